@@ -1,0 +1,331 @@
+//! Everything that happens in a run, in the order the agent saw it.
+
+use hexloop_traces::Direction;
+use hexloop_workloads::job::{JobTotals, RequestRecord};
+use serde::{Deserialize, Serialize};
+
+/// A quantity, or the reason why there is none. What nobody measured is never a number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measurement {
+    /// Read from a sensor or counter.
+    Measured {
+        /// The value, in the unit of the field that holds it.
+        value: f64,
+        /// Which sensor or counter.
+        source: String,
+    },
+    /// Computed from measured values.
+    Derived {
+        /// The value.
+        value: f64,
+        /// From what.
+        source: String,
+    },
+    /// From a documented model.
+    Estimated {
+        /// The value.
+        value: f64,
+        /// Which model.
+        source: String,
+    },
+    /// Not measured.
+    Unavailable {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// One event, with the moment it was due and the moment it was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Number in the stream, from 0; a gap means lost events.
+    pub sequence: u64,
+    /// The phase it belongs to; `None` before the first and after the last.
+    pub phase: Option<String>,
+    /// When it was due, as an offset from the phase's T0 (from the agent's start outside of
+    /// phases), in nanoseconds. Equal to `done_ns` for what has no due time.
+    pub due_ns: i64,
+    /// When it was done, on the same scale.
+    pub done_ns: i64,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum EventBody {
+    /// The agent has started on the plan.
+    AgentUp(AgentDescription),
+    /// A node exists.
+    NodeUp(NodeUp),
+    /// A link exists.
+    LinkUp {
+        /// The link.
+        link: String,
+        /// The datapath in use: `relay` or `tc`.
+        datapath: String,
+        /// Why this one, and what it can and cannot do here.
+        reason: String,
+        /// Scheduling of its thread, such as `SCHED_FIFO 20 on CPU 1`.
+        scheduling: String,
+    },
+    /// One direction of a link has been calibrated.
+    Calibrated(LinkCalibration),
+    /// Jobs are ready and the phase begins.
+    PhaseStarted {
+        /// T0 on `CLOCK_MONOTONIC`, in nanoseconds.
+        t0_monotonic_ns: u64,
+        /// T0 in nanoseconds since 1970, for dating only.
+        t0_wall_clock_ns: u64,
+    },
+    /// A job has loaded its model and waits for T0.
+    JobReady {
+        /// The node it runs on.
+        node: String,
+        /// Bytes of weights it holds.
+        weight_bytes: u64,
+        /// Kernels of the engine.
+        engine_path: String,
+    },
+    /// A request has ended.
+    Request {
+        /// The node that sent it.
+        node: String,
+        /// What it experienced.
+        record: RequestRecord,
+    },
+    /// One window of one direction of a link.
+    LinkWindow(LinkWindow),
+    /// One sample of a node.
+    NodeSample(NodeSample),
+    /// A program of the experiment has ended.
+    CommandExit(CommandExit),
+    /// A phase is over: totals.
+    PhaseEnded(PhaseEnd),
+    /// A line that a process of the experiment wrote to standard error.
+    Log {
+        /// The node.
+        node: String,
+        /// The job or command.
+        job: String,
+        /// The line.
+        line: String,
+    },
+    /// Something the reader of the results should know.
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// Events that were dropped because the reader was slow.
+    Dropped {
+        /// How many.
+        count: u64,
+    },
+    /// The run failed.
+    Failed {
+        /// What failed.
+        message: String,
+        /// The exit code it calls for (see the table of exit codes).
+        exit_code: u8,
+    },
+    /// Everything has been taken down: the last event.
+    TakenDown {
+        /// What could not be taken down, in words; empty when all is clean.
+        leftovers: Vec<String>,
+    },
+}
+
+/// Who plays the plan, and on what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentDescription {
+    /// Software version.
+    pub version: String,
+    /// `root` or `user-namespace`.
+    pub privilege: String,
+    /// User and group that jobs run as, as the host sees them.
+    pub job_user: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// How CPU shares are enforced: `cgroup-v2`, `cgroup-v1`, `stop-continue`, or `none`.
+    pub cpu_control: String,
+    /// Energy of the machine over the run, or why there is none.
+    pub energy_j: Measurement,
+}
+
+/// A node that exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeUp {
+    /// Its name.
+    pub node: String,
+    /// Process id of its first process, as the host sees it.
+    pub pid: u32,
+    /// Where it may run: asked and got.
+    pub pinning: CpuPinning,
+}
+
+/// CPUs and CPU time of a node: what was asked and what was read back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CpuPinning {
+    /// CPUs asked for.
+    pub asked_cpus: Vec<u32>,
+    /// CPUs read back after setting.
+    pub got_cpus: Vec<u32>,
+    /// How they were set: `cgroup-v2 cpuset`, `cgroup-v1 cpuset` or `affinity`.
+    pub cpus_by: String,
+    /// CPU time per wall time asked for; `None` without a quota.
+    pub asked_quota: Option<f64>,
+    /// The same, read back.
+    pub got_quota: Option<f64>,
+    /// The period read back, in microseconds.
+    pub got_period_us: Option<u64>,
+    /// How it is enforced: `cgroup-v2 cpu.max`, `cgroup-v1 cfs_quota`, `stop-continue`, `none`.
+    pub quota_by: String,
+}
+
+/// A histogram of lateness or delay error, in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LateHistogram {
+    /// Number of values.
+    pub count: u64,
+    /// 50th percentile, in nanoseconds; `None` without values.
+    pub p50_ns: Option<u64>,
+    /// 99th percentile; `None` with fewer than 459 values.
+    pub p99_ns: Option<u64>,
+    /// Largest value; `None` without values.
+    pub max_ns: Option<u64>,
+    /// The whole histogram in HdrHistogram's V2 encoding, base64.
+    pub v2_base64: String,
+}
+
+/// What calibration found in one direction of a link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkCalibration {
+    /// The link.
+    pub link: String,
+    /// The direction.
+    pub direction: Direction,
+    /// Windows in which the queue was never empty.
+    pub backlogged_windows: u64,
+    /// IP bytes that arrived at the receiving interface in those windows.
+    pub delivered_bytes: u64,
+    /// IP bytes that the trace allows in them, at the same moments less the delay.
+    pub trace_bytes: u64,
+    /// One-way delay of probes on an empty queue: |measured - asked|.
+    pub delay_error: LateHistogram,
+    /// The delay that was asked for, the median over the probes, in nanoseconds.
+    pub asked_delay_ns: u64,
+    /// Probes sent and not received.
+    pub probes_lost: u64,
+    /// How late the shaper sent, against each packet's due time; empty for `tc`.
+    pub lateness: LateHistogram,
+    /// A step of the wall clock against the monotonic one while measuring, in nanoseconds.
+    pub clock_step_ns: i64,
+}
+
+/// One direction of a link in one window of time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkWindow {
+    /// The link.
+    pub link: String,
+    /// The direction.
+    pub direction: Direction,
+    /// Start, as an offset from T0.
+    pub start_ns: u64,
+    /// Length.
+    pub length_ns: u64,
+    /// IP bytes that the trace allows in this window, at the same moments less the delay.
+    pub trace_bytes: u64,
+    /// IP bytes that arrived at the receiving interface (kernel packet stamps there).
+    pub delivered_bytes: u64,
+    /// Packets that arrived.
+    pub delivered_packets: u64,
+    /// Whether the queue was never empty.
+    pub backlogged: bool,
+    /// The longest queue in the window, in bytes.
+    pub queue_bytes: u64,
+    /// Packets dropped because the queue was full.
+    pub dropped_packets: u64,
+    /// Packets lost as the trace asks.
+    pub lost_packets: u64,
+}
+
+/// One sample of a node's processes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeSample {
+    /// The node.
+    pub node: String,
+    /// When, as an offset from T0.
+    pub at_ns: u64,
+    /// CPU time of its processes since the phase began, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Resident memory of its processes, in bytes.
+    pub memory_bytes: u64,
+    /// Periods in which the quota held it up, since the phase began; `None` where not counted.
+    pub throttled_periods: Option<u64>,
+}
+
+/// A program of the experiment that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandExit {
+    /// The command.
+    pub command: String,
+    /// Its exit status, or the signal that ended it.
+    pub status: String,
+}
+
+/// Counters of the kernel's TCP in a node's network namespace over a phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpCounters {
+    /// Segments sent, those that only retransmit not counted.
+    pub segments_out: u64,
+    /// Segments retransmitted.
+    pub segments_retransmitted: u64,
+}
+
+/// Counters of one direction of a link over a phase, from the receiving interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkCounters {
+    /// The link.
+    pub link: String,
+    /// The direction.
+    pub direction: Direction,
+    /// Bytes, Ethernet headers included.
+    pub wire_bytes: u64,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// What one node's job cost in a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobResources {
+    /// The node.
+    pub node: String,
+    /// What the job itself reported at its end; `None` if it did not get to that.
+    pub totals: Option<JobTotals>,
+    /// CPU time of all the node's processes in the phase, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Highest resident memory seen, in bytes.
+    pub memory_peak_bytes: u64,
+    /// TCP in the node's network namespace.
+    pub tcp: TcpCounters,
+}
+
+/// Totals of a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseEnd {
+    /// Length of the phase as it was, in nanoseconds.
+    pub duration_ns: u64,
+    /// Both directions of every link.
+    pub links: Vec<LinkCounters>,
+    /// Every node's job.
+    pub jobs: Vec<JobResources>,
+    /// Lateness of the shaper, per link and direction, over the phase.
+    pub lateness: Vec<(String, Direction, LateHistogram)>,
+    /// CPU time that relay threads took on the CPUs of each node, in nanoseconds.
+    pub relay_cpu_ns: Vec<(String, u64)>,
+    /// Energy of the machine over the phase in joules, or why there is none.
+    pub energy_j: Measurement,
+}

@@ -1,0 +1,1 @@
+//! Everything that needs `unsafe`: one module per subject, each behind a safe interface.

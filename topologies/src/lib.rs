@@ -1,0 +1,3 @@
+//! Experiment files: parsed, checked, and turned into one plan per agent.
+
+pub mod plan;

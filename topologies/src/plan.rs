@@ -1,0 +1,299 @@
+//! The plan: what an agent is to do, with every default in and every reference resolved.
+//!
+//! A plan is data alone. The same experiment file, seed and settings give the same plan, byte
+//! for byte, on every machine with the same CPUs; its hash names it in the record.
+
+use std::net::IpAddr;
+
+use hexloop_traces::Direction;
+use hexloop_workloads::job::Placement;
+use hexloop_workloads::request::RequestStream;
+use serde::{Deserialize, Serialize};
+
+/// The version of the plan's schema.
+pub const PLAN_SCHEMA: u32 = 1;
+
+/// What one agent is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_SCHEMA`].
+    pub schema: u32,
+    /// Name of the experiment.
+    pub experiment: String,
+    /// The preset that was applied, if any.
+    pub preset: Option<String>,
+    /// The seed that everything random follows from.
+    pub seed: u64,
+    /// The nodes that this agent plays.
+    pub nodes: Vec<NodePlan>,
+    /// The links between them.
+    pub links: Vec<LinkPlan>,
+    /// The calibration that precedes the phases.
+    pub calibration: CalibrationPlan,
+    /// The model that the jobs serve.
+    pub model: ModelPlan,
+    /// What is run, one after the other, each from the start of the traces.
+    pub phases: Vec<PhasePlan>,
+    /// Programs that run on their nodes during every phase.
+    pub commands: Vec<CommandPlan>,
+    /// When the run is believed.
+    pub verdict: VerdictBounds,
+    /// Claims about the results that the report judges.
+    pub expectations: Vec<ExpectationPlan>,
+    /// Faults to inject, to see that the verdict notices them.
+    pub faults: FaultPlan,
+}
+
+/// One emulated node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Its name in the experiment file.
+    pub name: String,
+    /// Its number, from 0; addresses follow from it.
+    pub index: u8,
+    /// The CPUs that it may run on.
+    pub cpus: Vec<u32>,
+    /// The share of CPU time it gets, if less than its CPUs give.
+    pub cpu_quota: Option<CpuQuota>,
+    /// Threads of the tensor engine.
+    pub threads: u32,
+}
+
+/// CPU time per period, as in the cgroup CPU controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuQuota {
+    /// CPU time that the node may use in each period, in microseconds.
+    pub quota_us: u64,
+    /// The period, in microseconds; at most 5000, so that a token is not held up much longer
+    /// than the slowdown says.
+    pub period_us: u64,
+}
+
+/// How packets are shaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatapathChoice {
+    /// Whatever this machine can do best, found by trying.
+    Auto,
+    /// The userspace relay.
+    Relay,
+    /// Kernel queueing disciplines: htb, and netem where delay or loss is asked for.
+    Tc,
+}
+
+/// One link between two nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkPlan {
+    /// Its name in the experiment file.
+    pub name: String,
+    /// Its number, from 0; addresses and interface names follow from it.
+    pub index: u8,
+    /// The nodes it joins: `up` goes from the first to the second.
+    pub ends: [LinkEnd; 2],
+    /// The trace it follows, by name; its text travels beside the plan.
+    pub trace: String,
+    /// SHA-256 of the trace's canonical text, in hexadecimal.
+    pub trace_sha256: String,
+    /// How packets are shaped.
+    pub datapath: DatapathChoice,
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Queue before the bottleneck where the trace leaves it open, in bytes of IP packets.
+    pub queue_bytes: u64,
+}
+
+/// One end of a link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkEnd {
+    /// The node.
+    pub node: String,
+    /// Its interface on this link, 15 bytes at most.
+    pub interface: String,
+    /// Its IPv4 address on this link (prefix length 30).
+    pub ipv4: IpAddr,
+    /// Its IPv6 address on this link (prefix length 64).
+    pub ipv6: IpAddr,
+    /// Its MAC address, six bytes.
+    pub mac: [u8; 6],
+}
+
+/// How the links are measured before anything is run over them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationPlan {
+    /// Length of the saturating flow in each direction; at least 3 s.
+    pub flow_ns: u64,
+    /// Payload of its UDP packets, in bytes.
+    pub packet_payload_bytes: u32,
+    /// Gap between the probes that measure delay in the other direction.
+    pub probe_gap_ns: u64,
+    /// Length of the windows in which asked and delivered are compared, here and during the run.
+    pub window_ns: u64,
+}
+
+/// The model that the jobs serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelPlan {
+    /// Name of a bundled recipe, such as `tiny`; or the directory of a Hugging Face checkpoint.
+    pub source: ModelSource,
+    /// Number of decoder layers, so that a cut can be checked before anything runs.
+    pub layers: u32,
+    /// Width of the hidden state.
+    pub width: u32,
+    /// Bytes per activation that crosses the link.
+    pub bytes_per_activation: u32,
+}
+
+/// Where the model comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelSource {
+    /// Trained here once by the named recipe, then kept in the user's cache.
+    Recipe(String),
+    /// A directory with config.json, tokenizer.json and model.safetensors.
+    Directory(std::path::PathBuf),
+}
+
+/// One phase: a placement of the model serving a stream of requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhasePlan {
+    /// Its name, such as `split`.
+    pub name: String,
+    /// Where the layers run.
+    pub placement: Placement,
+    /// The node that sends the requests and plays the device.
+    pub device: String,
+    /// The node that plays the edge.
+    pub edge: String,
+    /// The link between them.
+    pub link: String,
+    /// The address that the edge listens at.
+    pub edge_address: std::net::SocketAddr,
+    /// The requests. The same seed gives every phase the same schedule.
+    pub requests: RequestStream,
+    /// Length of the phase from its T0; requests still under way then are unfinished.
+    pub duration_ns: u64,
+}
+
+/// A program that runs on a node during every phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandPlan {
+    /// Its name.
+    pub name: String,
+    /// The node it runs on.
+    pub node: String,
+    /// Program and arguments; no shell sees them.
+    pub argv: Vec<String>,
+}
+
+/// When the run is believed. Shares are in parts per million, so that plans compare exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictBounds {
+    /// Largest |delivered / trace - 1|.
+    pub rate_error_ppm: u64,
+    /// Largest 99th percentile of the one-way delay error: this absolute bound ...
+    pub delay_error_ns: u64,
+    /// ... or this share of the delay asked for, whichever is larger.
+    pub delay_error_ppm: u64,
+    /// Largest 99th percentile of the shaper's lateness.
+    pub shaper_lateness_ns: u64,
+    /// Largest 99th percentile of the load generator's send lateness, as a share of the deadline.
+    pub send_lateness_ppm: u64,
+    /// Fewest windows in which the queue was never empty.
+    pub backlogged_windows: u64,
+    /// Largest share of any job's CPU set that the relay's threads took.
+    pub relay_cpu_ppm: u64,
+}
+
+/// A claim about the results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExpectationPlan {
+    /// Its name in the report.
+    pub name: String,
+    /// What is claimed.
+    pub claim: Claim,
+}
+
+/// What can be claimed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Claim {
+    /// Every completed request has the same tokens in these phases.
+    SameTokens {
+        /// Phases by name.
+        phases: Vec<String>,
+    },
+    /// Payload on the link equals the formula of the placement, byte for byte.
+    PayloadFormula {
+        /// The phase.
+        phase: String,
+    },
+    /// No token of the phase arrived during an outage of its link, though requests were under way.
+    StallsInOutage {
+        /// The phase.
+        phase: String,
+    },
+    /// Tokens of the phase went on arriving during an outage of the link.
+    GoesOnInOutage {
+        /// The phase.
+        phase: String,
+    },
+    /// All requests that were offered in the phase completed before its end.
+    AllCompleted {
+        /// The phase.
+        phase: String,
+    },
+}
+
+/// Faults that the agent injects on purpose, all zero in an honest run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultPlan {
+    /// Stops the relay for so long in the middle of each calibration flow.
+    pub stop_relay_ns: u64,
+    /// Scales every rate that is played by this many parts per million (0: unscaled).
+    pub scale_rate_ppm: u64,
+    /// Adds to every delay that is played.
+    pub add_delay_ns: u64,
+    /// Delays every send of the load generator.
+    pub delay_sends_ns: u64,
+    /// Burns CPU on the CPUs of the first node, counted as the relay's.
+    pub burn_relay_cpu: bool,
+}
+
+impl FaultPlan {
+    /// Whether any fault is asked for.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        *self != FaultPlan::default()
+    }
+}
+
+impl Plan {
+    /// The node of that name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&NodePlan> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The link of that name.
+    #[must_use]
+    pub fn link(&self, name: &str) -> Option<&LinkPlan> {
+        self.links.iter().find(|link| link.name == name)
+    }
+}
+
+impl LinkPlan {
+    /// The end that packets of this direction leave from.
+    #[must_use]
+    pub const fn sender(&self, direction: Direction) -> &LinkEnd {
+        match direction {
+            Direction::Up => &self.ends[0],
+            Direction::Down => &self.ends[1],
+        }
+    }
+
+    /// The end that packets of this direction arrive at.
+    #[must_use]
+    pub const fn receiver(&self, direction: Direction) -> &LinkEnd {
+        self.sender(direction.reverse())
+    }
+}

@@ -1,0 +1,232 @@
+//! The integral of a trace: how many bits a link has carried by a given moment, and when it
+//! will have carried so many.
+//!
+//! Everything is exact integer arithmetic in bit-nanoseconds (bit/s x ns = 10^-9 bit), so a
+//! rate change needs no control action and no rounding error accumulates.
+
+use crate::{Direction, EndPolicy, LinkState, Trace, UNLIMITED_RATE_BPS};
+
+/// Bits x 10^9: the unit of the integral.
+const PER_BIT: u128 = 1_000_000_000;
+
+/// Rates above this count as unlimited, so that the integral cannot overflow: 10^15 bit/s.
+const HIGHEST_FINITE_RATE_BPS: u64 = 1_000_000_000_000_000;
+
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    start_ns: u64,
+    /// Integral at `start_ns` from the start of the trace.
+    integral: u128,
+    state: LinkState,
+}
+
+/// One direction of a trace, prepared for playback.
+#[derive(Debug, Clone)]
+pub struct CapacityCurve {
+    segments: Vec<Segment>,
+    duration_ns: u64,
+    /// Integral of one whole period.
+    period: u128,
+    end: EndPolicy,
+}
+
+const fn effective_bps(state: &LinkState) -> u64 {
+    if state.rate_bps > HIGHEST_FINITE_RATE_BPS { HIGHEST_FINITE_RATE_BPS } else { state.rate_bps }
+}
+
+fn area(state: &LinkState, ns: u64) -> u128 {
+    u128::from(effective_bps(state)) * u128::from(ns)
+}
+
+impl CapacityCurve {
+    /// Prepares one direction of `trace`.
+    #[must_use]
+    pub fn new(trace: &Trace, direction: Direction) -> CapacityCurve {
+        let mut segments = Vec::with_capacity(trace.rows().len() + 1);
+        let mut integral = 0;
+        let mut previous: Option<(u64, LinkState)> = None;
+        for row in trace.rows() {
+            if let Some((start_ns, state)) = previous {
+                integral += area(&state, row.t_ns - start_ns);
+            }
+            let state = *row.direction(direction);
+            segments.push(Segment { start_ns: row.t_ns, integral, state });
+            previous = Some((row.t_ns, state));
+        }
+        let duration_ns = trace.duration_ns();
+        let period = integral
+            + previous.map_or(0, |(start_ns, state)| area(&state, duration_ns - start_ns));
+        let end = trace.metadata().end;
+        if end == EndPolicy::Clear {
+            let state = LinkState::TRANSPARENT;
+            segments.push(Segment { start_ns: duration_ns, integral: period, state });
+        }
+        CapacityCurve { segments, duration_ns, period, end }
+    }
+
+    /// Splits a moment into whole periods gone by and the time within the current one.
+    const fn fold(&self, t_ns: u64) -> (u64, u64) {
+        match self.end {
+            EndPolicy::Loop => (t_ns / self.duration_ns, t_ns % self.duration_ns),
+            EndPolicy::Hold | EndPolicy::Clear => (0, t_ns),
+        }
+    }
+
+    fn segment_at(&self, t_ns: u64) -> &Segment {
+        let after = self.segments.partition_point(|segment| segment.start_ns <= t_ns);
+        &self.segments[after.saturating_sub(1)]
+    }
+
+    /// The link's state at `t_ns` after the start of the trace.
+    #[must_use]
+    pub fn state_at(&self, t_ns: u64) -> LinkState {
+        self.segment_at(self.fold(t_ns).1).state
+    }
+
+    fn integral_at(&self, t_ns: u64) -> u128 {
+        let (periods, t_ns) = self.fold(t_ns);
+        let segment = self.segment_at(t_ns);
+        u128::from(periods) * self.period
+            + segment.integral
+            + area(&segment.state, t_ns - segment.start_ns)
+    }
+
+    /// How many bits the link can carry between two moments, rounded down.
+    ///
+    /// An unlimited rate counts as 10^15 bit/s here.
+    #[must_use]
+    pub fn bits_between(&self, from_ns: u64, to_ns: u64) -> u64 {
+        let bits = (self.integral_at(to_ns.max(from_ns)) - self.integral_at(from_ns)) / PER_BIT;
+        u64::try_from(bits).unwrap_or(u64::MAX)
+    }
+
+    /// When the last of `bits` has been sent, if the first is sent no earlier than `start_ns`:
+    /// C^-1(C(start) + bits), rounded up to a whole nanosecond. `None` if that never happens
+    /// (the trace ends in an outage).
+    ///
+    /// An unlimited rate takes no time at all.
+    #[must_use]
+    pub fn finish_ns(&self, start_ns: u64, bits: u64) -> Option<u64> {
+        let (periods, local_ns) = self.fold(start_ns);
+        if self.segment_at(local_ns).state.rate_bps == UNLIMITED_RATE_BPS {
+            return Some(start_ns);
+        }
+        let target = self.integral_at(start_ns) + u128::from(bits) * PER_BIT;
+        let (periods, target) = match self.end {
+            EndPolicy::Loop if self.period == 0 => return None,
+            EndPolicy::Loop => {
+                // The moment that ends a period belongs to that period, not to the next.
+                let whole = (target - 1) / self.period;
+                (u64::try_from(whole).ok()?, target - whole * self.period)
+            }
+            EndPolicy::Hold | EndPolicy::Clear => (periods, target),
+        };
+        let after = self.segments.partition_point(|segment| segment.integral < target);
+        let segment = &self.segments[after.saturating_sub(1)];
+        let rate = u128::from(effective_bps(&segment.state));
+        if rate == 0 {
+            // Only the last segment can be short of the target with nothing more to come.
+            return None;
+        }
+        let within = (target - segment.integral).div_ceil(rate);
+        let period_start = periods.checked_mul(self.duration_ns)?;
+        let finish = period_start.checked_add(segment.start_ns)?;
+        finish.checked_add(u64::try_from(within).ok()?).map(|finish| finish.max(start_ns))
+    }
+
+    /// The largest finite rate in the trace, in bit/s.
+    #[must_use]
+    pub fn peak_bps(&self) -> u64 {
+        self.segments
+            .iter()
+            .map(|segment| segment.state.rate_bps)
+            .filter(|&rate| rate != UNLIMITED_RATE_BPS)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TraceMetadata, TraceRow, TraceStatus};
+    use proptest::prelude::*;
+
+    fn trace(end: EndPolicy, steps: &[(u64, u64)]) -> Trace {
+        let mut t_ns = 0;
+        let mut rows = Vec::new();
+        for &(length_ns, rate_bps) in steps {
+            let state = LinkState { rate_bps, ..LinkState::TRANSPARENT };
+            rows.push(TraceRow { t_ns, down: state, up: state, diagnostics: Default::default() });
+            t_ns += length_ns;
+        }
+        let metadata = TraceMetadata {
+            schema: crate::TRACE_SCHEMA,
+            scenario: "test".to_owned(),
+            status: TraceStatus::Control,
+            duration_ns: t_ns,
+            end,
+            seed: None,
+            generator: "test".to_owned(),
+            configuration: Default::default(),
+            notes: Vec::new(),
+        };
+        Trace::new(metadata, rows).unwrap()
+    }
+
+    fn curve(end: EndPolicy, steps: &[(u64, u64)]) -> CapacityCurve {
+        CapacityCurve::new(&trace(end, steps), Direction::Down)
+    }
+
+    #[test]
+    fn a_packet_across_a_rate_change_takes_the_exact_time() {
+        // 1000 ns at 1 Gbit/s carry 1000 bits; the other 500 take 250 ns at 2 Gbit/s.
+        let curve = curve(EndPolicy::Hold, &[(1000, 1_000_000_000), (1000, 2_000_000_000)]);
+        assert_eq!(curve.finish_ns(0, 1500), Some(1250));
+        assert_eq!(curve.bits_between(0, 1250), 1500);
+    }
+
+    #[test]
+    fn an_outage_holds_packets_until_it_ends() {
+        let curve = curve(EndPolicy::Hold, &[(100, 1_000_000_000), (500, 0), (1, 1_000_000_000)]);
+        assert_eq!(curve.finish_ns(50, 100), Some(650));
+        assert_eq!(curve.finish_ns(100, 1), Some(601));
+        assert_eq!(curve.finish_ns(300, 1), Some(601));
+    }
+
+    #[test]
+    fn a_trace_that_ends_in_an_outage_never_sends_the_rest() {
+        assert_eq!(curve(EndPolicy::Hold, &[(100, 8), (100, 0)]).finish_ns(150, 8), None);
+        assert_eq!(curve(EndPolicy::Loop, &[(100, 0)]).finish_ns(0, 8), None);
+    }
+
+    #[test]
+    fn a_looping_trace_wraps_and_a_cleared_one_lifts_the_limit() {
+        let steps = [(1000, 1_000_000_000), (1000, 0)];
+        assert_eq!(curve(EndPolicy::Loop, &steps).finish_ns(0, 1500), Some(2500));
+        assert_eq!(curve(EndPolicy::Loop, &steps).finish_ns(0, 1000), Some(1000));
+        assert_eq!(curve(EndPolicy::Clear, &steps).state_at(2000), LinkState::TRANSPARENT);
+        assert_eq!(curve(EndPolicy::Clear, &steps).finish_ns(2500, 1500), Some(2500));
+    }
+
+    proptest! {
+        #[test]
+        fn the_finish_time_is_the_first_moment_with_enough_capacity(
+            steps in prop::collection::vec((1_u64..10_000, 0_u64..20_000_000_000), 1..8),
+            start_ns in 0_u64..50_000,
+            bits in 1_u64..200_000,
+            loops: bool,
+        ) {
+            let end = if loops { EndPolicy::Loop } else { EndPolicy::Hold };
+            let curve = curve(end, &steps);
+            match curve.finish_ns(start_ns, bits) {
+                Some(finish) => {
+                    let target = curve.integral_at(start_ns) + u128::from(bits) * PER_BIT;
+                    prop_assert!(curve.integral_at(finish) >= target);
+                    prop_assert!(finish == start_ns || curve.integral_at(finish - 1) < target);
+                }
+                None => prop_assert!(curve.state_at(u64::MAX / 4).rate_bps == 0 || curve.period == 0),
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a job process is told, and what it reports.
+//!
+//! A job process reads one [`JobSpec`] as a line of JSON on standard input, then [`JobCommand`]
+//! lines; it writes [`JobEvent`] lines on standard output. End of file on standard input ends it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::request::ScheduledRequest;
+use crate::wire::PayloadBytes;
+
+/// Where the layers of the model run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// The whole model on the device; nothing crosses the link.
+    Device,
+    /// The whole model on the edge; token ids cross the link.
+    Edge,
+    /// The first `layers_on_device` layers on the device, the rest and the output head on the
+    /// edge; hidden states cross the link and each side keeps its own key-value cache.
+    Split {
+        /// Decoder layers on the device, 1 to layers - 1.
+        layers_on_device: u32,
+    },
+}
+
+/// What one process does in a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobRole {
+    /// Sends the scheduled requests and runs the device's part of the model.
+    Device {
+        /// Where the edge listens; `None` when nothing crosses the link.
+        edge: Option<SocketAddr>,
+        /// The requests, in order of time.
+        requests: Vec<ScheduledRequest>,
+        /// See [`crate::request::RequestStream::deadline_ns`].
+        deadline_ns: u64,
+    },
+    /// Listens and runs the edge's part of the model.
+    Edge {
+        /// Where to listen: an address of the node itself.
+        listen: SocketAddr,
+    },
+}
+
+/// Everything a job process needs to start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Name of the job, for logs.
+    pub name: String,
+    /// Where the model's layers run in this phase.
+    pub placement: Placement,
+    /// This process's part.
+    pub role: JobRole,
+    /// Directory with config.json, tokenizer.json and model.safetensors, as this process sees it.
+    pub model_directory: PathBuf,
+    /// Threads of the tensor engine.
+    pub threads: u32,
+    /// 64 hexadecimal digits that both ends of a connection must know.
+    pub secret: String,
+}
+
+/// What a running job is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobCommand {
+    /// The phase's T0 on `CLOCK_MONOTONIC`.
+    Start {
+        /// Nanoseconds.
+        t0_monotonic_ns: u64,
+    },
+    /// Finish: report totals and end.
+    Stop,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All tokens arrived.
+    Completed,
+    /// Not all tokens had arrived at its deadline or the end of the phase.
+    Unfinished,
+    /// It could not be carried on.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What one request experienced. Times are offsets from T0 in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// Number within its phase.
+    pub id: u32,
+    /// When it was to be sent.
+    pub scheduled_ns: u64,
+    /// When the load generator did send it.
+    pub sent_ns: u64,
+    /// When each generated token was there, in order; the first gives the time to first token.
+    pub token_ns: Vec<u64>,
+    /// The prompt's length in tokens.
+    pub prompt_tokens: u32,
+    /// The generated token ids.
+    pub tokens: Vec<u32>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it put on the link, framing included, as this process counted.
+    pub payload: PayloadBytes,
+}
+
+/// Totals of a job process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobTotals {
+    /// Payload of all connections, handshakes included, as this process counted.
+    pub payload: PayloadBytes,
+    /// CPU time of the whole process, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Time from start to ready: model loaded, socket open.
+    pub load_ns: u64,
+}
+
+/// What a job process reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobEvent {
+    /// The model is loaded; a listening edge is listening.
+    Ready {
+        /// Bytes of weights that this process holds.
+        weight_bytes: u64,
+        /// Which kernels the engine uses, such as `avx512`.
+        engine_path: String,
+    },
+    /// A request has ended.
+    Request(RequestRecord),
+    /// All requests have ended; waiting for [`JobCommand::Stop`].
+    Idle,
+    /// The last event: totals.
+    Done(JobTotals),
+    /// The job cannot go on.
+    Failed {
+        /// Why, with the remedy where there is one.
+        reason: String,
+    },
+}

@@ -1,0 +1,200 @@
+//! What job processes put on the link: framing, and the byte formulas that follow from it.
+//!
+//! Every message is a frame: a 16-byte header and its body. A connection opens with one
+//! handshake in each direction. All integers are little-endian.
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 0..2 | magic `HX` |
+//! | 2 | version, 1 |
+//! | 3 | kind, see [`FrameKind`] |
+//! | 4..8 | request id, u32 |
+//! | 8..12 | position of the first token of the body in its sequence, u32 |
+//! | 12..16 | body length in bytes, u32 |
+
+use serde::{Deserialize, Serialize};
+
+/// The first bytes of every frame.
+pub const MAGIC: [u8; 2] = *b"HX";
+
+/// The version of this framing.
+pub const VERSION: u8 = 1;
+
+/// Length of a frame's header.
+pub const HEADER_BYTES: u64 = 16;
+
+/// The largest body that a receiver accepts, before it allocates anything.
+pub const MAX_BODY_BYTES: u32 = 64 << 20;
+
+/// Body of the handshake that the connecting side sends: the run's secret.
+pub const SECRET_BYTES: u64 = 32;
+
+/// What a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// Connecting side: the secret. Answered by an empty frame of the same kind.
+    Hello = 1,
+    /// Token ids (u32 each) of a prompt, to be answered with `output_tokens` tokens; the header's
+    /// position field holds how many to generate.
+    Prompt = 2,
+    /// Hidden states (f32, tokens x width) at the cut.
+    Hidden = 3,
+    /// One generated token id (u32).
+    Token = 4,
+    /// The request is over; its state can be forgotten. No body.
+    End = 5,
+}
+
+impl FrameKind {
+    /// The kind with that number.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<FrameKind> {
+        match byte {
+            1 => Some(FrameKind::Hello),
+            2 => Some(FrameKind::Prompt),
+            3 => Some(FrameKind::Hidden),
+            4 => Some(FrameKind::Token),
+            5 => Some(FrameKind::End),
+            _ => None,
+        }
+    }
+}
+
+/// A frame's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What the body holds.
+    pub kind: FrameKind,
+    /// Which request it belongs to.
+    pub request: u32,
+    /// See [`FrameKind`].
+    pub position: u32,
+    /// Length of the body that follows.
+    pub body_bytes: u32,
+}
+
+/// A header that cannot be one of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The magic or version does not match.
+    #[error("not a frame of this protocol (starts with {start:02x?})")]
+    Foreign {
+        /// The first four bytes.
+        start: [u8; 4],
+    },
+    /// The stated length is beyond what is accepted.
+    #[error("a frame of {body_bytes} bytes is larger than the {MAX_BODY_BYTES} accepted")]
+    TooLong {
+        /// The stated length.
+        body_bytes: u32,
+    },
+}
+
+impl FrameHeader {
+    /// The header as it goes on the link.
+    #[must_use]
+    pub fn encode(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&MAGIC);
+        bytes[2] = VERSION;
+        bytes[3] = self.kind as u8;
+        bytes[4..8].copy_from_slice(&self.request.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.position.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.body_bytes.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// A foreign magic, version or kind, or a body longer than [`MAX_BODY_BYTES`].
+    pub fn decode(bytes: &[u8; 16]) -> Result<FrameHeader, FrameError> {
+        let [m0, m1, version, kind, r0, r1, r2, r3, p0, p1, p2, p3, b0, b1, b2, b3] = *bytes;
+        let foreign = FrameError::Foreign { start: [m0, m1, version, kind] };
+        if [m0, m1] != MAGIC || version != VERSION {
+            return Err(foreign);
+        }
+        let kind = FrameKind::from_byte(kind).ok_or(foreign)?;
+        let body_bytes = u32::from_le_bytes([b0, b1, b2, b3]);
+        if body_bytes > MAX_BODY_BYTES {
+            return Err(FrameError::TooLong { body_bytes });
+        }
+        let request = u32::from_le_bytes([r0, r1, r2, r3]);
+        let position = u32::from_le_bytes([p0, p1, p2, p3]);
+        Ok(FrameHeader { kind, request, position, body_bytes })
+    }
+}
+
+/// Payload bytes in each direction, as the applications count them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadBytes {
+    /// From the device to the edge.
+    pub up: u64,
+    /// From the edge to the device.
+    pub down: u64,
+}
+
+impl PayloadBytes {
+    /// Adds another count to this one.
+    pub const fn add(&mut self, other: PayloadBytes) {
+        self.up += other.up;
+        self.down += other.down;
+    }
+}
+
+/// Payload of opening one connection: the secret up, an empty frame down.
+#[must_use]
+pub const fn handshake_payload() -> PayloadBytes {
+    PayloadBytes { up: HEADER_BYTES + SECRET_BYTES, down: HEADER_BYTES }
+}
+
+/// Payload of one request answered on the edge with streaming: `4 S` bytes of prompt up,
+/// 4 bytes down for each of `T` tokens, and the framing.
+#[must_use]
+pub const fn edge_request_payload(prompt_tokens: u64, output_tokens: u64) -> PayloadBytes {
+    PayloadBytes {
+        up: HEADER_BYTES + 4 * prompt_tokens,
+        down: output_tokens * (HEADER_BYTES + 4),
+    }
+}
+
+/// Payload of one request answered by a model split in two (technique 8 of the surveys): the
+/// prefill sends `S d b` bytes up, each further token `d b`, and each of `T` tokens comes back
+/// as 4 bytes. The last token is not sent up again; an `End` frame closes the request.
+#[must_use]
+pub const fn split_request_payload(
+    prompt_tokens: u64,
+    output_tokens: u64,
+    width: u64,
+    bytes_per_activation: u64,
+) -> PayloadBytes {
+    let hidden_states = prompt_tokens + output_tokens - 1;
+    PayloadBytes {
+        up: hidden_states * width * bytes_per_activation + (output_tokens + 1) * HEADER_BYTES,
+        down: output_tokens * (HEADER_BYTES + 4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_reads_back_and_foreign_bytes_are_refused() {
+        let header = FrameHeader { kind: FrameKind::Hidden, request: 7, position: 9, body_bytes: 4096 };
+        assert_eq!(FrameHeader::decode(&header.encode()), Ok(header));
+        let mut foreign = header.encode();
+        foreign[0] = b'G';
+        assert!(matches!(FrameHeader::decode(&foreign), Err(FrameError::Foreign { .. })));
+        let mut long = header.encode();
+        long[12..].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(matches!(FrameHeader::decode(&long), Err(FrameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn split_payload_counts_every_hidden_state_once() {
+        // 3 prompt tokens, 2 generated, width 4 in f32: 4 states of 16 bytes, 3 headers.
+        assert_eq!(split_request_payload(3, 2, 4, 4), PayloadBytes { up: 4 * 16 + 48, down: 40 });
+    }
+}
