@@ -7,14 +7,21 @@ mod event;
 
 pub use event::{
     AgentDescription, CommandExit, CpuPinning, Event, EventBody, JobResources, LateHistogram,
-    LinkCalibration, LinkCounters, LinkWindow, Measurement, NodeSample, NodeUp, PhaseEnd, TcpCounters,
+    LinkCalibration, LinkCounters, LinkWindow, Measurement, NodeSample, NodeUp, PhaseEnd,
+    TcpCounters,
 };
 
 /// The version of the service and of the events. Peers of another version are refused.
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The generated client and server.
-#[expect(missing_docs, clippy::all, unreachable_pub, missing_debug_implementations, clippy::allow_attributes, clippy::allow_attributes_without_reason, unused_qualifications, clippy::wildcard_imports, reason = "generated code")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    unused_qualifications,
+    reason = "generated code"
+)]
 pub mod service {
     tonic::include_proto!("hexloop.agent.v1");
 }
