@@ -4,6 +4,14 @@
 //! One process per agent. Sockets are served by tokio; link playback, telemetry and each node's
 //! namespaces own a named thread. `unsafe` lives in [`sys`] alone.
 
+pub mod cgroup;
+pub mod guardian;
+mod ledger;
 pub mod link;
 pub mod namespace;
+pub mod process;
+pub mod serve;
 mod sys;
+pub mod undo;
+
+pub use ledger::{LedgerError, LedgerOwner, UndoId};

@@ -108,7 +108,9 @@ fn in_new_thread<T: Send>(
 ) -> Result<T, NamespaceError> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(name.to_owned());
-        let thread = thread.spawn_scoped(scope, work).map_err(NamespaceError::Thread)?;
-        thread.join().map_err(|_| NamespaceError::Panicked)
+        let thread = thread
+            .spawn_scoped(scope, work)
+            .map_err(NamespaceError::Thread)?;
+        thread.join().map_err(|_panic| NamespaceError::Panicked)
     })
 }

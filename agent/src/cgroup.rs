@@ -1,0 +1,612 @@
+//! Control groups of both versions: CPU quota, CPU sets, accounting, and the end of everything
+//! inside. Which hierarchies exist is found by looking and trying, never assumed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hexloop_topologies::plan::CpuQuota;
+use nix::sys::signal::Signal;
+use nix::unistd::{AccessFlags, access};
+
+use crate::process::ProcessIdentity;
+use crate::undo::Undo;
+
+/// What went wrong with a control group.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}")]
+pub struct CgroupError {
+    /// What was being done.
+    pub action: &'static str,
+    /// To which file or directory.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: io::Error,
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CgroupError + 'a {
+    move |source| CgroupError {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The version of a hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupVersion {
+    /// One hierarchy per controller.
+    V1,
+    /// The unified hierarchy.
+    V2,
+}
+
+impl CgroupVersion {
+    /// `cgroup-v1` or `cgroup-v2`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            CgroupVersion::V1 => "cgroup-v1",
+            CgroupVersion::V2 => "cgroup-v2",
+        }
+    }
+}
+
+/// A directory in which groups with one controller can be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Controller {
+    /// The version of its hierarchy.
+    pub version: CgroupVersion,
+    /// The parent of the groups that are made.
+    pub parent: PathBuf,
+}
+
+/// The controllers that this process may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Controllers {
+    /// CPU quota.
+    pub cpu: Option<Controller>,
+    /// CPU sets.
+    pub cpuset: Option<Controller>,
+    /// CPU time used.
+    pub accounting: Option<Controller>,
+}
+
+impl Controllers {
+    /// Those of this machine.
+    #[must_use]
+    pub fn detect() -> Controllers {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Controllers::detect_in(Path::new("/"), &mountinfo, &own)
+    }
+
+    /// The same with the two files of `/proc/self` as text, and every mount point below `root`.
+    #[must_use]
+    pub fn detect_in(root: &Path, mountinfo: &str, own: &str) -> Controllers {
+        let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(Mount::parse).collect();
+        let mut found = Controllers::default();
+        let unified = mounts
+            .iter()
+            .find(|mount| mount.version == CgroupVersion::V2);
+        if let Some(mount) = unified {
+            let own = own
+                .lines()
+                .find_map(|line| line.strip_prefix("0::"))
+                .unwrap_or("/");
+            let own = mount.directory_of(root, own);
+            let top = below(root, mount.point);
+            let usable = |name| {
+                own.ancestors()
+                    .take_while(|directory| directory.starts_with(&top))
+                    .find(|directory| offers(directory, name))
+                    .map(|parent| Controller {
+                        version: CgroupVersion::V2,
+                        parent: parent.to_owned(),
+                    })
+            };
+            found.cpu = usable("cpu");
+            found.accounting = found.cpu.clone();
+            // Both limits in one group: a second one elsewhere would not hold the processes.
+            found.cpuset = usable("cpuset").filter(|set| {
+                found
+                    .cpu
+                    .as_ref()
+                    .is_none_or(|cpu| cpu.parent == set.parent)
+            });
+        }
+        let legacy = |name: &str| {
+            let mount = mounts.iter().find(|mount| {
+                mount.version == CgroupVersion::V1 && mount.options.split(',').any(|o| o == name)
+            })?;
+            let own = own.lines().find_map(|line| {
+                let (_, rest) = line.split_once(':')?;
+                let (names, path) = rest.split_once(':')?;
+                names.split(',').any(|n| n == name).then_some(path)
+            })?;
+            let parent = mount.directory_of(root, own);
+            access(&parent, AccessFlags::W_OK).ok()?;
+            Some(Controller {
+                version: CgroupVersion::V1,
+                parent,
+            })
+        };
+        found.cpu = found.cpu.or_else(|| legacy("cpu"));
+        found.cpuset = found.cpuset.or_else(|| legacy("cpuset"));
+        found.accounting = found.accounting.or_else(|| legacy("cpuacct"));
+        found
+    }
+}
+
+/// Whether groups below this directory of the unified hierarchy have the controller, turning it
+/// on for them if need be.
+fn offers(directory: &Path, controller: &str) -> bool {
+    let has = |file: &str| {
+        fs::read_to_string(directory.join(file))
+            .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller))
+    };
+    if access(directory, AccessFlags::W_OK).is_err() || !has("cgroup.controllers") {
+        return false;
+    }
+    let control = "cgroup.subtree_control";
+    has(control) || fs::write(directory.join(control), format!("+{controller}")).is_ok()
+}
+
+fn below(root: &Path, absolute: &str) -> PathBuf {
+    root.join(absolute.trim_start_matches('/'))
+}
+
+/// One line of `/proc/self/mountinfo` that is about control groups.
+struct Mount<'a> {
+    version: CgroupVersion,
+    root: &'a str,
+    point: &'a str,
+    options: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    fn parse(line: &'a str) -> Option<Mount<'a>> {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(3);
+        let (root, point) = (before.next()?, before.next()?);
+        let mut after = after.split(' ');
+        let version = match after.next()? {
+            "cgroup" => CgroupVersion::V1,
+            "cgroup2" => CgroupVersion::V2,
+            _ => return None,
+        };
+        Some(Mount {
+            version,
+            root,
+            point,
+            options: after.nth(1)?,
+        })
+    }
+
+    /// Where the group of that path is in the file system.
+    fn directory_of(&self, root: &Path, group: &str) -> PathBuf {
+        let inside = group
+            .strip_prefix(self.root.trim_end_matches('/'))
+            .unwrap_or("/");
+        let point = below(root, self.point);
+        // A group outside of what is mounted is shown with `..`.
+        if inside.contains("..") {
+            point
+        } else {
+            point.join(inside.trim_start_matches('/'))
+        }
+    }
+}
+
+/// The control groups of one node: one directory per hierarchy.
+#[derive(Debug, Clone, Default)]
+pub struct NodeCgroups {
+    cpu: Option<(CgroupVersion, PathBuf)>,
+    cpuset: Option<(CgroupVersion, PathBuf)>,
+    accounting: Option<(CgroupVersion, PathBuf)>,
+}
+
+impl NodeCgroups {
+    /// Makes a group of that name in each hierarchy. `record` is told of each before it is made.
+    ///
+    /// # Errors
+    /// A directory could not be made, or `record` failed.
+    pub fn create<E: From<CgroupError>>(
+        controllers: &Controllers,
+        name: &str,
+        mut record: impl FnMut(Undo) -> Result<(), E>,
+    ) -> Result<NodeCgroups, E> {
+        let mut make = |controller: &Option<Controller>| match controller {
+            None => Ok(None),
+            Some(Controller { version, parent }) => {
+                let path = parent.join(name);
+                if !path.is_dir() {
+                    record(Undo::RemoveCgroup { path: path.clone() })?;
+                    fs::create_dir(&path).map_err(failed("make the control group", &path))?;
+                }
+                Ok::<_, E>(Some((*version, path)))
+            }
+        };
+        Ok(NodeCgroups {
+            cpu: make(&controllers.cpu)?,
+            cpuset: make(&controllers.cpuset)?,
+            accounting: make(&controllers.accounting)?,
+        })
+    }
+
+    /// The directories, each once.
+    #[must_use]
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let all = [&self.cpu, &self.cpuset, &self.accounting];
+        let mut paths: Vec<PathBuf> = all
+            .into_iter()
+            .flatten()
+            .map(|(_, path)| path.clone())
+            .collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Limits the node to these CPUs. Returns the version and what was read back; `None` where
+    /// there is no such controller.
+    ///
+    /// # Errors
+    /// The kernel refused the CPUs.
+    pub fn set_cpus(&self, cpus: &[u32]) -> Result<Option<(CgroupVersion, Vec<u32>)>, CgroupError> {
+        let Some((version, path)) = &self.cpuset else {
+            return Ok(None);
+        };
+        let effective = match version {
+            CgroupVersion::V1 => {
+                // A new group of version 1 has no memory nodes, and takes no process before it has.
+                let parent = path.parent().unwrap_or(path);
+                let memory = read(&parent.join("cpuset.mems"))?;
+                write(&path.join("cpuset.mems"), memory.trim())?;
+                "cpuset.cpus"
+            }
+            CgroupVersion::V2 => "cpuset.cpus.effective",
+        };
+        write(&path.join("cpuset.cpus"), &format_cpu_list(cpus))?;
+        Ok(Some((
+            *version,
+            parse_cpu_list(&read(&path.join(effective))?),
+        )))
+    }
+
+    /// Limits the node's CPU time. Returns the version and what was read back.
+    ///
+    /// # Errors
+    /// The kernel refused the quota.
+    pub fn set_quota(
+        &self,
+        quota: CpuQuota,
+    ) -> Result<Option<(CgroupVersion, CpuQuota)>, CgroupError> {
+        let Some((version, path)) = &self.cpu else {
+            return Ok(None);
+        };
+        let CpuQuota {
+            quota_us,
+            period_us,
+        } = quota;
+        let got = match version {
+            CgroupVersion::V1 => {
+                write(&path.join("cpu.cfs_period_us"), &period_us.to_string())?;
+                write(&path.join("cpu.cfs_quota_us"), &quota_us.to_string())?;
+                CpuQuota {
+                    quota_us: read_number(&path.join("cpu.cfs_quota_us"))?,
+                    period_us: read_number(&path.join("cpu.cfs_period_us"))?,
+                }
+            }
+            CgroupVersion::V2 => {
+                let file = path.join("cpu.max");
+                write(&file, &format!("{quota_us} {period_us}"))?;
+                let text = read(&file)?;
+                let mut numbers = text.split_ascii_whitespace().map(str::parse);
+                match (numbers.next(), numbers.next()) {
+                    (Some(Ok(quota_us)), Some(Ok(period_us))) => CpuQuota {
+                        quota_us,
+                        period_us,
+                    },
+                    _ => {
+                        return Err(failed("understand", &file)(
+                            io::ErrorKind::InvalidData.into(),
+                        ));
+                    }
+                }
+            }
+        };
+        Ok(Some((*version, got)))
+    }
+
+    /// Moves a process, with what it will start, into the groups.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn add(&self, pid: u32) -> Result<(), CgroupError> {
+        for directory in self.directories() {
+            write(&directory.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// CPU time that the node has used since its group was made, in nanoseconds.
+    #[must_use]
+    pub fn cpu_ns(&self) -> Option<u64> {
+        match &self.accounting {
+            Some((CgroupVersion::V1, path)) => read_number(&path.join("cpuacct.usage")).ok(),
+            Some((CgroupVersion::V2, path)) => {
+                Some(stat_field(&path.join("cpu.stat"), "usage_usec")? * 1000)
+            }
+            None => None,
+        }
+    }
+
+    /// Periods in which the quota has held the node up.
+    #[must_use]
+    pub fn throttled_periods(&self) -> Option<u64> {
+        let (_, path) = self.cpu.as_ref()?;
+        stat_field(&path.join("cpu.stat"), "nr_throttled")
+    }
+
+    /// The processes inside; `None` where no group holds them.
+    #[must_use]
+    pub fn processes(&self) -> Option<Vec<u32>> {
+        let directory = self.directories().into_iter().next()?;
+        Some(processes_in(&directory))
+    }
+}
+
+fn read(path: &Path) -> Result<String, CgroupError> {
+    fs::read_to_string(path).map_err(failed("read", path))
+}
+
+fn read_number(path: &Path) -> Result<u64, CgroupError> {
+    let text = read(path)?;
+    text.trim()
+        .parse()
+        .map_err(|error| failed("understand", path)(io::Error::other(error)))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
+    fs::write(path, text).map_err(failed("write", path))
+}
+
+fn stat_field(path: &Path, field: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        (name == field).then(|| value.trim().parse().ok()).flatten()
+    })
+}
+
+fn processes_in(directory: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    // A process that our process-id namespace does not know is shown as 0.
+    text.lines()
+        .filter_map(|line| line.parse().ok())
+        .filter(|pid| *pid != 0)
+        .collect()
+}
+
+/// One attempt to kill everything in a group and remove it. `Ok(false)` when it has to be tried
+/// again, because processes are still ending.
+///
+/// # Errors
+/// Not allowed.
+pub fn kill_and_remove(path: &Path) -> io::Result<bool> {
+    let listing = match fs::read_dir(path) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let kill = path.join("cgroup.kill");
+    if !kill.exists() || fs::write(&kill, "1").is_err() {
+        for pid in processes_in(path) {
+            if let Ok(process) = ProcessIdentity::of(pid) {
+                process.signal(Signal::SIGKILL)?;
+            }
+        }
+    }
+    let mut children_gone = true;
+    for entry in listing {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            children_gone &= kill_and_remove(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(children_gone),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// `0-2,5` and such, as the kernel writes it.
+#[must_use]
+pub fn parse_cpu_list(text: &str) -> Vec<u32> {
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) {
+            // No machine has more; a damaged range must not fill the memory.
+            cpus.extend(first..=last.min(first.saturating_add(8192)));
+        }
+    }
+    cpus
+}
+
+/// The same list, every CPU by itself.
+#[must_use]
+pub fn format_cpu_list(cpus: &[u32]) -> String {
+    let cpus: Vec<String> = cpus.iter().map(u32::to_string).collect();
+    cpus.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+25 20 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+26 25 0:23 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
+27 25 0:24 /inner /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset
+28 25 0:25 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+
+    fn nothing(_: Undo) -> Result<(), CgroupError> {
+        Ok(())
+    }
+
+    #[test]
+    fn on_a_hybrid_machine_the_controllers_of_version_1_are_found_where_this_process_is() {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path().join("sys/fs/cgroup");
+        for directory in ["cpu/own", "cpuset/mine", "unified"] {
+            fs::create_dir_all(base.join(directory)).unwrap();
+        }
+        fs::write(base.join("unified/cgroup.controllers"), "").unwrap();
+        let own = "3:cpuset:/inner/mine\n2:cpu,cpuacct:/own\n0::/\n";
+        let found = Controllers::detect_in(root.path(), HYBRID, own);
+        let v1 = |path| {
+            Some(Controller {
+                version: CgroupVersion::V1,
+                parent: base.join(path),
+            })
+        };
+        assert_eq!(found.cpu, v1("cpu/own"));
+        assert_eq!(found.accounting, v1("cpu/own"));
+        assert_eq!(found.cpuset, v1("cpuset/mine"));
+    }
+
+    #[test]
+    fn in_the_unified_hierarchy_the_nearest_parent_that_offers_the_controllers_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path().join("sys/fs/cgroup");
+        fs::create_dir_all(base.join("slice/own")).unwrap();
+        fs::write(base.join("slice/own/cgroup.controllers"), "memory").unwrap();
+        fs::write(base.join("slice/cgroup.controllers"), "cpuset cpu memory").unwrap();
+        fs::write(base.join("slice/cgroup.subtree_control"), "cpuset cpu").unwrap();
+        let mountinfo = "25 20 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let found = Controllers::detect_in(root.path(), mountinfo, "0::/slice/own\n");
+        let expected = Some(Controller {
+            version: CgroupVersion::V2,
+            parent: base.join("slice"),
+        });
+        assert_eq!(found.cpu, expected);
+        assert_eq!(found.cpuset, expected);
+        assert_eq!(found.accounting, expected);
+    }
+
+    #[test]
+    fn without_control_groups_nothing_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(
+            Controllers::detect_in(root.path(), "", ""),
+            Controllers::default()
+        );
+    }
+
+    #[test]
+    fn each_group_is_recorded_before_it_is_made_and_limits_are_read_back() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = root.path().to_owned();
+        fs::write(parent.join("cpuset.mems"), "0\n").unwrap();
+        let v1 = Some(Controller {
+            version: CgroupVersion::V1,
+            parent: parent.clone(),
+        });
+        let controllers = Controllers {
+            cpu: v1.clone(),
+            cpuset: v1.clone(),
+            accounting: v1,
+        };
+        let mut recorded = Vec::new();
+        let groups = NodeCgroups::create(&controllers, "hx-test", |undo| {
+            assert!(!parent.join("hx-test").exists());
+            recorded.push(undo);
+            Ok::<_, CgroupError>(())
+        })
+        .unwrap();
+        assert_eq!(
+            recorded,
+            [Undo::RemoveCgroup {
+                path: parent.join("hx-test")
+            }]
+        );
+        let quota = CpuQuota {
+            quota_us: 1250,
+            period_us: 5000,
+        };
+        assert_eq!(
+            groups.set_quota(quota).unwrap(),
+            Some((CgroupVersion::V1, quota))
+        );
+        assert_eq!(
+            groups.set_cpus(&[0, 2]).unwrap(),
+            Some((CgroupVersion::V1, vec![0, 2]))
+        );
+        assert_eq!(
+            fs::read_to_string(parent.join("hx-test/cpuset.mems")).unwrap(),
+            "0"
+        );
+        fs::write(parent.join("hx-test/cpuacct.usage"), "123456\n").unwrap();
+        fs::write(
+            parent.join("hx-test/cpu.stat"),
+            "nr_periods 9\nnr_throttled 4\n",
+        )
+        .unwrap();
+        assert_eq!(groups.cpu_ns(), Some(123_456));
+        assert_eq!(groups.throttled_periods(), Some(4));
+    }
+
+    #[test]
+    fn the_unified_hierarchy_takes_quota_and_period_in_one_line() {
+        let root = tempfile::tempdir().unwrap();
+        let parent = root.path().to_owned();
+        let v2 = Some(Controller {
+            version: CgroupVersion::V2,
+            parent: parent.clone(),
+        });
+        let controllers = Controllers {
+            cpu: v2,
+            ..Controllers::default()
+        };
+        let groups = NodeCgroups::create(&controllers, "hx-test", nothing).unwrap();
+        let quota = CpuQuota {
+            quota_us: 1000,
+            period_us: 4000,
+        };
+        assert_eq!(
+            groups.set_quota(quota).unwrap(),
+            Some((CgroupVersion::V2, quota))
+        );
+        assert_eq!(
+            fs::read_to_string(parent.join("hx-test/cpu.max")).unwrap(),
+            "1000 4000"
+        );
+        assert_eq!(groups.set_cpus(&[0]).unwrap(), None);
+        assert_eq!(groups.cpu_ns(), None);
+        fs::write(parent.join("hx-test/cpu.stat"), "usage_usec 7\n").unwrap();
+        let accounting = NodeCgroups {
+            accounting: groups.cpu.clone(),
+            ..NodeCgroups::default()
+        };
+        assert_eq!(accounting.cpu_ns(), Some(7_000));
+    }
+
+    #[test]
+    fn lists_of_cpus_are_read_as_the_kernel_writes_them() {
+        assert_eq!(parse_cpu_list("0-2,5\n"), [0, 1, 2, 5]);
+        assert_eq!(parse_cpu_list("\n"), Vec::<u32>::new());
+        assert_eq!(format_cpu_list(&[0, 5]), "0,5");
+    }
+
+    #[test]
+    fn removing_a_group_that_is_gone_is_a_success() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(kill_and_remove(&root.path().join("hx-gone")).unwrap());
+    }
+}

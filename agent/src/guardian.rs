@@ -1,0 +1,348 @@
+//! The guardian: a process that does nothing but wait for its owner's end and then undoes what
+//! the owner left behind, also when the owner was killed.
+//!
+//! It holds one end of a socket pair whose other end only the owner has: end of file is the
+//! owner's death. It runs in a session of its own, so that no terminal signal reaches it.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use hexloop_workloads::clock;
+use nix::fcntl::FlockArg;
+
+use crate::ledger::{self, LedgerContent, LedgerError, LedgerWriter, UndoId};
+use crate::process::SelfCommand;
+use crate::sys::spawn;
+use crate::undo::Undo;
+
+/// How long one entry may take to be undone.
+const UNDO_LIMIT_NS: u64 = 1_500_000_000;
+
+/// How long a replay waits for a guardian that is still at work.
+const GUARDIAN_LIMIT_NS: u64 = 3_000_000_000;
+
+const READY: u8 = b'R';
+
+/// What went wrong with a guardian.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardianError {
+    /// The ledger.
+    #[error("the undo ledger failed; is the state directory writable and is there space left?")]
+    Ledger(#[from] LedgerError),
+    /// The process.
+    #[error("cannot start the guardian process")]
+    Start(#[source] io::Error),
+    /// It ended before its owner.
+    #[error("the guardian process ended before it was ready")]
+    NotReady,
+    /// It could not undo everything.
+    #[error("not everything could be undone: see {ledger}; `hexloop undo` tries again")]
+    Dirty {
+        /// The ledger that was kept.
+        ledger: PathBuf,
+    },
+}
+
+/// The owner's side of a guardian.
+#[derive(Debug)]
+pub struct Guardian {
+    ledger: Mutex<LedgerWriter>,
+    lifeline: UnixStream,
+    child: Mutex<Child>,
+}
+
+impl Guardian {
+    /// Starts a guardian for this process with an empty ledger.
+    ///
+    /// # Errors
+    /// The state directory cannot be written, or no process can be started.
+    pub fn start(state_directory: &Path, name: &str) -> Result<Guardian, GuardianError> {
+        Guardian::start_as(&SelfCommand::hexloop(), state_directory, name)
+    }
+
+    /// The same for a program whose guardian part is started with other arguments.
+    ///
+    /// # Errors
+    /// The state directory cannot be written, or no process can be started.
+    pub fn start_as(
+        program: &SelfCommand,
+        state_directory: &Path,
+        name: &str,
+    ) -> Result<Guardian, GuardianError> {
+        let ledger = LedgerWriter::create(state_directory, name)?;
+        let (mut ours, theirs) = UnixStream::pair().map_err(GuardianError::Start)?;
+        let mut command = program.part("guard");
+        command.arg("--ledger").arg(ledger.path());
+        command
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null());
+        command.current_dir("/");
+        spawn::in_own_session(&mut command);
+        let child = command.spawn().map_err(GuardianError::Start)?;
+        // The command holds the guardian's end of the pair; ours must be the only one left.
+        drop(command);
+        let mut ready = [0];
+        match ours.read_exact(&mut ready) {
+            Ok(()) if ready == [READY] => {}
+            Ok(()) | Err(_) => return Err(GuardianError::NotReady),
+        }
+        Ok(Guardian {
+            ledger: Mutex::new(ledger),
+            lifeline: ours,
+            child: Mutex::new(child),
+        })
+    }
+
+    /// Notes what will have to be undone. Call it before the action: when it returns, the note
+    /// is on the disk.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; the action must not be begun then.
+    pub fn record(&self, undo: Undo) -> Result<UndoId, GuardianError> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(ledger.record(undo)?)
+    }
+
+    /// Notes that the owner has undone it itself, or that it is to stay.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn done(&self, id: UndoId) -> Result<(), GuardianError> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(ledger.done(id)?)
+    }
+
+    /// Where the ledger is.
+    #[must_use]
+    pub fn ledger_path(&self) -> PathBuf {
+        self.ledger
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .path()
+            .to_owned()
+    }
+
+    /// The guardian's process id.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .id()
+    }
+
+    /// Ends normally: whatever is not marked as done is undone now, the ledger is removed and
+    /// the guardian ends.
+    ///
+    /// # Errors
+    /// Something could not be undone; the ledger stays for the next start.
+    pub fn finish(self) -> Result<(), GuardianError> {
+        let path = self.ledger_path();
+        // A copy of our end in a child that is just being started must not keep it waiting.
+        let _ = self.lifeline.shutdown(Shutdown::Both);
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // A guardian that was killed has left the ledger; the caller learns it from that.
+        let _ = child.wait();
+        if path.exists() {
+            Err(GuardianError::Dirty { ledger: path })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The guardian process: `hexloop agent guard --ledger PATH`, its lifeline on standard input.
+/// Returns whether everything was undone.
+///
+/// # Errors
+/// The ledger cannot be read or removed.
+pub fn run(ledger_path: &Path) -> Result<bool, GuardianError> {
+    let lifeline = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(GuardianError::Start)?;
+    let mut lifeline = UnixStream::from(lifeline);
+    let lock = ledger::open_locked(ledger_path, FlockArg::LockShared)?;
+    let Some(file) = lock else {
+        return Err(GuardianError::NotReady);
+    };
+    // An owner that died in the meantime is noticed by the read below.
+    let _ = lifeline.write_all(&[READY]);
+    let mut buffer = [0; 64];
+    loop {
+        match lifeline.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    let report = replay_one(&file, ledger_path)?;
+    for failure in &report.failed {
+        eprintln!("hexloop: {failure}; `hexloop undo` tries again");
+    }
+    Ok(report.is_clean())
+}
+
+/// What became of one ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// The ledger; it still exists if something failed.
+    pub ledger: PathBuf,
+    /// Who wrote it, such as `agent (process 4711)`.
+    pub owner: String,
+    /// What was undone now.
+    pub undone: Vec<String>,
+    /// What could not be undone, and why.
+    pub failed: Vec<String>,
+}
+
+impl ReplayReport {
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
+/// Undoes what earlier owners have left, for every ledger whose owner and guardian are gone.
+/// If any report is not clean, this machine is dirty and must refuse runs.
+///
+/// # Errors
+/// The directory of ledgers cannot be read.
+pub fn replay_leftovers(state_directory: &Path) -> Result<Vec<ReplayReport>, GuardianError> {
+    let directory = ledger::ledger_directory(state_directory);
+    let listing = match fs::read_dir(&directory) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            return Err(LedgerError {
+                action: "list",
+                path: directory,
+                source,
+            }
+            .into());
+        }
+    };
+    let mut paths: Vec<PathBuf> = listing
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "ledger")
+        })
+        .collect();
+    paths.sort();
+    let mut reports = Vec::new();
+    for path in paths {
+        reports.extend(replay_if_abandoned(&path)?);
+    }
+    Ok(reports)
+}
+
+fn replay_if_abandoned(path: &Path) -> Result<Option<ReplayReport>, GuardianError> {
+    let deadline = clock::now() + GUARDIAN_LIMIT_NS;
+    loop {
+        if let Some(file) = ledger::open_locked(path, FlockArg::LockExclusiveNonblock)? {
+            return replay_one(&file, path).map(Some);
+        }
+        let content = match LedgerContent::read(path) {
+            Ok(content) => content,
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let in_use = content.owner.is_none_or(|owner| {
+            owner.pid_namespace != ledger::pid_namespace() || owner.process.is_alive()
+        });
+        // In use by a living owner, or a guardian at work that gets a moment to finish.
+        if in_use || clock::now() >= deadline {
+            return Ok(None);
+        }
+        clock::sleep_until(clock::now() + 10_000_000);
+    }
+}
+
+fn replay_one(file: &fs::File, path: &Path) -> Result<ReplayReport, GuardianError> {
+    let content = LedgerContent::read(path)?;
+    // Nobody appends any more; what is written below starts on a line of its own.
+    let whole = u64::try_from(content.whole_bytes).unwrap_or(u64::MAX);
+    let torn = file.metadata().is_ok_and(|metadata| metadata.len() > whole);
+    if torn {
+        let path = path.to_owned();
+        file.set_len(whole).map_err(|source| LedgerError {
+            action: "mend",
+            path,
+            source,
+        })?;
+    }
+    let same_boot = content
+        .owner
+        .as_ref()
+        .is_none_or(|owner| owner.boot_id == ledger::boot_id());
+    let same_pids = content
+        .owner
+        .as_ref()
+        .is_none_or(|owner| owner.pid_namespace == ledger::pid_namespace());
+    let owner = content.owner.as_ref().map_or_else(
+        || "unknown".to_owned(),
+        |owner| format!("{} (process {})", owner.name, owner.process.pid),
+    );
+    let mut report = ReplayReport {
+        ledger: path.to_owned(),
+        owner,
+        undone: Vec::new(),
+        failed: Vec::new(),
+    };
+    for (id, undo) in content.outstanding.iter().rev() {
+        if undo.ends_with_the_boot() && !same_boot {
+            continue;
+        }
+        if matches!(undo, Undo::KillProcess { .. }) && !same_pids {
+            report.failed.push(format!(
+                "{undo}: it was started in another process-id namespace"
+            ));
+            continue;
+        }
+        match undo.perform(clock::now() + UNDO_LIMIT_NS) {
+            Ok(()) => {
+                report.undone.push(undo.to_string());
+                // Not being able to note it only means that it is undone once more.
+                let _ = ledger::append_done(file, path, *id);
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error);
+                let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+                report.failed.push(format!("{error}{cause}"));
+            }
+        }
+    }
+    if content.foreign_lines > 0 {
+        let lines = content.foreign_lines;
+        report.failed.push(format!(
+            "{lines} lines of {} are not understood",
+            path.display()
+        ));
+    }
+    if report.is_clean() {
+        match fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                let path = path.to_owned();
+                return Err(LedgerError {
+                    action: "remove",
+                    path,
+                    source,
+                }
+                .into());
+            }
+        }
+    }
+    Ok(report)
+}

@@ -1,0 +1,319 @@
+//! The ledger: what will have to be undone, written and synchronised before it is done.
+//!
+//! One file of JSON lines per owner, below `ledgers` of the state directory. Owner and guardian
+//! each hold a shared lock on it, so that an exclusive lock proves that both are gone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::process::ProcessIdentity;
+use crate::undo::Undo;
+
+/// The version of the ledger's lines.
+const LEDGER_SCHEMA: u32 = 1;
+
+/// Number of an entry in its ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UndoId(pub(crate) u64);
+
+/// What went wrong with a ledger.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}")]
+pub struct LedgerError {
+    /// What was being done.
+    pub action: &'static str,
+    /// To which file.
+    pub path: PathBuf,
+    /// The cause.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Who wrote a ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerOwner {
+    /// Version of the lines that follow.
+    pub schema: u32,
+    /// What the owner calls itself, such as `agent` or `controller`.
+    pub name: String,
+    /// The owner.
+    pub process: ProcessIdentity,
+    /// `/proc/sys/kernel/random/boot_id` when it was written.
+    pub boot_id: String,
+    /// The process-id namespace that its numbers belong to.
+    pub pid_namespace: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Line {
+    Owner(LedgerOwner),
+    Do { id: UndoId, action: Undo },
+    Done { id: UndoId },
+}
+
+/// The boot that this is.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// The process-id namespace that this process sees.
+pub(crate) fn pid_namespace() -> String {
+    fs::read_link("/proc/self/ns/pid")
+        .map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Where the ledgers of a state directory are.
+pub(crate) fn ledger_directory(state_directory: &Path) -> PathBuf {
+    state_directory.join("ledgers")
+}
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LedgerError + 'a {
+    move |source| LedgerError {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Whether the path still leads to this very file.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => ours.dev() == there.dev() && ours.ino() == there.ino(),
+        _ => false,
+    }
+}
+
+/// A ledger that is being written.
+#[derive(Debug)]
+pub(crate) struct LedgerWriter {
+    path: PathBuf,
+    file: Flock<File>,
+    next: u64,
+}
+
+impl LedgerWriter {
+    /// Starts a new one for this process.
+    pub(crate) fn create(state_directory: &Path, name: &str) -> Result<LedgerWriter, LedgerError> {
+        let directory = ledger_directory(state_directory);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(failed("make the directory", &directory))?;
+        let process = ProcessIdentity::of_this_process()
+            .map_err(failed("read", Path::new("/proc/self/stat")))?;
+        for attempt in 0.. {
+            let path = directory.join(format!(
+                "{name}-{}-{}-{attempt}.ledger",
+                process.pid, process.start_time_ticks
+            ));
+            let file = OpenOptions::new()
+                .append(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
+            let file = match file {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(failed("create", &path)(error)),
+            };
+            let file = Flock::lock(file, FlockArg::LockShared)
+                .map_err(|(_, error)| failed("lock", &path)(error.into()))?;
+            // Somebody who cleans up may have taken the empty file away before it was locked.
+            if !is_at(&file, &path) {
+                continue;
+            }
+            let mut writer = LedgerWriter {
+                path,
+                file,
+                next: 0,
+            };
+            writer.append(&Line::Owner(LedgerOwner {
+                schema: LEDGER_SCHEMA,
+                name: name.to_owned(),
+                process,
+                boot_id: boot_id(),
+                pid_namespace: pid_namespace(),
+            }))?;
+            File::open(&directory)
+                .and_then(|directory| directory.sync_all())
+                .map_err(failed("synchronise", &directory))?;
+            return Ok(writer);
+        }
+        Err(failed("create a ledger in", &directory)(
+            io::ErrorKind::AlreadyExists.into(),
+        ))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn append(&mut self, line: &Line) -> Result<(), LedgerError> {
+        let path = &self.path;
+        let mut text =
+            serde_json::to_string(line).map_err(|e| failed("write", path)(io::Error::other(e)))?;
+        text.push('\n');
+        self.file
+            .write_all(text.as_bytes())
+            .map_err(failed("write", path))?;
+        self.file.sync_data().map_err(failed("synchronise", path))
+    }
+
+    /// Notes what will have to be undone. When this returns, the note is on the disk.
+    pub(crate) fn record(&mut self, action: Undo) -> Result<UndoId, LedgerError> {
+        let id = UndoId(self.next);
+        self.append(&Line::Do { id, action })?;
+        self.next += 1;
+        Ok(id)
+    }
+
+    /// Notes that nothing is left to undo for this entry.
+    pub(crate) fn done(&mut self, id: UndoId) -> Result<(), LedgerError> {
+        self.append(&Line::Done { id })
+    }
+}
+
+/// A ledger as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LedgerContent {
+    /// Who wrote it; `None` when the owner was killed before it had written that.
+    pub(crate) owner: Option<LedgerOwner>,
+    /// What is still to be undone, the latest last.
+    pub(crate) outstanding: Vec<(UndoId, Undo)>,
+    /// Whole lines that are not understood.
+    pub(crate) foreign_lines: usize,
+    /// Length of its whole lines in bytes: what follows is torn.
+    pub(crate) whole_bytes: usize,
+}
+
+impl LedgerContent {
+    /// Reads the text of a ledger. A last line without its end is ignored: the action that it
+    /// notes was never begun, because the note was not finished.
+    pub(crate) fn parse(text: &str) -> LedgerContent {
+        let mut content = LedgerContent::default();
+        for line in text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+        {
+            content.whole_bytes += line.len();
+            match serde_json::from_str(line) {
+                Ok(Line::Owner(owner)) => content.owner = Some(owner),
+                Ok(Line::Do { id, action }) => content.outstanding.push((id, action)),
+                Ok(Line::Done { id: done }) => content.outstanding.retain(|(id, _)| *id != done),
+                Err(_) => content.foreign_lines += 1,
+            }
+        }
+        content
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<LedgerContent, LedgerError> {
+        let bytes = fs::read(path).map_err(failed("read", path))?;
+        Ok(LedgerContent::parse(&String::from_utf8_lossy(&bytes)))
+    }
+}
+
+/// Opens an existing ledger and locks it: shared for a guardian, exclusive for a replay.
+/// `Ok(None)` when it is gone, or locked in a way that forbids this lock.
+pub(crate) fn open_locked(path: &Path, lock: FlockArg) -> Result<Option<Flock<File>>, LedgerError> {
+    let file = match OpenOptions::new().append(true).read(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("open", path)(error)),
+    };
+    match Flock::lock(file, lock) {
+        Ok(file) if is_at(&file, path) => Ok(Some(file)),
+        Ok(_) | Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(failed("lock", path)(error.into())),
+    }
+}
+
+/// Notes in an opened ledger that an entry has been undone.
+pub(crate) fn append_done(mut file: &File, path: &Path, id: UndoId) -> Result<(), LedgerError> {
+    let text = serde_json::to_string(&Line::Done { id })
+        .map_err(|e| failed("write", path)(io::Error::other(e)))?;
+    let text = format!("{text}\n");
+    file.write_all(text.as_bytes())
+        .map_err(failed("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remove(name: &str) -> Undo {
+        Undo::RemoveDirectory {
+            path: format!("/nowhere/{name}").into(),
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_and_not_done_is_outstanding_in_order() {
+        let state = tempfile::tempdir().unwrap();
+        let mut writer = LedgerWriter::create(state.path(), "test").unwrap();
+        let first = writer.record(remove("a")).unwrap();
+        let second = writer.record(remove("b")).unwrap();
+        let third = writer.record(remove("c")).unwrap();
+        writer.done(second).unwrap();
+        let content = LedgerContent::read(writer.path()).unwrap();
+        assert_eq!(
+            content.outstanding,
+            [(first, remove("a")), (third, remove("c"))]
+        );
+        let owner = content.owner.unwrap();
+        assert_eq!(owner.process, ProcessIdentity::of_this_process().unwrap());
+        assert_eq!(owner.boot_id, boot_id());
+    }
+
+    #[test]
+    fn a_ledger_torn_at_any_byte_keeps_every_whole_line() {
+        let state = tempfile::tempdir().unwrap();
+        let mut writer = LedgerWriter::create(state.path(), "test").unwrap();
+        writer.record(remove("a")).unwrap();
+        writer.record(remove("b")).unwrap();
+        let text = fs::read_to_string(writer.path()).unwrap();
+        for length in 0..=text.len() {
+            let content = LedgerContent::parse(&text[..length]);
+            let whole_lines = text[..length].matches('\n').count();
+            assert_eq!(
+                content.outstanding.len(),
+                whole_lines.saturating_sub(1),
+                "at {length}"
+            );
+            assert_eq!(content.foreign_lines, 0);
+        }
+    }
+
+    #[test]
+    fn a_ledger_is_locked_against_replay_as_long_as_its_writer_lives() {
+        let state = tempfile::tempdir().unwrap();
+        let writer = LedgerWriter::create(state.path(), "test").unwrap();
+        let path = writer.path().to_owned();
+        assert!(
+            open_locked(&path, FlockArg::LockExclusiveNonblock)
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            open_locked(&path, FlockArg::LockSharedNonblock)
+                .unwrap()
+                .is_some()
+        );
+        drop(writer);
+        assert!(
+            open_locked(&path, FlockArg::LockExclusiveNonblock)
+                .unwrap()
+                .is_some()
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! Processes by identity: a process id alone may already belong to somebody else.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::process::Command;
+
+use hexloop_workloads::clock::{self, MonotonicNs};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::pidfd;
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// Process id.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
+    pub start_time_ticks: u64,
+}
+
+impl ProcessIdentity {
+    /// The identity of the process that has this id now.
+    ///
+    /// # Errors
+    /// No such process.
+    pub fn of(pid: u32) -> io::Result<ProcessIdentity> {
+        let path = format!("/proc/{pid}/stat");
+        let text = fs::read_to_string(&path)?;
+        let start_time_ticks = start_time_of_stat(&text).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{path} is not understood"),
+            )
+        })?;
+        Ok(ProcessIdentity {
+            pid,
+            start_time_ticks,
+        })
+    }
+
+    /// The identity of this process.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn of_this_process() -> io::Result<ProcessIdentity> {
+        ProcessIdentity::of(std::process::id())
+    }
+
+    /// Whether it still exists; a process that has ended but was not waited for does not.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        let Ok(text) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else {
+            return false;
+        };
+        start_time_of_stat(&text) == Some(self.start_time_ticks)
+            && !matches!(
+                fields_after_name(&text).and_then(|mut f| f.next()),
+                Some("Z" | "X")
+            )
+    }
+
+    /// Sends a signal to exactly this process. `Ok(false)` when it is gone.
+    ///
+    /// # Errors
+    /// Not allowed.
+    pub fn signal(self, signal: Signal) -> io::Result<bool> {
+        let handle = match pidfd::open(self.pid) {
+            Ok(handle) => handle,
+            Err(error) if is_no_such_process(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        // The handle holds whichever process has the number; only now is it safe to compare.
+        if !self.is_alive() {
+            return Ok(false);
+        }
+        match pidfd::send_signal(&handle, signal) {
+            Ok(()) => Ok(true),
+            Err(error) if is_no_such_process(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Kills it and waits until it is gone or the deadline has passed. `Ok(true)` when gone.
+    ///
+    /// # Errors
+    /// Not allowed.
+    pub fn kill_and_wait(self, deadline: MonotonicNs) -> io::Result<bool> {
+        if !self.signal(Signal::SIGKILL)? {
+            return Ok(true);
+        }
+        while self.is_alive() {
+            if clock::now() >= deadline {
+                return Ok(false);
+            }
+            clock::sleep_until(clock::now() + 2_000_000);
+        }
+        Ok(true)
+    }
+}
+
+fn is_no_such_process(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ESRCH as i32)
+}
+
+/// The fields of `/proc/PID/stat` after the name, which may itself hold spaces and brackets.
+pub(crate) fn fields_after_name(stat: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_ascii_whitespace())
+}
+
+fn start_time_of_stat(stat: &str) -> Option<u64> {
+    // Field 22 of the file; the state, the first after the name, is field 3.
+    fields_after_name(stat)?.nth(22 - 3)?.parse().ok()
+}
+
+/// How this program starts itself again in another part: guardian, first process of a node, job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfCommand {
+    arguments: Vec<OsString>,
+}
+
+impl SelfCommand {
+    /// `hexloop agent PART`.
+    #[must_use]
+    pub fn hexloop() -> SelfCommand {
+        SelfCommand {
+            arguments: vec!["agent".into()],
+        }
+    }
+
+    /// Other arguments before the part's name: for programs that embed the agent.
+    #[must_use]
+    pub fn with_arguments(arguments: Vec<OsString>) -> SelfCommand {
+        SelfCommand { arguments }
+    }
+
+    /// The command for one part. It goes through `/proc/self/exe`, so that it is this very
+    /// file, also when the file was replaced or lies where the new process may not look.
+    #[must_use]
+    pub fn part(&self, part: &str) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(&self.arguments).arg(part);
+        command
+    }
+
+    /// The arguments for one part, without the program.
+    #[must_use]
+    pub fn arguments_of_part(&self, part: &str) -> Vec<OsString> {
+        let mut arguments = self.arguments.clone();
+        arguments.push(part.into());
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Stdio;
+
+    #[test]
+    fn a_name_with_spaces_and_brackets_does_not_shift_the_fields() {
+        let stat = "17 (a) b) (c) S 1 17 17 0 -1 4194304 100 0 0 0 3 4 5 6 20 0 1 0 98765 1 2";
+        assert_eq!(start_time_of_stat(stat), Some(98_765));
+    }
+
+    #[test]
+    fn a_child_is_killed_once_and_a_process_with_another_start_time_never() {
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let identity = ProcessIdentity::of(child.id()).unwrap();
+        assert!(identity.is_alive());
+        let earlier = ProcessIdentity {
+            start_time_ticks: identity.start_time_ticks - 1,
+            ..identity
+        };
+        assert!(!earlier.signal(Signal::SIGKILL).unwrap());
+        assert!(identity.is_alive());
+        assert!(
+            identity
+                .kill_and_wait(clock::now() + 5_000_000_000)
+                .unwrap()
+        );
+        assert!(!identity.is_alive());
+        child.wait().unwrap();
+        assert!(!identity.signal(Signal::SIGKILL).unwrap());
+    }
+}

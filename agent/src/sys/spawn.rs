@@ -1,0 +1,161 @@
+//! What a new process does between fork and exec.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, setsid};
+
+/// Starts the command in a session of its own: signals of the terminal do not reach it.
+pub(crate) fn in_own_session(command: &mut Command) {
+    let prepare = || setsid().map(|_| ()).map_err(io::Error::from);
+    #[expect(unsafe_code, reason = "pre_exec has no safe form")]
+    // SAFETY: setsid is async-signal-safe, and the closure does not allocate.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// Has the command killed when the thread that starts it ends.
+pub(crate) fn die_with_parent_thread(command: &mut Command) {
+    let prepare = || prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from);
+    #[expect(unsafe_code, reason = "pre_exec has no safe form")]
+    // SAFETY: prctl is async-signal-safe, and the closure does not allocate.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// The user and group that a job runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+/// Starts the command without any privilege: as that user if one is given, without
+/// capabilities now or after any exec, with no way to regain them, and without descriptors
+/// beyond the standard three. It is killed when the calling thread ends.
+pub(crate) fn unprivileged(
+    command: &mut Command,
+    credentials: Option<Credentials>,
+    cpus: Option<CpuSet>,
+) {
+    let prepare = move || {
+        if let Some(cpus) = &cpus {
+            sched_setaffinity(Pid::from_raw(0), cpus)?;
+        }
+        drop_bounding_set()?;
+        clear_ambient_set();
+        if let Some(Credentials { user, group }) = credentials {
+            drop_groups()?;
+            let group = nix::unistd::Gid::from_raw(group);
+            nix::unistd::setresgid(group, group, group)?;
+            let user = nix::unistd::Uid::from_raw(user);
+            nix::unistd::setresuid(user, user, user)?;
+        }
+        clear_capabilities()?;
+        prctl::set_no_new_privs()?;
+        // After the change of user, which clears it.
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        close_other_descriptors_on_exec();
+        setsid().map(|_| ()).map_err(io::Error::from)
+    };
+    #[expect(unsafe_code, reason = "pre_exec has no safe form")]
+    // SAFETY: the closure makes system calls alone and does not allocate.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+fn drop_bounding_set() -> io::Result<()> {
+    for capability in 0..64 {
+        #[expect(unsafe_code, reason = "nix has no call for the bounding set")]
+        // SAFETY: prctl with integers alone touches no memory of ours.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        if result < 0 {
+            let error = io::Error::last_os_error();
+            // The kernel's last capability is behind us.
+            if error.raw_os_error() == Some(libc::EINVAL) {
+                return Ok(());
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn clear_ambient_set() {
+    #[expect(unsafe_code, reason = "nix has no call for the ambient set")]
+    // SAFETY: prctl with integers alone touches no memory of ours.
+    let _ = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    };
+}
+
+fn drop_groups() -> io::Result<()> {
+    #[expect(
+        unsafe_code,
+        reason = "nix's setgroups allocates nothing, but takes a slice of Gid"
+    )]
+    // SAFETY: a length of zero means that the pointer is not read.
+    let result = unsafe { libc::setgroups(0, std::ptr::null()) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: libc::c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+fn clear_capabilities() -> io::Result<()> {
+    // _LINUX_CAPABILITY_VERSION_3 of linux/capability.h: two 32-bit words per set.
+    let header = CapabilityHeader {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let none = CapabilityData {
+        effective: 0,
+        permitted: 0,
+        inheritable: 0,
+    };
+    let data = [none, none];
+    #[expect(unsafe_code, reason = "neither std nor nix has capset")]
+    // SAFETY: both pointers are to values of the layout that the version announces.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn close_other_descriptors_on_exec() {
+    let cloexec = libc::CLOSE_RANGE_CLOEXEC;
+    #[expect(unsafe_code, reason = "neither std nor nix has close_range")]
+    // SAFETY: marking descriptors close-on-exec invalidates none of them.
+    // A kernel before 5.11 refuses; ours are opened close-on-exec in the first place.
+    let _ = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, cloexec) };
+}

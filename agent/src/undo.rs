@@ -1,0 +1,282 @@
+//! The undoing of what was done: each action leaves a note of its opposite before it happens,
+//! and carrying such a note out twice does no harm.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use hexloop_workloads::clock::{self, MonotonicNs};
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup;
+use crate::process::ProcessIdentity;
+
+/// What is to be done when an action has to be undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "undo", rename_all = "kebab-case")]
+pub enum Undo {
+    /// Kill a process, if it is still the same one.
+    KillProcess {
+        /// Process id.
+        pid: u32,
+        /// See [`ProcessIdentity::start_time_ticks`].
+        start_time_ticks: u64,
+    },
+    /// Kill everything in a control group, its children included, and remove it.
+    RemoveCgroup {
+        /// Its directory; the last part of the name starts with `hx`.
+        path: PathBuf,
+    },
+    /// Remove a directory and everything in it.
+    RemoveDirectory {
+        /// An absolute path.
+        path: PathBuf,
+    },
+    /// Rename a directory; a number is appended if the new name is taken.
+    RenameDirectory {
+        /// An absolute path.
+        from: PathBuf,
+        /// An absolute path on the same file system.
+        to: PathBuf,
+    },
+    /// Remove a file.
+    RemoveFile {
+        /// An absolute path.
+        path: PathBuf,
+    },
+}
+
+/// What could not be undone.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UndoError {
+    /// The note asks for something that no action of ours can have called for.
+    #[error("{0} is refused: it is not a path that this program makes")]
+    Refused(PathBuf),
+    /// The kernel refused.
+    #[error("{action} failed")]
+    Failed {
+        /// What was tried.
+        action: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It did not happen in time.
+    #[error("{action} took too long")]
+    TooLate {
+        /// What was tried.
+        action: String,
+    },
+}
+
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Undo::KillProcess { pid, .. } => write!(f, "killing process {pid}"),
+            Undo::RemoveCgroup { path } => write!(f, "removing control group {}", path.display()),
+            Undo::RemoveDirectory { path } => write!(f, "removing directory {}", path.display()),
+            Undo::RenameDirectory { from, to } => {
+                write!(f, "renaming {} to {}", from.display(), to.display())
+            }
+            Undo::RemoveFile { path } => write!(f, "removing file {}", path.display()),
+        }
+    }
+}
+
+impl Undo {
+    /// The note that kills exactly this process.
+    #[must_use]
+    pub const fn kill(process: ProcessIdentity) -> Undo {
+        Undo::KillProcess {
+            pid: process.pid,
+            start_time_ticks: process.start_time_ticks,
+        }
+    }
+
+    /// Whether it means something only as long as the machine has not been rebooted.
+    #[must_use]
+    pub const fn ends_with_the_boot(&self) -> bool {
+        matches!(self, Undo::KillProcess { .. } | Undo::RemoveCgroup { .. })
+    }
+
+    /// Carries it out; what is undone already is a success. Tries again until the deadline.
+    ///
+    /// # Errors
+    /// Refused, or not possible before the deadline.
+    pub fn perform(&self, deadline: MonotonicNs) -> Result<(), UndoError> {
+        self.check()?;
+        loop {
+            let source = match self.attempt(deadline) {
+                Ok(true) => return Ok(()),
+                Ok(false) => None,
+                Err(error) => Some(error),
+            };
+            if clock::now() >= deadline {
+                let action = self.to_string();
+                return Err(match source {
+                    Some(source) => UndoError::Failed { action, source },
+                    None => UndoError::TooLate { action },
+                });
+            }
+            clock::sleep_until(clock::now() + 5_000_000);
+        }
+    }
+
+    fn check(&self) -> Result<(), UndoError> {
+        let paths: &[&PathBuf] = match self {
+            Undo::KillProcess { .. } => &[],
+            Undo::RemoveCgroup { path } => {
+                let ours = path
+                    .file_name()
+                    .is_some_and(|name| name.as_encoded_bytes().starts_with(b"hx"));
+                if !ours {
+                    return Err(UndoError::Refused(path.clone()));
+                }
+                &[path]
+            }
+            Undo::RemoveDirectory { path } | Undo::RemoveFile { path } => &[path],
+            Undo::RenameDirectory { from, to } => &[from, to],
+        };
+        match paths.iter().find(|path| !is_plain_and_absolute(path)) {
+            Some(path) => Err(UndoError::Refused((*path).clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// One attempt; `Ok(false)` when it has to be tried again.
+    fn attempt(&self, deadline: MonotonicNs) -> io::Result<bool> {
+        match self {
+            Undo::KillProcess {
+                pid,
+                start_time_ticks,
+            } => {
+                let process = ProcessIdentity {
+                    pid: *pid,
+                    start_time_ticks: *start_time_ticks,
+                };
+                process.kill_and_wait(deadline)
+            }
+            Undo::RemoveCgroup { path } => cgroup::kill_and_remove(path),
+            Undo::RemoveDirectory { path } => gone_is_fine(fs::remove_dir_all(path)),
+            Undo::RemoveFile { path } => gone_is_fine(fs::remove_file(path)),
+            Undo::RenameDirectory { from, to } => rename_to_free_name(from, to),
+        }
+    }
+}
+
+/// No `..`, and at least two levels below the root: nothing that this program makes is higher.
+fn is_plain_and_absolute(path: &Path) -> bool {
+    let mut components = path.components();
+    components.next() == Some(Component::RootDir)
+        && components.clone().count() >= 2
+        && components.all(|component| matches!(component, Component::Normal(_)))
+}
+
+fn gone_is_fine(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<bool> {
+    if !from.try_exists()? {
+        return Ok(true);
+    }
+    let mut target = to.to_path_buf();
+    for number in 2..=1000 {
+        if !target.try_exists()? {
+            return gone_is_fine(fs::rename(from, &target));
+        }
+        let mut name = to.as_os_str().to_owned();
+        name.push(format!("-{number}"));
+        target = PathBuf::from(name);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "every name for it is taken",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn soon() -> MonotonicNs {
+        clock::now() + 3_000_000_000
+    }
+
+    #[test]
+    fn undoing_twice_does_no_harm() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("made");
+        let file = root.path().join("file");
+        fs::create_dir_all(directory.join("deeper")).unwrap();
+        fs::write(&file, "text").unwrap();
+        for _ in 0..2 {
+            Undo::RemoveDirectory {
+                path: directory.clone(),
+            }
+            .perform(soon())
+            .unwrap();
+            Undo::RemoveFile { path: file.clone() }
+                .perform(soon())
+                .unwrap();
+            assert!(!directory.exists() && !file.exists());
+        }
+    }
+
+    #[test]
+    fn a_directory_is_renamed_and_never_over_another() {
+        let root = tempfile::tempdir().unwrap();
+        let from = root.path().join("run.partial");
+        let to = root.path().join("run.interrupted");
+        fs::create_dir(&to).unwrap();
+        fs::create_dir(&from).unwrap();
+        let undo = Undo::RenameDirectory {
+            from: from.clone(),
+            to,
+        };
+        undo.perform(soon()).unwrap();
+        assert!(!from.exists());
+        assert!(root.path().join("run.interrupted-2").is_dir());
+        undo.perform(soon()).unwrap();
+    }
+
+    #[test]
+    fn paths_that_we_never_make_are_refused() {
+        for path in ["/", "/etc", "relative/path", "/tmp/../etc/passwd"] {
+            let error = Undo::RemoveDirectory { path: path.into() }
+                .perform(soon())
+                .unwrap_err();
+            assert!(matches!(error, UndoError::Refused(_)), "{path}: {error}");
+        }
+        let error = Undo::RemoveCgroup {
+            path: "/sys/fs/cgroup/system.slice".into(),
+        };
+        assert!(matches!(error.perform(soon()), Err(UndoError::Refused(_))));
+    }
+
+    #[test]
+    fn a_process_is_killed_by_identity() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let identity = ProcessIdentity::of(child.id()).unwrap();
+        Undo::kill(identity).perform(soon()).unwrap();
+        assert!(!identity.is_alive());
+        child.wait().unwrap();
+        Undo::kill(identity).perform(soon()).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_an_error_that_says_what_was_tried() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("a-directory");
+        fs::create_dir(&directory).unwrap();
+        let error = Undo::RemoveFile { path: directory }.perform(0).unwrap_err();
+        assert!(error.to_string().starts_with("removing file"), "{error}");
+    }
+}
