@@ -1,0 +1,86 @@
+//! What can go wrong with a link.
+
+use std::io;
+
+use crate::namespace::NamespaceError;
+
+/// What went wrong with a link.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// A namespace could not be made or entered.
+    #[error("link {link}: cannot work in a network namespace")]
+    Namespace {
+        /// The link.
+        link: String,
+        /// The cause.
+        #[source]
+        source: NamespaceError,
+    },
+    /// The kernel refused a change of an interface, an address or a queueing discipline.
+    #[error("cannot {action}")]
+    Netlink {
+        /// What was being done, to what.
+        action: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A setting of an interface could not be changed.
+    #[error("cannot turn off {feature} of interface {interface}")]
+    Feature {
+        /// The interface.
+        interface: String,
+        /// The offload.
+        feature: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A socket could not be opened or used.
+    #[error("cannot {action}")]
+    Socket {
+        /// What was being done, on which interface or address.
+        action: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start thread {name}")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A thread of the link ended too early.
+    #[error("thread {name} of link {link} has ended")]
+    ThreadGone {
+        /// The link.
+        link: String,
+        /// The thread.
+        name: &'static str,
+    },
+    /// An interface name does not fit.
+    #[error("interface name `{interface}` is empty or longer than 15 bytes; choose a shorter one")]
+    InterfaceName {
+        /// The name.
+        interface: String,
+    },
+    /// No datapath can be built on this machine.
+    #[error("link {link}: no datapath works here: {reason}")]
+    NoDatapath {
+        /// The link.
+        link: String,
+        /// What was tried and what it said.
+        reason: String,
+    },
+    /// The link is not playing.
+    #[error("link {link} is not playing")]
+    NotPlaying {
+        /// The link.
+        link: String,
+    },
+}
