@@ -1,1 +1,50 @@
-//! The tensor engine.
+//! The tensor engine: a Llama-architecture model that can be cut after any layer, its training,
+//! its files and its text.
+//!
+//! Everything runs on candle. This module must not know of links, nodes or requests.
+
+mod cache;
+pub mod corpus;
+pub mod error;
+mod hidden;
+mod model;
+pub mod recipe_cache;
+pub mod text;
+pub mod threads;
+pub mod train;
+mod weights;
+
+pub use cache::KeyValueCache;
+pub use error::EngineError;
+pub use hidden::Hidden;
+pub use model::{Model, Parts};
+pub use threads::set_threads;
+pub use weights::{verify, weights_sha256};
+
+/// Version of the tensor library, as pinned in the workspace.
+const CANDLE_VERSION: &str = "0.11.1";
+
+/// Which code path computes: the library, the device and the vector instructions that its matrix
+/// product picks at run time. Results are reproducible on one path, not across paths.
+#[must_use]
+pub fn path() -> String {
+    format!("candle {CANDLE_VERSION} cpu {}", instructions())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn instructions() -> &'static str {
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        "avx512"
+    } else if std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+    {
+        "avx2"
+    } else {
+        "sse2"
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn instructions() -> &'static str {
+    std::env::consts::ARCH
+}

@@ -1,0 +1,120 @@
+//! The keys and values of the tokens seen so far, for the layers that a part of a model holds.
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::error::EngineError;
+
+/// Room is made in steps of so many positions.
+const GROWTH_POSITIONS: usize = 128;
+
+/// Keys and values of one layer: heads x room x width of a head.
+#[derive(Debug)]
+struct LayerCache {
+    keys: Tensor,
+    values: Tensor,
+    room: usize,
+}
+
+/// What one sequence left behind in the layers of one part of a model.
+#[derive(Debug)]
+pub struct KeyValueCache {
+    layers: Range<u32>,
+    filled: Vec<Option<LayerCache>>,
+    positions: u32,
+}
+
+impl KeyValueCache {
+    pub(crate) fn new(layers: Range<u32>) -> KeyValueCache {
+        let filled = layers.clone().map(|_| None).collect();
+        KeyValueCache {
+            layers,
+            filled,
+            positions: 0,
+        }
+    }
+
+    /// How many positions it holds.
+    #[must_use]
+    pub const fn positions(&self) -> u32 {
+        self.positions
+    }
+
+    /// Memory that it occupies.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let elements = |layer: &LayerCache| layer.keys.elem_count() + layer.values.elem_count();
+        let total: usize = self.filled.iter().flatten().map(elements).sum();
+        4 * u64::try_from(total).unwrap_or(u64::MAX / 4)
+    }
+
+    /// Forgets the positions from `positions` on.
+    pub fn truncate(&mut self, positions: u32) {
+        self.positions = self.positions.min(positions);
+    }
+
+    pub(crate) fn check(&self, layers: &Range<u32>, position: u32) -> Result<(), EngineError> {
+        if self.layers != *layers {
+            let (cache, model) = (self.layers.clone(), layers.clone());
+            return Err(EngineError::ForeignCache { cache, model });
+        }
+        if self.positions != position {
+            return Err(EngineError::Position {
+                position,
+                cached: self.positions,
+            });
+        }
+        Ok(())
+    }
+
+    /// Counts positions whose keys and values every layer has appended.
+    pub(crate) fn advance(&mut self, tokens: u32) {
+        self.positions += tokens;
+    }
+
+    /// Appends keys and values (heads x tokens x width) to the layer of that index in this part,
+    /// and returns all of them so far.
+    pub(crate) fn append(
+        &mut self,
+        index: usize,
+        keys: &Tensor,
+        values: &Tensor,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let (heads, tokens, width) = keys.dims3()?;
+        let start = usize::try_from(self.positions).unwrap_or(usize::MAX);
+        let end = start + tokens;
+        let Some(slot) = self.filled.get_mut(index) else {
+            candle_core::bail!("no layer {index} in this cache");
+        };
+        let layer = match slot.take() {
+            Some(layer) if layer.room >= end => layer,
+            old => {
+                let room = (end + end / 2).next_multiple_of(GROWTH_POSITIONS);
+                let make = || Tensor::zeros((heads, room, width), DType::F32, &Device::Cpu);
+                let layer = LayerCache {
+                    keys: make()?,
+                    values: make()?,
+                    room,
+                };
+                if let Some(old) = old.filter(|_| start > 0) {
+                    layer
+                        .keys
+                        .slice_set(&old.keys.narrow(1, 0, start)?.contiguous()?, 1, 0)?;
+                    layer
+                        .values
+                        .slice_set(&old.values.narrow(1, 0, start)?.contiguous()?, 1, 0)?;
+                }
+                layer
+            }
+        };
+        layer.keys.slice_set(&keys.contiguous()?, 1, start)?;
+        layer.values.slice_set(&values.contiguous()?, 1, start)?;
+        let all = (
+            layer.keys.narrow(1, 0, end)?,
+            layer.values.narrow(1, 0, end)?,
+        );
+        *slot = Some(layer);
+        Ok(all)
+    }
+}

@@ -1,0 +1,173 @@
+//! What can go wrong in the engine.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::recipe::ConfigError;
+
+/// A failure of the tensor engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A file of a model could not be read.
+    #[error("reading {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or directory of a model could not be written.
+    #[error("writing {path}", path = path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// config.json is not usable.
+    #[error("the model's {path}", path = path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ConfigError,
+    },
+    /// The weights end before they should.
+    #[error(
+        "model file truncated: {path} has {found_bytes} bytes and its header promises \
+         {expected_bytes}; remove its directory, and a built-in model is trained again",
+        path = path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Length that its header implies.
+        expected_bytes: u64,
+        /// Length that it has.
+        found_bytes: u64,
+    },
+    /// The weights are not a usable safetensors file.
+    #[error(
+        "model file damaged: {path}: {reason}; remove its directory, and a built-in model is \
+         trained again",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// tokenizer.json could not be made or used.
+    #[error("{doing}")]
+    Tokenizer {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A range of layers that the model does not have.
+    #[error("layers {range:?} of a model that has {layers}")]
+    Layers {
+        /// What was asked for.
+        range: Range<u32>,
+        /// What there is.
+        layers: u32,
+    },
+    /// This part of a split model was loaded without the piece that is needed.
+    #[error("this part of the model was loaded without its {piece}")]
+    MissingPart {
+        /// Which piece.
+        piece: &'static str,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token {token} is outside the vocabulary of {vocabulary}")]
+    TokenOutside {
+        /// The id.
+        token: u32,
+        /// Size of the vocabulary.
+        vocabulary: u32,
+    },
+    /// An empty sequence of tokens.
+    #[error("a sequence without tokens")]
+    NoTokens,
+    /// The sequence would grow beyond what the model was made for.
+    #[error("{positions} positions, and the model was made for {max_positions}")]
+    TooLong {
+        /// How many there would be.
+        positions: u64,
+        /// How many there may be.
+        max_positions: u32,
+    },
+    /// The cache does not end where the new tokens start.
+    #[error("tokens start at position {position} and the cache holds {cached}")]
+    Position {
+        /// Where the tokens start.
+        position: u32,
+        /// How many positions are cached.
+        cached: u32,
+    },
+    /// A cache made by another model or another part of it.
+    #[error("a key-value cache for layers {cache:?} used with layers {model:?}")]
+    ForeignCache {
+        /// The layers the cache was made for.
+        cache: Range<u32>,
+        /// The layers the model holds.
+        model: Range<u32>,
+    },
+    /// Bytes that are no hidden states of this model.
+    #[error("{bytes} bytes are no whole number of hidden states of width {width}")]
+    HiddenBytes {
+        /// How many bytes came.
+        bytes: usize,
+        /// The model's width.
+        width: u32,
+    },
+    /// Hidden states of another width.
+    #[error("hidden states of width {found} for a model of width {expected}")]
+    HiddenWidth {
+        /// The model's.
+        expected: u32,
+        /// The states'.
+        found: u32,
+    },
+    /// The number of threads cannot be set (any more).
+    #[error("setting the engine's threads to {asked}: {reason}")]
+    Threads {
+        /// How many were asked for.
+        asked: u32,
+        /// Why not.
+        reason: String,
+    },
+    /// A recipe that cannot be trained.
+    #[error("recipe {name}: {reason}")]
+    Recipe {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The tensor library failed.
+    #[error("{doing}")]
+    Tensor {
+        /// What was being computed.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Box<candle_core::Error>,
+    },
+}
+
+impl EngineError {
+    /// Says what was being computed when the tensor library failed.
+    pub(crate) fn tensor(doing: &'static str) -> impl FnOnce(candle_core::Error) -> EngineError {
+        move |source| EngineError::Tensor {
+            doing,
+            source: Box::new(source),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Hidden states: what flows between the layers, and over the link when a model is split.
+
+use candle_core::{Device, Tensor};
+
+use super::error::EngineError;
+
+/// The hidden states of some consecutive tokens, f32.
+#[derive(Debug, Clone)]
+pub struct Hidden {
+    /// tokens x width
+    pub(crate) states: Tensor,
+}
+
+impl Hidden {
+    /// How many tokens.
+    #[must_use]
+    pub fn tokens(&self) -> u32 {
+        self.states
+            .dims()
+            .first()
+            .map_or(0, |tokens| u32::try_from(*tokens).unwrap_or(u32::MAX))
+    }
+
+    /// Width of one state.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.states
+            .dims()
+            .last()
+            .map_or(0, |width| u32::try_from(*width).unwrap_or(u32::MAX))
+    }
+
+    /// The values, token after token.
+    ///
+    /// # Errors
+    /// Failures of the tensor library.
+    pub fn values(&self) -> Result<Vec<f32>, EngineError> {
+        let flat = self
+            .states
+            .flatten_all()
+            .and_then(|flat| flat.to_vec1::<f32>());
+        flat.map_err(EngineError::tensor("reading hidden states"))
+    }
+
+    /// The values as they go on the link: little-endian f32, token after token.
+    #[must_use]
+    pub fn to_le_bytes(&self) -> Vec<u8> {
+        // The states are always an f32 matrix: their constructors see to it.
+        let values = self.values().unwrap_or_default();
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    }
+
+    /// Reads what [`Hidden::to_le_bytes`] wrote, bit for bit.
+    ///
+    /// # Errors
+    /// No bytes, or not a whole number of states.
+    pub fn from_le_bytes(bytes: &[u8], width: u32) -> Result<Hidden, EngineError> {
+        let wrong = || EngineError::HiddenBytes {
+            bytes: bytes.len(),
+            width,
+        };
+        let width_values = usize::try_from(width).ok().filter(|width| *width > 0);
+        let width_values = width_values.ok_or_else(wrong)?;
+        if bytes.is_empty() || !bytes.len().is_multiple_of(4 * width_values) {
+            return Err(wrong());
+        }
+        let (values, _) = bytes.as_chunks::<4>();
+        let values: Vec<f32> = values
+            .iter()
+            .map(|value| f32::from_le_bytes(*value))
+            .collect();
+        let tokens = values.len() / width_values;
+        let states = Tensor::from_vec(values, (tokens, width_values), &Device::Cpu)
+            .map_err(EngineError::tensor("taking hidden states"))?;
+        Ok(Hidden { states })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_states_survive_the_link_bit_for_bit() {
+        let bits = [0x3f80_0001_u32, 0x0000_0001, 0x8000_0000, 0x7f7f_ffff, 1, 2];
+        let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+        let hidden = Hidden::from_le_bytes(&bytes, 3).expect("two states of width three");
+        assert_eq!((hidden.tokens(), hidden.width()), (2, 3));
+        assert_eq!(hidden.to_le_bytes(), bytes);
+    }
+
+    #[test]
+    fn a_broken_number_of_bytes_is_refused() {
+        for (bytes, width) in [(0, 4), (15, 4), (20, 4), (16, 0)] {
+            assert!(
+                Hidden::from_le_bytes(&vec![0; bytes], width).is_err(),
+                "{bytes} / {width}"
+            );
+        }
+    }
+}
