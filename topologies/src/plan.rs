@@ -10,6 +10,8 @@ use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::RequestStream;
 use serde::{Deserialize, Serialize};
 
+pub use crate::describe::describe;
+
 /// The version of the plan's schema.
 pub const PLAN_SCHEMA: u32 = 1;
 

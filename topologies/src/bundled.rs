@@ -1,0 +1,7 @@
+//! The experiment files that come with the program.
+
+/// Name and text of every bundled experiment file.
+#[must_use]
+pub fn bundled() -> &'static [(&'static str, &'static str)] {
+    &[("quickstart", include_str!("../quickstart.toml"))]
+}

@@ -1,0 +1,446 @@
+//! Checks a tree of values against the table of fields, and reports everything that differs.
+
+use hexloop_traces::units::{ByteSize, QuantityError, Share, TimeSpan};
+
+use crate::fields::{self, Field, Kind, Need};
+use crate::problem::{Place, Problem, SourceText, listed, nearest, quoted};
+use crate::quantity::{PER_SECOND_EXAMPLES, per_kilosecond};
+use crate::value::{Data, Entry, Origin, Table, Value};
+
+/// Collects problems, each at its place.
+#[derive(Debug)]
+pub(crate) struct Reporter<'a> {
+    pub(crate) source: &'a SourceText,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Reporter<'_> {
+    pub(crate) fn report(&mut self, origin: &Origin, message: String, help: Option<String>) {
+        self.problems
+            .push(problem(self.source, origin, message, help));
+    }
+}
+
+/// A problem at the place that an origin names.
+pub(crate) fn problem(
+    source: &SourceText,
+    origin: &Origin,
+    message: String,
+    help: Option<String>,
+) -> Problem {
+    let (place, excerpt) = match origin {
+        Origin::File(range) => source.locate(range),
+        Origin::Option(option) => (
+            Place::Option {
+                option: option.clone(),
+            },
+            None,
+        ),
+    };
+    Problem {
+        place,
+        message,
+        help,
+        excerpt,
+    }
+}
+
+/// Whether required keys may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// An experiment as it will run.
+    Whole,
+    /// A preset, or what could be read of a broken file.
+    Part,
+}
+
+/// Checks a table. `place` names it in messages, `origin` is where a missing key is reported.
+pub(crate) fn table(
+    reporter: &mut Reporter<'_>,
+    table: &Table,
+    fields: &'static [Field],
+    (place, origin): (&str, &Origin),
+    extent: Extent,
+) {
+    for entry in &table.entries {
+        match fields::find(fields, &entry.key) {
+            Some(field) => value(reporter, &entry.value, entry, &field.kind, extent),
+            None => unknown_key(reporter, entry, fields, place),
+        }
+    }
+    if extent == Extent::Part {
+        return;
+    }
+    for field in fields {
+        if field.need == Need::Required && table.get(field.key).is_none() {
+            let help = format!("{}: {}", field.key, field.about);
+            let message = format!("`{}` is missing {place}", field.key);
+            reporter.report(origin, message, Some(help));
+        }
+    }
+}
+
+fn unknown_key(reporter: &mut Reporter<'_>, entry: &Entry, fields: &'static [Field], place: &str) {
+    let keys = fields.iter().map(|field| field.key);
+    let help = match nearest(&entry.key, keys.clone()) {
+        Some(key) => format!("did you mean `{key}`?"),
+        None => format!("known keys: {}", listed(keys)),
+    };
+    let message = format!("unknown key {} {place}", quoted(&entry.key));
+    reporter.report(&entry.key_origin, message, Some(help));
+}
+
+/// Checks one value; `entry` is the key it belongs to.
+fn value(
+    reporter: &mut Reporter<'_>,
+    value: &Value,
+    entry: &Entry,
+    kind: &'static Kind,
+    extent: Extent,
+) {
+    let key = entry.key.as_str();
+    match (kind, &value.data) {
+        (Kind::Table(fields), Data::Table(inner)) => {
+            table(
+                reporter,
+                inner,
+                fields,
+                (&format!("in [{key}]"), &entry.key_origin),
+                extent,
+            );
+        }
+        (
+            Kind::Map {
+                of,
+                key: key_kind,
+                what,
+            },
+            Data::Table(inner),
+        ) => {
+            map(reporter, inner, (of, key_kind, what), entry, extent);
+        }
+        (Kind::Presets, Data::Table(inner)) => presets(reporter, inner),
+        (Kind::Array { of, what }, Data::Array(values)) => {
+            array(reporter, values, (of, what), entry, extent);
+        }
+        (Kind::List { of, least }, Data::Array(values)) => {
+            for element in values {
+                self::value(reporter, element, entry, of, extent);
+            }
+            if values.len() < *least {
+                let message = format!(
+                    "`{key}` needs at least {least} values, not {}",
+                    values.len()
+                );
+                reporter.report(&value.origin, message, None);
+            }
+        }
+        (kind, data) => {
+            if let Err((message, help)) = scalar(key, kind, data) {
+                reporter.report(&value.origin, message, help);
+            }
+        }
+    }
+}
+
+fn map(
+    reporter: &mut Reporter<'_>,
+    inner: &Table,
+    (of, key_kind, what): (&'static [Field], &'static Kind, &str),
+    entry: &Entry,
+    extent: Extent,
+) {
+    if inner.entries.is_empty() && extent == Extent::Whole {
+        let message = format!("there is no {what} in [{}]", entry.key);
+        reporter.report(&entry.key_origin, message, None);
+    }
+    for named in &inner.entries {
+        if let Err((message, help)) = scalar(what, key_kind, &Data::Text(named.key.clone())) {
+            reporter.report(&named.key_origin, message, help);
+        }
+        let place = format!("in {what} {}", quoted(&named.key));
+        match named.value.table() {
+            Some(inner) => table(reporter, inner, of, (&place, &named.key_origin), extent),
+            None => {
+                let message = format!(
+                    "{what} {} is {}, not a table",
+                    quoted(&named.key),
+                    named.value.data.kind_name()
+                );
+                let help = format!("write [{}.{}] and its keys below", entry.key, named.key);
+                reporter.report(&named.value.origin, message, Some(help));
+            }
+        }
+    }
+}
+
+fn presets(reporter: &mut Reporter<'_>, presets: &Table) {
+    for preset in &presets.entries {
+        if let Err((message, help)) =
+            scalar("preset", &Kind::Identifier, &Data::Text(preset.key.clone()))
+        {
+            reporter.report(&preset.key_origin, message, help);
+        }
+        let place = format!("in preset {}", quoted(&preset.key));
+        let Some(body) = preset.value.table() else {
+            let message = format!(
+                "{place} there is {}, not a table",
+                preset.value.data.kind_name()
+            );
+            reporter.report(&preset.value.origin, message, None);
+            continue;
+        };
+        let mut body = body.clone();
+        for key in fields::NOT_IN_PRESETS {
+            if let Some(entry) = body.entry(key) {
+                let message = format!("a preset cannot change `{key}`");
+                reporter.report(&entry.key_origin, message, None);
+            }
+            body.take(key);
+        }
+        table(
+            reporter,
+            &body,
+            fields::ROOT,
+            (&place, &preset.key_origin),
+            Extent::Part,
+        );
+    }
+}
+
+fn array(
+    reporter: &mut Reporter<'_>,
+    values: &[Value],
+    (of, what): (&'static [Field], &str),
+    entry: &Entry,
+    extent: Extent,
+) {
+    for (index, element) in values.iter().enumerate() {
+        let Some(inner) = element.table() else {
+            let message = format!("a {what} is {}, not a table", element.data.kind_name());
+            let help = format!("write [[{}]] and its keys below", entry.key);
+            reporter.report(&element.origin, message, Some(help));
+            continue;
+        };
+        let name = element.name();
+        let place = match name {
+            Some(name) => format!("in {what} {}", quoted(name)),
+            None => format!("in a {what}"),
+        };
+        table(reporter, inner, of, (&place, &element.origin), extent);
+        if extent == Extent::Part && name.is_none() && inner.get("name").is_none() {
+            let help = format!("the name says which {what} of the file it is merged with");
+            reporter.report(
+                &element.origin,
+                format!("`name` is missing {place}"),
+                Some(help),
+            );
+        }
+        let first = values[..index]
+            .iter()
+            .find(|other| name.is_some() && other.name() == name);
+        if let (Some(name), Some(first)) = (name, first) {
+            let origin = inner
+                .get("name")
+                .map_or(&element.origin, |value| &value.origin);
+            let (first, _) = match &first.origin {
+                Origin::File(range) => reporter.source.locate(range),
+                Origin::Option(option) => (
+                    Place::Option {
+                        option: option.clone(),
+                    },
+                    None,
+                ),
+            };
+            let message = format!("there are two {what}s named {}", quoted(name));
+            reporter.report(origin, message, Some(format!("the first is at {first}")));
+        }
+    }
+}
+
+type Finding = (String, Option<String>);
+
+/// Checks a value that is neither a table nor a list.
+fn scalar(key: &str, kind: &Kind, data: &Data) -> Result<(), Finding> {
+    match (kind, data) {
+        (Kind::Name, Data::Text(text)) => name(key, text),
+        (Kind::Identifier, Data::Text(text)) => identifier(key, text),
+        (Kind::Text { longest }, Data::Text(text)) => free_text(key, text, *longest),
+        (Kind::Integer { least, most }, Data::Integer(number)) => {
+            if (i128::from(*least)..=i128::from(*most)).contains(number) {
+                return Ok(());
+            }
+            Err((
+                format!("`{key}` is {number}; it lies from {least} to {most}"),
+                None,
+            ))
+        }
+        (Kind::Boolean, Data::Boolean(_)) => Ok(()),
+        (Kind::Choice(words), Data::Text(text)) => choice(key, words, text),
+        (Kind::Time { least_ns, most_ns }, Data::Text(text)) => {
+            let span: TimeSpan = text.parse().map_err(|error| quantity(key, &error))?;
+            let write = |ns: u64| TimeSpan { ns }.to_string();
+            bounds(key, text, (span.ns, *least_ns, *most_ns), write)
+        }
+        (Kind::Size { least, most }, Data::Text(text)) => {
+            let size: ByteSize = text.parse().map_err(|error| quantity(key, &error))?;
+            let write = |bytes: u64| ByteSize { bytes }.to_string();
+            bounds(key, text, (size.bytes, *least, *most), write)
+        }
+        (Kind::Share { zero }, Data::Text(text)) => {
+            let share: Share = text.parse().map_err(|error| quantity(key, &error))?;
+            if !share.ppb().is_multiple_of(1000) {
+                return Err((
+                    format!("`{key}` is {}, finer than 1 ppm", quoted(text)),
+                    None,
+                ));
+            }
+            if share.ppb() == 0 && !zero {
+                return Err((
+                    format!("`{key}` is {}; it must be above 0", quoted(text)),
+                    None,
+                ));
+            }
+            Ok(())
+        }
+        (Kind::PerSecond, Data::Text(text)) => per_kilosecond(text).map(|_| ()).ok_or_else(|| {
+            let message = format!("`{key}`: {} is not a rate of events", quoted(text));
+            (
+                message,
+                Some(format!("write it like {PER_SECOND_EXAMPLES}")),
+            )
+        }),
+        (kind, data) => Err(wrong_type(key, kind, data)),
+    }
+}
+
+fn wrong_type(key: &str, kind: &Kind, data: &Data) -> Finding {
+    let number = matches!(data, Data::Integer(_) | Data::Float(_));
+    let (expected, examples) = expected(kind);
+    if number && examples.is_some() && !matches!(kind, Kind::Integer { .. }) {
+        let help = examples.map(|examples| format!("write it in quotes like {examples}"));
+        return (
+            format!("`{key}` is a number without a unit; it is {expected}"),
+            help,
+        );
+    }
+    let found = match data {
+        Data::Float(_) if matches!(kind, Kind::Integer { .. }) => "not a whole number",
+        data => data.kind_name(),
+    };
+    let help = examples.map(|examples| format!("write it like {examples}"));
+    (format!("`{key}` is {found}; it must be {expected}"), help)
+}
+
+/// What a kind expects, in words, and how it may be written.
+pub(crate) fn expected(kind: &Kind) -> (&'static str, Option<String>) {
+    let of = |error: QuantityError| (error.what, Some(error.examples.to_owned()));
+    match kind {
+        Kind::Name | Kind::Identifier => ("a name in quotes", None),
+        Kind::Text { .. } => ("text in quotes", None),
+        Kind::Integer { .. } => ("a whole number", None),
+        Kind::Boolean => ("true or false", None),
+        Kind::Time { .. } => ""
+            .parse::<TimeSpan>()
+            .map_or_else(of, |_| ("a time span", None)),
+        Kind::Size { .. } => ""
+            .parse::<ByteSize>()
+            .map_or_else(of, |_| ("an amount of data", None)),
+        Kind::Share { .. } => "".parse::<Share>().map_or_else(of, |_| ("a share", None)),
+        Kind::PerSecond => ("a rate of events", Some(PER_SECOND_EXAMPLES.to_owned())),
+        Kind::Choice(words) => (
+            "one of some words in quotes",
+            Some(listed(words.iter().copied())),
+        ),
+        Kind::List { .. } => ("a list in square brackets", None),
+        Kind::Table(_) | Kind::Map { .. } | Kind::Presets => ("a table", None),
+        Kind::Array { .. } => ("an array of tables, written with [[double brackets]]", None),
+    }
+}
+
+fn quantity(key: &str, error: &QuantityError) -> Finding {
+    let bare = error
+        .text
+        .trim()
+        .trim_start_matches('-')
+        .parse::<f64>()
+        .is_ok();
+    let message = if bare {
+        format!(
+            "`{key}`: {} has no unit; it is {}",
+            quoted(&error.text),
+            error.what
+        )
+    } else {
+        format!("`{key}`: {} is not {}", quoted(&error.text), error.what)
+    };
+    (message, Some(format!("write it like {}", error.examples)))
+}
+
+fn bounds(
+    key: &str,
+    text: &str,
+    (value, least, most): (u64, u64, u64),
+    write: impl Fn(u64) -> String,
+) -> Result<(), Finding> {
+    let text = quoted(text);
+    if value < least {
+        return Err((
+            format!("`{key}` is {text}; it must be at least {}", write(least)),
+            None,
+        ));
+    }
+    if value > most {
+        return Err((
+            format!("`{key}` is {text}; it must be at most {}", write(most)),
+            None,
+        ));
+    }
+    Ok(())
+}
+
+fn choice(key: &str, words: &'static [&'static str], text: &str) -> Result<(), Finding> {
+    if words.contains(&text) {
+        return Ok(());
+    }
+    let words = words.iter().copied();
+    let help = match nearest(text, words.clone()) {
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("known: {}", listed(words)),
+    };
+    Err((format!("`{key}` cannot be {}", quoted(text)), Some(help)))
+}
+
+fn name(key: &str, text: &str) -> Result<(), Finding> {
+    if text.trim().is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
+        let message = format!("`{key}`: {} cannot be a name", quoted(text));
+        let help = "a name has 1 to 64 bytes of printable text";
+        return Err((message, Some(help.to_owned())));
+    }
+    Ok(())
+}
+
+fn identifier(key: &str, text: &str) -> Result<(), Finding> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let first = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if first && text.len() <= 64 && text.chars().all(inner) {
+        return Ok(());
+    }
+    let message = format!("`{key}`: {} cannot be a name here", quoted(text));
+    let help = "files are named after it: up to 64 letters, digits, `-`, `_` and `.`, beginning \
+                with a letter or digit";
+    Err((message, Some(help.to_owned())))
+}
+
+fn free_text(key: &str, text: &str, longest: usize) -> Result<(), Finding> {
+    if text.len() > longest {
+        return Err((format!("`{key}` is longer than {longest} bytes"), None));
+    }
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
+    {
+        return Err((format!("`{key}` contains a control character"), None));
+    }
+    Ok(())
+}

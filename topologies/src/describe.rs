@@ -1,0 +1,204 @@
+//! A plan in words: what `hexloop plan` prints.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+use hexloop_traces::Direction;
+use hexloop_traces::units::{BitRate, ByteSize, TimeSpan};
+use hexloop_workloads::job::Placement;
+
+use crate::fields::placement_name;
+use crate::plan::{Claim, DatapathChoice, ExpectationPlan, ModelSource, NodePlan, PhasePlan, Plan};
+use crate::resolve::ResolvedTrace;
+
+/// Time that each phase needs for starting and stopping its processes, for the estimate.
+const PER_PHASE_NS: u64 = 2_000_000_000;
+
+/// What playing the plan will do, line by line.
+#[must_use]
+pub fn describe(plan: &Plan, traces: &BTreeMap<String, ResolvedTrace>) -> String {
+    Description { plan, traces }.to_string()
+}
+
+struct Description<'a> {
+    plan: &'a Plan,
+    traces: &'a BTreeMap<String, ResolvedTrace>,
+}
+
+/// How long playing the plan takes, about, once its model is there.
+#[must_use]
+pub(crate) fn estimated_ns(plan: &Plan) -> u64 {
+    let links = u64::try_from(plan.links.len()).unwrap_or(u64::MAX);
+    // Both directions, one after the other, each with half a second to drain.
+    let calibration = (plan.calibration.flow_ns + 500_000_000).saturating_mul(2 * links);
+    let phases = plan
+        .phases
+        .iter()
+        .map(|phase| phase.duration_ns + PER_PHASE_NS);
+    phases.fold(calibration, u64::saturating_add)
+}
+
+fn span(ns: u64) -> TimeSpan {
+    TimeSpan { ns }
+}
+
+/// What a user wrote, safe for a terminal.
+fn safe(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+impl Display for Description<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.plan;
+        write!(f, "experiment {}", plan.experiment)?;
+        if let Some(preset) = &plan.preset {
+            write!(f, ", preset {preset}")?;
+        }
+        writeln!(f, ", seed {}", plan.seed)?;
+        let model = match &plan.model.source {
+            ModelSource::Recipe(name) => format!("recipe {name}, trained once and kept"),
+            ModelSource::Directory(path) => safe(&format!("from {}", path.display())),
+        };
+        let (layers, width) = (plan.model.layers, plan.model.width);
+        writeln!(f, "model: {model}; {layers} layers, {width} wide")?;
+        writeln!(
+            f,
+            "\nnodes, each in a network and a process namespace of its own:"
+        )?;
+        for node in &plan.nodes {
+            self.node(f, node)?;
+        }
+        writeln!(f, "\nlinks:")?;
+        self.links(f)?;
+        writeln!(f, "\nsteps:")?;
+        let calibration = &plan.calibration;
+        writeln!(
+            f,
+            "  calibration: {} of saturating UDP per direction and link, {} windows",
+            span(calibration.flow_ns),
+            span(calibration.window_ns)
+        )?;
+        for phase in &plan.phases {
+            self.phase(f, phase)?;
+        }
+        for command in &plan.commands {
+            let argv = safe(&command.argv.join(" "));
+            writeln!(f, "  in every phase, on {}: {argv}", safe(&command.node))?;
+        }
+        if plan.faults.is_any() {
+            writeln!(f, "\nfaults are injected: the verdict should be INVALID")?;
+        }
+        if !plan.expectations.is_empty() {
+            writeln!(f, "\nexpectations:")?;
+        }
+        for expectation in &plan.expectations {
+            Description::expectation(f, expectation)?;
+        }
+        let seconds = estimated_ns(plan).div_ceil(1_000_000_000);
+        write!(f, "\nabout {seconds} s in all, once the model is there")
+    }
+}
+
+impl Description<'_> {
+    fn node(&self, f: &mut fmt::Formatter<'_>, node: &NodePlan) -> fmt::Result {
+        let cpus: Vec<String> = node.cpus.iter().map(u32::to_string).collect();
+        let plural = if cpus.len() == 1 { "CPU" } else { "CPUs" };
+        write!(f, "  {}: {plural} {}", safe(&node.name), cpus.join(", "))?;
+        if let Some(quota) = node.cpu_quota {
+            write!(
+                f,
+                ", {} us of CPU time every {} us",
+                quota.quota_us, quota.period_us
+            )?;
+        }
+        writeln!(f)
+    }
+
+    fn links(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for link in &self.plan.links {
+            let [first, second] = &link.ends;
+            let datapath = match link.datapath {
+                DatapathChoice::Auto => "the best datapath found by trying",
+                DatapathChoice::Relay => "the userspace relay",
+                DatapathChoice::Tc => "kernel queueing disciplines",
+            };
+            writeln!(
+                f,
+                "  {}: {} ({}, {}) to {} ({}, {}), mtu {}, queue {}, through {datapath}",
+                link.name,
+                safe(&first.node),
+                first.interface,
+                first.ipv4,
+                safe(&second.node),
+                second.interface,
+                second.ipv4,
+                link.mtu,
+                ByteSize {
+                    bytes: link.queue_bytes
+                }
+            )?;
+            let Some(resolved) = self.traces.get(&link.trace) else {
+                continue;
+            };
+            let trace = &resolved.trace;
+            let length = span(trace.duration_ns());
+            let rows = trace.rows().len();
+            writeln!(
+                f,
+                "    trace {}: {length}, {rows} rows, sha256 {}",
+                link.trace,
+                &link.trace_sha256.get(..12).unwrap_or_default()
+            )?;
+            for direction in Direction::BOTH {
+                let rates = || {
+                    trace
+                        .rows()
+                        .iter()
+                        .map(|row| row.direction(direction).rate_bps)
+                };
+                let least = BitRate {
+                    bps: rates().min().unwrap_or_default(),
+                };
+                let most = BitRate {
+                    bps: rates().max().unwrap_or_default(),
+                };
+                writeln!(f, "      {}: {least} to {most}", direction.name())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn phase(&self, f: &mut fmt::Formatter<'_>, phase: &PhasePlan) -> fmt::Result {
+        let mut placement = placement_name(phase.placement).to_owned();
+        if let Placement::Split { layers_on_device } = phase.placement {
+            let rest = self.plan.model.layers.saturating_sub(layers_on_device);
+            placement =
+                format!("{placement}, {layers_on_device} layers on the device, {rest} on the edge");
+        }
+        let requests = &phase.requests;
+        writeln!(
+            f,
+            "  phase {} ({placement}): {}; requests for {}, each {} tokens in and {} out",
+            phase.name,
+            span(phase.duration_ns),
+            span(requests.arrivals_for_ns),
+            requests.prompt_tokens,
+            requests.output_tokens
+        )
+    }
+
+    fn expectation(f: &mut fmt::Formatter<'_>, expectation: &ExpectationPlan) -> fmt::Result {
+        let claim = match &expectation.claim {
+            Claim::SameTokens { phases } => {
+                format!("requests have the same tokens in {}", phases.join(", "))
+            }
+            Claim::PayloadFormula { phase } => format!("payload of {phase} equals its formula"),
+            Claim::StallsInOutage { phase } => format!("{phase} stalls in the outage"),
+            Claim::GoesOnInOutage { phase } => format!("{phase} goes on in the outage"),
+            Claim::AllCompleted { phase } => format!("all requests of {phase} complete"),
+        };
+        writeln!(f, "  {}: {claim}", safe(&expectation.name))
+    }
+}

@@ -1,0 +1,153 @@
+//! An experiment as it will run: checked, with every default in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::check::problem;
+use crate::generated::StreetSettings;
+use crate::plan::{
+    CalibrationPlan, CommandPlan, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan,
+    ModelSource, VerdictBounds,
+};
+use crate::problem::{Problem, SourceText};
+use crate::value::{Origin, Table, Value};
+use hexloop_workloads::job::Placement;
+use hexloop_workloads::request::RequestStream;
+
+/// A valid experiment. Only [`crate::ExperimentFile::parse`] makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiment {
+    /// Its name.
+    pub name: String,
+    /// What it shows.
+    pub description: String,
+    /// The preset that was applied, if any.
+    pub preset: Option<String>,
+    /// The seed that everything random follows from.
+    pub seed: u64,
+    /// Where each trace comes from.
+    pub traces: BTreeMap<String, TraceSource>,
+    /// The nodes, in the order of the file.
+    pub nodes: Vec<Node>,
+    /// The links, in the order of the file.
+    pub links: Vec<Link>,
+    /// The model, with a directory as it was written.
+    pub model: ModelSource,
+    /// The requests of every phase.
+    pub requests: RequestStream,
+    /// The phases, in the order they run.
+    pub phases: Vec<Phase>,
+    /// Programs that run on their nodes during every phase.
+    pub commands: Vec<CommandPlan>,
+    /// How the links are measured.
+    pub calibration: CalibrationPlan,
+    /// When the run is believed.
+    pub verdict: VerdictBounds,
+    /// Faults to inject.
+    pub faults: FaultPlan,
+    /// Claims about the results.
+    pub expectations: Vec<ExpectationPlan>,
+    pub(crate) document: Document,
+}
+
+/// Where a trace comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TraceSource {
+    /// A file, relative to the experiment file.
+    File(PathBuf),
+    /// The generator of urban streets.
+    Street(StreetSettings),
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// How many CPUs of its own.
+    pub cpus: u32,
+    /// The stated slowdown.
+    pub cpu_quota: Option<CpuQuota>,
+}
+
+/// A link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// The nodes it joins; `up` goes from the first to the second.
+    pub between: [String; 2],
+    /// The trace it follows.
+    pub trace: String,
+    /// How packets are shaped.
+    pub datapath: DatapathChoice,
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Queue before the bottleneck, in bytes of IP packets.
+    pub queue_bytes: u64,
+}
+
+/// A phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// Where the layers run.
+    pub placement: Placement,
+    /// The node that sends the requests.
+    pub device: String,
+    /// The node that plays the edge.
+    pub edge: String,
+    /// The link between them.
+    pub link: String,
+    /// Whether the job's connection uses IPv6.
+    pub ipv6: bool,
+    /// Its length.
+    pub duration_ns: u64,
+}
+
+/// The text an experiment came from and its values, for naming places in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Document {
+    pub(crate) source: SourceText,
+    pub(crate) root: Table,
+}
+
+impl Document {
+    /// A problem at the value that a path leads to, or at the nearest thing that was written.
+    pub(crate) fn problem(&self, path: &[&str], message: String, help: Option<String>) -> Problem {
+        problem(&self.source, &self.origin(path), message, help)
+    }
+
+    fn origin(&self, path: &[&str]) -> Origin {
+        let mut origin = Origin::File(0..0);
+        let mut table = Some(&self.root);
+        let mut elements: &[Value] = &[];
+        for step in path {
+            let value = match table {
+                Some(table) => {
+                    let Some(entry) = table.entry(step) else {
+                        return origin;
+                    };
+                    // A table's own place is the key that names it.
+                    origin = match entry.value.table() {
+                        Some(_) => entry.key_origin.clone(),
+                        None => entry.value.origin.clone(),
+                    };
+                    &entry.value
+                }
+                None => {
+                    let Some(element) = elements.iter().find(|value| value.name() == Some(step))
+                    else {
+                        return origin;
+                    };
+                    origin = element.origin.clone();
+                    element
+                }
+            };
+            table = value.table();
+            elements = value.array().unwrap_or_default();
+        }
+        origin
+    }
+}

@@ -1,0 +1,209 @@
+//! From a resolved experiment to the plan of one machine: CPUs, addresses, interface names.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hexloop_workloads::recipe::hexadecimal;
+use sha2::{Digest, Sha256};
+
+use crate::experiment::{Link, Node, Phase};
+use crate::model::BYTES_PER_ACTIVATION;
+use crate::plan::{LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA, PhasePlan, Plan};
+use crate::problem::{Problem, Problems, listed, quoted};
+use crate::resolve::ResolvedExperiment;
+
+/// What a plan must know about the machine that plays it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// The CPUs that may be used, in ascending order.
+    pub cpus: Vec<u32>,
+}
+
+/// A plan, and what its user should know about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// Notes, such as that nodes share CPUs.
+    pub notes: Vec<String>,
+}
+
+/// The port that the edge listens at in the first phase; each further phase takes the next.
+const FIRST_EDGE_PORT: u16 = 7800;
+
+/// Makes the plan. The same experiment, seed and machine give the same plan, byte for byte.
+///
+/// # Errors
+/// A node that asks for more CPUs than the machine has.
+pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned, Problems> {
+    let experiment = &resolved.experiment;
+    let mut problems = Vec::new();
+    let mut notes = Vec::new();
+    let nodes = nodes(resolved, machine, &mut problems, &mut notes);
+    let links: Vec<LinkPlan> = numbered(&experiment.links)
+        .map(|(index, link)| LinkPlan {
+            name: link.name.clone(),
+            index,
+            ends: ends(index, link),
+            trace: link.trace.clone(),
+            trace_sha256: resolved
+                .traces
+                .get(&link.trace)
+                .map(|trace| trace.sha256.clone())
+                .unwrap_or_default(),
+            datapath: link.datapath,
+            mtu: link.mtu,
+            queue_bytes: link.queue_bytes,
+        })
+        .collect();
+    let phases = (FIRST_EDGE_PORT..).zip(&experiment.phases);
+    let phases = phases
+        .filter_map(|(port, phase)| {
+            let link = links.iter().find(|link| link.name == phase.link)?;
+            Some(phase_plan(resolved, phase, link, port))
+        })
+        .collect();
+    Problems::check(problems)?;
+    let plan = Plan {
+        schema: PLAN_SCHEMA,
+        experiment: experiment.name.clone(),
+        preset: experiment.preset.clone(),
+        seed: experiment.seed,
+        nodes,
+        links,
+        calibration: experiment.calibration.clone(),
+        model: ModelPlan {
+            source: experiment.model.clone(),
+            layers: resolved.model.layers,
+            width: resolved.model.width,
+            bytes_per_activation: BYTES_PER_ACTIVATION,
+        },
+        phases,
+        commands: experiment.commands.clone(),
+        verdict: experiment.verdict.clone(),
+        expectations: experiment.expectations.clone(),
+        faults: experiment.faults.clone(),
+    };
+    Ok(Planned { plan, notes })
+}
+
+/// The hash that names a plan in records: SHA-256 of its JSON, in hexadecimal.
+///
+/// # Errors
+/// Never for a plan made here; JSON that cannot be written otherwise.
+pub fn plan_sha256(plan: &Plan) -> Result<String, serde_json::Error> {
+    Ok(hexadecimal(&Sha256::digest(serde_json::to_vec(plan)?)))
+}
+
+/// Elements with their number; checked experiments have fewer than 256.
+fn numbered<T>(elements: &[T]) -> impl Iterator<Item = (u8, &T)> {
+    (0..=u8::MAX).zip(elements)
+}
+
+/// Gives each node CPUs of its own, and where there are not enough, shares them in turn. The
+/// lowest CPUs are left to everything else (interrupts, the relay) where there are some over.
+fn nodes(
+    resolved: &ResolvedExperiment,
+    machine: &Machine,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<String>,
+) -> Vec<NodePlan> {
+    let experiment = &resolved.experiment;
+    let count = machine.cpus.len();
+    let wanted: usize = experiment.nodes.iter().map(wanted_cpus).sum();
+    let mut next = count.saturating_sub(wanted);
+    let mut plans = Vec::new();
+    for (index, node) in numbered(&experiment.nodes) {
+        let own = wanted_cpus(node);
+        if own > count {
+            let message = format!(
+                "node {} asks for {own} CPUs; this machine has {count}",
+                quoted(&node.name)
+            );
+            let help = "ask for fewer, or allow this process more CPUs (see `taskset -p $$`)";
+            let path = ["nodes", &node.name, "cpus"];
+            problems.push(
+                experiment
+                    .document
+                    .problem(&path, message, Some(help.to_owned())),
+            );
+            continue;
+        }
+        let mut cpus: Vec<u32> = (next..next + own)
+            .filter_map(|slot| machine.cpus.get(slot % count))
+            .copied()
+            .collect();
+        cpus.sort_unstable();
+        next += own;
+        plans.push(NodePlan {
+            name: node.name.clone(),
+            index,
+            cpus,
+            cpu_quota: node.cpu_quota,
+            threads: node.cpus,
+        });
+    }
+    if wanted > count && problems.is_empty() {
+        let names = listed(experiment.nodes.iter().map(|node| node.name.as_str()));
+        notes.push(format!(
+            "nodes {names} ask for {wanted} CPUs together and share the {count} of this machine: \
+             they slow each other down"
+        ));
+    } else if wanted == count {
+        notes.push(format!(
+            "the nodes take all {count} CPUs of this machine: the relay and the controller run on \
+             theirs, and the verdict judges how much that took"
+        ));
+    }
+    plans
+}
+
+fn wanted_cpus(node: &Node) -> usize {
+    usize::try_from(node.cpus).unwrap_or(usize::MAX)
+}
+
+/// Addresses and names follow from numbers alone, never from what a user wrote:
+///
+/// ```text
+///   first end                                   second end
+///   hx<link>a                                   hx<link>b
+///   198.18.<link>.1/30                          198.18.<link>.2/30     (RFC 2544 range)
+///   fd68:7865:<link>::1/64                      fd68:7865:<link>::2/64 (RFC 4193 range)
+///   02:68:78:<link>:00:01                       02:68:78:<link>:00:02  (locally administered)
+/// ```
+fn ends(index: u8, link: &Link) -> [LinkEnd; 2] {
+    [(0, 'a', 1), (1, 'b', 2)].map(|(end, letter, host)| LinkEnd {
+        node: link.between[end].clone(),
+        interface: format!("hx{index}{letter}"),
+        ipv4: IpAddr::V4(Ipv4Addr::new(198, 18, index, host)),
+        ipv6: IpAddr::V6(Ipv6Addr::new(
+            0xfd68,
+            0x7865,
+            u16::from(index),
+            0,
+            0,
+            0,
+            0,
+            u16::from(host),
+        )),
+        mac: [0x02, 0x68, 0x78, index, 0, host],
+    })
+}
+
+fn phase_plan(
+    resolved: &ResolvedExperiment,
+    phase: &Phase,
+    link: &LinkPlan,
+    port: u16,
+) -> PhasePlan {
+    let edge = &link.ends[1];
+    PhasePlan {
+        name: phase.name.clone(),
+        placement: phase.placement,
+        device: phase.device.clone(),
+        edge: phase.edge.clone(),
+        link: phase.link.clone(),
+        edge_address: SocketAddr::new(if phase.ipv6 { edge.ipv6 } else { edge.ipv4 }, port),
+        requests: resolved.experiment.requests.clone(),
+        duration_ns: phase.duration_ns,
+    }
+}

@@ -1,0 +1,545 @@
+//! What the text of an experiment file says as a whole: every name that is used is declared,
+//! and the values go together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hexloop_workloads::job::Placement;
+use hexloop_workloads::recipe::Recipe;
+use hexloop_workloads::request::RequestStream;
+
+use crate::check::Reporter;
+use crate::experiment::{Document, Experiment, Link, Node, Phase, TraceSource};
+use crate::fields;
+use crate::generated;
+use crate::model::{self, ModelShape};
+use crate::plan::{
+    CalibrationPlan, Claim, CommandPlan, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan,
+    ModelSource, VerdictBounds,
+};
+use crate::problem::{listed, nearest, quoted};
+use crate::section::Section;
+use crate::value::{Origin, Table};
+
+/// Most nodes and links of one experiment: their numbers are bytes of addresses.
+const MOST_NODES: usize = 250;
+const MOST_LINKS: usize = 250;
+
+/// IPv6 and UDP headers, the larger of both families.
+const UDP_HEADER_BYTES: u64 = 48;
+
+/// Reads the whole experiment and checks every reference.
+pub(crate) fn resolve(
+    reporter: &mut Reporter<'_>,
+    root: &Table,
+    preset: Option<String>,
+) -> Experiment {
+    let top = Origin::File(0..0);
+    let file = Section::new(root, fields::ROOT, &top);
+    let traces = traces(reporter, &file);
+    let nodes = nodes(reporter, &file);
+    let links = links(reporter, &file, &nodes, &traces);
+    let (model, shape) = model_source(reporter, &file);
+    let requests = requests(reporter, &file, shape);
+    let phases = phases(reporter, &file, (&nodes, &links), shape, &requests);
+    Experiment {
+        name: file.text("name"),
+        description: file.text("description"),
+        preset,
+        seed: file.integer("seed"),
+        commands: commands(reporter, &file, &nodes),
+        calibration: calibration(reporter, &file, &links),
+        verdict: verdict(&file),
+        faults: faults(&file),
+        expectations: expectations(reporter, &file, &phases),
+        traces,
+        nodes,
+        links,
+        model,
+        requests,
+        phases,
+        document: Document {
+            source: reporter.source.clone(),
+            root: root.clone(),
+        },
+    }
+}
+
+/// Reports a name that nothing declares.
+fn undeclared<'a>(
+    reporter: &mut Reporter<'_>,
+    (what, name): (&str, &str),
+    origin: &Origin,
+    known: impl Iterator<Item = &'a str> + Clone,
+) {
+    let known_names = listed(known.clone());
+    let help = match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`? Known {what}s: {known_names}"),
+        None => format!("known {what}s: {known_names}"),
+    };
+    reporter.report(
+        origin,
+        format!("there is no {what} {}", quoted(name)),
+        Some(help),
+    );
+}
+
+fn traces(reporter: &mut Reporter<'_>, file: &Section<'_>) -> BTreeMap<String, TraceSource> {
+    let mut traces = BTreeMap::new();
+    for (name, section) in file.map("traces") {
+        let path = section.written("file");
+        let street = section.written("street");
+        let source = match (path, street) {
+            (Some(_), None) => TraceSource::File(PathBuf::from(section.text("file"))),
+            (None, Some(_)) => generated::street(reporter, &section.table("street")),
+            (Some(_), Some(street)) => {
+                let message = format!("trace {} has two sources", quoted(name));
+                let help = "give it a `file` or a `street` generator, not both";
+                reporter.report(&street.origin, message, Some(help.to_owned()));
+                continue;
+            }
+            (None, None) => {
+                let message = format!("trace {} has no source", quoted(name));
+                let help = format!("give it a `file`, or a generator: [traces.{name}.street]");
+                reporter.report(section.origin, message, Some(help));
+                // Still declared, so that links to it are not reported as well.
+                TraceSource::File(PathBuf::new())
+            }
+        };
+        traces.insert(name.to_owned(), source);
+    }
+    traces
+}
+
+fn nodes(reporter: &mut Reporter<'_>, file: &Section<'_>) -> Vec<Node> {
+    let sections = file.map("nodes");
+    if sections.len() > MOST_NODES {
+        let message = format!("there are {} nodes; at most {MOST_NODES}", sections.len());
+        reporter.report(file.place("nodes"), message, None);
+    }
+    let node = |(name, section): (&str, Section<'_>)| Node {
+        name: name.to_owned(),
+        cpus: section.integer_u32("cpus"),
+        cpu_quota: cpu_quota(reporter, &section),
+    };
+    sections.into_iter().map(node).collect()
+}
+
+/// The kernel's CPU controller takes no quota below 1 ms.
+const LEAST_QUOTA_US: u64 = 1000;
+
+fn cpu_quota(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Option<CpuQuota> {
+    let period_us = section.time_ns("cpu_period") / 1000;
+    let Some(written) = section.written("cpu_quota") else {
+        if let Some(period) = section.written("cpu_period") {
+            let message = "`cpu_period` without `cpu_quota` does nothing".to_owned();
+            let help = "add a `cpu_quota`, or take `cpu_period` out".to_owned();
+            reporter.report(&period.origin, message, Some(help));
+        }
+        return None;
+    };
+    let share_ppm = section.share_ppm("cpu_quota");
+    let quota_us = share_ppm * period_us * section.integer("cpus") / 1_000_000;
+    // A share of 0 stands for a value that was reported already.
+    if share_ppm > 0 && period_us > 0 && quota_us < LEAST_QUOTA_US {
+        let message = format!(
+            "{} of {period_us} us is {quota_us} us; the kernel takes no CPU quota below 1 ms",
+            quoted(&section.text("cpu_quota"))
+        );
+        let percent = (LEAST_QUOTA_US * 100).div_ceil(period_us * section.integer("cpus").max(1));
+        let help = format!("with this period the smallest quota is \"{percent} %\"");
+        reporter.report(&written.origin, message, Some(help));
+    }
+    Some(CpuQuota {
+        quota_us,
+        period_us,
+    })
+}
+
+fn links(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+    nodes: &[Node],
+    traces: &BTreeMap<String, TraceSource>,
+) -> Vec<Link> {
+    let sections = file.array("links");
+    if sections.is_empty() && file.written("links").is_some() {
+        reporter.report(file.place("links"), "there is no link".to_owned(), None);
+    }
+    if sections.len() > MOST_LINKS {
+        let message = format!("there are {} links; at most {MOST_LINKS}", sections.len());
+        reporter.report(file.place("links"), message, None);
+    }
+    let mut links = Vec::new();
+    for section in sections {
+        let ends = section.list("between");
+        for (end, origin) in &ends {
+            if !nodes.iter().any(|node| node.name == *end) {
+                let known = nodes.iter().map(|node| node.name.as_str());
+                undeclared(reporter, ("node", end), origin, known);
+            }
+        }
+        match ends.as_slice() {
+            [(first, _), (second, origin)] if first == second => {
+                let message = format!("the link joins {} to itself", quoted(first));
+                let help = "a link joins two different nodes".to_owned();
+                reporter.report(origin, message, Some(help));
+            }
+            [_, _, (_, origin), ..] => {
+                let message = format!("a link has two ends, not {}", ends.len());
+                let help = "declare one link for each pair of nodes".to_owned();
+                reporter.report(origin, message, Some(help));
+            }
+            _ => {}
+        }
+        let trace = section.text("trace");
+        if let (Some(written), false) = (section.written("trace"), traces.contains_key(&trace)) {
+            let known = file.map("traces").into_iter().map(|(name, _)| name);
+            let known: Vec<&str> = known.collect();
+            undeclared(
+                reporter,
+                ("trace", &trace),
+                &written.origin,
+                known.iter().copied(),
+            );
+        }
+        let mut ends = ends.into_iter().map(|(end, _)| end.to_owned());
+        links.push(Link {
+            name: section.text("name"),
+            between: [
+                ends.next().unwrap_or_default(),
+                ends.next().unwrap_or_default(),
+            ],
+            trace,
+            datapath: match section.text("datapath").as_str() {
+                "relay" => DatapathChoice::Relay,
+                "tc" => DatapathChoice::Tc,
+                _ => DatapathChoice::Auto,
+            },
+            mtu: section.integer_u32("mtu"),
+            queue_bytes: section.size_bytes("queue"),
+        });
+    }
+    links
+}
+
+/// The model, and its shape where the text alone tells it.
+fn model_source(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+) -> (ModelSource, Option<ModelShape>) {
+    let section = file.table("model");
+    if let Some(directory) = section.optional_text("directory") {
+        if let Some(recipe) = section.written("recipe") {
+            let message = "the model has two sources".to_owned();
+            let help = "give it a `recipe` or a `directory`, not both".to_owned();
+            reporter.report(&recipe.origin, message, Some(help));
+        }
+        return (ModelSource::Directory(PathBuf::from(directory)), None);
+    }
+    let recipe = section
+        .optional_text("recipe")
+        .unwrap_or_else(|| "tiny".to_owned());
+    let shape = model::of_recipe(&recipe);
+    if shape.is_none() {
+        let names = Recipe::names();
+        let known = names.iter().map(String::as_str);
+        undeclared(
+            reporter,
+            ("model recipe", &recipe),
+            section.place("recipe"),
+            known,
+        );
+    }
+    (ModelSource::Recipe(recipe), shape)
+}
+
+fn requests(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+    shape: Option<ModelShape>,
+) -> RequestStream {
+    let section = file.table("requests");
+    let stream = RequestStream {
+        arrivals_per_kilosecond: section.per_kilosecond("arrivals"),
+        prompt_tokens: section.integer_u32("prompt_tokens"),
+        output_tokens: section.integer_u32("output_tokens"),
+        arrivals_for_ns: section.time_ns("arrive_for"),
+        deadline_ns: section.time_ns("deadline"),
+    };
+    if let Some(shape) = shape
+        && let Some((message, help)) = model::beyond_positions(shape, &stream)
+    {
+        reporter.report(section.place("output_tokens"), message, Some(help));
+    }
+    stream
+}
+
+fn phases(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+    (nodes, links): (&[Node], &[Link]),
+    shape: Option<ModelShape>,
+    requests: &RequestStream,
+) -> Vec<Phase> {
+    let sections = file.array("phases");
+    if sections.is_empty() && file.written("phases").is_some() {
+        reporter.report(file.place("phases"), "there is no phase".to_owned(), None);
+    }
+    let mut phases = Vec::new();
+    for section in sections {
+        let link = phase_link(reporter, &section, links);
+        let [device, edge] = phase_ends(reporter, &section, nodes, link);
+        let phase = Phase {
+            name: section.text("name"),
+            placement: placement(reporter, &section, shape),
+            device,
+            edge,
+            link: link.map(|link| link.name.clone()).unwrap_or_default(),
+            ipv6: section.text("family") == "ipv6",
+            duration_ns: section.time_ns("duration"),
+        };
+        if phase.duration_ns > 0 && requests.arrivals_for_ns > phase.duration_ns {
+            let message = format!(
+                "the phase lasts {}, but requests arrive for {}",
+                quoted(&section.text("duration")),
+                quoted(&file.table("requests").text("arrive_for"))
+            );
+            let help = "let the phase last longer than [requests] arrive_for, so that the last \
+                        requests can end";
+            reporter.report(section.place("duration"), message, Some(help.to_owned()));
+        }
+        phases.push(phase);
+    }
+    phases
+}
+
+fn phase_link<'a>(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    links: &'a [Link],
+) -> Option<&'a Link> {
+    let known = links.iter().map(|link| link.name.as_str());
+    match section.written("link") {
+        Some(written) => {
+            let name = section.text("link");
+            let link = links.iter().find(|link| link.name == name);
+            if link.is_none() {
+                undeclared(reporter, ("link", &name), &written.origin, known);
+            }
+            link
+        }
+        None => {
+            if links.len() > 1 {
+                let message = "`link` is missing, and there is more than one".to_owned();
+                let help = format!("known links: {}", listed(known));
+                reporter.report(section.origin, message, Some(help));
+            }
+            links.first()
+        }
+    }
+}
+
+fn phase_ends(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    nodes: &[Node],
+    link: Option<&Link>,
+) -> [String; 2] {
+    let ends = [("device", 0, "first"), ("edge", 1, "second")];
+    ends.map(|(key, end, ordinal)| {
+        let of_link = link
+            .map(|link| link.between[end].clone())
+            .unwrap_or_default();
+        let Some(written) = section.written(key) else {
+            return of_link;
+        };
+        let name = section.text(key);
+        if !nodes.iter().any(|node| node.name == name) {
+            let known = nodes.iter().map(|node| node.name.as_str());
+            undeclared(reporter, ("node", &name), &written.origin, known);
+        } else if let Some(link) = link.filter(|_| name != of_link) {
+            let message = format!(
+                "{} is not the {ordinal} end of link {}",
+                quoted(&name),
+                quoted(&link.name)
+            );
+            let help = format!(
+                "`up` goes from the device to the edge: the {key} of this link is {}",
+                quoted(&of_link)
+            );
+            reporter.report(&written.origin, message, Some(help));
+        }
+        name
+    })
+}
+
+fn placement(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    shape: Option<ModelShape>,
+) -> Placement {
+    let cut = section.written("layers_on_device");
+    match (section.text("placement").as_str(), cut) {
+        ("split", Some(written)) => {
+            let layers_on_device = section.integer_u32("layers_on_device");
+            if let Some(shape) = shape
+                && let Some((message, help)) = model::beyond_layers(shape, layers_on_device)
+            {
+                reporter.report(&written.origin, message, Some(help));
+            }
+            Placement::Split { layers_on_device }
+        }
+        ("split", None) => {
+            let message = "`layers_on_device` is missing for placement `split`".to_owned();
+            let help = match shape {
+                Some(shape) => format!(
+                    "the model has {} layers: 1 to {}",
+                    shape.layers,
+                    shape.layers - 1
+                ),
+                None => "how many decoder layers run on the device".to_owned(),
+            };
+            reporter.report(section.origin, message, Some(help));
+            Placement::Split {
+                layers_on_device: 1,
+            }
+        }
+        (name, written) => {
+            if let Some(written) = written {
+                let message = format!("`layers_on_device` means nothing for placement `{name}`");
+                let help = "only placement `split` cuts the model".to_owned();
+                reporter.report(&written.origin, message, Some(help));
+            }
+            if name == "edge" {
+                Placement::Edge
+            } else {
+                Placement::Device
+            }
+        }
+    }
+}
+
+fn commands(reporter: &mut Reporter<'_>, file: &Section<'_>, nodes: &[Node]) -> Vec<CommandPlan> {
+    let mut commands = Vec::new();
+    for section in file.array("commands") {
+        let node = section.text("node");
+        if let Some(written) = section.written("node")
+            && !nodes.iter().any(|known| known.name == node)
+        {
+            let known = nodes.iter().map(|node| node.name.as_str());
+            undeclared(reporter, ("node", &node), &written.origin, known);
+        }
+        let argv = section.texts("argv");
+        if argv.first().is_some_and(String::is_empty) {
+            let message = "the program's name is empty".to_owned();
+            reporter.report(section.place("argv"), message, None);
+        }
+        commands.push(CommandPlan {
+            name: section.text("name"),
+            node,
+            argv,
+        });
+    }
+    commands
+}
+
+fn calibration(reporter: &mut Reporter<'_>, file: &Section<'_>, links: &[Link]) -> CalibrationPlan {
+    let section = file.table("calibration");
+    let packet_bytes = section.size_bytes("packet");
+    for link in links {
+        let most = u64::from(link.mtu).saturating_sub(UDP_HEADER_BYTES);
+        if link.mtu > 0 && packet_bytes > most {
+            let message = format!(
+                "a calibration packet of {packet_bytes} B does not fit link {} with mtu {}",
+                quoted(&link.name),
+                link.mtu
+            );
+            let help = format!("with headers of {UDP_HEADER_BYTES} B, at most \"{most} B\"");
+            reporter.report(section.place("packet"), message, Some(help));
+        }
+    }
+    CalibrationPlan {
+        flow_ns: section.time_ns("flow"),
+        packet_payload_bytes: u32::try_from(packet_bytes).unwrap_or(u32::MAX),
+        probe_gap_ns: section.time_ns("probe_gap"),
+        window_ns: section.time_ns("window"),
+    }
+}
+
+fn verdict(file: &Section<'_>) -> VerdictBounds {
+    let section = file.table("verdict");
+    VerdictBounds {
+        rate_error_ppm: section.share_ppm("rate_error"),
+        delay_error_ns: section.time_ns("delay_error"),
+        delay_error_ppm: section.share_ppm("delay_error_share"),
+        shaper_lateness_ns: section.time_ns("shaper_lateness"),
+        send_lateness_ppm: section.share_ppm("send_lateness"),
+        backlogged_windows: section.integer("backlogged_windows"),
+        relay_cpu_ppm: section.share_ppm("relay_cpu"),
+    }
+}
+
+fn faults(file: &Section<'_>) -> FaultPlan {
+    let section = file.table("faults");
+    FaultPlan {
+        stop_relay_ns: section.time_ns("stop_relay"),
+        scale_rate_ppm: section.share_ppm("scale_rate"),
+        add_delay_ns: section.time_ns("add_delay"),
+        delay_sends_ns: section.time_ns("delay_sends"),
+        burn_relay_cpu: section.boolean("burn_relay_cpu"),
+    }
+}
+
+fn expectations(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+    phases: &[Phase],
+) -> Vec<ExpectationPlan> {
+    let mut expectations = Vec::new();
+    for section in file.array("expectations") {
+        let claim_name = section.text("claim");
+        let (key, other) = match claim_name.as_str() {
+            "same-tokens" => ("phases", "phase"),
+            _ => ("phase", "phases"),
+        };
+        if let Some(written) = section.written(other) {
+            let message = format!("claim `{claim_name}` has `{key}`, not `{other}`");
+            reporter.report(&written.origin, message, None);
+        } else if section.written(key).is_none() && section.written("claim").is_some() {
+            let message = format!("`{key}` is missing for claim `{claim_name}`");
+            let help = format!(
+                "known phases: {}",
+                listed(phases.iter().map(|p| p.name.as_str()))
+            );
+            reporter.report(section.origin, message, Some(help));
+        }
+        let mut named = section.list("phases");
+        if let Some(value) = section.written("phase")
+            && let Some(text) = value.text()
+        {
+            named.push((text, &value.origin));
+        }
+        for (name, origin) in named {
+            if !phases.iter().any(|phase| phase.name == name) {
+                let known = phases.iter().map(|phase| phase.name.as_str());
+                undeclared(reporter, ("phase", name), origin, known);
+            }
+        }
+        let phase = section.text("phase");
+        let claim = match claim_name.as_str() {
+            "payload-formula" => Claim::PayloadFormula { phase },
+            "stalls-in-outage" => Claim::StallsInOutage { phase },
+            "goes-on-in-outage" => Claim::GoesOnInOutage { phase },
+            "all-completed" => Claim::AllCompleted { phase },
+            _ => Claim::SameTokens {
+                phases: section.texts("phases"),
+            },
+        };
+        expectations.push(ExpectationPlan {
+            name: section.text("name"),
+            claim,
+        });
+    }
+    expectations
+}

@@ -1,0 +1,257 @@
+//! From a valid experiment to one whose traces are in memory: the only step that reads files.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use hexloop_traces::units::TimeSpan;
+use hexloop_traces::{EndPolicy, Trace, TraceError};
+use hexloop_workloads::job::Placement;
+use hexloop_workloads::recipe::hexadecimal;
+use sha2::{Digest, Sha256};
+
+use crate::experiment::{Experiment, TraceSource};
+use crate::generated;
+use crate::model::{self, ModelShape};
+use crate::plan::ModelSource;
+use crate::problem::{Place, Problem, Problems, SourceText, quoted};
+
+/// The largest trace file that is read, in bytes.
+const MAX_TRACE_BYTES: u64 = 256 << 20;
+
+/// An experiment with everything it refers to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResolvedExperiment {
+    /// The experiment; a model directory is now absolute or relative to the working directory.
+    pub experiment: Experiment,
+    /// Its traces by name.
+    pub traces: BTreeMap<String, ResolvedTrace>,
+    /// The shape of its model.
+    pub model: ModelShape,
+}
+
+/// A trace in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResolvedTrace {
+    /// The trace.
+    pub trace: Trace,
+    /// Its canonical text, as agents and run directories get it.
+    pub text: String,
+    /// SHA-256 of that text, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Reads or generates the traces and looks at the model. Paths in the experiment are relative to
+/// `base_directory`, the directory of its file.
+///
+/// # Errors
+/// Everything that is missing or wrong, at the line that names it or in the trace file itself.
+pub fn resolve(
+    mut experiment: Experiment,
+    base_directory: &Path,
+) -> Result<ResolvedExperiment, Problems> {
+    let mut problems = Vec::new();
+    let mut traces = BTreeMap::new();
+    for (name, source) in &experiment.traces {
+        match read_or_generate(&experiment, name, source, base_directory) {
+            Ok(trace) => {
+                let text = generated::canonical(&trace);
+                let sha256 = hexadecimal(&Sha256::digest(text.as_bytes()));
+                traces.insert(
+                    name.clone(),
+                    ResolvedTrace {
+                        trace,
+                        text,
+                        sha256,
+                    },
+                );
+            }
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    check_lengths(&experiment, &traces, &mut problems);
+    let model = look_at_model(&mut experiment, base_directory, &mut problems);
+    match (Problems::check(problems), model) {
+        (Ok(()), Some(model)) => Ok(ResolvedExperiment {
+            experiment,
+            traces,
+            model,
+        }),
+        (Err(problems), _) => Err(problems),
+        (Ok(()), None) => {
+            let message = "the model is not known".to_owned();
+            Err(experiment
+                .document
+                .problem(&["model"], message, None)
+                .into())
+        }
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn read_or_generate(
+    experiment: &Experiment,
+    name: &str,
+    source: &TraceSource,
+    base_directory: &Path,
+) -> Result<Trace, Box<Problem>> {
+    match source {
+        TraceSource::Street(settings) => {
+            generated::generate(settings, experiment.seed).map_err(|error| {
+                let path = match &error {
+                    TraceError::Generator { setting, .. } => ["traces", name, "street", setting],
+                    _ => ["traces", name, "street", ""],
+                };
+                let message = format!("cannot generate trace {}: {}", quoted(name), chain(&error));
+                Box::new(experiment.document.problem(&path, message, None))
+            })
+        }
+        TraceSource::File(relative) => {
+            let path = base_directory.join(relative);
+            let at_key = |message, help: Option<&str>| {
+                let place = ["traces", name, "file"];
+                let help = help.map(str::to_owned);
+                Box::new(experiment.document.problem(&place, message, help))
+            };
+            let text = read_text(&path).map_err(|error| {
+                let message = format!(
+                    "cannot read trace {}: {error}",
+                    quoted(&path.to_string_lossy())
+                );
+                let help = (error.kind() == ErrorKind::NotFound).then_some(
+                    "the path is relative to the experiment file; `hexloop trace gen` makes traces",
+                );
+                at_key(message, help)
+            })?;
+            generated::parse(&text).map_err(|error| {
+                let file = relative.to_string_lossy().into_owned();
+                Box::new(in_trace_file(SourceText { file, text }, &error))
+            })
+        }
+    }
+}
+
+/// Reads a text file of bounded size.
+fn read_text(path: &Path) -> Result<String, std::io::Error> {
+    let mut text = String::new();
+    let read = File::open(path)?
+        .take(MAX_TRACE_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > MAX_TRACE_BYTES {
+        let message = format!("it is larger than {} MiB", MAX_TRACE_BYTES >> 20);
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
+/// A problem in the trace file itself, at its line and column where the error knows them.
+fn in_trace_file(source: SourceText, error: &TraceError) -> Problem {
+    let (place, excerpt, message) = match error {
+        TraceError::Syntax {
+            line,
+            column,
+            problem,
+        } => {
+            let (place, excerpt) = source.locate_field(*line, *column);
+            (place, excerpt, problem.clone())
+        }
+        error => (Place::WholeFile { file: source.file }, None, chain(error)),
+    };
+    Problem {
+        place,
+        message,
+        help: None,
+        excerpt,
+    }
+}
+
+/// A trace that ends before a phase does must loop: nothing is emulated beyond its end.
+fn check_lengths(
+    experiment: &Experiment,
+    traces: &BTreeMap<String, ResolvedTrace>,
+    problems: &mut Vec<Problem>,
+) {
+    for phase in &experiment.phases {
+        let Some(link) = experiment.links.iter().find(|link| link.name == phase.link) else {
+            continue;
+        };
+        let Some(trace) = traces.get(&link.trace).map(|resolved| &resolved.trace) else {
+            continue;
+        };
+        let what_follows = match trace.metadata().end {
+            EndPolicy::Loop => continue,
+            EndPolicy::Hold => "then keeps its last row",
+            EndPolicy::Clear => "then lifts every limit",
+        };
+        if phase.duration_ns <= trace.duration_ns() {
+            continue;
+        }
+        let message = format!(
+            "phase {} lasts {}, but trace {} ends after {} and {what_follows}",
+            quoted(&phase.name),
+            TimeSpan {
+                ns: phase.duration_ns
+            },
+            quoted(&link.trace),
+            TimeSpan {
+                ns: trace.duration_ns()
+            }
+        );
+        let help = "make the phase shorter or the trace longer, or let the trace loop";
+        let path = ["phases", &phase.name, "duration"];
+        problems.push(
+            experiment
+                .document
+                .problem(&path, message, Some(help.to_owned())),
+        );
+    }
+}
+
+fn look_at_model(
+    experiment: &mut Experiment,
+    base_directory: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<ModelShape> {
+    let directory: PathBuf = match &experiment.model {
+        // Checked when the text was.
+        ModelSource::Recipe(name) => return model::of_recipe(name),
+        ModelSource::Directory(relative) => base_directory.join(relative),
+    };
+    let shape = match model::of_directory(&directory) {
+        Ok(shape) => shape,
+        Err(error) => {
+            let help = "a model directory holds config.json, tokenizer.json and model.safetensors; \
+                        `hexloop model train` makes one";
+            let help = Some(help.to_owned());
+            let path = ["model", "directory"];
+            problems.push(experiment.document.problem(&path, chain(&error), help));
+            return None;
+        }
+    };
+    for phase in &experiment.phases {
+        if let Placement::Split { layers_on_device } = phase.placement
+            && let Some((message, help)) = model::beyond_layers(shape, layers_on_device)
+        {
+            let path = ["phases", &phase.name, "layers_on_device"];
+            problems.push(experiment.document.problem(&path, message, Some(help)));
+        }
+    }
+    if let Some((message, help)) = model::beyond_positions(shape, &experiment.requests) {
+        let path = ["requests", "output_tokens"];
+        problems.push(experiment.document.problem(&path, message, Some(help)));
+    }
+    experiment.model = ModelSource::Directory(directory);
+    Some(shape)
+}
