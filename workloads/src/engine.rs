@@ -19,6 +19,8 @@ pub use error::EngineError;
 pub use hidden::Hidden;
 pub use model::{Model, Parts};
 pub use threads::set_threads;
+#[cfg(test)]
+pub(crate) use weights::all_shapes;
 pub use weights::{verify, weights_sha256};
 
 /// Version of the tensor library, as pinned in the workspace.

@@ -142,7 +142,7 @@ impl ModelConfig {
             return unsupported("num_key_value_heads", &kv_heads, supported);
         }
         let head_width = file.head_dim.unwrap_or(width / heads);
-        if head_width == 0 || head_width % 2 != 0 {
+        if head_width == 0 || !head_width.is_multiple_of(2) {
             return unsupported("head_dim", &head_width, "an even width of each head");
         }
         let sizes = [

@@ -45,6 +45,13 @@ struct Head {
     matrix: Tensor,
 }
 
+/// What all layers share while some tokens pass through them.
+struct Pass {
+    mask: Option<Tensor>,
+    cosines: Tensor,
+    sines: Tensor,
+}
+
 /// Some consecutive layers of a model, ready to answer.
 #[derive(Debug)]
 pub struct Model {
@@ -243,12 +250,14 @@ impl Model {
             });
         }
         let states = threads::run(|| {
-            let mask = causal_mask(hidden.tokens(), position);
-            let mask = mask.map_err(EngineError::tensor("making the causal mask"))?;
+            let pass = self.pass(hidden.tokens(), position);
+            let pass = pass.map_err(EngineError::tensor("preparing a pass"))?;
             let mut states = hidden.states.clone();
             for (index, layer) in self.layers.iter().enumerate() {
+                let keys_values =
+                    |keys: &Tensor, values: &Tensor| cache.append(index, keys, values);
                 states = self
-                    .run_layer(layer, index, &states, position, mask.as_ref(), cache)
+                    .run_layer(layer, &states, &pass, keys_values)
                     .map_err(EngineError::tensor("running a layer"))?;
             }
             Ok(states)
@@ -262,7 +271,7 @@ impl Model {
     /// # Errors
     /// A part without the head, or states of another width.
     pub fn logits(&self, hidden: &Hidden) -> Result<Vec<Vec<f32>>, EngineError> {
-        let scores = self.score(hidden.states.clone())?;
+        let scores = self.score(&hidden.states)?;
         scores
             .to_vec2::<f32>()
             .map_err(EngineError::tensor("reading scores"))
@@ -277,14 +286,15 @@ impl Model {
             .checked_sub(1)
             .ok_or(EngineError::NoTokens)?;
         let state = hidden.states.narrow(0, last, 1);
-        let scores = self.score(state.map_err(EngineError::tensor("taking the last state"))?)?;
+        let state = state.map_err(EngineError::tensor("taking the last state"))?;
+        let scores = self.score(&state)?;
         let scores = scores.i(0).and_then(|scores| scores.to_vec1::<f32>());
         Ok(argmax(
             &scores.map_err(EngineError::tensor("reading scores"))?,
         ))
     }
 
-    fn score(&self, states: Tensor) -> Result<Tensor, EngineError> {
+    fn score(&self, states: &Tensor) -> Result<Tensor, EngineError> {
         let head = self.head.as_ref();
         let head = head.ok_or(EngineError::MissingPart {
             piece: "output head",
@@ -303,19 +313,25 @@ impl Model {
         })
     }
 
+    fn pass(&self, tokens: u32, position: u32) -> candle_core::Result<Pass> {
+        Ok(Pass {
+            mask: causal_mask(tokens, position)?,
+            cosines: self.rotation.0.narrow(0, size(position), size(tokens))?,
+            sines: self.rotation.1.narrow(0, size(position), size(tokens))?,
+        })
+    }
+
     fn run_layer(
         &self,
         layer: &Layer,
-        index: usize,
         states: &Tensor,
-        position: u32,
-        mask: Option<&Tensor>,
-        cache: &mut KeyValueCache,
+        pass: &Pass,
+        append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
     ) -> candle_core::Result<Tensor> {
         let epsilon = epsilon(&self.config);
         let normed = rms_norm(states, &layer.attention_norm, epsilon)?;
         let mixed = normed.matmul(&layer.query_key_value.t()?)?;
-        let attended = self.attend(&mixed, index, position, mask, cache)?;
+        let attended = self.attend(&mixed, pass, append)?;
         let states = (states + attended.matmul(&layer.output.t()?)?)?;
         let normed = rms_norm(&states, &layer.feed_forward_norm, epsilon)?;
         let both = normed.matmul(&layer.gate_up.t()?)?;
@@ -330,10 +346,8 @@ impl Model {
     fn attend(
         &self,
         mixed: &Tensor,
-        index: usize,
-        position: u32,
-        mask: Option<&Tensor>,
-        cache: &mut KeyValueCache,
+        pass: &Pass,
+        append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
     ) -> candle_core::Result<Tensor> {
         let (heads, kv_heads) = (size(self.config.heads), size(self.config.kv_heads));
         let width = size(self.config.head_width);
@@ -345,20 +359,19 @@ impl Model {
                 .transpose(0, 1)?
                 .contiguous()
         };
-        let cosines = self.rotation.0.narrow(0, size(position), tokens)?;
-        let sines = self.rotation.1.narrow(0, size(position), tokens)?;
-        let rotate = |states: &Tensor| rope(&states.unsqueeze(0)?, &cosines, &sines)?.squeeze(0);
+        let rotate =
+            |states: &Tensor| rope(&states.unsqueeze(0)?, &pass.cosines, &pass.sines)?.squeeze(0);
         let queries = rotate(&split(0, heads)?)?;
         let keys = rotate(&split(heads, kv_heads)?)?;
         let values = split(heads + kv_heads, kv_heads)?;
-        let (keys, values) = cache.append(index, &keys, &values)?;
+        let (keys, values) = append(&keys, &values)?;
 
         let group = heads / kv_heads;
         let queries = queries.reshape((kv_heads, group * tokens, width))?;
         let scale = 1.0 / f64::from(self.config.head_width).sqrt();
         let scores = (queries.matmul(&keys.t()?)? * scale)?;
         let all = keys.dim(1)?;
-        let scores = match mask {
+        let scores = match &pass.mask {
             Some(mask) => scores
                 .reshape((kv_heads, group, tokens, all))?
                 .broadcast_add(mask)?

@@ -1,10 +1,34 @@
-//! Training of the built-in models.
+//! Training of the built-in models: generated text, a tokenizer learnt from it, a network, AdamW.
+//!
+//! The two halves of each batch are computed side by side, so two processors are kept busy; the
+//! result does not depend on which half is faster.
+
+mod network;
+mod noise;
+mod operations;
+mod optimiser;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
+use self::network::{Network, inputs_and_targets};
+use self::noise::Noise;
+use self::operations::cross_entropy;
+use self::optimiser::AdamW;
+use super::corpus;
 use super::error::EngineError;
+use super::model::argmax;
+use super::recipe_cache::TRAINING_FILE;
+use super::text::{END_OF_TEXT, TextTokenizer};
+use super::threads;
+use super::weights::{CONFIG_FILE, WEIGHTS_FILE, weights_sha256};
+use crate::clock;
 use crate::recipe::Recipe;
 
 /// How far a training is.
@@ -30,6 +54,8 @@ pub struct TrainingReport {
     pub engine_path: String,
     /// Number of weights.
     pub parameters: u64,
+    /// Tokens of the text to learn from.
+    pub corpus_tokens: u64,
     /// Loss before the first step, in nats per token of text never trained on.
     pub untrained_loss: f64,
     /// Loss after the last step, likewise.
@@ -46,16 +72,266 @@ pub struct TrainingReport {
 
 /// Trains a recipe's model and writes its files into an existing directory.
 ///
+/// It computes on threads of its own, one per processor, whatever [`super::set_threads`] said.
+/// The same recipe gives the same bytes on the same engine path and number of processors.
+///
 /// # Errors
-/// A directory that cannot be written.
+/// A directory that cannot be written, or a recipe that asks for the impossible.
 pub fn train(
     recipe: &Recipe,
     into: &Path,
     progress: &mut dyn FnMut(TrainingProgress),
 ) -> Result<TrainingReport, EngineError> {
-    let _ = (into, progress);
-    Err(EngineError::Recipe {
-        name: recipe.name.clone(),
-        reason: "not yet".to_owned(),
+    let started = clock::now();
+    check(recipe)?;
+    let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let paragraphs = corpus::paragraphs(recipe.seed, "train", bytes(recipe.corpus_bytes));
+    let tokenizer = TextTokenizer::train(&paragraphs, recipe.config.vocabulary)?;
+    let text = TokenText::new(&tokenizer, &paragraphs, recipe)?;
+    let held_out = corpus::paragraphs(recipe.seed, "held-out", bytes(recipe.held_out_bytes));
+    let held_out = TokenText::new(&tokenizer, &held_out, recipe)?;
+
+    let network = Network::new(&recipe.config, recipe.seed)
+        .map_err(EngineError::tensor("making the first weights"))?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let halves = processors.div_ceil(2);
+    let pools = [
+        threads::build(halves, "train-a")?,
+        threads::build(halves, "train-b")?,
+    ];
+    let evaluate = || pools[0].install(|| evaluate(&network, &held_out));
+    let computing = || EngineError::tensor("evaluating the model");
+    let (untrained_loss, _) = evaluate().map_err(computing())?;
+
+    let mut optimiser = AdamW::new(network.variables());
+    let mut order = Order::new(recipe, &text);
+    let mut training_loss = f64::NAN;
+    for step in 0..recipe.steps {
+        let batch = order.next_batch(&text);
+        let (loss, shares) = gradients(&network, &batch, &pools)
+            .map_err(EngineError::tensor("computing gradients"))?;
+        optimiser
+            .step(recipe, network.variables(), &shares)
+            .map_err(EngineError::tensor("moving the weights"))?;
+        training_loss = loss;
+        progress(TrainingProgress {
+            step: step + 1,
+            steps: recipe.steps,
+            loss,
+        });
+    }
+    let (held_out_loss, held_out_top1) = evaluate().map_err(computing())?;
+
+    let weights_sha256 = save(recipe, &network, &tokenizer, into)?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds are told to the microsecond"
+    )]
+    let seconds = ((clock::now() - started) / 1_000) as f64 / 1e6;
+    let report = TrainingReport {
+        recipe: recipe.clone(),
+        recipe_sha256: recipe.sha256_hex(),
+        engine_path: super::path(),
+        parameters: recipe.config.parameters(),
+        corpus_tokens: u64::try_from(text.tokens.len()).unwrap_or(u64::MAX),
+        untrained_loss,
+        held_out_loss,
+        held_out_top1,
+        training_loss,
+        seconds,
+        weights_sha256,
+    };
+    // Of numbers, names and strings: there is nothing in it that JSON cannot hold.
+    let described = serde_json::to_string_pretty(&report).unwrap_or_default();
+    write(&into.join(TRAINING_FILE), described.as_bytes())?;
+    Ok(report)
+}
+
+fn check(recipe: &Recipe) -> Result<(), EngineError> {
+    let refuse = |reason: &str| {
+        Err(EngineError::Recipe {
+            name: recipe.name.clone(),
+            reason: reason.to_owned(),
+        })
+    };
+    if recipe.batch < 2 || !recipe.batch.is_multiple_of(2) {
+        return refuse("the batch must be an even number of sequences");
+    }
+    if recipe.config.vocabulary < 257 {
+        return refuse("a byte-level vocabulary needs at least 257 ids");
+    }
+    if recipe.sequence == 0 || recipe.sequence > recipe.config.max_positions {
+        return refuse("sequences must be longer than nothing and fit the positions");
+    }
+    Ok(())
+}
+
+/// A text as token ids, cut into windows that predict `sequence` tokens each.
+struct TokenText {
+    tokens: Vec<u32>,
+    sequence: usize,
+}
+
+impl TokenText {
+    fn new(
+        tokenizer: &TextTokenizer,
+        paragraphs: &[String],
+        recipe: &Recipe,
+    ) -> Result<TokenText, EngineError> {
+        let mut tokens = Vec::new();
+        for paragraph in paragraphs {
+            tokens.extend(tokenizer.encode(&format!("{paragraph}{END_OF_TEXT}"))?);
+        }
+        let sequence = usize::try_from(recipe.sequence).unwrap_or(usize::MAX);
+        if tokens.len() <= sequence {
+            let reason = "its text is shorter than one sequence".to_owned();
+            return Err(EngineError::Recipe {
+                name: recipe.name.clone(),
+                reason,
+            });
+        }
+        Ok(TokenText { tokens, sequence })
+    }
+
+    fn windows(&self) -> usize {
+        (self.tokens.len() - 1) / self.sequence
+    }
+
+    fn window(&self, index: usize) -> &[u32] {
+        &self.tokens[index * self.sequence..][..=self.sequence]
+    }
+}
+
+/// Which windows come next: every one once, in random order, before any comes again.
+struct Order {
+    noise: Noise,
+    windows: usize,
+    batch: usize,
+    left: Vec<usize>,
+}
+
+impl Order {
+    fn new(recipe: &Recipe, text: &TokenText) -> Order {
+        Order {
+            noise: Noise::new(recipe.seed, "order"),
+            windows: text.windows(),
+            batch: usize::try_from(recipe.batch).unwrap_or(usize::MAX),
+            left: Vec::new(),
+        }
+    }
+
+    fn next_batch<'a>(&mut self, text: &'a TokenText) -> Vec<&'a [u32]> {
+        (0..self.batch)
+            .map(|_| {
+                if self.left.is_empty() {
+                    self.left = self.noise.shuffled(self.windows);
+                }
+                text.window(self.left.pop().unwrap_or(0))
+            })
+            .collect()
+    }
+}
+
+/// Mean loss of a batch, and the gradients of each half of it.
+fn gradients(
+    network: &Network,
+    batch: &[&[u32]],
+    pools: &[rayon::ThreadPool; 2],
+) -> candle_core::Result<(f64, [GradStore; 2])> {
+    let (first, second) = batch.split_at(batch.len() / 2);
+    let share = |half: &[&[u32]], pool: &rayon::ThreadPool| {
+        pool.install(|| {
+            let loss = network.loss(half)?;
+            Ok::<_, candle_core::Error>((loss.to_scalar::<f32>()?, loss.backward()?))
+        })
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| share(second, &pools[1]));
+        let first = share(first, &pools[0]);
+        let second = second
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (first, second)
+    });
+    let ((first_loss, first), (second_loss, second)) = (first?, second?);
+    let loss = f64::midpoint(f64::from(first_loss), f64::from(second_loss));
+    Ok((loss, [first, second]))
+}
+
+/// Mean loss over a text, and the share of its tokens that had the highest score.
+fn evaluate(network: &Network, text: &TokenText) -> candle_core::Result<(f64, f64)> {
+    let windows: Vec<&[u32]> = (0..text.windows())
+        .map(|index| text.window(index))
+        .collect();
+    let (mut loss, mut right, mut tokens) = (0.0, 0_u32, 0_u32);
+    for batch in windows.chunks(4) {
+        let (inputs, targets) = inputs_and_targets(batch);
+        let scores = network.scores(&inputs, text.sequence)?.detach();
+        let rows = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+        let mean = cross_entropy(&scores, targets.clone())?.to_scalar::<f32>()?;
+        loss += f64::from(mean) * f64::from(rows);
+        tokens += rows;
+        for (scores, target) in scores.to_vec2::<f32>()?.iter().zip(targets) {
+            right += u32::from(usize::try_from(argmax(scores)) == Ok(target));
+        }
+    }
+    Ok((
+        loss / f64::from(tokens),
+        f64::from(right) / f64::from(tokens),
+    ))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+    std::fs::write(path, bytes).map_err(|source| EngineError::Write {
+        path: path.to_owned(),
+        source,
     })
+}
+
+/// Writes config.json, tokenizer.json and model.safetensors; the hash of the last.
+fn save(
+    recipe: &Recipe,
+    network: &Network,
+    tokenizer: &TextTokenizer,
+    into: &Path,
+) -> Result<String, EngineError> {
+    let path = into.join(CONFIG_FILE);
+    let config = recipe.config.to_hugging_face_json();
+    let config = config.map_err(|source| EngineError::Config {
+        path: path.clone(),
+        source,
+    })?;
+    write(&path, config.as_bytes())?;
+    tokenizer.save(into)?;
+    let path = into.join(WEIGHTS_FILE);
+    let mut bytes = Vec::new();
+    for (name, variable) in network.variables() {
+        let values = little_endian(variable.as_tensor());
+        let values = values.map_err(EngineError::tensor("reading trained weights"))?;
+        bytes.push((name.clone(), variable.dims().to_vec(), values));
+    }
+    let damaged = |error: safetensors::SafeTensorError| EngineError::Damaged {
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    let views = bytes.iter().map(|(name, shape, values)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), values);
+        view.map(|view| (name, view)).map_err(damaged)
+    });
+    let views: Vec<_> = views.collect::<Result<_, _>>()?;
+    // Hugging Face's loaders ask for this entry.
+    let metadata = [("format".to_owned(), "pt".to_owned())]
+        .into_iter()
+        .collect();
+    let file = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    write(&path, &file)?;
+    weights_sha256(into)
+}
+
+fn little_endian(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect())
 }

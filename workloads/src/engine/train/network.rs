@@ -1,0 +1,173 @@
+//! The model as it learns: the same formulas as [`crate::engine::Model`], whole sequences at once,
+//! every operation with a backward.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{Device, Result, Tensor, Var, bail};
+
+use super::noise::Noise;
+use super::operations::{
+    Heads, Rotation, causal_softmax, cross_entropy, merge_heads, rms_norm, split_heads, swiglu,
+    times_transposed,
+};
+use crate::engine::model::{epsilon, rotation};
+use crate::engine::weights::{EMBEDDING, FINAL_NORM, HEAD, all_shapes, layer_shapes};
+use crate::recipe::ModelConfig;
+
+/// All weights of a model, being trained.
+#[derive(Debug)]
+pub(super) struct Network {
+    config: ModelConfig,
+    variables: BTreeMap<String, Var>,
+    rotation: Rotation,
+}
+
+fn size(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+/// Standard deviation of a tensor's first values; `None` for norms, which start at one. Matrices
+/// keep the size of what they map (1 / sqrt(inputs)); those that add to the residual stream are
+/// smaller by sqrt(2 layers), as GPT-2's are. The table is small because the head reads it too.
+fn spread(name: &str, shape: &[u32], layers: u32) -> Option<f64> {
+    let [_, inputs] = *shape else { return None };
+    if name == EMBEDDING || name == HEAD {
+        return Some(0.02);
+    }
+    let to_residual = name.contains("o_proj") || name.contains("down_proj");
+    let shrink = if to_residual {
+        f64::from(2 * layers)
+    } else {
+        1.0
+    };
+    Some(1.0 / (f64::from(inputs) * shrink).sqrt())
+}
+
+impl Network {
+    /// A network with seeded random weights.
+    pub(super) fn new(config: &ModelConfig, seed: u64) -> Result<Network> {
+        let mut variables = BTreeMap::new();
+        for (name, shape) in all_shapes(config) {
+            let sizes: Vec<usize> = shape.iter().copied().map(size).collect();
+            let count = sizes.iter().product();
+            let values = match spread(&name, &shape, config.layers) {
+                // Each tensor has a stream of its own: another layer does not change this one.
+                Some(spread) => Noise::new(seed, &name).normal(count, spread),
+                None => vec![1.0; count],
+            };
+            let variable = Var::from_vec(values, sizes, &Device::Cpu)?;
+            variables.insert(name, variable);
+        }
+        let (cosines, sines) = rotation(config)?;
+        let rotation = Rotation {
+            cosines: Arc::new(cosines.flatten_all()?.to_vec1()?),
+            sines: Arc::new(sines.flatten_all()?.to_vec1()?),
+        };
+        Ok(Network {
+            config: *config,
+            variables,
+            rotation,
+        })
+    }
+
+    /// The weights by their Hugging Face names.
+    pub(super) const fn variables(&self) -> &BTreeMap<String, Var> {
+        &self.variables
+    }
+
+    fn weight(&self, name: &str) -> Result<&Tensor> {
+        match self.variables.get(name) {
+            Some(variable) => Ok(variable.as_tensor()),
+            None => bail!("no weight {name}"),
+        }
+    }
+
+    /// Scores for each token of sequences of equal length: (sequences * tokens) x vocabulary.
+    pub(super) fn scores(&self, tokens: &[u32], sequence: usize) -> Result<Tensor> {
+        let tokens = Tensor::new(tokens, &Device::Cpu)?;
+        let mut states = self.weight(EMBEDDING)?.index_select(&tokens, 0)?;
+        for layer in 0..self.config.layers {
+            states = self.run_layer(layer, &states, sequence)?;
+        }
+        let states = rms_norm(&states, self.weight(FINAL_NORM)?, epsilon(&self.config))?;
+        let head = if self.config.tie_embeddings {
+            EMBEDDING
+        } else {
+            HEAD
+        };
+        times_transposed(&states, self.weight(head)?)
+    }
+
+    /// Mean loss of predicting each sequence's next tokens; a sequence has one token more than
+    /// it predicts.
+    pub(super) fn loss(&self, sequences: &[&[u32]]) -> Result<Tensor> {
+        let (inputs, targets) = inputs_and_targets(sequences);
+        let tokens = inputs.len() / sequences.len().max(1);
+        cross_entropy(&self.scores(&inputs, tokens)?, targets)
+    }
+
+    fn run_layer(&self, layer: u32, states: &Tensor, tokens: usize) -> Result<Tensor> {
+        let names = layer_shapes(&self.config, layer).map(|(name, _)| name);
+        let [
+            attention_norm,
+            query,
+            key,
+            value,
+            output,
+            feed_forward_norm,
+            gate,
+            up,
+            down,
+        ] = names;
+        let apply = |states: &Tensor, name: &str| times_transposed(states, self.weight(name)?);
+        let epsilon = epsilon(&self.config);
+        let width = size(self.config.head_width);
+        let heads = |heads: u32| Heads {
+            tokens,
+            heads: size(heads),
+            width,
+        };
+
+        let normed = rms_norm(states, self.weight(&attention_norm)?, epsilon)?;
+        let rotation = Some(self.rotation.clone());
+        let queries = split_heads(
+            &apply(&normed, &query)?,
+            heads(self.config.heads),
+            rotation.clone(),
+        )?;
+        let keys = split_heads(
+            &apply(&normed, &key)?,
+            heads(self.config.kv_heads),
+            rotation,
+        )?;
+        let values = split_heads(&apply(&normed, &value)?, heads(self.config.kv_heads), None)?;
+        // The query heads of one key-value head stand one below the other.
+        let grouped = queries.reshape((keys.dim(0)?, (), width))?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the kernels compute in f32"
+        )]
+        let scale = (1.0 / f64::from(self.config.head_width).sqrt()) as f32;
+        let weights = causal_softmax(&times_transposed(&grouped, &keys)?, tokens, scale)?;
+        let attended = weights.matmul(&values)?.reshape(queries.shape())?;
+        let attended = merge_heads(&attended, heads(self.config.heads))?;
+        let states = (states + apply(&attended, &output)?)?;
+
+        let normed = rms_norm(&states, self.weight(&feed_forward_norm)?, epsilon)?;
+        let inner = swiglu(&apply(&normed, &gate)?, &apply(&normed, &up)?)?;
+        &states + apply(&inner, &down)?
+    }
+}
+
+/// What goes in, and what should come out for it.
+pub(super) fn inputs_and_targets(sequences: &[&[u32]]) -> (Vec<u32>, Vec<usize>) {
+    let inputs = sequences
+        .iter()
+        .flat_map(|tokens| tokens.iter().take(tokens.len() - 1));
+    let targets = sequences.iter().flat_map(|tokens| tokens.iter().skip(1));
+    (
+        inputs.copied().collect(),
+        targets.copied().map(size).collect(),
+    )
+}
