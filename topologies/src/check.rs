@@ -1,8 +1,11 @@
 //! Checks a tree of values against the table of fields, and reports everything that differs.
 
-use hexloop_traces::units::{ByteSize, QuantityError, Share, TimeSpan};
+use hexloop_traces::units::{
+    ByteSize, Frequency, Length, PowerLevel, QuantityError, Ratio, Share, SpectralEfficiency,
+    Speed, TimeSpan,
+};
 
-use crate::fields::{self, Field, Kind, Need};
+use crate::fields::{self, Field, Kind, Measure, Need};
 use crate::problem::{Place, Problem, SourceText, listed, nearest, quoted};
 use crate::quantity::{PER_SECOND_EXAMPLES, per_kilosecond};
 use crate::value::{Data, Entry, Origin, Table, Value};
@@ -303,6 +306,9 @@ fn scalar(key: &str, kind: &Kind, data: &Data) -> Result<(), Finding> {
             }
             Ok(())
         }
+        (Kind::Measure(measure), Data::Text(text)) => {
+            measured(*measure, text).map_err(|error| quantity(key, &error))
+        }
         (Kind::PerSecond, Data::Text(text)) => per_kilosecond(text).map(|_| ()).ok_or_else(|| {
             let message = format!("`{key}`: {} is not a rate of events", quoted(text));
             (
@@ -311,6 +317,22 @@ fn scalar(key: &str, kind: &Kind, data: &Data) -> Result<(), Finding> {
             )
         }),
         (kind, data) => Err(wrong_type(key, kind, data)),
+    }
+}
+
+/// Whether a value that is neither a table nor a list is what it must be.
+pub(crate) fn is_sound(kind: &Kind, data: &Data) -> bool {
+    scalar("", kind, data).is_ok()
+}
+
+fn measured(measure: Measure, text: &str) -> Result<(), QuantityError> {
+    match measure {
+        Measure::Frequency => text.parse().map(|_: Frequency| ()),
+        Measure::Length => text.parse().map(|_: Length| ()),
+        Measure::Speed => text.parse().map(|_: Speed| ()),
+        Measure::PowerLevel => text.parse().map(|_: PowerLevel| ()),
+        Measure::Ratio => text.parse().map(|_: Ratio| ()),
+        Measure::SpectralEfficiency => text.parse().map(|_: SpectralEfficiency| ()),
     }
 }
 
@@ -347,6 +369,7 @@ pub(crate) fn expected(kind: &Kind) -> (&'static str, Option<String>) {
             .parse::<ByteSize>()
             .map_or_else(of, |_| ("an amount of data", None)),
         Kind::Share { .. } => "".parse::<Share>().map_or_else(of, |_| ("a share", None)),
+        Kind::Measure(measure) => measured(*measure, "").map_or_else(of, |()| ("a quantity", None)),
         Kind::PerSecond => ("a rate of events", Some(PER_SECOND_EXAMPLES.to_owned())),
         Kind::Choice(words) => (
             "one of some words in quotes",

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::check::problem;
-use crate::generated::StreetSettings;
 use crate::plan::{
     CalibrationPlan, CommandPlan, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan,
     ModelSource, VerdictBounds,
 };
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
+use hexloop_traces::generate::StreetSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::RequestStream;
 

@@ -6,6 +6,8 @@
 
 mod bundled;
 mod check;
+#[cfg(test)]
+mod corpus_tests;
 mod describe;
 mod experiment;
 mod fields;

@@ -170,42 +170,31 @@ impl SourceText {
         (place, self.excerpt(line_start..line_end, before, width))
     }
 
-    /// The place of the field with that number (from 1) in a line of comma-separated values.
-    pub(crate) fn locate_field(&self, line: usize, field: usize) -> (Place, Option<Excerpt>) {
-        let Some(text) = self.text.lines().nth(line.saturating_sub(1)) else {
-            return (
-                Place::File {
-                    file: self.file.clone(),
-                    line,
-                    column: 1,
-                },
-                None,
-            );
-        };
-        let mut start = 0;
-        let mut width = text.chars().count();
-        for (index, part) in text.split(',').enumerate() {
-            let characters = part.chars().count();
-            if index + 1 == field {
-                width = characters;
-                break;
-            }
-            start += characters + 1;
-        }
-        if start >= text.chars().count() {
-            start = 0;
-        }
+    /// The place of a character of a line, both counted from 1, up to the next comma.
+    pub(crate) fn locate_character(&self, line: usize, column: usize) -> (Place, Option<Excerpt>) {
         let place = Place::File {
             file: self.file.clone(),
             line,
-            column: start + 1,
+            column,
         };
-        let excerpt = Excerpt {
-            text: printable(text),
-            start,
-            width: width.max(1),
+        let Some(text) = self.text.lines().nth(line.saturating_sub(1)) else {
+            return (place, None);
         };
-        (place, Some(excerpt))
+        let start = column.saturating_sub(1).min(text.chars().count());
+        let width = text
+            .chars()
+            .skip(start)
+            .take_while(|c| *c != ',')
+            .count()
+            .max(1);
+        (
+            place,
+            Some(Excerpt {
+                text: printable(text),
+                start,
+                width,
+            }),
+        )
     }
 
     fn excerpt(&self, line: Range<usize>, start: usize, width: usize) -> Option<Excerpt> {

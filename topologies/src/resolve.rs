@@ -7,13 +7,10 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use hexloop_traces::units::TimeSpan;
-use hexloop_traces::{EndPolicy, Trace, TraceError};
+use hexloop_traces::{EndPolicy, Trace, TraceError, format, generate};
 use hexloop_workloads::job::Placement;
-use hexloop_workloads::recipe::hexadecimal;
-use sha2::{Digest, Sha256};
 
 use crate::experiment::{Experiment, TraceSource};
-use crate::generated;
 use crate::model::{self, ModelShape};
 use crate::plan::ModelSource;
 use crate::problem::{Place, Problem, Problems, SourceText, quoted};
@@ -57,8 +54,8 @@ pub fn resolve(
     for (name, source) in &experiment.traces {
         match read_or_generate(&experiment, name, source, base_directory) {
             Ok(trace) => {
-                let text = generated::canonical(&trace);
-                let sha256 = hexadecimal(&Sha256::digest(text.as_bytes()));
+                let text = format::to_text(&trace);
+                let sha256 = format::sha256_hex(&text);
                 traces.insert(
                     name.clone(),
                     ResolvedTrace {
@@ -109,7 +106,7 @@ fn read_or_generate(
 ) -> Result<Trace, Box<Problem>> {
     match source {
         TraceSource::Street(settings) => {
-            generated::generate(settings, experiment.seed).map_err(|error| {
+            generate::generate(settings, experiment.seed).map_err(|error| {
                 let path = match &error {
                     TraceError::Generator { setting, .. } => ["traces", name, "street", setting],
                     _ => ["traces", name, "street", ""],
@@ -135,7 +132,7 @@ fn read_or_generate(
                 );
                 at_key(message, help)
             })?;
-            generated::parse(&text).map_err(|error| {
+            format::parse(&text).map_err(|error| {
                 let file = relative.to_string_lossy().into_owned();
                 Box::new(in_trace_file(SourceText { file, text }, &error))
             })
@@ -164,7 +161,7 @@ fn in_trace_file(source: SourceText, error: &TraceError) -> Problem {
             column,
             problem,
         } => {
-            let (place, excerpt) = source.locate_field(*line, *column);
+            let (place, excerpt) = source.locate_character(*line, *column);
             (place, excerpt, problem.clone())
         }
         error => (Place::WholeFile { file: source.file }, None, chain(error)),

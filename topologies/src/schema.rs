@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::check::expected;
-use crate::fields::{self, Field, Kind, Need};
+use crate::fields::{self, Field, Kind, Measure, Need};
 
 /// The JSON Schema (draft 2020-12) of an experiment file.
 #[must_use]
@@ -82,6 +82,17 @@ fn kind(kind: &Kind, extent: Extent) -> Value {
         Kind::Time { .. } => quantity(kind, "(ns|us|µs|μs|ms|s|min|h)"),
         Kind::Size { .. } => quantity(kind, "(B|kB|MB|GB|KiB|MiB|GiB)"),
         Kind::Share { .. } => quantity(kind, "(%|ppm|ppb)"),
+        Kind::Measure(measure) => quantity(
+            kind,
+            match measure {
+                Measure::Frequency => "(Hz|kHz|MHz|GHz|THz)",
+                Measure::Length => "(mm|cm|m|km)",
+                Measure::Speed => "(m/s|km/h)",
+                Measure::PowerLevel => "dBm",
+                Measure::Ratio => "dB",
+                Measure::SpectralEfficiency => "bit/s/Hz",
+            },
+        ),
         Kind::PerSecond => quantity(kind, "/s"),
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::List { of, least } => {
@@ -112,7 +123,7 @@ fn quantity(kind: &Kind, unit: &str) -> Value {
     let (what, examples) = expected(kind);
     json!({
         "type": "string",
-        "pattern": format!("^ *[0-9][0-9_]*(\\.[0-9_]+)? *{unit} *$"),
+        "pattern": format!("^ *[-+]?[0-9][0-9_]*(\\.[0-9_]+)? *{unit} *$"),
         "$comment": format!("{what}, such as {}", examples.unwrap_or_default()),
     })
 }

@@ -1,0 +1,374 @@
+//! Whole experiment files: what is wrong with the bad ones, word for word, and that the good
+//! ones become plans.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::plan::Plan;
+use crate::{
+    Experiment, ExperimentFile, Machine, Overrides, Planned, Problems, ResolvedExperiment, bundled,
+    describe, plan, plan_sha256, resolve,
+};
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
+}
+
+/// Name and text of every experiment file of a directory.
+fn experiment_files(directory: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.extension().is_some_and(|end| end == "toml"));
+    let named = |path: PathBuf| {
+        (
+            path.file_name().unwrap().to_str().unwrap().to_owned(),
+            fs::read_to_string(&path).unwrap(),
+        )
+    };
+    files.map(named).collect()
+}
+
+/// Compares with the text that is expected, kept in a file. `UPDATE_EXPECTED=1` writes it anew,
+/// to be read before it is committed.
+fn compare(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(path, text).unwrap();
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(text, expected, "differs from {}", path.display());
+}
+
+fn base() -> String {
+    fs::read_to_string(directory("valid").join("base.toml")).unwrap()
+}
+
+fn parse(text: &str) -> Result<Experiment, Problems> {
+    ExperimentFile::parse(text, "base.toml", &Overrides::default())
+}
+
+fn set(settings: &[(&str, &str)]) -> Overrides {
+    let set = settings
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Overrides {
+        set: set.collect(),
+        ..Overrides::default()
+    }
+}
+
+fn resolved(text: &str, overrides: &Overrides) -> ResolvedExperiment {
+    let experiment = ExperimentFile::parse(text, "base.toml", overrides)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    resolve(experiment, Path::new("no such directory"))
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn planned(text: &str, overrides: &Overrides, cpus: u32) -> Planned {
+    plan(
+        &resolved(text, overrides),
+        &Machine {
+            cpus: (0..cpus).collect(),
+        },
+    )
+    .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn every_invalid_file_is_refused_with_exactly_these_words() {
+    let directory = directory("invalid");
+    let files = experiment_files(&directory);
+    assert!(files.len() >= 20, "{}", files.len());
+    for (name, text) in files {
+        let problems = ExperimentFile::parse(&text, &name, &Overrides::default()).unwrap_err();
+        compare(
+            &directory.join(&name).with_extension("txt"),
+            &format!("{problems}\n"),
+        );
+        for problem in problems.as_slice() {
+            let place = problem.place.to_string();
+            assert!(place.starts_with(&format!("{name}:")), "{place}");
+        }
+    }
+}
+
+#[test]
+fn problems_are_also_data() {
+    let text = base().replace("cpu_quota", "cpu_qouta");
+    let problems = parse(&text).unwrap_err();
+    let json = serde_json::to_value(&problems).unwrap();
+    assert_eq!(json[0]["file"], "base.toml");
+    assert_eq!(
+        (json[0]["line"].as_u64(), json[0]["column"].as_u64()),
+        (Some(6), Some(1))
+    );
+    assert_eq!(json[0]["help"], "did you mean `cpu_quota`?");
+}
+
+#[test]
+fn problems_of_the_command_line_name_the_option() {
+    let overrides = Overrides {
+        preset: Some("smoke".to_owned()),
+        seed: None,
+        set: [
+            ("nodes.device.cpu_qouta", "25 %"),
+            ("nodes.divice.cpus", "1"),
+            ("phases.split.duration", "8"),
+            ("phases.split.layers_on_device", "7"),
+            ("links.radio.mtu", "many"),
+            ("links", "x"),
+            ("requests.arrivals.x", "1 /s"),
+            ("a b", "1"),
+            ("faults.add_delay", "20 ms"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec(),
+    };
+    let problems = ExperimentFile::parse(&base(), "base.toml", &overrides).unwrap_err();
+    compare(
+        &directory("invalid").join("command_line.txt"),
+        &format!("{problems}\n"),
+    );
+}
+
+#[test]
+fn values_of_the_command_line_go_over_preset_and_file() {
+    let text = format!(
+        "{}[presets.short]\nphases = [{{ name = \"split\", duration = \"7 s\" }}]\n\
+         [presets.short.nodes.device]\ncpus = 3\n",
+        base()
+    );
+    let mut overrides = set(&[
+        ("phases.split.layers_on_device", "3"),
+        ("nodes.device.cpu_quota", "\"25 %\""),
+        ("requests.arrivals", "2 /s"),
+        ("description", "12"),
+        ("faults.burn_relay_cpu", "true"),
+        ("links.radio.between", "[\"edge\", \"device\"]"),
+    ]);
+    overrides.preset = Some("short".to_owned());
+    overrides.seed = Some(u64::MAX);
+    let experiment = ExperimentFile::parse(&text, "base.toml", &overrides)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(experiment.seed, u64::MAX);
+    assert_eq!(experiment.preset.as_deref(), Some("short"));
+    assert_eq!(experiment.description, "12");
+    assert_eq!(experiment.phases.len(), 1);
+    assert_eq!(experiment.phases[0].duration_ns, 7_000_000_000);
+    assert_eq!(experiment.phases[0].device, "edge");
+    let placement = serde_json::to_value(experiment.phases[0].placement).unwrap();
+    assert_eq!(placement["split"]["layers_on_device"], 3);
+    assert_eq!(experiment.nodes[0].cpus, 3);
+    assert_eq!(experiment.nodes[0].cpu_quota.unwrap().quota_us, 3_750);
+    assert_eq!(experiment.requests.arrivals_per_kilosecond, 2_000);
+    assert!(experiment.faults.burn_relay_cpu);
+}
+
+#[test]
+fn a_node_may_carry_any_printable_name_and_it_reaches_no_interface() {
+    let name = "<script>alert(1)</script>";
+    let text = base()
+        .replace("[nodes.edge]", &format!("[nodes.\"{name}\"]"))
+        .replace("\"edge\"]", &format!("\"{name}\"]"));
+    let plan = planned(&text, &Overrides::default(), 2).plan;
+    assert_eq!(plan.phases[0].edge, name);
+    let interfaces: Vec<&str> = plan.links[0]
+        .ends
+        .iter()
+        .map(|end| end.interface.as_str())
+        .collect();
+    assert_eq!(interfaces, ["hx0a", "hx0b"]);
+}
+
+#[test]
+fn every_bundled_experiment_and_preset_becomes_a_plan() {
+    for (name, text) in bundled() {
+        let presets = ExperimentFile::presets(text);
+        assert!(presets.iter().any(|preset| preset == "smoke"), "{name}");
+        assert!(presets.iter().any(|preset| preset == "full"), "{name}");
+        for preset in std::iter::once(None).chain(presets.into_iter().map(Some)) {
+            let overrides = Overrides {
+                preset: preset.clone(),
+                ..Overrides::default()
+            };
+            let resolved = resolved(text, &overrides);
+            let plan = plan(&resolved, &Machine { cpus: vec![0, 1] }).unwrap().plan;
+            let described = describe(&plan, &resolved.traces);
+            let preset = preset.unwrap_or_else(|| "default".to_owned());
+            compare(
+                &directory("plans").join(format!("{name}-{preset}.txt")),
+                &described,
+            );
+            let seconds = describe::estimated_ns(&plan) / 1_000_000_000;
+            match preset.as_str() {
+                "smoke" => assert!(seconds <= 45, "{seconds}"),
+                "default" => assert!(seconds <= 90, "{seconds}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_experiment_seed_and_machine_give_the_same_plan() {
+    let (_, text) = bundled()[0];
+    let json = |seed| {
+        let overrides = Overrides {
+            seed: Some(seed),
+            ..Overrides::default()
+        };
+        let plan = planned(text, &overrides, 2).plan;
+        (
+            plan_sha256(&plan).unwrap(),
+            serde_json::to_string(&plan).unwrap(),
+        )
+    };
+    assert_eq!(json(7), json(7));
+    assert_ne!(json(7), json(8));
+    let reread: Plan = serde_json::from_str(&json(7).1).unwrap();
+    assert_eq!(serde_json::to_string(&reread).unwrap(), json(7).1);
+}
+
+#[test]
+fn nodes_get_cpus_of_their_own_where_there_are_enough() {
+    let text = base();
+    let cpus = |planned: &Planned| -> Vec<Vec<u32>> {
+        planned
+            .plan
+            .nodes
+            .iter()
+            .map(|node| node.cpus.clone())
+            .collect()
+    };
+    let two = planned(&text, &Overrides::default(), 2);
+    assert_eq!(cpus(&two), [[0], [1]]);
+    assert!(two.notes[0].contains("all 2 CPUs"), "{:?}", two.notes);
+    // The lowest are left to the relay.
+    let eight = planned(&text, &set(&[("nodes.edge.cpus", "3")]), 8);
+    assert_eq!(cpus(&eight), [vec![4], vec![5, 6, 7]]);
+    assert!(eight.notes.is_empty());
+    let one = planned(&text, &Overrides::default(), 1);
+    assert_eq!(cpus(&one), [[0], [0]]);
+    assert!(one.notes[0].contains("share"), "{:?}", one.notes);
+}
+
+#[test]
+fn a_node_with_more_cpus_than_the_machine_is_refused_where_it_says_so() {
+    let resolved = resolved(&base(), &set(&[("nodes.edge.cpus", "3")]));
+    let problems = plan(&resolved, &Machine { cpus: vec![0, 1] }).unwrap_err();
+    let text = problems.to_string();
+    assert!(
+        text.starts_with("--set nodes.edge.cpus: node `edge` asks for 3 CPUs"),
+        "{text}"
+    );
+}
+
+/// The problems of the base file with its trace in a file of this content.
+fn trace_file_problems(content: Option<&str>) -> String {
+    let scratch = tempfile::tempdir().unwrap();
+    if let Some(content) = content {
+        fs::write(scratch.path().join("drive.csv"), content).unwrap();
+    }
+    let text = base()
+        .replace("[traces.street.street]", "[traces.street]")
+        .replacen("duration = \"8 s\"", "file = \"drive.csv\"", 1);
+    match resolve(parse(&text).unwrap(), scratch.path()) {
+        Ok(_) => String::new(),
+        Err(problems) => problems
+            .to_string()
+            .replace(scratch.path().to_str().unwrap(), "DIRECTORY"),
+    }
+}
+
+/// A trace of 8 s as its file text.
+fn trace_text() -> String {
+    let trace = hexloop_traces::generate::control::outage(
+        hexloop_traces::generate::control::Link::new(8_000_000, 5_000_000, 0),
+        8_000_000_000,
+        3_000_000_000,
+        1_000_000_000,
+    );
+    hexloop_traces::format::to_text(&trace.unwrap())
+}
+
+#[test]
+fn a_missing_trace_is_reported_at_the_line_that_names_it() {
+    let problems = trace_file_problems(None);
+    let expected = "base.toml:4:8: cannot read trace `DIRECTORY/drive.csv`: No such file";
+    assert!(problems.starts_with(expected), "{problems}");
+    assert!(problems.contains("file = \"drive.csv\""), "{problems}");
+}
+
+#[test]
+fn a_trace_that_goes_back_in_time_is_reported_in_its_own_file() {
+    assert_eq!(trace_file_problems(Some(&trace_text())), "");
+    let lines: Vec<String> = trace_text().lines().map(str::to_owned).collect();
+    let last = lines.len();
+    let mut swapped = lines;
+    swapped.swap(last - 1, last - 2);
+    let problems = trace_file_problems(Some(&swapped.join("\n")));
+    assert!(
+        problems.starts_with(&format!("drive.csv:{last}:1: ")),
+        "{problems}"
+    );
+    assert!(problems.contains("back"), "{problems}");
+}
+
+#[test]
+fn a_phase_that_outlasts_a_trace_which_does_not_loop_is_refused() {
+    let short = trace_text().replace("8000000000", "7000000000");
+    let problems = trace_file_problems(Some(&short));
+    assert!(
+        problems.contains("phase `split` lasts 8 s, but trace `street` ends after 7 s"),
+        "{problems}"
+    );
+    assert!(problems.starts_with("base.toml:20:12: "), "{problems}");
+}
+
+#[test]
+fn a_model_directory_is_looked_at_when_files_are() {
+    let scratch = tempfile::tempdir().unwrap();
+    let text = format!("{}[model]\ndirectory = \"checkpoint\"\n", base());
+    let problems = || {
+        resolve(parse(&text).unwrap(), scratch.path())
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(problems().contains("cannot read"), "{}", problems());
+    let config = hexloop_workloads::recipe::Recipe::by_name("micro")
+        .unwrap()
+        .config;
+    let config = hexloop_workloads::recipe::ModelConfig {
+        layers: 2,
+        max_positions: 80,
+        ..config
+    };
+    fs::create_dir(scratch.path().join("checkpoint")).unwrap();
+    let path = scratch.path().join("checkpoint/config.json");
+    fs::write(&path, config.to_hugging_face_json().unwrap()).unwrap();
+    let text = problems();
+    assert!(text.contains("cannot be cut after layer 2"), "{text}");
+    assert!(
+        text.contains("88 tokens together; the model has 80 positions"),
+        "{text}"
+    );
+    fs::write(&path, "{").unwrap();
+    assert!(
+        problems().contains("does not describe a model"),
+        "{}",
+        problems()
+    );
+}
+
+#[test]
+fn absurd_input_is_refused_not_fatal() {
+    let huge = format!("x = \"{}\"", "a".repeat(crate::MAX_FILE_BYTES));
+    assert!(parse(&huge).is_err());
+    assert!(parse(&format!("x = {}", "[".repeat(100_000))).is_err());
+    assert!(parse("").is_err());
+    assert!(parse("\u{feff}schema = 1\r\n\0").is_err());
+    assert!(parse("seed = 99999999999999999999999999999999999999999999999").is_err());
+}
