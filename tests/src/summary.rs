@@ -1,0 +1,317 @@
+//! What must hold of every run of a bundled experiment, checked on its summary and records as a
+//! script would: on the JSON alone, so that a change of the interface is noticed here.
+
+use std::collections::BTreeMap;
+
+use hexloop_workloads::wire::{
+    PayloadBytes, edge_request_payload, handshake_payload, split_request_payload,
+};
+use serde_json::Value;
+
+/// The fields of every job that scripts rely on.
+const JOB_FIELDS: [&str; 10] = [
+    "requests",
+    "output_tokens",
+    "ttft_ms",
+    "tpot_ms",
+    "e2e_ms",
+    "link_payload_bytes_up",
+    "link_payload_bytes_down",
+    "link_wire_bytes_up",
+    "link_wire_bytes_down",
+    "energy_j",
+];
+
+/// Checks a summary against its plan and events; returns what it found, a line each.
+///
+/// The verdict is reported, not required: a busy machine is allowed to be found too busy. Byte
+/// formulas, token equality and every expectation that can be decided are required.
+///
+/// # Errors
+/// What does not hold, a line each.
+pub fn check(summary: &Value, plan: &Value, events: &[Value]) -> Result<Vec<String>, Vec<String>> {
+    let mut found = Vec::new();
+    let mut problems = Vec::new();
+    shape(summary, &mut problems);
+    found.push(format!("verdict {}", summary["verdict"]["outcome"]));
+    for reason in summary["verdict"]["reasons"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        found.push(format!(
+            "  reason: {}: {}",
+            reason["subject"], reason["message"]
+        ));
+    }
+    for one in summary["expectations"].as_array().into_iter().flatten() {
+        let line = format!(
+            "expectation {} {}: {}",
+            one["outcome"], one["name"], one["detail"]
+        );
+        if one["outcome"] == "not-held" {
+            problems.push(line);
+        } else {
+            found.push(line);
+        }
+    }
+    bytes(summary, plan, events, &mut found, &mut problems);
+    tokens(events, &mut found, &mut problems);
+    if problems.is_empty() {
+        Ok(found)
+    } else {
+        Err(problems)
+    }
+}
+
+fn shape(summary: &Value, problems: &mut Vec<String>) {
+    let outcome = summary["verdict"]["outcome"].as_str();
+    if !matches!(outcome, Some("VALID" | "INVALID")) {
+        problems.push(format!(
+            "verdict.outcome is {outcome:?}, not VALID or INVALID"
+        ));
+    }
+    if outcome == Some("INVALID") && summary["verdict"]["reasons"] == Value::Array(Vec::new()) {
+        problems.push("the verdict is INVALID for no reason".to_owned());
+    }
+    if summary["status"] != "complete" {
+        problems.push(format!("status is {}, not complete", summary["status"]));
+    }
+    if summary["leftovers"]
+        .as_array()
+        .is_none_or(|left| !left.is_empty())
+    {
+        problems.push(format!("left over: {}", summary["leftovers"]));
+    }
+    let links = summary["links"].as_array();
+    if links.is_none_or(Vec::is_empty) {
+        problems.push("the summary has no links".to_owned());
+    }
+    for link in links.into_iter().flatten() {
+        for field in ["datapath", "delivered_over_trace", "lateness_us"] {
+            if link.get(field).is_none() {
+                problems.push(format!("a link has no field {field}"));
+            }
+        }
+    }
+    let jobs = summary["jobs"].as_array();
+    if jobs.is_none_or(Vec::is_empty) {
+        problems.push("the summary has no jobs".to_owned());
+    }
+    for job in jobs.into_iter().flatten() {
+        for field in JOB_FIELDS {
+            if job.get(field).is_none() {
+                problems.push(format!("job {} has no field {field}", job["phase"]));
+            }
+        }
+        if job["requests"].as_u64().unwrap_or(0) == 0 {
+            problems.push(format!("job {} has no requests", job["phase"]));
+        }
+    }
+}
+
+/// The requests of a phase, from the events.
+fn requests<'a>(events: &'a [Value], phase: &str) -> Vec<&'a Value> {
+    let of_phase = events
+        .iter()
+        .filter(|event| event["event"] == "request" && event["phase"] == phase);
+    of_phase.map(|event| &event["record"]).collect()
+}
+
+fn payload(value: &Value) -> Option<PayloadBytes> {
+    Some(PayloadBytes {
+        up: value["up"].as_u64()?,
+        down: value["down"].as_u64()?,
+    })
+}
+
+/// What the formula gives for one completed request.
+fn formula(plan: &Value, phase: &Value, record: &Value) -> Option<PayloadBytes> {
+    let prompt = record["prompt_tokens"].as_u64()?;
+    let output = u64::try_from(record["tokens"].as_array()?.len()).ok()?;
+    let placement = &phase["placement"];
+    if placement == "device" {
+        return Some(PayloadBytes::default());
+    }
+    if placement == "edge" {
+        return Some(edge_request_payload(prompt, output));
+    }
+    let width = plan["model"]["width"].as_u64()?;
+    let bytes = plan["model"]["bytes_per_activation"].as_u64()?;
+    placement
+        .get("split")
+        .map(|_| split_request_payload(prompt, output, width, bytes))
+}
+
+fn bytes(
+    summary: &Value,
+    plan: &Value,
+    events: &[Value],
+    found: &mut Vec<String>,
+    problems: &mut Vec<String>,
+) {
+    for phase in plan["phases"].as_array().into_iter().flatten() {
+        let name = phase["name"].as_str().unwrap_or_default();
+        let records = requests(events, name);
+        let mut counted = PayloadBytes::default();
+        let mut completed = 0;
+        for record in &records {
+            let Some(bytes) = payload(&record["payload"]) else {
+                problems.push(format!("{name}: request {} has no payload", record["id"]));
+                continue;
+            };
+            counted.add(bytes);
+            if record["outcome"] != "completed" {
+                continue;
+            }
+            completed += 1;
+            let expected = formula(plan, phase, record);
+            if expected != Some(bytes) {
+                let id = &record["id"];
+                problems.push(format!(
+                    "{name}: request {id} put {bytes:?}, not {expected:?}"
+                ));
+            }
+        }
+        if completed == 0 {
+            problems.push(format!("{name}: no request completed"));
+        }
+        let job = summary["jobs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|job| job["phase"] == name);
+        let Some(job) = job else {
+            problems.push(format!("{name}: not in the summary"));
+            continue;
+        };
+        // Only when every request ran to its end do the totals follow from the records alone.
+        let (up, down) = (
+            &job["link_payload_bytes_up"],
+            &job["link_payload_bytes_down"],
+        );
+        if completed == records.len() {
+            if phase["placement"] != "device" {
+                counted.add(handshake_payload());
+            }
+            if up.as_u64() != Some(counted.up) || down.as_u64() != Some(counted.down) {
+                problems.push(format!(
+                    "{name}: totals {up} up, {down} down, not {counted:?}"
+                ));
+            }
+        }
+        found.push(format!(
+            "bytes of {name}: {completed} of {} requests as the formula says, {up} up, {down} down",
+            records.len()
+        ));
+    }
+}
+
+/// Completed requests of the same number have the same tokens in every phase.
+fn tokens(events: &[Value], found: &mut Vec<String>, problems: &mut Vec<String>) {
+    let mut first: BTreeMap<u64, (&Value, &Value)> = BTreeMap::new();
+    let mut compared = 0;
+    for event in events.iter().filter(|event| event["event"] == "request") {
+        let (phase, record) = (&event["phase"], &event["record"]);
+        let (Some(id), true) = (record["id"].as_u64(), record["outcome"] == "completed") else {
+            continue;
+        };
+        let (earlier, tokens) = *first.entry(id).or_insert((phase, &record["tokens"]));
+        if earlier == phase {
+            continue;
+        }
+        compared += 1;
+        if *tokens != record["tokens"] {
+            problems.push(format!(
+                "request {id} has other tokens in {phase} than in {earlier}"
+            ));
+        }
+    }
+    if compared == 0 {
+        problems.push("no request completed in two phases, so no tokens were compared".to_owned());
+    }
+    found.push(format!(
+        "tokens equal in {compared} comparisons between phases"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn job(phase: &str, up: u64, down: u64) -> Value {
+        json!({
+            "phase": phase, "requests": 1, "output_tokens": 2, "ttft_ms": {}, "tpot_ms": {},
+            "e2e_ms": {}, "link_payload_bytes_up": up, "link_payload_bytes_down": down,
+            "link_wire_bytes_up": 0, "link_wire_bytes_down": 0, "energy_j": {},
+        })
+    }
+
+    fn request(phase: &str, up: u64, down: u64, tokens: &[u32]) -> Value {
+        json!({ "event": "request", "phase": phase, "record": {
+            "id": 0, "prompt_tokens": 3, "tokens": tokens, "outcome": "completed",
+            "payload": { "up": up, "down": down },
+        } })
+    }
+
+    fn run() -> (Value, Value, Vec<Value>) {
+        let summary = json!({
+            "status": "complete", "leftovers": [], "expectations": [],
+            "verdict": { "outcome": "VALID", "reasons": [] },
+            "links": [{ "datapath": "relay", "delivered_over_trace": 1.0, "lateness_us": {} }],
+            "jobs": [job("edge", 28 + 48, 40 + 16), job("split", 112 + 48, 40 + 16)],
+        });
+        let plan = json!({
+            "model": { "width": 4, "bytes_per_activation": 4 },
+            "phases": [
+                { "name": "edge", "placement": "edge" },
+                { "name": "split", "placement": { "split": { "layers_on_device": 1 } } },
+            ],
+        });
+        let events = vec![
+            request("edge", 28, 40, &[5, 6]),
+            request("split", 112, 40, &[5, 6]),
+        ];
+        (summary, plan, events)
+    }
+
+    #[test]
+    fn a_run_whose_bytes_and_tokens_agree_passes() {
+        let (summary, plan, events) = run();
+        let found = check(&summary, &plan, &events).unwrap();
+        assert!(
+            found
+                .iter()
+                .any(|line| line.contains("tokens equal in 1 comparison")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn one_byte_too_many_or_one_other_token_is_found() {
+        let (summary, plan, mut events) = run();
+        events[1] = request("split", 113, 40, &[5, 7]);
+        let problems = check(&summary, &plan, &events).unwrap_err();
+        assert!(
+            problems.iter().any(|line| line.contains("113")),
+            "{problems:?}"
+        );
+        assert!(
+            problems.iter().any(|line| line.contains("other tokens")),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_claim_that_did_not_hold_or_a_missing_field_is_found() {
+        let (mut summary, plan, events) = run();
+        summary["expectations"] = json!([{ "name": "a", "outcome": "not-held", "detail": "b" }]);
+        summary["jobs"][0]
+            .as_object_mut()
+            .unwrap()
+            .remove("energy_j");
+        let problems = check(&summary, &plan, &events).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+}
