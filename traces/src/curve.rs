@@ -31,7 +31,11 @@ pub struct CapacityCurve {
 }
 
 const fn effective_bps(state: &LinkState) -> u64 {
-    if state.rate_bps > HIGHEST_FINITE_RATE_BPS { HIGHEST_FINITE_RATE_BPS } else { state.rate_bps }
+    if state.rate_bps > HIGHEST_FINITE_RATE_BPS {
+        HIGHEST_FINITE_RATE_BPS
+    } else {
+        state.rate_bps
+    }
 }
 
 fn area(state: &LinkState, ns: u64) -> u128 {
@@ -50,18 +54,31 @@ impl CapacityCurve {
                 integral += area(&state, row.t_ns - start_ns);
             }
             let state = *row.direction(direction);
-            segments.push(Segment { start_ns: row.t_ns, integral, state });
+            segments.push(Segment {
+                start_ns: row.t_ns,
+                integral,
+                state,
+            });
             previous = Some((row.t_ns, state));
         }
         let duration_ns = trace.duration_ns();
-        let period = integral
-            + previous.map_or(0, |(start_ns, state)| area(&state, duration_ns - start_ns));
+        let period =
+            integral + previous.map_or(0, |(start_ns, state)| area(&state, duration_ns - start_ns));
         let end = trace.metadata().end;
         if end == EndPolicy::Clear {
             let state = LinkState::TRANSPARENT;
-            segments.push(Segment { start_ns: duration_ns, integral: period, state });
+            segments.push(Segment {
+                start_ns: duration_ns,
+                integral: period,
+                state,
+            });
         }
-        CapacityCurve { segments, duration_ns, period, end }
+        CapacityCurve {
+            segments,
+            duration_ns,
+            period,
+            end,
+        }
     }
 
     /// Splits a moment into whole periods gone by and the time within the current one.
@@ -73,7 +90,9 @@ impl CapacityCurve {
     }
 
     fn segment_at(&self, t_ns: u64) -> &Segment {
-        let after = self.segments.partition_point(|segment| segment.start_ns <= t_ns);
+        let after = self
+            .segments
+            .partition_point(|segment| segment.start_ns <= t_ns);
         &self.segments[after.saturating_sub(1)]
     }
 
@@ -121,7 +140,9 @@ impl CapacityCurve {
             }
             EndPolicy::Hold | EndPolicy::Clear => (periods, target),
         };
-        let after = self.segments.partition_point(|segment| segment.integral < target);
+        let after = self
+            .segments
+            .partition_point(|segment| segment.integral < target);
         let segment = &self.segments[after.saturating_sub(1)];
         let rate = u128::from(effective_bps(&segment.state));
         if rate == 0 {
@@ -131,7 +152,9 @@ impl CapacityCurve {
         let within = (target - segment.integral).div_ceil(rate);
         let period_start = periods.checked_mul(self.duration_ns)?;
         let finish = period_start.checked_add(segment.start_ns)?;
-        finish.checked_add(u64::try_from(within).ok()?).map(|finish| finish.max(start_ns))
+        finish
+            .checked_add(u64::try_from(within).ok()?)
+            .map(|finish| finish.max(start_ns))
     }
 
     /// The largest finite rate in the trace, in bit/s.
@@ -156,8 +179,16 @@ mod tests {
         let mut t_ns = 0;
         let mut rows = Vec::new();
         for &(length_ns, rate_bps) in steps {
-            let state = LinkState { rate_bps, ..LinkState::TRANSPARENT };
-            rows.push(TraceRow { t_ns, down: state, up: state, diagnostics: Default::default() });
+            let state = LinkState {
+                rate_bps,
+                ..LinkState::TRANSPARENT
+            };
+            rows.push(TraceRow {
+                t_ns,
+                down: state,
+                up: state,
+                diagnostics: Default::default(),
+            });
             t_ns += length_ns;
         }
         let metadata = TraceMetadata {
@@ -181,14 +212,20 @@ mod tests {
     #[test]
     fn a_packet_across_a_rate_change_takes_the_exact_time() {
         // 1000 ns at 1 Gbit/s carry 1000 bits; the other 500 take 250 ns at 2 Gbit/s.
-        let curve = curve(EndPolicy::Hold, &[(1000, 1_000_000_000), (1000, 2_000_000_000)]);
+        let curve = curve(
+            EndPolicy::Hold,
+            &[(1000, 1_000_000_000), (1000, 2_000_000_000)],
+        );
         assert_eq!(curve.finish_ns(0, 1500), Some(1250));
         assert_eq!(curve.bits_between(0, 1250), 1500);
     }
 
     #[test]
     fn an_outage_holds_packets_until_it_ends() {
-        let curve = curve(EndPolicy::Hold, &[(100, 1_000_000_000), (500, 0), (1, 1_000_000_000)]);
+        let curve = curve(
+            EndPolicy::Hold,
+            &[(100, 1_000_000_000), (500, 0), (1, 1_000_000_000)],
+        );
         assert_eq!(curve.finish_ns(50, 100), Some(650));
         assert_eq!(curve.finish_ns(100, 1), Some(601));
         assert_eq!(curve.finish_ns(300, 1), Some(601));
@@ -196,17 +233,32 @@ mod tests {
 
     #[test]
     fn a_trace_that_ends_in_an_outage_never_sends_the_rest() {
-        assert_eq!(curve(EndPolicy::Hold, &[(100, 8), (100, 0)]).finish_ns(150, 8), None);
+        assert_eq!(
+            curve(EndPolicy::Hold, &[(100, 8), (100, 0)]).finish_ns(150, 8),
+            None
+        );
         assert_eq!(curve(EndPolicy::Loop, &[(100, 0)]).finish_ns(0, 8), None);
     }
 
     #[test]
     fn a_looping_trace_wraps_and_a_cleared_one_lifts_the_limit() {
         let steps = [(1000, 1_000_000_000), (1000, 0)];
-        assert_eq!(curve(EndPolicy::Loop, &steps).finish_ns(0, 1500), Some(2500));
-        assert_eq!(curve(EndPolicy::Loop, &steps).finish_ns(0, 1000), Some(1000));
-        assert_eq!(curve(EndPolicy::Clear, &steps).state_at(2000), LinkState::TRANSPARENT);
-        assert_eq!(curve(EndPolicy::Clear, &steps).finish_ns(2500, 1500), Some(2500));
+        assert_eq!(
+            curve(EndPolicy::Loop, &steps).finish_ns(0, 1500),
+            Some(2500)
+        );
+        assert_eq!(
+            curve(EndPolicy::Loop, &steps).finish_ns(0, 1000),
+            Some(1000)
+        );
+        assert_eq!(
+            curve(EndPolicy::Clear, &steps).state_at(2000),
+            LinkState::TRANSPARENT
+        );
+        assert_eq!(
+            curve(EndPolicy::Clear, &steps).finish_ns(2500, 1500),
+            Some(2500)
+        );
     }
 
     proptest! {

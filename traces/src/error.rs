@@ -1,5 +1,7 @@
 //! What can be wrong with a trace.
 
+use std::path::PathBuf;
+
 /// An error in a trace or its file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,12 +35,24 @@ pub enum TraceError {
         /// The stated length.
         duration_ns: u64,
     },
+    /// A row holds a value that no link can have.
+    #[error("row {row}: {field} is {value}; expected {expected}")]
+    Impossible {
+        /// Data row, counted from 1.
+        row: usize,
+        /// The column, such as `down_loss_ppb`.
+        field: String,
+        /// The offending value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
     /// The text of a trace file cannot be understood.
     #[error("line {line}, column {column}: {problem}")]
     Syntax {
         /// Line in the file, counted from 1.
         line: usize,
-        /// Field in the line, counted from 1.
+        /// Character in the line, counted from 1.
         column: usize,
         /// What is wrong and what was expected.
         problem: String,
@@ -52,14 +66,46 @@ pub enum TraceError {
         problem: String,
     },
     /// The file could not be read or written.
-    #[error("cannot {action} trace file {path}")]
+    #[error("cannot {action} trace file {}", path.display())]
     File {
         /// `read` or `write`.
         action: &'static str,
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The cause.
         #[source]
         source: std::io::Error,
     },
+    /// The file is larger than any trace that this program plays.
+    #[error(
+        "trace file {} is larger than {limit_bytes} bytes; use a longer step or a shorter trace",
+        path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The largest size that is read.
+        limit_bytes: u64,
+    },
+    /// The file's content is wrong.
+    #[error("trace file {} is not usable", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<TraceError>,
+    },
+}
+
+impl TraceError {
+    /// Line and column of the mistake in the trace's text, where there is one.
+    #[must_use]
+    pub fn position(&self) -> Option<(usize, usize)> {
+        match self {
+            TraceError::Syntax { line, column, .. } => Some((*line, *column)),
+            TraceError::InFile { source, .. } => source.position(),
+            _ => None,
+        }
+    }
 }

@@ -3,13 +3,38 @@
 //! Nothing here reads a clock, starts a thread or touches the network: a trace is data, and
 //! playing it is arithmetic on integers (nanoseconds and bits), so that every answer can be
 //! checked exactly.
+//!
+//! - [`Trace`]: rows of [`LinkState`] in both directions, each constant until the next row, and
+//!   what the trace says about itself ([`TraceMetadata`]).
+//! - [`CapacityCurve`]: one direction prepared for playback: when a packet has been sent, how
+//!   many bits a link carries or lets arrive between two moments.
+//! - [`format`]: the trace file (commented CSV) and imports of others' files.
+//! - [`generate`]: generators, from a simplified urban street to analytic controls.
+//! - [`stats`]: what a trace amounts to, and where its outages are.
+//! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.
+//! - [`stream`]: random streams, one per purpose, so that none disturbs another.
+//!
+//! ```
+//! use hexloop_traces::generate::{StreetSettings, generate};
+//! use hexloop_traces::{CapacityCurve, Direction, format, stats};
+//!
+//! let trace = generate(&StreetSettings::default(), 1)?;
+//! assert_eq!(format::parse(&format::to_text(&trace))?, trace);
+//!
+//! let down = CapacityCurve::new(&trace, Direction::Down);
+//! let (start_ns, end_ns) = stats::outages(&trace, Direction::Down)[0];
+//! assert_eq!(down.bits_between(start_ns, end_ns), 0);
+//! assert!(down.finish_ns(start_ns, 12_000) > Some(end_ns));
+//! # Ok::<(), hexloop_traces::TraceError>(())
+//! ```
 
 mod curve;
 mod error;
 pub mod format;
 pub mod generate;
-mod rng;
+pub mod rng;
 mod state;
+pub mod stats;
 mod trace;
 pub mod units;
 
@@ -17,4 +42,5 @@ pub use curve::CapacityCurve;
 pub use error::TraceError;
 pub use rng::stream;
 pub use state::{Diagnostics, Direction, LinkState, UNLIMITED_RATE_BPS};
-pub use trace::{EndPolicy, Trace, TraceMetadata, TraceRow, TraceStatus, TRACE_SCHEMA};
+pub use stats::TraceStatistics;
+pub use trace::{EndPolicy, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus};

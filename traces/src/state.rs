@@ -88,3 +88,40 @@ pub struct Diagnostics {
     /// A named event that starts with this row, such as `outage`.
     pub event: Option<String>,
 }
+
+/// The largest share: everything.
+pub(crate) const LARGEST_PPB: u32 = 1_000_000_000;
+
+/// The shortest mean burst of losses: one packet, which is independent loss.
+pub(crate) const SMALLEST_BURST_MILLI: u32 = 1000;
+
+/// How an event may be named.
+pub(crate) const EVENT_NAME_RULE: &str =
+    "a name of at most 64 letters, digits, `-`, `_` and `.`, such as `outage`";
+
+/// Whether `name` may stand in a trace as the name of an event.
+pub(crate) fn is_event_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+impl LinkState {
+    /// The first quantity that no link can have: its name, its value and what it may be.
+    pub(crate) fn impossible(&self) -> Option<(&'static str, u32, &'static str)> {
+        let shares = [
+            ("loss_ppb", self.loss_ppb),
+            ("dup_ppb", self.dup_ppb),
+            ("corrupt_ppb", self.corrupt_ppb),
+        ];
+        for (name, ppb) in shares {
+            if ppb > LARGEST_PPB {
+                return Some((name, ppb, "at most 1000000000"));
+            }
+        }
+        (self.loss_burst_milli < SMALLEST_BURST_MILLI).then_some((
+            "loss_burst_milli",
+            self.loss_burst_milli,
+            "at least 1000",
+        ))
+    }
+}

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Diagnostics, Direction, LinkState, TraceError};
+use crate::state::{EVENT_NAME_RULE, is_event_name};
+use crate::{Diagnostics, Direction, LinkState, TraceError, UNLIMITED_RATE_BPS};
 
 /// The version of the trace schema that this crate reads and writes.
 pub const TRACE_SCHEMA: u32 = 1;
@@ -87,7 +88,7 @@ impl TraceRow {
 }
 
 /// A whole trace in memory. It exists only in a valid state: at least one row, the first at 0,
-/// times strictly increasing and before the end.
+/// times strictly increasing and before the end, every value possible.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     metadata: TraceMetadata,
@@ -98,8 +99,9 @@ impl Trace {
     /// Checks the rows and makes a trace of them.
     ///
     /// # Errors
-    /// No rows, a first row that is not at 0, a time that does not increase, or a row at or
-    /// after `metadata.duration_ns`. The error's `row` counts data rows from 1.
+    /// No rows, a first row that is not at 0, a time that does not increase, a row at or after
+    /// `metadata.duration_ns`, a share above 1, a loss burst shorter than one packet, or an event
+    /// whose name is not a word. The error's `row` counts data rows from 1.
     pub fn new(metadata: TraceMetadata, rows: Vec<TraceRow>) -> Result<Trace, TraceError> {
         let Some(first) = rows.first() else {
             return Err(TraceError::Empty);
@@ -115,6 +117,9 @@ impl Trace {
                     previous_ns: pair[0].t_ns,
                 });
             }
+        }
+        for (index, row) in rows.iter().enumerate() {
+            check_row(index + 1, row)?;
         }
         let last = rows.last().map_or(0, |row| row.t_ns);
         if last >= metadata.duration_ns {
@@ -143,5 +148,140 @@ impl Trace {
     #[must_use]
     pub const fn duration_ns(&self) -> u64 {
         self.metadata.duration_ns
+    }
+
+    /// The same trace with every limited rate multiplied by `ppm` / 10^6, rounded down: a fault
+    /// to inject on purpose. Unlimited stays unlimited, an outage an outage.
+    #[must_use]
+    pub fn with_rates_scaled_ppm(&self, ppm: u64) -> Trace {
+        let mut trace = self.clone();
+        for row in &mut trace.rows {
+            for state in [&mut row.down, &mut row.up] {
+                if state.rate_bps != UNLIMITED_RATE_BPS {
+                    let scaled = u128::from(state.rate_bps) * u128::from(ppm) / 1_000_000;
+                    let highest = UNLIMITED_RATE_BPS - 1;
+                    state.rate_bps = u64::try_from(scaled).unwrap_or(highest).min(highest);
+                }
+            }
+        }
+        trace
+            .metadata
+            .notes
+            .push(format!("rates scaled to {ppm} ppm on purpose"));
+        trace
+    }
+
+    /// The same trace with `ns` added to every delay: a fault to inject on purpose.
+    #[must_use]
+    pub fn with_delay_added(&self, ns: u64) -> Trace {
+        let mut trace = self.clone();
+        for row in &mut trace.rows {
+            row.down.delay_ns = row.down.delay_ns.saturating_add(ns);
+            row.up.delay_ns = row.up.delay_ns.saturating_add(ns);
+        }
+        trace
+            .metadata
+            .notes
+            .push(format!("{ns} ns added to every delay on purpose"));
+        trace
+    }
+}
+
+fn check_row(row_number: usize, row: &TraceRow) -> Result<(), TraceError> {
+    for direction in Direction::BOTH {
+        if let Some((field, value, expected)) = row.direction(direction).impossible() {
+            return Err(TraceError::Impossible {
+                row: row_number,
+                field: format!("{}_{field}", direction.name()),
+                value: value.to_string(),
+                expected,
+            });
+        }
+    }
+    match &row.diagnostics.event {
+        Some(name) if !is_event_name(name) => Err(TraceError::Impossible {
+            row: row_number,
+            field: "event".to_owned(),
+            value: format!("{name:?}"),
+            expected: EVENT_NAME_RULE,
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::control;
+
+    fn trace() -> Trace {
+        control::outage(control::Link::new(1_000_003, 5, 0), 100, 40, 10).unwrap()
+    }
+
+    fn rebuilt(change: impl FnOnce(&mut Vec<TraceRow>)) -> Result<Trace, TraceError> {
+        let trace = trace();
+        let mut rows = trace.rows().to_vec();
+        change(&mut rows);
+        Trace::new(trace.metadata().clone(), rows)
+    }
+
+    #[test]
+    fn a_trace_exists_only_with_rows_in_order_of_time() {
+        assert!(rebuilt(|_| {}).is_ok());
+        assert!(matches!(rebuilt(Vec::clear), Err(TraceError::Empty)));
+        let late = rebuilt(|rows| rows[0].t_ns = 1);
+        assert!(matches!(
+            late,
+            Err(TraceError::FirstRowNotAtZero { t_ns: 1 })
+        ));
+        let back = rebuilt(|rows| rows[2].t_ns = 30);
+        let expected = "row 3: time goes back from 40 ns to 30 ns";
+        assert_eq!(back.unwrap_err().to_string(), expected);
+        let after = rebuilt(|rows| rows[2].t_ns = 100);
+        assert!(matches!(after, Err(TraceError::RowAfterEnd { row: 3, .. })));
+    }
+
+    #[test]
+    fn a_trace_holds_no_value_that_no_link_can_have() {
+        for (result, name) in [
+            (
+                rebuilt(|rows| rows[1].up.loss_ppb = 1_000_000_001),
+                "up_loss_ppb",
+            ),
+            (
+                rebuilt(|rows| rows[1].down.loss_burst_milli = 0),
+                "down_loss_burst_milli",
+            ),
+            (
+                rebuilt(|rows| rows[1].diagnostics.event = Some(String::new())),
+                "event",
+            ),
+            (
+                rebuilt(|rows| rows[1].diagnostics.event = Some("a,b\n".to_owned())),
+                "event",
+            ),
+        ] {
+            let text = result.unwrap_err().to_string();
+            assert!(text.starts_with("row 2: ") && text.contains(name), "{text}");
+        }
+    }
+
+    #[test]
+    fn faults_scale_limited_rates_and_add_delay() {
+        let faulty = trace().with_rates_scaled_ppm(970_000).with_delay_added(7);
+        let rates: Vec<u64> = faulty.rows().iter().map(|row| row.up.rate_bps).collect();
+        assert_eq!(rates, [970_002, 0, 970_002]);
+        assert!(faulty.rows().iter().all(|row| row.down.delay_ns == 12));
+        assert_eq!(
+            faulty.metadata().notes.len(),
+            trace().metadata().notes.len() + 2
+        );
+        let free = control::constant(UNLIMITED_RATE_BPS, u64::MAX, 0, 1).unwrap();
+        let free = free.with_rates_scaled_ppm(1).with_delay_added(1);
+        assert_eq!(free.rows()[0].down.rate_bps, UNLIMITED_RATE_BPS);
+        assert_eq!(free.rows()[0].down.delay_ns, u64::MAX);
+        let fast = control::constant(UNLIMITED_RATE_BPS - 1, 0, 0, 1).unwrap();
+        let fast = fast.with_rates_scaled_ppm(2_000_000);
+        assert_eq!(fast.rows()[0].down.rate_bps, UNLIMITED_RATE_BPS - 1);
     }
 }

@@ -7,6 +7,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+mod radio;
+
+pub use radio::{Frequency, Length, PowerLevel, Ratio, SpectralEfficiency, Speed};
+
 /// A quantity that could not be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {what}; write it like {examples}")]
@@ -61,7 +65,9 @@ impl Decimal {
     fn times(self, factor: u128) -> Option<u64> {
         let product = self.digits.checked_mul(factor)?;
         let divisor = 10_u128.pow(self.scale);
-        (product % divisor == 0).then(|| u64::try_from(product / divisor).ok()).flatten()
+        (product % divisor == 0)
+            .then(|| u64::try_from(product / divisor).ok())
+            .flatten()
     }
 }
 
@@ -92,6 +98,8 @@ macro_rules! text_serde {
     };
 }
 
+use text_serde;
+
 /// A data rate in bits per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BitRate {
@@ -115,18 +123,24 @@ impl FromStr for BitRate {
             };
             number.times(factor)
         };
-        parse().map(|bps| BitRate { bps }).ok_or_else(|| QuantityError {
-            text: text.to_owned(),
-            what: "a data rate",
-            examples: "`100 Mbit/s` (units: bit/s, kbit/s, Mbit/s, Gbit/s, Tbit/s)",
-        })
+        parse()
+            .map(|bps| BitRate { bps })
+            .ok_or_else(|| QuantityError {
+                text: text.to_owned(),
+                what: "a data rate",
+                examples: "`100 Mbit/s` (units: bit/s, kbit/s, Mbit/s, Gbit/s, Tbit/s)",
+            })
     }
 }
 
 impl fmt::Display for BitRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units =
-            [(1_000_000_000, "Gbit/s"), (1_000_000, "Mbit/s"), (1_000, "kbit/s"), (1, "bit/s")];
+        let units = [
+            (1_000_000_000, "Gbit/s"),
+            (1_000_000, "Mbit/s"),
+            (1_000, "kbit/s"),
+            (1, "bit/s"),
+        ];
         write_exact(f, self.bps, &units)
     }
 }
@@ -144,7 +158,9 @@ impl TimeSpan {
     /// A span of whole milliseconds.
     #[must_use]
     pub const fn from_millis(ms: u64) -> TimeSpan {
-        TimeSpan { ns: ms * 1_000_000 }
+        TimeSpan {
+            ns: ms.saturating_mul(1_000_000),
+        }
     }
 
     /// The span in seconds, for printing.
@@ -172,17 +188,28 @@ impl FromStr for TimeSpan {
             };
             number.times(factor)
         };
-        parse().map(|ns| TimeSpan { ns }).ok_or_else(|| QuantityError {
-            text: text.to_owned(),
-            what: "a time span",
-            examples: "`20 ms` (units: ns, us, ms, s, min, h)",
-        })
+        parse()
+            .map(|ns| TimeSpan { ns })
+            .ok_or_else(|| QuantityError {
+                text: text.to_owned(),
+                what: "a time span",
+                examples: "`20 ms` (units: ns, us, ms, s, min, h)",
+            })
     }
 }
 
 impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_exact(f, self.ns, &[(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")])
+        write_exact(
+            f,
+            self.ns,
+            &[
+                (1_000_000_000, "s"),
+                (1_000_000, "ms"),
+                (1_000, "us"),
+                (1, "ns"),
+            ],
+        )
     }
 }
 
@@ -213,17 +240,28 @@ impl FromStr for ByteSize {
             };
             number.times(factor)
         };
-        parse().map(|bytes| ByteSize { bytes }).ok_or_else(|| QuantityError {
-            text: text.to_owned(),
-            what: "an amount of data",
-            examples: "`300 kB` (units: B, kB, MB, GB, KiB, MiB, GiB)",
-        })
+        parse()
+            .map(|bytes| ByteSize { bytes })
+            .ok_or_else(|| QuantityError {
+                text: text.to_owned(),
+                what: "an amount of data",
+                examples: "`300 kB` (units: B, kB, MB, GB, KiB, MiB, GiB)",
+            })
     }
 }
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_exact(f, self.bytes, &[(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"), (1, "B")])
+        write_exact(
+            f,
+            self.bytes,
+            &[
+                (1_000_000_000, "GB"),
+                (1_000_000, "MB"),
+                (1_000, "kB"),
+                (1, "B"),
+            ],
+        )
     }
 }
 
@@ -238,6 +276,16 @@ pub struct Share {
 impl Share {
     /// Everything.
     pub const ONE: Share = Share { ppb: 1_000_000_000 };
+
+    /// So many parts per 10^9; more than 10^9 count as everything.
+    #[must_use]
+    pub const fn from_ppb(ppb: u32) -> Share {
+        if ppb > Share::ONE.ppb {
+            Share::ONE
+        } else {
+            Share { ppb }
+        }
+    }
 
     /// Parts per 10^9, 0 to 10^9.
     #[must_use]
@@ -277,7 +325,11 @@ impl FromStr for Share {
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_exact(f, u64::from(self.ppb), &[(10_000_000, "%"), (1_000, "ppm"), (1, "ppb")])
+        write_exact(
+            f,
+            u64::from(self.ppb),
+            &[(10_000_000, "%"), (1_000, "ppm"), (1, "ppb")],
+        )
     }
 }
 
@@ -299,7 +351,15 @@ mod tests {
 
     #[test]
     fn a_number_without_unit_or_with_the_wrong_one_is_refused_with_examples() {
-        for text in ["100", "100 ms", "Mbit/s", "-1 Mbit/s", "1e3 Mbit/s", "0.1 bit/s", "1..2 Mbit/s"] {
+        for text in [
+            "100",
+            "100 ms",
+            "Mbit/s",
+            "-1 Mbit/s",
+            "1e3 Mbit/s",
+            "0.1 bit/s",
+            "1..2 Mbit/s",
+        ] {
             let error = text.parse::<BitRate>().unwrap_err();
             assert!(error.to_string().contains("100 Mbit/s"), "{error}");
         }

@@ -1,0 +1,213 @@
+//! The columns of a trace file: their names, what they may hold, how they are written.
+
+use std::fmt;
+
+use crate::state::{LARGEST_PPB, SMALLEST_BURST_MILLI};
+use crate::{Direction, LinkState, TraceRow, UNLIMITED_RATE_BPS};
+
+/// One column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    Time,
+    Link(Direction, Field),
+    Sinr,
+    Los,
+    Blocked,
+    Event,
+}
+
+/// One quantity of a link's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Rate,
+    Delay,
+    Jitter,
+    Loss,
+    LossBurst,
+    Duplicates,
+    Corruption,
+    Queue,
+}
+
+const FIELDS: [(Field, &str); 8] = [
+    (Field::Rate, "rate_bps"),
+    (Field::Delay, "delay_ns"),
+    (Field::Jitter, "jitter_ns"),
+    (Field::Loss, "loss_ppb"),
+    (Field::LossBurst, "loss_burst_milli"),
+    (Field::Duplicates, "dup_ppb"),
+    (Field::Corruption, "corrupt_ppb"),
+    (Field::Queue, "queue_bytes"),
+];
+
+/// What a number that does not fit was expected to be.
+type Expected = &'static str;
+
+const WHOLE_U64: Expected = "a whole number from 0 to 18446744073709551615";
+const WHOLE_U32: Expected = "a whole number from 0 to 4294967295";
+
+impl Column {
+    /// Every column, in the order in which they are written.
+    pub(super) fn all() -> impl Iterator<Item = Column> {
+        let links = Direction::BOTH.into_iter().flat_map(|direction| {
+            FIELDS
+                .into_iter()
+                .map(move |(field, _)| Column::Link(direction, field))
+        });
+        std::iter::once(Column::Time).chain(links).chain([
+            Column::Sinr,
+            Column::Los,
+            Column::Blocked,
+            Column::Event,
+        ])
+    }
+
+    pub(super) fn name(self) -> String {
+        match self {
+            Column::Time => "t_ns".to_owned(),
+            Column::Link(direction, field) => {
+                let name = FIELDS
+                    .iter()
+                    .find(|(known, _)| *known == field)
+                    .map_or("", |f| f.1);
+                format!("{}_{name}", direction.name())
+            }
+            Column::Sinr => "sinr_cdb".to_owned(),
+            Column::Los => "los".to_owned(),
+            Column::Blocked => "blocked".to_owned(),
+            Column::Event => "event".to_owned(),
+        }
+    }
+
+    pub(super) const fn is_required(self) -> bool {
+        matches!(self, Column::Time | Column::Link(_, Field::Rate))
+    }
+
+    /// Reads one field into its place in the row; the error says what was expected.
+    pub(super) fn read(self, row: &mut TraceRow, text: &str) -> Result<(), Expected> {
+        match self {
+            Column::Time => row.t_ns = whole(text).ok_or(WHOLE_U64)?,
+            Column::Link(direction, field) => {
+                let state = match direction {
+                    Direction::Down => &mut row.down,
+                    Direction::Up => &mut row.up,
+                };
+                field.read(state, text)?;
+            }
+            Column::Sinr => {
+                row.diagnostics.sinr_cdb = if text.is_empty() {
+                    None
+                } else {
+                    let expected = "hundredths of a decibel as a whole number, or nothing";
+                    Some(text.parse().ok().ok_or(expected)?)
+                };
+            }
+            Column::Los => row.diagnostics.los = flag(text)?,
+            Column::Blocked => row.diagnostics.blocked = flag(text)?,
+            Column::Event => {
+                row.diagnostics.event = if text.is_empty() {
+                    None
+                } else if crate::state::is_event_name(text) {
+                    Some(text.to_owned())
+                } else {
+                    return Err(crate::state::EVENT_NAME_RULE);
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Field {
+    fn read(self, state: &mut LinkState, text: &str) -> Result<(), Expected> {
+        match self {
+            Field::Rate => {
+                state.rate_bps = if text == "max" {
+                    UNLIMITED_RATE_BPS
+                } else {
+                    let expected = "bits per second as a whole number (0 is an outage), or `max`";
+                    whole(text).ok_or(expected)?
+                };
+            }
+            Field::Delay => state.delay_ns = whole(text).ok_or(WHOLE_U64)?,
+            Field::Jitter => state.jitter_ns = whole_u32(text).ok_or(WHOLE_U32)?,
+            Field::Loss => state.loss_ppb = share(text)?,
+            Field::LossBurst => {
+                let expected = "thousandths of a packet, 1000 (independent loss) or more";
+                let burst = whole_u32(text).filter(|&burst| burst >= SMALLEST_BURST_MILLI);
+                state.loss_burst_milli = burst.ok_or(expected)?;
+            }
+            Field::Duplicates => state.dup_ppb = share(text)?,
+            Field::Corruption => state.corrupt_ppb = share(text)?,
+            Field::Queue => state.queue_bytes = whole_u32(text).ok_or(WHOLE_U32)?,
+        }
+        Ok(())
+    }
+}
+
+fn whole(text: &str) -> Option<u64> {
+    // Rust would also take a leading `+`.
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+fn whole_u32(text: &str) -> Option<u32> {
+    u32::try_from(whole(text)?).ok()
+}
+
+fn share(text: &str) -> Result<u32, Expected> {
+    whole_u32(text)
+        .filter(|&ppb| ppb <= LARGEST_PPB)
+        .ok_or("parts per 10^9, a whole number from 0 to 1000000000")
+}
+
+fn flag(text: &str) -> Result<Option<bool>, Expected> {
+    match text {
+        "" => Ok(None),
+        "0" => Ok(Some(false)),
+        "1" => Ok(Some(true)),
+        _ => Err("0, 1 or nothing"),
+    }
+}
+
+/// One field of one row, as it is written.
+pub(super) struct Cell<'a> {
+    pub(super) column: Column,
+    pub(super) row: &'a TraceRow,
+}
+
+impl fmt::Display for Cell<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let diagnostics = &self.row.diagnostics;
+        let flag = |f: &mut fmt::Formatter<'_>, value: Option<bool>| match value {
+            Some(value) => write!(f, "{}", u8::from(value)),
+            None => Ok(()),
+        };
+        match self.column {
+            Column::Time => write!(f, "{}", self.row.t_ns),
+            Column::Link(direction, field) => {
+                let state = self.row.direction(direction);
+                match field {
+                    Field::Rate if state.rate_bps == UNLIMITED_RATE_BPS => f.write_str("max"),
+                    Field::Rate => write!(f, "{}", state.rate_bps),
+                    Field::Delay => write!(f, "{}", state.delay_ns),
+                    Field::Jitter => write!(f, "{}", state.jitter_ns),
+                    Field::Loss => write!(f, "{}", state.loss_ppb),
+                    Field::LossBurst => write!(f, "{}", state.loss_burst_milli),
+                    Field::Duplicates => write!(f, "{}", state.dup_ppb),
+                    Field::Corruption => write!(f, "{}", state.corrupt_ppb),
+                    Field::Queue => write!(f, "{}", state.queue_bytes),
+                }
+            }
+            Column::Sinr => match diagnostics.sinr_cdb {
+                Some(sinr_cdb) => write!(f, "{sinr_cdb}"),
+                None => Ok(()),
+            },
+            Column::Los => flag(f, diagnostics.los),
+            Column::Blocked => flag(f, diagnostics.blocked),
+            Column::Event => f.write_str(diagnostics.event.as_deref().unwrap_or("")),
+        }
+    }
+}
