@@ -66,7 +66,10 @@ impl ClockPair {
         let before = now();
         let realtime_ns = wall_clock_ns();
         let after = now();
-        ClockPair { monotonic_ns: before + (after - before) / 2, realtime_ns }
+        ClockPair {
+            monotonic_ns: before + (after - before) / 2,
+            realtime_ns,
+        }
     }
 
     /// The monotonic moment of a `CLOCK_REALTIME` stamp taken near this pair.
@@ -79,8 +82,14 @@ impl ClockPair {
     /// nanoseconds: beyond the slew of a disciplined clock it means somebody set the time.
     #[must_use]
     pub const fn step_since(self, earlier: ClockPair) -> i64 {
-        let real = self.realtime_ns.wrapping_sub(earlier.realtime_ns).cast_signed();
-        let monotonic = self.monotonic_ns.wrapping_sub(earlier.monotonic_ns).cast_signed();
+        let real = self
+            .realtime_ns
+            .wrapping_sub(earlier.realtime_ns)
+            .cast_signed();
+        let monotonic = self
+            .monotonic_ns
+            .wrapping_sub(earlier.monotonic_ns)
+            .cast_signed();
         real.wrapping_sub(monotonic)
     }
 }
@@ -91,15 +100,24 @@ mod tests {
 
     #[test]
     fn a_stamp_taken_beside_a_pair_converts_exactly() {
-        let pair = ClockPair { monotonic_ns: 500, realtime_ns: 1_000_000 };
+        let pair = ClockPair {
+            monotonic_ns: 500,
+            realtime_ns: 1_000_000,
+        };
         assert_eq!(pair.to_monotonic(1_000_250), 750);
         assert_eq!(pair.to_monotonic(999_900), 400);
     }
 
     #[test]
     fn setting_the_wall_clock_shows_as_a_step() {
-        let earlier = ClockPair { monotonic_ns: 100, realtime_ns: 1_000 };
-        let later = ClockPair { monotonic_ns: 200, realtime_ns: 5_100 };
+        let earlier = ClockPair {
+            monotonic_ns: 100,
+            realtime_ns: 1_000,
+        };
+        let later = ClockPair {
+            monotonic_ns: 200,
+            realtime_ns: 5_100,
+        };
         assert_eq!(later.step_since(earlier), 4_000);
     }
 

@@ -9,6 +9,8 @@ pub mod error;
 mod hidden;
 mod model;
 pub mod recipe_cache;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod threads;
 pub mod train;

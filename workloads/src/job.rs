@@ -39,6 +39,10 @@ pub enum JobRole {
         requests: Vec<ScheduledRequest>,
         /// See [`crate::request::RequestStream::deadline_ns`].
         deadline_ns: u64,
+        /// Sends every request so much late: a fault injected to see that the verdict notices it;
+        /// 0 in an honest run.
+        #[serde(default)]
+        send_delay_ns: u64,
     },
     /// Listens and runs the edge's part of the model.
     Edge {
@@ -99,7 +103,8 @@ pub struct RequestRecord {
     pub id: u32,
     /// When it was to be sent.
     pub scheduled_ns: u64,
-    /// When the load generator did send it.
+    /// When the load generator did send it. For a request that was not sent at all it is the
+    /// later of its scheduled time and the end of the phase: it was not sent before that.
     pub sent_ns: u64,
     /// When each generated token was there, in order; the first gives the time to first token.
     pub token_ns: Vec<u64>,

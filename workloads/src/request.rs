@@ -102,9 +102,15 @@ mod tests {
     fn gaps_are_exponential_with_the_stated_mean() {
         let requests = stream().schedule(&mut ChaCha12Rng::seed_from_u64(1));
         // 40 000 expected; four standard deviations of a Poisson count are 800.
-        assert!((39_200..40_800).contains(&requests.len()), "{}", requests.len());
-        let longer_than_mean =
-            requests.windows(2).filter(|pair| pair[1].due_ns - pair[0].due_ns > 500_000).count();
+        assert!(
+            (39_200..40_800).contains(&requests.len()),
+            "{}",
+            requests.len()
+        );
+        let longer_than_mean = requests
+            .windows(2)
+            .filter(|pair| pair[1].due_ns - pair[0].due_ns > 500_000)
+            .count();
         #[expect(clippy::cast_precision_loss, reason = "small counts")]
         let share = longer_than_mean as f64 / requests.len() as f64;
         assert!((share - (-1.0_f64).exp()).abs() < 0.01, "{share}");

@@ -110,8 +110,27 @@ impl FrameHeader {
     /// # Errors
     /// A foreign magic, version or kind, or a body longer than [`MAX_BODY_BYTES`].
     pub fn decode(bytes: &[u8; 16]) -> Result<FrameHeader, FrameError> {
-        let [m0, m1, version, kind, r0, r1, r2, r3, p0, p1, p2, p3, b0, b1, b2, b3] = *bytes;
-        let foreign = FrameError::Foreign { start: [m0, m1, version, kind] };
+        let [
+            m0,
+            m1,
+            version,
+            kind,
+            r0,
+            r1,
+            r2,
+            r3,
+            p0,
+            p1,
+            p2,
+            p3,
+            b0,
+            b1,
+            b2,
+            b3,
+        ] = *bytes;
+        let foreign = FrameError::Foreign {
+            start: [m0, m1, version, kind],
+        };
         if [m0, m1] != MAGIC || version != VERSION {
             return Err(foreign);
         }
@@ -122,7 +141,12 @@ impl FrameHeader {
         }
         let request = u32::from_le_bytes([r0, r1, r2, r3]);
         let position = u32::from_le_bytes([p0, p1, p2, p3]);
-        Ok(FrameHeader { kind, request, position, body_bytes })
+        Ok(FrameHeader {
+            kind,
+            request,
+            position,
+            body_bytes,
+        })
     }
 }
 
@@ -146,7 +170,10 @@ impl PayloadBytes {
 /// Payload of opening one connection: the secret up, an empty frame down.
 #[must_use]
 pub const fn handshake_payload() -> PayloadBytes {
-    PayloadBytes { up: HEADER_BYTES + SECRET_BYTES, down: HEADER_BYTES }
+    PayloadBytes {
+        up: HEADER_BYTES + SECRET_BYTES,
+        down: HEADER_BYTES,
+    }
 }
 
 /// Payload of one request answered on the edge with streaming: `4 S` bytes of prompt up,
@@ -169,7 +196,7 @@ pub const fn split_request_payload(
     width: u64,
     bytes_per_activation: u64,
 ) -> PayloadBytes {
-    let hidden_states = prompt_tokens + output_tokens - 1;
+    let hidden_states = (prompt_tokens + output_tokens).saturating_sub(1);
     PayloadBytes {
         up: hidden_states * width * bytes_per_activation + (output_tokens + 1) * HEADER_BYTES,
         down: output_tokens * (HEADER_BYTES + 4),
@@ -182,19 +209,36 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_and_foreign_bytes_are_refused() {
-        let header = FrameHeader { kind: FrameKind::Hidden, request: 7, position: 9, body_bytes: 4096 };
+        let header = FrameHeader {
+            kind: FrameKind::Hidden,
+            request: 7,
+            position: 9,
+            body_bytes: 4096,
+        };
         assert_eq!(FrameHeader::decode(&header.encode()), Ok(header));
         let mut foreign = header.encode();
         foreign[0] = b'G';
-        assert!(matches!(FrameHeader::decode(&foreign), Err(FrameError::Foreign { .. })));
+        assert!(matches!(
+            FrameHeader::decode(&foreign),
+            Err(FrameError::Foreign { .. })
+        ));
         let mut long = header.encode();
         long[12..].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert!(matches!(FrameHeader::decode(&long), Err(FrameError::TooLong { .. })));
+        assert!(matches!(
+            FrameHeader::decode(&long),
+            Err(FrameError::TooLong { .. })
+        ));
     }
 
     #[test]
     fn split_payload_counts_every_hidden_state_once() {
         // 3 prompt tokens, 2 generated, width 4 in f32: 4 states of 16 bytes, 3 headers.
-        assert_eq!(split_request_payload(3, 2, 4, 4), PayloadBytes { up: 4 * 16 + 48, down: 40 });
+        assert_eq!(
+            split_request_payload(3, 2, 4, 4),
+            PayloadBytes {
+                up: 4 * 16 + 48,
+                down: 40
+            }
+        );
     }
 }

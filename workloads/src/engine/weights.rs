@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, SafeTensors, tensor::Metadata};
+use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
 use super::error::EngineError;
@@ -63,13 +63,13 @@ impl WeightsFile {
         if found_bytes < data_start {
             return Err(truncated(data_start));
         }
-        let mut header = length.to_vec();
+        let mut header = Vec::new();
         (&mut file)
             .take(header_bytes)
             .read_to_end(&mut header)
             .map_err(read_error(&path))?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(&header).map_err(|error| damaged(error.to_string()))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
         let data_bytes = metadata
             .tensors()
             .values()

@@ -1,0 +1,322 @@
+//! Frames over a stream of bytes: read with bounds, written in one piece, and counted.
+
+mod handshake;
+
+use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(super) use handshake::{Connection, accept, connect};
+
+use crate::wire::{FrameError, FrameHeader, FrameKind, HEADER_BYTES, MAX_BODY_BYTES, PayloadBytes};
+
+/// Why a connection between two job processes ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// End of file where a frame was expected.
+    #[error("the other side closed the connection while it was still needed")]
+    Closed,
+    /// Reading failed, or the stream ended inside a frame.
+    #[error("reading a frame failed")]
+    Read(#[source] io::Error),
+    /// Writing failed.
+    #[error("writing a frame failed")]
+    Write(#[source] io::Error),
+    /// The bytes are not ours.
+    #[error("the other side does not speak this protocol")]
+    Foreign(#[source] FrameError),
+    /// A frame that has no place here.
+    #[error("a {kind:?} frame came where none may come")]
+    Unexpected {
+        /// Its kind.
+        kind: FrameKind,
+    },
+    /// A body longer than this job can use.
+    #[error(
+        "a {kind:?} frame of {body_bytes} bytes came; {limit_bytes} is the most that can be meant"
+    )]
+    TooLong {
+        /// The frame's kind.
+        kind: FrameKind,
+        /// Its stated length.
+        body_bytes: u64,
+        /// The most that this job accepts.
+        limit_bytes: u64,
+    },
+    /// A frame that contradicts what went before or what it says of itself.
+    #[error("a {kind:?} frame for request {request} makes no sense: {why}")]
+    Content {
+        /// The frame's kind.
+        kind: FrameKind,
+        /// Its request.
+        request: u32,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The connecting side does not know the secret.
+    #[error("the other side does not know this run's secret")]
+    WrongSecret,
+    /// The listening side closed the connection in answer to the secret.
+    #[error("the other side refused this run's secret: it belongs to another run")]
+    Refused,
+}
+
+/// Payload of all connections of a process.
+#[derive(Debug, Default)]
+pub(super) struct PayloadCounter {
+    up: Arc<AtomicU64>,
+    down: Arc<AtomicU64>,
+}
+
+impl PayloadCounter {
+    /// The count so far.
+    pub(super) fn read(&self) -> PayloadBytes {
+        PayloadBytes {
+            up: self.up.load(Ordering::Relaxed),
+            down: self.down.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One frame as it was received.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) header: FrameHeader,
+    pub(super) body: Vec<u8>,
+}
+
+impl Frame {
+    /// The body as token ids; `None` if it is not a whole number of them.
+    pub(super) fn token_ids(&self) -> Option<Vec<u32>> {
+        let (ids, rest) = self.body.as_chunks::<4>();
+        rest.is_empty()
+            .then(|| ids.iter().map(|id| u32::from_le_bytes(*id)).collect())
+    }
+
+    /// The error that this frame makes no sense.
+    pub(super) fn content_error(&self, why: impl Into<String>) -> ConnectionError {
+        let FrameHeader { kind, request, .. } = self.header;
+        ConnectionError::Content {
+            kind,
+            request,
+            why: why.into(),
+        }
+    }
+}
+
+/// How long a body of each kind may be; `None` where that kind may not come at all.
+pub(super) type Limits<'a> = &'a dyn Fn(FrameKind) -> Option<u64>;
+
+/// Reads frames.
+#[derive(Debug)]
+pub(super) struct FrameReader<R> {
+    stream: BufReader<R>,
+    counted: Arc<AtomicU64>,
+}
+
+impl<R: Read> FrameReader<R> {
+    fn new(stream: R, counted: &Arc<AtomicU64>) -> FrameReader<R> {
+        FrameReader {
+            stream: BufReader::new(stream),
+            counted: Arc::clone(counted),
+        }
+    }
+
+    /// The next frame; `None` at the end of the stream. Nothing is allocated for a body before
+    /// its length is known to be within `limits`.
+    pub(super) fn read(&mut self, limits: Limits<'_>) -> Result<Option<Frame>, ConnectionError> {
+        let mut header = [0; 16];
+        if !self.fill_or_end(&mut header)? {
+            return Ok(None);
+        }
+        let header = FrameHeader::decode(&header).map_err(ConnectionError::Foreign)?;
+        let kind = header.kind;
+        let limit_bytes = limits(kind).ok_or(ConnectionError::Unexpected { kind })?;
+        let body_bytes = u64::from(header.body_bytes);
+        if body_bytes > limit_bytes {
+            return Err(ConnectionError::TooLong {
+                kind,
+                body_bytes,
+                limit_bytes,
+            });
+        }
+        let mut body = Vec::new();
+        let mut rest = (&mut self.stream).take(body_bytes);
+        rest.read_to_end(&mut body).map_err(ConnectionError::Read)?;
+        if rest.limit() > 0 {
+            return Err(ConnectionError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.counted
+            .fetch_add(HEADER_BYTES + body_bytes, Ordering::Relaxed);
+        Ok(Some(Frame { header, body }))
+    }
+
+    /// Fills `bytes`; `false` if the stream ended before the first of them.
+    fn fill_or_end(&mut self, bytes: &mut [u8]) -> Result<bool, ConnectionError> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.stream.read(&mut bytes[filled..]) {
+                Ok(0) if filled == 0 => return Ok(false),
+                Ok(0) => return Err(ConnectionError::Read(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ConnectionError::Read(error)),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Writes frames.
+#[derive(Debug)]
+pub(super) struct FrameWriter<W> {
+    stream: W,
+    counted: Arc<AtomicU64>,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> FrameWriter<W> {
+    fn new(stream: W, counted: &Arc<AtomicU64>) -> FrameWriter<W> {
+        FrameWriter {
+            stream,
+            counted: Arc::clone(counted),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Writes one frame with one call, so that header and body share a segment, and returns its
+    /// length in bytes.
+    pub(super) fn write(
+        &mut self,
+        kind: FrameKind,
+        request: u32,
+        position: u32,
+        body: &[u8],
+    ) -> Result<u64, ConnectionError> {
+        let too_long = || ConnectionError::TooLong {
+            kind,
+            body_bytes: body.len() as u64,
+            limit_bytes: u64::from(MAX_BODY_BYTES),
+        };
+        let body_bytes = u32::try_from(body.len())
+            .ok()
+            .filter(|bytes| *bytes <= MAX_BODY_BYTES);
+        let body_bytes = body_bytes.ok_or_else(too_long)?;
+        self.buffer.clear();
+        let header = FrameHeader {
+            kind,
+            request,
+            position,
+            body_bytes,
+        };
+        self.buffer.extend_from_slice(&header.encode());
+        self.buffer.extend_from_slice(body);
+        self.stream
+            .write_all(&self.buffer)
+            .map_err(ConnectionError::Write)?;
+        let length = HEADER_BYTES + u64::from(body_bytes);
+        self.counted.fetch_add(length, Ordering::Relaxed);
+        Ok(length)
+    }
+}
+
+/// Token ids as they go on the link.
+pub(super) fn token_bytes(tokens: &[u32]) -> Vec<u8> {
+    tokens
+        .iter()
+        .flat_map(|token| token.to_le_bytes())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all_up_to_100(_kind: FrameKind) -> Option<u64> {
+        Some(100)
+    }
+
+    fn reader(bytes: &[u8]) -> FrameReader<&[u8]> {
+        FrameReader::new(bytes, &Arc::default())
+    }
+
+    fn frame(kind: FrameKind, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        FrameWriter::new(&mut bytes, &Arc::default())
+            .write(kind, 3, 4, body)
+            .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn frames_read_back_and_both_sides_count_the_same_bytes() {
+        let counter = PayloadCounter::default();
+        let mut bytes = Vec::new();
+        let mut writer = FrameWriter::new(&mut bytes, &counter.up);
+        assert_eq!(
+            writer
+                .write(FrameKind::Prompt, 3, 4, &token_bytes(&[7, 8]))
+                .unwrap(),
+            24
+        );
+        assert_eq!(writer.write(FrameKind::End, 3, 0, &[]).unwrap(), 16);
+        let mut reader = FrameReader::new(&bytes[..], &counter.down);
+        let prompt = reader.read(&all_up_to_100).unwrap().unwrap();
+        assert_eq!((prompt.header.request, prompt.header.position), (3, 4));
+        assert_eq!(prompt.token_ids(), Some(vec![7, 8]));
+        assert_eq!(
+            reader.read(&all_up_to_100).unwrap().unwrap().header.kind,
+            FrameKind::End
+        );
+        assert_eq!(reader.read(&all_up_to_100).unwrap(), None);
+        assert_eq!(counter.read(), PayloadBytes { up: 40, down: 40 });
+    }
+
+    #[test]
+    fn a_kind_that_may_not_come_and_a_body_beyond_the_limit_are_refused() {
+        let bytes = frame(FrameKind::Token, &[0; 4]);
+        let refused = reader(&bytes).read(&|kind| (kind != FrameKind::Token).then_some(100));
+        assert!(matches!(
+            refused,
+            Err(ConnectionError::Unexpected {
+                kind: FrameKind::Token
+            })
+        ));
+        let refused = reader(&bytes).read(&|_| Some(3));
+        let error = refused.unwrap_err();
+        assert!(matches!(
+            error,
+            ConnectionError::TooLong {
+                body_bytes: 4,
+                limit_bytes: 3,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn a_stream_that_ends_inside_a_frame_is_an_error_wherever_it_ends() {
+        let bytes = frame(FrameKind::Token, &[1, 2, 3, 4]);
+        for end in 1..bytes.len() {
+            let cut = reader(&bytes[..end]).read(&all_up_to_100);
+            assert!(matches!(cut, Err(ConnectionError::Read(_))), "{end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic_and_never_yield_more_than_the_limit(
+            start in prop_oneof![Just(b"HX\x01".to_vec()), Just(Vec::new())],
+            rest: Vec<u8>,
+        ) {
+            let bytes = [start, rest].concat();
+            let mut reader = reader(&bytes);
+            while let Ok(Some(frame)) = reader.read(&all_up_to_100) {
+                prop_assert!(frame.body.len() <= 100);
+                prop_assert_eq!(frame.body.len() as u64, u64::from(frame.header.body_bytes));
+            }
+        }
+    }
+}

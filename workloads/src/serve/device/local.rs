@@ -1,0 +1,42 @@
+//! Answering requests with the whole model on the device, one after the other.
+
+use std::sync::mpsc::{Receiver, Sender};
+
+use super::load::Sent;
+use crate::clock;
+use crate::job::Outcome;
+use crate::serve::error::JobError;
+use crate::serve::part::Part;
+use crate::serve::signal::{Signal, tell};
+
+/// Answers what arrives in `queue` until it closes.
+pub(super) fn serve(
+    part: &Part,
+    queue: &Receiver<Sent>,
+    signals: &Sender<Signal>,
+) -> Result<(), JobError> {
+    for Sent { request, prompt } in queue {
+        let mut cache = part.new_cache();
+        let mut input = prompt;
+        for _ in 0..request.output_tokens {
+            let token = part.next_token(&part.carry_tokens(&input, &mut cache)?)?;
+            tell(
+                signals,
+                Signal::Token {
+                    request: request.id,
+                    token,
+                    at: clock::now(),
+                },
+            );
+            input = vec![token];
+        }
+        tell(
+            signals,
+            Signal::Ended {
+                request: request.id,
+                outcome: Outcome::Completed,
+            },
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! The part of the model that one process of a job holds.
+
+use std::path::{Path, PathBuf};
+
+use super::error::JobError;
+use crate::engine::text::{self, TextTokenizer};
+use crate::engine::{self, EngineError, Hidden, KeyValueCache, Model, Parts};
+use crate::job::{JobSpec, Placement};
+use crate::recipe::ModelConfig;
+use crate::wire::FrameKind;
+
+/// A part of the model, perhaps none of its layers, with the tokenizer.
+#[derive(Debug)]
+pub(super) struct Part {
+    model: Model,
+    tokenizer: TextTokenizer,
+    directory: PathBuf,
+}
+
+const NOTHING: Parts = Parts {
+    embedding: false,
+    head: false,
+};
+const EVERYTHING: Parts = Parts {
+    embedding: true,
+    head: true,
+};
+
+impl Part {
+    /// Loads what the device holds.
+    pub(super) fn load_device(spec: &JobSpec) -> Result<Part, JobError> {
+        Part::load(spec, |layers| match spec.placement {
+            Placement::Device => (0..layers, EVERYTHING),
+            Placement::Edge => (0..0, NOTHING),
+            Placement::Split { layers_on_device } => (
+                0..layers_on_device,
+                Parts {
+                    embedding: true,
+                    head: false,
+                },
+            ),
+        })
+    }
+
+    /// Loads what the edge holds.
+    pub(super) fn load_edge(spec: &JobSpec) -> Result<Part, JobError> {
+        Part::load(spec, |layers| match spec.placement {
+            Placement::Device => (0..0, NOTHING),
+            Placement::Edge => (0..layers, EVERYTHING),
+            Placement::Split { layers_on_device } => (
+                layers_on_device..layers,
+                Parts {
+                    embedding: false,
+                    head: true,
+                },
+            ),
+        })
+    }
+
+    fn load(
+        spec: &JobSpec,
+        choose: impl FnOnce(u32) -> (std::ops::Range<u32>, Parts),
+    ) -> Result<Part, JobError> {
+        let directory = spec.model_directory.clone();
+        let failed = failed("load", &directory);
+        engine::set_threads(spec.threads).map_err(failed)?;
+        let layers = Model::load(&directory, 0..0, NOTHING)
+            .map_err(failed)?
+            .config()
+            .layers;
+        if let Placement::Split {
+            layers_on_device: cut,
+        } = spec.placement
+            && !(1..layers).contains(&cut)
+        {
+            let why = format!(
+                "a model of {layers} layers cannot be split after layer {cut}; choose 1 to {}",
+                layers.saturating_sub(1)
+            );
+            return Err(JobError::Spec { why });
+        }
+        let (range, parts) = choose(layers);
+        let model = Model::load(&directory, range, parts).map_err(failed)?;
+        let tokenizer = TextTokenizer::load(&directory).map_err(failed)?;
+        Ok(Part {
+            model,
+            tokenizer,
+            directory,
+        })
+    }
+
+    const fn config(&self) -> &ModelConfig {
+        self.model.config()
+    }
+
+    fn failed(&self) -> impl Fn(EngineError) -> JobError + Copy {
+        failed("run", &self.directory)
+    }
+
+    pub(super) const fn weight_bytes(&self) -> u64 {
+        self.model.weight_bytes()
+    }
+
+    /// The prompt that a seed stands for.
+    pub(super) fn prompt(&self, seed: u64, tokens: u32) -> Result<Vec<u32>, JobError> {
+        text::prompt(&self.tokenizer, seed, tokens).map_err(self.failed())
+    }
+
+    /// Whether the model has room for a prompt and its answer, the last token of which is not
+    /// fed back; in words if not.
+    pub(super) fn check_length(&self, prompt: u32, output: u32) -> Result<(), String> {
+        if prompt == 0 || output == 0 {
+            return Err("a request needs at least one token in and one out".to_owned());
+        }
+        let positions = u64::from(prompt) + u64::from(output) - 1;
+        let most = self.config().max_positions;
+        if positions > u64::from(most) {
+            return Err(format!(
+                "{positions} positions, and the model was made for {most}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether all tokens are in the vocabulary; in words if not.
+    pub(super) fn check_tokens(&self, tokens: &[u32]) -> Result<(), String> {
+        let vocabulary = self.config().vocabulary;
+        match tokens.iter().find(|token| **token >= vocabulary) {
+            Some(token) => Err(format!(
+                "token {token} is outside the vocabulary of {vocabulary}"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// An empty cache for one request.
+    pub(super) fn new_cache(&self) -> KeyValueCache {
+        self.model.new_cache()
+    }
+
+    /// Carries tokens through this part, which starts with the embedding.
+    pub(super) fn carry_tokens(
+        &self,
+        tokens: &[u32],
+        cache: &mut KeyValueCache,
+    ) -> Result<Hidden, JobError> {
+        let states = self.model.embed(tokens).map_err(self.failed())?;
+        self.carry_hidden(&states, cache)
+    }
+
+    /// Carries hidden states through this part.
+    pub(super) fn carry_hidden(
+        &self,
+        states: &Hidden,
+        cache: &mut KeyValueCache,
+    ) -> Result<Hidden, JobError> {
+        let position = cache.positions();
+        self.model
+            .forward(states, position, cache)
+            .map_err(self.failed())
+    }
+
+    /// The token that follows, in this part, which ends with the head.
+    pub(super) fn next_token(&self, states: &Hidden) -> Result<u32, JobError> {
+        self.model.next_token(states).map_err(self.failed())
+    }
+
+    /// Hidden states as they came over the link; what is wrong with them in words.
+    pub(super) fn read_hidden(&self, bytes: &[u8]) -> Result<Hidden, String> {
+        Hidden::from_le_bytes(bytes, self.config().width).map_err(|error| error.to_string())
+    }
+
+    /// What this part, on the edge, accepts from a device.
+    pub(super) const fn limits(&self, placement: Placement) -> FrameLimits {
+        let config = self.config();
+        FrameLimits {
+            placement,
+            width: config.width,
+            max_positions: config.max_positions,
+        }
+    }
+}
+
+fn failed(doing: &'static str, directory: &Path) -> impl Fn(EngineError) -> JobError + Copy {
+    move |source| JobError::Engine {
+        doing,
+        directory: directory.to_owned(),
+        source,
+    }
+}
+
+/// The frames that an edge accepts: no more than its model has room for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameLimits {
+    placement: Placement,
+    width: u32,
+    max_positions: u32,
+}
+
+impl FrameLimits {
+    /// The longest body of a frame of that kind; `None` if none may come.
+    pub(super) fn accepts(&self, kind: FrameKind) -> Option<u64> {
+        let tokens = 4 * u64::from(self.max_positions);
+        match (self.placement, kind) {
+            (Placement::Edge, FrameKind::Prompt) => Some(tokens),
+            (Placement::Split { .. }, FrameKind::Hidden) => {
+                Some(tokens.saturating_mul(u64::from(self.width)))
+            }
+            (Placement::Split { .. }, FrameKind::End) => Some(0),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Runs jobs in threads, and makes a small model for them.
+
+use std::io::{BufRead, BufReader, Lines, PipeReader, PipeWriter, Write, pipe};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::{Rng, SeedableRng};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use tempfile::TempDir;
+
+use crate::clock;
+use crate::engine::text::{self, TextTokenizer};
+use crate::engine::{self, Model};
+use crate::job::{JobCommand, JobEvent, JobRole, JobSpec, JobTotals, Placement, RequestRecord};
+use crate::recipe::Recipe;
+use crate::request::ScheduledRequest;
+use crate::serve::{JobError, run_job};
+
+pub(super) const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+
+/// A model in the shape of the recipe `micro` with random weights, in a temporary directory.
+pub(super) struct SmallModel {
+    directory: TempDir,
+    whole: Model,
+    tokenizer: TextTokenizer,
+}
+
+impl SmallModel {
+    pub(super) fn new() -> SmallModel {
+        let directory = tempfile::tempdir().unwrap();
+        let recipe = Recipe::by_name("micro").unwrap();
+        write_random_model(directory.path(), &recipe);
+        let whole = Model::load_whole(directory.path()).unwrap();
+        let tokenizer = TextTokenizer::load(directory.path()).unwrap();
+        SmallModel {
+            directory,
+            whole,
+            tokenizer,
+        }
+    }
+
+    pub(super) fn layers(&self) -> u32 {
+        self.whole.config().layers
+    }
+
+    pub(super) fn width(&self) -> u64 {
+        u64::from(self.whole.config().width)
+    }
+
+    /// What the whole model answers, computed without any job.
+    pub(super) fn greedy(&self, request: &ScheduledRequest) -> Vec<u32> {
+        let (seed, length) = (request.prompt_seed, request.prompt_tokens);
+        let mut input = text::prompt(&self.tokenizer, seed, length).unwrap();
+        let mut cache = self.whole.new_cache();
+        let mut tokens = Vec::new();
+        for _ in 0..request.output_tokens {
+            let states = self.whole.embed(&input).unwrap();
+            let position = cache.positions();
+            let states = self.whole.forward(&states, position, &mut cache).unwrap();
+            let token = self.whole.next_token(&states).unwrap();
+            tokens.push(token);
+            input = vec![token];
+        }
+        tokens
+    }
+}
+
+fn write_random_model(directory: &Path, recipe: &Recipe) {
+    let config = recipe.config;
+    std::fs::write(
+        directory.join("config.json"),
+        config.to_hugging_face_json().unwrap(),
+    )
+    .unwrap();
+    let paragraphs = ["The quick brown fox jumps over the lazy dog. ".repeat(20)];
+    let tokenizer = TextTokenizer::train(&paragraphs, config.vocabulary).unwrap();
+    tokenizer.save(directory).unwrap();
+    let mut random = ChaCha12Rng::seed_from_u64(5);
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = engine::all_shapes(&config)
+        .into_iter()
+        .map(|(name, shape)| {
+            let shape: Vec<usize> = shape.iter().map(|n| usize::try_from(*n).unwrap()).collect();
+            let count: usize = shape.iter().product();
+            // Norms near 1, everything else uniform and small: activations stay in range.
+            let middle = if shape.len() == 1 { 1.0 } else { 0.0 };
+            let value = |random: &mut ChaCha12Rng| {
+                let unit = f32::from(u16::try_from(random.next_u32() >> 16).unwrap()) / 65_536.0;
+                (middle + (unit - 0.5) * 0.4).to_le_bytes()
+            };
+            let bytes = (0..count).flat_map(|_| value(&mut random)).collect();
+            (name, shape, bytes)
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        (
+            name.clone(),
+            TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap(),
+        )
+    });
+    let file = directory.join("model.safetensors");
+    safetensors::serialize_to_file(views, None, &file).unwrap();
+}
+
+/// An address of this machine where nobody listens.
+pub(super) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+/// Requests due at these offsets from T0.
+pub(super) fn requests(
+    due_ns: &[u64],
+    prompt_tokens: u32,
+    output_tokens: u32,
+) -> Vec<ScheduledRequest> {
+    (0..)
+        .zip(due_ns)
+        .map(|(id, due_ns)| ScheduledRequest {
+            id,
+            due_ns: *due_ns,
+            prompt_seed: 100 + u64::from(id),
+            prompt_tokens,
+            output_tokens,
+        })
+        .collect()
+}
+
+pub(super) fn device_role(edge: Option<SocketAddr>, requests: &[ScheduledRequest]) -> JobRole {
+    let requests = requests.to_vec();
+    JobRole::Device {
+        edge,
+        requests,
+        deadline_ns: 1_000_000_000,
+        send_delay_ns: 0,
+    }
+}
+
+pub(super) fn spec(model: &SmallModel, placement: Placement, role: JobRole) -> JobSpec {
+    // One engine serves all tests of this process: the first to come settles its threads.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    JobSpec {
+        name: "test".to_owned(),
+        placement,
+        role,
+        model_directory: model.directory.path().to_owned(),
+        threads: u32::try_from(threads).unwrap(),
+        secret: SECRET.to_owned(),
+    }
+}
+
+/// The reasons of all failures among some events.
+pub(super) fn event_reasons(events: &[JobEvent]) -> Vec<String> {
+    let reason = |event: &JobEvent| match event {
+        JobEvent::Failed { reason } => Some(reason.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(reason).collect()
+}
+
+/// A job in a thread of its own, behind pipes like a process.
+pub(super) struct Job {
+    commands: PipeWriter,
+    events: Lines<BufReader<PipeReader>>,
+    thread: JoinHandle<Result<(), JobError>>,
+}
+
+impl Job {
+    pub(super) fn start(spec: &JobSpec) -> Job {
+        Job::start_with(&(serde_json::to_string(spec).unwrap() + "\n"))
+    }
+
+    /// Starts a job with that text on its standard input.
+    pub(super) fn start_with(text: &str) -> Job {
+        let (input, mut commands) = pipe().unwrap();
+        let (events, output) = pipe().unwrap();
+        let thread = std::thread::spawn(move || run_job(BufReader::new(input), output));
+        commands.write_all(text.as_bytes()).unwrap();
+        Job {
+            commands,
+            events: BufReader::new(events).lines(),
+            thread,
+        }
+    }
+
+    pub(super) fn write(&mut self, text: &str) {
+        self.commands.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn command(&mut self, command: JobCommand) {
+        self.write(&(serde_json::to_string(&command).unwrap() + "\n"));
+    }
+
+    fn next(&mut self) -> JobEvent {
+        serde_json::from_str(&self.events.next().unwrap().unwrap()).unwrap()
+    }
+
+    pub(super) fn wait_until_ready(&mut self) {
+        let event = self.next();
+        assert!(matches!(event, JobEvent::Ready { .. }), "{event:?}");
+    }
+
+    /// T0 is now.
+    pub(super) fn begin(&mut self) {
+        self.command(JobCommand::Start {
+            t0_monotonic_ns: clock::now(),
+        });
+    }
+
+    pub(super) fn next_request(&mut self) -> RequestRecord {
+        match self.next() {
+            JobEvent::Request(record) => record,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(super) fn records_until_idle(&mut self) -> Vec<RequestRecord> {
+        let mut records = Vec::new();
+        loop {
+            match self.next() {
+                JobEvent::Request(record) => records.push(record),
+                JobEvent::Idle => return records,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Stops the job; returns the requests it had open and its totals.
+    pub(super) fn stop(mut self) -> (Vec<RequestRecord>, JobTotals) {
+        self.command(JobCommand::Stop);
+        let mut records = Vec::new();
+        let totals = loop {
+            match self.next() {
+                JobEvent::Request(record) => records.push(record),
+                JobEvent::Done(totals) => break totals,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(self.events.next().is_none());
+        self.thread.join().unwrap().unwrap();
+        (records, totals)
+    }
+
+    /// Waits for the job to end by itself.
+    pub(super) fn end(self) -> (Vec<JobEvent>, Result<(), JobError>) {
+        let parse = |line: std::io::Result<String>| serde_json::from_str(&line.unwrap()).unwrap();
+        let events = self.events.map(parse).collect();
+        let result = self.thread.join().unwrap();
+        drop(self.commands);
+        (events, result)
+    }
+
+    /// Closes the job's standard input and waits for its end.
+    pub(super) fn close_input(self) -> (Vec<JobEvent>, Result<(), JobError>) {
+        let Job {
+            commands,
+            events,
+            thread,
+        } = self;
+        drop(commands);
+        let parse = |line: std::io::Result<String>| serde_json::from_str(&line.unwrap()).unwrap();
+        (events.map(parse).collect(), thread.join().unwrap())
+    }
+}
