@@ -76,7 +76,7 @@ pub(crate) fn table(
     }
     for field in fields {
         if field.need == Need::Required && table.get(field.key).is_none() {
-            let help = format!("{}: {}", field.key, field.about);
+            let help = format!("`{}`: {}", field.key, field.about);
             let message = format!("`{}` is missing {place}", field.key);
             reporter.report(origin, message, Some(help));
         }
@@ -132,7 +132,7 @@ fn value(
             }
             if values.len() < *least {
                 let message = format!(
-                    "`{key}` needs at least {least} values, not {}",
+                    "`{key}` has {} values; it needs at least {least}",
                     values.len()
                 );
                 reporter.report(&value.origin, message, None);
@@ -342,13 +342,13 @@ fn wrong_type(key: &str, kind: &Kind, data: &Data) -> Finding {
     if number && examples.is_some() && !matches!(kind, Kind::Integer { .. }) {
         let help = examples.map(|examples| format!("write it in quotes like {examples}"));
         return (
-            format!("`{key}` is a number without a unit; it is {expected}"),
+            format!("`{key}` is a number without a unit; it must be {expected}"),
             help,
         );
     }
     let found = match data {
-        Data::Float(_) if matches!(kind, Kind::Integer { .. }) => "not a whole number",
-        data => data.kind_name(),
+        Data::Float(number) if matches!(kind, Kind::Integer { .. }) => number.to_string(),
+        data => data.kind_name().to_owned(),
     };
     let help = examples.map(|examples| format!("write it like {examples}"));
     (format!("`{key}` is {found}; it must be {expected}"), help)
@@ -390,7 +390,7 @@ fn quantity(key: &str, error: &QuantityError) -> Finding {
         .is_ok();
     let message = if bare {
         format!(
-            "`{key}`: {} has no unit; it is {}",
+            "`{key}`: {} has no unit; it must be {}",
             quoted(&error.text),
             error.what
         )

@@ -150,10 +150,10 @@ fn values_of_the_command_line_go_over_preset_and_file() {
         ("links.radio.between", "[\"edge\", \"device\"]"),
     ]);
     overrides.preset = Some("short".to_owned());
-    overrides.seed = Some(u64::MAX);
+    overrides.seed = Some(99);
     let experiment = ExperimentFile::parse(&text, "base.toml", &overrides)
         .unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(experiment.seed, u64::MAX);
+    assert_eq!(experiment.seed, 99);
     assert_eq!(experiment.preset.as_deref(), Some("short"));
     assert_eq!(experiment.description, "12");
     assert_eq!(experiment.phases.len(), 1);
@@ -209,6 +209,42 @@ fn every_bundled_experiment_and_preset_becomes_a_plan() {
                 _ => {}
             }
         }
+    }
+}
+
+/// When the trace lets nothing through, for the first time: start and end.
+fn first_outage_ns(trace: &hexloop_traces::Trace) -> (u64, u64) {
+    let rows = trace.rows();
+    let start = rows.iter().position(|row| row.down.rate_bps == 0).unwrap();
+    let end = rows[start..]
+        .iter()
+        .find(|row| row.down.rate_bps > 0)
+        .unwrap();
+    (rows[start].t_ns, end.t_ns)
+}
+
+#[test]
+fn in_quickstart_requests_arrive_during_the_outage_whatever_the_preset() {
+    let (_, text) = bundled()[0];
+    for preset in [None, Some("smoke"), Some("full")] {
+        let overrides = Overrides {
+            preset: preset.map(str::to_owned),
+            ..Overrides::default()
+        };
+        let resolved = resolved(text, &overrides);
+        let plan = plan(&resolved, &Machine { cpus: vec![0, 1] }).unwrap().plan;
+        let (start_ns, end_ns) = first_outage_ns(&resolved.traces["street"].trace);
+        // Some time is left for the device to answer before the outage ends.
+        let decisive = start_ns..end_ns - 500_000_000;
+        let due: Vec<u64> = plan.phases[0]
+            .schedule(plan.seed)
+            .iter()
+            .map(|request| request.due_ns)
+            .collect();
+        assert!(
+            due.iter().any(|due_ns| decisive.contains(due_ns)),
+            "{decisive:?} {due:?}"
+        );
     }
 }
 
@@ -325,7 +361,7 @@ fn a_phase_that_outlasts_a_trace_which_does_not_loop_is_refused() {
         problems.contains("phase `split` lasts 8 s, but trace `street` ends after 7 s"),
         "{problems}"
     );
-    assert!(problems.starts_with("base.toml:20:12: "), "{problems}");
+    assert!(problems.starts_with("base.toml:22:12: "), "{problems}");
 }
 
 #[test]

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use hexloop_traces::Direction;
-use hexloop_traces::units::{BitRate, ByteSize, TimeSpan};
+use hexloop_traces::units::{ByteSize, TimeSpan};
+use hexloop_traces::{Direction, UNLIMITED_RATE_BPS};
 use hexloop_workloads::job::Placement;
 
-use crate::fields::placement_name;
 use crate::plan::{Claim, DatapathChoice, ExpectationPlan, ModelSource, NodePlan, PhasePlan, Plan};
 use crate::resolve::ResolvedTrace;
 
@@ -40,6 +39,14 @@ pub(crate) fn estimated_ns(plan: &Plan) -> u64 {
 
 fn span(ns: u64) -> TimeSpan {
     TimeSpan { ns }
+}
+
+/// A rate with one decimal.
+fn rate(bps: u64) -> String {
+    if bps == UNLIMITED_RATE_BPS {
+        return "unlimited".to_owned();
+    }
+    format!("{}.{} Mbit/s", bps / 1_000_000, bps / 100_000 % 10)
 }
 
 /// What a user wrote, safe for a terminal.
@@ -94,7 +101,7 @@ impl Display for Description<'_> {
             writeln!(f, "\nexpectations:")?;
         }
         for expectation in &plan.expectations {
-            Description::expectation(f, expectation)?;
+            Self::expectation(f, expectation)?;
         }
         let seconds = estimated_ns(plan).div_ceil(1_000_000_000);
         write!(f, "\nabout {seconds} s in all, once the model is there")
@@ -158,12 +165,8 @@ impl Description<'_> {
                         .iter()
                         .map(|row| row.direction(direction).rate_bps)
                 };
-                let least = BitRate {
-                    bps: rates().min().unwrap_or_default(),
-                };
-                let most = BitRate {
-                    bps: rates().max().unwrap_or_default(),
-                };
+                let least = rate(rates().min().unwrap_or_default());
+                let most = rate(rates().max().unwrap_or_default());
                 writeln!(f, "      {}: {least} to {most}", direction.name())?;
             }
         }
@@ -171,21 +174,24 @@ impl Description<'_> {
     }
 
     fn phase(&self, f: &mut fmt::Formatter<'_>, phase: &PhasePlan) -> fmt::Result {
-        let mut placement = placement_name(phase.placement).to_owned();
-        if let Placement::Split { layers_on_device } = phase.placement {
-            let rest = self.plan.model.layers.saturating_sub(layers_on_device);
-            placement =
-                format!("{placement}, {layers_on_device} layers on the device, {rest} on the edge");
-        }
+        let layers = match phase.placement {
+            Placement::Device => "the whole model on the device".to_owned(),
+            Placement::Edge => "the whole model on the edge".to_owned(),
+            Placement::Split { layers_on_device } => {
+                let rest = self.plan.model.layers.saturating_sub(layers_on_device);
+                format!("{layers_on_device} layers on the device, {rest} on the edge")
+            }
+        };
+        let count = phase.schedule(self.plan.seed).len();
         let requests = &phase.requests;
         writeln!(
             f,
-            "  phase {} ({placement}): {}; requests for {}, each {} tokens in and {} out",
+            "  phase {}: {}, {layers}; {count} requests of {} tokens in and {} out within {}",
             phase.name,
             span(phase.duration_ns),
-            span(requests.arrivals_for_ns),
             requests.prompt_tokens,
-            requests.output_tokens
+            requests.output_tokens,
+            span(requests.arrivals_for_ns)
         )
     }
 

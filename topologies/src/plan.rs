@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use hexloop_traces::Direction;
 use hexloop_workloads::job::Placement;
-use hexloop_workloads::request::RequestStream;
+use hexloop_workloads::request::{RequestStream, ScheduledRequest};
 use serde::{Deserialize, Serialize};
 
 pub use crate::describe::describe;
@@ -280,6 +280,15 @@ impl Plan {
     #[must_use]
     pub fn link(&self, name: &str) -> Option<&LinkPlan> {
         self.links.iter().find(|link| link.name == name)
+    }
+}
+
+impl PhasePlan {
+    /// The requests of the phase: every phase draws the same from the plan's seed.
+    #[must_use]
+    pub fn schedule(&self, seed: u64) -> Vec<ScheduledRequest> {
+        self.requests
+            .schedule(&mut hexloop_traces::stream(seed, "requests"))
     }
 }
 

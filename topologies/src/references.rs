@@ -25,6 +25,9 @@ use crate::value::{Origin, Table};
 const MOST_NODES: usize = 250;
 const MOST_LINKS: usize = 250;
 
+/// Most requests of one phase: their schedule is held in memory.
+const MOST_REQUESTS: u128 = 1_000_000;
+
 /// IPv6 and UDP headers, the larger of both families.
 const UDP_HEADER_BYTES: u64 = 48;
 
@@ -272,6 +275,13 @@ fn requests(
     {
         reporter.report(section.place("output_tokens"), message, Some(help));
     }
+    let expected = u128::from(stream.arrivals_per_kilosecond) * u128::from(stream.arrivals_for_ns)
+        / 1_000_000_000_000;
+    if expected > MOST_REQUESTS {
+        let message = format!("about {expected} requests would arrive in each phase");
+        let help = format!("a phase has at most {MOST_REQUESTS}: lower `arrivals` or `arrive_for`");
+        reporter.report(section.place("arrivals"), message, Some(help));
+    }
     stream
 }
 
@@ -380,10 +390,11 @@ fn placement(
     shape: Option<ModelShape>,
 ) -> Placement {
     let cut = section.written("layers_on_device");
+    let sound = section.sound("layers_on_device").is_some();
     match (section.text("placement").as_str(), cut) {
         ("split", Some(written)) => {
             let layers_on_device = section.integer_u32("layers_on_device");
-            if let Some(shape) = shape
+            if let Some(shape) = shape.filter(|_| sound)
                 && let Some((message, help)) = model::beyond_layers(shape, layers_on_device)
             {
                 reporter.report(&written.origin, message, Some(help));
@@ -406,7 +417,8 @@ fn placement(
             }
         }
         (name, written) => {
-            if let Some(written) = written {
+            // Anything else than these two was reported.
+            if let (Some(written), "device" | "edge") = (written, name) {
                 let message = format!("`layers_on_device` means nothing for placement `{name}`");
                 let help = "only placement `split` cuts the model".to_owned();
                 reporter.report(&written.origin, message, Some(help));
@@ -449,7 +461,7 @@ fn calibration(reporter: &mut Reporter<'_>, file: &Section<'_>, links: &[Link]) 
     let packet_bytes = section.size_bytes("packet");
     for link in links {
         let most = u64::from(link.mtu).saturating_sub(UDP_HEADER_BYTES);
-        if link.mtu > 0 && packet_bytes > most {
+        if packet_bytes > most {
             let message = format!(
                 "a calibration packet of {packet_bytes} B does not fit link {} with mtu {}",
                 quoted(&link.name),

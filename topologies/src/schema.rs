@@ -127,3 +127,90 @@ fn quantity(kind: &Kind, unit: &str) -> Value {
         "$comment": format!("{what}, such as {}", examples.unwrap_or_default()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check;
+    use crate::value::{self, Data};
+
+    /// The keywords of JSON Schema that the schema above is made of, patterns excepted.
+    fn validate(schema: &Value, root: &Value, value: &Value, place: &str) {
+        if let Some(name) = schema["$ref"].as_str() {
+            return validate(root.pointer(&name[1..]).unwrap(), root, value, place);
+        }
+        let found = match value {
+            Value::Object(_) => "object",
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Bool(_) => "boolean",
+            _ => "integer",
+        };
+        assert_eq!(schema["type"], found, "{place}");
+        if let Some(words) = schema["enum"].as_array() {
+            assert!(words.contains(value), "{place}");
+        }
+        for key in schema["required"].as_array().into_iter().flatten() {
+            assert!(value.get(key.as_str().unwrap()).is_some(), "{place}: {key}");
+        }
+        for (index, element) in value.as_array().into_iter().flatten().enumerate() {
+            validate(
+                &schema["items"],
+                root,
+                element,
+                &format!("{place}[{index}]"),
+            );
+        }
+        for (key, member) in value.as_object().into_iter().flatten() {
+            let place = format!("{place}.{key}");
+            let other = &schema["additionalProperties"];
+            match schema["properties"].get(key) {
+                Some(property) => validate(property, root, member, &place),
+                None if other.is_object() => validate(other, root, member, &place),
+                None => panic!("{place} is not in the schema"),
+            }
+        }
+    }
+
+    #[test]
+    fn bundled_experiments_are_valid_by_the_schema() {
+        let schema = json_schema();
+        for (name, text) in crate::bundled() {
+            let file: Value = toml::from_str(text).unwrap();
+            validate(&schema, &schema, &file, name);
+        }
+    }
+
+    fn check_fields(fields: &'static [Field]) {
+        for field in fields {
+            assert!(field.about.ends_with('.'), "{}", field.key);
+            match field.kind {
+                Kind::Table(inner)
+                | Kind::Map { of: inner, .. }
+                | Kind::Array { of: inner, .. } => {
+                    check_fields(inner);
+                }
+                _ => {}
+            }
+            let Need::Default(text) = field.need else {
+                continue;
+            };
+            if text == "{}" {
+                continue;
+            }
+            let data = match field.kind {
+                Kind::Integer { .. } | Kind::Boolean => {
+                    let document = format!("x = {text}");
+                    value::read(&document).0.get("x").unwrap().data.clone()
+                }
+                _ => Data::Text(text.to_owned()),
+            };
+            assert!(check::is_sound(&field.kind, &data), "{}: {text}", field.key);
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value_that_could_be_written() {
+        check_fields(fields::ROOT);
+    }
+}

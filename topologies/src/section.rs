@@ -5,6 +5,7 @@
 
 use hexloop_traces::units::{ByteSize, Share, TimeSpan};
 
+use crate::check::is_sound;
 use crate::fields::{self, Field, Kind, Need};
 use crate::quantity::per_kilosecond;
 use crate::value::{Data, Origin, Table, Value};
@@ -37,6 +38,13 @@ impl<'a> Section<'a> {
         self.written(key).map_or(self.origin, |value| &value.origin)
     }
 
+    /// The value, if it was written and is what it must be. What is not was reported.
+    pub(crate) fn sound(&self, key: &str) -> Option<&'a Value> {
+        let value = self.written(key)?;
+        let field = fields::find(self.fields, key)?;
+        is_sound(&field.kind, &value.data).then_some(value)
+    }
+
     fn default_text(&self, key: &str) -> &'static str {
         match fields::find(self.fields, key).map(|field| field.need) {
             Some(Need::Default(text)) => text,
@@ -45,16 +53,16 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn text(&self, key: &str) -> String {
-        let written = self.written(key).and_then(Value::text);
+        let written = self.sound(key).and_then(Value::text);
         written.unwrap_or_else(|| self.default_text(key)).to_owned()
     }
 
     pub(crate) fn optional_text(&self, key: &str) -> Option<String> {
-        self.written(key).and_then(Value::text).map(str::to_owned)
+        self.sound(key).and_then(Value::text).map(str::to_owned)
     }
 
     pub(crate) fn integer(&self, key: &str) -> u64 {
-        match self.written(key).map(|value| &value.data) {
+        match self.sound(key).map(|value| &value.data) {
             Some(Data::Integer(number)) => u64::try_from(*number).unwrap_or(0),
             _ => self.default_text(key).parse().unwrap_or(0),
         }

@@ -1,0 +1,253 @@
+//! What is run, and how it is judged.
+
+use super::Need::{Default as Usually, Optional, Required};
+use super::{DAY, Field, Kind, SECOND, field, time};
+
+pub(super) const REQUESTS: &[Field] = &[
+    field(
+        "arrivals",
+        Kind::PerSecond,
+        Required,
+        "Mean rate of a Poisson process.",
+    ),
+    field(
+        "prompt_tokens",
+        Kind::Integer {
+            least: 1,
+            most: 1 << 20,
+        },
+        Required,
+        "Prompt length of every request, in tokens.",
+    ),
+    field(
+        "output_tokens",
+        Kind::Integer {
+            least: 1,
+            most: 1 << 20,
+        },
+        Required,
+        "Tokens that every request generates; generation never stops earlier.",
+    ),
+    field(
+        "arrive_for",
+        time(1, DAY),
+        Required,
+        "How long requests keep arriving in a phase.",
+    ),
+    field(
+        "deadline",
+        time(1_000_000, DAY),
+        Required,
+        "A request that has not ended so long after its scheduled time counts as failed.",
+    ),
+];
+
+pub(super) const PHASE: &[Field] = &[
+    field("name", Kind::Identifier, Required, "Its name."),
+    field(
+        "placement",
+        Kind::Choice(&["device", "edge", "split"]),
+        Required,
+        "Where the layers of the model run.",
+    ),
+    field(
+        "layers_on_device",
+        Kind::Integer {
+            least: 0,
+            most: 1 << 20,
+        },
+        Optional,
+        "With placement `split`: how many decoder layers run on the device, the rest on the edge.",
+    ),
+    field(
+        "device",
+        Kind::Name,
+        Optional,
+        "The node that sends the requests: the link's first end.",
+    ),
+    field(
+        "edge",
+        Kind::Name,
+        Optional,
+        "The node that plays the edge: the link's second end.",
+    ),
+    field(
+        "link",
+        Kind::Identifier,
+        Optional,
+        "The link between them, if there is more than one.",
+    ),
+    field(
+        "family",
+        Kind::Choice(&["ipv4", "ipv6"]),
+        Usually("ipv4"),
+        "The address family of the job's connection.",
+    ),
+    field(
+        "duration",
+        time(1_000_000, DAY),
+        Required,
+        "Length of the phase; requests still under way then are unfinished.",
+    ),
+];
+
+pub(super) const COMMAND: &[Field] = &[
+    field("name", Kind::Identifier, Required, "Its name."),
+    field("node", Kind::Name, Required, "The node it runs on."),
+    field(
+        "argv",
+        Kind::List {
+            of: &Kind::Text { longest: 4096 },
+            least: 1,
+        },
+        Required,
+        "Program and arguments; no shell sees them.",
+    ),
+];
+
+pub(super) const CALIBRATION: &[Field] = &[
+    field(
+        "flow",
+        time(3 * SECOND, 3600 * SECOND),
+        Usually("3 s"),
+        "Length of the saturating flow in each direction.",
+    ),
+    field(
+        "packet",
+        Kind::Size {
+            least: 64,
+            most: 8_952,
+        },
+        Usually("1200 B"),
+        "Payload of its packets.",
+    ),
+    field(
+        "probe_gap",
+        time(1_000_000, SECOND),
+        Usually("10 ms"),
+        "Gap between the probes that measure delay in the other direction.",
+    ),
+    field(
+        "window",
+        time(1_000_000, SECOND),
+        Usually("50 ms"),
+        "Windows in which asked and delivered are compared, here and during the run.",
+    ),
+];
+
+pub(super) const VERDICT: &[Field] = &[
+    field(
+        "rate_error",
+        Kind::Share { zero: true },
+        Usually("1 %"),
+        "Largest |delivered / trace - 1|.",
+    ),
+    field(
+        "delay_error",
+        time(0, SECOND),
+        Usually("500 us"),
+        "Largest 99th percentile of the one-way delay error: this or `delay_error_share` of the \
+         delay asked for, whichever is larger.",
+    ),
+    field(
+        "delay_error_share",
+        Kind::Share { zero: true },
+        Usually("5 %"),
+        "See `delay_error`.",
+    ),
+    field(
+        "shaper_lateness",
+        time(0, SECOND),
+        Usually("1 ms"),
+        "Largest 99th percentile of the shaper's lateness.",
+    ),
+    field(
+        "send_lateness",
+        Kind::Share { zero: true },
+        Usually("1 %"),
+        "Largest 99th percentile of the load generator's lateness, as a share of the deadline.",
+    ),
+    field(
+        "backlogged_windows",
+        Kind::Integer {
+            least: 0,
+            most: 1_000_000,
+        },
+        Usually("50"),
+        "Fewest windows in which the queue was never empty.",
+    ),
+    field(
+        "relay_cpu",
+        Kind::Share { zero: true },
+        Usually("5 %"),
+        "Largest share of any job's CPU set that the relay's threads took.",
+    ),
+];
+
+pub(super) const FAULTS: &[Field] = &[
+    field(
+        "stop_relay",
+        time(0, 60 * SECOND),
+        Usually("0 ms"),
+        "Stops the relay for so long in the middle of each calibration flow.",
+    ),
+    field(
+        "scale_rate",
+        Kind::Share { zero: false },
+        Optional,
+        "Plays every rate at this share of what the trace asks.",
+    ),
+    field(
+        "add_delay",
+        time(0, 60 * SECOND),
+        Usually("0 ms"),
+        "Adds to every delay that is played.",
+    ),
+    field(
+        "delay_sends",
+        time(0, 60 * SECOND),
+        Usually("0 ms"),
+        "Delays every send of the load generator.",
+    ),
+    field(
+        "burn_relay_cpu",
+        Kind::Boolean,
+        Usually("false"),
+        "Burns CPU on the CPUs of the first node, counted as the relay's.",
+    ),
+];
+
+pub(super) const EXPECTATION: &[Field] = &[
+    field("name", Kind::Name, Required, "Its name in the report."),
+    field(
+        "claim",
+        Kind::Choice(&[
+            "same-tokens",
+            "payload-formula",
+            "stalls-in-outage",
+            "goes-on-in-outage",
+            "all-completed",
+        ]),
+        Required,
+        "What is claimed. same-tokens: every request that completed in all `phases` has the same \
+         tokens in each. Of one `phase`: payload-formula: payload on the link equals the formula of \
+         the placement, byte for byte; stalls-in-outage: no token arrived during an outage, though \
+         requests were under way; goes-on-in-outage: tokens went on arriving; all-completed: every \
+         request completed.",
+    ),
+    field(
+        "phase",
+        Kind::Identifier,
+        Optional,
+        "The phase that the claim is about.",
+    ),
+    field(
+        "phases",
+        Kind::List {
+            of: &Kind::Identifier,
+            least: 2,
+        },
+        Optional,
+        "With claim `same-tokens`: the phases that are compared.",
+    ),
+];
