@@ -1,0 +1,125 @@
+//! The main job, end to end, as a user runs it.
+
+#![forbid(unsafe_code)]
+
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use hexloop_tests::experiment::{QUICKSTART, SHORTEST};
+    use hexloop_tests::sandbox::{Finished, Sandbox};
+    use hexloop_tests::summary::check;
+    use hexloop_tests::system::{System, exclusive};
+    use serde_json::Value;
+
+    const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
+
+    fn run(sandbox: &Sandbox, arguments: &[&str]) -> Finished {
+        sandbox.write("experiment.toml", QUICKSTART);
+        let mut all = vec!["run", "experiment.toml", "--output", "output", "--json"];
+        all.extend(arguments);
+        let finished = sandbox.run(240, all);
+        // A busy machine may be found too busy to believe: that is 6, and a whole run.
+        assert!(
+            matches!(finished.code(), Some(0 | 6)),
+            "{}",
+            finished.told()
+        );
+        finished
+    }
+
+    fn run_directory(sandbox: &Sandbox, summary: &Value) -> std::path::PathBuf {
+        sandbox.path(summary["run_dir"].as_str().unwrap())
+    }
+
+    fn events(directory: &Path) -> Vec<Value> {
+        let text = fs::read_to_string(directory.join("events.ndjson")).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// What must be the same for the same seed: id, due time and prompt length of every request.
+    fn schedule(events: &[Value]) -> Vec<String> {
+        let mut schedule: Vec<String> = requests(events)
+            .map(|(phase, record)| {
+                let (id, due) = (&record["id"], &record["scheduled_ns"]);
+                format!("{phase} {id} {due} {}", record["prompt_tokens"])
+            })
+            .collect();
+        schedule.sort();
+        schedule
+    }
+
+    fn requests(events: &[Value]) -> impl Iterator<Item = (&Value, &Value)> {
+        let requests = events.iter().filter(|event| event["event"] == "request");
+        requests.map(|event| (&event["phase"], &event["record"]))
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_smoke_run_holds_its_formulas_and_leaves_nothing_behind() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let before = System::look("");
+        let summary = run(&sandbox, &["--preset", "smoke"]).json();
+        before.expect_clean_within(2_000);
+        let directory = run_directory(&sandbox, &summary);
+        let plan = fs::read_to_string(directory.join("plan.json")).unwrap();
+        let plan = serde_json::from_str(&plan).unwrap();
+        let found = check(&summary, &plan, &events(&directory)).unwrap_or_else(|problems| {
+            panic!("{}", problems.join("\n"));
+        });
+        println!("{}", found.join("\n"));
+
+        // The report can be made again from the records alone, byte for byte.
+        let report = directory.join("report.html");
+        let first = fs::read(&report).unwrap();
+        sandbox
+            .run(60, ["report".as_ref(), directory.as_os_str()])
+            .expect_code(0);
+        assert!(
+            first == fs::read(&report).unwrap(),
+            "report.html came out differently"
+        );
+        let text = String::from_utf8(first).unwrap();
+        assert!(
+            text.contains("<html") && !text.contains("src=\"http"),
+            "not self-contained"
+        );
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn the_same_seed_gives_the_same_plan_schedule_and_tokens() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let arguments: Vec<&str> = ["--seed", "7"].into_iter().chain(SHORTEST).collect();
+        let first = run_directory(&sandbox, &run(&sandbox, &arguments).json());
+        let second = run_directory(&sandbox, &run(&sandbox, &arguments).json());
+        assert_ne!(first, second, "two runs, one directory");
+
+        let plans = [&first, &second].map(|run| fs::read(run.join("plan.json")).unwrap());
+        assert!(plans[0] == plans[1], "the plans differ");
+        let events = [&first, &second].map(|run| events(run));
+        assert_eq!(schedule(&events[0]), schedule(&events[1]));
+        let mut compared = 0;
+        for (phase, record) in requests(&events[0]) {
+            let same = |(other_phase, other): &(&Value, &Value)| {
+                *other_phase == phase && other["id"] == record["id"]
+            };
+            let (_, other) = requests(&events[1]).find(same).unwrap();
+            // A request that one of the runs could not finish has fewer tokens, not other ones.
+            let tokens = [record, other].map(|one| one["tokens"].as_array().unwrap().clone());
+            let common = tokens[0].len().min(tokens[1].len());
+            assert_eq!(
+                tokens[0][..common],
+                tokens[1][..common],
+                "{phase} {}",
+                record["id"]
+            );
+            compared += common;
+        }
+        assert!(compared > 0, "no tokens were compared");
+    }
+}
