@@ -18,6 +18,9 @@ struct Segment {
     /// Integral at `start_ns` from the start of the trace.
     integral: u128,
     state: LinkState,
+    /// By when everything sent before the end of this segment has arrived: the largest
+    /// end + delay up to here. The last segment of a trace that does not loop has no end.
+    settled_ns: u128,
 }
 
 /// One direction of a trace, prepared for playback.
@@ -42,6 +45,21 @@ fn area(state: &LinkState, ns: u64) -> u128 {
     u128::from(effective_bps(state)) * u128::from(ns)
 }
 
+/// Fills in `settled_ns`.
+fn settle(segments: &mut [Segment], duration_ns: u64, end: EndPolicy) {
+    let mut settled_ns = 0;
+    for index in 0..segments.len() {
+        let delay_ns = u128::from(segments[index].state.delay_ns);
+        settled_ns = match (segments.get(index + 1), end) {
+            (Some(next), _) => u128::from(next.start_ns) + delay_ns,
+            (None, EndPolicy::Loop) => u128::from(duration_ns) + delay_ns,
+            (None, EndPolicy::Hold | EndPolicy::Clear) => u128::MAX,
+        }
+        .max(settled_ns);
+        segments[index].settled_ns = settled_ns;
+    }
+}
+
 impl CapacityCurve {
     /// Prepares one direction of `trace`.
     #[must_use]
@@ -58,6 +76,7 @@ impl CapacityCurve {
                 start_ns: row.t_ns,
                 integral,
                 state,
+                settled_ns: 0,
             });
             previous = Some((row.t_ns, state));
         }
@@ -71,8 +90,10 @@ impl CapacityCurve {
                 start_ns: duration_ns,
                 integral: period,
                 state,
+                settled_ns: 0,
             });
         }
+        settle(&mut segments, duration_ns, end);
         CapacityCurve {
             segments,
             duration_ns,
@@ -119,13 +140,48 @@ impl CapacityCurve {
         u64::try_from(bits).unwrap_or(u64::MAX)
     }
 
+    /// How many bits the trace allows to *arrive* between two moments, rounded down.
+    ///
+    /// A bit that leaves the bottleneck at s arrives at s + delay(s), but never before one that
+    /// left earlier: bits stay in order, so a delay that falls by d lets nothing arrive out of
+    /// turn; a delay that rises by d opens a gap of d. What has arrived by t is therefore what
+    /// left before the infimum of all s with s + delay(s) > t, and the answer is
+    /// [`CapacityCurve::bits_between`] of those two moments. Jitter, loss and the queue do not
+    /// enter.
+    #[must_use]
+    pub fn arrivals_between(&self, from_ns: u64, to_ns: u64) -> u64 {
+        self.bits_between(self.left_by(from_ns), self.left_by(to_ns))
+    }
+
+    /// The moment from which on bits have not arrived at `t_ns`; 0 if none has.
+    fn left_by(&self, t_ns: u64) -> u64 {
+        let t_ns = u128::from(t_ns);
+        let period_ns = u128::from(self.duration_ns);
+        let settled_ns = self.segments.last().map_or(0, |segment| segment.settled_ns);
+        // Periods whose bits have all arrived.
+        let periods = match self.end {
+            EndPolicy::Loop if t_ns >= settled_ns => (t_ns - settled_ns) / period_ns + 1,
+            EndPolicy::Loop | EndPolicy::Hold | EndPolicy::Clear => 0,
+        };
+        let base_ns = periods * period_ns;
+        let arrived = |segment: &Segment| base_ns + segment.settled_ns <= t_ns;
+        let index = self.segments.partition_point(arrived);
+        let segment = &self.segments[index.min(self.segments.len() - 1)];
+        let start_ns = base_ns + u128::from(segment.start_ns);
+        let left_ns = start_ns.max(t_ns.saturating_sub(u128::from(segment.state.delay_ns)));
+        u64::try_from(left_ns).unwrap_or(u64::MAX)
+    }
+
     /// When the last of `bits` has been sent, if the first is sent no earlier than `start_ns`:
     /// C^-1(C(start) + bits), rounded up to a whole nanosecond. `None` if that never happens
     /// (the trace ends in an outage).
     ///
-    /// An unlimited rate takes no time at all.
+    /// An unlimited rate takes no time at all, and neither do no bits.
     #[must_use]
     pub fn finish_ns(&self, start_ns: u64, bits: u64) -> Option<u64> {
+        if bits == 0 {
+            return Some(start_ns);
+        }
         let (periods, local_ns) = self.fold(start_ns);
         if self.segment_at(local_ns).state.rate_bps == UNLIMITED_RATE_BPS {
             return Some(start_ns);
@@ -205,6 +261,8 @@ mod tests {
         Trace::new(metadata, rows).unwrap()
     }
 
+    const PER_GBIT: u64 = 1_000_000_000;
+
     fn curve(end: EndPolicy, steps: &[(u64, u64)]) -> CapacityCurve {
         CapacityCurve::new(&trace(end, steps), Direction::Down)
     }
@@ -261,7 +319,91 @@ mod tests {
         );
     }
 
+    #[test]
+    fn no_bits_take_no_time() {
+        for end in [EndPolicy::Loop, EndPolicy::Hold] {
+            assert_eq!(curve(end, &[(100, 0), (100, 8)]).finish_ns(0, 0), Some(0));
+        }
+    }
+
+    #[test]
+    fn the_largest_rates_and_times_do_not_overflow() {
+        for end in [EndPolicy::Loop, EndPolicy::Hold, EndPolicy::Clear] {
+            let curve = curve(
+                end,
+                &[
+                    (1, UNLIMITED_RATE_BPS),
+                    (u64::MAX - 1, UNLIMITED_RATE_BPS - 1),
+                ],
+            );
+            assert_eq!(curve.bits_between(0, u64::MAX), u64::MAX);
+            assert_eq!(curve.arrivals_between(0, u64::MAX), u64::MAX);
+            assert_eq!(
+                curve.finish_ns(u64::MAX, u64::MAX),
+                if end == EndPolicy::Hold {
+                    None
+                } else {
+                    Some(u64::MAX)
+                }
+            );
+            assert!(curve.finish_ns(2, u64::MAX).is_some());
+        }
+        let slow = curve(EndPolicy::Loop, &[(u64::MAX, 1)]);
+        assert_eq!(slow.finish_ns(5, u64::MAX), None, "beyond the end of time");
+    }
+
+    /// A trace with (length, rate, delay) steps.
+    fn delayed(end: EndPolicy, steps: &[(u64, u64, u64)]) -> CapacityCurve {
+        let rates: Vec<(u64, u64)> = steps
+            .iter()
+            .map(|&(length, rate, _)| (length, rate))
+            .collect();
+        let trace = trace(end, &rates);
+        let mut rows = trace.rows().to_vec();
+        for (row, &(_, _, delay_ns)) in rows.iter_mut().zip(steps) {
+            row.down.delay_ns = delay_ns;
+        }
+        CapacityCurve::new(
+            &Trace::new(trace.metadata().clone(), rows).unwrap(),
+            Direction::Down,
+        )
+    }
+
+    #[test]
+    fn bits_arrive_after_their_delay_and_in_order() {
+        let g = 1_000_000_000;
+        let constant = delayed(EndPolicy::Hold, &[(100, g, 30)]);
+        assert_eq!(constant.arrivals_between(0, 30), 0);
+        assert_eq!(constant.arrivals_between(0, 50), 20);
+        assert_eq!(constant.arrivals_between(40, 200), 160);
+        // The delay rises by 20: nothing arrives for 20 ns.
+        let rising = delayed(EndPolicy::Hold, &[(100, g, 30), (100, g, 50)]);
+        assert_eq!(rising.arrivals_between(0, 130), 100);
+        assert_eq!(rising.arrivals_between(130, 150), 0);
+        assert_eq!(rising.arrivals_between(150, 160), 10);
+        // The delay falls by 20: the bits that would have overtaken arrive together.
+        let falling = delayed(EndPolicy::Hold, &[(100, g, 50), (100, g, 30)]);
+        assert_eq!(falling.arrivals_between(0, 149), 99);
+        assert_eq!(falling.arrivals_between(149, 150), 21);
+        assert_eq!(falling.arrivals_between(150, 160), 10);
+    }
+
     proptest! {
+        #[test]
+        fn what_has_arrived_is_what_left_before_the_first_bit_under_way(
+            steps in prop::collection::vec((1_u64..40, 0_u64..3, 0_u64..90), 1..6),
+            t_ns in 0_u64..400,
+            loops: bool,
+        ) {
+            let end = if loops { EndPolicy::Loop } else { EndPolicy::Hold };
+            let steps: Vec<_> =
+                steps.into_iter().map(|(ns, gbit, delay)| (ns, gbit * PER_GBIT, delay)).collect();
+            let curve = delayed(end, &steps);
+            let left = (0..).find(|&s| s + curve.state_at(s).delay_ns >= t_ns).unwrap();
+            prop_assert_eq!(curve.left_by(t_ns), left);
+            prop_assert_eq!(curve.arrivals_between(0, t_ns), curve.bits_between(0, left));
+        }
+
         #[test]
         fn the_finish_time_is_the_first_moment_with_enough_capacity(
             steps in prop::collection::vec((1_u64..10_000, 0_u64..20_000_000_000), 1..8),
