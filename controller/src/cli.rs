@@ -1,0 +1,292 @@
+//! The command line: verbs, arguments and what they mean.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hexloop_topologies::Overrides;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 the run failed, 2 usage, 3 invalid input, 4 preflight \
+(privilege, kernel, hardware, space), 5 this machine is dirty, 6 the run's verdict is INVALID, \
+7 an expectation did not hold (--strict), 130 interrupted.";
+
+/// Emulates a 6G edge in hardware in the loop and runs language models on it.
+#[derive(Debug, Parser)]
+#[command(name = "hexloop", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// Print one JSON document on standard output, and everything else on standard error.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print no progress.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run an experiment and write its run directory with report.html.
+    Run(RunArguments),
+    /// Check experiment files and tell every problem with file:line:column.
+    Check(CheckArguments),
+    /// Tell what a run would do, without doing it.
+    Plan(ExperimentArguments),
+    /// Find out by trying what this machine can do.
+    Doctor,
+    /// Write the report of a run again, from its records alone.
+    Report(ReportArguments),
+    /// Undo what an earlier run that was killed has left behind.
+    Undo,
+    /// Print the JSON Schema of a document.
+    Schema(SchemaArguments),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Built-in and local models.
+    Model {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: ModelAction,
+    },
+    /// Channel traces.
+    Trace {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: TraceAction,
+    },
+    /// The agent that plays nodes.
+    Agent {
+        /// Which part of it.
+        #[command(subcommand)]
+        part: AgentPart,
+    },
+}
+
+/// An experiment and what the command line changes in it.
+#[derive(Debug, Clone, Args)]
+pub struct ExperimentArguments {
+    /// The experiment file.
+    pub experiment: PathBuf,
+    /// What the command line changes in it.
+    #[command(flatten)]
+    pub changes: ChangeArguments,
+}
+
+/// What the command line changes in an experiment.
+#[derive(Debug, Clone, Args)]
+pub struct ChangeArguments {
+    /// Apply a preset of the file, such as smoke or full.
+    #[arg(long)]
+    pub preset: Option<String>,
+    /// The seed that everything random follows from.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Change one value of the file, such as nodes.device.cpus=2; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub set: Vec<(String, String)>,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write KEY=VALUE, such as nodes.device.cpus=2".to_owned()),
+    }
+}
+
+impl ChangeArguments {
+    /// The same for the parser of experiment files.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            preset: self.preset.clone(),
+            seed: self.seed,
+            set: self.set.clone(),
+        }
+    }
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArguments {
+    /// The experiment.
+    #[command(flatten)]
+    pub experiment: ExperimentArguments,
+    /// Where run directories go.
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub output: PathBuf,
+    /// Fail with 7 when an expectation does not hold.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArguments {
+    /// The experiment files.
+    #[arg(required = true)]
+    pub experiments: Vec<PathBuf>,
+    /// What the command line changes in it.
+    #[command(flatten)]
+    pub changes: ChangeArguments,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArguments {
+    /// The run directory; one that ends in .interrupted will do.
+    pub run: PathBuf,
+    /// Where the report goes; by default RUN/report.html.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `schema`.
+#[derive(Debug, Clone, Args)]
+pub struct SchemaArguments {
+    /// Which document.
+    #[arg(value_enum, default_value = "experiment")]
+    pub document: SchemaDocument,
+}
+
+/// Documents with a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaDocument {
+    /// Experiment files.
+    Experiment,
+    /// summary.json of a run.
+    Summary,
+}
+
+/// What to do with models.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModelAction {
+    /// Train a built-in model and keep it in the user's cache.
+    Train {
+        /// Name of the recipe; `hexloop model list` tells which there are.
+        #[arg(default_value = "tiny")]
+        recipe: String,
+        /// Write its Hugging Face files into this new directory instead.
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// Train it again even if it is there.
+        #[arg(long)]
+        again: bool,
+    },
+    /// Check a model and tell its shape and hash.
+    Info {
+        /// A recipe's name, or a directory with config.json, tokenizer.json, model.safetensors.
+        model: String,
+    },
+    /// List the built-in models.
+    List,
+}
+
+/// What to do with traces.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TraceAction {
+    /// Generate a trace.
+    Gen(TraceGenArguments),
+    /// Print a trace's metadata and rows.
+    Show {
+        /// The trace file.
+        trace: PathBuf,
+        /// Most rows to print.
+        #[arg(long, default_value_t = 20)]
+        rows: usize,
+    },
+    /// Tell rates, delays and outages of a trace.
+    Stats {
+        /// The trace file.
+        trace: PathBuf,
+    },
+}
+
+/// Arguments of `trace gen`.
+#[derive(Debug, Clone, Args)]
+pub struct TraceGenArguments {
+    /// Which generator.
+    #[arg(value_enum, default_value = "street")]
+    pub generator: TraceGenerator,
+    /// Length.
+    #[arg(long, default_value = "20 s")]
+    pub duration: hexloop_traces::units::TimeSpan,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The file to write; by default standard output.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Generators of traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TraceGenerator {
+    /// An urban street at 7 GHz with a blocker; simplified.
+    Street,
+}
+
+/// Parts of the agent.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AgentPart {
+    /// Serve controllers on a unix socket.
+    Serve(AgentServeArguments),
+    /// The first process of a node; started by the agent.
+    #[command(hide = true)]
+    Init,
+    /// A job; started in a node.
+    #[command(hide = true)]
+    Job,
+    /// The process that undoes what its owner leaves behind; started by its owner.
+    #[command(hide = true)]
+    Guard {
+        /// The ledger.
+        #[arg(long)]
+        ledger: PathBuf,
+    },
+}
+
+/// Arguments of `agent serve`.
+#[derive(Debug, Clone, Args)]
+pub struct AgentServeArguments {
+    /// The socket to listen on; its directory gets mode 0700.
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// Where the undo ledger is kept; by default /var/lib/hexloop or the user's state directory.
+    #[arg(long)]
+    pub state_directory: Option<PathBuf>,
+    /// End when standard input ends: its owner holds the other end.
+    #[arg(long)]
+    pub lease_on_stdin: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_value_may_hold_an_equals_sign_and_a_key_may_not_be_empty() {
+        assert_eq!(
+            key_and_value("a.b=c=d"),
+            Ok(("a.b".to_owned(), "c=d".to_owned()))
+        );
+        assert!(key_and_value("=x").is_err() && key_and_value("x").is_err());
+    }
+
+    #[test]
+    fn json_and_quiet_may_follow_any_verb() {
+        let cli = Cli::try_parse_from(["hexloop", "run", "x.toml", "--json", "--quiet"]).unwrap();
+        assert!(cli.json && cli.quiet);
+    }
+}

@@ -1,0 +1,62 @@
+//! `hexloop agent`: the agent and the parts that it starts itself.
+
+use std::io::{self, BufReader};
+
+use hexloop_agent::process::SelfCommand;
+use hexloop_agent::serve::{self, ServeOptions};
+use hexloop_agent::{guardian, node};
+
+use crate::cli::{AgentPart, AgentServeArguments};
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, OrFail, Outcome};
+use crate::paths::Paths;
+
+pub(super) fn agent(part: &AgentPart) -> Outcome {
+    match part {
+        AgentPart::Serve(arguments) => serve_agent(arguments),
+        AgentPart::Init => {
+            node::init::run().or_fail(ExitCode::Failed, || {
+                "the first process of a node failed".to_owned()
+            })?;
+            Ok(ExitCode::Done)
+        }
+        AgentPart::Job => {
+            hexloop_workloads::serve::run_job(BufReader::new(io::stdin()), io::stdout())
+                .or_fail(ExitCode::Failed, || "the job failed".to_owned())?;
+            Ok(ExitCode::Done)
+        }
+        AgentPart::Guard { ledger } => {
+            let clean = guardian::run(ledger)
+                .or_fail(ExitCode::Failed, || "the guardian failed".to_owned())?;
+            Ok(if clean {
+                ExitCode::Done
+            } else {
+                ExitCode::Dirty
+            })
+        }
+    }
+}
+
+fn serve_agent(arguments: &AgentServeArguments) -> Outcome {
+    let state_directory = match &arguments.state_directory {
+        Some(directory) => directory.clone(),
+        None => Paths::of_this_user()?.state,
+    };
+    let state_directory = std::path::absolute(&state_directory).or_fail(ExitCode::Usage, || {
+        format!("{} is no path", state_directory.display())
+    })?;
+    let options = ServeOptions {
+        socket: arguments.socket.clone(),
+        state_directory,
+        job_user: None,
+        lease_on_stdin: arguments.lease_on_stdin,
+        program: SelfCommand::hexloop(),
+    };
+    match serve::run(&options) {
+        Ok(()) => Ok(ExitCode::Done),
+        Err(error) => {
+            let code = ExitCode::from_number(error.exit_code());
+            Err(Failure::new(code, error).context("the agent cannot serve"))
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! From an experiment file on disk to a plan: what `check`, `plan` and `run` share.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use hexloop_topologies::{
+    Experiment, ExperimentFile, MAX_FILE_BYTES, Machine, Overrides, Planned, Problems,
+    ResolvedExperiment,
+};
+
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, OrFail};
+
+/// The text of an experiment file, not longer than the parser takes.
+pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+    let doing = || format!("cannot read experiment file {}", path.display());
+    let limit = u64::try_from(MAX_FILE_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .or_fail(ExitCode::InvalidInput, doing)
+        .map_err(|failure| {
+            failure.remedy("`topologies/` holds the experiments that come with hexloop")
+        })?;
+    String::from_utf8(bytes).or_fail(ExitCode::InvalidInput, doing)
+}
+
+pub(super) fn problems(problems: &Problems) -> Failure {
+    Failure::message(ExitCode::InvalidInput, problems)
+}
+
+/// A file that was read, checked and resolved.
+pub(super) struct Prepared {
+    pub(super) text: String,
+    pub(super) resolved: ResolvedExperiment,
+}
+
+pub(super) fn parse(path: &Path, overrides: &Overrides) -> Result<(String, Experiment), Failure> {
+    let text = read_text(path)?;
+    let name = path.display().to_string();
+    let experiment =
+        ExperimentFile::parse(&text, &name, overrides).map_err(|error| problems(&error))?;
+    Ok((text, experiment))
+}
+
+pub(super) fn prepare(path: &Path, overrides: &Overrides) -> Result<Prepared, Failure> {
+    let (text, experiment) = parse(path, overrides)?;
+    let base = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let base = base.map_or_else(|| PathBuf::from("."), Path::to_owned);
+    let resolved =
+        hexloop_topologies::resolve(experiment, &base).map_err(|error| problems(&error))?;
+    Ok(Prepared { text, resolved })
+}
+
+/// The plan for this machine.
+pub(super) fn plan_here(resolved: &ResolvedExperiment) -> Result<Planned, Failure> {
+    let machine = Machine {
+        cpus: usable_cpus()?,
+    };
+    hexloop_topologies::plan(resolved, &machine).map_err(|error| problems(&error))
+}
+
+/// The CPUs that this process may run on.
+fn usable_cpus() -> Result<Vec<u32>, Failure> {
+    let doing = || "cannot find out which CPUs this process may use".to_owned();
+    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
+        .or_fail(ExitCode::Preflight, doing)?;
+    let usable = (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true));
+    Ok(usable.filter_map(|cpu| u32::try_from(cpu).ok()).collect())
+}

@@ -1,0 +1,201 @@
+//! `hexloop model`: the built-in models and checkpoints of the user.
+
+use std::path::{Path, PathBuf};
+
+use hexloop_workloads::engine::{self, recipe_cache};
+use hexloop_workloads::recipe::Recipe;
+use serde::Serialize;
+
+use super::{Voice, print, print_json};
+use crate::cli::ModelAction;
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, OrFail, Outcome};
+use crate::format::{count_to_f64, grouped};
+use crate::launch::training::{self, TrainingPlace};
+use crate::paths::Paths;
+
+pub(super) fn model(action: &ModelAction, voice: Voice) -> Outcome {
+    match action {
+        ModelAction::Train {
+            recipe,
+            output,
+            again,
+        } => train(&find(recipe)?, output.as_deref(), *again, voice),
+        ModelAction::Info { model } => info(model, voice),
+        ModelAction::List => list(voice),
+    }
+}
+
+fn find(name: &str) -> Result<Recipe, Failure> {
+    Recipe::by_name(name).ok_or_else(|| {
+        let message = format!("there is no built-in model {name:?}");
+        let known = Recipe::names().join(", ");
+        Failure::message(ExitCode::InvalidInput, message).remedy(format!("known models: {known}"))
+    })
+}
+
+fn cache(paths: &Paths) -> Result<PathBuf, Failure> {
+    paths.models()?;
+    Ok(paths.cache.clone().unwrap_or_default())
+}
+
+fn train(recipe: &Recipe, output: Option<&Path>, again: bool, voice: Voice) -> Outcome {
+    let paths = Paths::of_this_user()?;
+    let place = match output {
+        Some(directory) => {
+            if directory.exists() {
+                let message = format!("{} exists already", directory.display());
+                return Err(Failure::message(ExitCode::InvalidInput, message)
+                    .remedy("name a directory that does not exist yet"));
+            }
+            TrainingPlace {
+                directory: directory.to_owned(),
+            }
+        }
+        None => TrainingPlace {
+            directory: recipe_cache::model_directory(&cache(&paths)?, recipe),
+        },
+    };
+    if again && output.is_none() && place.directory.exists() {
+        std::fs::remove_dir_all(&place.directory).or_fail(ExitCode::Failed, || {
+            format!("cannot remove {}", place.directory.display())
+        })?;
+    }
+    let directory = training::ensure_alone(recipe, &place, &paths.state, voice.quiet)?;
+    describe(&directory, voice)
+}
+
+fn info(model: &str, voice: Voice) -> Outcome {
+    if let Some(recipe) = Recipe::by_name(model) {
+        let directory = recipe_cache::model_directory(&cache(&Paths::of_this_user()?)?, &recipe);
+        if !recipe_cache::is_complete(&directory) {
+            let message = format!("the built-in model {model} has not been trained yet");
+            return Err(Failure::message(ExitCode::Failed, message)
+                .remedy(format!("hexloop model train {model}")));
+        }
+        return describe(&directory, voice);
+    }
+    describe(Path::new(model), voice)
+}
+
+#[derive(Serialize)]
+struct ModelDescription {
+    directory: String,
+    layers: u32,
+    width: u32,
+    heads: u32,
+    kv_heads: u32,
+    vocabulary: u32,
+    parameters: u64,
+    weights_sha256: String,
+    training: Option<serde_json::Value>,
+}
+
+fn describe(directory: &Path, voice: Voice) -> Outcome {
+    let doing = || format!("{} is not a model that can be run", directory.display());
+    let config = engine::verify(directory).or_fail(ExitCode::InvalidInput, doing)?;
+    let weights_sha256 =
+        engine::weights_sha256(directory).or_fail(ExitCode::InvalidInput, doing)?;
+    let training = std::fs::read_to_string(directory.join("training.json")).ok();
+    let training = training.and_then(|text| serde_json::from_str(&text).ok());
+    let description = ModelDescription {
+        directory: directory.display().to_string(),
+        layers: config.layers,
+        width: config.width,
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        vocabulary: config.vocabulary,
+        parameters: config.parameters(),
+        weights_sha256,
+        training,
+    };
+    if voice.json {
+        print_json(&description)?;
+        return Ok(ExitCode::Done);
+    }
+    let ModelDescription {
+        directory,
+        layers,
+        width,
+        heads,
+        kv_heads,
+        vocabulary,
+        ..
+    } = &description;
+    let parameters = grouped(description.parameters);
+    let mut text = format!(
+        "directory   {directory}\nshape       {layers} layers, width {width}, {heads} heads over \
+         {kv_heads} key-value heads, vocabulary {vocabulary}\nweights     {parameters}\n\
+         sha256      {}\n",
+        description.weights_sha256
+    );
+    for (key, name) in [
+        ("held_out_loss", "held-out loss, nats/token"),
+        ("held_out_top1", "held-out top-1"),
+    ] {
+        let value = description
+            .training
+            .as_ref()
+            .and_then(|training| training.get(key));
+        if let Some(value) = value.and_then(serde_json::Value::as_f64) {
+            text.push_str(&format_line(name, value));
+        }
+    }
+    print(&text)?;
+    Ok(ExitCode::Done)
+}
+
+fn format_line(name: &str, value: f64) -> String {
+    format!("{name}: {value:.3}\n")
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    layers: u32,
+    width: u32,
+    parameters: u64,
+    sha256: String,
+    directory: Option<String>,
+}
+
+fn list(voice: Voice) -> Outcome {
+    let cache = Paths::of_this_user().and_then(|paths| cache(&paths)).ok();
+    let listed: Vec<Listed> = Recipe::all()
+        .into_iter()
+        .map(|recipe| {
+            let directory = cache
+                .as_ref()
+                .map(|root| recipe_cache::model_directory(root, &recipe));
+            let directory = directory.filter(|path| recipe_cache::is_complete(path));
+            Listed {
+                layers: recipe.config.layers,
+                width: recipe.config.width,
+                parameters: recipe.config.parameters(),
+                sha256: recipe.sha256_hex(),
+                directory: directory.map(|path| path.display().to_string()),
+                name: recipe.name,
+            }
+        })
+        .collect();
+    if voice.json {
+        print_json(&listed)?;
+        return Ok(ExitCode::Done);
+    }
+    for Listed {
+        name,
+        layers,
+        width,
+        parameters,
+        directory,
+        ..
+    } in &listed
+    {
+        let millions = count_to_f64(*parameters) / 1e6;
+        let place = directory.as_deref().unwrap_or("not trained yet");
+        print(&format!(
+            "{name:8} {layers:2} layers, width {width:4}, {millions:5.2} M weights  {place}\n"
+        ))?;
+    }
+    Ok(ExitCode::Done)
+}

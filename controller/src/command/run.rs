@@ -1,0 +1,277 @@
+//! `hexloop run`: the whole way from an experiment file to a report.
+
+mod finish;
+mod preflight;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use hexloop_agent::guardian::Guardian;
+use hexloop_agent::undo::Undo;
+use hexloop_topologies::Planned;
+use hexloop_topologies::plan::{ModelSource, Plan};
+use hexloop_tui::{PhaseOutline, RunOutline};
+use hexloop_workloads::clock;
+use hexloop_workloads::engine::{self, recipe_cache};
+use hexloop_workloads::recipe::Recipe;
+
+use super::experiment::{self, Prepared};
+use super::{Voice, undo};
+use crate::cli::RunArguments;
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, OrFail, Outcome};
+use crate::launch::interrupt::Interrupt;
+use crate::launch::training::{self, TrainingPlace};
+use crate::launch::{AgentPlace, AgentProcess, Played, RunMonitor, SessionInput, play};
+use crate::paths::Paths;
+use crate::record::environment::{ModelOrigin, RunIdentity};
+use crate::record::{Environment, RunDirectory, run_name, trace_file_name};
+
+pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
+    let paths = Paths::of_this_user()?;
+    undo::clean_up_before(&paths.state)?;
+    let file = &arguments.experiment;
+    let prepared = experiment::prepare(&file.experiment, &file.changes.overrides())?;
+    let planned = experiment::plan_here(&prepared.resolved)?;
+    for note in &planned.notes {
+        eprintln!("note: {note}");
+    }
+    let output = preflight::results_directory(&arguments.output)?;
+    let guardian = Guardian::start(&paths.state, "controller")
+        .or_fail(ExitCode::Preflight, || "cannot guard this run".to_owned())?;
+    let run = Run {
+        arguments,
+        voice,
+        paths: &paths,
+        prepared: &prepared,
+        planned: &planned,
+    };
+    let outcome = training::runtime()?.block_on(run.carry_out(&guardian, &output));
+    let finished = guardian.finish();
+    let code = outcome?;
+    finished.or_fail(ExitCode::Dirty, || {
+        "cannot clean up after the run".to_owned()
+    })?;
+    Ok(code)
+}
+
+struct Run<'a> {
+    arguments: &'a RunArguments,
+    voice: Voice,
+    paths: &'a Paths,
+    prepared: &'a Prepared,
+    planned: &'a Planned,
+}
+
+impl Run<'_> {
+    async fn carry_out(&self, guardian: &Guardian, output: &Path) -> Outcome {
+        let mut interrupt =
+            Interrupt::catch().or_fail(ExitCode::Failed, || "cannot catch signals".to_owned())?;
+        let (model_directory, model) = self.model(guardian, &mut interrupt).await?;
+
+        let started_ns = clock::wall_clock_ns();
+        let plan = &self.planned.plan;
+        let name = run_name(&plan.experiment, started_ns, plan.seed);
+        let mut directory = RunDirectory::choose(output, &name);
+        let kept = Undo::RenameDirectory {
+            from: directory.path(),
+            to: directory.interrupted_path(),
+        };
+        let doing = || format!("cannot make a run directory in {}", output.display());
+        let note = guardian.record(kept).or_fail(ExitCode::Preflight, doing)?;
+        directory.create().or_fail(ExitCode::Preflight, doing)?;
+        let identity = RunIdentity {
+            run: directory.name().to_owned(),
+            started_wall_clock_ns: started_ns,
+            command: self.command_line(),
+            seed: plan.seed,
+        };
+        let environment = Environment::look(identity, model);
+        let plan_json = self
+            .write_input(&directory, &environment)
+            .or_fail(ExitCode::Failed, || {
+                "cannot record what is about to be run".to_owned()
+            })?;
+
+        let played = self
+            .play(
+                guardian,
+                &mut directory,
+                plan_json,
+                model_directory,
+                &mut interrupt,
+            )
+            .await;
+        let code = finish::finish(
+            finish::Ending {
+                directory,
+                strict: self.arguments.strict,
+                voice: self.voice,
+            },
+            played,
+        )?;
+        guardian.done(note).or_fail(ExitCode::Failed, || {
+            "cannot note that the run is kept".to_owned()
+        })?;
+        Ok(code)
+    }
+
+    async fn play(
+        &self,
+        guardian: &Guardian,
+        directory: &mut RunDirectory,
+        plan_json: Vec<u8>,
+        model_directory: PathBuf,
+        interrupt: &mut Interrupt,
+    ) -> Result<Played, Failure> {
+        let place = AgentPlace {
+            runtime: absolute(&self.paths.runtime)?,
+            state: absolute(&self.paths.state)?,
+            log: directory.path().join("logs/agent.log"),
+        };
+        let mut agent = AgentProcess::start(&place, guardian)?;
+        let traces = &self.prepared.resolved.traces;
+        let traces = traces
+            .iter()
+            .map(|(name, trace)| (name.clone(), trace.text.clone()));
+        let input = SessionInput {
+            plan_json,
+            traces: traces.collect(),
+            model_directory,
+        };
+        let mut monitor = RunMonitor::new(outline(&self.planned.plan), self.voice.quiet);
+        let played = play(&mut agent, input, directory, &mut monitor, interrupt).await;
+        monitor.end();
+        agent.end().await;
+        played
+    }
+
+    /// The model's directory, and what the record says of it.
+    async fn model(
+        &self,
+        guardian: &Guardian,
+        interrupt: &mut Interrupt,
+    ) -> Result<(PathBuf, ModelOrigin), Failure> {
+        let (directory, origin) = match &self.planned.plan.model.source {
+            ModelSource::Recipe(name) => {
+                let recipe = Recipe::by_name(name).ok_or_else(|| {
+                    let message = format!("there is no built-in model {name:?}");
+                    Failure::message(ExitCode::InvalidInput, message)
+                })?;
+                self.paths.models()?;
+                let cache = self.paths.cache.clone().unwrap_or_default();
+                let directory = recipe_cache::model_directory(&cache, &recipe);
+                let place = TrainingPlace { directory };
+                let directory =
+                    training::ensure(&recipe, &place, guardian, self.voice.quiet, interrupt)
+                        .await?;
+                let hash = recipe.sha256_hex();
+                (
+                    directory,
+                    format!("trained on this machine by recipe {name} ({hash})"),
+                )
+            }
+            ModelSource::Directory(path) => {
+                let directory = absolute(path)?;
+                let origin = format!("checkpoint {}", directory.display());
+                (directory, origin)
+            }
+        };
+        let doing = || format!("the model in {} cannot be used", directory.display());
+        let config = engine::verify(&directory).or_fail(ExitCode::InvalidInput, doing)?;
+        let weights_sha256 =
+            engine::weights_sha256(&directory).or_fail(ExitCode::InvalidInput, doing)?;
+        let model = ModelOrigin {
+            origin,
+            weights_sha256,
+            layers: config.layers,
+            width: config.width,
+            parameters: config.parameters(),
+            engine: engine::path(),
+        };
+        Ok((directory, model))
+    }
+
+    /// Writes everything that is known beforehand. Returns the plan's JSON for the agent.
+    fn write_input(
+        &self,
+        directory: &RunDirectory,
+        environment: &Environment,
+    ) -> Result<Vec<u8>, anyhow::Error> {
+        directory.write("experiment.toml", self.prepared.text.as_bytes())?;
+        directory.write("plan.json", &pretty(&self.planned.plan)?)?;
+        directory.write("environment.json", &pretty(environment)?)?;
+        for (name, trace) in &self.prepared.resolved.traces {
+            let path = format!("traces/{}", trace_file_name(name));
+            directory.write(&path, trace.text.as_bytes())?;
+        }
+        Ok(serde_json::to_vec(&self.planned.plan)?)
+    }
+
+    /// The command that makes this run again.
+    fn command_line(&self) -> String {
+        let file = &self.arguments.experiment;
+        let mut words = vec![
+            "hexloop".to_owned(),
+            "run".to_owned(),
+            quoted(&file.experiment.display().to_string()),
+        ];
+        if let Some(preset) = &file.changes.preset {
+            words.extend(["--preset".to_owned(), quoted(preset)]);
+        }
+        words.extend(["--seed".to_owned(), self.planned.plan.seed.to_string()]);
+        for (key, value) in &file.changes.set {
+            words.extend(["--set".to_owned(), quoted(&format!("{key}={value}"))]);
+        }
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn pretty(document: &impl serde::Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(document)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).or_fail(ExitCode::Usage, || format!("{} is no path", path.display()))
+}
+
+fn outline(plan: &Plan) -> RunOutline {
+    let phases = plan.phases.iter().map(|phase| PhaseOutline {
+        name: phase.name.clone(),
+        length_ns: phase.duration_ns,
+        offered: crate::format::length(&hexloop_agent::play::requests_of(plan, phase)),
+    });
+    RunOutline {
+        phases: phases.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_command_line_can_be_given_to_a_shell_again() {
+        assert_eq!(
+            quoted("topologies/quickstart.toml"),
+            "topologies/quickstart.toml"
+        );
+        assert_eq!(
+            quoted("nodes.device.cpu_quota=25 %"),
+            "'nodes.device.cpu_quota=25 %'"
+        );
+        assert_eq!(quoted("a'b"), r"'a'\''b'");
+    }
+}

@@ -1,0 +1,115 @@
+//! The end of a run: records, summary, report, and the exit code that follows.
+
+use std::path::Path;
+
+use super::super::{Voice, print};
+use super::table;
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, OrFail, Outcome};
+use crate::launch::Played;
+use crate::record::{
+    Manifest, RunDirectory, RunRecords, histogram_log, link_table, request_table, sample_table,
+};
+use crate::report::render;
+use crate::results::Results;
+use crate::summary::{ExpectationOutcome, Summary};
+
+/// How a run is brought to its end.
+pub(super) struct Ending {
+    pub(super) directory: RunDirectory,
+    pub(super) strict: bool,
+    pub(super) voice: Voice,
+}
+
+/// Writes what came out and gives the run directory its name.
+pub(super) fn finish(ending: Ending, played: Result<Played, Failure>) -> Outcome {
+    let doing = || "cannot write the results".to_owned();
+    let full = |failure: Failure| failure.remedy("is the disk full? what was recorded is kept");
+    let whole = played
+        .as_ref()
+        .is_ok_and(|played| played.interrupted.is_none() && played.results.is_complete());
+    let directory = ending.directory;
+    let target = if whole {
+        directory.finished_path()
+    } else {
+        directory.interrupted_path()
+    };
+    let written = write_results(&directory, &target, whole);
+    let kept = directory.finish(whole && written.is_ok());
+    // What went wrong first is what the user is told.
+    let played = played.map_err(|failure| kept_in(failure, &target))?;
+    if let Some(why) = played.interrupted {
+        let failure =
+            Failure::message(ExitCode::Interrupted, format!("the run was stopped: {why}"));
+        return Err(kept_in(failure, &target));
+    }
+    if let Some((message, code)) = &played.results.failure {
+        let failure = Failure::message(ExitCode::from_number(*code), message);
+        return Err(kept_in(failure, &target));
+    }
+    if played.results.taken_down.is_none() {
+        let message = "the agent ended before it had taken everything down";
+        return Err(kept_in(
+            Failure::message(ExitCode::Failed, message),
+            &target,
+        ));
+    }
+    let summary = written.or_fail(ExitCode::Failed, doing).map_err(full)?;
+    let path = kept.or_fail(ExitCode::Failed, doing).map_err(full)?;
+    tell(&summary, &path, ending.voice)?;
+    Ok(code_of(&summary, &played.results, ending.strict))
+}
+
+fn kept_in(failure: Failure, target: &Path) -> Failure {
+    eprintln!("what was recorded is in {}", target.display());
+    failure
+}
+
+fn write_results(
+    directory: &RunDirectory,
+    target: &Path,
+    whole: bool,
+) -> Result<Summary, anyhow::Error> {
+    // From what is on the disk, as `hexloop report` does it again.
+    let records = RunRecords::read(&directory.path())?;
+    let summary = records.summary(target);
+    directory.write("requests.csv", &request_table(&records.results)?)?;
+    directory.write("samples.csv", &sample_table(&records.results)?)?;
+    directory.write("link.csv", &link_table(&records.results)?)?;
+    directory.write("latency.hlog", &histogram_log(&records.results)?)?;
+    directory.write("summary.json", summary.to_json()?.as_bytes())?;
+    directory.write("report.html", render(&records, &summary)?.as_bytes())?;
+    if whole {
+        let manifest = Manifest::of(&directory.path())?;
+        directory.write("manifest.json", manifest.to_json()?.as_bytes())?;
+    }
+    Ok(summary)
+}
+
+fn tell(summary: &Summary, path: &Path, voice: Voice) -> Result<(), Failure> {
+    if voice.json {
+        let json = summary
+            .to_json()
+            .or_fail(ExitCode::Failed, || "cannot write the summary".to_owned())?;
+        return print(&json);
+    }
+    print(&table::summary_table(summary))?;
+    print(&format!("{}\n", path.join("report.html").display()))
+}
+
+fn code_of(summary: &Summary, results: &Results, strict: bool) -> ExitCode {
+    let dirty = results
+        .taken_down
+        .as_ref()
+        .is_some_and(|leftovers| !leftovers.is_empty());
+    let broken = |e: &crate::summary::ExpectationSummary| e.outcome == ExpectationOutcome::NotHeld;
+    if dirty {
+        ExitCode::Dirty
+    } else if !summary.verdict.is_valid() {
+        ExitCode::InvalidVerdict
+    } else if strict && summary.expectations.iter().any(broken) {
+        ExitCode::ExpectationNotHeld
+    } else {
+        ExitCode::Done
+    }
+}

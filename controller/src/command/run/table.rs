@@ -1,0 +1,95 @@
+//! The summary as a table for terminals.
+
+use std::fmt::Write as _;
+
+use crate::format::{grouped, significant};
+use crate::summary::{Distribution, JobSummary, Summary};
+
+/// The table that ends a run.
+pub(super) fn summary_table(summary: &Summary) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_table(&mut text, summary);
+    text
+}
+
+fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
+    let outcome = if summary.verdict.is_valid() {
+        "VALID"
+    } else {
+        "INVALID"
+    };
+    writeln!(text, "\n{}: {outcome}", summary.run)?;
+    for reason in &summary.verdict.reasons {
+        writeln!(
+            text,
+            "  {} {}: {}",
+            reason.code.name(),
+            reason.subject,
+            reason.message
+        )?;
+    }
+    for note in &summary.verdict.notes {
+        writeln!(text, "  note: {note}")?;
+    }
+    for link in &summary.links {
+        let ratio =
+            |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |r| format!("{r:.4}"));
+        writeln!(
+            text,
+            "  link {} {:4} by {}: delivered/trace {} ({} windows), late p99 {} us",
+            link.link,
+            link.direction,
+            link.datapath.as_deref().unwrap_or("nothing"),
+            ratio(link.delivered_over_trace),
+            link.backlogged_windows,
+            link.lateness_us
+                .p99
+                .map_or_else(|| "-".to_owned(), significant)
+        )?;
+    }
+    writeln!(
+        text,
+        "\n  {:14} {:>9} {:>7}  {:>17}  {:>17}  {:>17}  {:>12} {:>12}",
+        "placement",
+        "completed",
+        "tokens",
+        "TTFT p50/p95 ms",
+        "TPOT p50/p95 ms",
+        "E2E p50/p95 ms",
+        "up B",
+        "down B"
+    )?;
+    for job in &summary.jobs {
+        job_row(text, job)?;
+    }
+    for expectation in &summary.expectations {
+        let outcome = expectation.outcome.name();
+        writeln!(
+            text,
+            "  {outcome:9}  {}: {}",
+            expectation.name, expectation.detail
+        )?;
+    }
+    writeln!(text)
+}
+
+fn job_row(text: &mut String, job: &JobSummary) -> std::fmt::Result {
+    let pair = |distribution: &Distribution| {
+        let one = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
+        format!("{} / {}", one(distribution.p50), one(distribution.p95))
+    };
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), grouped);
+    writeln!(
+        text,
+        "  {:14} {:>9} {:>7}  {:>17}  {:>17}  {:>17}  {:>12} {:>12}",
+        job.phase,
+        format!("{}/{}", job.completed, job.requests),
+        job.output_tokens,
+        pair(&job.ttft_ms),
+        pair(&job.tpot_ms),
+        pair(&job.e2e_ms),
+        bytes(job.link_payload_bytes_up),
+        bytes(job.link_payload_bytes_down)
+    )
+}

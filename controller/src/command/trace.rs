@@ -1,0 +1,180 @@
+//! `hexloop trace`: channel traces.
+
+use std::path::Path;
+
+use hexloop_traces::{Direction, Trace, UNLIMITED_RATE_BPS, format};
+use serde::Serialize;
+
+use super::{Voice, print, print_json};
+use crate::cli::{TraceAction, TraceGenArguments, TraceGenerator};
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, OrFail, Outcome};
+use crate::format::{bit_rate, count_to_f64, milliseconds, ns_to_s};
+use crate::record::write_file;
+use crate::summary::outages;
+
+pub(super) fn trace(action: &TraceAction, voice: Voice) -> Outcome {
+    match action {
+        TraceAction::Gen(arguments) => generate(arguments, voice),
+        TraceAction::Show { trace, rows } => show(&read(trace)?, *rows, voice),
+        TraceAction::Stats { trace } => statistics(&read(trace)?, voice),
+    }
+}
+
+fn read(path: &Path) -> Result<Trace, Failure> {
+    format::read_file(path).or_fail(ExitCode::InvalidInput, || {
+        format!("{} is not a trace", path.display())
+    })
+}
+
+fn generate(arguments: &TraceGenArguments, voice: Voice) -> Outcome {
+    let trace = match arguments.generator {
+        TraceGenerator::Street => {
+            let settings = hexloop_traces::generate::StreetSettings {
+                duration: arguments.duration,
+                ..hexloop_traces::generate::StreetSettings::default()
+            };
+            hexloop_traces::generate::generate(&settings, arguments.seed)
+                .or_fail(ExitCode::InvalidInput, || {
+                    "cannot generate the trace".to_owned()
+                })?
+        }
+    };
+    let text = format::to_text(&trace);
+    match &arguments.output {
+        Some(path) => {
+            write_file(path, text.as_bytes()).or_fail(ExitCode::Failed, || {
+                format!("cannot write the trace to {}", path.display())
+            })?;
+            if voice.json {
+                print_json(trace.metadata())?;
+            }
+        }
+        None => print(&text)?,
+    }
+    Ok(ExitCode::Done)
+}
+
+fn show(trace: &Trace, rows: usize, voice: Voice) -> Outcome {
+    if voice.json {
+        let shown: Vec<_> = trace.rows().iter().take(rows).collect();
+        print_json(&serde_json::json!({ "metadata": trace.metadata(), "rows": shown }))?;
+        return Ok(ExitCode::Done);
+    }
+    let metadata = trace.metadata();
+    let mut text = format!(
+        "{} ({} rows, {:.3} s, made by {})\n",
+        metadata.scenario,
+        trace.rows().len(),
+        ns_to_s(metadata.duration_ns),
+        metadata.generator
+    );
+    for note in &metadata.notes {
+        text.push_str("  note: ");
+        text.push_str(note);
+        text.push('\n');
+    }
+    text.push_str("       t, s           down             up   delay down     delay up\n");
+    for row in trace.rows().iter().take(rows) {
+        let line = format!(
+            "{:11.6} {:>14} {:>14} {:>12} {:>12}  {}\n",
+            ns_to_s(row.t_ns),
+            rate(row.down.rate_bps),
+            rate(row.up.rate_bps),
+            milliseconds(row.down.delay_ns),
+            milliseconds(row.up.delay_ns),
+            row.diagnostics.event.as_deref().unwrap_or_default()
+        );
+        text.push_str(&line);
+    }
+    if trace.rows().len() > rows {
+        text.push_str("  ... (--rows shows more)\n");
+    }
+    print(&text)?;
+    Ok(ExitCode::Done)
+}
+
+fn rate(bps: u64) -> String {
+    if bps == UNLIMITED_RATE_BPS {
+        "unlimited".to_owned()
+    } else {
+        bit_rate(count_to_f64(bps))
+    }
+}
+
+#[derive(Serialize)]
+struct Statistics {
+    scenario: String,
+    status: hexloop_traces::TraceStatus,
+    rows: usize,
+    duration_s: f64,
+    outages_s: Vec<[f64; 2]>,
+    directions: Vec<DirectionStatistics>,
+}
+
+#[derive(Serialize)]
+struct DirectionStatistics {
+    direction: &'static str,
+    mean_bps: f64,
+    smallest_bps: u64,
+    largest_bps: u64,
+    smallest_delay_ns: u64,
+    largest_delay_ns: u64,
+}
+
+fn of_direction(trace: &Trace, direction: Direction) -> DirectionStatistics {
+    let states = || trace.rows().iter().map(|row| row.direction(direction));
+    let curve = hexloop_traces::CapacityCurve::new(trace, direction);
+    let bits = curve.bits_between(0, trace.duration_ns());
+    DirectionStatistics {
+        direction: direction.name(),
+        mean_bps: count_to_f64(bits) / ns_to_s(trace.duration_ns().max(1)),
+        smallest_bps: states().map(|state| state.rate_bps).min().unwrap_or(0),
+        largest_bps: states().map(|state| state.rate_bps).max().unwrap_or(0),
+        smallest_delay_ns: states().map(|state| state.delay_ns).min().unwrap_or(0),
+        largest_delay_ns: states().map(|state| state.delay_ns).max().unwrap_or(0),
+    }
+}
+
+fn statistics(trace: &Trace, voice: Voice) -> Outcome {
+    let outages = outages(trace, trace.duration_ns());
+    let statistics = Statistics {
+        scenario: trace.metadata().scenario.clone(),
+        status: trace.metadata().status,
+        rows: trace.rows().len(),
+        duration_s: ns_to_s(trace.duration_ns()),
+        outages_s: outages
+            .iter()
+            .map(|(from, to)| [ns_to_s(*from), ns_to_s(*to)])
+            .collect(),
+        directions: Direction::BOTH
+            .map(|direction| of_direction(trace, direction))
+            .into(),
+    };
+    if voice.json {
+        print_json(&statistics)?;
+        return Ok(ExitCode::Done);
+    }
+    let mut text = format!(
+        "{}: {} rows over {:.3} s\n",
+        statistics.scenario, statistics.rows, statistics.duration_s
+    );
+    for direction in &statistics.directions {
+        let line = format!(
+            "  {:4}  mean {}, {} to {}; delay {} to {}\n",
+            direction.direction,
+            bit_rate(direction.mean_bps),
+            rate(direction.smallest_bps),
+            rate(direction.largest_bps),
+            milliseconds(direction.smallest_delay_ns),
+            milliseconds(direction.largest_delay_ns)
+        );
+        text.push_str(&line);
+    }
+    for [from, to] in &statistics.outages_s {
+        let line = format!("  outage from {from:.3} s to {to:.3} s\n");
+        text.push_str(&line);
+    }
+    print(&text)?;
+    Ok(ExitCode::Done)
+}

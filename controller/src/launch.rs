@@ -1,0 +1,11 @@
+//! Plays a plan: trains its model if need be, starts an agent, follows its events.
+
+mod agent_process;
+pub(crate) mod interrupt;
+mod progress;
+mod session;
+pub(crate) mod training;
+
+pub(crate) use agent_process::{AgentPlace, AgentProcess};
+pub(crate) use progress::RunMonitor;
+pub(crate) use session::{Played, SessionInput, play};

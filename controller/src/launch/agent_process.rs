@@ -1,0 +1,138 @@
+//! An agent on this machine: a child process that lives no longer than this one.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use hexloop_agent::guardian::Guardian;
+use hexloop_agent::undo::Undo;
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, OrFail};
+
+/// The longest path of a unix socket, without its final zero (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// How long an agent that was told to end may take.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where an agent's files are.
+#[derive(Debug, Clone)]
+pub(crate) struct AgentPlace {
+    /// Below which the socket's directory is made.
+    pub(crate) runtime: PathBuf,
+    /// Where ledgers are kept.
+    pub(crate) state: PathBuf,
+    /// Where its standard error goes.
+    pub(crate) log: PathBuf,
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub(crate) struct AgentProcess {
+    child: Child,
+    /// Closing it tells the agent to end, as this process's death does.
+    lease: Option<ChildStdin>,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl AgentProcess {
+    /// Makes a directory that only this user can enter and starts an agent on a socket in it.
+    pub(crate) fn start(place: &AgentPlace, guardian: &Guardian) -> Result<AgentProcess, Failure> {
+        let directory = place.runtime.join(format!("hx-{}", std::process::id()));
+        let socket = directory.join("agent");
+        let doing = || format!("cannot make the socket directory {}", directory.display());
+        if socket.as_os_str().len() > LONGEST_SOCKET_PATH {
+            let message = format!(
+                "the path of the agent's socket is too long: {}",
+                socket.display()
+            );
+            return Err(Failure::message(ExitCode::Preflight, message)
+                .remedy("set XDG_RUNTIME_DIR or HEXLOOP_STATE_DIRECTORY to a shorter path"));
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&place.runtime)
+            .or_fail(ExitCode::Preflight, doing)?;
+        guardian
+            .record(Undo::RemoveDirectory {
+                path: directory.clone(),
+            })
+            .or_fail(ExitCode::Preflight, doing)?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .or_fail(ExitCode::Preflight, doing)?;
+        let log = File::create(&place.log).or_fail(ExitCode::Failed, || {
+            format!("cannot write {}", place.log.display())
+        })?;
+        let mut child = Command::new("/proc/self/exe")
+            .args(["agent", "serve", "--lease-on-stdin", "--socket"])
+            .arg(&socket)
+            .arg("--state-directory")
+            .arg(&place.state)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log))
+            // A ctrl-C of the terminal is for the controller, which ends the plan in order.
+            .process_group(0)
+            .spawn()
+            .or_fail(ExitCode::Failed, || "cannot start the agent".to_owned())?;
+        let lease = child.stdin.take();
+        Ok(AgentProcess {
+            child,
+            lease,
+            socket,
+            log: place.log.clone(),
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// What it wrote to standard error, the last lines of it.
+    pub(crate) fn last_words(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+
+    /// The failure that an agent's early end is.
+    pub(crate) fn failure(&self, status: std::process::ExitStatus) -> Failure {
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        let code = code
+            .filter(|code| *code != 0)
+            .map_or(ExitCode::Failed, ExitCode::from_number);
+        let words = self.last_words();
+        if words.starts_with("error: ") {
+            return Failure::message(code, words.trim_start_matches("error: "));
+        }
+        Failure::message(code, format!("the agent ended with {status}\n{words}"))
+    }
+
+    /// Lets it end and waits for it; kills it if it takes too long.
+    pub(crate) async fn end(&mut self) {
+        self.lease = None;
+        if tokio::time::timeout(END_LIMIT, self.child.wait())
+            .await
+            .is_err()
+        {
+            // Its guardian takes down what it leaves.
+            let _ = self.child.kill().await;
+        }
+    }
+}

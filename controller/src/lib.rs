@@ -1,0 +1,22 @@
+//! Plans, launches, collects, stores and reports: the command line `hexloop`, as a library so
+//! that tests can call its parts.
+
+pub mod cli;
+pub mod command;
+pub mod exit_code;
+pub mod failure;
+pub mod format;
+pub(crate) mod launch;
+pub mod paths;
+pub mod record;
+pub mod report;
+pub mod results;
+pub mod statistics;
+pub mod summary;
+pub mod verdict;
+
+#[cfg(test)]
+mod fixture;
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

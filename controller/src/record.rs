@@ -1,0 +1,30 @@
+//! The run directory: everything that a run leaves, readable by others.
+//!
+//! | file | what |
+//! |---|---|
+//! | `experiment.toml` | the experiment as it was written |
+//! | `plan.json` | what was done, every default resolved |
+//! | `traces/NAME.csv` | the traces that were played |
+//! | `environment.json` | the machine, the program, the model |
+//! | `events.ndjson` | every event, in order: all that follows is computed from it |
+//! | `requests.csv`, `samples.csv`, `link.csv` | the same as tables |
+//! | `latency.hlog` | latency histograms |
+//! | `logs/` | what the processes wrote |
+//! | `summary.json`, `report.html` | what came out |
+//! | `manifest.json` | SHA-256 of every file, written last |
+
+mod directory;
+pub mod environment;
+mod histograms;
+mod manifest;
+mod read;
+mod tables;
+
+pub(crate) use directory::write_synchronised as write_file;
+pub use directory::{RecordError, RunDirectory, run_name};
+pub use environment::Environment;
+pub use histograms::histogram_log;
+pub use manifest::{Manifest, ManifestEntry};
+pub(crate) use read::trace_file_name;
+pub use read::{ReadError, RunRecords};
+pub use tables::{link_table, request_table, sample_table};

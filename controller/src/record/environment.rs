@@ -1,0 +1,234 @@
+//! `environment.json`: on what machine, with what program and what model the run was made.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::utc;
+
+/// The environment of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version of this document.
+    pub schema_version: u32,
+    /// Name of the run.
+    pub run: String,
+    /// When it began, in UTC.
+    pub started: String,
+    /// Version of the program.
+    pub tool_version: String,
+    /// The command that makes this run again.
+    pub command: String,
+    /// The seed.
+    pub seed: u64,
+    /// The machine.
+    pub machine: Machine,
+    /// The working directory's state, or why there is none.
+    pub git: Known<GitState>,
+    /// The model that was served.
+    pub model: ModelOrigin,
+}
+
+/// A fact, or why it is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Known<T> {
+    /// The fact.
+    Known(T),
+    /// Why it is not known.
+    Unknown {
+        /// In words.
+        why: String,
+    },
+}
+
+/// The machine that a run was made on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Kernel release and version.
+    pub kernel: String,
+    /// Processor architecture.
+    pub architecture: String,
+    /// Name of the CPU.
+    pub cpu_model: String,
+    /// CPUs that this process may use.
+    pub cpus: u64,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Load average over 1, 5 and 15 minutes when the run began.
+    pub load_average: [f64; 3],
+    /// The kernel's clock source.
+    pub clock_source: String,
+    /// Which control groups there are: `v2`, `v1`, `hybrid` or `none`.
+    pub cgroups: String,
+    /// The NVIDIA driver, or why there is none.
+    pub gpu: Known<String>,
+}
+
+/// The state of the working directory's repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitState {
+    /// The commit.
+    pub commit: String,
+    /// Whether files differ from it.
+    pub dirty: bool,
+}
+
+/// Where the weights come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelOrigin {
+    /// Recipe or directory.
+    pub origin: String,
+    /// SHA-256 of the weights.
+    pub weights_sha256: String,
+    /// Decoder layers.
+    pub layers: u32,
+    /// Width of the hidden state.
+    pub width: u32,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Kernels that the engine uses.
+    pub engine: String,
+}
+
+fn first_line(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().next().map(|line| line.trim().to_owned())
+}
+
+/// Name, release and version of the kernel.
+fn kernel() -> String {
+    let Ok(names) = nix::sys::utsname::uname() else {
+        return "unknown".to_owned();
+    };
+    let parts = [names.sysname(), names.release(), names.version()];
+    parts
+        .map(|part| part.to_string_lossy().into_owned())
+        .join(" ")
+}
+
+/// `MemTotal` of `/proc/meminfo`, which counts in units of 1024 bytes.
+fn memory_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kibibytes = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
+}
+
+fn load_average() -> [f64; 3] {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let mut numbers = text
+        .split_ascii_whitespace()
+        .map(|word| word.parse().unwrap_or(0.0));
+    [(); 3].map(|()| numbers.next().unwrap_or(0.0))
+}
+
+impl Machine {
+    /// Looks at this machine.
+    #[must_use]
+    pub fn look() -> Machine {
+        let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let cpu_model = ["model name", "Model", "cpu model"]
+            .iter()
+            .find_map(|key| cpu_info.lines().find(|line| line.starts_with(key)))
+            .and_then(|line| line.split_once(':'))
+            .map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned());
+        let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        let hybrid = Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists();
+        let v1 = Path::new("/sys/fs/cgroup/cpu").exists();
+        let cgroups = match (unified, hybrid, v1) {
+            (true, ..) => "v2",
+            (_, true, _) => "hybrid",
+            (_, _, true) => "v1",
+            _ => "none",
+        };
+        let gpu = match first_line("/proc/driver/nvidia/version") {
+            Some(version) => Known::Known(version),
+            None => Known::Unknown {
+                why: "no NVIDIA driver is loaded".to_owned(),
+            },
+        };
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Machine {
+            kernel: kernel(),
+            architecture: std::env::consts::ARCH.to_owned(),
+            cpu_model,
+            cpus: u64::try_from(cpus).unwrap_or(1),
+            memory_bytes: memory_bytes(),
+            load_average: load_average(),
+            clock_source: first_line(
+                "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+            )
+            .unwrap_or_else(|| "unknown".to_owned()),
+            cgroups: cgroups.to_owned(),
+            gpu,
+        }
+    }
+}
+
+impl GitState {
+    /// Asks git about a directory.
+    #[must_use]
+    pub fn of(directory: &Path) -> Known<GitState> {
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git")
+                .arg("-C")
+                .arg(directory)
+                .args(arguments)
+                .env("GIT_OPTIONAL_LOCKS", "0")
+                .stdin(Stdio::null())
+                .stderr(Stdio::null())
+                .output()
+                .map_err(|error| format!("git cannot be started: {error}"))?;
+            if output.status.success() {
+                Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            } else {
+                Err("the working directory is in no git repository with a commit".to_owned())
+            }
+        };
+        let state = git(&["rev-parse", "HEAD"]).and_then(|commit| {
+            let changes = git(&["status", "--porcelain"])?;
+            Ok(GitState {
+                commit,
+                dirty: !changes.is_empty(),
+            })
+        });
+        match state {
+            Ok(state) => Known::Known(state),
+            Err(why) => Known::Unknown { why },
+        }
+    }
+}
+
+/// What identifies a run in its environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunIdentity {
+    /// Name of the run.
+    pub run: String,
+    /// When it began, in nanoseconds since 1970.
+    pub started_wall_clock_ns: u64,
+    /// The command that makes it again.
+    pub command: String,
+    /// The seed.
+    pub seed: u64,
+}
+
+impl Environment {
+    /// Looks at the machine and the working directory.
+    #[must_use]
+    pub fn look(identity: RunIdentity, model: ModelOrigin) -> Environment {
+        Environment {
+            schema_version: 1,
+            run: identity.run,
+            started: utc(identity.started_wall_clock_ns),
+            tool_version: crate::VERSION.to_owned(),
+            command: identity.command,
+            seed: identity.seed,
+            machine: Machine::look(),
+            git: GitState::of(Path::new(".")),
+            model,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The records as CSV: one header row, units in the names, empty for null, so that pandas and
+//! DuckDB read them as they are.
+
+use hexloop_workloads::job::Outcome;
+
+use crate::results::Results;
+
+type Rows = csv::Writer<Vec<u8>>;
+
+fn finish(rows: Rows) -> csv::Result<Vec<u8>> {
+    rows.into_inner()
+        .map_err(|error| csv::Error::from(error.into_error()))
+}
+
+fn text<T: ToString>(value: Option<T>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// One row per request.
+///
+/// # Errors
+/// Never: it is written to memory.
+pub fn request_table(results: &Results) -> csv::Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "phase",
+        "request",
+        "scheduled_ns",
+        "sent_ns",
+        "first_token_ns",
+        "last_token_ns",
+        "prompt_tokens",
+        "output_tokens",
+        "outcome",
+        "failure",
+        "payload_up_bytes",
+        "payload_down_bytes",
+        "token_times_ns",
+        "tokens",
+    ])?;
+    let list = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>().join(" ");
+    for phase in &results.phases {
+        for record in phase.requests.values() {
+            let (outcome, failure) = match &record.outcome {
+                Outcome::Completed => ("completed", String::new()),
+                Outcome::Unfinished => ("unfinished", String::new()),
+                Outcome::Failed { reason } => ("failed", reason.clone()),
+            };
+            rows.write_record([
+                phase.name.clone(),
+                record.id.to_string(),
+                record.scheduled_ns.to_string(),
+                record.sent_ns.to_string(),
+                text(record.token_ns.first()),
+                text(record.token_ns.last()),
+                record.prompt_tokens.to_string(),
+                record.tokens.len().to_string(),
+                outcome.to_owned(),
+                failure,
+                record.payload.up.to_string(),
+                record.payload.down.to_string(),
+                list(&mut record.token_ns.iter().map(u64::to_string)),
+                list(&mut record.tokens.iter().map(u32::to_string)),
+            ])?;
+        }
+    }
+    finish(rows)
+}
+
+/// One row per sample of a node.
+///
+/// # Errors
+/// Never: it is written to memory.
+pub fn sample_table(results: &Results) -> csv::Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "phase",
+        "node",
+        "at_ns",
+        "cpu_ns",
+        "memory_bytes",
+        "throttled_periods",
+    ])?;
+    for phase in &results.phases {
+        for sample in &phase.samples {
+            rows.write_record([
+                phase.name.clone(),
+                sample.node.clone(),
+                sample.at_ns.to_string(),
+                sample.cpu_ns.to_string(),
+                sample.memory_bytes.to_string(),
+                text(sample.throttled_periods),
+            ])?;
+        }
+    }
+    finish(rows)
+}
+
+/// One row per window of each direction of each link; `phase` is empty during calibration.
+///
+/// # Errors
+/// Never: it is written to memory.
+pub fn link_table(results: &Results) -> csv::Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "phase",
+        "link",
+        "direction",
+        "start_ns",
+        "length_ns",
+        "trace_bytes",
+        "delivered_bytes",
+        "delivered_packets",
+        "backlogged",
+        "queue_bytes",
+        "dropped_packets",
+        "lost_packets",
+    ])?;
+    let calibration = results
+        .calibration_windows
+        .iter()
+        .map(|window| ("", window));
+    let phases = results.phases.iter();
+    let phases = phases.flat_map(|p| p.windows.iter().map(|window| (p.name.as_str(), window)));
+    for (phase, window) in calibration.chain(phases) {
+        rows.write_record([
+            phase.to_owned(),
+            window.link.clone(),
+            window.direction.name().to_owned(),
+            window.start_ns.to_string(),
+            window.length_ns.to_string(),
+            window.trace_bytes.to_string(),
+            window.delivered_bytes.to_string(),
+            window.delivered_packets.to_string(),
+            window.backlogged.to_string(),
+            window.queue_bytes.to_string(),
+            window.dropped_packets.to_string(),
+            window.lost_packets.to_string(),
+        ])?;
+    }
+    finish(rows)
+}

@@ -1,0 +1,144 @@
+//! CPU, memory and energy of the nodes.
+
+use std::fmt::{self, Write};
+
+use super::Data;
+use super::html::{Table, escape, legend};
+use super::latency::{placement_name, series_class};
+use super::svg::{Axis, Chart};
+use crate::format::{count_to_f64, ns_to_s, significant};
+use crate::results::PhaseResults;
+use crate::summary::{Quality, Quantity};
+
+pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    writeln!(page, "<h2>CPU and energy</h2>")?;
+    charts(page, data)?;
+    let head = [
+        "Placement",
+        "Node",
+        "CPU time, s",
+        "CPU s per token",
+        "Peak memory, MB",
+    ];
+    let mut table = Table::new(&head, 2);
+    for job in &data.summary.jobs {
+        for (node, cpu_s) in &job.cpu_s {
+            let memory = job.memory_peak_bytes.get(node).copied().unwrap_or(0);
+            let per_token = if job.output_tokens > 0 {
+                significant(cpu_s / count_to_f64(job.output_tokens))
+            } else {
+                "-".to_owned()
+            };
+            table.row(vec![
+                placement_name(job),
+                escape(node),
+                format!("{cpu_s:.2}"),
+                per_token,
+                format!("{:.0}", count_to_f64(memory) / 1e6),
+            ]);
+        }
+    }
+    table.write(page)?;
+    writeln!(page, "<h3>Energy</h3>")?;
+    let mut table = Table::new(&["Of the machine", "Joules", "Source"], 3);
+    table.row(energy_row("whole run".to_owned(), &data.summary.energy_j));
+    for job in &data.summary.jobs {
+        table.row(energy_row(placement_name(job), &job.energy_j));
+    }
+    table.write(page)
+}
+
+fn energy_row(name: String, energy: &Quantity) -> Vec<String> {
+    let quality = match energy.quality {
+        Quality::Measured => "measured",
+        Quality::Derived => "derived",
+        Quality::Estimated => "estimated",
+        Quality::Unavailable => "unavailable",
+    };
+    let reason = energy.reason.as_deref().unwrap_or("no reason was recorded");
+    match energy.value {
+        Some(value) => {
+            let source = energy.source.as_deref().unwrap_or_default();
+            vec![
+                name,
+                significant(value),
+                format!("{quality}: {}", escape(source)),
+            ]
+        }
+        None => vec![
+            name,
+            format!("Unavailable: {}", escape(reason)),
+            "none".to_owned(),
+        ],
+    }
+}
+
+/// CPUs in use between samples of one node: (from, CPUs).
+fn use_over_time(recorded: &PhaseResults, node: &str) -> (Vec<(f64, f64)>, f64) {
+    let mut points = Vec::new();
+    let (mut previous_at, mut previous_cpu) = (0, 0);
+    for sample in recorded.samples.iter().filter(|sample| sample.node == node) {
+        if sample.at_ns > previous_at {
+            let used = sample.cpu_ns.saturating_sub(previous_cpu);
+            let share = count_to_f64(used) / count_to_f64(sample.at_ns - previous_at);
+            points.push((ns_to_s(previous_at), share));
+        }
+        (previous_at, previous_cpu) = (sample.at_ns, sample.cpu_ns);
+    }
+    (points, ns_to_s(previous_at))
+}
+
+fn charts(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let nodes = &data.records.plan.nodes;
+    let phases = &data.records.results.phases;
+    if phases.iter().all(|phase| phase.samples.is_empty()) {
+        return writeln!(page, "<p>No samples of the nodes were recorded.</p>");
+    }
+    let mut top: f64 = 1.0;
+    for phase in phases {
+        for node in nodes {
+            let (points, _) = use_over_time(phase, &node.name);
+            top = points.iter().map(|(_, share)| *share).fold(top, f64::max);
+        }
+    }
+    let mut entries: Vec<(String, String)> = nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| (series_class(index), escape(&node.name)))
+        .collect();
+    if nodes.iter().any(|node| node.cpu_quota.is_some()) {
+        entries.push(("bound".to_owned(), "CPU quota of a node".to_owned()));
+    }
+    writeln!(page, "<figure>")?;
+    legend(page, &entries)?;
+    writeln!(page, "<div class=\"row\">")?;
+    for phase in phases {
+        let plan = data
+            .records
+            .plan
+            .phases
+            .iter()
+            .find(|plan| plan.name == phase.name);
+        let end = plan.map_or(1.0, |plan| ns_to_s(plan.duration_ns));
+        let x = Axis::linear(0.0, end, "time since T0, s");
+        let y = Axis::linear(0.0, top * 1.05, "CPUs in use");
+        let description = format!("CPU use of the nodes in {}", phase.name);
+        let mut chart = Chart::new((330.0, 200.0), x, y, &description);
+        for up in &data.records.results.nodes {
+            if let Some(quota) = up.pinning.got_quota {
+                chart.level(quota, "bound");
+            }
+        }
+        for (index, node) in nodes.iter().enumerate() {
+            let (points, last) = use_over_time(phase, &node.name);
+            chart.steps(&points, last, &series_class(index));
+        }
+        writeln!(page, "<div><h3>{}</h3>", escape(&phase.name))?;
+        page.push_str(&chart.render());
+        writeln!(page, "</div>")?;
+    }
+    writeln!(
+        page,
+        "</div><figcaption>CPU time per wall time of each node's processes, between samples.</figcaption></figure>"
+    )
+}

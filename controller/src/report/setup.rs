@@ -1,0 +1,341 @@
+//! What was run, on what, and how to run it again.
+
+use std::fmt::{self, Write};
+
+use hexloop_topologies::plan::{ModelSource, NodePlan};
+
+use super::Data;
+use super::html::{Table, escape, facts};
+use crate::format::{bit_rate, count_to_f64, grouped, milliseconds, ns_to_s, trimmed};
+use crate::record::environment::Known;
+
+pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let plan = &data.records.plan;
+    writeln!(page, "<h2>What was run</h2>")?;
+    let model = match &plan.model.source {
+        ModelSource::Recipe(name) => format!("built-in recipe <code>{}</code>", escape(name)),
+        ModelSource::Directory(path) => {
+            format!(
+                "checkpoint in <code>{}</code>",
+                escape(&path.display().to_string())
+            )
+        }
+    };
+    let origin = &data.records.environment.model;
+    let mut rows = vec![
+        ("Experiment", escape(&plan.experiment)),
+        ("Seed", plan.seed.to_string()),
+        (
+            "Plan",
+            format!("SHA-256 <code>{}</code>", data.records.plan_sha256),
+        ),
+        (
+            "Model",
+            format!(
+                "{model}: {} decoder layers, width {}, {} weights; {}",
+                plan.model.layers,
+                plan.model.width,
+                grouped(origin.parameters),
+                escape(&origin.origin)
+            ),
+        ),
+        (
+            "Weights",
+            format!("SHA-256 <code>{}</code>", escape(&origin.weights_sha256)),
+        ),
+    ];
+    if let Some(agent) = &data.records.results.agent {
+        rows.push((
+            "Agent",
+            format!(
+                "version {}, {}; jobs run as {}; CPU shares by {}",
+                escape(&agent.version),
+                escape(&agent.privilege),
+                escape(&agent.job_user),
+                escape(&agent.cpu_control)
+            ),
+        ));
+    }
+    facts(page, &rows)?;
+    nodes(page, data)?;
+    links(page, data)?;
+    requests(page, data)
+}
+
+fn cpu_list(cpus: &[u32]) -> String {
+    let names: Vec<String> = cpus.iter().map(u32::to_string).collect();
+    names.join(", ")
+}
+
+fn nodes(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    writeln!(page, "<h3>Nodes</h3>")?;
+    let head = [
+        "Node",
+        "CPUs asked",
+        "CPUs got",
+        "CPU share asked",
+        "CPU share got",
+        "Threads",
+    ];
+    let mut table = Table::new(&head, 5);
+    for node in &data.records.plan.nodes {
+        let up = data
+            .records
+            .results
+            .nodes
+            .iter()
+            .find(|up| up.node == node.name);
+        let got_cpus = up.map_or_else(
+            || "never came up".to_owned(),
+            |up| {
+                format!(
+                    "{} by {}",
+                    cpu_list(&up.pinning.got_cpus),
+                    escape(&up.pinning.cpus_by)
+                )
+            },
+        );
+        let got_share = up.map_or_else(String::new, |up| {
+            let period = up
+                .pinning
+                .got_period_us
+                .map_or_else(String::new, |us| format!(", period {us} us"));
+            match up.pinning.got_quota {
+                Some(quota) => {
+                    format!(
+                        "{}{period}, by {}",
+                        trimmed(quota, 3),
+                        escape(&up.pinning.quota_by)
+                    )
+                }
+                None => "all".to_owned(),
+            }
+        });
+        table.row(vec![
+            escape(&node.name),
+            cpu_list(&node.cpus),
+            got_cpus,
+            asked_share(node),
+            got_share,
+            node.threads.to_string(),
+        ]);
+    }
+    table.write(page)
+}
+
+fn asked_share(node: &NodePlan) -> String {
+    node.cpu_quota.map_or_else(
+        || "all".to_owned(),
+        |quota| {
+            let share = count_to_f64(quota.quota_us) / count_to_f64(quota.period_us.max(1));
+            format!(
+                "{} ({} of {} us)",
+                trimmed(share, 3),
+                quota.quota_us,
+                quota.period_us
+            )
+        },
+    )
+}
+
+fn links(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    writeln!(page, "<h3>Links</h3>")?;
+    for link in &data.records.plan.links {
+        let mut rows = vec![
+            (
+                "Link",
+                format!(
+                    "<strong>{}</strong>: {} to {}, MTU {}, queue {} bytes",
+                    escape(&link.name),
+                    escape(&link.ends[0].node),
+                    escape(&link.ends[1].node),
+                    link.mtu,
+                    grouped(link.queue_bytes)
+                ),
+            ),
+            (
+                "Trace",
+                format!(
+                    "{}, SHA-256 of its text <code>{}</code>",
+                    escape(&link.trace),
+                    escape(&link.trace_sha256)
+                ),
+            ),
+        ];
+        if let Some(trace) = data.records.traces.get(&link.trace) {
+            let metadata = trace.metadata();
+            let status = serde_json::to_value(metadata.status).unwrap_or_default();
+            rows.push((
+                "Channel",
+                format!(
+                    "{} ({:.1} s, {} rows), status <strong>{}</strong>, made by {}",
+                    escape(&metadata.scenario),
+                    ns_to_s(metadata.duration_ns),
+                    grouped(u64::try_from(trace.rows().len()).unwrap_or(0)),
+                    escape(status.as_str().unwrap_or("unknown")),
+                    escape(&metadata.generator)
+                ),
+            ));
+            for note in &metadata.notes {
+                rows.push(("", escape(note)));
+            }
+            let peak = trace
+                .rows()
+                .iter()
+                .map(|row| row.down.rate_bps)
+                .max()
+                .unwrap_or(0);
+            let peak_up = trace
+                .rows()
+                .iter()
+                .map(|row| row.up.rate_bps)
+                .max()
+                .unwrap_or(0);
+            rows.push((
+                "Peak rate",
+                format!(
+                    "{} down, {} up",
+                    bit_rate(count_to_f64(peak)),
+                    bit_rate(count_to_f64(peak_up))
+                ),
+            ));
+        }
+        if let Some(made) = data.records.results.links.get(&link.name) {
+            rows.push((
+                "Datapath",
+                format!(
+                    "<strong>{}</strong>: {}; {}",
+                    escape(&made.datapath),
+                    escape(&made.reason),
+                    escape(&made.scheduling)
+                ),
+            ));
+        }
+        facts(page, &rows)?;
+    }
+    let head = [
+        "Calibration",
+        "",
+        "Delivered / trace",
+        "Windows",
+        "while jobs ran",
+        "Windows",
+        "Late p50, us",
+        "p99",
+        "max",
+        "Delay error p99, us",
+    ];
+    let mut table = Table::new(&head, 2);
+    let number = |value: Option<f64>, decimals: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+    };
+    for link in &data.summary.links {
+        table.row(vec![
+            escape(&link.link),
+            escape(&link.direction),
+            number(link.delivered_over_trace, 5),
+            link.backlogged_windows.to_string(),
+            number(link.run_delivered_over_trace, 5),
+            link.run_backlogged_windows.to_string(),
+            number(link.lateness_us.p50, 1),
+            number(link.lateness_us.p99, 1),
+            number(link.lateness_us.max, 1),
+            number(link.delay_error_us.p99, 1),
+        ]);
+    }
+    table.write(page)
+}
+
+fn requests(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    writeln!(page, "<h3>Placements and requests</h3>")?;
+    let head = [
+        "Placement",
+        "Device",
+        "Edge",
+        "Link",
+        "Arrivals per s",
+        "Prompt tokens",
+        "Output tokens",
+        "Deadline",
+        "Length, s",
+    ];
+    let mut table = Table::new(&head, 4);
+    for phase in &data.records.plan.phases {
+        let stream = &phase.requests;
+        table.row(vec![
+            escape(&phase.name),
+            escape(&phase.device),
+            escape(&phase.edge),
+            escape(&phase.link),
+            trimmed(count_to_f64(stream.arrivals_per_kilosecond) / 1e3, 3),
+            stream.prompt_tokens.to_string(),
+            stream.output_tokens.to_string(),
+            milliseconds(stream.deadline_ns),
+            trimmed(ns_to_s(phase.duration_ns), 2),
+        ]);
+    }
+    table.write(page)
+}
+
+fn known(fact: &Known<String>) -> String {
+    match fact {
+        Known::Known(text) => escape(text),
+        Known::Unknown { why } => format!("unknown: {}", escape(why)),
+    }
+}
+
+pub(super) fn environment(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let environment = &data.records.environment;
+    let machine = &environment.machine;
+    writeln!(
+        page,
+        "<h2>Reproduce</h2>\n<pre>{}</pre>",
+        escape(&environment.command)
+    )?;
+    writeln!(
+        page,
+        "<p class=\"small\">The same experiment file, seed and settings give the same plan, request schedule and tokens on the same engine path. This page can be made again from the records alone with <code>hexloop report</code>.</p>"
+    )?;
+    let git = match &environment.git {
+        Known::Known(git) => {
+            let dirty = if git.dirty { ", with changes" } else { "" };
+            format!("commit <code>{}</code>{dirty}", escape(&git.commit))
+        }
+        Known::Unknown { why } => format!("unknown: {}", escape(why)),
+    };
+    let [one, five, fifteen] = machine.load_average;
+    facts(
+        page,
+        &[
+            (
+                "Program",
+                format!("hexloop {}", escape(&environment.tool_version)),
+            ),
+            ("Engine", escape(&environment.model.engine)),
+            (
+                "Kernel",
+                format!(
+                    "{} ({})",
+                    escape(&machine.kernel),
+                    escape(&machine.architecture)
+                ),
+            ),
+            (
+                "CPU",
+                format!("{}, {} usable", escape(&machine.cpu_model), machine.cpus),
+            ),
+            (
+                "Memory",
+                format!("{:.1} GB", count_to_f64(machine.memory_bytes) / 1e9),
+            ),
+            ("GPU", known(&machine.gpu)),
+            ("Clock source", escape(&machine.clock_source)),
+            ("Control groups", escape(&machine.cgroups)),
+            (
+                "Load average at start",
+                format!("{one:.2}, {five:.2}, {fifteen:.2}"),
+            ),
+            ("Working directory", git),
+        ],
+    )
+}

@@ -1,0 +1,78 @@
+use super::render;
+use crate::fixture;
+use crate::record::RunRecords;
+
+fn report_of(records: &RunRecords) -> String {
+    render(records, &records.summary(std::path::Path::new("anywhere"))).unwrap()
+}
+
+#[test]
+fn the_report_is_the_same_wherever_the_run_lies() {
+    let records = fixture::records();
+    let elsewhere = records.summary(std::path::Path::new("/somewhere/else.interrupted"));
+    assert_eq!(render(&records, &elsewhere).unwrap(), report_of(&records));
+}
+
+#[test]
+fn the_report_needs_no_network_and_no_scripts() {
+    let html = report_of(&fixture::records());
+    for forbidden in [
+        "<script", "http://", "https://", "url(", "@import", " src=", "href=",
+    ] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+}
+
+#[test]
+fn nothing_that_a_user_wrote_becomes_markup() {
+    const HOSTILE: &str = "<script>alert(1)</script>\"'&";
+    let mut plan = fixture::plan();
+    plan.experiment = HOSTILE.to_owned();
+    plan.nodes[0].name = HOSTILE.to_owned();
+    plan.links[0].ends[0].node = HOSTILE.to_owned();
+    plan.expectations[0].name = HOSTILE.to_owned();
+    plan.phases[1].device = HOSTILE.to_owned();
+    let mut records = fixture::records_of(plan, &fixture::events());
+    records.results.warnings.push(HOSTILE.to_owned());
+    records.results.nodes[0].node = HOSTILE.to_owned();
+    records.results.failure = Some((HOSTILE.to_owned(), 1));
+    records.environment.command = HOSTILE.to_owned();
+    records.environment.model.origin = HOSTILE.to_owned();
+    let html = report_of(&records);
+    assert!(!html.contains("<script"));
+    assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;"));
+}
+
+#[test]
+fn an_interrupted_run_says_so_on_top_and_is_still_drawn() {
+    let events = fixture::events();
+    let mut records = fixture::records_of(fixture::plan(), &events[..events.len() / 2]);
+    records.torn = true;
+    let html = report_of(&records);
+    let banner = html.find("This run did not come to its end").unwrap();
+    assert!(banner < html.find("<h2>").unwrap());
+    assert!(html.contains("its last event was torn"));
+}
+
+#[test]
+fn a_run_of_which_nothing_was_recorded_can_still_be_drawn() {
+    let html = report_of(&fixture::records_of(fixture::plan(), &[]));
+    assert!(html.contains("INVALID") && html.contains("No placement was played"));
+}
+
+#[test]
+fn energy_that_nobody_measured_is_unavailable_in_words() {
+    let html = report_of(&fixture::records());
+    assert!(html.contains("Unavailable: no sensor"));
+}
+
+#[test]
+fn a_percentile_that_the_sample_cannot_carry_says_what_it_needs() {
+    let html = report_of(&fixture::records());
+    assert!(html.contains("needs 459"));
+}
+
+#[test]
+fn the_report_of_the_recorded_run_is_pinned() {
+    insta::assert_snapshot!(report_of(&fixture::records()));
+}

@@ -1,0 +1,226 @@
+//! What a run found out: the fold of its events. Monitor, summary and report read the same one.
+
+use std::collections::BTreeMap;
+
+use hexloop_proto::{
+    AgentDescription, CommandExit, Event, EventBody, LinkCalibration, LinkWindow, NodeSample,
+    NodeUp, PhaseEnd,
+};
+use hexloop_workloads::job::RequestRecord;
+
+/// Everything that the events of one run say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Results {
+    /// Who played the plan.
+    pub agent: Option<AgentDescription>,
+    /// The nodes, in the order they came up.
+    pub nodes: Vec<NodeUp>,
+    /// The links by name.
+    pub links: BTreeMap<String, LinkFacts>,
+    /// What calibration found, per link and direction.
+    pub calibrations: Vec<LinkCalibration>,
+    /// Windows of the calibration flows.
+    pub calibration_windows: Vec<LinkWindow>,
+    /// The phases, in the order they were played.
+    pub phases: Vec<PhaseResults>,
+    /// What the reader should know, in order.
+    pub warnings: Vec<String>,
+    /// Events that never arrived or were dropped.
+    pub lost_events: u64,
+    /// Why the run failed, and with which exit code.
+    pub failure: Option<(String, u8)>,
+    /// What could not be taken down; `None` when the run did not get that far.
+    pub taken_down: Option<Vec<String>>,
+    next_sequence: u64,
+}
+
+/// How a link was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkFacts {
+    /// The datapath in use.
+    pub datapath: String,
+    /// Why this one.
+    pub reason: String,
+    /// Scheduling of its thread.
+    pub scheduling: String,
+}
+
+/// What one phase found out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PhaseResults {
+    /// Its name.
+    pub name: String,
+    /// T0 on the wall clock, for dating.
+    pub t0_wall_clock_ns: Option<u64>,
+    /// The jobs that became ready.
+    pub ready: Vec<ReadyJob>,
+    /// The requests by number.
+    pub requests: BTreeMap<u32, RequestRecord>,
+    /// Windows of its links, in order.
+    pub windows: Vec<LinkWindow>,
+    /// Samples of its nodes, in order.
+    pub samples: Vec<NodeSample>,
+    /// Programs that ended.
+    pub command_exits: Vec<CommandExit>,
+    /// Totals; `None` when the phase did not end.
+    pub end: Option<PhaseEnd>,
+}
+
+/// A job that has loaded its model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyJob {
+    /// Its node.
+    pub node: String,
+    /// Bytes of weights it holds.
+    pub weight_bytes: u64,
+    /// Kernels of the engine.
+    pub engine_path: String,
+}
+
+impl Results {
+    /// Folds a whole stream.
+    pub fn from_events<'a>(events: impl IntoIterator<Item = &'a Event>) -> Results {
+        let mut results = Results::default();
+        for event in events {
+            results.push(event);
+        }
+        results
+    }
+
+    /// The phase of that name.
+    #[must_use]
+    pub fn phase(&self, name: &str) -> Option<&PhaseResults> {
+        self.phases.iter().find(|phase| phase.name == name)
+    }
+
+    /// Whether the run came to its end: nothing failed and everything was taken down.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.failure.is_none() && self.taken_down.is_some()
+    }
+
+    fn phase_entry(&mut self, name: &str) -> &mut PhaseResults {
+        let index = self.phases.iter().position(|phase| phase.name == name);
+        let index = index.unwrap_or_else(|| {
+            self.phases.push(PhaseResults {
+                name: name.to_owned(),
+                ..PhaseResults::default()
+            });
+            self.phases.len() - 1
+        });
+        &mut self.phases[index]
+    }
+
+    /// Takes in the next event.
+    pub fn push(&mut self, event: &Event) {
+        self.lost_events += event.sequence.saturating_sub(self.next_sequence);
+        self.next_sequence = event.sequence + 1;
+        match &event.body {
+            EventBody::AgentUp(agent) => self.agent = Some(agent.clone()),
+            EventBody::NodeUp(node) => self.nodes.push(node.clone()),
+            EventBody::LinkUp {
+                link,
+                datapath,
+                reason,
+                scheduling,
+            } => {
+                let facts = LinkFacts {
+                    datapath: datapath.clone(),
+                    reason: reason.clone(),
+                    scheduling: scheduling.clone(),
+                };
+                self.links.insert(link.clone(), facts);
+            }
+            EventBody::Calibrated(calibration) => self.calibrations.push(calibration.clone()),
+            EventBody::Warning { message } => self.warnings.push(message.clone()),
+            EventBody::Dropped { count } => self.lost_events += count,
+            EventBody::Failed { message, exit_code } => {
+                self.failure
+                    .get_or_insert_with(|| (message.clone(), *exit_code));
+            }
+            EventBody::TakenDown { leftovers } => self.taken_down = Some(leftovers.clone()),
+            EventBody::Log { .. } => {}
+            EventBody::LinkWindow(window) if event.phase.is_none() => {
+                self.calibration_windows.push(window.clone());
+            }
+            body => {
+                if let Some(name) = &event.phase {
+                    self.phase_entry(name).push(body);
+                }
+            }
+        }
+    }
+}
+
+impl PhaseResults {
+    fn push(&mut self, body: &EventBody) {
+        match body {
+            EventBody::PhaseStarted {
+                t0_wall_clock_ns, ..
+            } => {
+                self.t0_wall_clock_ns = Some(*t0_wall_clock_ns);
+            }
+            EventBody::JobReady {
+                node,
+                weight_bytes,
+                engine_path,
+            } => self.ready.push(ReadyJob {
+                node: node.clone(),
+                weight_bytes: *weight_bytes,
+                engine_path: engine_path.clone(),
+            }),
+            EventBody::Request { record, .. } => {
+                self.requests.insert(record.id, record.clone());
+            }
+            EventBody::LinkWindow(window) => self.windows.push(window.clone()),
+            EventBody::NodeSample(sample) => self.samples.push(sample.clone()),
+            EventBody::CommandExit(exit) => self.command_exits.push(exit.clone()),
+            EventBody::PhaseEnded(end) => self.end = Some(end.clone()),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(sequence: u64, phase: Option<&str>, body: EventBody) -> Event {
+        Event {
+            sequence,
+            phase: phase.map(str::to_owned),
+            due_ns: 0,
+            done_ns: 0,
+            body,
+        }
+    }
+
+    #[test]
+    fn gaps_in_the_sequence_and_dropped_events_are_counted_as_lost() {
+        let warning = || EventBody::Warning {
+            message: "w".to_owned(),
+        };
+        let events = [
+            event(0, None, warning()),
+            event(3, None, EventBody::Dropped { count: 5 }),
+            event(4, None, warning()),
+        ];
+        assert_eq!(Results::from_events(&events).lost_events, 2 + 5);
+    }
+
+    #[test]
+    fn a_run_is_complete_only_when_it_was_taken_down_without_a_failure() {
+        let down = || EventBody::TakenDown {
+            leftovers: Vec::new(),
+        };
+        let failed = EventBody::Failed {
+            message: "x".to_owned(),
+            exit_code: 4,
+        };
+        assert!(!Results::default().is_complete());
+        assert!(Results::from_events(&[event(0, None, down())]).is_complete());
+        let failed = Results::from_events(&[event(0, None, failed), event(1, None, down())]);
+        assert!(!failed.is_complete());
+        assert_eq!(failed.failure, Some(("x".to_owned(), 4)));
+    }
+}

@@ -1,0 +1,18 @@
+//! What the records of requests say: metrics, percentiles with their intervals, histograms.
+//!
+//! Pure: no file, no clock, and the same records and seed give the same numbers.
+
+mod bootstrap;
+mod histogram;
+mod metric;
+mod percentile;
+
+pub use bootstrap::{Bootstrap, requests_per_block};
+pub use histogram::{HistogramError, Interval, LatencyHistogram, write_interval_log};
+pub use metric::{
+    Goodput, Origin, end_to_end_ns, goodput, inter_token_gaps_ns, per_request, send_lateness_ns,
+    time_per_output_token_ns, time_to_first_token_ns,
+};
+pub use percentile::{
+    Estimate, P50, P95, P99, P99_9, Percentiles, Quantile, needed_samples, quantile_of_sorted,
+};

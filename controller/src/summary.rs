@@ -1,0 +1,318 @@
+//! `summary.json`: what a run found, for scripts. A versioned interface: fields are added, never
+//! changed, within one `schema_version`; `hexloop schema summary` prints its JSON Schema.
+
+mod bytes;
+mod compute;
+mod distribution;
+mod expectations;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::Verdict;
+
+pub use compute::{RunFacts, summarise};
+pub use distribution::{Distribution, PercentileInterval};
+pub use expectations::outages;
+
+/// The version of this document.
+pub const SUMMARY_SCHEMA: u32 = 1;
+
+/// What a run found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// [`SUMMARY_SCHEMA`].
+    pub schema_version: u32,
+    /// Version of the program.
+    pub tool_version: String,
+    /// Name of the experiment.
+    pub experiment: String,
+    /// The preset that was applied, if any.
+    pub preset: Option<String>,
+    /// The seed that everything random followed from.
+    pub seed: u64,
+    /// SHA-256 of plan.json in hexadecimal.
+    pub plan_sha256: String,
+    /// When the run began, in UTC.
+    pub started: String,
+    /// Name of the run: that of its directory, without `.interrupted`.
+    pub run: String,
+    /// The run directory, as it was when the summary was written.
+    pub run_dir: String,
+    /// Whether the run came to its end.
+    pub status: RunStatus,
+    /// Why it did not, if it did not.
+    pub failure: Option<String>,
+    /// Whether the emulation was good enough to believe.
+    pub verdict: Verdict,
+    /// Every link, each direction on its own.
+    pub links: Vec<LinkSummary>,
+    /// Every placement, in the order it was played.
+    pub jobs: Vec<JobSummary>,
+    /// Every node.
+    pub nodes: Vec<NodeSummary>,
+    /// Claims about the results, judged.
+    pub expectations: Vec<ExpectationSummary>,
+    /// Energy of the machine over the whole run.
+    pub energy_j: Quantity,
+    /// Warnings that were given while the run went on.
+    pub warnings: Vec<String>,
+    /// What could not be taken down; empty when all is clean.
+    pub leftovers: Vec<String>,
+}
+
+/// Whether a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunStatus {
+    /// Every phase was played and everything was taken down.
+    Complete,
+    /// It was interrupted or failed.
+    Interrupted,
+}
+
+/// A quantity that may not have been measured: then `value` is null and `reason` says why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Quantity {
+    /// The value, or null.
+    pub value: Option<f64>,
+    /// How it was obtained.
+    pub quality: Quality,
+    /// Which sensor, counter or model it comes from.
+    pub source: Option<String>,
+    /// Why there is no value.
+    pub reason: Option<String>,
+}
+
+/// How a quantity was obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quality {
+    /// Read from a sensor or counter.
+    Measured,
+    /// Computed from measured values.
+    Derived,
+    /// From a documented model.
+    Estimated,
+    /// Not obtained.
+    Unavailable,
+}
+
+/// One direction of a link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkSummary {
+    /// The link.
+    pub link: String,
+    /// `down` or `up`.
+    pub direction: String,
+    /// The trace it followed.
+    pub trace: String,
+    /// What shaped the packets: `relay` or `tc`.
+    pub datapath: Option<String>,
+    /// Bytes delivered over bytes that the trace allows, in the windows of the calibration in
+    /// which the queue was never empty; null without such windows.
+    pub delivered_over_trace: Option<f64>,
+    /// Number of those windows.
+    pub backlogged_windows: u64,
+    /// The same ratio over the backlogged windows while the jobs ran.
+    pub run_delivered_over_trace: Option<f64>,
+    /// Number of those windows.
+    pub run_backlogged_windows: u64,
+    /// How late packets left the shaper in calibration, in microseconds.
+    pub lateness_us: Lateness,
+    /// One-way delay on an empty queue, |measured - asked|, in microseconds.
+    pub delay_error_us: Lateness,
+    /// The delay that was asked for, the median over the probes, in microseconds.
+    pub asked_delay_us: Option<f64>,
+    /// Probes sent and not received.
+    pub probes_lost: Option<u64>,
+    /// Packets dropped because the queue was full, while the jobs ran.
+    pub dropped_packets: u64,
+    /// Packets lost as the trace asks, while the jobs ran.
+    pub lost_packets: u64,
+}
+
+/// Percentiles in microseconds; null where there are too few values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Lateness {
+    /// Number of values.
+    pub n: u64,
+    /// 50th percentile.
+    pub p50: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+    /// Largest value.
+    pub max: Option<f64>,
+}
+
+/// One placement of the model serving its requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobSummary {
+    /// Name of the phase, such as `split`.
+    pub phase: String,
+    /// Where the layers ran: `device`, `edge` or `split`.
+    pub placement: String,
+    /// Layers on the device; null unless `split`.
+    pub layers_on_device: Option<u32>,
+    /// Requests offered.
+    pub requests: u64,
+    /// Requests whose tokens all arrived by their deadline.
+    pub completed: u64,
+    /// Requests whose tokens had not all arrived by their deadline or the end of the phase.
+    pub unfinished: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Share of the offered requests that completed.
+    pub goodput_over_offered: Option<f64>,
+    /// Tokens generated.
+    pub output_tokens: u64,
+    /// SHA-256 over the generated tokens of all completed requests, in order of their numbers.
+    pub tokens_sha256: String,
+    /// Time to first token from the scheduled time.
+    pub ttft_ms: Distribution,
+    /// The same from the moment of sending.
+    pub ttft_from_send_ms: Distribution,
+    /// (E2E - TTFT) / (tokens - 1), of completed requests with at least two tokens.
+    pub tpot_ms: Distribution,
+    /// Gaps between tokens, all requests pooled.
+    pub itl_ms: Distribution,
+    /// From the scheduled time to the last token, of completed requests.
+    pub e2e_ms: Distribution,
+    /// How late the load generator sent.
+    pub send_lateness_ms: Distribution,
+    /// Bytes the application sent from device to edge, framing and handshakes included.
+    pub link_payload_bytes_up: Option<u64>,
+    /// The same from edge to device.
+    pub link_payload_bytes_down: Option<u64>,
+    /// Bytes that arrived at the edge's interface, Ethernet headers included.
+    pub link_wire_bytes_up: Option<u64>,
+    /// The same at the device's interface.
+    pub link_wire_bytes_down: Option<u64>,
+    /// How payload and wire bytes follow from each other, from device to edge.
+    pub wire_up: Option<WireAccount>,
+    /// The same from edge to device.
+    pub wire_down: Option<WireAccount>,
+    /// CPU time of each node's processes, in seconds.
+    pub cpu_s: BTreeMap<String, f64>,
+    /// Highest resident memory of each node, in bytes.
+    pub memory_peak_bytes: BTreeMap<String, u64>,
+    /// Length of the phase in seconds.
+    pub duration_s: Option<f64>,
+    /// Energy of the machine over the phase.
+    pub energy_j: Quantity,
+}
+
+/// One direction of the link in one phase: from the formula to the bytes on the wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WireAccount {
+    /// What the formula gives for the completed requests.
+    pub formula_bytes: u64,
+    /// What the job counted for them.
+    pub counted_bytes: u64,
+    /// Part of it that is frame headers.
+    pub framing_bytes: u64,
+    /// Handshakes of the connections.
+    pub handshake_bytes: u64,
+    /// All payload, as the job counted.
+    pub payload_bytes: u64,
+    /// Payload per generated token.
+    pub payload_bytes_per_token: Option<f64>,
+    /// Packets that arrived.
+    pub packets: u64,
+    /// Ethernet, IP and TCP header with timestamps, per packet.
+    pub header_bytes_per_packet: u64,
+    /// What the opening segments carry beyond that.
+    pub opening_bytes: u64,
+    /// Payload + packets x header + opening.
+    pub expected_wire_bytes: u64,
+    /// What arrived.
+    pub wire_bytes: u64,
+    /// What arrived less what was expected: retransmitted payload, selective acknowledgements
+    /// and whatever else the kernels said to each other.
+    pub difference_bytes: i64,
+    /// Segments that the sender retransmitted.
+    pub segments_retransmitted: u64,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeSummary {
+    /// Its name.
+    pub node: String,
+    /// CPUs asked for.
+    pub asked_cpus: Vec<u32>,
+    /// CPUs read back.
+    pub got_cpus: Vec<u32>,
+    /// How they were set.
+    pub cpus_by: String,
+    /// CPU time per wall time asked for; null without a quota.
+    pub asked_quota: Option<f64>,
+    /// The same, read back.
+    pub got_quota: Option<f64>,
+    /// The period read back, in microseconds.
+    pub got_period_us: Option<u64>,
+    /// How it is enforced.
+    pub quota_by: String,
+}
+
+/// Whether a claim about the results held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpectationOutcome {
+    /// It held.
+    Held,
+    /// It did not.
+    NotHeld,
+    /// The records do not say.
+    Undecided,
+}
+
+impl ExpectationOutcome {
+    /// Its name in files and on the screen.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            ExpectationOutcome::Held => "held",
+            ExpectationOutcome::NotHeld => "not-held",
+            ExpectationOutcome::Undecided => "undecided",
+        }
+    }
+}
+
+/// One claim, judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExpectationSummary {
+    /// Its name.
+    pub name: String,
+    /// What is claimed, in words.
+    pub claim: String,
+    /// Whether it held.
+    pub outcome: ExpectationOutcome,
+    /// The numbers it was judged by.
+    pub numbers: BTreeMap<String, f64>,
+    /// The same in words.
+    pub detail: String,
+}
+
+impl Summary {
+    /// The JSON document, with a final line feed.
+    ///
+    /// # Errors
+    /// Never for finite numbers.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// Its JSON Schema.
+    #[must_use]
+    pub fn json_schema() -> schemars::Schema {
+        schemars::schema_for!(Summary)
+    }
+}
+
+#[cfg(test)]
+mod tests;

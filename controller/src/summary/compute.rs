@@ -1,0 +1,303 @@
+//! From plan and results to the summary: pure, so that it can be computed again at any time.
+
+use std::collections::BTreeMap;
+
+use hexloop_proto::{LateHistogram, Measurement};
+use hexloop_topologies::plan::{LinkPlan, PhasePlan, Plan};
+use hexloop_traces::{Direction, Trace};
+use hexloop_workloads::job::{Outcome, Placement, RequestRecord};
+use sha2::{Digest, Sha256};
+
+use super::distribution::{Distribution, Sample};
+use super::{
+    JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus, SUMMARY_SCHEMA,
+    Summary, bytes, expectations,
+};
+use crate::format::{length, ns_to_ms, ns_to_s, ratio};
+use crate::results::{PhaseResults, Results};
+use crate::statistics::{
+    Origin, end_to_end_ns, inter_token_gaps_ns, send_lateness_ns, time_per_output_token_ns,
+    time_to_first_token_ns,
+};
+use crate::verdict;
+
+/// What a summary needs besides plan and results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFacts {
+    /// Version of the program that made the run.
+    pub tool_version: String,
+    /// SHA-256 of plan.json.
+    pub plan_sha256: String,
+    /// When the run began, in UTC.
+    pub started: String,
+    /// Name of the run.
+    pub run: String,
+    /// Where it lies.
+    pub run_dir: String,
+}
+
+/// Computes the summary of a run from its plan, its traces and its results.
+#[must_use]
+pub fn summarise(
+    facts: &RunFacts,
+    plan: &Plan,
+    traces: &BTreeMap<String, Trace>,
+    results: &Results,
+) -> Summary {
+    let links = plan.links.iter().flat_map(|link| {
+        Direction::BOTH
+            .into_iter()
+            .map(move |direction| link_summary(link, direction, results))
+    });
+    let jobs = plan.phases.iter().filter_map(|phase| {
+        results.phase(&phase.name).map(|recorded| {
+            job_summary(plan, phase, recorded, traces.get(&link_trace(plan, phase)))
+        })
+    });
+    let status = if results.is_complete() {
+        RunStatus::Complete
+    } else {
+        RunStatus::Interrupted
+    };
+    Summary {
+        schema_version: SUMMARY_SCHEMA,
+        tool_version: facts.tool_version.clone(),
+        experiment: plan.experiment.clone(),
+        preset: plan.preset.clone(),
+        seed: plan.seed,
+        plan_sha256: facts.plan_sha256.clone(),
+        started: facts.started.clone(),
+        run: facts.run.clone(),
+        run_dir: facts.run_dir.clone(),
+        status,
+        failure: results.failure.as_ref().map(|(message, _)| message.clone()),
+        verdict: verdict::judge(plan, results),
+        links: links.collect(),
+        jobs: jobs.collect(),
+        nodes: results.nodes.iter().map(node_summary).collect(),
+        expectations: expectations::evaluate(plan, traces, results),
+        energy_j: results.agent.as_ref().map_or_else(
+            || unavailable("the agent never started"),
+            |up| quantity(&up.energy_j),
+        ),
+        warnings: results.warnings.clone(),
+        leftovers: results.taken_down.clone().unwrap_or_default(),
+    }
+}
+
+fn link_trace(plan: &Plan, phase: &PhasePlan) -> String {
+    plan.link(&phase.link)
+        .map(|link| link.trace.clone())
+        .unwrap_or_default()
+}
+
+fn unavailable(why: &str) -> Quantity {
+    Quantity {
+        value: None,
+        quality: Quality::Unavailable,
+        source: None,
+        reason: Some(why.to_owned()),
+    }
+}
+
+fn quantity(measurement: &Measurement) -> Quantity {
+    let known = |value: f64, source: &str, quality| Quantity {
+        value: Some(value),
+        quality,
+        source: Some(source.to_owned()),
+        reason: None,
+    };
+    match measurement {
+        Measurement::Measured { value, source } => known(*value, source, Quality::Measured),
+        Measurement::Derived { value, source } => known(*value, source, Quality::Derived),
+        Measurement::Estimated { value, source } => known(*value, source, Quality::Estimated),
+        Measurement::Unavailable { why } => unavailable(why),
+    }
+}
+
+fn lateness(late: &LateHistogram) -> Lateness {
+    let us = |ns: u64| ns_to_ms(ns) * 1e3;
+    Lateness {
+        n: late.count,
+        p50: late.p50_ns.map(us),
+        p99: late.p99_ns.map(us),
+        max: late.max_ns.map(us),
+    }
+}
+
+fn link_summary(link: &LinkPlan, direction: Direction, results: &Results) -> LinkSummary {
+    let calibration = results
+        .calibrations
+        .iter()
+        .find(|found| found.link == link.name && found.direction == direction);
+    let windows = || results.phases.iter().flat_map(|phase| &phase.windows);
+    let run = verdict::backlogged_totals(windows(), &link.name, direction);
+    let ours = || windows().filter(|w| w.link == link.name && w.direction == direction);
+    LinkSummary {
+        link: link.name.clone(),
+        direction: direction.name().to_owned(),
+        trace: link.trace.clone(),
+        datapath: results
+            .links
+            .get(&link.name)
+            .map(|facts| facts.datapath.clone()),
+        delivered_over_trace: calibration
+            .and_then(|found| ratio(found.delivered_bytes, found.trace_bytes)),
+        backlogged_windows: calibration.map_or(0, |found| found.backlogged_windows),
+        run_delivered_over_trace: ratio(run.delivered_bytes, run.trace_bytes),
+        run_backlogged_windows: run.windows,
+        lateness_us: calibration
+            .map(|found| lateness(&found.lateness))
+            .unwrap_or_default(),
+        delay_error_us: calibration
+            .map(|found| lateness(&found.delay_error))
+            .unwrap_or_default(),
+        asked_delay_us: calibration.map(|found| ns_to_ms(found.asked_delay_ns) * 1e3),
+        probes_lost: calibration.map(|found| found.probes_lost),
+        dropped_packets: ours().map(|window| window.dropped_packets).sum(),
+        lost_packets: ours().map(|window| window.lost_packets).sum(),
+    }
+}
+
+fn node_summary(up: &hexloop_proto::NodeUp) -> NodeSummary {
+    let pinning = &up.pinning;
+    NodeSummary {
+        node: up.node.clone(),
+        asked_cpus: pinning.asked_cpus.clone(),
+        got_cpus: pinning.got_cpus.clone(),
+        cpus_by: pinning.cpus_by.clone(),
+        asked_quota: pinning.asked_quota,
+        got_quota: pinning.got_quota,
+        got_period_us: pinning.got_period_us,
+        quota_by: pinning.quota_by.clone(),
+    }
+}
+
+/// The requests of a phase in order of time, from which its latencies are taken.
+struct Latencies<'a> {
+    records: Vec<&'a RequestRecord>,
+    longest_outage_ns: u64,
+    seed: u64,
+}
+
+impl Latencies<'_> {
+    fn per_request(&self, metric: impl Fn(&RequestRecord) -> Option<u64>) -> Distribution {
+        let samples = self
+            .records
+            .iter()
+            .map(|record| (record.scheduled_ns, metric(record)));
+        self.distribution(&samples.collect::<Vec<Sample>>())
+    }
+
+    /// All gaps of all requests, in order of the token that ends them.
+    fn pooled_gaps(&self) -> Distribution {
+        let mut samples: Vec<Sample> = Vec::new();
+        for record in &self.records {
+            let ends = record.token_ns.iter().skip(1).copied();
+            samples.extend(ends.zip(inter_token_gaps_ns(record).map(Some)));
+        }
+        samples.sort_unstable();
+        self.distribution(&samples)
+    }
+
+    fn distribution(&self, samples: &[Sample]) -> Distribution {
+        Distribution::of(samples, self.longest_outage_ns, self.seed)
+    }
+}
+
+fn job_summary(
+    plan: &Plan,
+    phase: &PhasePlan,
+    recorded: &PhaseResults,
+    trace: Option<&Trace>,
+) -> JobSummary {
+    let mut tokens_hash = Sha256::new();
+    let (mut completed, mut unfinished, mut failed, mut output_tokens) = (0, 0, 0, 0);
+    for record in recorded.requests.values() {
+        output_tokens += length(&record.tokens);
+        match &record.outcome {
+            Outcome::Completed => {
+                completed += 1;
+                tokens_hash.update(record.id.to_le_bytes());
+                for token in &record.tokens {
+                    tokens_hash.update(token.to_le_bytes());
+                }
+            }
+            Outcome::Unfinished => unfinished += 1,
+            Outcome::Failed { .. } => failed += 1,
+        }
+    }
+    let requests = completed + unfinished + failed;
+    let longest_outage_ns = trace.map_or(0, |trace| {
+        let outages = expectations::outages(trace, phase.duration_ns);
+        outages
+            .iter()
+            .map(|(start, end)| end - start)
+            .max()
+            .unwrap_or(0)
+    });
+    let mut in_time: Vec<&RequestRecord> = recorded.requests.values().collect();
+    in_time.sort_by_key(|record| (record.scheduled_ns, record.id));
+    let latencies = Latencies {
+        records: in_time,
+        longest_outage_ns,
+        seed: plan.seed,
+    };
+    let end = recorded.end.as_ref();
+    let payload = end.and_then(|end| bytes::phase_payload(phase, end));
+    let wire = |direction: Direction| {
+        end?.links
+            .iter()
+            .find(|counters| counters.link == phase.link && counters.direction == direction)
+            .map(|counters| counters.wire_bytes)
+    };
+    let account = |direction| match phase.placement {
+        Placement::Device => None,
+        Placement::Edge | Placement::Split { .. } => {
+            bytes::account(phase, &plan.model, recorded, direction)
+        }
+    };
+    let (placement, layers_on_device) = match phase.placement {
+        Placement::Device => ("device", None),
+        Placement::Edge => ("edge", None),
+        Placement::Split { layers_on_device } => ("split", Some(layers_on_device)),
+    };
+    let jobs = end.map(|end| end.jobs.as_slice()).unwrap_or_default();
+    JobSummary {
+        phase: phase.name.clone(),
+        placement: placement.to_owned(),
+        layers_on_device,
+        requests,
+        completed,
+        unfinished,
+        failed,
+        goodput_over_offered: ratio(completed, requests),
+        output_tokens,
+        tokens_sha256: hexloop_workloads::recipe::hexadecimal(&tokens_hash.finalize()),
+        ttft_ms: latencies.per_request(|r| time_to_first_token_ns(r, Origin::Scheduled)),
+        ttft_from_send_ms: latencies.per_request(|r| time_to_first_token_ns(r, Origin::Sent)),
+        tpot_ms: latencies.per_request(time_per_output_token_ns),
+        itl_ms: latencies.pooled_gaps(),
+        e2e_ms: latencies.per_request(|r| end_to_end_ns(r, Origin::Scheduled)),
+        send_lateness_ms: latencies.per_request(|r| Some(send_lateness_ns(r))),
+        link_payload_bytes_up: payload.map(|payload| payload.up),
+        link_payload_bytes_down: payload.map(|payload| payload.down),
+        link_wire_bytes_up: wire(Direction::Up),
+        link_wire_bytes_down: wire(Direction::Down),
+        wire_up: account(Direction::Up),
+        wire_down: account(Direction::Down),
+        cpu_s: jobs
+            .iter()
+            .map(|job| (job.node.clone(), ns_to_s(job.cpu_ns)))
+            .collect(),
+        memory_peak_bytes: jobs
+            .iter()
+            .map(|job| (job.node.clone(), job.memory_peak_bytes))
+            .collect(),
+        duration_s: end.map(|end| ns_to_s(end.duration_ns)),
+        energy_j: end.map_or_else(
+            || unavailable("the phase did not end"),
+            |end| quantity(&end.energy_j),
+        ),
+    }
+}

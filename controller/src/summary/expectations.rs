@@ -1,0 +1,299 @@
+//! Claims about the results, judged by the records.
+
+use std::collections::BTreeMap;
+
+use hexloop_topologies::plan::{Claim, ExpectationPlan, PhasePlan, Plan};
+use hexloop_traces::{CapacityCurve, Direction, Trace};
+use hexloop_workloads::job::{Outcome, RequestRecord};
+use hexloop_workloads::wire;
+
+use super::{ExpectationOutcome, ExpectationSummary, bytes};
+use crate::format::{count_to_f64, length, ns_to_s};
+use crate::results::{PhaseResults, Results};
+
+/// Besides delay and jitter, what a token needs from the link's end to the record.
+const ARRIVAL_ALLOWANCE_NS: u64 = 5_000_000;
+
+/// Stretches of time in which neither direction of the link carries a bit, up to `until_ns`.
+#[must_use]
+pub fn outages(trace: &Trace, until_ns: u64) -> Vec<(u64, u64)> {
+    let curves = Direction::BOTH.map(|direction| CapacityCurve::new(trace, direction));
+    let mut boundaries = Vec::new();
+    let mut period_start = 0;
+    while period_start < until_ns {
+        boundaries.extend(trace.rows().iter().map(|row| period_start + row.t_ns));
+        period_start += trace.duration_ns();
+    }
+    boundaries.retain(|&boundary| boundary < until_ns);
+    let mut outages: Vec<(u64, u64)> = Vec::new();
+    for (index, &start) in boundaries.iter().enumerate() {
+        let end = boundaries.get(index + 1).copied().unwrap_or(until_ns);
+        if curves
+            .iter()
+            .any(|curve| curve.state_at(start).rate_bps > 0)
+        {
+            continue;
+        }
+        match outages.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => outages.push((start, end)),
+        }
+    }
+    outages
+}
+
+struct Judgement {
+    outcome: ExpectationOutcome,
+    numbers: BTreeMap<String, f64>,
+    detail: String,
+}
+
+fn judgement(held: Option<bool>, numbers: &[(&str, u64)], detail: String) -> Judgement {
+    let outcome = match held {
+        Some(true) => ExpectationOutcome::Held,
+        Some(false) => ExpectationOutcome::NotHeld,
+        None => ExpectationOutcome::Undecided,
+    };
+    let numbers = numbers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), count_to_f64(*value)));
+    Judgement {
+        outcome,
+        numbers: numbers.collect(),
+        detail,
+    }
+}
+
+/// Judges every claim of the plan.
+pub(super) fn evaluate(
+    plan: &Plan,
+    traces: &BTreeMap<String, Trace>,
+    results: &Results,
+) -> Vec<ExpectationSummary> {
+    let judge = |expectation: &ExpectationPlan| {
+        let Judgement {
+            outcome,
+            numbers,
+            detail,
+        } = judge_claim(&expectation.claim, plan, traces, results);
+        ExpectationSummary {
+            name: expectation.name.clone(),
+            claim: claim_in_words(&expectation.claim),
+            outcome,
+            numbers,
+            detail,
+        }
+    };
+    plan.expectations.iter().map(judge).collect()
+}
+
+fn claim_in_words(claim: &Claim) -> String {
+    match claim {
+        Claim::SameTokens { phases } => {
+            format!(
+                "every request gets the same tokens in {}",
+                phases.join(", ")
+            )
+        }
+        Claim::PayloadFormula { phase } => {
+            format!("payload on the link in {phase} equals the formula, byte for byte")
+        }
+        Claim::StallsInOutage { phase } => {
+            format!("no token of {phase} arrives during an outage of the link")
+        }
+        Claim::GoesOnInOutage { phase } => {
+            format!("tokens of {phase} go on arriving during an outage of the link")
+        }
+        Claim::AllCompleted { phase } => format!("all requests of {phase} complete"),
+    }
+}
+
+fn judge_claim(
+    claim: &Claim,
+    plan: &Plan,
+    traces: &BTreeMap<String, Trace>,
+    results: &Results,
+) -> Judgement {
+    let name = match claim {
+        Claim::SameTokens { phases } => return same_tokens(phases, results),
+        Claim::PayloadFormula { phase }
+        | Claim::StallsInOutage { phase }
+        | Claim::GoesOnInOutage { phase }
+        | Claim::AllCompleted { phase } => phase,
+    };
+    let planned = plan.phases.iter().find(|phase| &phase.name == name);
+    let (Some(phase), Some(recorded)) = (planned, results.phase(name)) else {
+        return judgement(None, &[], format!("phase {name} was not played"));
+    };
+    let trace = plan
+        .link(&phase.link)
+        .and_then(|link| traces.get(&link.trace));
+    match claim {
+        Claim::PayloadFormula { .. } => payload_formula(plan, phase, recorded),
+        Claim::StallsInOutage { .. } => in_outages(true, phase, recorded, trace),
+        Claim::GoesOnInOutage { .. } => in_outages(false, phase, recorded, trace),
+        Claim::AllCompleted { .. } | Claim::SameTokens { .. } => all_completed(recorded),
+    }
+}
+
+fn same_tokens(phases: &[String], results: &Results) -> Judgement {
+    let recorded: Option<Vec<&PhaseResults>> =
+        phases.iter().map(|name| results.phase(name)).collect();
+    let Some((first, others)) = recorded.as_deref().and_then(<[_]>::split_first) else {
+        return judgement(None, &[], "not all of these phases were played".to_owned());
+    };
+    let completed = |phase: &PhaseResults, id: u32| {
+        phase
+            .requests
+            .get(&id)
+            .filter(|record| record.outcome == Outcome::Completed)
+            .map(|record| record.tokens.clone())
+    };
+    let (mut compared, mut differing, mut tokens) = (0, 0, 0);
+    for id in first.requests.keys() {
+        let mine = completed(first, *id);
+        let theirs: Option<Vec<_>> = others.iter().map(|phase| completed(phase, *id)).collect();
+        let (Some(mine), Some(theirs)) = (mine, theirs) else {
+            continue;
+        };
+        compared += 1;
+        tokens += length(&mine);
+        differing += u64::from(theirs.iter().any(|other| *other != mine));
+    }
+    let numbers = [
+        ("requests", compared),
+        ("tokens", tokens),
+        ("differing_requests", differing),
+    ];
+    let held = (compared > 0).then_some(differing == 0);
+    let detail = format!(
+        "{compared} requests with {tokens} tokens completed in all of these phases; {differing} differ"
+    );
+    judgement(held, &numbers, detail)
+}
+
+fn payload_formula(plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) -> Judgement {
+    let completed: Vec<&RequestRecord> = recorded
+        .requests
+        .values()
+        .filter(|r| r.outcome == Outcome::Completed)
+        .collect();
+    let (mut differing, mut counted, mut formula) = (0, 0, 0);
+    for record in &completed {
+        let expected = bytes::request_formula(phase, &plan.model, record);
+        differing += u64::from(expected != record.payload);
+        counted += record.payload.up + record.payload.down;
+        formula += expected.up + expected.down;
+    }
+    let mut held = (!completed.is_empty()).then_some(differing == 0);
+    let mut numbers = vec![
+        ("requests", length(&completed)),
+        ("differing_requests", differing),
+        ("counted_bytes", counted),
+        ("formula_bytes", formula),
+    ];
+    let mut detail = format!(
+        "{} completed requests: {counted} bytes counted, {formula} by the formula, {differing} requests differ",
+        completed.len()
+    );
+    // With every request complete, both ends' totals must be these bytes and whole handshakes.
+    if completed.len() == recorded.requests.len()
+        && let Some(end) = &recorded.end
+    {
+        let handshake = wire::handshake_payload();
+        let mut requests = wire::PayloadBytes::default();
+        for record in &completed {
+            requests.add(record.payload);
+        }
+        for job in &end.jobs {
+            let Some(totals) = &job.totals else { continue };
+            let extra_up = totals.payload.up.checked_sub(requests.up);
+            let extra_down = totals.payload.down.checked_sub(requests.down);
+            let connections = extra_up.map_or(0, |extra| extra / handshake.up);
+            let whole = extra_up == Some(connections * handshake.up)
+                && extra_down == Some(connections * handshake.down);
+            if !whole {
+                held = Some(false);
+                let node = &job.node;
+                detail.push_str("; the totals of ");
+                detail.push_str(node);
+                detail.push_str(" are not these bytes and whole handshakes");
+            }
+            numbers.push(("connections", connections));
+        }
+    }
+    judgement(held, &numbers, detail)
+}
+
+fn all_completed(recorded: &PhaseResults) -> Judgement {
+    let offered = u64::try_from(recorded.requests.len()).unwrap_or(u64::MAX);
+    let completed = recorded
+        .requests
+        .values()
+        .filter(|r| r.outcome == Outcome::Completed)
+        .count();
+    let completed = u64::try_from(completed).unwrap_or(u64::MAX);
+    let held = (recorded.end.is_some() && offered > 0).then_some(completed == offered);
+    let numbers = [("offered", offered), ("completed", completed)];
+    judgement(
+        held,
+        &numbers,
+        format!("{completed} of {offered} requests completed"),
+    )
+}
+
+fn in_outages(
+    must_stall: bool,
+    phase: &PhasePlan,
+    recorded: &PhaseResults,
+    trace: Option<&Trace>,
+) -> Judgement {
+    let Some(trace) = trace else {
+        return judgement(None, &[], "the link's trace is not recorded".to_owned());
+    };
+    let down = CapacityCurve::new(trace, Direction::Down);
+    let (mut under_way, mut tokens, mut outage_ns) = (0, 0, 0);
+    for (start, end) in outages(trace, phase.duration_ns) {
+        // What was on the air when the outage began still arrives.
+        let before = down.state_at(start.saturating_sub(1));
+        let last_arrival =
+            start + before.delay_ns + u64::from(before.jitter_ns) + ARRIVAL_ALLOWANCE_NS;
+        if last_arrival >= end {
+            continue;
+        }
+        outage_ns += end - last_arrival;
+        for record in recorded.requests.values() {
+            let ended = match record.outcome {
+                Outcome::Completed => record.token_ns.last().copied().unwrap_or(0),
+                Outcome::Unfinished | Outcome::Failed { .. } => phase.duration_ns,
+            };
+            under_way += u64::from(record.sent_ns < end && ended > last_arrival);
+            let inside = record
+                .token_ns
+                .iter()
+                .filter(|&&at| at > last_arrival && at < end);
+            tokens += u64::try_from(inside.count()).unwrap_or(0);
+        }
+    }
+    let numbers = [
+        ("requests_under_way", under_way),
+        ("tokens_in_outage", tokens),
+        ("outage_ns", outage_ns),
+    ];
+    let seconds = ns_to_s(outage_ns);
+    if outage_ns == 0 {
+        return judgement(
+            None,
+            &numbers,
+            "the link had no outage in this phase".to_owned(),
+        );
+    }
+    if under_way == 0 {
+        let detail = format!("no request was under way in {seconds:.3} s of outage");
+        return judgement(None, &numbers, detail);
+    }
+    let detail = format!(
+        "{tokens} tokens arrived in {seconds:.3} s of outage while {under_way} requests were under way"
+    );
+    judgement(Some((tokens == 0) == must_stall), &numbers, detail)
+}

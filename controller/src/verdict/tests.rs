@@ -1,0 +1,243 @@
+use hexloop_proto::{LateHistogram, LinkWindow};
+use hexloop_traces::Direction;
+use hexloop_workloads::job::Outcome;
+
+use super::{ReasonCode, Verdict, VerdictOutcome, judge};
+use crate::fixture::{self, MS, late};
+use crate::results::Results;
+
+fn verdict_after(change: impl FnOnce(&mut Results)) -> Verdict {
+    let mut results = Results::from_events(&fixture::events());
+    change(&mut results);
+    judge(&fixture::plan(), &results)
+}
+
+fn assert_only_reason(verdict: &Verdict, code: ReasonCode, part: &str) {
+    assert_eq!(verdict.outcome, VerdictOutcome::Invalid);
+    let codes: Vec<ReasonCode> = verdict.reasons.iter().map(|reason| reason.code).collect();
+    assert_eq!(codes, [code], "{:?}", verdict.reasons);
+    assert!(
+        verdict.reasons[0].message.contains(part),
+        "{:?}",
+        verdict.reasons
+    );
+}
+
+#[test]
+fn a_run_within_all_bounds_is_valid() {
+    let verdict = verdict_after(|_| {});
+    assert_eq!(verdict.reasons, []);
+    assert!(verdict.is_valid() && verdict.notes.is_empty());
+}
+
+#[test]
+fn a_run_exactly_at_its_bounds_is_valid() {
+    let verdict = verdict_after(|results| {
+        for found in &mut results.calibrations {
+            found.delivered_bytes = found.trace_bytes / 100 * 99 + found.trace_bytes % 100;
+            found.backlogged_windows = 50;
+            found.delay_error = late(459, 1, 500_000, 5 * MS);
+            found.lateness = late(459, 1, MS, 5 * MS);
+        }
+        for phase in &mut results.phases {
+            let end = phase.end.as_mut().unwrap();
+            end.relay_cpu_ns[0].1 = end.duration_ns / 20;
+            for record in phase.requests.values_mut() {
+                record.sent_ns = record.scheduled_ns + 100 * MS;
+            }
+        }
+    });
+    assert_eq!(verdict.reasons, []);
+}
+
+#[test]
+fn a_rate_that_is_wrong_by_more_than_its_bound_is_invalid() {
+    let verdict = verdict_after(|results| {
+        let found = &mut results.calibrations[0];
+        found.delivered_bytes = found.trace_bytes / 100 * 97;
+    });
+    assert_only_reason(&verdict, ReasonCode::RateError, "3.000 %");
+}
+
+#[test]
+fn too_much_is_as_wrong_as_too_little() {
+    let verdict = verdict_after(|results| {
+        let found = &mut results.calibrations[1];
+        found.delivered_bytes = found.trace_bytes / 100 * 102;
+    });
+    assert_only_reason(&verdict, ReasonCode::RateError, "2.000 %");
+}
+
+#[test]
+fn a_wrong_rate_while_the_jobs_ran_is_invalid_once_there_are_enough_windows() {
+    let window = |start_ns| LinkWindow {
+        link: "radio".to_owned(),
+        direction: Direction::Down,
+        start_ns,
+        length_ns: 100 * MS,
+        trace_bytes: 1_000_000,
+        delivered_bytes: 900_000,
+        delivered_packets: 600,
+        backlogged: true,
+        queue_bytes: 1,
+        dropped_packets: 0,
+        lost_packets: 0,
+    };
+    let with = |count: u64| {
+        verdict_after(|results| {
+            results.phases[1].windows = (0..count).map(|n| window(n * 100 * MS)).collect();
+        })
+    };
+    assert!(with(49).is_valid());
+    assert_only_reason(&with(50), ReasonCode::RateError, "10.000 %");
+}
+
+#[test]
+fn too_few_backlogged_windows_are_invalid() {
+    let verdict = verdict_after(|results| results.calibrations[0].backlogged_windows = 49);
+    assert_only_reason(
+        &verdict,
+        ReasonCode::TooFewBackloggedWindows,
+        "49, bound at least 50",
+    );
+}
+
+#[test]
+fn a_wrong_delay_is_invalid_and_the_bound_grows_with_the_delay() {
+    let with = |asked_delay_ns, p99| {
+        verdict_after(|results| {
+            let found = &mut results.calibrations[0];
+            found.asked_delay_ns = asked_delay_ns;
+            found.delay_error = late(1000, 1, p99, p99);
+        })
+    };
+    assert_only_reason(
+        &with(4 * MS, 500_001),
+        ReasonCode::DelayError,
+        "4.000 ms asked",
+    );
+    assert!(with(20 * MS, MS).is_valid());
+    assert_only_reason(
+        &with(20 * MS, MS + 1),
+        ReasonCode::DelayError,
+        "20.000 ms asked",
+    );
+}
+
+#[test]
+fn too_few_probes_are_invalid() {
+    let verdict = verdict_after(|results| {
+        results.calibrations[0].delay_error = late(458, 1, 1, 1);
+        results.calibrations[0].probes_lost = 1000;
+    });
+    assert_only_reason(&verdict, ReasonCode::TooFewProbes, "458 (1000 lost)");
+}
+
+#[test]
+fn a_late_shaper_is_invalid_in_calibration_and_in_a_phase() {
+    let slow = || late(1000, MS, 2 * MS, 9 * MS);
+    let verdict = verdict_after(|results| results.calibrations[0].lateness = slow());
+    assert_only_reason(&verdict, ReasonCode::ShaperLateness, "2.000 ms");
+    let verdict = verdict_after(|results| {
+        results.phases[2].end.as_mut().unwrap().lateness[0].2 = slow();
+    });
+    assert_only_reason(&verdict, ReasonCode::ShaperLateness, "2.000 ms");
+    assert_eq!(verdict.reasons[0].subject, "radio down in split");
+}
+
+#[test]
+fn too_few_packets_to_judge_the_shaper_by_are_no_reason() {
+    let few: LateHistogram = late(20, MS, 0, 9 * MS);
+    let verdict = verdict_after(|results| {
+        results.phases[2].end.as_mut().unwrap().lateness[0].2 = few;
+    });
+    assert!(verdict.is_valid());
+    assert!(
+        verdict
+            .checks
+            .iter()
+            .any(|check| check.held.is_none() && check.code == ReasonCode::ShaperLateness)
+    );
+}
+
+#[test]
+fn a_late_load_generator_is_invalid() {
+    let verdict = verdict_after(|results| {
+        let record = results.phases[0].requests.values_mut().next().unwrap();
+        record.sent_ns = record.scheduled_ns + 101 * MS;
+    });
+    assert_only_reason(&verdict, ReasonCode::SendLateness, "101.000 ms");
+}
+
+#[test]
+fn a_relay_that_starves_the_jobs_is_invalid() {
+    let verdict = verdict_after(|results| {
+        let end = results.phases[1].end.as_mut().unwrap();
+        end.relay_cpu_ns[1].1 = end.duration_ns / 10;
+    });
+    assert_only_reason(&verdict, ReasonCode::RelayCpu, "10.000 %");
+}
+
+#[test]
+fn setting_the_clock_while_delays_are_measured_is_invalid() {
+    let verdict = verdict_after(|results| {
+        results.calibrations[0].clock_step_ns = -50_000_000;
+    });
+    assert_only_reason(&verdict, ReasonCode::ClockStep, "50.000 ms");
+}
+
+#[test]
+fn lost_events_are_invalid() {
+    let verdict = verdict_after(|results| results.lost_events = 3);
+    assert_only_reason(&verdict, ReasonCode::EventsLost, "3, bound 0");
+}
+
+#[test]
+fn a_node_on_other_cpus_is_invalid() {
+    let verdict = verdict_after(|results| results.nodes[1].pinning.got_cpus = vec![0, 1]);
+    assert_only_reason(&verdict, ReasonCode::CpusNotApplied, "0,1");
+}
+
+#[test]
+fn a_quota_that_was_not_applied_is_invalid() {
+    let with = |got| verdict_after(|results| results.nodes[0].pinning.got_quota = got);
+    assert_only_reason(&with(None), ReasonCode::CpuQuotaNotApplied, "none");
+    assert_only_reason(&with(Some(0.52)), ReasonCode::CpuQuotaNotApplied, "0.520");
+    assert!(with(Some(0.502)).is_valid());
+}
+
+#[test]
+fn a_failed_request_or_job_is_invalid() {
+    let verdict = verdict_after(|results| {
+        let record = results.phases[0].requests.values_mut().next().unwrap();
+        record.outcome = Outcome::Failed {
+            reason: "connection refused".to_owned(),
+        };
+    });
+    assert_only_reason(&verdict, ReasonCode::JobFailed, "connection refused");
+    let verdict = verdict_after(|results| {
+        results.phases[1].end.as_mut().unwrap().jobs[1].totals = None;
+    });
+    assert_only_reason(&verdict, ReasonCode::JobFailed, "edge");
+}
+
+#[test]
+fn a_run_without_one_of_its_parts_is_invalid() {
+    let verdict = verdict_after(|results| results.phases[2].end = None);
+    assert_only_reason(&verdict, ReasonCode::Incomplete, "not played to its end");
+    let verdict = verdict_after(|results| {
+        results.calibrations.remove(1);
+    });
+    assert_only_reason(&verdict, ReasonCode::Incomplete, "never calibrated");
+    let verdict = verdict_after(|results| results.failure = Some(("no route".to_owned(), 1)));
+    assert_only_reason(&verdict, ReasonCode::Incomplete, "no route");
+}
+
+#[test]
+fn an_injected_fault_is_told_and_is_no_reason_by_itself() {
+    let mut plan = fixture::plan();
+    plan.faults.delay_sends_ns = 1;
+    let verdict = judge(&plan, &Results::from_events(&fixture::events()));
+    assert!(verdict.is_valid());
+    assert!(verdict.notes[0].contains("delay_sends_ns"));
+}
