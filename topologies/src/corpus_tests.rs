@@ -408,3 +408,26 @@ fn absurd_input_is_refused_not_fatal() {
     assert!(parse("\u{feff}schema = 1\r\n\0").is_err());
     assert!(parse("seed = 99999999999999999999999999999999999999999999999").is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic_and_every_problem_has_a_place(
+        start in 0_usize..400,
+        length in 0_usize..40,
+        written in "[\\[\\]{}\"=.,#a-z0-9 \n%\u{1b}é-]{0,20}",
+    ) {
+        let mut text: Vec<char> = base().chars().collect();
+        let start = start.min(text.len());
+        let end = (start + length).min(text.len());
+        text.splice(start..end, written.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(problems) = parse(&text) {
+            for problem in problems.as_slice() {
+                let place = problem.place.to_string();
+                proptest::prop_assert!(place.starts_with("base.toml:"), "{}", place);
+                let shown = problem.to_string();
+                proptest::prop_assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "control");
+            }
+        }
+    }
+}

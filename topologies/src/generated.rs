@@ -3,9 +3,10 @@
 use hexloop_traces::generate::StreetSettings;
 use serde_json::{Map, Value};
 
-use crate::check::{Reporter, is_sound};
+use crate::check::Reporter;
 use crate::experiment::TraceSource;
 use crate::fields;
+use crate::scalar::is_sound;
 use crate::section::Section;
 
 /// The settings of a street: what was written goes over the generator's own defaults.

@@ -21,6 +21,7 @@ mod problem;
 mod quantity;
 mod references;
 mod resolve;
+mod scalar;
 mod schema;
 mod section;
 mod value;

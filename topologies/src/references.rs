@@ -1,21 +1,21 @@
 //! What the text of an experiment file says as a whole: every name that is used is declared,
 //! and the values go together.
 
+mod phases;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hexloop_workloads::job::Placement;
 use hexloop_workloads::recipe::Recipe;
 use hexloop_workloads::request::RequestStream;
 
 use crate::check::Reporter;
-use crate::experiment::{Document, Experiment, Link, Node, Phase, TraceSource};
+use crate::experiment::{Document, Experiment, Link, Node, TraceSource};
 use crate::fields;
 use crate::generated;
 use crate::model::{self, ModelShape};
 use crate::plan::{
-    CalibrationPlan, Claim, CommandPlan, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan,
-    ModelSource, VerdictBounds,
+    CalibrationPlan, CommandPlan, CpuQuota, DatapathChoice, FaultPlan, ModelSource, VerdictBounds,
 };
 use crate::problem::{listed, nearest, quoted};
 use crate::section::Section;
@@ -44,7 +44,7 @@ pub(crate) fn resolve(
     let links = links(reporter, &file, &nodes, &traces);
     let (model, shape) = model_source(reporter, &file);
     let requests = requests(reporter, &file, shape);
-    let phases = phases(reporter, &file, (&nodes, &links), shape, &requests);
+    let phases = phases::read(reporter, &file, (&nodes, &links), shape, &requests);
     Experiment {
         name: file.text("name"),
         description: file.text("description"),
@@ -54,7 +54,7 @@ pub(crate) fn resolve(
         calibration: calibration(reporter, &file, &links),
         verdict: verdict(&file),
         faults: faults(&file),
-        expectations: expectations(reporter, &file, &phases),
+        expectations: phases::expectations(reporter, &file, &phases),
         traces,
         nodes,
         links,
@@ -69,7 +69,7 @@ pub(crate) fn resolve(
 }
 
 /// Reports a name that nothing declares.
-fn undeclared<'a>(
+pub(crate) fn undeclared<'a>(
     reporter: &mut Reporter<'_>,
     (what, name): (&str, &str),
     origin: &Origin,
@@ -285,153 +285,6 @@ fn requests(
     stream
 }
 
-fn phases(
-    reporter: &mut Reporter<'_>,
-    file: &Section<'_>,
-    (nodes, links): (&[Node], &[Link]),
-    shape: Option<ModelShape>,
-    requests: &RequestStream,
-) -> Vec<Phase> {
-    let sections = file.array("phases");
-    if sections.is_empty() && file.written("phases").is_some() {
-        reporter.report(file.place("phases"), "there is no phase".to_owned(), None);
-    }
-    let mut phases = Vec::new();
-    for section in sections {
-        let link = phase_link(reporter, &section, links);
-        let [device, edge] = phase_ends(reporter, &section, nodes, link);
-        let phase = Phase {
-            name: section.text("name"),
-            placement: placement(reporter, &section, shape),
-            device,
-            edge,
-            link: link.map(|link| link.name.clone()).unwrap_or_default(),
-            ipv6: section.text("family") == "ipv6",
-            duration_ns: section.time_ns("duration"),
-        };
-        if phase.duration_ns > 0 && requests.arrivals_for_ns > phase.duration_ns {
-            let message = format!(
-                "the phase lasts {}, but requests arrive for {}",
-                quoted(&section.text("duration")),
-                quoted(&file.table("requests").text("arrive_for"))
-            );
-            let help = "let the phase last longer than [requests] arrive_for, so that the last \
-                        requests can end";
-            reporter.report(section.place("duration"), message, Some(help.to_owned()));
-        }
-        phases.push(phase);
-    }
-    phases
-}
-
-fn phase_link<'a>(
-    reporter: &mut Reporter<'_>,
-    section: &Section<'_>,
-    links: &'a [Link],
-) -> Option<&'a Link> {
-    let known = links.iter().map(|link| link.name.as_str());
-    match section.written("link") {
-        Some(written) => {
-            let name = section.text("link");
-            let link = links.iter().find(|link| link.name == name);
-            if link.is_none() {
-                undeclared(reporter, ("link", &name), &written.origin, known);
-            }
-            link
-        }
-        None => {
-            if links.len() > 1 {
-                let message = "`link` is missing, and there is more than one".to_owned();
-                let help = format!("known links: {}", listed(known));
-                reporter.report(section.origin, message, Some(help));
-            }
-            links.first()
-        }
-    }
-}
-
-fn phase_ends(
-    reporter: &mut Reporter<'_>,
-    section: &Section<'_>,
-    nodes: &[Node],
-    link: Option<&Link>,
-) -> [String; 2] {
-    let ends = [("device", 0, "first"), ("edge", 1, "second")];
-    ends.map(|(key, end, ordinal)| {
-        let of_link = link
-            .map(|link| link.between[end].clone())
-            .unwrap_or_default();
-        let Some(written) = section.written(key) else {
-            return of_link;
-        };
-        let name = section.text(key);
-        if !nodes.iter().any(|node| node.name == name) {
-            let known = nodes.iter().map(|node| node.name.as_str());
-            undeclared(reporter, ("node", &name), &written.origin, known);
-        } else if let Some(link) = link.filter(|_| name != of_link) {
-            let message = format!(
-                "{} is not the {ordinal} end of link {}",
-                quoted(&name),
-                quoted(&link.name)
-            );
-            let help = format!(
-                "`up` goes from the device to the edge: the {key} of this link is {}",
-                quoted(&of_link)
-            );
-            reporter.report(&written.origin, message, Some(help));
-        }
-        name
-    })
-}
-
-fn placement(
-    reporter: &mut Reporter<'_>,
-    section: &Section<'_>,
-    shape: Option<ModelShape>,
-) -> Placement {
-    let cut = section.written("layers_on_device");
-    let sound = section.sound("layers_on_device").is_some();
-    match (section.text("placement").as_str(), cut) {
-        ("split", Some(written)) => {
-            let layers_on_device = section.integer_u32("layers_on_device");
-            if let Some(shape) = shape.filter(|_| sound)
-                && let Some((message, help)) = model::beyond_layers(shape, layers_on_device)
-            {
-                reporter.report(&written.origin, message, Some(help));
-            }
-            Placement::Split { layers_on_device }
-        }
-        ("split", None) => {
-            let message = "`layers_on_device` is missing for placement `split`".to_owned();
-            let help = match shape {
-                Some(shape) => format!(
-                    "the model has {} layers: 1 to {}",
-                    shape.layers,
-                    shape.layers - 1
-                ),
-                None => "how many decoder layers run on the device".to_owned(),
-            };
-            reporter.report(section.origin, message, Some(help));
-            Placement::Split {
-                layers_on_device: 1,
-            }
-        }
-        (name, written) => {
-            // Anything else than these two was reported.
-            if let (Some(written), "device" | "edge") = (written, name) {
-                let message = format!("`layers_on_device` means nothing for placement `{name}`");
-                let help = "only placement `split` cuts the model".to_owned();
-                reporter.report(&written.origin, message, Some(help));
-            }
-            if name == "edge" {
-                Placement::Edge
-            } else {
-                Placement::Device
-            }
-        }
-    }
-}
-
 fn commands(reporter: &mut Reporter<'_>, file: &Section<'_>, nodes: &[Node]) -> Vec<CommandPlan> {
     let mut commands = Vec::new();
     for section in file.array("commands") {
@@ -501,57 +354,4 @@ fn faults(file: &Section<'_>) -> FaultPlan {
         delay_sends_ns: section.time_ns("delay_sends"),
         burn_relay_cpu: section.boolean("burn_relay_cpu"),
     }
-}
-
-fn expectations(
-    reporter: &mut Reporter<'_>,
-    file: &Section<'_>,
-    phases: &[Phase],
-) -> Vec<ExpectationPlan> {
-    let mut expectations = Vec::new();
-    for section in file.array("expectations") {
-        let claim_name = section.text("claim");
-        let (key, other) = match claim_name.as_str() {
-            "same-tokens" => ("phases", "phase"),
-            _ => ("phase", "phases"),
-        };
-        if let Some(written) = section.written(other) {
-            let message = format!("claim `{claim_name}` has `{key}`, not `{other}`");
-            reporter.report(&written.origin, message, None);
-        } else if section.written(key).is_none() && section.written("claim").is_some() {
-            let message = format!("`{key}` is missing for claim `{claim_name}`");
-            let help = format!(
-                "known phases: {}",
-                listed(phases.iter().map(|p| p.name.as_str()))
-            );
-            reporter.report(section.origin, message, Some(help));
-        }
-        let mut named = section.list("phases");
-        if let Some(value) = section.written("phase")
-            && let Some(text) = value.text()
-        {
-            named.push((text, &value.origin));
-        }
-        for (name, origin) in named {
-            if !phases.iter().any(|phase| phase.name == name) {
-                let known = phases.iter().map(|phase| phase.name.as_str());
-                undeclared(reporter, ("phase", name), origin, known);
-            }
-        }
-        let phase = section.text("phase");
-        let claim = match claim_name.as_str() {
-            "payload-formula" => Claim::PayloadFormula { phase },
-            "stalls-in-outage" => Claim::StallsInOutage { phase },
-            "goes-on-in-outage" => Claim::GoesOnInOutage { phase },
-            "all-completed" => Claim::AllCompleted { phase },
-            _ => Claim::SameTokens {
-                phases: section.texts("phases"),
-            },
-        };
-        expectations.push(ExpectationPlan {
-            name: section.text("name"),
-            claim,
-        });
-    }
-    expectations
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::check::expected;
 use crate::fields::{self, Field, Kind, Measure, Need};
+use crate::scalar::expected;
 
 /// The JSON Schema (draft 2020-12) of an experiment file.
 #[must_use]
@@ -131,7 +131,7 @@ fn quantity(kind: &Kind, unit: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check;
+    use crate::scalar::is_sound;
     use crate::value::{self, Data};
 
     /// The keywords of JSON Schema that the schema above is made of, patterns excepted.
@@ -205,7 +205,7 @@ mod tests {
                 }
                 _ => Data::Text(text.to_owned()),
             };
-            assert!(check::is_sound(&field.kind, &data), "{}: {text}", field.key);
+            assert!(is_sound(&field.kind, &data), "{}: {text}", field.key);
         }
     }
 

@@ -5,9 +5,9 @@
 
 use hexloop_traces::units::{ByteSize, Share, TimeSpan};
 
-use crate::check::is_sound;
 use crate::fields::{self, Field, Kind, Need};
 use crate::quantity::per_kilosecond;
+use crate::scalar::is_sound;
 use crate::value::{Data, Origin, Table, Value};
 
 /// A table and the fields it may have.

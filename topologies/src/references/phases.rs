@@ -1,0 +1,214 @@
+//! Phases, and the claims about them.
+
+use hexloop_workloads::job::Placement;
+use hexloop_workloads::request::RequestStream;
+
+use super::undeclared;
+use crate::check::Reporter;
+use crate::experiment::{Link, Node, Phase};
+use crate::model::{self, ModelShape};
+use crate::plan::{Claim, ExpectationPlan};
+use crate::problem::{listed, quoted};
+use crate::section::Section;
+
+/// Reads the phases.
+pub(super) fn read(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+    (nodes, links): (&[Node], &[Link]),
+    shape: Option<ModelShape>,
+    requests: &RequestStream,
+) -> Vec<Phase> {
+    let sections = file.array("phases");
+    if sections.is_empty() && file.written("phases").is_some() {
+        reporter.report(file.place("phases"), "there is no phase".to_owned(), None);
+    }
+    let mut phases = Vec::new();
+    for section in sections {
+        let link = phase_link(reporter, &section, links);
+        let [device, edge] = phase_ends(reporter, &section, nodes, link);
+        let phase = Phase {
+            name: section.text("name"),
+            placement: placement(reporter, &section, shape),
+            device,
+            edge,
+            link: link.map(|link| link.name.clone()).unwrap_or_default(),
+            ipv6: section.text("family") == "ipv6",
+            duration_ns: section.time_ns("duration"),
+        };
+        if phase.duration_ns > 0 && requests.arrivals_for_ns > phase.duration_ns {
+            let message = format!(
+                "the phase lasts {}, but requests arrive for {}",
+                quoted(&section.text("duration")),
+                quoted(&file.table("requests").text("arrive_for"))
+            );
+            let help = "let the phase last longer than [requests] arrive_for, so that the last \
+                        requests can end";
+            reporter.report(section.place("duration"), message, Some(help.to_owned()));
+        }
+        phases.push(phase);
+    }
+    phases
+}
+
+fn phase_link<'a>(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    links: &'a [Link],
+) -> Option<&'a Link> {
+    let known = links.iter().map(|link| link.name.as_str());
+    match section.written("link") {
+        Some(written) => {
+            let name = section.text("link");
+            let link = links.iter().find(|link| link.name == name);
+            if link.is_none() {
+                undeclared(reporter, ("link", &name), &written.origin, known);
+            }
+            link
+        }
+        None => {
+            if links.len() > 1 {
+                let message = "`link` is missing, and there is more than one".to_owned();
+                let help = format!("known links: {}", listed(known));
+                reporter.report(section.origin, message, Some(help));
+            }
+            links.first()
+        }
+    }
+}
+
+fn phase_ends(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    nodes: &[Node],
+    link: Option<&Link>,
+) -> [String; 2] {
+    let ends = [("device", 0, "first"), ("edge", 1, "second")];
+    ends.map(|(key, end, ordinal)| {
+        let of_link = link
+            .map(|link| link.between[end].clone())
+            .unwrap_or_default();
+        let Some(written) = section.written(key) else {
+            return of_link;
+        };
+        let name = section.text(key);
+        if !nodes.iter().any(|node| node.name == name) {
+            let known = nodes.iter().map(|node| node.name.as_str());
+            undeclared(reporter, ("node", &name), &written.origin, known);
+        } else if let Some(link) = link.filter(|_| name != of_link) {
+            let message = format!(
+                "{} is not the {ordinal} end of link {}",
+                quoted(&name),
+                quoted(&link.name)
+            );
+            let help = format!(
+                "`up` goes from the device to the edge: the {key} of this link is {}",
+                quoted(&of_link)
+            );
+            reporter.report(&written.origin, message, Some(help));
+        }
+        name
+    })
+}
+
+fn placement(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    shape: Option<ModelShape>,
+) -> Placement {
+    let cut = section.written("layers_on_device");
+    let sound = section.sound("layers_on_device").is_some();
+    match (section.text("placement").as_str(), cut) {
+        ("split", Some(written)) => {
+            let layers_on_device = section.integer_u32("layers_on_device");
+            if let Some(shape) = shape.filter(|_| sound)
+                && let Some((message, help)) = model::beyond_layers(shape, layers_on_device)
+            {
+                reporter.report(&written.origin, message, Some(help));
+            }
+            Placement::Split { layers_on_device }
+        }
+        ("split", None) => {
+            let message = "`layers_on_device` is missing for placement `split`".to_owned();
+            let help = match shape {
+                Some(shape) => format!(
+                    "the model has {} layers: 1 to {}",
+                    shape.layers,
+                    shape.layers - 1
+                ),
+                None => "how many decoder layers run on the device".to_owned(),
+            };
+            reporter.report(section.origin, message, Some(help));
+            Placement::Split {
+                layers_on_device: 1,
+            }
+        }
+        (name, written) => {
+            // Anything else than these two was reported.
+            if let (Some(written), "device" | "edge") = (written, name) {
+                let message = format!("`layers_on_device` means nothing for placement `{name}`");
+                let help = "only placement `split` cuts the model".to_owned();
+                reporter.report(&written.origin, message, Some(help));
+            }
+            if name == "edge" {
+                Placement::Edge
+            } else {
+                Placement::Device
+            }
+        }
+    }
+}
+
+/// Reads the claims about phases.
+pub(super) fn expectations(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+    phases: &[Phase],
+) -> Vec<ExpectationPlan> {
+    let mut expectations = Vec::new();
+    for section in file.array("expectations") {
+        let claim_name = section.text("claim");
+        let (key, other) = match claim_name.as_str() {
+            "same-tokens" => ("phases", "phase"),
+            _ => ("phase", "phases"),
+        };
+        if let Some(written) = section.written(other) {
+            let message = format!("claim `{claim_name}` has `{key}`, not `{other}`");
+            reporter.report(&written.origin, message, None);
+        } else if section.written(key).is_none() && section.written("claim").is_some() {
+            let message = format!("`{key}` is missing for claim `{claim_name}`");
+            let help = format!(
+                "known phases: {}",
+                listed(phases.iter().map(|p| p.name.as_str()))
+            );
+            reporter.report(section.origin, message, Some(help));
+        }
+        let mut named = section.list("phases");
+        if let Some(value) = section.written("phase")
+            && let Some(text) = value.text()
+        {
+            named.push((text, &value.origin));
+        }
+        for (name, origin) in named {
+            if !phases.iter().any(|phase| phase.name == name) {
+                let known = phases.iter().map(|phase| phase.name.as_str());
+                undeclared(reporter, ("phase", name), origin, known);
+            }
+        }
+        let phase = section.text("phase");
+        let claim = match claim_name.as_str() {
+            "payload-formula" => Claim::PayloadFormula { phase },
+            "stalls-in-outage" => Claim::StallsInOutage { phase },
+            "goes-on-in-outage" => Claim::GoesOnInOutage { phase },
+            "all-completed" => Claim::AllCompleted { phase },
+            _ => Claim::SameTokens {
+                phases: section.texts("phases"),
+            },
+        };
+        expectations.push(ExpectationPlan {
+            name: section.text("name"),
+            claim,
+        });
+    }
+    expectations
+}
