@@ -30,12 +30,14 @@ struct Test {
     package: PathBuf,
     /// Its name as the executable lists it.
     name: String,
+    /// What people call it: the crate or test file, and the name in it.
+    label: String,
 }
 
 /// How a test ended.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 struct Ended {
-    name: String,
+    label: String,
     passed: bool,
     skipped: Vec<String>,
 }
@@ -72,12 +74,12 @@ fn run(messages: &Path, filters: &[&str]) -> anyhow::Result<bool> {
     let mut by_place: BTreeMap<Place, Vec<Test>> = BTreeMap::new();
     let mut skipped: Vec<String> = Vec::new();
     for (test, needs) in ignored_tests(messages)? {
-        if !filters.is_empty() && !filters.iter().any(|filter| test.name.contains(filter)) {
+        if !filters.is_empty() && !filters.iter().any(|filter| test.label.contains(filter)) {
             continue;
         }
         match served.place(&needs) {
             Ok(place) => by_place.entry(place).or_default().push(test),
-            Err(lacking) => skipped.push(format!("SKIPPED({}) {}", names(&lacking), test.name)),
+            Err(lacking) => skipped.push(format!("SKIPPED({}) {}", names(&lacking), test.label)),
         }
     }
 
@@ -92,13 +94,13 @@ fn run(messages: &Path, filters: &[&str]) -> anyhow::Result<bool> {
             let unserved =
                 |need: &&String| Need::from_name(need).is_none_or(|need| !served.contains(&need));
             if !test.passed {
-                failures.push(test.name);
+                failures.push(test.label);
             } else if test.skipped.iter().all(|need| unserved(&need)) {
                 passed += 1;
                 let lines = test.skipped.iter();
-                skipped.extend(lines.map(|need| format!("SKIPPED({need}) {}", test.name)));
+                skipped.extend(lines.map(|need| format!("SKIPPED({need}) {}", test.label)));
             } else {
-                let name = test.name;
+                let name = test.label;
                 failures.push(format!(
                     "{name} (skipped {:?}, which is served)",
                     test.skipped
@@ -164,10 +166,14 @@ fn ignored_tests(messages: &Path) -> anyhow::Result<Vec<(Test, Needs)>> {
             .to_path_buf();
         let mut listed = Vec::new();
         for name in list_ignored(Path::new(executable))? {
+            let target = message["target"]["name"].as_str().unwrap_or_default();
+            let label = format!("{target} {name}");
+            let (executable, package) = (executable.into(), package.clone());
             listed.push(Test {
-                executable: executable.into(),
-                package: package.clone(),
+                executable,
+                package,
                 name,
+                label,
             });
         }
         if listed.is_empty() {
@@ -190,7 +196,7 @@ fn ignored_tests(messages: &Path) -> anyhow::Result<Vec<(Test, Needs)>> {
             tests.push((test, needs.clone()));
         }
     }
-    tests.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
+    tests.sort_by(|(left, _), (right, _)| left.label.cmp(&right.label));
     Ok(tests)
 }
 
@@ -262,10 +268,10 @@ fn in_guest(root: &Path, tests: &[Test], virtual_time: bool) -> anyhow::Result<V
         ended.push(serde_json::from_str::<Ended>(line).context("a result cannot be read")?);
     }
     for test in tests {
-        if !ended.iter().any(|one| one.name == test.name) {
-            println!("LOST   {} (the guest ended with {status})", test.name);
+        if !ended.iter().any(|one| one.label == test.label) {
+            println!("LOST   {} (the guest ended with {status})", test.label);
             ended.push(Ended {
-                name: test.name.clone(),
+                label: test.label.clone(),
                 passed: false,
                 skipped: Vec::new(),
             });
@@ -322,13 +328,13 @@ fn play_one(test: &Test) -> Ended {
         "{verdict} {:>4}.{} s  {}",
         tenths / 10,
         tenths % 10,
-        test.name
+        test.label
     );
     if !passed {
         println!("{text}");
     }
     Ended {
-        name: test.name.clone(),
+        label: test.label.clone(),
         passed,
         skipped: skipped_within(&text),
     }
