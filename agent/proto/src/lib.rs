@@ -10,6 +10,9 @@ pub use event::{
     LinkCalibration, LinkCounters, LinkWindow, Measurement, NodeSample, NodeUp, PhaseEnd,
     TcpCounters,
 };
+pub use hexloop_traces::Direction;
+pub use hexloop_workloads::job::{Outcome, RequestRecord};
+pub use hexloop_workloads::wire::PayloadBytes;
 
 /// The version of the service and of the events. Peers of another version are refused.
 pub const PROTOCOL_VERSION: u32 = 1;
