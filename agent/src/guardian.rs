@@ -184,6 +184,10 @@ pub fn run(ledger_path: &Path) -> Result<bool, GuardianError> {
             Err(_) => break,
         }
     }
+    if !ledger_path.exists() {
+        // Somebody else has cleaned up: there is nothing left to undo.
+        return Ok(true);
+    }
     let report = replay_one(&file, ledger_path)?;
     for failure in &report.failed {
         eprintln!("hexloop: {failure}; `hexloop undo` tries again");

@@ -9,9 +9,14 @@ pub mod guardian;
 mod ledger;
 pub mod link;
 pub mod namespace;
+pub mod node;
+pub mod play;
+pub mod privilege;
+pub mod probe;
 pub mod process;
 pub mod serve;
 mod sys;
+pub mod telemetry;
 pub mod undo;
 
 pub use ledger::{LedgerError, LedgerOwner, UndoId};

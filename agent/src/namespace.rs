@@ -75,6 +75,17 @@ impl NetworkNamespace {
         }
     }
 
+    /// Another handle on the same namespace.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn try_clone(&self) -> Result<NetworkNamespace, NamespaceError> {
+        match self.file.try_clone() {
+            Ok(file) => Ok(NetworkNamespace { file }),
+            Err(source) => Err(NamespaceError::Open { path: "a network namespace".to_owned(), source }),
+        }
+    }
+
     /// Moves the calling thread in, for good. Only for threads made for that purpose.
     ///
     /// # Errors

@@ -1,13 +1,43 @@
 //! The agent's service: a gRPC server on a unix socket that plays one plan at a time.
+//!
+//! Nobody but the agent's own user gets in: the socket has mode 0600 in a directory of mode
+//! 0700, and the kernel is asked who is on the other side.
 
+mod listen;
+mod service;
+
+use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use hexloop_proto::service::agent_server::AgentServer;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tonic::transport::Server;
+
+use crate::cgroup::Controllers;
+use crate::guardian::{Guardian, GuardianError, replay_leftovers};
+use crate::play::Stage;
+use crate::privilege::{self, Privilege, PrivilegeError};
 use crate::process::SelfCommand;
+use crate::telemetry::energy::EnergyMeter;
+use crate::undo::Undo;
+
+use service::AgentService;
+
+/// The largest request: a plan and the text of its traces.
+const REQUEST_BYTES: usize = 256 << 20;
+/// How long a plan that was asked to end may take to be taken down.
+const END_LIMIT: Duration = Duration::from_secs(30);
+/// How long a caller has to read the last events when the agent ends.
+const LAST_EVENTS_LIMIT: Duration = Duration::from_secs(1);
 
 /// How an agent is to serve.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// The socket to listen on; its directory is made with mode 0700 if it is missing.
+    /// The socket to listen on, an absolute path; its directory is made with mode 0700 if it is
+    /// missing, and must otherwise have that mode.
     pub socket: PathBuf,
     /// Where ledgers are kept, an absolute path.
     pub state_directory: PathBuf,
@@ -29,29 +59,211 @@ pub struct JobUser {
     pub group: u32,
 }
 
+impl JobUser {
+    /// `nobody`, who owns nothing.
+    pub const NOBODY: JobUser = JobUser {
+        user: 65_534,
+        group: 65_534,
+    };
+
+    /// The user behind `sudo`, else `nobody`; never root.
+    #[must_use]
+    pub fn invoking() -> JobUser {
+        let number = |name| {
+            std::env::var(name)
+                .ok()?
+                .parse()
+                .ok()
+                .filter(|id: &u32| *id != 0)
+        };
+        match (number("SUDO_UID"), number("SUDO_GID")) {
+            (Some(user), Some(group)) => JobUser { user, group },
+            _ => JobUser::NOBODY,
+        }
+    }
+}
+
 /// Why an agent cannot serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// Placeholder while the service is being built.
-    #[error("the agent does not serve yet")]
-    NotYet,
+    /// No privilege.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
+    /// The guardian.
+    #[error(transparent)]
+    Guardian(#[from] GuardianError),
+    /// Earlier runs could not be undone.
+    #[error("this machine is dirty: {left}; `hexloop undo` tries again")]
+    Dirty {
+        /// What is left, in words.
+        left: String,
+    },
+    /// Jobs would run as root.
+    #[error("jobs may not run as root; name another job user")]
+    RootJobs,
+    /// The socket.
+    #[error("cannot {action} {path}")]
+    Socket {
+        /// What was being done.
+        action: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory of the socket is open to others.
+    #[error("{0} can be entered by others; `chmod 700` it, or choose another directory")]
+    OpenDirectory(PathBuf),
+    /// The asynchronous runtime or its signal handlers.
+    #[error("cannot start to serve")]
+    Runtime(#[source] io::Error),
+    /// The server.
+    #[error("serving failed")]
+    Server(#[source] tonic::transport::Error),
 }
 
 impl ServeError {
     /// The exit code that it calls for.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
-        4
+        match self {
+            ServeError::Dirty { .. } | ServeError::Guardian(GuardianError::Dirty { .. }) => 5,
+            ServeError::Server(_) => 1,
+            ServeError::RootJobs => 2,
+            _ => 4,
+        }
     }
 }
 
-/// Serves until the owner goes away, or a signal asks it to end. To be called at the very start
-/// of the process, before any thread exists: it may have to enter a user namespace.
+/// Serves until the owner goes away, or a signal asks it to end; then takes down what is still
+/// up. To be called at the very start of the process, before any thread exists: it may have to
+/// enter a user namespace.
 ///
 /// # Errors
-/// No privilege, or the socket cannot be served.
+/// No privilege, a dirty machine, or the socket cannot be served.
 pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
-    let _ = options;
-    Err(ServeError::NotYet)
+    let privilege = privilege::acquire()?;
+    let job_user = options.job_user.unwrap_or_else(JobUser::invoking);
+    if job_user.user == 0 || job_user.group == 0 {
+        return Err(ServeError::RootJobs);
+    }
+    let left: Vec<String> = replay_leftovers(&options.state_directory)?
+        .into_iter()
+        .flat_map(|report| report.failed)
+        .collect();
+    if !left.is_empty() {
+        return Err(ServeError::Dirty {
+            left: left.join("; "),
+        });
+    }
+    let guardian = Guardian::start_as(&options.program, &options.state_directory, "agent")?;
+    let guardian = Arc::new(guardian);
+    let credentials = (privilege == Privilege::Root).then_some((job_user.user, job_user.group));
+    let words = credentials.map_or_else(
+        || "the agent's own user, without capabilities".to_owned(),
+        |(user, group)| format!("user {user}, group {group}"),
+    );
+    let stage = Stage {
+        program: options.program.clone(),
+        privilege,
+        credentials,
+        job_user: words,
+        controllers: Controllers::detect(),
+        guardian: Arc::clone(&guardian),
+        energy: EnergyMeter::new(),
+    };
+    guardian.record(Undo::RemoveFile {
+        path: options.socket.clone(),
+    })?;
+    let outcome = serve(options, Arc::new(stage));
+    // Removes the socket, and whatever a plan that did not end in time has left.
+    let finished = Arc::into_inner(guardian).map_or(Ok(()), Guardian::finish);
+    outcome?;
+    Ok(finished?)
+}
+
+fn serve(options: &ServeOptions, stage: Arc<Stage>) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("hx-serve")
+        .enable_all()
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let service = AgentService::new(stage);
+    let outcome = runtime.block_on(async {
+        let incoming = listen::listen(&options.socket)?;
+        let ended = end_of_agent(options.lease_on_stdin).map_err(ServeError::Runtime)?;
+        let control = service.clone();
+        let (close, closing) = oneshot::channel();
+        let end = async move {
+            let reason = ended.await;
+            control.stop(reason);
+            control.until_idle(END_LIMIT).await;
+            // The last events get a moment to be read; a caller that keeps its connection open
+            // does not keep the agent.
+            let _ = close.send(());
+            tokio::time::sleep(LAST_EVENTS_LIMIT).await;
+        };
+        let server = AgentServer::new(service)
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(REQUEST_BYTES);
+        let closing = async move { drop(closing.await) };
+        let serving = Server::builder().serve_with_incoming_shutdown(server, incoming, closing);
+        tokio::select! {
+            outcome = serving => outcome.map_err(ServeError::Server),
+            () = end => Ok(()),
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+/// Completes with the reason when the agent is to end.
+fn end_of_agent(lease_on_stdin: bool) -> io::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let lease = if lease_on_stdin {
+        Some(end_of_stdin()?)
+    } else {
+        None
+    };
+    let lease = async move {
+        match lease {
+            Some(lease) => drop(lease.await),
+            None => std::future::pending().await,
+        }
+    };
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "the agent was told to terminate",
+            _ = interrupt.recv() => "the agent was interrupted",
+            _ = hang_up.recv() => "the agent's terminal went away",
+            () = lease => "the controller went away",
+        }
+    })
+}
+
+/// Completes when standard input ends. The pipe carries nothing; its end is the message.
+fn end_of_stdin() -> io::Result<oneshot::Receiver<()>> {
+    let (ended, end) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("hx-lease".to_owned())
+        .spawn(move || {
+            let mut buffer = [0; 64];
+            let mut stdin = io::stdin().lock();
+            loop {
+                match stdin.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            // Nobody listens when the agent is ending already.
+            let _ = ended.send(());
+        })?;
+    Ok(end)
 }

@@ -1,4 +1,8 @@
 //! Everything that needs `unsafe`: one module per subject, each behind a safe interface.
 
+pub(crate) mod ethtool;
+pub(crate) mod loopback;
+pub(crate) mod packet;
 pub(crate) mod pidfd;
+pub(crate) mod realtime;
 pub(crate) mod spawn;

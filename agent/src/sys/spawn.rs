@@ -4,10 +4,9 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, setsid};
+use nix::unistd::setsid;
 
 /// Starts the command in a session of its own: signals of the terminal do not reach it.
 pub(crate) fn in_own_session(command: &mut Command) {
@@ -39,15 +38,8 @@ pub(crate) struct Credentials {
 /// Starts the command without any privilege: as that user if one is given, without
 /// capabilities now or after any exec, with no way to regain them, and without descriptors
 /// beyond the standard three. It is killed when the calling thread ends.
-pub(crate) fn unprivileged(
-    command: &mut Command,
-    credentials: Option<Credentials>,
-    cpus: Option<CpuSet>,
-) {
+pub(crate) fn unprivileged(command: &mut Command, credentials: Option<Credentials>) {
     let prepare = move || {
-        if let Some(cpus) = &cpus {
-            sched_setaffinity(Pid::from_raw(0), cpus)?;
-        }
         drop_bounding_set()?;
         clear_ambient_set();
         if let Some(Credentials { user, group }) = credentials {

@@ -1,0 +1,130 @@
+//! Plays a plan: nodes, links, calibration, phases, and taking it all down again, whatever
+//! happened in between.
+
+mod burner;
+mod error;
+mod jobs;
+mod meter;
+mod phase;
+mod scene;
+mod sink;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hexloop_proto::{AgentDescription, EventBody, Measurement};
+use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
+use hexloop_traces::Trace;
+
+use crate::cgroup::Controllers;
+use crate::guardian::Guardian;
+use crate::node::{kernel_release, with_causes};
+use crate::privilege::Privilege;
+use crate::process::SelfCommand;
+use crate::telemetry::energy::EnergyMeter;
+
+pub use error::PlayError;
+pub use jobs::requests_of;
+pub use sink::EventSink;
+pub use stop::StopWish;
+
+use scene::Scene;
+
+/// What an agent plays plans with.
+#[derive(Debug)]
+pub struct Stage {
+    /// How it starts its other parts.
+    pub program: SelfCommand,
+    /// Where its power comes from.
+    pub privilege: Privilege,
+    /// User and group of the jobs; `None` where they stay with the agent's own.
+    pub credentials: Option<(u32, u32)>,
+    /// The same in words.
+    pub job_user: String,
+    /// Control groups that it may use.
+    pub controllers: Controllers,
+    /// Who undoes everything if this process is killed.
+    pub guardian: Arc<Guardian>,
+    /// Energy counters of the machine.
+    pub energy: EnergyMeter,
+}
+
+/// What is to be played.
+#[derive(Debug, Clone)]
+pub struct PlayInput {
+    /// The plan.
+    pub plan: Plan,
+    /// The traces that it names.
+    pub traces: BTreeMap<String, Arc<Trace>>,
+    /// Where this machine keeps the model.
+    pub model_directory: PathBuf,
+}
+
+/// Plays a plan to its end, to an error or until it is stopped. The last event is always
+/// [`EventBody::TakenDown`].
+pub fn play(stage: &Stage, input: &PlayInput, events: &Arc<EventSink>, stop: &StopWish) {
+    let energy_before = stage.energy.read();
+    let mut scene = Scene::empty();
+    let outcome = perform(stage, input, events, stop, &mut scene);
+    events.end_phase();
+    if let Err(error) = outcome {
+        let message = with_causes(&error);
+        events.emit(EventBody::Failed {
+            message,
+            exit_code: error.exit_code(),
+        });
+    }
+    let leftovers = scene.take_down(stage);
+    if let Measurement::Measured { value, source } =
+        stage.energy.between(&energy_before, &stage.energy.read())
+    {
+        let message = format!("the machine used {value:.1} J over the whole run ({source})");
+        events.emit(EventBody::Warning { message });
+    }
+    events.emit(EventBody::TakenDown { leftovers });
+    events.flush();
+}
+
+fn perform(
+    stage: &Stage,
+    input: &PlayInput,
+    events: &Arc<EventSink>,
+    stop: &StopWish,
+    scene: &mut Scene,
+) -> Result<(), PlayError> {
+    if input.plan.schema != PLAN_SCHEMA {
+        let schema = input.plan.schema;
+        return Err(PlayError::Plan(format!(
+            "it has schema {schema}, this agent plays schema {PLAN_SCHEMA}; use one version of \
+             hexloop everywhere"
+        )));
+    }
+    let energy_j = match stage.energy.describe() {
+        // Of the phases; the whole run's cannot be known at its start.
+        Ok(sensors) => Measurement::Unavailable {
+            why: format!("given per phase, by {sensors}"),
+        },
+        Err(why) => Measurement::Unavailable { why },
+    };
+    let cpu_control = match &stage.controllers.cpu {
+        Some(controller) => controller.version.name(),
+        None => "stop-continue",
+    };
+    events.emit(EventBody::AgentUp(AgentDescription {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        privilege: stage.privilege.name().to_owned(),
+        job_user: stage.job_user.clone(),
+        kernel: kernel_release(),
+        cpu_control: cpu_control.to_owned(),
+        energy_j,
+    }));
+    scene.build(stage, input, events, stop)?;
+    scene.calibrate(events, stop)?;
+    let secret = jobs::random_secret()?;
+    for phase in &input.plan.phases {
+        phase::play(stage, &input.plan, phase, &secret, scene, events, stop)?;
+    }
+    Ok(())
+}

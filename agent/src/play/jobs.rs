@@ -1,0 +1,92 @@
+//! Which job runs on which node in a phase, and what it is told.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use hexloop_topologies::plan::{PhasePlan, Plan};
+use hexloop_traces::stream;
+use hexloop_workloads::job::{JobRole, JobSpec, Placement};
+use hexloop_workloads::request::ScheduledRequest;
+
+use super::error::PlayError;
+use crate::node::MODEL_DIRECTORY;
+
+/// One job of a phase.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NodeJob {
+    /// The node's place in the plan.
+    pub(super) place: usize,
+    /// Whether it sends the requests: when such a job is idle, the phase is over.
+    pub(super) sends_requests: bool,
+    pub(super) spec: JobSpec,
+}
+
+/// The schedule of a phase. It depends on the seed alone, so that every phase of a plan with the
+/// same stream of requests has the same.
+#[must_use]
+pub fn requests_of(plan: &Plan, phase: &PhasePlan) -> Vec<ScheduledRequest> {
+    phase.requests.schedule(&mut stream(plan.seed, "requests"))
+}
+
+/// The jobs of a phase in the order in which they are started: who listens comes first.
+pub(super) fn jobs_of(
+    plan: &Plan,
+    phase: &PhasePlan,
+    secret: &str,
+) -> Result<Vec<NodeJob>, PlayError> {
+    let place = |name: &str| {
+        plan.nodes
+            .iter()
+            .position(|node| node.name == name)
+            .ok_or_else(|| {
+                PlayError::Plan(format!(
+                    "phase {} names node {name}, which it lacks",
+                    phase.name
+                ))
+            })
+    };
+    let job = |place: usize, role: JobRole, sends_requests| NodeJob {
+        place,
+        sends_requests,
+        spec: JobSpec {
+            name: phase.name.clone(),
+            placement: phase.placement,
+            role,
+            model_directory: PathBuf::from(MODEL_DIRECTORY),
+            threads: plan.nodes[place].threads,
+            secret: secret.to_owned(),
+        },
+    };
+    let mut jobs = Vec::new();
+    let crosses = phase.placement != Placement::Device;
+    if crosses {
+        let role = JobRole::Edge {
+            listen: phase.edge_address,
+        };
+        jobs.push(job(place(&phase.edge)?, role, false));
+    }
+    let role = JobRole::Device {
+        edge: crosses.then_some(phase.edge_address),
+        requests: requests_of(plan, phase),
+        deadline_ns: phase.requests.deadline_ns,
+        send_delay_ns: plan.faults.delay_sends_ns,
+    };
+    jobs.push(job(place(&phase.device)?, role, true));
+    Ok(jobs)
+}
+
+/// 32 random bytes in hexadecimal.
+pub(super) fn random_secret() -> Result<String, PlayError> {
+    let mut bytes = [0_u8; 32];
+    let mut source = fs::File::open("/dev/urandom").map_err(no_randomness)?;
+    io::Read::read_exact(&mut source, &mut bytes).map_err(no_randomness)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+const fn no_randomness(source: io::Error) -> PlayError {
+    PlayError::System {
+        action: "read /dev/urandom",
+        source,
+    }
+}

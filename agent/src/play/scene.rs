@@ -1,0 +1,249 @@
+//! The nodes and links of a plan as they exist on this machine.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use hexloop_proto::{EventBody, NodeUp};
+use hexloop_topologies::plan::{LinkPlan, NodePlan, Plan};
+use hexloop_traces::stream;
+use hexloop_workloads::clock;
+use rand_core::Rng;
+
+use super::error::PlayError;
+use super::sink::EventSink;
+use super::stop::StopWish;
+use super::{PlayInput, Stage};
+use crate::cgroup::NodeCgroups;
+use crate::ledger::UndoId;
+use crate::link::{Link, LinkSpec};
+use crate::node::{DutyCycle, Node, NodeMessage, cpus_of, pin};
+use crate::telemetry::node::NodeMeter;
+use crate::undo::Undo;
+
+/// How long one control group may take to be removed.
+const REMOVE_LIMIT_NS: u64 = 1_500_000_000;
+
+/// Everything that exists for a plan.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) nodes: Vec<Node>,
+    pub(super) links: Vec<(String, Link)>,
+    pub(super) meters: Vec<(String, NodeMeter)>,
+    pub(super) messages: Receiver<NodeMessage>,
+    duty: Vec<DutyCycle>,
+    undo: Vec<(UndoId, Undo)>,
+}
+
+impl Scene {
+    pub(super) fn empty() -> Scene {
+        Scene {
+            nodes: Vec::new(),
+            links: Vec::new(),
+            meters: Vec::new(),
+            messages: channel().1,
+            duty: Vec::new(),
+            undo: Vec::new(),
+        }
+    }
+
+    /// Makes nodes and links.
+    pub(super) fn build(
+        &mut self,
+        stage: &Stage,
+        input: &PlayInput,
+        events: &Arc<EventSink>,
+        stop: &StopWish,
+    ) -> Result<(), PlayError> {
+        let plan = &input.plan;
+        check_model_is_readable(stage, &input.model_directory)?;
+        let model = input
+            .model_directory
+            .to_str()
+            .ok_or_else(|| PlayError::Plan("the model directory's name is not UTF-8".to_owned()))?;
+        let run = format!("{:08x}", short_run_id());
+        let (sender, messages) = channel();
+        self.messages = messages;
+        for (place, node_plan) in plan.nodes.iter().enumerate() {
+            check(stop)?;
+            let groups = self.make_groups(stage, node_plan, &run)?;
+            let mut node = Node::start(&stage.program, &node_plan.name, place, sender.clone())?;
+            self.record(stage, Undo::kill(node.process))?;
+            let pinning = pin(node_plan, node.process.pid, &groups)?;
+            if pinning.quota_by == "stop-continue" {
+                let duty = DutyCycle::start(node_plan, node.process.pid);
+                let duty = duty.map_err(|source| PlayError::System {
+                    action: "start the thread that holds a node to its CPU quota",
+                    source,
+                })?;
+                self.duty.extend(duty);
+            }
+            for warning in node.set_up(place, &self.messages, Some(model))? {
+                let message = format!("node {}: {warning}", node.name);
+                events.emit(EventBody::Warning { message });
+            }
+            let pid = node.process.pid;
+            let name = node_plan.name.clone();
+            self.meters
+                .push((name.clone(), NodeMeter::new(pid, groups)));
+            self.nodes.push(node);
+            events.emit(EventBody::NodeUp(NodeUp {
+                node: name,
+                pid,
+                pinning,
+            }));
+        }
+        for link in &plan.links {
+            check(stop)?;
+            self.make_link(input, link, events)?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, stage: &Stage, undo: Undo) -> Result<(), PlayError> {
+        let id = stage.guardian.record(undo.clone())?;
+        self.undo.push((id, undo));
+        Ok(())
+    }
+
+    fn make_groups(
+        &mut self,
+        stage: &Stage,
+        node: &NodePlan,
+        run: &str,
+    ) -> Result<NodeCgroups, PlayError> {
+        let name = format!("hx-{run}-{}", node.index);
+        NodeCgroups::create(&stage.controllers, &name, |undo| self.record(stage, undo))
+    }
+
+    fn make_link(
+        &mut self,
+        input: &PlayInput,
+        plan: &LinkPlan,
+        events: &Arc<EventSink>,
+    ) -> Result<(), PlayError> {
+        let lacks = |what: &str| PlayError::Plan(format!("link {} names {what}", plan.name));
+        let trace = input.traces.get(&plan.trace);
+        let trace = trace.ok_or_else(|| lacks("a trace that did not come with the plan"))?;
+        let end = |index: usize| {
+            let name = &plan.ends[index].node;
+            let node = self.nodes.iter().find(|node| &node.name == name);
+            node.map(|node| &node.namespace)
+                .ok_or_else(|| lacks("a node that the plan lacks"))
+        };
+        let spec = LinkSpec {
+            plan,
+            trace: Arc::clone(trace),
+            faults: &input.plan.faults,
+            calibration: &input.plan.calibration,
+            seed: stream(input.plan.seed, &format!("link {}", plan.name)).next_u64(),
+            relay_cpu: relay_cpu(
+                &input.plan,
+                &cpus_of(std::process::id()).unwrap_or_default(),
+            ),
+            ends: [end(0)?, end(1)?],
+        };
+        let link = Link::build(&spec)?;
+        let description = link.description();
+        events.emit(EventBody::LinkUp {
+            link: plan.name.clone(),
+            datapath: description.datapath.to_owned(),
+            reason: description.reason,
+            scheduling: description.scheduling,
+        });
+        self.links.push((plan.name.clone(), link));
+        Ok(())
+    }
+
+    /// Measures every link, one after the other.
+    pub(super) fn calibrate(
+        &mut self,
+        events: &EventSink,
+        stop: &StopWish,
+    ) -> Result<(), PlayError> {
+        for (_, link) in &mut self.links {
+            check(stop)?;
+            for calibration in link.calibrate()? {
+                events.emit(EventBody::Calibrated(calibration));
+            }
+        }
+        check(stop)
+    }
+
+    /// Takes everything down. Returns what is left, in words.
+    pub(super) fn take_down(&mut self, stage: &Stage) -> Vec<String> {
+        let mut leftovers = Vec::new();
+        self.duty.clear();
+        self.links.clear();
+        for node in &mut self.nodes {
+            leftovers.extend(node.take_down());
+        }
+        self.nodes.clear();
+        for (id, undo) in self.undo.drain(..).rev() {
+            match undo.perform(clock::now() + REMOVE_LIMIT_NS) {
+                // If it cannot be noted, it is undone once more later, which does no harm.
+                Ok(()) => drop(stage.guardian.done(id)),
+                Err(error) => leftovers.push(crate::node::with_causes(&error)),
+            }
+        }
+        leftovers
+    }
+}
+
+/// An error if the plan is to end.
+pub(super) fn check(stop: &StopWish) -> Result<(), PlayError> {
+    stop.reason()
+        .map_or(Ok(()), |reason| Err(PlayError::Stopped(reason)))
+}
+
+/// Tells the control groups of runs on one machine apart.
+fn short_run_id() -> u32 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
+    text.get(..8)
+        .and_then(|text| u32::from_str_radix(text, 16).ok())
+        .unwrap_or_else(std::process::id)
+}
+
+/// A CPU for the relay: one that no node owns, else one of the last node's.
+fn relay_cpu(plan: &Plan, available: &[u32]) -> Option<u32> {
+    let owned: BTreeSet<u32> = plan
+        .nodes
+        .iter()
+        .flat_map(|node| node.cpus.clone())
+        .collect();
+    let free = available.iter().copied().find(|cpu| !owned.contains(cpu));
+    free.or_else(|| plan.nodes.last()?.cpus.last().copied())
+}
+
+/// The jobs must be able to read the model: found out here, where the remedy can be named.
+fn check_model_is_readable(stage: &Stage, directory: &Path) -> Result<(), PlayError> {
+    let Some((user, group)) = stage.credentials else {
+        return Ok(());
+    };
+    let unreadable = |path: &Path| PlayError::ModelUnreadable {
+        job_user: stage.job_user.clone(),
+        path: path.display().to_string(),
+    };
+    let listing = std::fs::read_dir(directory).map_err(|source| PlayError::System {
+        action: "read the model directory",
+        source,
+    })?;
+    let files = listing.flatten().map(|entry| entry.path());
+    for path in std::iter::once(directory.to_owned()).chain(files) {
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            continue;
+        };
+        let shift = match (metadata.uid() == user, metadata.gid() == group) {
+            (true, _) => 6,
+            (false, true) => 3,
+            (false, false) => 0,
+        };
+        let needed = if metadata.is_dir() { 0o5 } else { 0o4 };
+        if (metadata.mode() >> shift) & needed != needed {
+            return Err(unreadable(&path));
+        }
+    }
+    Ok(())
+}
