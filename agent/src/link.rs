@@ -3,11 +3,30 @@
 //!
 //! A [`Link`] is built once, measured by [`Link::calibrate`], and then played once per phase by
 //! [`Link::start`] and [`Link::stop`]. Outside of those it is transparent: packets pass at once.
+//! What is delivered is counted by [`tap`] at the receiving interfaces; the shaper's own books
+//! only say in which windows its queue was never empty.
 
+mod books;
+mod calibrate;
 mod error;
+mod histogram;
+mod interfaces;
+mod netlink;
+mod playback;
+mod played;
+mod probe;
+mod reference;
+mod relay;
+mod scheduling;
+mod shaper;
+mod tap;
+mod tc;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 
 use hexloop_proto::{LateHistogram, LinkCalibration, LinkCounters, LinkWindow};
 use hexloop_topologies::plan::{CalibrationPlan, FaultPlan, LinkPlan};
@@ -15,8 +34,15 @@ use hexloop_traces::{Direction, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
 use crate::namespace::NetworkNamespace;
+use netlink::RouteSocket;
+use playback::Playback;
+use reference::Reference;
+use tap::{Taps, Watch, Watched};
 
 pub use error::LinkError;
+
+/// Destination, source and type.
+const ETHERNET_HEADER_BYTES: usize = 14;
 
 /// What a link is built from.
 #[derive(Debug, Clone)]
@@ -65,7 +91,35 @@ pub struct LinkPhaseReport {
 
 /// A link that exists. Dropping it ends its threads and takes its interfaces away.
 #[derive(Debug)]
-pub struct Link {}
+pub struct Link {
+    /// Dropped first: its thread holds the interfaces.
+    playback: Playback,
+    plan: LinkPlan,
+    calibration: CalibrationPlan,
+    faults: FaultPlan,
+    reason: String,
+    /// In the order of [`Direction::BOTH`].
+    references: [Reference; 2],
+    ends: [NetworkNamespace; 2],
+    relay_cpu: Option<u32>,
+    counters: [Counter; 2],
+    /// `None` while their thread has them.
+    taps: Option<Taps>,
+    watching: Option<Watching>,
+}
+
+/// The counters of one receiving interface.
+#[derive(Debug)]
+struct Counter {
+    socket: RouteSocket,
+    index: u32,
+}
+
+#[derive(Debug)]
+struct Watching {
+    thread: JoinHandle<Watched>,
+    at_start: [(u64, u64); 2],
+}
 
 impl Link {
     /// Makes the interfaces in both namespaces, with their addresses, and starts the datapath.
@@ -73,8 +127,48 @@ impl Link {
     /// # Errors
     /// The datapath that the plan asks for cannot be built here; the message says what failed.
     pub fn build(spec: &LinkSpec<'_>) -> Result<Link, LinkError> {
-        Err(LinkError::NotPlaying {
-            link: spec.plan.name.clone(),
+        let plan = spec.plan;
+        refuse_what_is_not_played(plan, &spec.trace)?;
+        let played =
+            played::with_faults(&spec.trace, spec.faults).map_err(|source| LinkError::Trace {
+                link: plan.name.clone(),
+                source,
+            })?;
+        let (datapath, reason) = probe::build(spec, &played)?;
+        let receivers = Direction::BOTH.map(|direction| {
+            let end = usize::from(direction == Direction::Up);
+            (plan.receiver(direction), spec.ends[end])
+        });
+        let [down, up] = receivers.map(|(end, namespace)| {
+            interfaces::inside(plan, namespace, || {
+                let index = interfaces::index_of(&end.interface)?;
+                let counter = Counter {
+                    socket: interfaces::open_socket()?,
+                    index,
+                };
+                Ok((Taps::open_one(&end.interface)?, counter))
+            })
+        });
+        let ((down_tap, down_counter), (up_tap, up_counter)) = (down?, up?);
+        let [first, second] = spec.ends.map(NetworkNamespace::try_clone);
+        let cloned = |source| LinkError::Namespace {
+            link: plan.name.clone(),
+            source,
+        };
+        Ok(Link {
+            playback: Playback::new(datapath, plan, &played, spec.calibration, spec.seed),
+            plan: plan.clone(),
+            calibration: spec.calibration.clone(),
+            faults: spec.faults.clone(),
+            reason,
+            references: Direction::BOTH.map(|direction| Reference::new(&spec.trace, direction)),
+            ends: [first.map_err(cloned)?, second.map_err(cloned)?],
+            relay_cpu: spec.relay_cpu,
+            counters: [down_counter, up_counter],
+            taps: Some(Taps {
+                sockets: [down_tap, up_tap],
+            }),
+            watching: None,
         })
     }
 
@@ -82,35 +176,68 @@ impl Link {
     #[must_use]
     pub fn description(&self) -> LinkDescription {
         LinkDescription {
-            datapath: "relay",
-            reason: String::new(),
-            scheduling: String::new(),
+            datapath: self.playback.name(),
+            reason: self.reason.clone(),
+            scheduling: self.playback.scheduling().description.clone(),
+        }
+    }
+
+    fn not_playing(&self) -> LinkError {
+        LinkError::NotPlaying {
+            link: self.plan.name.clone(),
         }
     }
 
     /// Measures both directions, one after the other, and returns one result for each.
     ///
     /// # Errors
-    /// A socket failed.
+    /// A socket or thread failed, or the link is playing.
     pub fn calibrate(&mut self) -> Result<Vec<LinkCalibration>, LinkError> {
-        Err(LinkError::NotPlaying {
-            link: String::new(),
-        })
+        let Some(taps) = &mut self.taps else {
+            return Err(LinkError::Playing {
+                link: self.plan.name.clone(),
+            });
+        };
+        let bench = calibrate::Bench {
+            plan: &self.plan,
+            calibration: &self.calibration,
+            faults: &self.faults,
+            references: &self.references,
+            ends: [&self.ends[0], &self.ends[1]],
+            cpu: self.relay_cpu,
+        };
+        bench.run(taps, &self.playback)
     }
 
     /// Plays the trace from `t0` on. Windows go to `windows` as they close, without ever
     /// waiting for the reader: what does not fit is dropped and counted.
     ///
     /// # Errors
-    /// The link's thread is gone.
+    /// The link is playing already, its thread is gone, or another one cannot be started.
     pub fn start(
         &mut self,
-        _t0: MonotonicNs,
-        _windows: SyncSender<LinkWindow>,
+        t0: MonotonicNs,
+        windows: SyncSender<LinkWindow>,
     ) -> Result<(), LinkError> {
-        Err(LinkError::NotPlaying {
-            link: String::new(),
-        })
+        let Some(mut taps) = self.taps.take() else {
+            return Err(LinkError::Playing {
+                link: self.plan.name.clone(),
+            });
+        };
+        taps.drain();
+        let at_start = self.received()?;
+        let watch = Watch {
+            link: self.plan.name.clone(),
+            t0,
+            window_ns: self.calibration.window_ns,
+            references: self.references.clone(),
+            from_shaper: self.playback.play(t0, None)?,
+            windows,
+            cpu: self.relay_cpu,
+        };
+        let thread = watch.spawn(self.plan.index, taps)?;
+        self.watching = Some(Watching { thread, at_start });
+        Ok(())
     }
 
     /// Ends the playback; packets that still wait are delivered at once.
@@ -118,8 +245,79 @@ impl Link {
     /// # Errors
     /// The link is not playing, or its thread is gone.
     pub fn stop(&mut self) -> Result<LinkPhaseReport, LinkError> {
-        Err(LinkError::NotPlaying {
-            link: String::new(),
+        let Some(watching) = self.watching.take() else {
+            return Err(self.not_playing());
+        };
+        let at_end = self.received();
+        let played = self.playback.stop()?;
+        let watched = watching.thread.join().map_err(|_| LinkError::ThreadGone {
+            link: self.plan.name.clone(),
+            name: "tap",
+        })?;
+        self.taps = Some(watched.taps);
+        let at_end = at_end?;
+        let counters = Direction::BOTH
+            .into_iter()
+            .enumerate()
+            .map(|(side, direction)| {
+                let (bytes_before, packets_before) = watching.at_start[side];
+                let (bytes, packets) = at_end[side];
+                LinkCounters {
+                    link: self.plan.name.clone(),
+                    direction,
+                    wire_bytes: bytes.saturating_sub(bytes_before),
+                    packets: packets.saturating_sub(packets_before),
+                }
+            });
+        let [down, up] = &played.lateness;
+        Ok(LinkPhaseReport {
+            counters: counters.collect(),
+            lateness: vec![
+                (Direction::Down, down.summary()),
+                (Direction::Up, up.summary()),
+            ],
+            relay_cpu_ns: played.cpu_ns + watched.cpu_ns,
+            relay_cpus: self.playback.scheduling().cpus.clone(),
+            windows_dropped: watched.windows_dropped,
         })
     }
+
+    fn received(&mut self) -> Result<[(u64, u64); 2], LinkError> {
+        let mut received = [(0, 0); 2];
+        for (counter, place) in self.counters.iter_mut().zip(&mut received) {
+            *place = interfaces::received(&mut counter.socket, counter.index)?;
+        }
+        Ok(received)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            let _ = self.playback.stop();
+            let _ = watching.thread.join();
+        }
+        // The nodes' namespaces may outlive the link; a pair goes with either of its ends.
+        for (end, namespace) in self.plan.ends.iter().zip(&self.ends) {
+            let _ =
+                interfaces::inside(&self.plan, namespace, || interfaces::remove(&end.interface));
+        }
+    }
+}
+
+/// What a trace asks for and no datapath does must not be left out in silence.
+fn refuse_what_is_not_played(plan: &LinkPlan, trace: &Trace) -> Result<(), LinkError> {
+    let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
+    let feature = if states.clone().any(|state| state.dup_ppb > 0) {
+        "duplicates packets"
+    } else if states.any(|state| state.corrupt_ppb > 0) {
+        "corrupts packets"
+    } else {
+        return Ok(());
+    };
+    Err(LinkError::Unsupported {
+        link: plan.name.clone(),
+        trace: plan.trace.clone(),
+        feature,
+    })
 }

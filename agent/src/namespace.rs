@@ -82,7 +82,10 @@ impl NetworkNamespace {
     pub fn try_clone(&self) -> Result<NetworkNamespace, NamespaceError> {
         match self.file.try_clone() {
             Ok(file) => Ok(NetworkNamespace { file }),
-            Err(source) => Err(NamespaceError::Open { path: "a network namespace".to_owned(), source }),
+            Err(source) => Err(NamespaceError::Open {
+                path: "a network namespace".to_owned(),
+                source,
+            }),
         }
     }
 

@@ -77,6 +77,33 @@ pub enum LinkError {
         /// What was tried and what it said.
         reason: String,
     },
+    /// The trace asks for something that no datapath does.
+    #[error(
+        "link {link}: trace `{trace}` {feature}, which no datapath does yet; choose another trace or set that column to 0"
+    )]
+    Unsupported {
+        /// The link.
+        link: String,
+        /// The trace.
+        trace: String,
+        /// What it does.
+        feature: &'static str,
+    },
+    /// The trace with the faults of the plan in it is not valid.
+    #[error("link {link}: cannot play the trace")]
+    Trace {
+        /// The link.
+        link: String,
+        /// The cause.
+        #[source]
+        source: hexloop_traces::TraceError,
+    },
+    /// The link is playing already.
+    #[error("link {link} is playing already")]
+    Playing {
+        /// The link.
+        link: String,
+    },
     /// The link is not playing.
     #[error("link {link} is not playing")]
     NotPlaying {

@@ -1,0 +1,104 @@
+//! Histograms of lateness and delay error, as they travel in the record.
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer, V2Serializer};
+use hexloop_proto::LateHistogram;
+
+/// The highest value that is told apart: one hour.
+const HIGHEST_NS: u64 = 3_600_000_000_000;
+
+/// Fewest values that carry a 99th percentile: with n of them the chance that all lie below it
+/// is 0.99^n, under 1 % from 459 on.
+const FEWEST_FOR_P99: u64 = 459;
+
+/// A histogram of nanoseconds: 3 significant digits up to one hour.
+#[derive(Debug, Clone)]
+pub(crate) struct NanosecondHistogram(Histogram<u64>);
+
+impl NanosecondHistogram {
+    /// An empty one.
+    pub(crate) fn new() -> NanosecondHistogram {
+        // These bounds are valid by the library's own rules; so is its fallback.
+        let histogram = Histogram::new_with_bounds(1, HIGHEST_NS, 3);
+        let histogram = histogram.or_else(|_| Histogram::new(3));
+        #[expect(clippy::unwrap_used, reason = "constant bounds, tested below")]
+        let histogram = histogram.unwrap();
+        NanosecondHistogram(histogram)
+    }
+
+    /// Counts a value; more than an hour counts as an hour.
+    pub(crate) fn record(&mut self, ns: u64) {
+        self.0.saturating_record(ns);
+    }
+
+    /// How it travels.
+    pub(crate) fn summary(&self) -> LateHistogram {
+        let count = self.0.len();
+        let quantile = |share: f64| self.0.value_at_quantile(share);
+        let mut bytes = Vec::new();
+        // Writing to memory cannot fail.
+        let _ = V2Serializer::new().serialize(&self.0, &mut bytes);
+        LateHistogram {
+            count,
+            p50_ns: (count > 0).then(|| quantile(0.5)),
+            p99_ns: (count >= FEWEST_FOR_P99).then(|| quantile(0.99)),
+            max_ns: (count > 0).then(|| self.0.max()),
+            v2_base64: base64(&bytes),
+        }
+    }
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let mut group = [0; 4];
+        group[1..=chunk.len()].copy_from_slice(chunk);
+        let group = u32::from_be_bytes(group);
+        for place in 0..4 {
+            if place > chunk.len() {
+                text.push('=');
+                continue;
+            }
+            let index = group >> (18 - 6 * place) & 63;
+            let symbol = usize::try_from(index).map_or(b'A', |index| ALPHABET[index]);
+            text.push(char::from(symbol));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_matches_the_vectors_of_rfc_4648() {
+        for (plain, encoded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), encoded);
+        }
+    }
+
+    #[test]
+    fn no_percentile_is_given_that_the_count_cannot_carry() {
+        let mut histogram = NanosecondHistogram::new();
+        assert_eq!(histogram.summary().p50_ns, None);
+        for value in 0..458 {
+            histogram.record(value);
+        }
+        assert_eq!(histogram.summary().p99_ns, None);
+        histogram.record(u64::MAX);
+        let summary = histogram.summary();
+        assert!(summary.p99_ns.is_some());
+        assert_eq!(summary.count, 459);
+    }
+}

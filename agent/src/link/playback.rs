@@ -1,0 +1,121 @@
+//! A datapath with what it plays.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use hexloop_topologies::plan::{CalibrationPlan, LinkPlan};
+use hexloop_traces::{CapacityCurve, Direction, Trace};
+use hexloop_workloads::clock::MonotonicNs;
+
+use super::LinkError;
+use super::histogram::NanosecondHistogram;
+use super::relay::{Play, Played, Relay, ShaperWindow};
+use super::scheduling::Scheduling;
+use super::tc::TcPlayer;
+use crate::namespace::NetworkNamespace;
+
+/// Windows that may wait for the tap: a second of both directions at the shortest windows.
+const WINDOW_BACKLOG: usize = 4096;
+
+/// What makes packets wait.
+#[derive(Debug)]
+pub(crate) enum Datapath {
+    /// The userspace relay, and the namespace that its ports live in.
+    Relay {
+        /// Dropped first: its thread holds the ports.
+        relay: Relay,
+        /// Goes away, with the ports, when this handle does.
+        _namespace: NetworkNamespace,
+    },
+    /// Queueing disciplines on the nodes' own interfaces.
+    Tc(TcPlayer),
+}
+
+/// A datapath and the trace that it plays, faults included.
+#[derive(Debug)]
+pub(crate) struct Playback {
+    datapath: Datapath,
+    curves: [CapacityCurve; 2],
+    queue_bytes: u64,
+    window_ns: u64,
+    longest_delay_ns: u64,
+    seed: u64,
+}
+
+impl Playback {
+    pub(crate) fn new(
+        datapath: Datapath,
+        plan: &LinkPlan,
+        played: &Trace,
+        calibration: &CalibrationPlan,
+        seed: u64,
+    ) -> Playback {
+        Playback {
+            datapath,
+            curves: Direction::BOTH.map(|direction| CapacityCurve::new(played, direction)),
+            queue_bytes: plan.queue_bytes,
+            window_ns: calibration.window_ns,
+            longest_delay_ns: longest_delay_ns(played),
+            seed,
+        }
+    }
+
+    /// Plays from `t0` on; windows come out of the receiver that is returned.
+    pub(crate) fn play(
+        &self,
+        t0: MonotonicNs,
+        pause: Option<(u64, u64)>,
+    ) -> Result<Receiver<ShaperWindow>, LinkError> {
+        let (windows, receiver) = sync_channel(WINDOW_BACKLOG);
+        let play = Play {
+            t0,
+            curves: self.curves.clone(),
+            queue_bytes: self.queue_bytes,
+            window_ns: self.window_ns,
+            longest_delay_ns: self.longest_delay_ns,
+            seed: self.seed,
+            windows,
+            pause,
+        };
+        match &self.datapath {
+            Datapath::Relay { relay, .. } => relay.play(play)?,
+            Datapath::Tc(player) => player.play(play)?,
+        }
+        Ok(receiver)
+    }
+
+    /// Ends the playback.
+    pub(crate) fn stop(&self) -> Result<Played, LinkError> {
+        match &self.datapath {
+            Datapath::Relay { relay, .. } => relay.stop(),
+            Datapath::Tc(player) => player.stop(),
+        }
+    }
+
+    /// The lateness alone, for calibration.
+    pub(crate) fn stop_for_lateness(&self) -> Result<[NanosecondHistogram; 2], LinkError> {
+        Ok(self.stop()?.lateness)
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        match &self.datapath {
+            Datapath::Relay { .. } => "relay",
+            Datapath::Tc(_) => "tc",
+        }
+    }
+
+    pub(crate) const fn scheduling(&self) -> &Scheduling {
+        match &self.datapath {
+            Datapath::Relay { relay, .. } => relay.scheduling(),
+            Datapath::Tc(player) => player.scheduling(),
+        }
+    }
+}
+
+/// The longest delay of both directions.
+pub(crate) fn longest_delay_ns(trace: &Trace) -> u64 {
+    let delays = trace
+        .rows()
+        .iter()
+        .flat_map(|row| [row.down.delay_ns, row.up.delay_ns]);
+    delays.max().unwrap_or(0)
+}

@@ -1,0 +1,81 @@
+//! Which datapath a link gets, found by trying.
+
+use hexloop_topologies::plan::DatapathChoice;
+use hexloop_traces::{CapacityCurve, Direction, Trace};
+
+use super::playback::{Datapath, longest_delay_ns};
+use super::relay::{Relay, RelaySizes};
+use super::{LinkError, LinkSpec, interfaces};
+use crate::namespace::NetworkNamespace;
+use crate::sys::packet::{PacketSocket, PacketSocketOptions};
+
+/// Frames that may come in while the relay's thread is kept from running.
+const RING_FRAMES: usize = 4096;
+
+/// Makes the interfaces of the link and starts what shapes it; says why in words.
+pub(super) fn build(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), LinkError> {
+    match spec.plan.datapath {
+        DatapathChoice::Relay => Ok((
+            relay(spec, played)?,
+            "asked for by the experiment".to_owned(),
+        )),
+        DatapathChoice::Tc => Err(LinkError::NotPlaying {
+            link: spec.plan.name.clone(),
+        }),
+        DatapathChoice::Auto => Ok((relay(spec, played)?, "auto".to_owned())),
+    }
+}
+
+fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
+    let plan = spec.plan;
+    let namespace = NetworkNamespace::create().map_err(|source| LinkError::Namespace {
+        link: plan.name.clone(),
+        source,
+    })?;
+    interfaces::build_relayed(plan, spec.ends, &namespace)?;
+    let snap_bytes = usize::try_from(plan.mtu).unwrap_or(1500) + 64;
+    let options = PacketSocketOptions {
+        snap_bytes,
+        ring_frames: RING_FRAMES,
+    };
+    let [first, second] = interfaces::relay_ports(plan.index).map(|port| {
+        interfaces::inside(plan, &namespace, || {
+            PacketSocket::open(&port, options).map_err(|source| LinkError::Socket {
+                action: format!("open a packet socket on relay port {port}"),
+                source,
+            })
+        })
+    });
+    let sizes = RelaySizes {
+        mtu: plan.mtu,
+        held_bytes: held_bytes(spec, played),
+    };
+    let relay = Relay::spawn(
+        &plan.name,
+        plan.index,
+        [first?, second?],
+        sizes,
+        spec.relay_cpu,
+    )?;
+    Ok(Datapath::Relay {
+        relay,
+        _namespace: namespace,
+    })
+}
+
+/// The longest queue, and what is in flight behind it at the highest rate.
+fn held_bytes(spec: &LinkSpec<'_>, played: &Trace) -> u64 {
+    let queues = played
+        .rows()
+        .iter()
+        .flat_map(|row| [row.down.queue_bytes, row.up.queue_bytes]);
+    let queue = queues
+        .map(u64::from)
+        .max()
+        .unwrap_or(0)
+        .max(spec.plan.queue_bytes);
+    let peaks = Direction::BOTH.map(|direction| CapacityCurve::new(played, direction).peak_bps());
+    let peak_bps = peaks.into_iter().max().unwrap_or(0);
+    let flight_bits = u128::from(peak_bps) * u128::from(longest_delay_ns(played)) / 1_000_000_000;
+    queue.saturating_add(u64::try_from(flight_bits / 8).unwrap_or(u64::MAX))
+}

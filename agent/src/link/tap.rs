@@ -1,0 +1,268 @@
+//! The independent truth: what arrives at the receiving interfaces, and when, by the kernel's
+//! own stamps. It shares nothing with the shaper but the clock.
+//!
+//! A tap is a packet socket on each node's interface that keeps only headers. Its thread reads
+//! them a hundred times a second: the ring holds what comes between, so that watching costs the
+//! jobs no wake-ups.
+
+mod arrival;
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
+use std::thread;
+
+use hexloop_proto::LinkWindow;
+use hexloop_traces::{Direction, UNLIMITED_RATE_BPS};
+use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
+
+use super::reference::Reference;
+use super::relay::ShaperWindow;
+use super::{LinkError, scheduling};
+use crate::sys::packet::{PacketSocket, PacketSocketOptions};
+
+pub(crate) use arrival::Arrival;
+
+/// Ethernet, IPv6 with an extension or IPv4 with options, UDP, and the number in a probe.
+const SNAP_BYTES: usize = 160;
+const RING_FRAMES: usize = 16_384;
+const TICK_NS: u64 = 10_000_000;
+
+/// Packet sockets on both receiving interfaces, in the order of [`Direction::BOTH`].
+#[derive(Debug)]
+pub(crate) struct Taps {
+    pub(crate) sockets: [PacketSocket; 2],
+}
+
+/// What a tap recorded between two moments.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    /// Everything that arrived, per direction in the order of [`Direction::BOTH`].
+    pub(crate) arrivals: [Vec<Arrival>; 2],
+    /// What the shaper said about its windows.
+    pub(crate) windows: Vec<ShaperWindow>,
+    /// Largest step of the wall clock between two readings.
+    pub(crate) clock_step_ns: i64,
+    /// Frames that the ring had no room for.
+    pub(crate) missed: u64,
+}
+
+/// What a tap says after a phase.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The sockets, for the next phase.
+    pub(crate) taps: Taps,
+    /// Windows that the reader had no room for.
+    pub(crate) windows_dropped: u64,
+    /// CPU time of the thread.
+    pub(crate) cpu_ns: u64,
+}
+
+impl Taps {
+    /// Opens a socket on an interface of this thread's namespace.
+    pub(crate) fn open_one(interface: &str) -> Result<PacketSocket, LinkError> {
+        let options = PacketSocketOptions {
+            snap_bytes: SNAP_BYTES,
+            ring_frames: RING_FRAMES,
+        };
+        PacketSocket::open(interface, options).map_err(|source| LinkError::Socket {
+            action: format!("open a packet socket on interface {interface}"),
+            source,
+        })
+    }
+
+    /// Throws away what has come in so far.
+    pub(crate) fn drain(&mut self) {
+        for socket in &mut self.sockets {
+            // At most twice the ring: a sender that never stops must not hold us here.
+            socket.receive(2 * RING_FRAMES, |_| {});
+            let _ = socket.take_drops();
+        }
+    }
+
+    fn read(&mut self, pair: ClockPair, mut take: impl FnMut(usize, Arrival)) {
+        for (side, socket) in self.sockets.iter_mut().enumerate() {
+            socket.receive(2 * RING_FRAMES, |frame| {
+                let at = pair.to_monotonic(frame.realtime_ns);
+                take(side, Arrival::of(&frame, at));
+            });
+        }
+    }
+
+    /// Records everything until the end, on the calling thread.
+    pub(crate) fn record(
+        &mut self,
+        start: MonotonicNs,
+        end: MonotonicNs,
+        windows: &Receiver<ShaperWindow>,
+    ) -> Recording {
+        let mut recording = Recording::default();
+        let mut earlier = ClockPair::read();
+        let mut tick = start;
+        while tick < end {
+            tick = (tick + TICK_NS).min(end);
+            clock::sleep_until(tick);
+            let pair = ClockPair::read();
+            let step = pair.step_since(earlier);
+            if step.abs() > recording.clock_step_ns.abs() {
+                recording.clock_step_ns = step;
+            }
+            earlier = pair;
+            self.read(pair, |side, arrival| recording.arrivals[side].push(arrival));
+            recording.windows.extend(windows.try_iter());
+        }
+        let drops = self
+            .sockets
+            .iter()
+            .map(|socket| socket.take_drops().unwrap_or(0));
+        recording.missed = drops.sum();
+        recording
+    }
+}
+
+/// Counts what arrives in each window of a phase, and sends the windows out.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) link: String,
+    pub(crate) t0: MonotonicNs,
+    pub(crate) window_ns: u64,
+    /// In the order of [`Direction::BOTH`].
+    pub(crate) references: [Reference; 2],
+    pub(crate) from_shaper: Receiver<ShaperWindow>,
+    pub(crate) windows: SyncSender<LinkWindow>,
+    pub(crate) cpu: Option<u32>,
+}
+
+impl Watch {
+    /// Starts the thread. It ends when the shaper has closed its side of the channel.
+    pub(crate) fn spawn(
+        self,
+        index: u8,
+        taps: Taps,
+    ) -> Result<thread::JoinHandle<Watched>, LinkError> {
+        let name = format!("hx-tap-{index}");
+        let thread = thread::Builder::new().name(name.clone());
+        thread
+            .spawn(move || self.run(taps))
+            .map_err(|source| LinkError::Thread { name, source })
+    }
+
+    fn run(self, mut taps: Taps) -> Watched {
+        scheduling::pin(self.cpu);
+        let mut counts = [DeliveredWindows::default(), DeliveredWindows::default()];
+        let mut windows_dropped = 0;
+        let mut tick = self.t0;
+        loop {
+            clock::sleep_until(tick);
+            tick = (tick + TICK_NS).max(clock::now());
+            let mut closed = Vec::new();
+            let ended = loop {
+                match self.from_shaper.try_recv() {
+                    Ok(window) => closed.push(window),
+                    Err(TryRecvError::Empty) => break false,
+                    Err(TryRecvError::Disconnected) => break true,
+                }
+            };
+            // Read after the windows were taken: what belongs to them lies in the ring by now.
+            taps.read(ClockPair::read(), |side, arrival| {
+                if let Some(since) = arrival.at.checked_sub(self.t0) {
+                    counts[side].add(since / self.window_ns, arrival.ip_bytes);
+                }
+            });
+            for window in closed {
+                if !self.send(window, &mut counts) {
+                    windows_dropped += 1;
+                }
+            }
+            if ended {
+                return Watched {
+                    taps,
+                    windows_dropped,
+                    cpu_ns: clock::thread_cpu_ns(),
+                };
+            }
+        }
+    }
+
+    fn send(&self, window: ShaperWindow, counts: &mut [DeliveredWindows; 2]) -> bool {
+        let side = usize::from(window.direction == Direction::Up);
+        let (delivered_bytes, delivered_packets) = counts[side].take(window.index);
+        let reference = &self.references[side];
+        let start_ns = window.index * self.window_ns;
+        let end_ns = start_ns + self.window_ns;
+        // An unlimited link has no queue and nothing to compare with.
+        let departure_ns = reference.departure_ns(start_ns);
+        let limited = reference.curve().state_at(departure_ns).rate_bps != UNLIMITED_RATE_BPS;
+        let backlogged = !window.book.idle && limited;
+        let window = LinkWindow {
+            link: self.link.clone(),
+            direction: window.direction,
+            start_ns,
+            length_ns: self.window_ns,
+            trace_bytes: reference.arriving_bits(start_ns, end_ns) / 8,
+            delivered_bytes,
+            delivered_packets,
+            backlogged,
+            queue_bytes: window.book.queue_bytes,
+            dropped_packets: window.book.dropped,
+            lost_packets: window.book.lost,
+        };
+        match self.windows.try_send(window) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+/// Bytes and packets of the windows that are not yet closed.
+#[derive(Debug, Default)]
+struct DeliveredWindows {
+    oldest: u64,
+    windows: VecDeque<(u64, u64)>,
+}
+
+impl DeliveredWindows {
+    fn add(&mut self, window: u64, bytes: u64) {
+        let Some(place) = window.checked_sub(self.oldest) else {
+            return;
+        };
+        let Ok(place) = usize::try_from(place) else {
+            return;
+        };
+        if place > 100_000 {
+            return;
+        }
+        if place >= self.windows.len() {
+            self.windows.resize(place + 1, (0, 0));
+        }
+        self.windows[place].0 += bytes;
+        self.windows[place].1 += 1;
+    }
+
+    /// Takes a window out, and forgets those before it.
+    fn take(&mut self, window: u64) -> (u64, u64) {
+        let mut found = (0, 0);
+        while self.oldest <= window {
+            found = self.windows.pop_front().unwrap_or_default();
+            self.oldest += 1;
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrivals_are_counted_in_the_window_they_fall_into() {
+        let mut windows = DeliveredWindows::default();
+        windows.add(0, 100);
+        windows.add(2, 50);
+        windows.add(2, 50);
+        assert_eq!(windows.take(0), (100, 1));
+        assert_eq!(windows.take(1), (0, 0));
+        assert_eq!(windows.take(2), (100, 2));
+        windows.add(1, 7);
+        assert_eq!(windows.take(3), (0, 0));
+    }
+}

@@ -1,0 +1,412 @@
+//! Links between two network namespaces, with real packets.
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use hexloop_agent::link::{Link, LinkSpec};
+    use hexloop_agent::namespace::NetworkNamespace;
+    use hexloop_proto::LinkCalibration;
+    use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
+    use hexloop_traces::{
+        EndPolicy, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus,
+    };
+    use hexloop_workloads::clock;
+
+    const MS: u64 = 1_000_000;
+
+    fn state(rate_bps: u64, delay_ns: u64) -> LinkState {
+        LinkState {
+            rate_bps,
+            delay_ns,
+            ..LinkState::TRANSPARENT
+        }
+    }
+
+    fn trace(steps: &[(u64, LinkState)]) -> Arc<Trace> {
+        let mut t_ns = 0;
+        let mut rows = Vec::new();
+        for &(length_ns, state) in steps {
+            rows.push(TraceRow {
+                t_ns,
+                down: state,
+                up: state,
+                diagnostics: Default::default(),
+            });
+            t_ns += length_ns;
+        }
+        let metadata = TraceMetadata {
+            schema: TRACE_SCHEMA,
+            scenario: "control".to_owned(),
+            status: TraceStatus::Control,
+            duration_ns: t_ns,
+            end: EndPolicy::Loop,
+            seed: None,
+            generator: "test".to_owned(),
+            configuration: Default::default(),
+            notes: Vec::new(),
+        };
+        Arc::new(Trace::new(metadata, rows).unwrap())
+    }
+
+    fn end(number: u8) -> LinkEnd {
+        LinkEnd {
+            node: format!("node{number}"),
+            interface: format!("hxl0n{number}"),
+            ipv4: IpAddr::V4(Ipv4Addr::new(10, 77, 0, number + 1)),
+            ipv6: IpAddr::V6(Ipv6Addr::new(
+                0xfd77,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                u16::from(number) + 1,
+            )),
+            mac: [2, 0x68, 0x78, 0, 0, number],
+        }
+    }
+
+    /// Two nodes, and what a link between them is built from.
+    struct Testbed {
+        nodes: [NetworkNamespace; 2],
+        plan: LinkPlan,
+        calibration: CalibrationPlan,
+        faults: FaultPlan,
+        trace: Arc<Trace>,
+    }
+
+    impl Testbed {
+        fn new(datapath: DatapathChoice, trace: Arc<Trace>) -> Testbed {
+            Testbed {
+                nodes: [
+                    NetworkNamespace::create().unwrap(),
+                    NetworkNamespace::create().unwrap(),
+                ],
+                plan: LinkPlan {
+                    name: "air".to_owned(),
+                    index: 0,
+                    ends: [end(0), end(1)],
+                    trace: "control".to_owned(),
+                    trace_sha256: String::new(),
+                    datapath,
+                    mtu: 1500,
+                    queue_bytes: 250_000,
+                },
+                calibration: CalibrationPlan {
+                    flow_ns: 3000 * MS,
+                    packet_payload_bytes: 1222,
+                    probe_gap_ns: 5 * MS,
+                    window_ns: 20 * MS,
+                },
+                faults: FaultPlan::default(),
+                trace,
+            }
+        }
+
+        fn link(&self) -> Link {
+            let last_cpu = thread::available_parallelism().unwrap().get() - 1;
+            Link::build(&LinkSpec {
+                plan: &self.plan,
+                trace: Arc::clone(&self.trace),
+                faults: &self.faults,
+                calibration: &self.calibration,
+                seed: 1,
+                relay_cpu: u32::try_from(last_cpu).ok(),
+                ends: [&self.nodes[0], &self.nodes[1]],
+            })
+            .unwrap_or_else(|error| panic!("{}", chain(&error)))
+        }
+
+        fn calibrated(&self) -> Vec<LinkCalibration> {
+            let mut link = self.link();
+            println!("{:?}", link.description());
+            let results = link.calibrate().unwrap();
+            for result in &results {
+                println!("{}", described(result));
+            }
+            results
+        }
+    }
+
+    fn chain(error: &dyn std::error::Error) -> String {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
+    fn described(result: &LinkCalibration) -> String {
+        let (late, error) = (&result.lateness, &result.delay_error);
+        format!(
+            "{:?}: {:.5} over {} windows; late {:?}/{:?}/{:?} of {}; delay {} error {:?}/{:?}/{:?} \
+             of {}, lost {}; step {}",
+            result.direction,
+            ratio(result),
+            result.backlogged_windows,
+            late.p50_ns,
+            late.p99_ns,
+            late.max_ns,
+            late.count,
+            result.asked_delay_ns,
+            error.p50_ns,
+            error.p99_ns,
+            error.max_ns,
+            error.count,
+            result.probes_lost,
+            result.clock_step_ns,
+        )
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    fn ratio(result: &LinkCalibration) -> f64 {
+        result.delivered_bytes as f64 / result.trace_bytes as f64
+    }
+
+    fn steps() -> Arc<Trace> {
+        trace(&[
+            (100 * MS, state(12_000_000, 5 * MS)),
+            (100 * MS, state(48_000_000, 8 * MS)),
+            (100 * MS, state(120_000_000, 4 * MS)),
+        ])
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn the_relay_delivers_what_a_changing_trace_allows() {
+        for result in Testbed::new(DatapathChoice::Relay, steps()).calibrated() {
+            assert!(
+                (ratio(&result) - 1.0).abs() < 0.01,
+                "{}",
+                described(&result)
+            );
+            assert!(result.backlogged_windows >= 50, "{}", described(&result));
+            assert!(
+                result.delay_error.p50_ns.unwrap() < 500_000,
+                "{}",
+                described(&result)
+            );
+            assert_eq!(result.probes_lost, 0);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_relay_that_plays_a_wrong_rate_is_found_out() {
+        let mut testbed = Testbed::new(DatapathChoice::Relay, steps());
+        testbed.faults.scale_rate_ppm = 1_030_000;
+        for result in testbed.calibrated() {
+            assert!(
+                (ratio(&result) - 1.03).abs() < 0.01,
+                "{}",
+                described(&result)
+            );
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_relay_that_adds_delay_is_found_out() {
+        let mut testbed = Testbed::new(DatapathChoice::Relay, steps());
+        testbed.faults.add_delay_ns = 3 * MS;
+        for result in testbed.calibrated() {
+            assert!(
+                result.delay_error.p50_ns.unwrap() > 2_500_000,
+                "{}",
+                described(&result)
+            );
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_relay_that_stands_still_is_found_out() {
+        let mut testbed = Testbed::new(DatapathChoice::Relay, steps());
+        testbed.faults.stop_relay_ns = 200 * MS;
+        for result in testbed.calibrated() {
+            assert!(
+                result.lateness.p99_ns.unwrap() > 50_000_000,
+                "{}",
+                described(&result)
+            );
+        }
+    }
+
+    /// Bytes that would show a lost or doubled piece.
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length)
+            .map(|place| u8::try_from((place * 31 + place / 251) % 256).unwrap())
+            .collect()
+    }
+
+    fn exchange_tcp(testbed: &Testbed, server: IpAddr) {
+        let address = SocketAddr::new(server, 5001);
+        let listener = testbed.nodes[1]
+            .run(|| TcpListener::bind(address).unwrap())
+            .unwrap();
+        let echo = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            stream.write_all(&received).unwrap();
+        });
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        let mut stream = testbed.nodes[0].run(connect).unwrap().unwrap();
+        let sent = pattern(300_000);
+        stream.write_all(&sent).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        assert!(
+            received == sent,
+            "the bytes came back changed over {server}"
+        );
+        echo.join().unwrap();
+    }
+
+    fn exchange_udp(testbed: &Testbed, client: IpAddr, server: IpAddr) {
+        let bind = |address: IpAddr| move || UdpSocket::bind((address, 5002)).unwrap();
+        let receiver = testbed.nodes[1].run(bind(server)).unwrap();
+        let sender = testbed.nodes[0].run(bind(client)).unwrap();
+        receiver
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        for length in [0, 1, 2, 999, 1400] {
+            let sent = pattern(length);
+            sender.send_to(&sent, (server, 5002)).unwrap();
+            let mut buffer = [0; 2000];
+            let received = receiver.recv(&mut buffer).unwrap();
+            assert_eq!(buffer[..received], sent[..]);
+        }
+    }
+
+    /// Counters of bad checksums in a node: names and values.
+    fn checksum_errors(node: &NetworkNamespace) -> Vec<(String, u64)> {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap();
+        let text = node.run(|| {
+            (
+                read("/proc/thread-self/net/snmp"),
+                read("/proc/thread-self/net/snmp6"),
+            )
+        });
+        let (ipv4, ipv6) = text.unwrap();
+        let mut found = Vec::new();
+        let lines: Vec<&str> = ipv4.lines().collect();
+        for pair in lines.chunks_exact(2) {
+            for (name, value) in pair[0].split(' ').zip(pair[1].split(' ')) {
+                if name == "InCsumErrors" {
+                    found.push((pair[0][..4].to_owned(), value.parse().unwrap()));
+                }
+            }
+        }
+        for line in ipv6.lines().filter(|line| line.contains("CsumErrors")) {
+            let mut fields = line.split_whitespace();
+            let name = fields.next().unwrap().to_owned();
+            found.push((name, fields.next().unwrap().parse().unwrap()));
+        }
+        found
+    }
+
+    fn packets_of_both_families_arrive_whole(datapath: DatapathChoice) {
+        let testbed = Testbed::new(datapath, trace(&[(60_000 * MS, state(200_000_000, MS))]));
+        let mut link = testbed.link();
+        let (windows, _reader) = sync_channel(10_000);
+        link.start(clock::now(), windows).unwrap();
+        let [client, server] = &testbed.plan.ends;
+        for (client, server) in [(client.ipv4, server.ipv4), (client.ipv6, server.ipv6)] {
+            exchange_udp(&testbed, client, server);
+            exchange_tcp(&testbed, server);
+        }
+        let report = link.stop().unwrap();
+        for counters in &report.counters {
+            assert!(counters.wire_bytes > 600_000, "{counters:?}");
+        }
+        for node in &testbed.nodes {
+            let errors = checksum_errors(node);
+            assert!(errors.len() >= 5, "{errors:?}");
+            assert!(errors.iter().all(|(_, count)| *count == 0), "{errors:?}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn tcp_and_udp_of_both_address_families_cross_the_relay_with_whole_checksums() {
+        packets_of_both_families_arrive_whole(DatapathChoice::Relay);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn an_outage_holds_packets_back_and_lets_them_go() {
+        let rows = [
+            (100 * MS, state(20_000_000, 2 * MS)),
+            (300 * MS, state(0, 2 * MS)),
+            (60_000 * MS, state(20_000_000, 2 * MS)),
+        ];
+        let testbed = Testbed::new(DatapathChoice::Relay, trace(&rows));
+        let mut link = testbed.link();
+        let [client, server] = &testbed.plan.ends;
+        let bind = |address: IpAddr| move || UdpSocket::bind((address, 5003)).unwrap();
+        let receiver = testbed.nodes[1].run(bind(server.ipv4)).unwrap();
+        let sender = testbed.nodes[0].run(bind(client.ipv4)).unwrap();
+        receiver
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let (windows, reader) = sync_channel(10_000);
+        let t0 = clock::now() + 50 * MS;
+        link.start(t0, windows).unwrap();
+        clock::sleep_until(t0 + 150 * MS);
+        sender.send_to(&[7; 1000], (server.ipv4, 5003)).unwrap();
+        receiver.recv(&mut [0; 2000]).unwrap();
+        let arrived = clock::now() - t0;
+        assert!(arrived >= 402 * MS, "{arrived}");
+        clock::sleep_until(t0 + 500 * MS);
+        link.stop().unwrap();
+        let up: Vec<_> = reader
+            .try_iter()
+            .filter(|w| w.direction == hexloop_traces::Direction::Up)
+            .collect();
+        let delivered: u64 = up.iter().map(|window| window.delivered_bytes).sum();
+        assert_eq!(delivered, 1028);
+        // In the outage the queue was not empty and nothing came.
+        let held = |w: &&hexloop_proto::LinkWindow| w.start_ns >= 200 * MS && w.start_ns < 380 * MS;
+        let held: Vec<_> = up.iter().filter(held).collect();
+        assert_eq!(held.len(), 9, "{up:?}");
+        assert!(
+            held.iter()
+                .all(|w| w.backlogged && w.delivered_bytes == 0 && w.trace_bytes == 0)
+        );
+        assert!(held.iter().all(|window| window.queue_bytes == 1028));
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn nothing_moves_on_an_idle_link_and_it_goes_away_whole() {
+        let testbed = Testbed::new(DatapathChoice::Relay, steps());
+        let mut link = testbed.link();
+        let (windows, reader) = sync_channel(10_000);
+        // Reports of multicast groups, if any, come in the first second.
+        let t0 = clock::now() + 1500 * MS;
+        link.start(t0, windows).unwrap();
+        clock::sleep_until(t0 + 1000 * MS);
+        let report = link.stop().unwrap();
+        println!("{report:?}");
+        let delivered: u64 = reader.try_iter().map(|window| window.delivered_bytes).sum();
+        assert_eq!(delivered, 0);
+        drop(link);
+        for node in &testbed.nodes {
+            let interfaces =
+                node.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+            assert!(!interfaces.unwrap().contains("hx"));
+        }
+    }
+}
