@@ -20,3 +20,17 @@ mod fixture;
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The command line, from its arguments to its exit code.
+///
+/// Nothing here may start a thread: an agent may have to enter a user namespace first.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    match command::dispatch(&clap::Parser::parse()) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code.into()
+        }
+    }
+}
