@@ -2,17 +2,67 @@
 //!
 //! The matrix product spreads its work over the rayon pool that it is called in. The engine
 //! therefore owns one pool and enters it for every computation: nothing runs beyond its threads.
-//! What comes out does not depend on how many there are.
+//!
+//! The library also has threads of its own, which spin while they wait. Only the environment of the
+//! process bounds those: whoever starts a process that computes sets [`environment`] for it.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use super::error::EngineError;
 
-/// Names of the environment variables by which the tensor library sizes its own work; the process
-/// that starts an engine process sets both to the number of threads. Without the first one the
-/// library reads /proc/cpuinfo before every matrix product, which costs more than the product
-/// itself on a machine with many processors.
-pub const ENVIRONMENT: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+/// The variables by which the tensor library sizes its own work. Without the first it also reads
+/// /proc/cpuinfo before every matrix product, which can cost more than the product.
+const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+
+/// The environment in which a process that computes with so many threads must be started.
+///
+/// A process that trains takes one thread here: the two halves of a batch are side by side.
+#[must_use]
+pub fn environment(threads: u32) -> [(&'static str, String); 2] {
+    VARIABLES.map(|name| (name, threads.max(1).to_string()))
+}
+
+/// How many threads the tensor library itself would use, as the environment says; `None` where it
+/// does not, and the library takes what it finds: the record should say so.
+#[must_use]
+pub fn library_threads() -> Option<u32> {
+    let read = |name| {
+        std::env::var(name)
+            .ok()?
+            .parse::<u32>()
+            .ok()
+            .filter(|count| *count > 0)
+    };
+    let [products, rest] = VARIABLES.map(read);
+    Some(products?.max(rest.or(products)?))
+}
+
+/// Starts this program anew, as the same process and with the same arguments, in the environment of
+/// [`environment`], unless its environment already says how many threads. To be called first thing
+/// in a program that trains or computes without having been started by one that sets it.
+///
+/// # Errors
+/// A program that cannot be started again; on success it returns only where nothing was missing.
+pub fn bound_this_process(threads: u32) -> Result<(), EngineError> {
+    if library_threads().is_some() {
+        return Ok(());
+    }
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "hexloop".into());
+    let mut again = Command::new("/proc/self/exe");
+    let error = again
+        .arg0(name)
+        .args(arguments)
+        .envs(environment(threads))
+        .exec();
+    let reason = format!("starting this program again in the environment for it: {error}");
+    Err(EngineError::Threads {
+        asked: threads,
+        reason,
+    })
+}
 
 static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
 
@@ -85,6 +135,31 @@ pub(crate) fn run<R: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const STARTED_ANEW: &str = "engine::threads::tests::a_process_started_anew";
+
+    /// The other half of the next test.
+    #[test]
+    #[ignore = "run by another test, in a process of its own"]
+    fn a_process_started_anew() {
+        bound_this_process(3).expect("starts again");
+        assert_eq!(library_threads(), Some(3));
+    }
+
+    #[test]
+    fn a_process_without_the_environment_starts_itself_anew_in_it() {
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        child.args(["--ignored", "--exact", STARTED_ANEW]);
+        let child = VARIABLES
+            .iter()
+            .fold(&mut child, |child, name| child.env_remove(name));
+        let output = child.output().expect("runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn no_threads_at_all_are_refused_and_a_settled_number_stays() {

@@ -281,6 +281,28 @@ fn evaluate(network: &Network, text: &TokenText) -> candle_core::Result<(f64, f6
     ))
 }
 
+/// Scores of a stored model by the training network, for tests.
+#[cfg(test)]
+pub(super) fn scores_in_training(
+    directory: &Path,
+    tokens: &[u32],
+) -> Result<Vec<Vec<f32>>, EngineError> {
+    let config = super::weights::read_config(directory)?;
+    let mut file = super::weights::WeightsFile::open(directory)?;
+    let computing = || EngineError::tensor("computing scores");
+    let network = Network::new(&config, 0).map_err(computing())?;
+    for (name, shape) in super::weights::all_shapes(&config) {
+        let stored = file.tensor(&name, &shape)?;
+        network.variables()[&name]
+            .set(&stored)
+            .map_err(computing())?;
+    }
+    let scores = network.scores(tokens, tokens.len());
+    scores
+        .and_then(|scores| scores.to_vec2())
+        .map_err(computing())
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     std::fs::write(path, bytes).map_err(|source| EngineError::Write {
         path: path.to_owned(),
