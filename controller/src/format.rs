@@ -57,7 +57,14 @@ pub fn share_percent(part: u64, whole: u64) -> String {
 /// A ratio, or nothing when there is nothing to compare with.
 #[must_use]
 pub fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| count_to_f64(part) / count_to_f64(whole))
+    (whole > 0).then(|| rounded(count_to_f64(part) / count_to_f64(whole), 9))
+}
+
+/// A number with at most so many decimals. Short decimals read back from JSON exactly.
+#[must_use]
+pub fn rounded(value: f64, decimals: i32) -> f64 {
+    let scale = 10_f64.powi(decimals);
+    (value * scale).round() / scale
 }
 
 /// A number with at most so many decimals, without trailing zeros.

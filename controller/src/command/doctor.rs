@@ -34,30 +34,30 @@ enum State {
     Bad,
 }
 
-fn good(name: &'static str, detail: impl ToString) -> Finding {
+fn good(name: &'static str, detail: impl Into<String>) -> Finding {
     Finding {
         name,
         state: State::Good,
-        detail: detail.to_string(),
+        detail: detail.into(),
         remedy: None,
     }
 }
 
-fn missing(name: &'static str, detail: impl ToString) -> Finding {
+fn missing(name: &'static str, detail: impl Into<String>) -> Finding {
     Finding {
         name,
         state: State::Missing,
-        detail: detail.to_string(),
+        detail: detail.into(),
         remedy: None,
     }
 }
 
-fn bad(name: &'static str, detail: impl ToString, remedy: impl ToString) -> Finding {
-    let remedy = Some(remedy.to_string());
+fn bad(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    let remedy = Some(remedy.into());
     Finding {
         name,
         state: State::Bad,
-        detail: detail.to_string(),
+        detail: detail.into(),
         remedy,
     }
 }
@@ -78,10 +78,10 @@ pub(super) fn doctor(voice: Voice) -> Outcome {
     findings.push(control_groups());
     findings.push(energy());
     findings.push(match &machine.gpu {
-        Known::Known(driver) => good("GPU", driver),
-        Known::Unknown { why } => missing("GPU", why),
+        Known::Known(driver) => good("GPU", driver.as_str()),
+        Known::Unknown { why } => missing("GPU", why.as_str()),
     });
-    findings.push(good("clock source", &machine.clock_source));
+    findings.push(good("clock source", machine.clock_source.as_str()));
     findings.extend(directories());
     let healthy = findings.iter().all(|finding| finding.state != State::Bad);
     if voice.json {
@@ -113,9 +113,9 @@ fn privilege() -> Finding {
     match hexloop_agent::privilege::acquire() {
         Ok(privilege) => match NetworkNamespace::create() {
             Ok(_) => good("namespaces", format!("made one as {}", privilege.name())),
-            Err(error) => bad("namespaces", error, hexloop_agent::privilege::remedy()),
+            Err(error) => bad("namespaces", error.to_string(), hexloop_agent::privilege::remedy()),
         },
-        Err(error) => bad("namespaces", error, hexloop_agent::privilege::remedy()),
+        Err(error) => bad("namespaces", error.to_string(), hexloop_agent::privilege::remedy()),
     }
 }
 
@@ -149,14 +149,14 @@ fn energy() -> Finding {
 fn directories() -> Vec<Finding> {
     let paths = match Paths::of_this_user() {
         Ok(paths) => paths,
-        Err(failure) => return vec![bad("state directory", failure, "set HOME")],
+        Err(failure) => return vec![bad("state directory", failure.to_string(), "set HOME")],
     };
     let mut findings = vec![writable("state directory", &paths.state)];
     findings.push(match paths.models() {
         Ok(models) => writable("model cache", &models),
         Err(failure) => bad(
             "model cache",
-            failure.error,
+            failure.error.to_string(),
             failure.remedy.unwrap_or_default(),
         ),
     });
@@ -182,7 +182,7 @@ fn writable(name: &'static str, directory: &Path) -> Finding {
     let probe = existing.join(format!(".hx-doctor-{}", std::process::id()));
     let tried = fs::write(&probe, b"x").and_then(|()| fs::remove_file(&probe));
     match tried {
-        Ok(()) => good(name, directory.display()),
+        Ok(()) => good(name, directory.display().to_string()),
         Err(error) => bad(
             name,
             format!("{}: {error}", existing.display()),

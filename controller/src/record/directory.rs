@@ -207,10 +207,7 @@ mod tests {
 
     #[test]
     fn a_run_name_holds_nothing_that_a_path_could_not() {
-        assert_eq!(
-            run_name("../<script>", 0, 7),
-            "-script--19700101T000000Z-7".replacen('-', "-", 1)
-        );
+        assert_eq!(run_name("../<b>", 0, 7), "--b--19700101T000000Z-7");
         assert_eq!(
             run_name("quickstart", 0, 1),
             "quickstart-19700101T000000Z-1"

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::Data;
 use super::html::{Table, escape};
 use super::latency::placement_name;
-use crate::format::{grouped, trimmed};
+use crate::format::grouped;
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     writeln!(page, "<h2>Bytes on the link</h2>")?;
@@ -58,7 +58,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             grouped(account.payload_bytes),
             account
                 .payload_bytes_per_token
-                .map_or_else(|| "-".to_owned(), |bytes| trimmed(bytes, 1)),
+                .map_or_else(|| "-".to_owned(), |bytes| format!("{bytes:.1}")),
         ]);
     }
     table.write(page)?;

@@ -108,7 +108,7 @@ fn row(name: String, placement: String, distribution: &Distribution) -> Vec<Stri
                     .high
                     .map_or_else(|| "never".to_owned(), significant);
                 let low = significant(interval.low);
-                format!("<br><span class=\"interval\">[{low}, {high}]</span>")
+                format!(" <span class=\"interval\">[{low}, {high}]</span>")
             });
             format!("{}{interval}", significant(value))
         };

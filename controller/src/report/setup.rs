@@ -6,7 +6,7 @@ use hexloop_topologies::plan::{ModelSource, NodePlan};
 
 use super::Data;
 use super::html::{Table, escape, facts};
-use crate::format::{bit_rate, count_to_f64, grouped, milliseconds, ns_to_s, trimmed};
+use crate::format::{bit_rate, count_to_f64, grouped, ns_to_s, trimmed};
 use crate::record::environment::Known;
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
@@ -270,7 +270,7 @@ fn requests(page: &mut String, data: &Data<'_>) -> fmt::Result {
             trimmed(count_to_f64(stream.arrivals_per_kilosecond) / 1e3, 3),
             stream.prompt_tokens.to_string(),
             stream.output_tokens.to_string(),
-            milliseconds(stream.deadline_ns),
+            format!("{} s", trimmed(ns_to_s(stream.deadline_ns), 3)),
             trimmed(ns_to_s(phase.duration_ns), 2),
         ]);
     }

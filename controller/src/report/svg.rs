@@ -124,6 +124,7 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 36.0;
+const BOTTOM_WITHOUT_LABEL: f64 = 20.0;
 
 /// A chart that is being drawn.
 #[derive(Debug)]
@@ -157,13 +158,22 @@ impl Chart {
         self
     }
 
+    /// Room below the plot.
+    const fn bottom(&self) -> f64 {
+        if self.x.label.is_empty() {
+            BOTTOM_WITHOUT_LABEL
+        } else {
+            BOTTOM
+        }
+    }
+
     fn px(&self, x: f64) -> String {
         trimmed(LEFT + self.x.place(x) * (self.width - LEFT - RIGHT), 1)
     }
 
     fn py(&self, y: f64) -> String {
         trimmed(
-            self.height - BOTTOM - self.y.place(y) * (self.height - TOP - BOTTOM),
+            self.height - self.bottom() - self.y.place(y) * (self.height - TOP - self.bottom()),
             1,
         )
     }
@@ -173,7 +183,7 @@ impl Chart {
     /// Shades a stretch of the x axis over the whole height.
     pub(super) fn band(&mut self, from: f64, to: f64, class: &str) {
         let (left, right) = (self.px(from), self.px(to));
-        let bottom = trimmed(self.height - BOTTOM, 1);
+        let bottom = trimmed(self.height - self.bottom(), 1);
         let top = trimmed(TOP, 1);
         let _ = writeln!(
             self.body,
@@ -193,7 +203,7 @@ impl Chart {
             return;
         };
         let path = self.staircase(points, end);
-        let base = trimmed(self.height - BOTTOM, 1);
+        let base = trimmed(self.height - self.bottom(), 1);
         let start = self.px(*first);
         let _ = writeln!(
             self.body,
@@ -277,7 +287,7 @@ impl Chart {
         self.grid(&mut svg);
         svg.push_str(&self.body);
         let (left, right) = (trimmed(LEFT, 1), trimmed(self.width - RIGHT, 1));
-        let (top, bottom) = (trimmed(TOP, 1), trimmed(self.height - BOTTOM, 1));
+        let (top, bottom) = (trimmed(TOP, 1), trimmed(self.height - self.bottom(), 1));
         let _ = writeln!(
             svg,
             "<path class=\"axis\" d=\"M{left} {top}V{bottom}H{right}\"/>"
@@ -289,7 +299,7 @@ impl Chart {
             "<text class=\"name\" x=\"{middle}\" y=\"{foot}\" text-anchor=\"middle\">{}</text>",
             escape(&self.x.label)
         );
-        let centre = trimmed(TOP + (self.height - TOP - BOTTOM) / 2.0, 1);
+        let centre = trimmed(TOP + (self.height - TOP - self.bottom()) / 2.0, 1);
         let _ = writeln!(
             svg,
             "<text class=\"name\" transform=\"translate(12 {centre}) rotate(-90)\" text-anchor=\"middle\">{}</text>\n</svg>",
@@ -300,7 +310,7 @@ impl Chart {
 
     fn grid(&self, svg: &mut String) {
         let (left, right) = (trimmed(LEFT, 1), trimmed(self.width - RIGHT, 1));
-        let (top, bottom) = (trimmed(TOP, 1), trimmed(self.height - BOTTOM, 1));
+        let (top, bottom) = (trimmed(TOP, 1), trimmed(self.height - self.bottom(), 1));
         let (labelled, others) = self.x.ticks((self.width - LEFT - RIGHT) / 80.0);
         for value in &others {
             let x = self.px(*value);
@@ -309,7 +319,7 @@ impl Chart {
                 "<path class=\"grid minor\" d=\"M{x} {top}V{bottom}\"/>"
             );
         }
-        let below = trimmed(self.height - BOTTOM + 15.0, 1);
+        let below = trimmed(self.height - self.bottom() + 15.0, 1);
         for value in &labelled {
             let x = self.px(*value);
             let _ = writeln!(
@@ -321,7 +331,7 @@ impl Chart {
         if !self.y_labels {
             return;
         }
-        let (labelled, others) = self.y.ticks((self.height - TOP - BOTTOM) / 32.0);
+        let (labelled, others) = self.y.ticks((self.height - TOP - self.bottom()) / 32.0);
         for value in &others {
             let y = self.py(*value);
             let _ = writeln!(

@@ -33,8 +33,8 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
                 "outage".to_owned(),
                 "outage: the trace allows no bit".to_owned(),
             ),
-            ("s1".to_owned(), "token".to_owned()),
-            ("bad".to_owned(), "request unfinished or failed".to_owned()),
+            ("tick".to_owned(), "token".to_owned()),
+            ("cross".to_owned(), "request unfinished or failed".to_owned()),
         ],
     )?;
     for job in &data.summary.jobs {
@@ -64,10 +64,10 @@ fn rates(windows: &[LinkWindow], link: &str, direction: Direction) -> Rates {
         let length = ns_to_s(window.length_ns.max(1));
         rates
             .asked
-            .push((start, count_to_f64(window.trace_bytes) * 8.0 / length));
+            .push((start, count_to_f64(window.trace_bytes) * 8e-6 / length));
         rates
             .delivered
-            .push((start, count_to_f64(window.delivered_bytes) * 8.0 / length));
+            .push((start, count_to_f64(window.delivered_bytes) * 8e-6 / length));
         rates.end = rates.end.max(start + length);
     }
     rates
@@ -107,14 +107,14 @@ fn phase(
         let name = direction.name();
         let top = highest(&rates.asked)
             .max(highest(&rates.delivered))
-            .max(1e4);
+            .max(0.01);
         let x = Axis::linear(0.0, end, "");
-        let y = Axis::log(1e3, top, &format!("{name}, bit/s"));
+        let y = Axis::log(1e-3, top, &format!("{name}, Mbit/s"));
         let description = format!(
             "Rate of {} {name} over time, asked and delivered",
             plan.link
         );
-        let mut chart = Chart::new((WIDTH, 150.0), x, y, &description);
+        let mut chart = Chart::new((WIDTH, 140.0), x, y, &description);
         for (index, (from, to)) in outages.iter().enumerate() {
             chart.band(*from, *to, "outage");
             if index == 0 {
@@ -221,7 +221,7 @@ fn calibration(page: &mut String, data: &Data<'_>) -> fmt::Result {
             };
             let top = highest(&rates.asked).max(highest(&rates.delivered)) * 1.08;
             let x = Axis::linear(start, rates.end, "time, s");
-            let y = Axis::linear(0.0, top, "bit/s");
+            let y = Axis::linear(0.0, top, "Mbit/s");
             let name = format!("{} {}", link.name, direction.name());
             let mut chart = Chart::new((460.0, 200.0), x, y, &format!("Calibration of {name}"));
             chart.filled_steps(&rates.delivered, rates.end, "s0");

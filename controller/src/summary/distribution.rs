@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::format::{count_to_f64, length, ns_to_ms};
+use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::statistics::{Bootstrap, Estimate, Percentiles};
 
 /// One latency with the moment that places it in time (an offset from T0); no latency for a
@@ -75,7 +75,7 @@ impl Distribution {
         Distribution {
             n: percentiles.n,
             measured,
-            mean: (measured > 0).then(|| sum_ms / count_to_f64(measured)),
+            mean: (measured > 0).then(|| rounded(sum_ms / count_to_f64(measured), 6)),
             min: ended.iter().min().copied().map(ns_to_ms),
             p50: ms(&percentiles.p50),
             p50_interval: ends(&percentiles.p50),

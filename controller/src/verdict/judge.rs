@@ -338,7 +338,7 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
         }
     }
     for (link, direction, late) in &end.lateness {
-        let subject = format!("{link} {} in {}", direction.name(), phase.name);
+        let subject = format!("{link} {} in phase {}", direction.name(), phase.name);
         let what = Quantity {
             code: ReasonCode::ShaperLateness,
             subject: &subject,
@@ -350,7 +350,7 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
         let cpus = plan.node(node).map_or(1, |node| node.cpus.len().max(1));
         let cpus = u64::try_from(cpus).unwrap_or(1);
         let available = end.duration_ns.saturating_mul(cpus);
-        let subject = format!("{node} in {}", phase.name);
+        let subject = format!("{node} in phase {}", phase.name);
         let what = Quantity {
             code: ReasonCode::RelayCpu,
             subject: &subject,
@@ -413,7 +413,7 @@ fn pinning(findings: &mut Findings, node: &str, pinning: &CpuPinning) {
     let what = Quantity {
         code: ReasonCode::CpusNotApplied,
         subject: node,
-        quantity: "CPUs",
+        quantity: "numbers of the CPUs it may use",
     };
     let measured = format!("{} by {}", list(&pinning.got_cpus), pinning.cpus_by);
     let held = pinning.got_cpus == pinning.asked_cpus;

@@ -142,7 +142,7 @@ fn a_late_shaper_is_invalid_in_calibration_and_in_a_phase() {
         results.phases[2].end.as_mut().unwrap().lateness[0].2 = slow();
     });
     assert_only_reason(&verdict, ReasonCode::ShaperLateness, "2.000 ms");
-    assert_eq!(verdict.reasons[0].subject, "radio down in split");
+    assert_eq!(verdict.reasons[0].subject, "radio down in phase split");
 }
 
 #[test]
