@@ -1,7 +1,6 @@
 //! What this machine can do, found by trying it in namespaces that are gone afterwards.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
@@ -13,7 +12,6 @@ use crate::cgroup::{Controller, Controllers, NodeCgroups};
 use crate::namespace::NetworkNamespace;
 use crate::node::with_causes;
 use crate::privilege;
-use crate::process::SelfCommand;
 use crate::telemetry::energy::EnergyMeter;
 
 /// How a check came out.
@@ -62,42 +60,11 @@ impl Check {
 /// Space below which a run may fail: records, calibration and the model.
 const WANTED_BYTES: u64 = 1 << 30;
 
-/// Tries everything that a run on one machine needs. Works in a process of its own, because an
-/// ordinary user has to enter a user namespace for most of it.
+/// Tries everything that a run on one machine needs. To be called before this process has any
+/// thread: it may have to enter a user namespace, as an agent would.
 #[must_use]
-pub fn machine(program: &SelfCommand, state_directory: &Path) -> Vec<Check> {
-    let mut checks = Vec::new();
-    let inside = program.part("probe").output();
-    match inside {
-        Ok(output) => match serde_json::from_slice::<Vec<Check>>(&output.stdout) {
-            Ok(found) => checks.extend(found),
-            Err(_) => {
-                let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                checks.push(Check::new("namespaces", Outcome::Missing, detail));
-            }
-        },
-        Err(error) => {
-            checks.push(Check::new(
-                "namespaces",
-                Outcome::Missing,
-                error.to_string(),
-            ));
-        }
-    }
-    checks.push(cgroups());
-    checks.push(energy());
-    checks.push(state(state_directory));
-    checks.push(space(state_directory));
-    checks
-}
-
-/// The part of [`machine`] that needs privilege: prints its checks as JSON. To be called at the
-/// very start of a process (`hexloop agent probe`).
-///
-/// # Errors
-/// Standard output is closed.
-pub fn run() -> io::Result<()> {
-    let mut checks = Vec::new();
+pub fn machine(state_directory: &Path) -> Vec<Check> {
+    let mut checks = vec![state(state_directory), space(state_directory)];
     match privilege::acquire() {
         Ok(privilege) => {
             checks.push(Check::new("privilege", Outcome::Works, privilege.name()));
@@ -111,7 +78,9 @@ pub fn run() -> io::Result<()> {
             checks.push(check.with_remedy(privilege::remedy()));
         }
     }
-    serde_json::to_writer(io::stdout().lock(), &checks).map_err(io::Error::other)
+    checks.push(cgroups());
+    checks.push(energy());
+    checks
 }
 
 fn network_namespace() -> Check {
@@ -250,5 +219,29 @@ fn space(directory: &Path) -> Check {
             }
         }
         Err(error) => Check::new(name, Outcome::Limited, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_that_cannot_be_written_is_missing_with_a_remedy() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(state(&root.path().join("new")).outcome, Outcome::Works);
+        assert!(root.path().join("new").read_dir().unwrap().next().is_none());
+        let file = root.path().join("file");
+        fs::write(&file, "x").unwrap();
+        let check = state(&file.join("below"));
+        assert_eq!(check.outcome, Outcome::Missing);
+        assert!(check.remedy.is_some());
+    }
+
+    #[test]
+    fn what_is_limited_or_missing_says_so_in_words() {
+        for check in [cgroups(), energy(), space(Path::new("/tmp"))] {
+            assert!(!check.detail.is_empty(), "{check:?}");
+        }
     }
 }

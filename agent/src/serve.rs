@@ -28,10 +28,11 @@ use service::AgentService;
 
 /// The largest request: a plan and the text of its traces.
 const REQUEST_BYTES: usize = 256 << 20;
-/// How long a plan that was asked to end may take to be taken down.
-const END_LIMIT: Duration = Duration::from_secs(30);
+/// How long a plan that was asked to end may take to be taken down; then this process ends, and
+/// its guardian goes on.
+const END_LIMIT: Duration = Duration::from_millis(1500);
 /// How long a caller has to read the last events when the agent ends.
-const LAST_EVENTS_LIMIT: Duration = Duration::from_secs(1);
+const LAST_EVENTS_LIMIT: Duration = Duration::from_millis(200);
 
 /// How an agent is to serve.
 #[derive(Debug, Clone)]
@@ -216,7 +217,7 @@ fn serve(options: &ServeOptions, stage: Arc<Stage>) -> Result<(), ServeError> {
             () = end => Ok(()),
         }
     });
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 

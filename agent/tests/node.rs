@@ -13,11 +13,11 @@ mod tests {
 
     use hexloop_agent::cgroup::Controllers;
     use hexloop_agent::guardian::{self, Guardian, replay_leftovers};
+    use hexloop_agent::node;
     use hexloop_agent::play::{EventSink, PlayInput, Stage, StopWish, play};
     use hexloop_agent::privilege::{self, Privilege};
     use hexloop_agent::process::{ProcessIdentity, SelfCommand};
     use hexloop_agent::telemetry::energy::EnergyMeter;
-    use hexloop_agent::{node, probe};
     use hexloop_proto::{Event, EventBody};
     use hexloop_topologies::plan::{
         CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, ModelPlan, ModelSource, NodePlan,
@@ -54,7 +54,6 @@ mod tests {
                 guardian::run(Path::new(ledger)).unwrap();
             }
             ["init"] => node::init::run().unwrap(),
-            ["probe"] => probe::run().unwrap(),
             ["job"] => pretend_job(),
             ["agent", directory] => pretend_agent(Path::new(directory)),
             ["ordinary", directory] => play_once_as_ordinary_user(Path::new(directory)),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use hexloop_proto::{EventBody, NodeUp};
 use hexloop_topologies::plan::{LinkPlan, NodePlan, Plan};
@@ -25,6 +26,9 @@ use crate::undo::Undo;
 
 /// How long one control group may take to be removed.
 const REMOVE_LIMIT_NS: u64 = 1_500_000_000;
+
+/// How often stop wishes are looked at.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Everything that exists for a plan.
 #[derive(Debug)]
@@ -157,15 +161,41 @@ impl Scene {
         Ok(())
     }
 
-    /// Measures every link, one after the other.
+    /// Measures every link, one after the other. A measurement takes seconds and knows no way
+    /// back: when the plan is to end meanwhile, it is left to itself, and loses its nodes.
     pub(super) fn calibrate(
         &mut self,
         events: &EventSink,
         stop: &StopWish,
     ) -> Result<(), PlayError> {
-        for (_, link) in &mut self.links {
-            check(stop)?;
-            for calibration in link.calibrate()? {
+        for (name, mut link) in std::mem::take(&mut self.links) {
+            let (finished, outcome) = channel();
+            std::thread::Builder::new()
+                .name("hx-calibrate".to_owned())
+                .spawn(move || {
+                    let calibrations = link.calibrate();
+                    // Where nobody waits any more, the link is dropped here.
+                    let _ = finished.send((link, calibrations));
+                })
+                .map_err(|source| PlayError::System {
+                    action: "start the thread that calibrates a link",
+                    source,
+                })?;
+            let (link, calibrations) = loop {
+                check(stop)?;
+                if events.is_closed() {
+                    return Err(PlayError::Stopped("the controller went away".to_owned()));
+                }
+                match outcome.recv_timeout(TICK) {
+                    Ok(outcome) => break outcome,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(PlayError::Plan(format!("calibrating link {name} panicked")));
+                    }
+                }
+            };
+            self.links.push((name, link));
+            for calibration in calibrations? {
                 events.emit(EventBody::Calibrated(calibration));
             }
         }
