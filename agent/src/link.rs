@@ -250,10 +250,13 @@ impl Link {
         };
         let at_end = self.received();
         let played = self.playback.stop()?;
-        let watched = watching.thread.join().map_err(|_| LinkError::ThreadGone {
-            link: self.plan.name.clone(),
-            name: "tap",
-        })?;
+        let watched = watching
+            .thread
+            .join()
+            .map_err(|_panic| LinkError::ThreadGone {
+                link: self.plan.name.clone(),
+                name: "tap",
+            })?;
         self.taps = Some(watched.taps);
         let at_end = at_end?;
         let counters = Direction::BOTH

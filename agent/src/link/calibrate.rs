@@ -135,8 +135,8 @@ impl Bench<'_> {
                 link: self.plan.name.clone(),
                 name,
             };
-            let sent: Vec<Sent> = prober.join().map_err(|_| gone("probes"))?;
-            Ok::<_, LinkError>((sent, recording.map_err(|_| gone("recorder"))?))
+            let sent: Vec<Sent> = prober.join().map_err(|_panic| gone("probes"))?;
+            Ok::<_, LinkError>((sent, recording.map_err(|_panic| gone("recorder"))?))
         })?;
         let lateness = playback.stop_for_lateness()?;
         let window_ns = calibration.window_ns;

@@ -199,7 +199,14 @@ fn set_up(socket: &mut RouteSocket, interface: &str, quiet: bool) -> Result<u32,
             format!("keep interface {interface} from making itself a link-local address")
         })?;
     }
-    let message = LinkUnspec::new_with_index(index).up().build();
+    // Without address resolution there are no solicited-node groups to report either; the
+    // neighbours are entered by hand.
+    let message = LinkUnspec::new_with_index(index).up();
+    let message = if quiet {
+        message.arp(false).build()
+    } else {
+        message.build()
+    };
     socket.request(RouteNetlinkMessage::SetLink(message), Mode::Plain, || {
         format!("bring interface {interface} up")
     })?;

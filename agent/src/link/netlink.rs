@@ -105,19 +105,6 @@ impl RouteSocket {
         })
     }
 
-    /// Sends a request that was serialised beforehand, with `NLM_F_ACK` set, and waits until
-    /// the kernel has done it. Its sequence number is filled in here.
-    ///
-    /// # Errors
-    /// The kernel's answer.
-    pub(crate) fn request_prebuilt(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let place = bytes.get_mut(8..12).ok_or(io::ErrorKind::InvalidInput)?;
-        place.copy_from_slice(&self.sequence.to_ne_bytes());
-        send(self.descriptor.as_raw_fd(), bytes, MsgFlags::empty())?;
-        self.answers(self.sequence, |_| {})
-    }
-
     /// Asks for one object or, with `dump`, for all, and returns the answers.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use hexloop_traces::{CapacityCurve, Direction, Trace};
 
 use super::playback::{Datapath, longest_delay_ns};
 use super::relay::{Relay, RelaySizes};
+use super::tc::{self, TcPlayer};
 use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
 use crate::sys::packet::{PacketSocket, PacketSocketOptions};
@@ -14,16 +15,62 @@ const RING_FRAMES: usize = 4096;
 
 /// Makes the interfaces of the link and starts what shapes it; says why in words.
 pub(super) fn build(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), LinkError> {
+    let asked = "asked for by the experiment";
     match spec.plan.datapath {
-        DatapathChoice::Relay => Ok((
-            relay(spec, played)?,
-            "asked for by the experiment".to_owned(),
-        )),
-        DatapathChoice::Tc => Err(LinkError::NotPlaying {
-            link: spec.plan.name.clone(),
-        }),
-        DatapathChoice::Auto => Ok((relay(spec, played)?, "auto".to_owned())),
+        DatapathChoice::Relay => Ok((relay(spec, played)?, asked.to_owned())),
+        DatapathChoice::Tc => {
+            tc::try_out_for(spec.plan, played).map_err(|error| LinkError::NoDatapath {
+                link: spec.plan.name.clone(),
+                reason: format!("tc: {}; choose datapath relay", with_causes(&error)),
+            })?;
+            Ok((tc(spec, played)?, asked.to_owned()))
+        }
+        DatapathChoice::Auto => choose(spec, played),
     }
+}
+
+/// The relay is exact where it works; tc is what is left.
+fn choose(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), LinkError> {
+    let tc_verdict = tc::try_out_for(spec.plan, played);
+    match relay(spec, played) {
+        Ok(relay) => {
+            let tc_verdict = match tc_verdict {
+                Ok(()) => "tc would work too".to_owned(),
+                Err(error) => format!("tc would not work: {}", with_causes(&error)),
+            };
+            let reason = format!("auto: packet sockets work, and the relay is exact; {tc_verdict}");
+            Ok((relay, reason))
+        }
+        Err(relay_error) => {
+            let relay_error = with_causes(&relay_error);
+            if let Err(tc_error) = tc_verdict {
+                let reason = format!("relay: {relay_error}; tc: {}", with_causes(&tc_error));
+                return Err(LinkError::NoDatapath {
+                    link: spec.plan.name.clone(),
+                    reason,
+                });
+            }
+            let reason = format!("auto: the relay cannot be built ({relay_error})");
+            Ok((tc(spec, played)?, reason))
+        }
+    }
+}
+
+fn with_causes(error: &LinkError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn tc(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
+    interfaces::build_direct(spec.plan, spec.ends)?;
+    let held_bytes = held_bytes(spec, played);
+    let player = TcPlayer::spawn(spec.plan, spec.ends, played, held_bytes, spec.relay_cpu)?;
+    Ok(Datapath::Tc(player))
 }
 
 fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {

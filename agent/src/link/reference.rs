@@ -33,11 +33,6 @@ impl Reference {
         &self.curve
     }
 
-    /// The longest delay of the trace.
-    pub(crate) const fn longest_delay_ns(&self) -> u64 {
-        self.longest_delay_ns
-    }
-
     /// The next row after `t_ns`.
     fn change_after(&self, t_ns: u64) -> Option<u64> {
         let looped = self.end == EndPolicy::Loop;

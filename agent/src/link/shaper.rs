@@ -37,6 +37,10 @@ pub(crate) enum Fate {
 pub(crate) struct Shaper {
     curve: CapacityCurve,
     default_queue_bytes: u64,
+    /// The present run of packets without a gap between them: when its first one came, and the
+    /// bits of all. The end of each is computed from there, so that no rounding adds up.
+    run_start_ns: u64,
+    run_bits: u64,
     /// End of serialisation of the last packet that was taken in.
     finish_ns: u64,
     /// When that packet would be at the receiver without jitter, kept in order.
@@ -63,6 +67,8 @@ impl Shaper {
         Shaper {
             curve,
             default_queue_bytes,
+            run_start_ns: 0,
+            run_bits: 0,
             finish_ns: 0,
             arrival_ns: 0,
             send_at_ns: 0,
@@ -104,11 +110,12 @@ impl Shaper {
             // The receiver sees the gap a delay later.
             books.idle(self.arrival_ns, arrival_ns.saturating_add(state.delay_ns));
         }
-        let start_ns = arrival_ns.max(self.finish_ns);
-        self.finish_ns = self
-            .curve
-            .finish_ns(start_ns, ip_bytes * 8)
-            .unwrap_or(u64::MAX);
+        if arrival_ns > self.finish_ns {
+            (self.run_start_ns, self.run_bits) = (arrival_ns, 0);
+        }
+        self.run_bits += ip_bytes * 8;
+        let finish_ns = self.curve.finish_ns(self.run_start_ns, self.run_bits);
+        self.finish_ns = finish_ns.unwrap_or(u64::MAX).max(arrival_ns);
         if self.finish_ns > arrival_ns {
             self.waiting.push_back((self.finish_ns, ip_bytes));
             self.waiting_bytes += ip_bytes;
@@ -150,7 +157,7 @@ impl Shaper {
             return moment_ns;
         }
         let width = 2 * u64::from(half_width_ns) + 1;
-        let drawn = u64::from(self.random.next_u32()) * width >> 32;
+        let drawn = (u64::from(self.random.next_u32()) * width) >> 32;
         (moment_ns + drawn).saturating_sub(u64::from(half_width_ns))
     }
 

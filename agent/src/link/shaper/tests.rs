@@ -197,8 +197,7 @@ proptest! {
             finish = shaper.finish_ns;
         }
         let ideal = curve.finish_ns(0, count * 10_000).unwrap();
-        // Each packet's end is rounded up to a nanosecond.
-        prop_assert!(finish >= ideal && finish <= ideal + count, "{finish} {ideal}");
+        prop_assert_eq!(finish, ideal);
     }
 
     #[test]
