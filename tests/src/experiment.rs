@@ -20,11 +20,15 @@ pub fn quickstart_with(changes: &[(&str, &str)]) -> String {
 
 /// Settings of the command line that make a quickstart as short as it can be and still has every
 /// stage: calibration, three phases, requests in each.
-pub const SHORTEST: [&str; 12] = [
+pub const SHORTEST: [&str; 16] = [
     "--set",
     "requests.arrive_for=2 s",
     "--set",
     "traces.street.street.duration=3 s",
+    "--set",
+    "traces.street.street.blocker_at=1 s",
+    "--set",
+    "traces.street.street.blocker_length=500 ms",
     "--set",
     "phases.device.duration=3 s",
     "--set",

@@ -89,10 +89,11 @@ pub fn ignored_functions(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut reason: Option<String> = None;
     for line in source.lines().map(str::trim) {
-        if let Some(rest) = line.strip_prefix("#[ignore") {
-            let quoted = rest.split('"').nth(1).unwrap_or_default();
-            reason = Some(quoted.to_owned());
-            continue;
+        if line == "#[ignore]" {
+            reason = Some(String::new());
+        }
+        if let Some(rest) = line.strip_prefix("#[ignore = \"") {
+            reason = rest.strip_suffix("\"]").map(str::to_owned);
         }
         let function = line
             .trim_start_matches("pub ")

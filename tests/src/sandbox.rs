@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -110,7 +111,11 @@ impl Sandbox {
             shared_cache: None,
         };
         for part in ["state", "cache", "output", "runtime"] {
-            fs::create_dir(sandbox.path(part)).expect("a directory in the sandbox");
+            let mut builder = fs::DirBuilder::new();
+            builder.mode(0o700);
+            builder
+                .create(sandbox.path(part))
+                .expect("a directory in the sandbox");
         }
         sandbox
     }

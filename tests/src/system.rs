@@ -16,13 +16,13 @@ use crate::sandbox::within_ms;
 pub enum Trace {
     /// A process of ours: number, start in clock ticks since boot, and what it calls itself.
     Process(u32, u64, String),
-    /// A network namespace that some process or mount holds: its inode.
+    /// A network namespace that a process of ours or a mount holds: its inode.
     NetworkNamespace(u64),
     /// An interface of the namespace that this process is in.
     Interface(String),
     /// A control group named `hx...`.
     ControlGroup(PathBuf),
-    /// A temporary directory, socket or file named `hx...` or `hexloop...`.
+    /// A temporary directory, socket or file named `hx-...` or `hexloop...`.
     Temporary(PathBuf),
 }
 
@@ -37,31 +37,34 @@ pub struct System {
 const TEMPORARY: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 impl System {
-    /// Looks at the machine. Processes count as ours when they run the binary under test, are
-    /// named `hx...`, or have `marker` in their arguments (give a command job an argument that
-    /// nobody else has).
+    /// Looks at the machine. Processes count as ours when they run the binary under test or have
+    /// `marker` in their arguments (give a command job an argument that nobody else has): another
+    /// `hexloop` at work on the same machine disturbs nothing.
     #[must_use]
     pub fn look(marker: &str) -> System {
         let mut traces = BTreeSet::new();
         let processes = processes();
-        for process in &processes {
-            if process.is_ours(marker) {
-                let name = process.arguments.join(" ");
-                traces.insert(Trace::Process(process.pid, process.start_ticks, name));
-            }
-            traces.extend(
-                process
-                    .namespaces
-                    .iter()
-                    .map(|inode| Trace::NetworkNamespace(*inode)),
-            );
+        let (ours, others): (Vec<_>, Vec<_>) = processes
+            .into_iter()
+            .partition(|process| process.is_ours(marker));
+        for process in ours {
+            let name = process.arguments.join(" ");
+            traces.insert(Trace::Process(process.pid, process.start_ticks, name));
+            traces.extend(process.namespaces.into_iter().map(Trace::NetworkNamespace));
         }
-        traces.extend(names_in("/sys/class/net").into_iter().map(Trace::Interface));
-        control_groups(Path::new("/sys/fs/cgroup"), 8, &mut traces);
+        traces.extend(mounted_namespaces().map(Trace::NetworkNamespace));
+        let interfaces = names_in("/sys/class/net").into_iter();
+        traces.extend(
+            interfaces
+                .filter(|name| name.starts_with("hx"))
+                .map(Trace::Interface),
+        );
+        let others = others.into_iter().map(|process| process.pid).collect();
+        control_groups(Path::new("/sys/fs/cgroup"), 8, &others, &mut traces);
         for directory in TEMPORARY {
             for name in names_in(directory) {
                 // The tests' own sandboxes and lock are named hexloop-test...
-                let is_ours = name.starts_with("hx") || name.starts_with("hexloop");
+                let is_ours = name.starts_with("hx-") || name.starts_with("hexloop");
                 if is_ours && !name.starts_with("hexloop-test") {
                     traces.insert(Trace::Temporary(Path::new(directory).join(name)));
                 }
@@ -132,7 +135,6 @@ struct Process {
     pid: u32,
     start_ticks: u64,
     executable: String,
-    name: String,
     arguments: Vec<String>,
     namespaces: BTreeSet<u64>,
     is_zombie: bool,
@@ -142,9 +144,8 @@ impl Process {
     fn is_ours(&self, marker: &str) -> bool {
         let marked = !marker.is_empty() && self.arguments.iter().any(|one| one.contains(marker));
         let runs_ours = self.executable == "hexloop-under-test";
-        !self.is_zombie
-            && self.pid != std::process::id()
-            && (runs_ours || marked || self.name.starts_with("hx-"))
+        let is_this = self.pid == std::process::id();
+        !self.is_zombie && !is_this && (runs_ours || marked)
     }
 }
 
@@ -179,10 +180,6 @@ fn process(pid: u32) -> Option<Process> {
                 .to_owned()
         })
         .unwrap_or_default();
-    let name = fs::read_to_string(directory.join("comm"))
-        .ok()?
-        .trim()
-        .to_owned();
     let mut namespaces = BTreeSet::new();
     namespaces.extend(
         fs::metadata(directory.join("ns/net"))
@@ -209,7 +206,6 @@ fn process(pid: u32) -> Option<Process> {
         pid,
         start_ticks,
         executable,
-        name,
         arguments,
         namespaces,
         is_zombie,
@@ -223,7 +219,23 @@ fn names_in(directory: impl AsRef<Path>) -> Vec<String> {
         .collect()
 }
 
-fn control_groups(directory: &Path, depth: u32, traces: &mut BTreeSet<Trace>) {
+/// Network namespaces that a mount keeps, as `ip netns` makes them.
+fn mounted_namespaces() -> impl Iterator<Item = u64> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let inodes: Vec<u64> = mounts
+        .split_ascii_whitespace()
+        .filter_map(|field| field.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok())
+        .collect();
+    inodes.into_iter()
+}
+
+/// Control groups named `hx...`, but for those that somebody else's processes are in.
+fn control_groups(
+    directory: &Path,
+    depth: u32,
+    others: &BTreeSet<u32>,
+    traces: &mut BTreeSet<Trace>,
+) {
     if depth == 0 {
         return;
     }
@@ -233,9 +245,13 @@ fn control_groups(directory: &Path, depth: u32, traces: &mut BTreeSet<Trace>) {
         }
         let path = entry.path();
         if entry.file_name().as_encoded_bytes().starts_with(b"hx") {
-            traces.insert(Trace::ControlGroup(path.clone()));
+            let inside = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+            let mut inside = inside.lines().filter_map(|pid| pid.parse().ok());
+            if !inside.any(|pid| others.contains(&pid)) {
+                traces.insert(Trace::ControlGroup(path.clone()));
+            }
         }
-        control_groups(&path, depth - 1, traces);
+        control_groups(&path, depth - 1, others, traces);
     }
 }
 
@@ -264,12 +280,9 @@ mod tests {
     }
 
     #[test]
-    fn this_process_and_its_namespace_are_part_of_every_snapshot() {
-        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
-        assert!(
-            System::look("")
-                .traces
-                .contains(&Trace::NetworkNamespace(own))
-        );
+    fn this_process_is_no_leftover_of_itself() {
+        let is_this =
+            |one: &Trace| matches!(one, Trace::Process(pid, ..) if *pid == std::process::id());
+        assert!(!System::look("").traces.iter().any(is_this));
     }
 }

@@ -14,8 +14,8 @@ mod tests {
 
     const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
 
-    fn run(sandbox: &Sandbox, arguments: &[&str]) -> Finished {
-        sandbox.write("experiment.toml", QUICKSTART);
+    fn run(sandbox: &Sandbox, text: &str, arguments: &[&str]) -> Finished {
+        sandbox.write("experiment.toml", text);
         let mut all = vec!["run", "experiment.toml", "--output", "output", "--json"];
         all.extend(arguments);
         let finished = sandbox.run(240, all);
@@ -62,7 +62,7 @@ mod tests {
         let _alone = exclusive();
         let sandbox = Sandbox::new(BINARY).with_shared_cache();
         let before = System::look("");
-        let summary = run(&sandbox, &["--preset", "smoke"]).json();
+        let summary = run(&sandbox, QUICKSTART, &["--preset", "smoke"]).json();
         before.expect_clean_within(2_000);
         let directory = run_directory(&sandbox, &summary);
         let plan = fs::read_to_string(directory.join("plan.json")).unwrap();
@@ -91,12 +91,38 @@ mod tests {
 
     #[test]
     #[ignore = "needs root"]
+    fn markup_in_a_name_is_harmless() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let before = System::look("");
+        let name = "<script>alert(1)</script>";
+        let quoted = format!("\"{name}\"");
+        let text = QUICKSTART
+            .replace("[nodes.device]", &format!("[nodes.{quoted}]"))
+            .replace("between = [\"device\"", &format!("between = [{quoted}"))
+            .replace("\ndevice = \"device\"", &format!("\ndevice = {quoted}"));
+        let summary = run(&sandbox, &text, &SHORTEST).json();
+        before.expect_clean_within(2_000);
+        let report = run_directory(&sandbox, &summary).join("report.html");
+        let report = fs::read_to_string(report).unwrap();
+        assert!(
+            !report.contains("<script>alert"),
+            "the report holds the markup itself"
+        );
+        assert!(
+            report.contains("&lt;script&gt;alert"),
+            "the report does not name the node"
+        );
+    }
+
+    #[test]
+    #[ignore = "needs root"]
     fn the_same_seed_gives_the_same_plan_schedule_and_tokens() {
         let _alone = exclusive();
         let sandbox = Sandbox::new(BINARY).with_shared_cache();
         let arguments: Vec<&str> = ["--seed", "7"].into_iter().chain(SHORTEST).collect();
-        let first = run_directory(&sandbox, &run(&sandbox, &arguments).json());
-        let second = run_directory(&sandbox, &run(&sandbox, &arguments).json());
+        let first = run_directory(&sandbox, &run(&sandbox, QUICKSTART, &arguments).json());
+        let second = run_directory(&sandbox, &run(&sandbox, QUICKSTART, &arguments).json());
         assert_ne!(first, second, "two runs, one directory");
 
         let plans = [&first, &second].map(|run| fs::read(run.join("plan.json")).unwrap());
