@@ -437,7 +437,7 @@ fn play_phase(log: &mut Log, phase: &PhasePlan, energy_j: &Measurement) {
     };
     let job = |node: &str, cpu_ns| JobResources {
         node: node.to_owned(),
-        totals: Some(JobTotals {
+        totals: (node == "device" || on_link).then_some(JobTotals {
             payload: totals,
             cpu_ns,
             load_ns: 90 * MS,
@@ -577,6 +577,7 @@ pub(crate) fn environment() -> Environment {
             parameters: 4_983_040,
             engine: "candle 0.11.1 cpu avx512".to_owned(),
         },
+        datapaths: BTreeMap::from([("radio".to_owned(), "relay".to_owned())]),
     }
 }
 

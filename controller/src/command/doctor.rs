@@ -1,5 +1,7 @@
 //! `hexloop doctor`: what this machine can do, found out by trying.
 
+mod datapath;
+
 use std::fs;
 use std::path::Path;
 
@@ -75,6 +77,7 @@ pub(super) fn doctor(voice: Voice) -> Outcome {
         ),
     ];
     findings.push(privilege());
+    findings.extend(datapath::findings());
     findings.push(control_groups());
     findings.push(energy());
     findings.push(match &machine.gpu {
@@ -113,9 +116,17 @@ fn privilege() -> Finding {
     match hexloop_agent::privilege::acquire() {
         Ok(privilege) => match NetworkNamespace::create() {
             Ok(_) => good("namespaces", format!("made one as {}", privilege.name())),
-            Err(error) => bad("namespaces", error.to_string(), hexloop_agent::privilege::remedy()),
+            Err(error) => bad(
+                "namespaces",
+                error.to_string(),
+                hexloop_agent::privilege::remedy(),
+            ),
         },
-        Err(error) => bad("namespaces", error.to_string(), hexloop_agent::privilege::remedy()),
+        Err(error) => bad(
+            "namespaces",
+            error.to_string(),
+            hexloop_agent::privilege::remedy(),
+        ),
     }
 }
 

@@ -22,6 +22,12 @@ pub(super) fn report(arguments: &ReportArguments, voice: Voice) -> Outcome {
     write_file(&path, html.as_bytes()).or_fail(ExitCode::Failed, || {
         format!("cannot write the report to {}", path.display())
     })?;
+    let beside = run.join("summary.json");
+    if arguments.output.is_none() && !beside.exists() {
+        let doing = || format!("cannot write {}", beside.display());
+        let json = summary.to_json().or_fail(ExitCode::Failed, doing)?;
+        write_file(&beside, json.as_bytes()).or_fail(ExitCode::Failed, doing)?;
+    }
     if voice.json {
         print_json(&summary)?;
     } else {

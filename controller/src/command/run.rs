@@ -47,12 +47,17 @@ pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
         planned: &planned,
     };
     let outcome = training::runtime()?.block_on(run.carry_out(&guardian, &output));
-    let finished = guardian.finish();
-    let code = outcome?;
-    finished.or_fail(ExitCode::Dirty, || {
+    let finished = guardian.finish().or_fail(ExitCode::Dirty, || {
         "cannot clean up after the run".to_owned()
-    })?;
-    Ok(code)
+    });
+    match (outcome, finished) {
+        (outcome, Ok(())) => outcome,
+        (Ok(_), Err(dirty)) => Err(dirty),
+        (Err(failure), Err(dirty)) => {
+            eprintln!("{failure}");
+            Err(dirty)
+        }
+    }
 }
 
 struct Run<'a> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hexloop_proto::service::agent_client::AgentClient;
 use hexloop_proto::service::{HelloRequest, PlayRequest, StopRequest, TraceFile};
-use hexloop_proto::{Event, PROTOCOL_VERSION};
+use hexloop_proto::{Event, EventBody, PROTOCOL_VERSION};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -115,6 +115,11 @@ fn take_in(
     let doing = || "the agent sent an event that is not understood".to_owned();
     let text = std::str::from_utf8(json).or_fail(ExitCode::Failed, doing)?;
     let event: Event = serde_json::from_str(text).or_fail(ExitCode::Failed, doing)?;
+    if let EventBody::Log { node, job, line } = &event.body {
+        directory
+            .append_log(node, job, line)
+            .or_fail(ExitCode::Failed, || "cannot record what happens".to_owned())?;
+    }
     directory
         .append_event(text)
         .or_fail(ExitCode::Failed, || "cannot record what happens".to_owned())

@@ -144,6 +144,29 @@ impl RunDirectory {
             .map_err(failed("write", &path))
     }
 
+    /// Appends a line to the log of one job or command.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn append_log(&self, node: &str, job: &str, line: &str) -> Result<(), RecordError> {
+        let safe = |c: char| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        };
+        let name: String = format!("{node}.{job}").chars().map(safe).collect();
+        let path = self
+            .path()
+            .join("logs")
+            .join(format!("{}.log", name.trim_start_matches('.')));
+        let file = OpenOptions::new().append(true).create(true).open(&path);
+        let mut file = file.map_err(failed("open", &path))?;
+        file.write_all(format!("{line}\n").as_bytes())
+            .map_err(failed("write", &path))
+    }
+
     /// Writes one file whole and synchronises it.
     ///
     /// # Errors

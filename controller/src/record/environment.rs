@@ -1,5 +1,6 @@
 //! `environment.json`: on what machine, with what program and what model the run was made.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,6 +30,9 @@ pub struct Environment {
     pub git: Known<GitState>,
     /// The model that was served.
     pub model: ModelOrigin,
+    /// What shaped the packets of each link; known once the links exist.
+    #[serde(default)]
+    pub datapaths: BTreeMap<String, String>,
 }
 
 /// A fact, or why it is not known.
@@ -229,6 +233,7 @@ impl Environment {
             machine: Machine::look(),
             git: GitState::of(Path::new(".")),
             model,
+            datapaths: BTreeMap::new(),
         }
     }
 }

@@ -184,11 +184,12 @@ fn distributions(page: &mut String, data: &Data<'_>) -> fmt::Result {
                 Axis::linear(0.0, high * 1.04, "ms")
             };
             let end = x.to;
-            let y = Axis::linear(0.0, 1.0, "share of requests");
+            let y = Axis::linear(0.0, 1.0, "share of offered requests");
             let description = format!("Distribution of {name} per placement");
             let mut chart = Chart::new((330.0, 240.0), x, y, &description);
             for (index, values) in series.iter().enumerate() {
-                let count = count_to_f64(length(values)).max(1.0);
+                let offered = data.summary.jobs.get(index).map_or(0, |job| job.requests);
+                let count = count_to_f64(offered.max(length(values))).max(1.0);
                 let mut points = vec![(0.0, 0.0)];
                 let mut below = 0.0;
                 for value in values {
@@ -208,6 +209,6 @@ fn distributions(page: &mut String, data: &Data<'_>) -> fmt::Result {
     }
     writeln!(
         page,
-        "</div>\n<figcaption>Cumulative distributions over requests: the share of requests that were at most so slow. TTFT counts every request with a first token, TPOT and E2E completed requests.</figcaption>\n</figure>"
+        "</div>\n<figcaption>Cumulative distributions: the share of all offered requests that were at most so slow. A curve that ends below 1 belongs to a placement with requests that never ended.</figcaption>\n</figure>"
     )
 }

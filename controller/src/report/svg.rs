@@ -311,7 +311,7 @@ impl Chart {
     fn grid(&self, svg: &mut String) {
         let (left, right) = (trimmed(LEFT, 1), trimmed(self.width - RIGHT, 1));
         let (top, bottom) = (trimmed(TOP, 1), trimmed(self.height - self.bottom(), 1));
-        let (labelled, others) = self.x.ticks((self.width - LEFT - RIGHT) / 80.0);
+        let (labelled, others) = self.x.ticks((self.width - LEFT - RIGHT) / 60.0);
         for value in &others {
             let x = self.px(*value);
             let _ = writeln!(

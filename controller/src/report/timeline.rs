@@ -34,7 +34,10 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
                 "outage: the trace allows no bit".to_owned(),
             ),
             ("tick".to_owned(), "token".to_owned()),
-            ("cross".to_owned(), "request unfinished or failed".to_owned()),
+            (
+                "cross".to_owned(),
+                "request unfinished or failed".to_owned(),
+            ),
         ],
     )?;
     for job in &data.summary.jobs {

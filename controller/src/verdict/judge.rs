@@ -3,7 +3,7 @@
 use hexloop_proto::{CpuPinning, LateHistogram, LinkCalibration, LinkWindow};
 use hexloop_topologies::plan::{PhasePlan, Plan, VerdictBounds};
 use hexloop_traces::Direction;
-use hexloop_workloads::job::Outcome;
+use hexloop_workloads::job::{Outcome, Placement};
 
 use super::{Check, Reason, ReasonCode, Verdict, VerdictOutcome};
 use crate::format::{milliseconds, percent_of_ppm, share_percent};
@@ -331,7 +331,9 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
         }
     }
     let Some(end) = &recorded.end else { return };
-    for job in &end.jobs {
+    let edge_plays = phase.placement != Placement::Device;
+    let plays = |node: &str| node == phase.device || (edge_plays && node == phase.edge);
+    for job in end.jobs.iter().filter(|job| plays(&job.node)) {
         if job.totals.is_none() {
             let message = format!("the job on {} ended without a report", job.node);
             findings.reason(ReasonCode::JobFailed, &phase.name, message);

@@ -71,7 +71,13 @@ fn write_results(
     whole: bool,
 ) -> Result<Summary, anyhow::Error> {
     // From what is on the disk, as `hexloop report` does it again.
-    let records = RunRecords::read(&directory.path())?;
+    let mut records = RunRecords::read(&directory.path())?;
+    let made = records.results.links.iter();
+    records.environment.datapaths = made
+        .map(|(link, facts)| (link.clone(), facts.datapath.clone()))
+        .collect();
+    let environment = serde_json::to_string_pretty(&records.environment)? + "\n";
+    directory.write("environment.json", environment.as_bytes())?;
     let summary = records.summary(target);
     directory.write("requests.csv", &request_table(&records.results)?)?;
     directory.write("samples.csv", &sample_table(&records.results)?)?;

@@ -1,0 +1,112 @@
+//! Builds a link between two throw-away namespaces with each datapath.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use hexloop_agent::link::{Link, LinkSpec};
+use hexloop_agent::namespace::NetworkNamespace;
+use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
+use hexloop_traces::{
+    Diagnostics, EndPolicy, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus,
+};
+
+use super::{Finding, bad, good, missing};
+
+/// What each datapath can do here. Runs need one of them.
+pub(super) fn findings() -> Vec<Finding> {
+    let tried = [
+        ("relay datapath", DatapathChoice::Relay, 0),
+        ("tc datapath", DatapathChoice::Tc, 1),
+    ]
+    .map(|(name, choice, index)| (name, attempt(choice, index)));
+    let one_works = tried.iter().any(|(_, result)| result.is_ok());
+    tried
+        .into_iter()
+        .map(|(name, result)| match result {
+            Ok(detail) => good(name, detail),
+            Err(why) if one_works => missing(name, why),
+            Err(why) => bad(name, why, "a run needs a datapath: see the lines above"),
+        })
+        .collect()
+}
+
+fn attempt(choice: DatapathChoice, index: u8) -> Result<String, String> {
+    let with_causes = |error: anyhow::Error| format!("{error:#}");
+    let namespace = || NetworkNamespace::create().map_err(|error| with_causes(error.into()));
+    let (first, second) = (namespace()?, namespace()?);
+    let trace = trace().map_err(|error| with_causes(error.into()))?;
+    let plan = plan(choice, index);
+    let calibration = CalibrationPlan {
+        flow_ns: 3_000_000_000,
+        packet_payload_bytes: 1_400,
+        probe_gap_ns: 2_000_000,
+        window_ns: 50_000_000,
+    };
+    let link = Link::build(&LinkSpec {
+        plan: &plan,
+        trace: Arc::new(trace),
+        faults: &FaultPlan::default(),
+        calibration: &calibration,
+        seed: 1,
+        relay_cpu: None,
+        ends: [&first, &second],
+    })
+    .map_err(|error| with_causes(error.into()))?;
+    let description = link.description();
+    Ok(format!(
+        "built a link with delay and loss; {}",
+        description.scheduling
+    ))
+}
+
+fn plan(datapath: DatapathChoice, index: u8) -> LinkPlan {
+    let end = |last: u8| LinkEnd {
+        node: format!("n{last}"),
+        interface: format!("hx{index}e{last}"),
+        ipv4: Ipv4Addr::new(10, 99, index, last).into(),
+        ipv6: Ipv6Addr::new(0xfd99, 0, 0, u16::from(index), 0, 0, 0, u16::from(last)).into(),
+        mac: [2, 0x68, 0x78, 0xff, index, last],
+    };
+    LinkPlan {
+        name: "doctor".to_owned(),
+        index,
+        ends: [end(1), end(2)],
+        trace: "doctor".to_owned(),
+        trace_sha256: String::new(),
+        datapath,
+        mtu: 1500,
+        queue_bytes: 100_000,
+    }
+}
+
+/// One second at 10 Mbit/s with 5 ms of delay and a little loss.
+fn trace() -> Result<Trace, hexloop_traces::TraceError> {
+    let state = LinkState {
+        rate_bps: 10_000_000,
+        delay_ns: 5_000_000,
+        loss_ppb: 1_000_000,
+        ..LinkState::TRANSPARENT
+    };
+    let metadata = TraceMetadata {
+        schema: TRACE_SCHEMA,
+        scenario: "doctor".to_owned(),
+        status: TraceStatus::Control,
+        duration_ns: 1_000_000_000,
+        end: EndPolicy::Hold,
+        seed: None,
+        generator: "hexloop doctor".to_owned(),
+        configuration: BTreeMap::new(),
+        notes: Vec::new(),
+    };
+    let diagnostics = Diagnostics::default();
+    Trace::new(
+        metadata,
+        vec![TraceRow {
+            t_ns: 0,
+            down: state,
+            up: state,
+            diagnostics,
+        }],
+    )
+}
