@@ -286,7 +286,7 @@ impl Recipe {
                 config: tiny,
                 corpus_bytes: 600_000,
                 held_out_bytes: 24_000,
-                steps: 200,
+                steps: 160,
                 batch: 4,
                 sequence: 128,
                 seed: 1,
