@@ -334,7 +334,9 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
     let edge_plays = phase.placement != Placement::Device;
     let plays = |node: &str| node == phase.device || (edge_plays && node == phase.edge);
     for job in end.jobs.iter().filter(|job| plays(&job.node)) {
-        if job.totals.is_none() {
+        let has_one = job.node == phase.device
+            || (job.node == phase.edge && phase.placement != Placement::Device);
+        if has_one && job.totals.is_none() {
             let message = format!("the job on {} ended without a report", job.node);
             findings.reason(ReasonCode::JobFailed, &phase.name, message);
         }
