@@ -49,19 +49,20 @@ pub fn bound_this_process(threads: u32) -> Result<(), EngineError> {
     if library_threads().is_some() {
         return Ok(());
     }
-    let mut arguments = std::env::args_os();
-    let name = arguments.next().unwrap_or_else(|| "hexloop".into());
-    let mut again = Command::new("/proc/self/exe");
-    let error = again
-        .arg0(name)
-        .args(arguments)
-        .envs(environment(threads))
-        .exec();
+    let error = this_program_again(threads).exec();
     let reason = format!("starting this program again in the environment for it: {error}");
     Err(EngineError::Threads {
         asked: threads,
         reason,
     })
+}
+
+fn this_program_again(threads: u32) -> Command {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "hexloop".into());
+    let mut again = Command::new("/proc/self/exe");
+    again.arg0(name).args(arguments).envs(environment(threads));
+    again
 }
 
 static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
@@ -136,29 +137,12 @@ pub(crate) fn run<R: Send>(
 mod tests {
     use super::*;
 
-    const STARTED_ANEW: &str = "engine::threads::tests::a_process_started_anew";
-
-    /// The other half of the next test.
     #[test]
-    #[ignore = "run by another test, in a process of its own"]
-    fn a_process_started_anew() {
-        bound_this_process(3).expect("starts again");
-        assert_eq!(library_threads(), Some(3));
-    }
-
-    #[test]
-    fn a_process_without_the_environment_starts_itself_anew_in_it() {
-        let mut child = Command::new(std::env::current_exe().expect("this program"));
-        child.args(["--ignored", "--exact", STARTED_ANEW]);
-        let child = VARIABLES
-            .iter()
-            .fold(&mut child, |child, name| child.env_remove(name));
-        let output = child.output().expect("runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}"
-        );
+    fn a_program_started_again_has_its_arguments_and_the_environment() {
+        let again = this_program_again(3);
+        assert!(again.get_args().eq(std::env::args_os().skip(1)));
+        let set: Vec<_> = again.get_envs().filter_map(|(_, value)| value).collect();
+        assert_eq!(set, ["3", "3"]);
     }
 
     #[test]
