@@ -105,6 +105,8 @@ pub struct Link {
     counters: [Counter; 2],
     /// `None` while their thread has them.
     taps: Option<Taps>,
+    /// What the counters read at the last [`Link::mark`].
+    marked: Option<[(u64, u64); 2]>,
     watching: Option<Watching>,
 }
 
@@ -168,6 +170,7 @@ impl Link {
             taps: Some(Taps {
                 sockets: [down_tap, up_tap],
             }),
+            marked: None,
             watching: None,
         })
     }
@@ -209,6 +212,16 @@ impl Link {
         bench.run(taps, &self.playback)
     }
 
+    /// From here on, packets belong to the next [`Link::stop`]'s report: those that open the
+    /// jobs' connections before T0 too. Without a mark the account begins with [`Link::start`].
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub fn mark(&mut self) -> Result<(), LinkError> {
+        self.marked = Some(self.received()?);
+        Ok(())
+    }
+
     /// Plays the trace from `t0` on. Windows go to `windows` as they close, without ever
     /// waiting for the reader: what does not fit is dropped and counted.
     ///
@@ -219,13 +232,16 @@ impl Link {
         t0: MonotonicNs,
         windows: SyncSender<LinkWindow>,
     ) -> Result<(), LinkError> {
-        let Some(mut taps) = self.taps.take() else {
+        let Some(taps) = &mut self.taps else {
             return Err(LinkError::Playing {
                 link: self.plan.name.clone(),
             });
         };
         taps.drain();
-        let at_start = self.received()?;
+        let at_start = match self.marked.take() {
+            Some(marked) => marked,
+            None => self.received()?,
+        };
         let watch = Watch {
             link: self.plan.name.clone(),
             t0,
@@ -234,6 +250,9 @@ impl Link {
             from_shaper: self.playback.play(t0, None)?,
             windows,
             cpu: self.relay_cpu,
+        };
+        let Some(taps) = self.taps.take() else {
+            return Err(self.not_playing());
         };
         let thread = watch.spawn(self.plan.index, taps)?;
         self.watching = Some(Watching { thread, at_start });

@@ -9,7 +9,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use hexloop_agent::link::{Link, LinkSpec};
+    use hexloop_agent::link::{Link, LinkError, LinkSpec};
     use hexloop_agent::namespace::NetworkNamespace;
     use hexloop_proto::LinkCalibration;
     use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
@@ -111,6 +111,11 @@ mod tests {
         }
 
         fn link(&self) -> Link {
+            self.try_link()
+                .unwrap_or_else(|error| panic!("{}", chain(&error)))
+        }
+
+        fn try_link(&self) -> Result<Link, LinkError> {
             let last_cpu = thread::available_parallelism().unwrap().get() - 1;
             Link::build(&LinkSpec {
                 plan: &self.plan,
@@ -121,7 +126,6 @@ mod tests {
                 relay_cpu: u32::try_from(last_cpu).ok(),
                 ends: [&self.nodes[0], &self.nodes[1]],
             })
-            .unwrap_or_else(|error| panic!("{}", chain(&error)))
         }
 
         fn calibrated(&self) -> Vec<LinkCalibration> {
@@ -364,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "needs root, netem"]
+    #[ignore = "needs root, netem, virtual-time"]
     fn tc_delays_and_limits_where_the_kernel_has_netem() {
         let rows = trace(&[
             (1000 * MS, state(20_000_000, 10 * MS)),
@@ -393,6 +397,37 @@ mod tests {
         );
         testbed.plan.name = "tc".to_owned();
         packets_of_both_families_arrive_whole(&testbed);
+    }
+
+    fn interrupted() -> Arc<Trace> {
+        trace(&[
+            (500 * MS, state(20_000_000, 0)),
+            (300 * MS, state(0, 0)),
+            (700 * MS, state(20_000_000, 0)),
+        ])
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn the_relay_delivers_exactly_through_an_outage() {
+        for result in Testbed::new(DatapathChoice::Relay, interrupted()).calibrated() {
+            assert!(
+                (ratio(&result) - 1.0).abs() < 0.01,
+                "{}",
+                described(&result)
+            );
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn tc_refuses_a_trace_that_it_cannot_hold_back() {
+        let testbed = Testbed::new(DatapathChoice::Tc, interrupted());
+        let text = chain(&testbed.try_link().unwrap_err());
+        assert!(
+            text.contains("outages") && text.contains("datapath relay"),
+            "{text}"
+        );
     }
 
     #[test]

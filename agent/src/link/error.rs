@@ -89,6 +89,14 @@ pub enum LinkError {
         /// What it does.
         feature: &'static str,
     },
+    /// A trace with outages was asked to be played by tc.
+    #[error("link {link}: trace `{trace}` has outages, which htb cannot hold; use datapath relay")]
+    OutageOnTc {
+        /// The link.
+        link: String,
+        /// The trace.
+        trace: String,
+    },
     /// The trace with the faults of the plan in it is not valid.
     #[error("link {link}: cannot play the trace")]
     Trace {

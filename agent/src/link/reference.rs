@@ -77,11 +77,21 @@ impl Reference {
             .bits_between(self.departure_ns(from_ns), self.departure_ns(to_ns))
     }
 
-    /// When a packet of so many bits that finds the queue empty at `sent_ns` should arrive.
-    /// `None` if never.
-    pub(crate) fn arrival_ns(&self, sent_ns: u64, ip_bytes: u64) -> Option<u64> {
-        let finish_ns = self.curve.finish_ns(sent_ns, ip_bytes * 8)?;
-        Some(finish_ns + self.curve.state_at(finish_ns).delay_ns)
+    /// When a packet that is sent at `sent_ns` behind one whose end was at `busy_until_ns` is
+    /// through the bottleneck, and when it should arrive. `None` if never.
+    pub(crate) fn passage_ns(
+        &self,
+        sent_ns: u64,
+        busy_until_ns: u64,
+        ip_bytes: u64,
+    ) -> Option<(u64, u64)> {
+        let finish_ns = self
+            .curve
+            .finish_ns(sent_ns.max(busy_until_ns), ip_bytes * 8)?;
+        Some((
+            finish_ns,
+            finish_ns + self.curve.state_at(finish_ns).delay_ns,
+        ))
     }
 }
 
@@ -96,7 +106,11 @@ mod tests {
         let reference = Reference::new(&trace, Direction::Down);
         assert_eq!(reference.arriving_bits(0, 20 * MS), 0);
         assert_eq!(reference.arriving_bits(20 * MS, 30 * MS), 80_000);
-        assert_eq!(reference.arrival_ns(0, 1000), Some(21 * MS));
+        assert_eq!(reference.passage_ns(0, 0, 1000), Some((MS, 21 * MS)));
+        assert_eq!(
+            reference.passage_ns(0, 5 * MS, 1000),
+            Some((6 * MS, 26 * MS))
+        );
     }
 
     #[test]

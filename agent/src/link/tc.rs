@@ -3,8 +3,11 @@
 //!
 //! A thread changes them in place at the trace's moments, over one netlink socket per
 //! interface; its lateness is that of the changes. What the kernel does by itself between two
-//! changes is only as exact as htb is: after a change it works off its debt at the old rate,
-//! and an outage lets one packet through. The verdict judges what comes of it.
+//! changes is only as exact as htb is: after a change it works off its debt at the old rate.
+//! The verdict judges what comes of it.
+//!
+//! Traces with outages are refused: htb knows no rate of zero. At a tiny rate it lets a packet
+//! through, and the debt of that packet, kept in time, outlasts the outage.
 //!
 //! Whether a queue was never empty is seen from outside: its backlog at the edges of each
 //! window has to be more than what netem's delay alone holds.
@@ -74,13 +77,13 @@ impl Shaped {
         shaped
             .socket
             .request(root, Mode::Create, || format!("put htb on {interface}"))?;
-        shaped.set_rate(&LinkState::TRANSPARENT, 0, Mode::Create)?;
+        shaped.set_rate(&LinkState::TRANSPARENT, Mode::Create)?;
         shaped.set_leaf(&LinkState::TRANSPARENT, Mode::Create)?;
         Ok(shaped)
     }
 
-    fn set_rate(&mut self, state: &LinkState, outage_ns: u64, mode: Mode) -> Result<(), LinkError> {
-        let bytes_per_s = messages::bytes_per_second(state, self.mtu, outage_ns);
+    fn set_rate(&mut self, state: &LinkState, mode: Mode) -> Result<(), LinkError> {
+        let bytes_per_s = messages::bytes_per_second(state);
         let class = messages::htb_class(self.index, bytes_per_s, self.mtu);
         let interface = &self.interface;
         self.socket
@@ -98,10 +101,10 @@ impl Shaped {
             })
     }
 
-    /// Changes what differs from the state that is set. `length_ns` is how long it will hold.
-    fn change(&mut self, state: &LinkState, length_ns: u64) -> Result<(), LinkError> {
+    /// Changes what differs from the state that is set.
+    fn change(&mut self, state: &LinkState) -> Result<(), LinkError> {
         if state.rate_bps != self.state.rate_bps {
-            self.set_rate(state, length_ns, Mode::Change)?;
+            self.set_rate(state, Mode::Change)?;
         }
         let path = |state: &LinkState| {
             (
@@ -229,7 +232,7 @@ impl Drop for TcPlayer {
 }
 
 /// Whether this kernel has htb, and netem if `with_netem`: tried on a throw-away interface.
-pub(crate) fn try_out(plan: &LinkPlan, with_netem: bool) -> Result<(), LinkError> {
+fn try_out(plan: &LinkPlan, with_netem: bool) -> Result<(), LinkError> {
     let cannot = |source| LinkError::Namespace {
         link: plan.name.clone(),
         source,
@@ -247,5 +250,13 @@ pub(crate) fn try_out(plan: &LinkPlan, with_netem: bool) -> Result<(), LinkError
 
 /// The same for what a trace needs.
 pub(crate) fn try_out_for(plan: &LinkPlan, played: &Trace) -> Result<(), LinkError> {
+    if played
+        .rows()
+        .iter()
+        .any(|row| row.down.rate_bps == 0 || row.up.rate_bps == 0)
+    {
+        let (link, trace) = (plan.name.clone(), plan.trace.clone());
+        return Err(LinkError::OutageOnTc { link, trace });
+    }
     try_out(plan, needs_netem(played))
 }

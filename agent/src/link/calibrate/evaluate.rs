@@ -73,12 +73,15 @@ pub(super) fn delays(
     let mut error = NanosecondHistogram::new();
     let mut asked = Vec::new();
     let mut lost = 0;
-    let mut previous_ns = 0;
+    let (mut busy_until_ns, mut previous_ns) = (0, 0);
     for probe in sent {
         let sent_ns = probe.at.saturating_sub(t0);
-        let Some(due_ns) = reference.arrival_ns(sent_ns, PROBE_IP_BYTES) else {
+        // After an outage probes come through one behind the other.
+        let passage = reference.passage_ns(sent_ns, busy_until_ns, PROBE_IP_BYTES);
+        let Some((finish_ns, due_ns)) = passage else {
             continue;
         };
+        busy_until_ns = finish_ns;
         // Probes keep their order, as every packet does.
         let due_ns = due_ns.max(previous_ns);
         previous_ns = due_ns;

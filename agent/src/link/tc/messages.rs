@@ -86,17 +86,9 @@ pub(super) fn htb_root(index: i32) -> TcMessage {
     message
 }
 
-/// The rate of the class, in bytes per second. An outage that lasts `outage_ns` becomes the
-/// rate that one packet of `mtu` bytes takes as long at: htb knows no rate of zero, and keeps
-/// its debt in nanoseconds when the rate changes, so the debt is paid just when the outage ends.
-pub(super) fn bytes_per_second(state: &LinkState, mtu: u32, outage_ns: u64) -> u64 {
+/// The rate of the class, in bytes per second. Never 0, which htb does not know.
+pub(super) fn bytes_per_second(state: &LinkState) -> u64 {
     match state.rate_bps {
-        0 => {
-            let bytes = u128::from(mtu) * 1_000_000_000 / u128::from(outage_ns.max(1));
-            u64::try_from(bytes)
-                .unwrap_or(1)
-                .clamp(1, u64::from(mtu) * 10)
-        }
         UNLIMITED_RATE_BPS => UNLIMITED_BYTES_PER_S,
         rate_bps => (rate_bps / 8).clamp(1, UNLIMITED_BYTES_PER_S),
     }
@@ -239,15 +231,5 @@ mod tests {
             12, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, // TCA_NETEM_JITTER64
         ];
         assert_eq!(bytes(&leaf(7, Leaf::Netem, &state, limits)), expected);
-    }
-
-    #[test]
-    fn an_outage_becomes_one_packet_that_takes_as_long() {
-        let outage = LinkState {
-            rate_bps: 0,
-            ..LinkState::TRANSPARENT
-        };
-        assert_eq!(bytes_per_second(&outage, 1500, 500_000_000), 3000);
-        assert_eq!(bytes_per_second(&outage, 1500, u64::MAX), 1);
     }
 }

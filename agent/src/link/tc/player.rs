@@ -117,7 +117,7 @@ impl Worker {
     fn finish(&mut self) -> Result<Played, LinkError> {
         let playing = self.playing.take();
         for shaped in &mut self.shaped {
-            shaped.change(&LinkState::TRANSPARENT, u64::MAX)?;
+            shaped.change(&LinkState::TRANSPARENT)?;
         }
         let empty = || [NanosecondHistogram::new(), NanosecondHistogram::new()];
         let Some(playing) = playing else {
@@ -159,12 +159,11 @@ impl Worker {
             return;
         }
         let (state, following_ns) = state_and_next(&self.trace, playing.next_row);
-        let length_ns = following_ns.saturating_sub(playing.next_change_ns);
         for (side, shaped) in self.shaped.iter_mut().enumerate() {
             let Some(state) = state.get(side) else {
                 continue;
             };
-            match shaped.change(state, length_ns) {
+            match shaped.change(state) {
                 Ok(()) => playing.lateness[side].record(clock::now() - due),
                 Err(failure) => playing.failure = Some(failure),
             }
