@@ -11,6 +11,18 @@ use serde::{Deserialize, Serialize};
 use crate::request::ScheduledRequest;
 use crate::wire::PayloadBytes;
 
+/// The variables by which the tensor library sizes its own work. Without the first it also reads
+/// /proc/cpuinfo before every matrix product, which can cost more than the product.
+pub const THREAD_VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+
+/// The environment in which a process that computes with so many threads must be started.
+///
+/// A process that trains takes one thread here: the two halves of a batch are side by side.
+#[must_use]
+pub fn thread_environment(threads: u32) -> [(&'static str, String); 2] {
+    THREAD_VARIABLES.map(|name| (name, threads.max(1).to_string()))
+}
+
 /// Where the layers of the model run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -17,6 +17,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use hexloop_workloads::job::thread_environment;
+
 use super::lines::LineSplitter;
 use super::protocol::{NodeReply, NodeRequest, Program, Stream};
 use super::rooms;
@@ -200,7 +202,7 @@ impl Init {
         credentials: Option<(u32, u32)>,
     ) -> io::Result<()> {
         let mut command = match program {
-            Program::Itself(arguments) => {
+            Program::Itself { arguments, .. } => {
                 let mut command = Command::new("/proc/self/exe");
                 command.args(arguments);
                 command
@@ -217,6 +219,9 @@ impl Init {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
+        }
+        if let Program::Itself { threads, .. } = program {
+            command.envs(thread_environment(*threads));
         }
         command
             .stdin(Stdio::piped())

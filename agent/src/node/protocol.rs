@@ -38,8 +38,13 @@ pub(crate) enum NodeRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Program {
-    /// This program itself, with these arguments.
-    Itself(Vec<String>),
+    /// This program itself.
+    Itself {
+        /// Its arguments.
+        arguments: Vec<String>,
+        /// Threads that its tensor library may use.
+        threads: u32,
+    },
     /// Another program and its arguments.
     Other(Vec<String>),
 }

@@ -41,6 +41,21 @@ enum Role {
     Command { name: String },
 }
 
+impl Role {
+    const fn is_job(&self) -> bool {
+        matches!(self, Role::Job { .. })
+    }
+
+    const fn sends_requests(&self) -> bool {
+        matches!(
+            self,
+            Role::Job {
+                sends_requests: true
+            }
+        )
+    }
+}
+
 /// A phase under way.
 struct Playing<'a> {
     scene: &'a mut Scene,
@@ -81,6 +96,11 @@ pub(super) fn play(
     };
     // Until T0 is known, times count from the present.
     events.begin_phase(&phase.name, clock::now());
+    // The account of bytes holds the opening of connections too.
+    for (_, link) in &mut playing.scene.links {
+        link.mark()?;
+    }
+    let tcp_before: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
     for (id, job) in (0..).zip(jobs) {
         playing.start_job(stage, id, &job)?;
     }
@@ -92,9 +112,10 @@ pub(super) fn play(
         link.start(t0, windows.clone())?;
     }
     drop(windows);
-    playing.tell_jobs(JobCommand::Start {
+    let start = JobCommand::Start {
         t0_monotonic_ns: t0,
-    })?;
+    };
+    playing.tell_jobs(start, Role::is_job)?;
     playing.start_commands(stage, plan)?;
     let system = |action| move |source| PlayError::System { action, source };
     let sampler = Sampler::start(playing.scene.meters.clone(), t0, Arc::clone(events))
@@ -109,7 +130,6 @@ pub(super) fn play(
     } else {
         None
     };
-    let tcp_before: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
     clock::sleep_until(t0);
     let wall_clock_ns = clock::wall_clock_ns().saturating_sub(clock::now().saturating_sub(t0));
     events.emit_due(
@@ -223,7 +243,10 @@ impl Playing<'_> {
             .collect();
         node.ask(&NodeRequest::Start {
             id,
-            program: Program::Itself(arguments),
+            program: Program::Itself {
+                arguments,
+                threads: job.spec.threads,
+            },
             credentials: stage.credentials,
         })?;
         let line = json_line(&job.spec)?;
@@ -267,10 +290,14 @@ impl Playing<'_> {
         Ok(())
     }
 
-    fn tell_jobs(&mut self, command: JobCommand) -> Result<(), PlayError> {
+    fn tell_jobs(
+        &mut self,
+        command: JobCommand,
+        which: impl Fn(&Role) -> bool,
+    ) -> Result<(), PlayError> {
         let line = json_line(&command)?;
         for (id, (place, role)) in &self.processes {
-            if matches!(role, Role::Job { .. }) {
+            if which(role) {
                 let request = NodeRequest::Write {
                     id: *id,
                     line: line.clone(),
@@ -298,21 +325,17 @@ impl Playing<'_> {
         Ok(())
     }
 
-    /// Until every job has given its totals, or the time for that is over.
+    /// Until every job has given its totals, or the time for that is over: first those that send
+    /// requests, then those that answer, who count what the others sent last.
     fn until_done(&mut self, windows: &Receiver<LinkWindow>) -> Result<(), PlayError> {
         self.stopping = true;
-        self.tell_jobs(JobCommand::Stop)?;
-        let deadline = clock::now() + DONE_LIMIT_NS;
-        let jobs = |playing: &Self| {
-            playing
-                .processes
-                .values()
-                .filter(|(_, role)| matches!(role, Role::Job { .. }))
-                .count()
-        };
-        while jobs(self) > 0 && clock::now() < deadline {
-            self.hear()?;
-            self.pass_windows(windows);
+        for which in [Role::sends_requests, Role::is_job] {
+            self.tell_jobs(JobCommand::Stop, which)?;
+            let deadline = clock::now() + DONE_LIMIT_NS;
+            while self.processes.values().any(|(_, role)| which(role)) && clock::now() < deadline {
+                self.hear()?;
+                self.pass_windows(windows);
+            }
         }
         Ok(())
     }

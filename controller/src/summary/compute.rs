@@ -13,7 +13,7 @@ use super::{
     JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus, SUMMARY_SCHEMA,
     Summary, bytes, expectations,
 };
-use crate::format::{length, ns_to_ms, ns_to_s, ratio};
+use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
 use crate::statistics::{
     Origin, end_to_end_ns, inter_token_gaps_ns, send_lateness_ns, time_per_output_token_ns,
@@ -116,7 +116,7 @@ fn quantity(measurement: &Measurement) -> Quantity {
 }
 
 fn lateness(late: &LateHistogram) -> Lateness {
-    let us = |ns: u64| ns_to_ms(ns) * 1e3;
+    let us = |ns: u64| rounded(ns_to_ms(ns) * 1e3, 3);
     Lateness {
         n: late.count,
         p50: late.p50_ns.map(us),
@@ -152,7 +152,7 @@ fn link_summary(link: &LinkPlan, direction: Direction, results: &Results) -> Lin
         delay_error_us: calibration
             .map(|found| lateness(&found.delay_error))
             .unwrap_or_default(),
-        asked_delay_us: calibration.map(|found| ns_to_ms(found.asked_delay_ns) * 1e3),
+        asked_delay_us: calibration.map(|found| rounded(ns_to_ms(found.asked_delay_ns) * 1e3, 3)),
         probes_lost: calibration.map(|found| found.probes_lost),
         dropped_packets: ours().map(|window| window.dropped_packets).sum(),
         lost_packets: ours().map(|window| window.lost_packets).sum(),

@@ -21,6 +21,13 @@ const CLOCK_READ_NS: u64 = 1_000_000;
 /// How far a CPU quota that was read back may differ from the one asked for.
 const QUOTA_TOLERANCE: f64 = 0.01;
 
+/// The name of a quota that is enforced by stopping and continuing processes.
+const STOP_CONTINUE: &str = "stop-continue";
+
+/// How much more than its quota such a node may use in a second: its CPU time is then counted in
+/// clock ticks of 10 ms per process, and a signal is delivered when its target next runs.
+const STOP_CONTINUE_TOLERANCE: f64 = 0.1;
+
 #[derive(Debug, Default)]
 struct Findings {
     checks: Vec<Check>,
@@ -76,7 +83,7 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
         }
     }
     for node in &results.nodes {
-        pinning(&mut findings, &node.node, &node.pinning);
+        pinning(&mut findings, &node.node, &node.pinning, &results.phases);
     }
     let lost = results.lost_events;
     let what = Quantity {
@@ -334,9 +341,7 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
     let edge_plays = phase.placement != Placement::Device;
     let plays = |node: &str| node == phase.device || (edge_plays && node == phase.edge);
     for job in end.jobs.iter().filter(|job| plays(&job.node)) {
-        let has_one = job.node == phase.device
-            || (job.node == phase.edge && phase.placement != Placement::Device);
-        if has_one && job.totals.is_none() {
+        if job.totals.is_none() {
             let message = format!("the job on {} ended without a report", job.node);
             findings.reason(ReasonCode::JobFailed, &phase.name, message);
         }
@@ -409,7 +414,30 @@ fn send_lateness(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, record
     );
 }
 
-fn pinning(findings: &mut Findings, node: &str, pinning: &CpuPinning) {
+/// The largest CPU time per wall time that a node's samples show over a second or more.
+fn busiest_second(node: &str, phases: &[PhaseResults]) -> Option<f64> {
+    let second_ns = 1_000_000_000;
+    let mut busiest: Option<f64> = None;
+    for phase in phases {
+        let samples: Vec<_> = phase.samples.iter().filter(|s| s.node == node).collect();
+        for (index, first) in samples.iter().enumerate() {
+            let later = samples[index..]
+                .iter()
+                .find(|s| s.at_ns >= first.at_ns + second_ns);
+            let Some(last) = later else { break };
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a few seconds in ns are below 2^53"
+            )]
+            let used =
+                last.cpu_ns.saturating_sub(first.cpu_ns) as f64 / (last.at_ns - first.at_ns) as f64;
+            busiest = Some(busiest.map_or(used, |before| before.max(used)));
+        }
+    }
+    busiest
+}
+
+fn pinning(findings: &mut Findings, node: &str, pinning: &CpuPinning, phases: &[PhaseResults]) {
     let list = |cpus: &[u32]| {
         let names: Vec<String> = cpus.iter().map(u32::to_string).collect();
         names.join(",")
@@ -425,6 +453,26 @@ fn pinning(findings: &mut Findings, node: &str, pinning: &CpuPinning) {
     let Some(asked) = pinning.asked_quota else {
         return;
     };
+    if pinning.quota_by == STOP_CONTINUE {
+        // Nothing can be read back, so what the node used is judged.
+        let what = Quantity {
+            code: ReasonCode::CpuQuotaNotApplied,
+            subject: node,
+            quantity: "CPU time per wall time in the busiest second",
+        };
+        let (measured, held) = match busiest_second(node, phases) {
+            Some(used) => (
+                format!("{used:.3} by {STOP_CONTINUE}"),
+                Some(used <= asked * (1.0 + STOP_CONTINUE_TOLERANCE)),
+            ),
+            None => (
+                format!("no second of samples, by {STOP_CONTINUE}"),
+                Some(false),
+            ),
+        };
+        findings.check(&what, measured, format!("at most {asked:.3}"), held);
+        return;
+    }
     let held = pinning
         .got_quota
         .is_some_and(|got| (got / asked - 1.0).abs() <= QUOTA_TOLERANCE);

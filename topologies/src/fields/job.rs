@@ -124,7 +124,7 @@ pub(super) const CALIBRATION: &[Field] = &[
     field(
         "probe_gap",
         time(1_000_000, SECOND),
-        Usually("10 ms"),
+        Usually("5 ms"),
         "Gap between the probes that measure delay in the other direction.",
     ),
     field(

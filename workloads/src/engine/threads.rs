@@ -4,25 +4,14 @@
 //! therefore owns one pool and enters it for every computation: nothing runs beyond its threads.
 //!
 //! The library also has threads of its own, which spin while they wait. Only the environment of the
-//! process bounds those: whoever starts a process that computes sets [`environment`] for it.
+//! process bounds those: whoever starts a process that computes sets [`thread_environment`] for it.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use super::error::EngineError;
-
-/// The variables by which the tensor library sizes its own work. Without the first it also reads
-/// /proc/cpuinfo before every matrix product, which can cost more than the product.
-const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
-
-/// The environment in which a process that computes with so many threads must be started.
-///
-/// A process that trains takes one thread here: the two halves of a batch are side by side.
-#[must_use]
-pub fn environment(threads: u32) -> [(&'static str, String); 2] {
-    VARIABLES.map(|name| (name, threads.max(1).to_string()))
-}
+use crate::job::{THREAD_VARIABLES, thread_environment};
 
 /// How many threads the tensor library itself would use, as the environment says; `None` where it
 /// does not, and the library takes what it finds: the record should say so.
@@ -35,12 +24,12 @@ pub fn library_threads() -> Option<u32> {
             .ok()
             .filter(|count| *count > 0)
     };
-    let [products, rest] = VARIABLES.map(read);
+    let [products, rest] = THREAD_VARIABLES.map(read);
     Some(products?.max(rest.or(products)?))
 }
 
 /// Starts this program anew, as the same process and with the same arguments, in the environment of
-/// [`environment`], unless its environment already says how many threads. To be called first thing
+/// [`thread_environment`], unless its environment already says how many threads. To be called first thing
 /// in a program that trains or computes without having been started by one that sets it.
 ///
 /// # Errors
@@ -61,7 +50,10 @@ fn this_program_again(threads: u32) -> Command {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| "hexloop".into());
     let mut again = Command::new("/proc/self/exe");
-    again.arg0(name).args(arguments).envs(environment(threads));
+    again
+        .arg0(name)
+        .args(arguments)
+        .envs(thread_environment(threads));
     again
 }
 

@@ -3,8 +3,9 @@
 mod handshake;
 
 use std::io::{self, BufReader, Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 pub(super) use handshake::{Connection, accept, connect};
 
@@ -67,9 +68,34 @@ pub enum ConnectionError {
 pub(super) struct PayloadCounter {
     up: Arc<AtomicU64>,
     down: Arc<AtomicU64>,
+    /// Connections that were accepted and have not been read to their end.
+    open: Mutex<usize>,
+    closed: Condvar,
 }
 
 impl PayloadCounter {
+    /// One more connection is being read.
+    pub(super) fn opened(&self) -> usize {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open += 1;
+        *open
+    }
+
+    /// A connection has been read to its end.
+    pub(super) fn closed(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.closed.notify_all();
+    }
+
+    /// Waits until all that was sent has been counted: no connection is open, or `limit` is over.
+    pub(super) fn wait_until_closed(&self, limit: Duration) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whether it was in time or not, the count is what it is.
+        let _ = self
+            .closed
+            .wait_timeout_while(open, limit, |open| *open > 0);
+    }
+
     /// The count so far.
     pub(super) fn read(&self) -> PayloadBytes {
         PayloadBytes {

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use super::connection::PayloadCounter;
 use super::device::{self, DeviceJob};
@@ -18,6 +19,9 @@ use crate::request::ScheduledRequest;
 
 /// The longest line that is read from standard input: a schedule of some 100 000 requests.
 const MAX_LINE_BYTES: u64 = 16 << 20;
+
+/// How long a job that was told to stop waits for what is still on the link.
+const LAST_BYTES_LIMIT: Duration = Duration::from_millis(1000);
 
 /// How much of a wrong line an error repeats.
 const QUOTED_CHARACTERS: usize = 60;
@@ -230,6 +234,8 @@ impl Books {
 
     fn close(mut self, reporter: &mut Reporter<impl Write>) -> Result<(), JobError> {
         self.end_all(&Outcome::Unfinished, reporter)?;
+        // What a client sent last may still be on the link when it says that it is done.
+        self.counter.wait_until_closed(LAST_BYTES_LIMIT);
         let totals = JobTotals {
             payload: self.counter.read(),
             cpu_ns: clock::process_cpu_ns(),

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 
 use nix::errno::Errno;
@@ -27,12 +27,12 @@ pub(super) struct Door {
     pub(super) queue: SyncSender<Work>,
 }
 
-/// Counts a connection for as long as it lives.
-struct Place(Arc<AtomicUsize>);
+/// Counts a connection for as long as it is read.
+struct Place(Arc<PayloadCounter>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.closed();
     }
 }
 
@@ -43,7 +43,6 @@ pub(super) fn serve(
     door: &Door,
     signals: &Sender<Signal>,
 ) -> Result<(), JobError> {
-    let open = Arc::new(AtomicUsize::new(0));
     for number in 0.. {
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
@@ -59,12 +58,12 @@ pub(super) fn serve(
                 }
             },
         };
-        if open.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
-            open.fetch_sub(1, Ordering::Relaxed);
+        let open = door.counter.opened();
+        let place = Place(Arc::clone(&door.counter));
+        if open > MAX_CONNECTIONS {
             eprintln!("edge: {peer} turned away: {MAX_CONNECTIONS} connections are open already");
             continue;
         }
-        let place = Place(Arc::clone(&open));
         let door = door.clone();
         thread::spawn("hx-client", signals, move |_signals| {
             if let Err(error) = converse(stream, peer, number, &door) {
