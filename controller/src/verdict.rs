@@ -4,12 +4,14 @@
 //! its bound, so that a reader sees how far a VALID run was from the edge.
 
 mod judge;
+mod link;
+mod node;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use judge::backlogged_totals;
 pub use judge::judge;
+pub(crate) use link::backlogged_totals;
 
 /// Whether a run is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

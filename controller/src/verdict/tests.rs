@@ -241,3 +241,21 @@ fn an_injected_fault_is_told_and_is_no_reason_by_itself() {
     assert!(verdict.is_valid());
     assert!(verdict.notes[0].contains("delay_sends_ns"));
 }
+
+#[test]
+fn a_quota_that_cannot_be_read_back_is_judged_by_the_samples() {
+    let with = |factor: u64| {
+        verdict_after(|results| {
+            let pinning = &mut results.nodes[0].pinning;
+            (pinning.got_quota, pinning.got_period_us) = (None, None);
+            pinning.quota_by = "stop-continue".to_owned();
+            for phase in &mut results.phases {
+                for sample in phase.samples.iter_mut().filter(|s| s.node == "device") {
+                    sample.cpu_ns *= factor;
+                }
+            }
+        })
+    };
+    assert!(with(1).is_valid(), "{:?}", with(1).reasons);
+    assert_only_reason(&with(2), ReasonCode::CpuQuotaNotApplied, "at most 0.500");
+}

@@ -1,0 +1,215 @@
+//! Whether a link did what its trace asked: rate, delay, lateness.
+
+use hexloop_proto::{LateHistogram, LinkCalibration, LinkWindow};
+use hexloop_topologies::plan::{Plan, VerdictBounds};
+use hexloop_traces::Direction;
+
+use super::ReasonCode;
+use super::judge::{Findings, Quantity};
+use crate::format::{milliseconds, percent_of_ppm, share_percent};
+use crate::results::Results;
+
+/// Fewest values that carry a 99th percentile (MLPerf's early-stopping bound).
+pub(super) const P99_NEEDS: u64 = 459;
+
+/// What a disciplined clock may slew, in parts per million of the time that passed.
+const SLEW_PPM: u64 = 500;
+
+/// What reading two clocks one after the other may differ by.
+const CLOCK_READ_NS: u64 = 1_000_000;
+
+/// Compares what calibration found in one direction, and the backlogged windows of the run.
+pub(super) fn calibration(
+    findings: &mut Findings,
+    plan: &Plan,
+    results: &Results,
+    link: &str,
+    direction: Direction,
+) {
+    let subject = format!("{link} {}", direction.name());
+    let found = results
+        .calibrations
+        .iter()
+        .find(|calibration| calibration.link == link && calibration.direction == direction);
+    let Some(found) = found else {
+        let message = "this direction was never calibrated".to_owned();
+        findings.reason(ReasonCode::Incomplete, &subject, message);
+        return;
+    };
+    let bounds = &plan.verdict;
+    let windows = found.backlogged_windows;
+    let what = Quantity {
+        code: ReasonCode::TooFewBackloggedWindows,
+        subject: &subject,
+        quantity: "calibration windows with a queue that was never empty",
+    };
+    let bound = format!("at least {}", bounds.backlogged_windows);
+    let held = windows >= bounds.backlogged_windows;
+    findings.check(&what, windows.to_string(), bound, Some(held));
+
+    let what = Quantity {
+        code: ReasonCode::RateError,
+        subject: &subject,
+        quantity: "|delivered / trace - 1| in calibration",
+    };
+    rate(
+        findings,
+        &what,
+        bounds,
+        found.delivered_bytes,
+        found.trace_bytes,
+    );
+
+    let run_windows = results.phases.iter().flat_map(|phase| &phase.windows);
+    let run = backlogged_totals(run_windows, link, direction);
+    let what = Quantity {
+        quantity: "|delivered / trace - 1| while the jobs ran",
+        ..what
+    };
+    if run.windows >= bounds.backlogged_windows && run.trace_bytes > 0 {
+        rate(
+            findings,
+            &what,
+            bounds,
+            run.delivered_bytes,
+            run.trace_bytes,
+        );
+    } else {
+        let measured = format!("only {} backlogged windows: not judged", run.windows);
+        let bound = format!("{} windows needed", bounds.backlogged_windows);
+        findings.check(&what, measured, bound, None);
+    }
+    delay(findings, bounds, found, &subject);
+    let what = Quantity {
+        code: ReasonCode::ShaperLateness,
+        subject: &subject,
+        quantity: "shaper lateness p99 in calibration",
+    };
+    lateness(findings, &what, &found.lateness, bounds.shaper_lateness_ns);
+
+    let step = found.clock_step_ns.unsigned_abs();
+    let bound = CLOCK_READ_NS + plan.calibration.flow_ns / 1_000_000 * SLEW_PPM;
+    let what = Quantity {
+        code: ReasonCode::ClockStep,
+        subject: &subject,
+        quantity: "step of the wall clock in calibration",
+    };
+    findings.check(
+        &what,
+        milliseconds(step),
+        milliseconds(bound),
+        Some(step <= bound),
+    );
+}
+
+/// Sums over the windows of one direction in which the queue was never empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Backlogged {
+    pub(crate) windows: u64,
+    pub(crate) delivered_bytes: u64,
+    pub(crate) trace_bytes: u64,
+}
+
+pub(crate) fn backlogged_totals<'a>(
+    windows: impl Iterator<Item = &'a LinkWindow>,
+    link: &str,
+    direction: Direction,
+) -> Backlogged {
+    let mut totals = Backlogged::default();
+    for window in windows {
+        if window.backlogged && window.link == link && window.direction == direction {
+            totals.windows += 1;
+            totals.delivered_bytes += window.delivered_bytes;
+            totals.trace_bytes += window.trace_bytes;
+        }
+    }
+    totals
+}
+
+fn rate(
+    findings: &mut Findings,
+    what: &Quantity<'_>,
+    bounds: &VerdictBounds,
+    delivered: u64,
+    trace: u64,
+) {
+    let bound = percent_of_ppm(bounds.rate_error_ppm);
+    if trace == 0 {
+        let measured = "the trace allowed no byte in the measured windows".to_owned();
+        findings.check(what, measured, bound, Some(false));
+        return;
+    }
+    let difference = u128::from(delivered.abs_diff(trace));
+    let held = difference * 1_000_000 <= u128::from(bounds.rate_error_ppm) * u128::from(trace);
+    let error = share_percent(delivered.abs_diff(trace), trace);
+    let measured = format!("{error} ({delivered} of {trace} bytes)");
+    findings.check(what, measured, bound, Some(held));
+}
+
+fn delay(findings: &mut Findings, bounds: &VerdictBounds, found: &LinkCalibration, subject: &str) {
+    let relative = u128::from(found.asked_delay_ns) * u128::from(bounds.delay_error_ppm);
+    let relative = u64::try_from(relative / 1_000_000).unwrap_or(u64::MAX);
+    let bound_ns = bounds.delay_error_ns.max(relative);
+    let asked = milliseconds(found.asked_delay_ns);
+    match found.delay_error.p99_ns {
+        Some(p99) => {
+            let what = Quantity {
+                code: ReasonCode::DelayError,
+                subject,
+                quantity: "one-way delay error p99 on an empty queue",
+            };
+            let measured = format!("{} of {asked} asked", milliseconds(p99));
+            findings.check(
+                &what,
+                measured,
+                milliseconds(bound_ns),
+                Some(p99 <= bound_ns),
+            );
+        }
+        None => {
+            let what = Quantity {
+                code: ReasonCode::TooFewProbes,
+                subject,
+                quantity: "probes of the one-way delay that arrived",
+            };
+            let measured = format!("{} ({} lost)", found.delay_error.count, found.probes_lost);
+            findings.check(
+                &what,
+                measured,
+                format!("at least {P99_NEEDS}"),
+                Some(false),
+            );
+        }
+    }
+}
+
+/// Compares how late packets left the shaper.
+pub(super) fn lateness(
+    findings: &mut Findings,
+    what: &Quantity<'_>,
+    late: &LateHistogram,
+    bound_ns: u64,
+) {
+    if late.count == 0 {
+        // The kernel's own shapers keep no such books, and an unused link has sent nothing.
+        return;
+    }
+    let bound = milliseconds(bound_ns);
+    let (measured, held) = match (late.p99_ns, late.max_ns) {
+        (Some(p99), _) => (
+            format!("{} (n = {})", milliseconds(p99), late.count),
+            Some(p99 <= bound_ns),
+        ),
+        // Too few for a percentile: the largest value can still show that all were in time.
+        (None, Some(max)) => (
+            format!(
+                "at most {} (n = {}, p99 needs {P99_NEEDS})",
+                milliseconds(max),
+                late.count
+            ),
+            (max <= bound_ns).then_some(true),
+        ),
+        (None, None) => return,
+    };
+    findings.check(what, measured, bound, held);
+}
