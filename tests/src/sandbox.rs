@@ -121,9 +121,13 @@ impl Sandbox {
     }
 
     /// Keeps trained models in a cache that outlives the sandbox: `HEXLOOP_TEST_CACHE_DIRECTORY`,
-    /// or `test-cache` beside the binary's profile directory. Training takes about a minute; tests
-    /// that are not about training share one model.
+    /// or `test-cache` beside the binary's profile directory. Training takes about a minute, so tests
+    /// that are not about training share one model, and it is there when this returns.
+    ///
+    /// # Panics
+    /// The model cannot be trained.
     #[must_use]
+    #[track_caller]
     pub fn with_shared_cache(mut self) -> Sandbox {
         let named = std::env::var_os("HEXLOOP_TEST_CACHE_DIRECTORY").map(PathBuf::from);
         let beside = self
@@ -132,6 +136,8 @@ impl Sandbox {
             .nth(2)
             .map(|target| target.join("test-cache"));
         self.shared_cache = named.or(beside);
+        self.run(400, ["model", "train", "tiny", "--quiet"])
+            .expect_code(0);
         self
     }
 

@@ -219,15 +219,16 @@ mod tests {
         command
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
-        finish(command.spawn().unwrap(), 120)
+        finish(command.spawn().unwrap(), 30)
     }
 
     #[test]
     #[ignore = "needs root"]
     fn without_any_privilege_the_error_says_how_to_allow_it() {
-        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let sandbox = Sandbox::new(BINARY);
         let _alone = exclusive();
         let before = System::look("");
+        // The model is not there, and a minute of training it would be in vain.
         // An ordinary user in whose user namespace no further one may be made.
         let wrapper = [
             "unshare",

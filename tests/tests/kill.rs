@@ -71,12 +71,35 @@ mod tests {
             > 0
     }
 
-    /// Rounds of: start, wait for a random moment within `span_ms`, kill, look.
-    fn rounds(victim: Victim, text: &str, marker: &str, span_ms: f64, train: bool) {
+    /// What is killed when, while what is run.
+    struct Rounds<'a> {
+        victim: Victim,
+        /// The experiment.
+        text: &'a str,
+        /// What the arguments of a program of the experiment hold; empty without one.
+        marker: &'a str,
+        /// The earliest and the latest moment, in milliseconds after the start.
+        moments_ms: [f64; 2],
+        /// Whether the model is still to be trained.
+        train: bool,
+    }
+
+    /// Rounds of: start, wait for a random moment, kill, look.
+    fn rounds(test: &Rounds<'_>) {
+        let &Rounds {
+            victim,
+            text,
+            marker,
+            moments_ms,
+            train,
+        } = test;
         let _alone = exclusive();
         let seed = number("HEXLOOP_KILL_SEED", 1);
-        let mut random = stream(seed, &format!("kill {victim:?} {train}"));
-        let mut struck = 0;
+        let mut random = stream(
+            seed,
+            &format!("kill {victim:?} {train} {}", marker.is_empty()),
+        );
+        let (mut struck, mut marked) = (0, 0);
         let count = number("HEXLOOP_KILL_ROUNDS", 3);
         for round in 0..count {
             let sandbox = Sandbox::new(BINARY);
@@ -96,8 +119,11 @@ mod tests {
                 clippy::cast_sign_loss,
                 reason = "a moment within the span"
             )]
-            let after_ms = (open_unit(&mut random) * span_ms) as u64;
+            let after_ms =
+                (moments_ms[0] + open_unit(&mut random) * (moments_ms[1] - moments_ms[0])) as u64;
             clock::sleep_until(began + after_ms * 1_000_000);
+            let holds_marker = |(_, name): &(Pid, String)| name.contains(marker);
+            marked += u64::from(ours(&before, marker).iter().any(holds_marker));
             let hit = strike(victim, &controller, &before, marker);
             struck += u64::from(hit);
             println!("round {round}: {victim:?} at {after_ms} ms, hit {hit}");
@@ -135,6 +161,10 @@ mod tests {
             expect_no_leavings(&sandbox, train);
         }
         assert!(count == 0 || struck > 0, "no round hit anything");
+        assert!(
+            count == 0 || marked > 0,
+            "the program of the experiment was never seen"
+        );
     }
 
     fn is_process(one: &Trace, pid: u32) -> bool {
@@ -182,32 +212,58 @@ mod tests {
     }
 
     /// The shortest quickstart takes about so long.
-    const RUN_MS: f64 = 18_000.0;
+    const RUN_MS: [f64; 2] = [0.0, 18_000.0];
+    /// Calibration is over and programs of the experiment run.
+    const PHASES_MS: [f64; 2] = [7_000.0, 16_000.0];
     /// Training takes longer than this on any machine.
-    const TRAINING_MS: f64 = 12_000.0;
+    const TRAINING_MS: [f64; 2] = [0.0, 12_000.0];
 
     #[test]
     #[ignore = "needs root"]
     fn a_killed_controller_leaves_nothing() {
-        rounds(Victim::Controller, QUICKSTART, "", RUN_MS, false);
+        rounds(&Rounds {
+            victim: Victim::Controller,
+            text: QUICKSTART,
+            marker: "",
+            moments_ms: RUN_MS,
+            train: false,
+        });
     }
 
     #[test]
     #[ignore = "needs root"]
     fn a_killed_agent_leaves_nothing() {
-        rounds(Victim::Agent, QUICKSTART, "", RUN_MS, false);
+        rounds(&Rounds {
+            victim: Victim::Agent,
+            text: QUICKSTART,
+            marker: "",
+            moments_ms: RUN_MS,
+            train: false,
+        });
     }
 
     #[test]
     #[ignore = "needs root"]
     fn after_everybody_was_killed_undo_leaves_nothing() {
-        rounds(Victim::Everybody, QUICKSTART, "", RUN_MS, false);
+        rounds(&Rounds {
+            victim: Victim::Everybody,
+            text: QUICKSTART,
+            marker: "",
+            moments_ms: RUN_MS,
+            train: false,
+        });
     }
 
     #[test]
     #[ignore = "needs root"]
     fn a_controller_killed_while_it_trains_leaves_nothing() {
-        rounds(Victim::Controller, QUICKSTART, "", TRAINING_MS, true);
+        rounds(&Rounds {
+            victim: Victim::Controller,
+            text: QUICKSTART,
+            marker: "",
+            moments_ms: TRAINING_MS,
+            train: true,
+        });
     }
 
     #[test]
@@ -222,6 +278,12 @@ mod tests {
         );
         let anchor = "# Each phase plays the trace from its start.\n";
         let text = quickstart_with(&[(anchor, &command)]);
-        rounds(Victim::Agent, &text, &marker, RUN_MS, false);
+        rounds(&Rounds {
+            victim: Victim::Agent,
+            text: &text,
+            marker: &marker,
+            moments_ms: PHASES_MS,
+            train: false,
+        });
     }
 }
