@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
 mod tests {
     use std::env;
     use std::fs;
