@@ -45,7 +45,9 @@ pub struct Summary {
     pub status: RunStatus,
     /// Why it did not, if it did not.
     pub failure: Option<String>,
-    /// Whether the emulation was good enough to believe.
+    /// `verdict` (`VALID` or `INVALID`: whether the emulation was good enough to believe), with
+    /// `reasons`, `checks` and `notes` beside it.
+    #[serde(flatten)]
     pub verdict: Verdict,
     /// Every link, each direction on its own.
     pub links: Vec<LinkSummary>,

@@ -111,6 +111,7 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// Whether the run is believed.
+    #[serde(rename = "verdict")]
     pub outcome: VerdictOutcome,
     /// Why it is not; empty when it is.
     pub reasons: Vec<Reason>,

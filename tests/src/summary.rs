@@ -33,12 +33,8 @@ pub fn check(summary: &Value, plan: &Value, events: &[Value]) -> Result<Vec<Stri
     let mut found = Vec::new();
     let mut problems = Vec::new();
     shape(summary, &mut problems);
-    found.push(format!("verdict {}", summary["verdict"]["outcome"]));
-    for reason in summary["verdict"]["reasons"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
+    found.push(format!("verdict {}", summary["verdict"]));
+    for reason in summary["reasons"].as_array().into_iter().flatten() {
         found.push(format!(
             "  reason: {}: {}",
             reason["subject"], reason["message"]
@@ -65,13 +61,11 @@ pub fn check(summary: &Value, plan: &Value, events: &[Value]) -> Result<Vec<Stri
 }
 
 fn shape(summary: &Value, problems: &mut Vec<String>) {
-    let outcome = summary["verdict"]["outcome"].as_str();
+    let outcome = summary["verdict"].as_str();
     if !matches!(outcome, Some("VALID" | "INVALID")) {
-        problems.push(format!(
-            "verdict.outcome is {outcome:?}, not VALID or INVALID"
-        ));
+        problems.push(format!("verdict is {outcome:?}, not VALID or INVALID"));
     }
-    if outcome == Some("INVALID") && summary["verdict"]["reasons"] == Value::Array(Vec::new()) {
+    if outcome == Some("INVALID") && summary["reasons"] == Value::Array(Vec::new()) {
         problems.push("the verdict is INVALID for no reason".to_owned());
     }
     if summary["status"] != "complete" {
@@ -258,7 +252,8 @@ mod tests {
     fn run() -> (Value, Value, Vec<Value>) {
         let summary = json!({
             "status": "complete", "leftovers": [], "expectations": [],
-            "verdict": { "outcome": "VALID", "reasons": [] },
+            "verdict": "VALID",
+            "reasons": [],
             "links": [{ "datapath": "relay", "delivered_over_trace": 1.0, "lateness_us": {} }],
             "jobs": [job("edge", 28 + 48, 40 + 16), job("split", 112 + 48, 40 + 16)],
         });
