@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use hexloop_agent::guardian::Guardian;
+use hexloop_agent::process::ProcessIdentity;
 use hexloop_agent::undo::Undo;
 use tokio::process::{Child, ChildStdin, Command};
 
@@ -85,12 +86,25 @@ impl AgentProcess {
             .spawn()
             .or_fail(ExitCode::Failed, || "cannot start the agent".to_owned())?;
         let lease = child.stdin.take();
-        Ok(AgentProcess {
+        let agent = AgentProcess {
             child,
             lease,
             socket,
             log: place.log.clone(),
-        })
+        };
+        // An agent that loses its lease takes down in order, which takes its time; killed, it
+        // leaves that to its guardian at once. Until this note is written the lease is enough.
+        if let Some(process) = agent.identity() {
+            guardian
+                .record(Undo::kill(process))
+                .or_fail(ExitCode::Preflight, || "cannot guard the agent".to_owned())?;
+        }
+        Ok(agent)
+    }
+
+    /// Which process it is; `None` when it has ended already.
+    fn identity(&self) -> Option<ProcessIdentity> {
+        ProcessIdentity::of(self.child.id()?).ok()
     }
 
     /// Where it listens.
