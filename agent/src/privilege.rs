@@ -34,15 +34,16 @@ impl Privilege {
 #[non_exhaustive]
 pub enum PrivilegeError {
     /// A user namespace cannot be made.
-    #[error("cannot make a user namespace ({cause}); {remedy}")]
+    #[error("cannot make a user namespace")]
     UserNamespace {
-        /// The kernel's answer.
-        cause: io::Error,
         /// What the administrator can do.
         remedy: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
     },
     /// A user namespace can be made, but gives no power over the network.
-    #[error("a user namespace gives no right to make network namespaces; {remedy}")]
+    #[error("a user namespace gives no right to make network namespaces")]
     Powerless {
         /// What the administrator can do.
         remedy: String,
@@ -50,6 +51,17 @@ pub enum PrivilegeError {
         #[source]
         source: NamespaceError,
     },
+}
+
+impl PrivilegeError {
+    /// What the administrator can do.
+    #[must_use]
+    pub fn remedy(&self) -> &str {
+        match self {
+            PrivilegeError::UserNamespace { remedy, .. }
+            | PrivilegeError::Powerless { remedy, .. } => remedy,
+        }
+    }
 }
 
 const CAP_NET_ADMIN: u32 = 12;
@@ -89,9 +101,9 @@ pub fn acquire() -> Result<Privilege, PrivilegeError> {
             Privilege::UserNamespace
         });
     }
-    enter_user_namespace().map_err(|cause| PrivilegeError::UserNamespace {
-        cause,
+    enter_user_namespace().map_err(|source| PrivilegeError::UserNamespace {
         remedy: remedy(),
+        source,
     })?;
     // Some kernels let the namespace be made and then deny everything inside.
     NetworkNamespace::create().map_err(|source| PrivilegeError::Powerless {
@@ -112,8 +124,7 @@ fn enter_user_namespace() -> io::Result<()> {
 }
 
 /// What to do about it, by what this kernel forbids.
-#[must_use]
-pub fn remedy() -> String {
+fn remedy() -> String {
     let reads =
         |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
     let setting = if reads(

@@ -1,11 +1,7 @@
 //! What this machine can do, found by trying it in namespaces that are gone afterwards.
 
-use std::fs;
-use std::path::Path;
-
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
-use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{Controller, Controllers, NodeCgroups};
@@ -20,9 +16,9 @@ use crate::telemetry::energy::EnergyMeter;
 pub enum Outcome {
     /// It works.
     Works,
-    /// It works in a lesser form.
+    /// It works in a lesser form, or runs do without.
     Limited,
-    /// It does not work.
+    /// It does not work, and runs need it.
     Missing,
 }
 
@@ -40,7 +36,9 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(name: &str, outcome: Outcome, detail: impl Into<String>) -> Check {
+    /// A check without a remedy.
+    #[must_use]
+    pub fn new(name: &str, outcome: Outcome, detail: impl Into<String>) -> Check {
         Check {
             name: name.to_owned(),
             outcome,
@@ -49,7 +47,9 @@ impl Check {
         }
     }
 
-    fn with_remedy(self, remedy: impl Into<String>) -> Check {
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn with_remedy(self, remedy: impl Into<String>) -> Check {
         Check {
             remedy: Some(remedy.into()),
             ..self
@@ -57,29 +57,29 @@ impl Check {
     }
 }
 
-/// Space below which a run may fail: records, calibration and the model.
-const WANTED_BYTES: u64 = 1 << 30;
-
-/// Tries everything that a run on one machine needs. To be called before this process has any
-/// thread: it may have to enter a user namespace, as an agent would.
+/// Tries what an agent cannot do without. To be called before this process has any thread: it
+/// may have to enter a user namespace, as the agent does.
 #[must_use]
-pub fn machine(state_directory: &Path) -> Vec<Check> {
-    let mut checks = vec![state(state_directory), space(state_directory)];
+pub fn needed() -> Vec<Check> {
     match privilege::acquire() {
-        Ok(privilege) => {
-            checks.push(Check::new("privilege", Outcome::Works, privilege.name()));
-            checks.push(network_namespace());
-            checks.push(process_namespace());
-            checks.push(packet_socket());
-            checks.push(realtime());
-        }
+        Ok(privilege) => vec![
+            Check::new("privilege", Outcome::Works, privilege.name()),
+            network_namespace(),
+            process_namespace(),
+            packet_socket(),
+        ],
         Err(error) => {
             let check = Check::new("privilege", Outcome::Missing, with_causes(&error));
-            checks.push(check.with_remedy(privilege::remedy()));
+            vec![check.with_remedy(error.remedy())]
         }
     }
-    checks.push(cgroups());
-    checks.push(energy());
+}
+
+/// Tries everything that a run makes use of: what is [`needed`], and what runs do without.
+#[must_use]
+pub fn machine() -> Vec<Check> {
+    let mut checks = needed();
+    checks.extend([realtime(), cgroups(), energy()]);
     checks
 }
 
@@ -93,7 +93,7 @@ fn network_namespace() -> Check {
 }
 
 fn process_namespace() -> Check {
-    let name = "process-id namespaces";
+    let name = "process namespaces";
     let tried = std::thread::scope(|scope| {
         let attempt = || unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS);
         scope
@@ -102,7 +102,7 @@ fn process_namespace() -> Check {
             .unwrap_or(Err(nix::Error::EINVAL))
     });
     match tried {
-        Ok(()) => Check::new(name, Outcome::Works, "made one"),
+        Ok(()) => Check::new(name, Outcome::Works, "made one, and one for mounts"),
         Err(error) => Check::new(name, Outcome::Missing, error.to_string())
             .with_remedy("run as root, or build a kernel with CONFIG_PID_NS"),
     }
@@ -128,7 +128,7 @@ fn packet_socket() -> Check {
 }
 
 fn realtime() -> Check {
-    let name = "real-time scheduling";
+    let name = "real-time threads";
     let attempt = || crate::sys::realtime::become_fifo(1);
     let tried = std::thread::scope(|scope| scope.spawn(attempt).join());
     match tried {
@@ -140,7 +140,7 @@ fn realtime() -> Check {
 }
 
 fn cgroups() -> Check {
-    let name = "CPU control";
+    let name = "control groups";
     let controllers = Controllers::detect();
     let Some(Controller { version, parent }) = &controllers.cpu else {
         return Check::new(
@@ -189,59 +189,23 @@ fn energy() -> Check {
     }
 }
 
-fn state(directory: &Path) -> Check {
-    let name = "state directory";
-    let tried = fs::create_dir_all(directory).and_then(|()| {
-        let file = directory.join(format!(".hx-probe-{}", std::process::id()));
-        fs::write(&file, b"x").and_then(|()| fs::remove_file(&file))
-    });
-    match tried {
-        Ok(()) => Check::new(name, Outcome::Works, directory.display().to_string()),
-        Err(error) => {
-            let detail = format!("{}: {error}", directory.display());
-            Check::new(name, Outcome::Missing, detail).with_remedy("make it writable for this user")
-        }
-    }
-}
-
-fn space(directory: &Path) -> Check {
-    let name = "disk space";
-    match statvfs(directory) {
-        Ok(space) => {
-            let free = space
-                .blocks_available()
-                .saturating_mul(space.fragment_size());
-            let detail = format!("{} MB free at {}", free / 1_000_000, directory.display());
-            if free >= WANTED_BYTES {
-                Check::new(name, Outcome::Works, detail)
-            } else {
-                Check::new(name, Outcome::Limited, detail).with_remedy("free 1 GB")
-            }
-        }
-        Err(error) => Check::new(name, Outcome::Limited, error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_state_directory_that_cannot_be_written_is_missing_with_a_remedy() {
-        let root = tempfile::tempdir().unwrap();
-        assert_eq!(state(&root.path().join("new")).outcome, Outcome::Works);
-        assert!(root.path().join("new").read_dir().unwrap().next().is_none());
-        let file = root.path().join("file");
-        fs::write(&file, "x").unwrap();
-        let check = state(&file.join("below"));
-        assert_eq!(check.outcome, Outcome::Missing);
-        assert!(check.remedy.is_some());
+    fn what_is_limited_says_so_in_words() {
+        for check in [cgroups(), energy(), realtime()] {
+            assert!(!check.detail.is_empty(), "{check:?}");
+            assert_ne!(check.outcome, Outcome::Missing, "{check:?}");
+        }
     }
 
     #[test]
-    fn what_is_limited_or_missing_says_so_in_words() {
-        for check in [cgroups(), energy(), space(Path::new("/tmp"))] {
-            assert!(!check.detail.is_empty(), "{check:?}");
-        }
+    fn a_check_crosses_a_pipe_unchanged() {
+        let check = Check::new("packet sockets", Outcome::Missing, "EPERM").with_remedy("sudo");
+        let text = serde_json::to_string(&check).unwrap();
+        assert!(text.contains(r#""outcome":"missing""#), "{text}");
+        assert_eq!(serde_json::from_str::<Check>(&text).unwrap(), check);
     }
 }

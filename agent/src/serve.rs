@@ -126,6 +126,15 @@ pub enum ServeError {
 }
 
 impl ServeError {
+    /// What the user can do about it, where the message does not say it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        match self {
+            ServeError::Privilege(error) => Some(error.remedy()),
+            _ => None,
+        }
+    }
+
     /// The exit code that it calls for.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {

@@ -236,6 +236,9 @@ pub enum TraceGenerator {
 pub enum AgentPart {
     /// Serve controllers on a unix socket.
     Serve(AgentServeArguments),
+    /// Try what an agent needs of this machine and print how it came out; started by `run`.
+    #[command(hide = true)]
+    Probe,
     /// The first process of a node; started by the agent.
     #[command(hide = true)]
     Init,

@@ -245,13 +245,15 @@ mod tests {
             .expect_code(4)
             .expect_error(&["user namespace", "max_user_namespaces"]);
         before.expect_clean_within(2_000);
-        expect_empty(&sandbox.output());
+        for made in ["output", "cache", "state", "runtime"] {
+            expect_empty(&sandbox.path(made));
+        }
     }
 
     #[test]
     #[ignore = "needs root"]
     fn a_full_disk_is_told_before_anything_is_made() {
-        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let sandbox = Sandbox::new(BINARY);
         let _alone = exclusive();
         let before = System::look("");
         let script = "mount -t tmpfs -o size=64k tmpfs output && exec \"$@\"";

@@ -4,8 +4,9 @@ use std::io::{self, BufReader};
 
 use hexloop_agent::process::SelfCommand;
 use hexloop_agent::serve::{self, ServeOptions};
-use hexloop_agent::{guardian, node};
+use hexloop_agent::{guardian, node, probe};
 
+use super::print_json;
 use crate::cli::{AgentPart, AgentServeArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
@@ -14,6 +15,10 @@ use crate::paths::Paths;
 pub(super) fn agent(part: &AgentPart) -> Outcome {
     match part {
         AgentPart::Serve(arguments) => serve_agent(arguments),
+        AgentPart::Probe => {
+            print_json(&probe::needed())?;
+            Ok(ExitCode::Done)
+        }
         AgentPart::Init => {
             node::init::run().or_fail(ExitCode::Failed, || {
                 "the first process of a node failed".to_owned()
@@ -56,7 +61,12 @@ fn serve_agent(arguments: &AgentServeArguments) -> Outcome {
         Ok(()) => Ok(ExitCode::Done),
         Err(error) => {
             let code = ExitCode::from_number(error.exit_code());
-            Err(Failure::new(code, error).context("the agent cannot serve"))
+            let remedy = error.remedy().map(str::to_owned);
+            let failure = Failure::new(code, error).context("the agent cannot serve");
+            Err(match remedy {
+                Some(remedy) => failure.remedy(remedy),
+                None => failure,
+            })
         }
     }
 }

@@ -5,11 +5,10 @@ mod datapath;
 use std::fs;
 use std::path::Path;
 
-use hexloop_agent::cgroup::Controllers;
-use hexloop_agent::namespace::NetworkNamespace;
-use hexloop_agent::telemetry::energy::EnergyMeter;
+use hexloop_agent::probe::{self, Check};
 use serde::Serialize;
 
+use super::run::preflight::{NEEDED_BYTES, free_bytes};
 use super::{Voice, print, print_json};
 use crate::exit_code::ExitCode;
 use crate::failure::Outcome;
@@ -19,7 +18,7 @@ use crate::record::environment::{Known, Machine};
 /// One thing that was tried.
 #[derive(Debug, Serialize)]
 struct Finding {
-    name: &'static str,
+    name: String,
     state: State,
     detail: String,
     remedy: Option<String>,
@@ -36,28 +35,43 @@ enum State {
     Bad,
 }
 
-fn good(name: &'static str, detail: impl Into<String>) -> Finding {
+impl From<Check> for Finding {
+    fn from(check: Check) -> Finding {
+        Finding {
+            name: check.name,
+            state: match check.outcome {
+                probe::Outcome::Works => State::Good,
+                probe::Outcome::Limited => State::Missing,
+                probe::Outcome::Missing => State::Bad,
+            },
+            detail: check.detail,
+            remedy: check.remedy,
+        }
+    }
+}
+
+fn good(name: &str, detail: impl Into<String>) -> Finding {
     Finding {
-        name,
+        name: name.to_owned(),
         state: State::Good,
         detail: detail.into(),
         remedy: None,
     }
 }
 
-fn missing(name: &'static str, detail: impl Into<String>) -> Finding {
+fn missing(name: &str, detail: impl Into<String>) -> Finding {
     Finding {
-        name,
+        name: name.to_owned(),
         state: State::Missing,
         detail: detail.into(),
         remedy: None,
     }
 }
 
-fn bad(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
+fn bad(name: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
     let remedy = Some(remedy.into());
     Finding {
-        name,
+        name: name.to_owned(),
         state: State::Bad,
         detail: detail.into(),
         remedy,
@@ -76,10 +90,10 @@ pub(super) fn doctor(voice: Voice) -> Outcome {
             format!("{}, {} CPUs usable", machine.cpu_model, machine.cpus),
         ),
     ];
-    findings.push(privilege());
+    // This process has no thread yet, so it may enter a user namespace itself: nothing that
+    // follows needs the user's own one.
+    findings.extend(probe::machine().into_iter().map(Finding::from));
     findings.extend(datapath::findings());
-    findings.push(control_groups());
-    findings.push(energy());
     findings.push(match &machine.gpu {
         Known::Known(driver) => good("GPU", driver.as_str()),
         Known::Unknown { why } => missing("GPU", why.as_str()),
@@ -96,9 +110,9 @@ pub(super) fn doctor(voice: Voice) -> Outcome {
                 State::Missing => "without",
                 State::Bad => "BAD    ",
             };
-            print(&format!("{mark} {:16} {}\n", finding.name, finding.detail))?;
+            print(&format!("{mark} {:18} {}\n", finding.name, finding.detail))?;
             if let Some(remedy) = &finding.remedy {
-                print(&format!("        {:16} remedy: {remedy}\n", ""))?;
+                print(&format!("        {:18} remedy: {remedy}\n", ""))?;
             }
         }
     }
@@ -107,54 +121,6 @@ pub(super) fn doctor(voice: Voice) -> Outcome {
     } else {
         ExitCode::Preflight
     })
-}
-
-/// Makes a network namespace, as root or in a user namespace of a process of its own.
-fn privilege() -> Finding {
-    // This process has no thread yet, so it may enter a user namespace itself: nothing that
-    // follows needs the user's own one.
-    match hexloop_agent::privilege::acquire() {
-        Ok(privilege) => match NetworkNamespace::create() {
-            Ok(_) => good("namespaces", format!("made one as {}", privilege.name())),
-            Err(error) => bad(
-                "namespaces",
-                error.to_string(),
-                hexloop_agent::privilege::remedy(),
-            ),
-        },
-        Err(error) => bad(
-            "namespaces",
-            error.to_string(),
-            hexloop_agent::privilege::remedy(),
-        ),
-    }
-}
-
-fn control_groups() -> Finding {
-    let controllers = Controllers::detect();
-    let name = |controller: Option<&hexloop_agent::cgroup::Controller>| {
-        controller.map_or_else(|| "none".to_owned(), |found| format!("{:?}", found.version))
-    };
-    let detail = format!(
-        "cpu {}, cpuset {}",
-        name(controllers.cpu.as_ref()),
-        name(controllers.cpuset.as_ref())
-    );
-    if controllers.cpu.is_some() {
-        good("control groups", detail)
-    } else {
-        missing(
-            "control groups",
-            format!("{detail}: shares by stopping and continuing"),
-        )
-    }
-}
-
-fn energy() -> Finding {
-    match EnergyMeter::new().describe() {
-        Ok(source) => good("energy", source),
-        Err(why) => missing("energy", why),
-    }
 }
 
 fn directories() -> Vec<Finding> {
@@ -171,6 +137,7 @@ fn directories() -> Vec<Finding> {
             failure.remedy.unwrap_or_default(),
         ),
     });
+    findings.push(space(&paths.state));
     let leftovers = fs::read_dir(paths.state.join("ledgers"))
         .map(|entries| entries.filter_map(Result::ok).count())
         .unwrap_or(0);
@@ -184,12 +151,33 @@ fn directories() -> Vec<Finding> {
     findings
 }
 
-/// Writes a file into the directory, or the nearest parent that exists.
-fn writable(name: &'static str, directory: &Path) -> Finding {
-    let existing = directory
-        .ancestors()
+/// The directory, or the nearest parent that exists.
+fn existing(directory: &Path) -> &Path {
+    let mut ancestors = directory.ancestors();
+    ancestors
         .find(|path| path.is_dir())
-        .unwrap_or(Path::new("/"));
+        .unwrap_or(Path::new("/"))
+}
+
+fn space(directory: &Path) -> Finding {
+    let name = "disk space";
+    match free_bytes(existing(directory)) {
+        Ok(free) => {
+            let (free_mb, needed_mb) = (free / 1_000_000, NEEDED_BYTES / 1_000_000);
+            let detail = format!("{free_mb} MB left at {}", directory.display());
+            if free >= NEEDED_BYTES {
+                good(name, detail)
+            } else {
+                bad(name, detail, format!("free {needed_mb} MB"))
+            }
+        }
+        Err(error) => missing(name, format!("{}: {error}", directory.display())),
+    }
+}
+
+/// Writes a file into the directory, or the nearest parent that exists.
+fn writable(name: &str, directory: &Path) -> Finding {
+    let existing = existing(directory);
     let probe = existing.join(format!(".hx-doctor-{}", std::process::id()));
     let tried = fs::write(&probe, b"x").and_then(|()| fs::remove_file(&probe));
     match tried {

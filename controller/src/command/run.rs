@@ -1,7 +1,7 @@
 //! `hexloop run`: the whole way from an experiment file to a report.
 
 mod finish;
-mod preflight;
+pub(super) mod preflight;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +36,7 @@ pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
     for note in &planned.notes {
         eprintln!("note: {note}");
     }
+    preflight::privilege()?;
     let output = preflight::results_directory(&arguments.output)?;
     let guardian = Guardian::start(&paths.state, "controller")
         .or_fail(ExitCode::Preflight, || "cannot guard this run".to_owned())?;

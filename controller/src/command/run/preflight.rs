@@ -1,8 +1,12 @@
 //! What can be known to fail before anything is made.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
+use hexloop_agent::probe::{Check, Outcome};
+use hexloop_agent::process::SelfCommand;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
@@ -11,7 +15,50 @@ use crate::failure::{Failure, OrFail};
 use crate::format::{count_to_f64, trimmed};
 
 /// What a run may write, in bytes.
-const NEEDED_BYTES: u64 = 64 << 20;
+pub(in crate::command) const NEEDED_BYTES: u64 = 64 << 20;
+
+/// Whether this user may do here what an agent does. A process of its own tries it: it may have
+/// to enter a user namespace, and this one must stay where it is.
+pub(super) fn privilege() -> Result<(), Failure> {
+    let doing = || "cannot find out what this machine allows".to_owned();
+    let tried = SelfCommand::hexloop()
+        .part("probe")
+        .stdin(Stdio::null())
+        .output()
+        .or_fail(ExitCode::Preflight, doing)?;
+    if !tried.status.success() {
+        let words = String::from_utf8_lossy(&tried.stderr);
+        let error = io::Error::other(format!("{}: {}", tried.status, words.trim()));
+        return Err(error).or_fail(ExitCode::Preflight, doing);
+    }
+    let checks: Vec<Check> =
+        serde_json::from_slice(&tried.stdout).or_fail(ExitCode::Preflight, doing)?;
+    match checks
+        .iter()
+        .find(|check| check.outcome == Outcome::Missing)
+    {
+        Some(missing) => Err(refusal(missing)),
+        None => Ok(()),
+    }
+}
+
+fn refusal(missing: &Check) -> Failure {
+    let message = format!(
+        "this machine does not let this user run experiments: {}: {}",
+        missing.name, missing.detail
+    );
+    let failure = Failure::message(ExitCode::Preflight, message);
+    let remedy = missing.remedy.as_deref();
+    failure.remedy(remedy.unwrap_or("`hexloop doctor` tells what else is missing"))
+}
+
+/// Bytes that this user may still write into a directory.
+pub(in crate::command) fn free_bytes(directory: &Path) -> nix::Result<u64> {
+    let space = statvfs(directory)?;
+    Ok(space
+        .blocks_available()
+        .saturating_mul(space.fragment_size()))
+}
 
 /// The directory of the results: made if it is missing, writable, with room for a run.
 pub(super) fn results_directory(output: &Path) -> Result<PathBuf, Failure> {
@@ -26,10 +73,7 @@ pub(super) fn results_directory(output: &Path) -> Result<PathBuf, Failure> {
     access(&output, AccessFlags::W_OK | AccessFlags::X_OK)
         .or_fail(ExitCode::Preflight, doing)
         .map_err(remedy)?;
-    let space = statvfs(&output).or_fail(ExitCode::Preflight, doing)?;
-    let free = space
-        .blocks_available()
-        .saturating_mul(space.fragment_size());
+    let free = free_bytes(&output).or_fail(ExitCode::Preflight, doing)?;
     if free < NEEDED_BYTES {
         let megabytes = |bytes: u64| trimmed(count_to_f64(bytes) / 1e6, 1);
         let message = format!(
@@ -63,5 +107,16 @@ mod tests {
         let failure = results_directory(&file).unwrap_err();
         assert_eq!(failure.code, ExitCode::Preflight);
         assert!(failure.to_string().contains("--output"), "{failure}");
+    }
+
+    #[test]
+    fn what_is_missing_is_refused_with_its_cause_and_remedy() {
+        let missing = Check::new("packet sockets", Outcome::Missing, "EAFNOSUPPORT");
+        let text = refusal(&missing).to_string();
+        assert!(text.contains("packet sockets: EAFNOSUPPORT"), "{text}");
+        assert!(text.contains("hexloop doctor"), "{text}");
+        let failure = refusal(&missing.with_remedy("load af_packet"));
+        assert_eq!(failure.code, ExitCode::Preflight);
+        assert!(failure.to_string().contains("remedy: load af_packet"));
     }
 }
