@@ -2,7 +2,8 @@
 //! the owner left behind, also when the owner was killed.
 //!
 //! It holds one end of a socket pair whose other end only the owner has: end of file is the
-//! owner's death. It runs in a session of its own, so that no terminal signal reaches it.
+//! owner's death. It runs in a session of its own, so that no terminal signal reaches it. It is
+//! started before there is a ledger, so that there is never one without a guardian.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -27,6 +28,10 @@ const UNDO_LIMIT_NS: u64 = 1_500_000_000;
 /// How long a replay waits for a guardian that is still at work.
 const GUARDIAN_LIMIT_NS: u64 = 3_000_000_000;
 
+/// The owner's word that the ledger is there.
+const WRITTEN: u8 = b'W';
+
+/// The guardian's answer, from which on it undoes everything in the ledger.
 const READY: u8 = b'R';
 
 /// What went wrong with a guardian.
@@ -76,10 +81,10 @@ impl Guardian {
         state_directory: &Path,
         name: &str,
     ) -> Result<Guardian, GuardianError> {
-        let ledger = LedgerWriter::create(state_directory, name)?;
+        let path = LedgerWriter::choose(state_directory, name)?;
         let (mut ours, theirs) = UnixStream::pair().map_err(GuardianError::Start)?;
         let mut command = program.part("guard");
-        command.arg("--ledger").arg(ledger.path());
+        command.arg("--ledger").arg(&path);
         command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null());
@@ -88,9 +93,13 @@ impl Guardian {
         let child = command.spawn().map_err(GuardianError::Start)?;
         // The command holds the guardian's end of the pair; ours must be the only one left.
         drop(command);
-        let mut ready = [0];
-        match ours.read_exact(&mut ready) {
-            Ok(()) if ready == [READY] => {}
+        let ledger = LedgerWriter::create(&path, name)?;
+        let mut answer = [0];
+        let answered = ours
+            .write_all(&[WRITTEN])
+            .and_then(|()| ours.read_exact(&mut answer));
+        match answered {
+            Ok(()) if answer == [READY] => {}
             Ok(()) | Err(_) => return Err(GuardianError::NotReady),
         }
         Ok(Guardian {
@@ -169,20 +178,18 @@ pub fn run(ledger_path: &Path) -> Result<bool, GuardianError> {
         .try_clone_to_owned()
         .map_err(GuardianError::Start)?;
     let mut lifeline = UnixStream::from(lifeline);
+    // An owner that died already may have left a ledger or not.
+    let written = lifeline.read_exact(&mut [0]).is_ok();
     let lock = ledger::open_locked(ledger_path, FlockArg::LockShared)?;
-    let Some(file) = lock else {
-        return Err(GuardianError::NotReady);
+    let file = match lock {
+        Some(file) => file,
+        None if written => return Err(GuardianError::NotReady),
+        None => return Ok(true),
     };
-    // An owner that died in the meantime is noticed by the read below.
-    let _ = lifeline.write_all(&[READY]);
-    let mut buffer = [0; 64];
-    loop {
-        match lifeline.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
-        }
+    if written {
+        // An owner that died in the meantime is noticed by the read below.
+        let _ = lifeline.write_all(&[READY]);
+        wait_for_the_end(&mut lifeline);
     }
     if !ledger_path.exists() {
         // Somebody else has cleaned up: there is nothing left to undo.
@@ -193,6 +200,19 @@ pub fn run(ledger_path: &Path) -> Result<bool, GuardianError> {
         eprintln!("hexloop: {failure}; `hexloop undo` tries again");
     }
     Ok(report.is_clean())
+}
+
+/// Returns at end of file: the owner has finished or is gone.
+fn wait_for_the_end(lifeline: &mut UnixStream) {
+    let mut buffer = [0; 64];
+    loop {
+        match lifeline.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
 }
 
 /// What became of one ledger.

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -102,8 +103,9 @@ pub(crate) struct LedgerWriter {
 }
 
 impl LedgerWriter {
-    /// Starts a new one for this process.
-    pub(crate) fn create(state_directory: &Path, name: &str) -> Result<LedgerWriter, LedgerError> {
+    /// Where a new one of this process can be; nothing is made but its directory.
+    pub(crate) fn choose(state_directory: &Path, name: &str) -> Result<PathBuf, LedgerError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let directory = ledger_directory(state_directory);
         fs::DirBuilder::new()
             .recursive(true)
@@ -112,47 +114,53 @@ impl LedgerWriter {
             .map_err(failed("make the directory", &directory))?;
         let process = ProcessIdentity::of_this_process()
             .map_err(failed("read", Path::new("/proc/self/stat")))?;
-        for attempt in 0.. {
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = directory.join(format!(
-                "{name}-{}-{}-{attempt}.ledger",
+                "{name}-{}-{}-{number}.ledger",
                 process.pid, process.start_time_ticks
             ));
+            if !path.exists() {
+                return Ok(path);
+            }
+        }
+    }
+
+    /// Starts a new one for this process, where [`LedgerWriter::choose`] said.
+    pub(crate) fn create(path: &Path, name: &str) -> Result<LedgerWriter, LedgerError> {
+        let process = ProcessIdentity::of_this_process()
+            .map_err(failed("read", Path::new("/proc/self/stat")))?;
+        let file = loop {
             let file = OpenOptions::new()
                 .append(true)
                 .create_new(true)
                 .mode(0o600)
-                .open(&path);
-            let file = match file {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(failed("create", &path)(error)),
-            };
+                .open(path)
+                .map_err(failed("create", path))?;
             let file = Flock::lock(file, FlockArg::LockShared)
-                .map_err(|(_, error)| failed("lock", &path)(error.into()))?;
+                .map_err(|(_, error)| failed("lock", path)(error.into()))?;
             // Somebody who cleans up may have taken the empty file away before it was locked.
-            if !is_at(&file, &path) {
-                continue;
+            if is_at(&file, path) {
+                break file;
             }
-            let mut writer = LedgerWriter {
-                path,
-                file,
-                next: 0,
-            };
-            writer.append(&Line::Owner(LedgerOwner {
-                schema: LEDGER_SCHEMA,
-                name: name.to_owned(),
-                process,
-                boot_id: boot_id(),
-                pid_namespace: pid_namespace(),
-            }))?;
-            File::open(&directory)
-                .and_then(|directory| directory.sync_all())
-                .map_err(failed("synchronise", &directory))?;
-            return Ok(writer);
-        }
-        Err(failed("create a ledger in", &directory)(
-            io::ErrorKind::AlreadyExists.into(),
-        ))
+        };
+        let mut writer = LedgerWriter {
+            path: path.to_owned(),
+            file,
+            next: 0,
+        };
+        writer.append(&Line::Owner(LedgerOwner {
+            schema: LEDGER_SCHEMA,
+            name: name.to_owned(),
+            process,
+            boot_id: boot_id(),
+            pid_namespace: pid_namespace(),
+        }))?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed("synchronise", directory))?;
+        Ok(writer)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -251,6 +259,11 @@ pub(crate) fn append_done(mut file: &File, path: &Path, id: UndoId) -> Result<()
 mod tests {
     use super::*;
 
+    fn new_ledger(state: &Path) -> LedgerWriter {
+        let path = LedgerWriter::choose(state, "test").unwrap();
+        LedgerWriter::create(&path, "test").unwrap()
+    }
+
     fn remove(name: &str) -> Undo {
         Undo::RemoveDirectory {
             path: format!("/nowhere/{name}").into(),
@@ -260,7 +273,7 @@ mod tests {
     #[test]
     fn what_was_recorded_and_not_done_is_outstanding_in_order() {
         let state = tempfile::tempdir().unwrap();
-        let mut writer = LedgerWriter::create(state.path(), "test").unwrap();
+        let mut writer = new_ledger(state.path());
         let first = writer.record(remove("a")).unwrap();
         let second = writer.record(remove("b")).unwrap();
         let third = writer.record(remove("c")).unwrap();
@@ -278,7 +291,7 @@ mod tests {
     #[test]
     fn a_ledger_torn_at_any_byte_keeps_every_whole_line() {
         let state = tempfile::tempdir().unwrap();
-        let mut writer = LedgerWriter::create(state.path(), "test").unwrap();
+        let mut writer = new_ledger(state.path());
         writer.record(remove("a")).unwrap();
         writer.record(remove("b")).unwrap();
         let text = fs::read_to_string(writer.path()).unwrap();
@@ -297,7 +310,7 @@ mod tests {
     #[test]
     fn a_ledger_is_locked_against_replay_as_long_as_its_writer_lives() {
         let state = tempfile::tempdir().unwrap();
-        let writer = LedgerWriter::create(state.path(), "test").unwrap();
+        let writer = new_ledger(state.path());
         let path = writer.path().to_owned();
         assert!(
             open_locked(&path, FlockArg::LockExclusiveNonblock)
