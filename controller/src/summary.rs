@@ -118,7 +118,7 @@ pub struct LinkSummary {
     pub delivered_over_trace: Option<f64>,
     /// Number of those windows.
     pub backlogged_windows: u64,
-    /// The same ratio over the backlogged windows while the jobs ran.
+    /// The same ratio over the backlogged windows while the jobs ran, those in an outage left out.
     pub run_delivered_over_trace: Option<f64>,
     /// Number of those windows.
     pub run_backlogged_windows: u64,

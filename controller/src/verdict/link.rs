@@ -75,8 +75,8 @@ pub(super) fn calibration(
             run.trace_bytes,
         );
     } else {
-        let measured = format!("only {} backlogged windows: not judged", run.windows);
-        let bound = format!("{} windows needed", bounds.backlogged_windows);
+        let measured = format!("not judged: {} backlogged windows", run.windows);
+        let bound = format!("{} are needed", bounds.backlogged_windows);
         findings.check(&what, measured, bound, None);
     }
     delay(findings, bounds, found, &subject);
@@ -102,7 +102,8 @@ pub(super) fn calibration(
     );
 }
 
-/// Sums over the windows of one direction in which the queue was never empty.
+/// Sums over the windows of one direction in which the queue was never empty and the trace allowed
+/// something: a queue that waits for the end of an outage says nothing about the rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Backlogged {
     pub(crate) windows: u64,
@@ -117,7 +118,8 @@ pub(crate) fn backlogged_totals<'a>(
 ) -> Backlogged {
     let mut totals = Backlogged::default();
     for window in windows {
-        if window.backlogged && window.link == link && window.direction == direction {
+        let counts = window.backlogged && window.trace_bytes > 0;
+        if counts && window.link == link && window.direction == direction {
             totals.windows += 1;
             totals.delivered_bytes += window.delivered_bytes;
             totals.trace_bytes += window.trace_bytes;

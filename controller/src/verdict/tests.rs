@@ -93,6 +93,26 @@ fn a_wrong_rate_while_the_jobs_ran_is_invalid_once_there_are_enough_windows() {
 }
 
 #[test]
+fn a_queue_that_waits_for_the_end_of_an_outage_is_not_a_backlogged_window() {
+    let mut results = Results::from_events(&fixture::events());
+    for window in &mut results.phases[1].windows {
+        window.backlogged = window.trace_bytes == 0;
+    }
+    let windows = &results.phases[1].windows;
+    assert!(windows.iter().any(|window| window.backlogged));
+    let totals = super::backlogged_totals(windows.iter(), "radio", Direction::Down);
+    assert_eq!(totals.windows, 0);
+    let verdict = judge(&fixture::plan(), &results);
+    let check = verdict
+        .checks
+        .iter()
+        .find(|check| check.quantity.contains("while the jobs ran"))
+        .unwrap();
+    assert_eq!(check.measured, "not judged: 0 backlogged windows");
+    assert_eq!(check.bound, "50 are needed");
+}
+
+#[test]
 fn too_few_backlogged_windows_are_invalid() {
     let verdict = verdict_after(|results| results.calibrations[0].backlogged_windows = 49);
     assert_only_reason(
