@@ -37,27 +37,51 @@ pub(super) fn finish(ending: Ending, played: Result<Played, Failure>) -> Outcome
     let written = write_results(&directory, &target, whole);
     let kept = directory.finish(whole && written.is_ok());
     // What went wrong first is what the user is told.
-    let played = played.map_err(|failure| kept_in(failure, &target))?;
-    if let Some(why) = played.interrupted {
-        let failure =
-            Failure::message(ExitCode::Interrupted, format!("the run was stopped: {why}"));
-        return Err(kept_in(failure, &target));
-    }
-    if let Some((message, code)) = &played.results.failure {
-        let failure = Failure::message(ExitCode::from_number(*code), message);
-        return Err(kept_in(failure, &target));
-    }
-    if played.results.taken_down.is_none() {
-        let message = "the agent ended before it had taken everything down";
-        return Err(kept_in(
-            Failure::message(ExitCode::Failed, message),
-            &target,
-        ));
+    // What is on the disk says what is left over, even where the agent was lost after that.
+    let recorded = written.as_ref().map(|summary| &summary.leftovers);
+    let leftovers = match &played {
+        Ok(played) => played.results.taken_down.as_ref(),
+        Err(_) => recorded.ok(),
+    };
+    let leftovers = leftovers.cloned().unwrap_or_default();
+    let stopped = |failure| kept_in(dirty(failure, &leftovers), &target);
+    let played = played.map_err(stopped)?;
+    if let Some(failure) = why_not_whole(&played) {
+        return Err(stopped(failure));
     }
     let summary = written.or_fail(ExitCode::Failed, doing).map_err(full)?;
     let path = kept.or_fail(ExitCode::Failed, doing).map_err(full)?;
     tell(&summary, &path, ending.voice)?;
     Ok(code_of(&summary, &played.results, ending.strict))
+}
+
+/// Why a run that was played did not come to its end, if it did not.
+fn why_not_whole(played: &Played) -> Option<Failure> {
+    if let Some(why) = played.interrupted {
+        let message = format!("the run was stopped: {why}");
+        return Some(Failure::message(ExitCode::Interrupted, message));
+    }
+    if let Some((message, code)) = &played.results.failure {
+        return Some(Failure::message(ExitCode::from_number(*code), message));
+    }
+    let message = "the agent ended before it had taken everything down";
+    let lost = played.results.taken_down.is_none();
+    lost.then(|| Failure::message(ExitCode::Failed, message))
+}
+
+/// The same failure on a machine that could not be put back, which matters more than its cause.
+fn dirty(failure: Failure, leftovers: &[String]) -> Failure {
+    if leftovers.is_empty() {
+        return failure;
+    }
+    let left = leftovers.join("; ");
+    let failure = Failure {
+        code: ExitCode::Dirty,
+        ..failure
+    };
+    failure
+        .context(format!("this machine could not be put back: {left}"))
+        .remedy("`hexloop undo` tries again; runs are refused until then")
 }
 
 fn kept_in(failure: Failure, target: &Path) -> Failure {
@@ -117,5 +141,30 @@ fn code_of(summary: &Summary, results: &Results, strict: bool) -> ExitCode {
         ExitCode::ExpectationNotHeld
     } else {
         ExitCode::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_over_outweighs_why_the_run_ended() {
+        let played = Played {
+            results: Results::default(),
+            interrupted: Some("SIGINT"),
+        };
+        let failure = || why_not_whole(&played).unwrap();
+        assert_eq!(dirty(failure(), &[]).code, ExitCode::Interrupted);
+        let failure = dirty(failure(), &["control group hx1".to_owned()]);
+        assert_eq!(failure.code, ExitCode::Dirty);
+        let text = failure.to_string();
+        for part in [
+            "control group hx1",
+            "the run was stopped: SIGINT",
+            "hexloop undo",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }
