@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::format::utc;
 
@@ -102,43 +103,20 @@ fn first_line(path: &str) -> Option<String> {
     text.lines().next().map(|line| line.trim().to_owned())
 }
 
-/// Name, release and version of the kernel.
-fn kernel() -> String {
-    let Ok(names) = nix::sys::utsname::uname() else {
-        return "unknown".to_owned();
-    };
-    let parts = [names.sysname(), names.release(), names.version()];
-    parts
-        .map(|part| part.to_string_lossy().into_owned())
-        .join(" ")
-}
-
-/// `MemTotal` of `/proc/meminfo`, which counts in units of 1024 bytes.
-fn memory_bytes() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kibibytes = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
-}
-
-fn load_average() -> [f64; 3] {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let mut numbers = text
-        .split_ascii_whitespace()
-        .map(|word| word.parse().unwrap_or(0.0));
-    [(); 3].map(|()| numbers.next().unwrap_or(0.0))
-}
-
 impl Machine {
     /// Looks at this machine.
     #[must_use]
     pub fn look() -> Machine {
-        let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cpu_model = ["model name", "Model", "cpu model"]
-            .iter()
-            .find_map(|key| cpu_info.lines().find(|line| line.starts_with(key)))
-            .and_then(|line| line.split_once(':'))
-            .map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned());
+        let wanted = RefreshKind::nothing()
+            .with_cpu(CpuRefreshKind::nothing())
+            .with_memory(MemoryRefreshKind::nothing().with_ram());
+        let system = System::new_with_specifics(wanted);
+        let cpu_model = system
+            .cpus()
+            .first()
+            .map(|cpu| cpu.brand().trim().to_owned())
+            .filter(|brand| !brand.is_empty());
+        let load = System::load_average();
         let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         let hybrid = Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists();
         let v1 = Path::new("/sys/fs/cgroup/cpu").exists();
@@ -156,12 +134,12 @@ impl Machine {
         };
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Machine {
-            kernel: kernel(),
+            kernel: System::kernel_long_version(),
             architecture: std::env::consts::ARCH.to_owned(),
-            cpu_model,
+            cpu_model: cpu_model.unwrap_or_else(|| "unknown".to_owned()),
             cpus: u64::try_from(cpus).unwrap_or(1),
-            memory_bytes: memory_bytes(),
-            load_average: load_average(),
+            memory_bytes: system.total_memory(),
+            load_average: [load.one, load.five, load.fifteen],
             clock_source: first_line(
                 "/sys/devices/system/clocksource/clocksource0/current_clocksource",
             )
