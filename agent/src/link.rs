@@ -85,6 +85,8 @@ pub struct LinkPhaseReport {
     pub relay_cpu_ns: u64,
     /// The CPUs that those threads may run on.
     pub relay_cpus: Vec<u32>,
+    /// Largest step of the wall clock between two looks of the tap, with its sign.
+    pub clock_step_ns: i64,
     /// Windows that were not recorded because the reader was slow.
     pub windows_dropped: u64,
 }
@@ -300,6 +302,7 @@ impl Link {
             ],
             relay_cpu_ns: played.cpu_ns + watched.cpu_ns,
             relay_cpus: self.playback.scheduling().cpus.clone(),
+            clock_step_ns: watched.clock_step_ns,
             windows_dropped: watched.windows_dropped,
         })
     }

@@ -77,13 +77,11 @@ pub fn play(stage: &Stage, input: &PlayInput, events: &Arc<EventSink>, stop: &St
         });
     }
     let leftovers = scene.take_down(stage);
-    if let Measurement::Measured { value, source } =
-        stage.energy.between(&energy_before, &stage.energy.read())
-    {
-        let message = format!("the machine used {value:.1} J over the whole run ({source})");
-        events.emit(EventBody::Warning { message });
-    }
-    events.emit(EventBody::TakenDown { leftovers });
+    let energy_j = stage.energy.between(&energy_before, &stage.energy.read());
+    events.emit(EventBody::TakenDown {
+        leftovers,
+        energy_j: Some(energy_j),
+    });
     events.flush();
 }
 
@@ -102,9 +100,9 @@ fn perform(
         )));
     }
     let energy_j = match stage.energy.describe() {
-        // Of the phases; the whole run's cannot be known at its start.
+        // The whole run's cannot be known at its start.
         Ok(sensors) => Measurement::Unavailable {
-            why: format!("given per phase, by {sensors}"),
+            why: format!("given per phase and at the end of the run, by {sensors}"),
         },
         Err(why) => Measurement::Unavailable { why },
     };

@@ -300,6 +300,19 @@ mod tests {
             .collect()
     }
 
+    fn assert_clean_end(events: &[Event]) {
+        let last = &events.last().unwrap().body;
+        let EventBody::TakenDown {
+            leftovers,
+            energy_j,
+        } = last
+        else {
+            panic!("{events:?}")
+        };
+        assert!(leftovers.is_empty(), "{events:?}");
+        assert!(energy_j.is_some(), "{events:?}");
+    }
+
     /// Everything of ours that is left on this machine: processes whose command line or working
     /// directory names `root` or the daemon, control groups, ledgers.
     fn leftovers(root: &Path, daemon: &str) -> Vec<String> {
@@ -353,13 +366,7 @@ mod tests {
         let events = play_to_the_end(&stage, &input(root.path(), plan));
         let failed = bodies(&events, |body| matches!(body, EventBody::Failed { .. }));
         assert!(failed.is_empty(), "{failed:?}");
-        assert_eq!(
-            events.last().unwrap().body,
-            EventBody::TakenDown {
-                leftovers: Vec::new()
-            },
-            "{events:?}"
-        );
+        assert_clean_end(&events);
         let told: Vec<&str> = events
             .iter()
             .filter_map(|event| match &event.body {
@@ -548,12 +555,7 @@ mod tests {
         };
         assert!(message.contains("seen enough"), "{message}");
         assert_eq!(*exit_code, 130);
-        assert_eq!(
-            events.last().unwrap().body,
-            EventBody::TakenDown {
-                leftovers: Vec::new()
-            }
-        );
+        assert_clean_end(&events);
     }
 
     #[test]
@@ -607,12 +609,7 @@ mod tests {
             assert!(log(line), "{line}: {events:?}");
         }
         assert!(log("model is read-only: true"), "{events:?}");
-        assert_eq!(
-            events.last().unwrap().body,
-            EventBody::TakenDown {
-                leftovers: Vec::new()
-            }
-        );
+        assert_clean_end(&events);
         assert_eq!(
             leftovers(root.path(), &daemon.to_string_lossy()),
             Vec::<String>::new()

@@ -138,7 +138,7 @@ impl Results {
                 self.failure
                     .get_or_insert_with(|| (message.clone(), *exit_code));
             }
-            EventBody::TakenDown { leftovers } => self.taken_down = Some(leftovers.clone()),
+            EventBody::TakenDown { leftovers, .. } => self.taken_down = Some(leftovers.clone()),
             EventBody::Log { .. } => {}
             EventBody::LinkWindow(window) if event.phase.is_none() => {
                 self.calibration_windows.push(window.clone());
@@ -212,6 +212,7 @@ mod tests {
     fn a_run_is_complete_only_when_it_was_taken_down_without_a_failure() {
         let down = || EventBody::TakenDown {
             leftovers: Vec::new(),
+            energy_j: None,
         };
         let failed = EventBody::Failed {
             message: "x".to_owned(),

@@ -53,7 +53,7 @@ impl LineMonitor {
                 ));
             }
             EventBody::Failed { message, .. } => lines.push(format!("failed: {message}")),
-            EventBody::TakenDown { leftovers } => {
+            EventBody::TakenDown { leftovers, .. } => {
                 lines.extend(leftovers.iter().map(|what| format!("left behind: {what}")));
             }
             EventBody::AgentUp(_)
@@ -222,6 +222,7 @@ mod tests {
             energy_j: Measurement::Unavailable {
                 why: "no sensor".to_owned(),
             },
+            clock_step_ns: 0,
         })
     }
 
@@ -303,6 +304,7 @@ mod tests {
             }),
             outside(EventBody::TakenDown {
                 leftovers: vec!["namespace hx1".to_owned()],
+                energy_j: None,
             }),
         ];
         insta::assert_snapshot!(lines(events), @"

@@ -119,7 +119,8 @@ pub enum EventBody {
         /// What.
         message: String,
     },
-    /// Events that were dropped because the reader was slow.
+    /// Events that were dropped because the reader was slow, and windows and packets that the
+    /// tap of a link had no room for.
     Dropped {
         /// How many.
         count: u64,
@@ -135,6 +136,9 @@ pub enum EventBody {
     TakenDown {
         /// What could not be taken down, in words; empty when all is clean.
         leftovers: Vec<String>,
+        /// Energy of the machine over the whole run in joules, or why there is none.
+        #[serde(default)]
+        energy_j: Option<Measurement>,
     },
 }
 
@@ -151,7 +155,7 @@ pub struct AgentDescription {
     pub kernel: String,
     /// How CPU shares are enforced: `cgroup-v2`, `cgroup-v1`, `stop-continue`, or `none`.
     pub cpu_control: String,
-    /// Energy of the machine over the run, or why there is none.
+    /// Why there is no energy yet: it comes per phase, and for the whole run at its end.
     pub energy_j: Measurement,
 }
 
@@ -328,4 +332,8 @@ pub struct PhaseEnd {
     pub relay_cpu_ns: Vec<(String, u64)>,
     /// Energy of the machine over the phase in joules, or why there is none.
     pub energy_j: Measurement,
+    /// The largest step of the wall clock against the monotonic one between two looks of any
+    /// link's tap, in nanoseconds, with its sign.
+    #[serde(default)]
+    pub clock_step_ns: i64,
 }

@@ -27,6 +27,10 @@ const SNAP_BYTES: usize = 160;
 const RING_FRAMES: usize = 16_384;
 const TICK_NS: u64 = 10_000_000;
 
+/// Stamps that the wall clock took a larger step than this beside are not to be believed. (A
+/// disciplined clock is slewed by at most 5 us in a tick.)
+const LARGEST_STEP_NS: u64 = 1_000_000;
+
 /// Packet sockets on both receiving interfaces, in the order of [`Direction::BOTH`].
 #[derive(Debug)]
 pub(crate) struct Taps {
@@ -53,6 +57,8 @@ pub(crate) struct Watched {
     pub(crate) taps: Taps,
     /// Windows that the reader had no room for.
     pub(crate) windows_dropped: u64,
+    /// Largest step of the wall clock between two looks.
+    pub(crate) clock_step_ns: i64,
     /// CPU time of the thread.
     pub(crate) cpu_ns: u64,
 }
@@ -96,26 +102,58 @@ impl Taps {
         windows: &Receiver<ShaperWindow>,
     ) -> Recording {
         let mut recording = Recording::default();
-        let mut earlier = ClockPair::read();
+        let mut steps = StepWatch::new();
         let mut tick = start;
         while tick < end {
             tick = (tick + TICK_NS).min(end);
             clock::sleep_until(tick);
-            let pair = ClockPair::read();
-            let step = pair.step_since(earlier);
-            if step.abs() > recording.clock_step_ns.abs() {
-                recording.clock_step_ns = step;
-            }
-            earlier = pair;
-            self.read(pair, |side, arrival| recording.arrivals[side].push(arrival));
+            let (pair, step_ns) = steps.look();
+            let certain = step_ns.unsigned_abs() <= LARGEST_STEP_NS;
+            self.read(pair, |side, arrival| {
+                recording.arrivals[side].push(Arrival { certain, ..arrival });
+            });
             recording.windows.extend(windows.try_iter());
         }
+        recording.clock_step_ns = steps.largest_ns;
         let drops = self
             .sockets
             .iter()
             .map(|socket| socket.take_drops().unwrap_or(0));
         recording.missed = drops.sum();
         recording
+    }
+}
+
+/// Looks for steps of the wall clock: one taken between a stamp and the pair that converts it
+/// falsifies that stamp's moment.
+#[derive(Debug)]
+struct StepWatch {
+    earlier: ClockPair,
+    /// The largest so far, with its sign.
+    largest_ns: i64,
+}
+
+impl StepWatch {
+    fn new() -> StepWatch {
+        StepWatch {
+            earlier: ClockPair::read(),
+            largest_ns: 0,
+        }
+    }
+
+    /// The clocks now, and the step since the last look.
+    fn look(&mut self) -> (ClockPair, i64) {
+        let pair = ClockPair::read();
+        (pair, self.note(pair))
+    }
+
+    fn note(&mut self, pair: ClockPair) -> i64 {
+        let step_ns = pair.step_since(self.earlier);
+        self.earlier = pair;
+        if step_ns.unsigned_abs() > self.largest_ns.unsigned_abs() {
+            self.largest_ns = step_ns;
+        }
+        step_ns
     }
 }
 
@@ -150,6 +188,7 @@ impl Watch {
         scheduling::pin(self.cpu);
         let mut counts = [DeliveredWindows::default(), DeliveredWindows::default()];
         let mut windows_dropped = 0;
+        let mut steps = StepWatch::new();
         let mut tick = self.t0;
         loop {
             clock::sleep_until(tick);
@@ -163,7 +202,7 @@ impl Watch {
                 }
             };
             // Read after the windows were taken: what belongs to them lies in the ring by now.
-            taps.read(ClockPair::read(), |side, arrival| {
+            taps.read(steps.look().0, |side, arrival| {
                 if let Some(since) = arrival.at.checked_sub(self.t0) {
                     counts[side].add(since / self.window_ns, arrival.ip_bytes);
                 }
@@ -177,6 +216,7 @@ impl Watch {
                 return Watched {
                     taps,
                     windows_dropped,
+                    clock_step_ns: steps.largest_ns,
                     cpu_ns: clock::thread_cpu_ns(),
                 };
             }
@@ -252,6 +292,22 @@ impl DeliveredWindows {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_step_is_kept_with_its_sign_and_a_clock_that_stays_set_adds_none() {
+        let pair = |monotonic_ns, realtime_ns| ClockPair {
+            monotonic_ns,
+            realtime_ns,
+        };
+        let mut steps = StepWatch {
+            earlier: pair(0, 5_000),
+            largest_ns: 0,
+        };
+        let found = [(100, 5_100), (200, 2_200), (300, 2_300), (400, 3_400)]
+            .map(|(monotonic_ns, realtime_ns)| steps.note(pair(monotonic_ns, realtime_ns)));
+        assert_eq!(found, [0, -3_000, 0, 1_000]);
+        assert_eq!(steps.largest_ns, -3_000);
+    }
 
     #[test]
     fn arrivals_are_counted_in_the_window_they_fall_into() {

@@ -195,6 +195,11 @@ pub(super) fn play(
             .collect(),
         relay_cpu_ns: relay_cpu(plan, &reports, burned_ns),
         energy_j,
+        clock_step_ns: reports
+            .iter()
+            .map(|(_, report)| report.clock_step_ns)
+            .max_by_key(|step| step.unsigned_abs())
+            .unwrap_or(0),
     }));
     Ok(())
 }

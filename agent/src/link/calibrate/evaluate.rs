@@ -56,7 +56,7 @@ pub(super) fn delivered(
 }
 
 /// Compares the probes' delays. A probe that the trace itself holds until after `end` (an
-/// outage) says nothing.
+/// outage) says nothing, and so does one stamped while the wall clock took a step.
 pub(super) fn delays(
     sent: &[Sent],
     arrivals: &[Arrival],
@@ -68,7 +68,8 @@ pub(super) fn delays(
         .filter(|arrival| arrival.udp_port == Some(PROBE_PORT));
     let mut seen = BTreeMap::new();
     for arrival in probes {
-        seen.entry(arrival.number).or_insert(arrival.at);
+        seen.entry(arrival.number)
+            .or_insert((arrival.at, arrival.certain));
     }
     let mut error = NanosecondHistogram::new();
     let mut asked = Vec::new();
@@ -88,11 +89,11 @@ pub(super) fn delays(
         if t0 + due_ns >= end {
             continue;
         }
-        let Some(&arrived) = seen.get(&probe.number) else {
+        let Some(&(arrived, stamped)) = seen.get(&probe.number) else {
             lost += 1;
             continue;
         };
-        if !probe.certain {
+        if !probe.certain || !stamped {
             continue;
         }
         let asked_ns = due_ns - sent_ns;
@@ -122,6 +123,7 @@ mod tests {
             ip_bytes,
             udp_port: Some(PROBE_PORT),
             number,
+            certain: true,
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Arrival {
     pub(crate) udp_port: Option<u16>,
     /// The first eight bytes of that datagram as a number, if it has them.
     pub(crate) number: u64,
+    /// Whether the wall clock stood still against the monotonic one around its stamp.
+    pub(crate) certain: bool,
 }
 
 impl Arrival {
@@ -33,6 +35,7 @@ impl Arrival {
             ip_bytes: u64::try_from(ip_bytes).unwrap_or(0),
             udp_port,
             number,
+            certain: true,
         }
     }
 }
@@ -75,6 +78,7 @@ mod tests {
             ip_bytes: 1500,
             udp_port: Some(4711),
             number: 99,
+            certain: true,
         };
         assert_eq!(arrival, expected);
     }
