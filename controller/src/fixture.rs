@@ -248,8 +248,8 @@ pub(crate) fn environment() -> Environment {
             architecture: "x86_64".to_owned(),
             cpu_model: "Example CPU".to_owned(),
             cpus: 2,
-            memory_bytes: 8_000_000_000,
-            load_average: [0.1, 0.2, 0.3],
+            memory_bytes: Some(8_000_000_000),
+            load_average: Some([0.1, 0.2, 0.3]),
             clock_source: "tsc".to_owned(),
             cgroups: "hybrid".to_owned(),
             gpu: Known::Unknown {

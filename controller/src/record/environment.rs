@@ -60,10 +60,10 @@ pub struct Machine {
     pub cpu_model: String,
     /// CPUs that this process may use.
     pub cpus: u64,
-    /// Memory in bytes.
-    pub memory_bytes: u64,
-    /// Load average over 1, 5 and 15 minutes when the run began.
-    pub load_average: [f64; 3],
+    /// Memory in bytes; null where the system does not say.
+    pub memory_bytes: Option<u64>,
+    /// Load average over 1, 5 and 15 minutes when the run began; null likewise.
+    pub load_average: Option<[f64; 3]>,
     /// The kernel's clock source.
     pub clock_source: String,
     /// Which control groups there are: `v2`, `v1`, `hybrid` or `none`.
@@ -110,13 +110,13 @@ impl Machine {
         let wanted = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
-        let system = System::new_with_specifics(wanted);
+        let system = System::new_with_specifics(wanted).ok();
         let cpu_model = system
-            .cpus()
-            .first()
+            .as_ref()
+            .and_then(|system| system.cpus().first())
             .map(|cpu| cpu.brand().trim().to_owned())
             .filter(|brand| !brand.is_empty());
-        let load = System::load_average();
+        let load = System::load_average().ok();
         let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         let hybrid = Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists();
         let v1 = Path::new("/sys/fs/cgroup/cpu").exists();
@@ -134,12 +134,12 @@ impl Machine {
         };
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Machine {
-            kernel: System::kernel_long_version(),
+            kernel: System::kernel_long_version().unwrap_or_else(|error| error.to_string()),
             architecture: std::env::consts::ARCH.to_owned(),
             cpu_model: cpu_model.unwrap_or_else(|| "unknown".to_owned()),
             cpus: u64::try_from(cpus).unwrap_or(1),
-            memory_bytes: system.total_memory(),
-            load_average: [load.one, load.five, load.fifteen],
+            memory_bytes: system.map(|system| system.total_memory()),
+            load_average: load.map(|load| [load.one, load.five, load.fifteen]),
             clock_source: first_line(
                 "/sys/devices/system/clocksource/clocksource0/current_clocksource",
             )

@@ -303,7 +303,12 @@ pub(super) fn environment(page: &mut String, data: &Data<'_>) -> fmt::Result {
         }
         Known::Unknown { why } => format!("unknown: {}", escape(why)),
     };
-    let [one, five, fifteen] = machine.load_average;
+    let unknown = || "unknown".to_owned();
+    let load = machine
+        .load_average
+        .map_or_else(unknown, |[one, five, fifteen]| {
+            format!("{one:.2}, {five:.2}, {fifteen:.2}")
+        });
     facts(
         page,
         &[
@@ -326,15 +331,14 @@ pub(super) fn environment(page: &mut String, data: &Data<'_>) -> fmt::Result {
             ),
             (
                 "Memory",
-                format!("{:.1} GB", count_to_f64(machine.memory_bytes) / 1e9),
+                machine.memory_bytes.map_or_else(unknown, |bytes| {
+                    format!("{:.1} GB", count_to_f64(bytes) / 1e9)
+                }),
             ),
             ("GPU", known(&machine.gpu)),
             ("Clock source", escape(&machine.clock_source)),
             ("Control groups", escape(&machine.cgroups)),
-            (
-                "Load average at start",
-                format!("{one:.2}, {five:.2}, {fifteen:.2}"),
-            ),
+            ("Load average at start", load),
             ("Working directory", git),
         ],
     )
