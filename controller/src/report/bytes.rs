@@ -94,6 +94,6 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     table.write(page)?;
     writeln!(
         page,
-        "<p class=\"small\">Expected = all payload + packets x (Ethernet 14 + IP 20 or 40 + TCP 20 + timestamps 12) + 8 bytes of further options in each opening segment. Packets count data and acknowledgements, as the receiving interface saw them. A difference above 0 is payload that was sent again and selective acknowledgements; it must be 0 where no segment was sent again in either direction.</p>"
+        "<p class=\"small\">Expected = all payload + packets x (Ethernet 14 + IP 20 or 40 + TCP 20 + timestamps 12) + 8 bytes of further options in each opening segment. Packets count data and acknowledgements, as the receiving interface saw them. A difference above 0 is payload that was sent again and selective acknowledgements. An end that repeated nothing can still show one: a prompt that the other end sends twice (a tail-loss probe) is answered with a duplicate selective acknowledgement (D-SACK, RFC 2883), an option of 12 bytes. Where no segment was sent again in either direction, both differences must be 0.</p>"
     )
 }
