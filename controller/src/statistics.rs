@@ -14,5 +14,5 @@ pub use metric::{
     time_per_output_token_ns, time_to_first_token_ns,
 };
 pub use percentile::{
-    Estimate, P50, P95, P99, P99_9, Percentiles, Quantile, needed_samples, quantile_of_sorted,
+    Estimate, P50, P95, P99, Percentiles, Quantile, needed_samples, quantile_of_sorted,
 };

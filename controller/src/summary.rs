@@ -158,7 +158,7 @@ pub struct JobSummary {
     pub placement: String,
     /// Layers on the device; null unless `split`.
     pub layers_on_device: Option<u32>,
-    /// Requests offered.
+    /// Requests that the schedule offered.
     pub requests: u64,
     /// Requests whose tokens all arrived by their deadline.
     pub completed: u64,
@@ -166,7 +166,7 @@ pub struct JobSummary {
     pub unfinished: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Share of the offered requests that completed.
+    /// Requests completed over those that the schedule offered, with a record or without.
     pub goodput_over_offered: Option<f64>,
     /// Tokens generated.
     pub output_tokens: u64,

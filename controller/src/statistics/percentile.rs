@@ -25,8 +25,6 @@ pub const P50: Quantile = Quantile { per_mille: 500 };
 pub const P95: Quantile = Quantile { per_mille: 950 };
 /// The 99th percentile.
 pub const P99: Quantile = Quantile { per_mille: 990 };
-/// The 99.9th percentile.
-pub const P99_9: Quantile = Quantile { per_mille: 999 };
 
 impl Quantile {
     /// A quantile strictly between 0 and 1.
@@ -197,10 +195,7 @@ mod tests {
     fn a_percentile_is_the_value_at_the_nearest_rank() {
         let sorted: Vec<u64> = (1..=100).collect();
         let at = |quantile| quantile_of_sorted(&sorted, quantile);
-        assert_eq!(
-            (at(P50), at(P95), at(P99), at(P99_9)),
-            (Some(50), Some(95), Some(99), Some(100))
-        );
+        assert_eq!((at(P50), at(P95), at(P99)), (Some(50), Some(95), Some(99)));
         assert_eq!(quantile_of_sorted(&[1, 2, 3], P50), Some(2));
         assert_eq!(quantile_of_sorted(&[9], P99), Some(9));
         assert_eq!(quantile_of_sorted::<u64>(&[], P50), None);

@@ -16,8 +16,8 @@ use super::{
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
 use crate::statistics::{
-    Origin, end_to_end_ns, inter_token_gaps_ns, send_lateness_ns, time_per_output_token_ns,
-    time_to_first_token_ns,
+    Origin, end_to_end_ns, goodput, inter_token_gaps_ns, send_lateness_ns,
+    time_per_output_token_ns, time_to_first_token_ns,
 };
 use crate::verdict;
 
@@ -227,7 +227,9 @@ fn job_summary(
             Outcome::Failed { .. } => failed += 1,
         }
     }
-    let requests = completed + unfinished + failed;
+    let requests = length(&phase.schedule(plan.seed));
+    let records = recorded.requests.values();
+    let good = goodput(records, phase.requests.deadline_ns, requests);
     let longest_outage_ns = trace.map_or(0, |trace| {
         let outages = expectations::outages(trace, phase.duration_ns);
         outages
@@ -271,7 +273,7 @@ fn job_summary(
         completed,
         unfinished,
         failed,
-        goodput_over_offered: ratio(completed, requests),
+        goodput_over_offered: good.share().map(|share| rounded(share, 9)),
         output_tokens,
         tokens_sha256: hexloop_workloads::recipe::hexadecimal(&tokens_hash.finalize()),
         ttft_ms: latencies.per_request(|r| time_to_first_token_ns(r, Origin::Scheduled)),

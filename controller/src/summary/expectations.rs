@@ -132,7 +132,9 @@ fn judge_claim(
         Claim::PayloadFormula { .. } => payload_formula(plan, phase, recorded),
         Claim::StallsInOutage { .. } => in_outages(true, phase, recorded, trace),
         Claim::GoesOnInOutage { .. } => in_outages(false, phase, recorded, trace),
-        Claim::AllCompleted { .. } | Claim::SameTokens { .. } => all_completed(recorded),
+        Claim::AllCompleted { .. } | Claim::SameTokens { .. } => {
+            all_completed(length(&phase.schedule(plan.seed)), recorded)
+        }
     }
 }
 
@@ -225,8 +227,7 @@ fn payload_formula(plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) -> J
     judgement(held, &numbers, detail)
 }
 
-fn all_completed(recorded: &PhaseResults) -> Judgement {
-    let offered = u64::try_from(recorded.requests.len()).unwrap_or(u64::MAX);
+fn all_completed(offered: u64, recorded: &PhaseResults) -> Judgement {
     let completed = recorded
         .requests
         .values()

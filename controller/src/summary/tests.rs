@@ -155,6 +155,19 @@ fn wire_bytes_are_payload_and_headers() {
 }
 
 #[test]
+fn goodput_is_over_the_schedule_also_where_a_request_left_no_record() {
+    let mut records = fixture::records();
+    records.results.phases[2].requests.remove(&3);
+    let job = &summary_of(&records).jobs[2];
+    assert_eq!(job.completed + 1, job.requests);
+    assert!(job.goodput_over_offered.unwrap() < 1.0);
+    let claim = Claim::AllCompleted {
+        phase: "split".to_owned(),
+    };
+    assert_eq!(outcome_of(&records, &claim), ExpectationOutcome::NotHeld);
+}
+
+#[test]
 fn a_run_without_its_end_is_interrupted_and_says_why() {
     let events = fixture::events();
     let records = fixture::records_of(fixture::plan(), &events[..events.len() - 1]);

@@ -138,6 +138,7 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
         }
     }
     let Some(end) = &recorded.end else { return };
+    requests_recorded(findings, plan, phase, recorded);
     let edge_plays = phase.placement != Placement::Device;
     let plays = |node: &str| node == phase.device || (edge_plays && node == phase.edge);
     for job in end.jobs.iter().filter(|job| plays(&job.node)) {
@@ -175,6 +176,32 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
             Some(held),
         );
     }
+}
+
+/// Every request of the schedule must have left a record, and no other.
+fn requests_recorded(
+    findings: &mut Findings,
+    plan: &Plan,
+    phase: &PhasePlan,
+    recorded: &PhaseResults,
+) {
+    let schedule = phase.schedule(plan.seed);
+    let known = schedule
+        .iter()
+        .filter(|request| recorded.requests.contains_key(&request.id))
+        .count();
+    let what = Quantity {
+        code: ReasonCode::Incomplete,
+        subject: &phase.name,
+        quantity: "scheduled requests with a record",
+    };
+    let unscheduled = recorded.requests.len() - known;
+    let measured = match unscheduled {
+        0 => known.to_string(),
+        more => format!("{known} and {more} that were never scheduled"),
+    };
+    let held = known == schedule.len() && unscheduled == 0;
+    findings.check(&what, measured, schedule.len().to_string(), Some(held));
 }
 
 fn send_lateness(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) {

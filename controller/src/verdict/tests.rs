@@ -207,6 +207,17 @@ fn setting_the_clock_while_delays_are_measured_is_invalid() {
 }
 
 #[test]
+fn a_request_of_the_schedule_without_a_record_is_invalid() {
+    let scheduled = fixture::plan().phases[1].schedule(7).len();
+    let verdict = verdict_after(|results| {
+        results.phases[1].requests.remove(&3);
+    });
+    let expected = format!("{}, bound {scheduled}", scheduled - 1);
+    assert_only_reason(&verdict, ReasonCode::Incomplete, &expected);
+    assert_eq!(verdict.reasons[0].subject, "edge");
+}
+
+#[test]
 fn lost_events_are_invalid() {
     let verdict = verdict_after(|results| results.lost_events = 3);
     assert_only_reason(&verdict, ReasonCode::EventsLost, "3, bound 0");
