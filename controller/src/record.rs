@@ -27,4 +27,5 @@ pub use histograms::histogram_log;
 pub use manifest::{Manifest, ManifestEntry};
 pub(crate) use read::trace_file_name;
 pub use read::{ReadError, RunRecords};
+pub(crate) use tables::tables;
 pub use tables::{link_table, request_table, sample_table};

@@ -6,8 +6,9 @@ use super::{Voice, print, print_json};
 use crate::cli::ReportArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
-use crate::record::{RunRecords, write_file};
+use crate::record::{ReadError, RunRecords, tables, write_file};
 use crate::report::render;
+use crate::summary::Summary;
 
 pub(super) fn report(arguments: &ReportArguments, voice: Voice) -> Outcome {
     let run = &arguments.run;
@@ -22,11 +23,8 @@ pub(super) fn report(arguments: &ReportArguments, voice: Voice) -> Outcome {
     write_file(&path, html.as_bytes()).or_fail(ExitCode::Failed, || {
         format!("cannot write the report to {}", path.display())
     })?;
-    let beside = run.join("summary.json");
-    if arguments.output.is_none() && !beside.exists() {
-        let doing = || format!("cannot write {}", beside.display());
-        let json = summary.to_json().or_fail(ExitCode::Failed, doing)?;
-        write_file(&beside, json.as_bytes()).or_fail(ExitCode::Failed, doing)?;
+    if arguments.output.is_none() {
+        complete(run, &records, &summary)?;
     }
     if voice.json {
         print_json(&summary)?;
@@ -36,11 +34,33 @@ pub(super) fn report(arguments: &ReportArguments, voice: Voice) -> Outcome {
     Ok(ExitCode::Done)
 }
 
+/// Writes what a run that was killed could not write any more.
+fn complete(run: &Path, records: &RunRecords, summary: &Summary) -> Result<(), Failure> {
+    let doing = || "cannot write the tables".to_owned();
+    let json = summary.to_json().or_fail(ExitCode::Failed, doing)?;
+    let tables = tables(&records.results).or_fail(ExitCode::Failed, doing)?;
+    let files = [("summary.json", json.into_bytes())]
+        .into_iter()
+        .chain(tables);
+    for (name, bytes) in files {
+        let path = run.join(name);
+        if !path.exists() {
+            write_file(&path, &bytes).or_fail(ExitCode::Failed, || {
+                format!("cannot write {}", path.display())
+            })?;
+        }
+    }
+    Ok(())
+}
+
 fn read(run: &Path) -> Result<RunRecords, Failure> {
     let doing = || format!("{} cannot be read as a run", run.display());
-    RunRecords::read(run)
-        .or_fail(ExitCode::InvalidInput, doing)
-        .map_err(|failure| {
-            failure.remedy("name a directory that `hexloop run` has made; it holds plan.json")
-        })
+    RunRecords::read(run).map_err(|error| {
+        let remedy = match &error {
+            ReadError::Version { .. } => "use the version of hexloop that made the run",
+            _ => "name a directory that `hexloop run` has made; it holds plan.json",
+        };
+        let failure = Failure::new(ExitCode::InvalidInput, error);
+        failure.context(doing()).remedy(remedy)
+    })
 }

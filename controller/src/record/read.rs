@@ -6,12 +6,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hexloop_proto::Event;
-use hexloop_topologies::plan::Plan;
+use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
 use hexloop_traces::{Trace, TraceError};
 
 use super::Environment;
 use crate::results::Results;
 use crate::summary::{RunFacts, Summary, summarise};
+
+/// The version of environment.json that is written and read.
+const ENVIRONMENT_SCHEMA: u32 = 1;
 
 /// Why a directory cannot be read as a run.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,16 @@ pub enum ReadError {
         /// The cause.
         #[source]
         source: serde_json::Error,
+    },
+    /// A document has a version that this program does not know.
+    #[error("{path} has version {found}, and this program reads version {readable}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version it says it has.
+        found: u64,
+        /// The one that can be read.
+        readable: u32,
     },
     /// A trace is not one.
     #[error("{path} is not a trace")]
@@ -77,6 +90,25 @@ fn document<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result
     })
 }
 
+/// Reads a document whose version stands in the field `field`: first that, because a document of
+/// another version may have any shape.
+fn document_of_version<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    field: &str,
+    readable: u32,
+) -> Result<T, ReadError> {
+    let bytes = read(path)?;
+    let any: serde_json::Value = document(path, &bytes)?;
+    match any[field].as_u64() {
+        Some(found) if found != u64::from(readable) => Err(ReadError::Version {
+            path: path.to_owned(),
+            found,
+            readable,
+        }),
+        _ => document(path, &bytes),
+    }
+}
+
 impl RunRecords {
     /// Reads the records of a run.
     ///
@@ -84,15 +116,14 @@ impl RunRecords {
     /// A file is missing or is not what it should be; a torn last event is not an error.
     pub fn read(directory: &Path) -> Result<RunRecords, ReadError> {
         let path = directory.join("plan.json");
-        let bytes = read(&path)?;
-        let plan: Plan = document(&path, &bytes)?;
+        let plan: Plan = document_of_version(&path, "schema", PLAN_SCHEMA)?;
         let plan_sha256 =
             hexloop_topologies::plan_sha256(&plan).map_err(|source| ReadError::Document {
                 path: path.display().to_string(),
                 source,
             })?;
         let path = directory.join("environment.json");
-        let environment = document(&path, &read(&path)?)?;
+        let environment = document_of_version(&path, "schema_version", ENVIRONMENT_SCHEMA)?;
         let mut traces = BTreeMap::new();
         for link in &plan.links {
             let path = directory.join("traces").join(trace_file_name(&link.trace));
@@ -159,4 +190,33 @@ fn read_events(path: &Path) -> Result<(Results, bool), ReadError> {
         }
     }
     Ok((results, torn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_of_another_version_is_refused_whatever_its_shape() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("plan.json");
+        fs::write(&path, r#"{ "schema": 99, "unheard_of": true }"#).unwrap();
+        let error = RunRecords::read(directory.path()).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.ends_with(&format!(
+                "plan.json has version 99, and this program reads version {PLAN_SCHEMA}"
+            )),
+            "{text}"
+        );
+        let plan = serde_json::to_string(&crate::fixture::plan()).unwrap();
+        fs::write(&path, plan).unwrap();
+        let path = directory.path().join("environment.json");
+        fs::write(&path, r#"{ "schema_version": 7 }"#).unwrap();
+        let error = RunRecords::read(directory.path()).unwrap_err();
+        assert!(
+            matches!(error, ReadError::Version { found: 7, .. }),
+            "{error}"
+        );
+    }
 }

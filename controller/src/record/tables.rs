@@ -16,6 +16,19 @@ fn text<T: ToString>(value: Option<T>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
+/// Everything that the events say once more as tables and histograms: file names and contents.
+///
+/// # Errors
+/// A histogram cannot hold a value, or a table cannot be written to memory.
+pub(crate) fn tables(results: &Results) -> Result<[(&'static str, Vec<u8>); 4], anyhow::Error> {
+    Ok([
+        ("requests.csv", request_table(results)?),
+        ("samples.csv", sample_table(results)?),
+        ("link.csv", link_table(results)?),
+        ("latency.hlog", super::histogram_log(results)?),
+    ])
+}
+
 /// One row per request.
 ///
 /// # Errors

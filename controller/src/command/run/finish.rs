@@ -7,9 +7,7 @@ use super::table;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::launch::Played;
-use crate::record::{
-    Manifest, RunDirectory, RunRecords, histogram_log, link_table, request_table, sample_table,
-};
+use crate::record::{Manifest, RunDirectory, RunRecords, tables};
 use crate::report::render;
 use crate::results::Results;
 use crate::summary::{ExpectationOutcome, Summary};
@@ -103,10 +101,9 @@ fn write_results(
     let environment = serde_json::to_string_pretty(&records.environment)? + "\n";
     directory.write("environment.json", environment.as_bytes())?;
     let summary = records.summary(target);
-    directory.write("requests.csv", &request_table(&records.results)?)?;
-    directory.write("samples.csv", &sample_table(&records.results)?)?;
-    directory.write("link.csv", &link_table(&records.results)?)?;
-    directory.write("latency.hlog", &histogram_log(&records.results)?)?;
+    for (name, bytes) in tables(&records.results)? {
+        directory.write(name, &bytes)?;
+    }
     directory.write("summary.json", summary.to_json()?.as_bytes())?;
     directory.write("report.html", render(&records, &summary)?.as_bytes())?;
     if whole {
