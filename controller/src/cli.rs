@@ -9,9 +9,12 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 the run failed, 2 usage, 3 inval
 (privilege, kernel, hardware, space), 5 this machine is dirty, 6 the run's verdict is INVALID, \
 7 an expectation did not hold (--strict), 130 interrupted.";
 
+const ABOUT: &str =
+    "Emulates a 6G edge in hardware in the loop and runs language models on it.";
+
 /// Emulates a 6G edge in hardware in the loop and runs language models on it.
 #[derive(Debug, Parser)]
-#[command(name = "hexloop", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "hexloop", version, about = ABOUT, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     /// Print one JSON document on standard output, and everything else on standard error.
     #[arg(long, global = true)]
@@ -285,6 +288,12 @@ mod tests {
             Ok(("a.b".to_owned(), "c=d".to_owned()))
         );
         assert!(key_and_value("=x").is_err() && key_and_value("x").is_err());
+    }
+
+    #[test]
+    fn the_help_begins_with_what_this_is() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.starts_with(ABOUT), "{help}");
     }
 
     #[test]

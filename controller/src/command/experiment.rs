@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use hexloop_topologies::{
-    Experiment, ExperimentFile, MAX_FILE_BYTES, Machine, Overrides, Planned, Problems,
-    ResolvedExperiment,
+    Experiment, ExperimentFile, MAX_FILE_BYTES, Machine, Overrides, Place, Planned, Problem,
+    Problems, ResolvedExperiment,
 };
 
 use crate::exit_code::ExitCode;
@@ -18,6 +18,11 @@ pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
     let limit = u64::try_from(MAX_FILE_BYTES)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
+    if path.is_dir() {
+        let message = format!("{} is a directory, not an experiment file", path.display());
+        let failure = Failure::message(ExitCode::InvalidInput, message);
+        return Err(failure.remedy("name the TOML file in it"));
+    }
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
@@ -25,11 +30,30 @@ pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
         .map_err(|failure| {
             failure.remedy("`topologies/` holds the experiments that come with hexloop")
         })?;
-    String::from_utf8(bytes).or_fail(ExitCode::InvalidInput, doing)
+    String::from_utf8(bytes).map_err(|error| problems(not_text(path, &error).into()))
 }
 
-pub(super) fn problems(problems: &Problems) -> Failure {
-    Failure::message(ExitCode::InvalidInput, problems)
+/// Where a file stops being text.
+fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> Problem {
+    let offset = error.utf8_error().valid_up_to();
+    let bytes = error.as_bytes();
+    let good = String::from_utf8_lossy(&bytes[..offset]);
+    let line_start = good.rfind('\n').map_or(0, |newline| newline + 1);
+    let byte = bytes.get(offset).copied().unwrap_or_default();
+    Problem {
+        place: Place::File {
+            file: path.display().to_string(),
+            line: good.matches('\n').count() + 1,
+            column: good[line_start..].chars().count() + 1,
+        },
+        message: format!("the byte 0x{byte:02x} at offset {offset} is not UTF-8 text"),
+        help: Some("save the file as UTF-8".to_owned()),
+        excerpt: None,
+    }
+}
+
+pub(super) fn problems(problems: Problems) -> Failure {
+    Failure::new(ExitCode::InvalidInput, problems)
 }
 
 /// A file that was read, checked and resolved.
@@ -41,8 +65,7 @@ pub(super) struct Prepared {
 pub(super) fn parse(path: &Path, overrides: &Overrides) -> Result<(String, Experiment), Failure> {
     let text = read_text(path)?;
     let name = path.display().to_string();
-    let experiment =
-        ExperimentFile::parse(&text, &name, overrides).map_err(|error| problems(&error))?;
+    let experiment = ExperimentFile::parse(&text, &name, overrides).map_err(problems)?;
     Ok((text, experiment))
 }
 
@@ -52,8 +75,7 @@ pub(super) fn prepare(path: &Path, overrides: &Overrides) -> Result<Prepared, Fa
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
     let base = base.map_or_else(|| PathBuf::from("."), Path::to_owned);
-    let resolved =
-        hexloop_topologies::resolve(experiment, &base).map_err(|error| problems(&error))?;
+    let resolved = hexloop_topologies::resolve(experiment, &base).map_err(problems)?;
     Ok(Prepared { text, resolved })
 }
 
@@ -62,7 +84,7 @@ pub(super) fn plan_here(resolved: &ResolvedExperiment) -> Result<Planned, Failur
     let machine = Machine {
         cpus: usable_cpus()?,
     };
-    hexloop_topologies::plan(resolved, &machine).map_err(|error| problems(&error))
+    hexloop_topologies::plan(resolved, &machine).map_err(problems)
 }
 
 /// The CPUs that this process may run on.
