@@ -9,8 +9,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 the run failed, 2 usage, 3 inval
 (privilege, kernel, hardware, space), 5 this machine is dirty, 6 the run's verdict is INVALID, \
 7 an expectation did not hold (--strict), 130 interrupted.";
 
-const ABOUT: &str =
-    "Emulates a 6G edge in hardware in the loop and runs language models on it.";
+const ABOUT: &str = "Emulates a 6G edge in hardware in the loop and runs language models on it.";
 
 /// Emulates a 6G edge in hardware in the loop and runs language models on it.
 #[derive(Debug, Parser)]
@@ -195,6 +194,8 @@ pub enum ModelAction {
 pub enum TraceAction {
     /// Generate a trace.
     Gen(TraceGenArguments),
+    /// Make a trace from recordings in another format.
+    Import(TraceImportArguments),
     /// Print a trace's metadata and rows.
     Show {
         /// The trace file.
@@ -225,6 +226,26 @@ pub struct TraceGenArguments {
     /// The file to write; by default standard output.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Arguments of `trace import`.
+#[derive(Debug, Clone, Args)]
+pub struct TraceImportArguments {
+    /// Mahimahi's packet delivery file of the downlink.
+    #[arg(long, value_name = "FILE")]
+    pub mahimahi_down: PathBuf,
+    /// The same of the uplink; without it the uplink is not limited.
+    #[arg(long, value_name = "FILE")]
+    pub mahimahi_up: Option<PathBuf>,
+    /// One-way delay of each direction, which mahimahi's files do not hold.
+    #[arg(long, default_value = "0 ms")]
+    pub delay: hexloop_traces::units::TimeSpan,
+    /// Queue in front of the bottleneck; by default that of the link that plays the trace.
+    #[arg(long)]
+    pub queue: Option<hexloop_traces::units::ByteSize>,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 /// Generators of traces.

@@ -1,12 +1,15 @@
 //! `hexloop trace`: channel traces.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
+use hexloop_traces::format::mahimahi::{self, ImportSettings};
 use hexloop_traces::{Direction, Trace, UNLIMITED_RATE_BPS, format};
 use serde::Serialize;
 
 use super::{Voice, print, print_json};
-use crate::cli::{TraceAction, TraceGenArguments, TraceGenerator};
+use crate::cli::{TraceAction, TraceGenArguments, TraceGenerator, TraceImportArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::format::{bit_rate, count_to_f64, milliseconds, ns_to_s};
@@ -16,6 +19,7 @@ use crate::summary::outages;
 pub(super) fn trace(action: &TraceAction, voice: Voice) -> Outcome {
     match action {
         TraceAction::Gen(arguments) => generate(arguments, voice),
+        TraceAction::Import(arguments) => import(arguments, voice),
         TraceAction::Show { trace, rows } => show(&read(trace)?, *rows, voice),
         TraceAction::Stats { trace } => statistics(&read(trace)?, voice),
     }
@@ -51,6 +55,68 @@ fn generate(arguments: &TraceGenArguments, voice: Voice) -> Outcome {
             }
         }
         None => print(&text)?,
+    }
+    Ok(ExitCode::Done)
+}
+
+/// The text of a recording, not longer than a trace file may be.
+fn recording(path: &Path) -> Result<String, Failure> {
+    let doing = || format!("cannot read the recording {}", path.display());
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(format::LARGEST_FILE_BYTES + 1)
+                .read_to_string(&mut text)
+        })
+        .or_fail(ExitCode::InvalidInput, doing)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > format::LARGEST_FILE_BYTES) {
+        let message = format!(
+            "{} is larger than {} bytes",
+            path.display(),
+            format::LARGEST_FILE_BYTES
+        );
+        return Err(Failure::message(ExitCode::InvalidInput, message));
+    }
+    Ok(text)
+}
+
+fn import(arguments: &TraceImportArguments, voice: Voice) -> Outcome {
+    let down = recording(&arguments.mahimahi_down)?;
+    let up = arguments
+        .mahimahi_up
+        .as_deref()
+        .map(recording)
+        .transpose()?;
+    let queue_bytes = arguments.queue.map_or(0, |queue| queue.bytes);
+    let queue_bytes = u32::try_from(queue_bytes).or_fail(ExitCode::Usage, || {
+        format!("--queue: {queue_bytes} bytes are more than a trace can say")
+    })?;
+    let name = arguments.mahimahi_down.file_stem();
+    let settings = ImportSettings {
+        scenario: name.map_or_else(
+            || "mahimahi".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        ),
+        delay_ns: arguments.delay.ns,
+        queue_bytes,
+    };
+    let trace = mahimahi::parse(&down, up.as_deref(), &settings)
+        .or_fail(ExitCode::InvalidInput, || {
+            let down = arguments.mahimahi_down.display();
+            match &arguments.mahimahi_up {
+                Some(up) => format!("{down} and {} cannot be imported", up.display()),
+                None => format!("{down} cannot be imported"),
+            }
+        })
+        .map_err(|failure| {
+            failure.remedy("a recording holds one whole number of milliseconds per line")
+        })?;
+    let path = &arguments.output;
+    write_file(path, format::to_text(&trace).as_bytes()).or_fail(ExitCode::Failed, || {
+        format!("cannot write the trace to {}", path.display())
+    })?;
+    if voice.json {
+        print_json(trace.metadata())?;
     }
     Ok(ExitCode::Done)
 }
@@ -177,4 +243,38 @@ fn statistics(trace: &Trace, voice: Voice) -> Outcome {
     }
     print(&text)?;
     Ok(ExitCode::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_imported_recording_is_a_trace_with_the_delay_and_queue_that_were_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = TraceImportArguments {
+            mahimahi_down: directory.path().join("tram.down"),
+            mahimahi_up: None,
+            delay: "20 ms".parse().unwrap(),
+            queue: Some("300 kB".parse().unwrap()),
+            output: directory.path().join("tram.csv"),
+        };
+        let voice = Voice {
+            json: false,
+            quiet: true,
+        };
+        std::fs::write(&arguments.mahimahi_down, "1\n2\n2\n10\n").unwrap();
+        assert_eq!(import(&arguments, voice).unwrap(), ExitCode::Done);
+        let trace = read(&arguments.output).unwrap();
+        assert_eq!(trace.metadata().scenario, "tram");
+        assert_eq!(trace.duration_ns(), 10_000_000);
+        let first = &trace.rows()[0].down;
+        assert_eq!(first.rate_bps, 12_000_000);
+        assert_eq!((first.delay_ns, first.queue_bytes), (20_000_000, 300_000));
+
+        std::fs::write(&arguments.mahimahi_down, "2\n1\n").unwrap();
+        let failure = import(&arguments, voice).unwrap_err();
+        assert_eq!(failure.code, ExitCode::InvalidInput);
+        assert!(failure.to_string().contains("line 2"), "{failure}");
+    }
 }
