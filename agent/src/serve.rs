@@ -42,9 +42,6 @@ pub struct ServeOptions {
     pub socket: PathBuf,
     /// Where ledgers are kept, an absolute path.
     pub state_directory: PathBuf,
-    /// User and group of the jobs; `None` takes the invoking user (`SUDO_UID`), else `nobody`.
-    /// Without root privilege jobs stay with the agent's own user.
-    pub job_user: Option<JobUser>,
     /// Whether end of file on standard input ends the agent: its owner holds the other end.
     pub lease_on_stdin: bool,
     /// How this program starts its other parts.
@@ -100,9 +97,6 @@ pub enum ServeError {
         /// What is left, in words.
         left: String,
     },
-    /// Jobs would run as root.
-    #[error("jobs may not run as root; name another job user")]
-    RootJobs,
     /// The socket.
     #[error("cannot {action} {path}")]
     Socket {
@@ -141,7 +135,6 @@ impl ServeError {
         match self {
             ServeError::Dirty { .. } | ServeError::Guardian(GuardianError::Dirty { .. }) => 5,
             ServeError::Server(_) => 1,
-            ServeError::RootJobs => 2,
             _ => 4,
         }
     }
@@ -155,10 +148,7 @@ impl ServeError {
 /// No privilege, a dirty machine, or the socket cannot be served.
 pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let privilege = privilege::acquire()?;
-    let job_user = options.job_user.unwrap_or_else(JobUser::invoking);
-    if job_user.user == 0 || job_user.group == 0 {
-        return Err(ServeError::RootJobs);
-    }
+    let job_user = JobUser::invoking();
     let left: Vec<String> = replay_leftovers(&options.state_directory)?
         .into_iter()
         .flat_map(|report| report.failed)

@@ -45,7 +45,6 @@ mod tests {
                 let options = ServeOptions {
                     socket: root.join("private/agent.sock"),
                     state_directory: root.join("state"),
-                    job_user: None,
                     lease_on_stdin: true,
                     program: this_program(),
                 };

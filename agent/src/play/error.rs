@@ -15,10 +15,7 @@ pub enum PlayError {
     #[error("the plan cannot be played: {0}")]
     Plan(String),
     /// The model cannot be read by the jobs.
-    #[error(
-        "jobs run as {job_user}, who may not read {path}: `chmod -R a+rX` its directory, or name \
-         another job user"
-    )]
+    #[error("jobs run as {job_user}, who may not read {path}: `chmod -R a+rX` its directory")]
     ModelUnreadable {
         /// Who.
         job_user: String,

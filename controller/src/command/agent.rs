@@ -53,7 +53,6 @@ fn serve_agent(arguments: &AgentServeArguments) -> Outcome {
     let options = ServeOptions {
         socket: arguments.socket.clone(),
         state_directory,
-        job_user: None,
         lease_on_stdin: arguments.lease_on_stdin,
         program: SelfCommand::hexloop(),
     };
