@@ -87,8 +87,23 @@ pub struct LinkPhaseReport {
     pub relay_cpus: Vec<u32>,
     /// Largest step of the wall clock between two looks of the tap, with its sign.
     pub clock_step_ns: i64,
-    /// Windows that were not recorded because the reader was slow.
+    /// Windows that were not recorded because they found no room.
     pub windows_dropped: u64,
+    /// Packets that the taps did not see because they found no room.
+    pub packets_missed: u64,
+}
+
+/// What calibrating a link found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CalibrationReport {
+    /// One result per direction.
+    pub directions: Vec<LinkCalibration>,
+    /// The windows of the direction that had the flow; each starts at its own flow's T0.
+    pub windows: Vec<LinkWindow>,
+    /// Windows that were not recorded because they found no room.
+    pub windows_dropped: u64,
+    /// Packets that the taps did not see because they found no room.
+    pub packets_missed: u64,
 }
 
 /// A link that exists. Dropping it ends its threads and takes its interfaces away.
@@ -133,11 +148,7 @@ impl Link {
     pub fn build(spec: &LinkSpec<'_>) -> Result<Link, LinkError> {
         let plan = spec.plan;
         refuse_what_is_not_played(plan, &spec.trace)?;
-        let played =
-            played::with_faults(&spec.trace, spec.faults).map_err(|source| LinkError::Trace {
-                link: plan.name.clone(),
-                source,
-            })?;
+        let played = played::with_faults(&spec.trace, spec.faults);
         let (datapath, reason) = probe::build(spec, &played)?;
         let receivers = Direction::BOTH.map(|direction| {
             let end = usize::from(direction == Direction::Up);
@@ -193,11 +204,11 @@ impl Link {
         }
     }
 
-    /// Measures both directions, one after the other, and returns one result for each.
+    /// Measures both directions, one after the other.
     ///
     /// # Errors
     /// A socket or thread failed, or the link is playing.
-    pub fn calibrate(&mut self) -> Result<Vec<LinkCalibration>, LinkError> {
+    pub fn calibrate(&mut self) -> Result<CalibrationReport, LinkError> {
         let Some(taps) = &mut self.taps else {
             return Err(LinkError::Playing {
                 link: self.plan.name.clone(),
@@ -304,6 +315,7 @@ impl Link {
             relay_cpus: self.playback.scheduling().cpus.clone(),
             clock_step_ns: watched.clock_step_ns,
             windows_dropped: watched.windows_dropped,
+            packets_missed: watched.missed,
         })
     }
 

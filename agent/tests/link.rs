@@ -9,7 +9,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use hexloop_agent::link::{Link, LinkError, LinkSpec};
+    use hexloop_agent::link::{CalibrationReport, Link, LinkError, LinkSpec};
     use hexloop_agent::namespace::NetworkNamespace;
     use hexloop_proto::LinkCalibration;
     use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
@@ -131,11 +131,35 @@ mod tests {
         fn calibrated(&self) -> Vec<LinkCalibration> {
             let mut link = self.link();
             println!("{:?}", link.description());
-            let results = link.calibrate().unwrap();
+            let report = link.calibrate().unwrap();
+            assert_eq!(report.packets_missed + report.windows_dropped, 0);
+            assert_windows_fit(&report, self.calibration.window_ns);
+            let results = report.directions;
             for result in &results {
                 println!("{}", described(result));
             }
             results
+        }
+    }
+
+    /// The windows of each direction follow one another from its own flow's start.
+    fn assert_windows_fit(report: &CalibrationReport, window_ns: u64) {
+        for result in &report.directions {
+            let ours = report
+                .windows
+                .iter()
+                .filter(|window| window.direction == result.direction);
+            let starts: Vec<u64> = ours.clone().map(|window| window.start_ns).collect();
+            let expected: Vec<u64> = (0..)
+                .step_by(usize::try_from(window_ns).unwrap())
+                .take(starts.len())
+                .collect();
+            assert_eq!(starts, expected);
+            let compared = ours
+                .filter(|window| window.backlogged && window.trace_bytes > 0)
+                .count();
+            assert!(u64::try_from(compared).unwrap() >= result.backlogged_windows);
+            assert!(compared > 0);
         }
     }
 

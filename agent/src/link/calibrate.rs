@@ -7,17 +7,16 @@
 mod evaluate;
 mod traffic;
 
-use hexloop_proto::LinkCalibration;
+use hexloop_proto::{LinkCalibration, LinkWindow};
 use hexloop_topologies::plan::{CalibrationPlan, FaultPlan, LinkPlan};
 use hexloop_traces::Direction;
-use hexloop_workloads::clock;
+use hexloop_workloads::clock::{self, MonotonicNs};
 
 use super::histogram::NanosecondHistogram;
 use super::playback::Playback;
 use super::reference::Reference;
-use super::relay::ShaperWindow;
-use super::tap::Taps;
-use super::{LinkError, scheduling};
+use super::tap::{DeliveredWindows, Recording, Taps};
+use super::{CalibrationReport, LinkError, scheduling};
 use crate::namespace::NetworkNamespace;
 use evaluate::{Delays, Delivered};
 use traffic::{Channel, FLOW_PORT, PROBE_PORT, Sent};
@@ -44,6 +43,9 @@ struct Flow {
     delays: Delays,
     lateness: NanosecondHistogram,
     clock_step_ns: i64,
+    windows: Vec<LinkWindow>,
+    windows_dropped: u64,
+    packets_missed: u64,
 }
 
 impl Bench<'_> {
@@ -52,16 +54,22 @@ impl Bench<'_> {
         &self,
         taps: &mut Taps,
         playback: &Playback,
-    ) -> Result<Vec<LinkCalibration>, LinkError> {
+    ) -> Result<CalibrationReport, LinkError> {
         let [down_flow, up_flow] = [
             self.measure(Direction::Down, taps, playback)?,
             self.measure(Direction::Up, taps, playback)?,
         ];
         // The probes of one measurement travel against its flow.
-        Ok(vec![
+        let directions = vec![
             self.result(Direction::Down, &down_flow, &up_flow),
             self.result(Direction::Up, &up_flow, &down_flow),
-        ])
+        ];
+        Ok(CalibrationReport {
+            directions,
+            windows_dropped: down_flow.windows_dropped + up_flow.windows_dropped,
+            packets_missed: down_flow.packets_missed + up_flow.packets_missed,
+            windows: [down_flow.windows, up_flow.windows].concat(),
+        })
     }
 
     fn result(&self, direction: Direction, flow: &Flow, probes: &Flow) -> LinkCalibration {
@@ -139,11 +147,12 @@ impl Bench<'_> {
             Ok::<_, LinkError>((sent, recording.map_err(|_panic| gone("recorder"))?))
         })?;
         let lateness = playback.stop_for_lateness()?;
+        let (windows, windows_dropped) = self.windows(direction, &recording, t0);
         let window_ns = calibration.window_ns;
         Ok(Flow {
             delivered: evaluate::delivered(
                 &recording.arrivals[side],
-                &backlogged(&recording.windows, direction, window_ns, length_ns),
+                &backlogged(&windows),
                 (t0, window_ns),
                 reference,
             ),
@@ -155,21 +164,44 @@ impl Bench<'_> {
             ),
             lateness: lateness[side].clone(),
             clock_step_ns: recording.clock_step_ns,
+            windows,
+            windows_dropped,
+            packets_missed: recording.missed,
         })
+    }
+
+    /// The windows that lie wholly within the flow, and how many of them are missing.
+    fn windows(
+        &self,
+        direction: Direction,
+        recording: &Recording,
+        t0: MonotonicNs,
+    ) -> (Vec<LinkWindow>, u64) {
+        let side = usize::from(direction == Direction::Up);
+        let window_ns = self.calibration.window_ns;
+        let mut counts = DeliveredWindows::default();
+        for arrival in &recording.arrivals[side] {
+            if let Some(since_ns) = arrival.at.checked_sub(t0) {
+                counts.add(since_ns / window_ns, arrival.ip_bytes);
+            }
+        }
+        let flow_ns = self.calibration.flow_ns;
+        let within = recording.windows.iter().filter(|window| {
+            window.direction == direction && (window.index + 1) * window_ns <= flow_ns
+        });
+        let reference = &self.references[side];
+        let windows = within
+            .map(|window| counts.window(&self.plan.name, reference, *window, window_ns))
+            .collect();
+        (windows, counts.skipped)
     }
 }
 
-/// The windows that lie wholly within the flow and were backlogged from end to end.
-fn backlogged(
-    windows: &[ShaperWindow],
-    direction: Direction,
-    window_ns: u64,
-    flow_ns: u64,
-) -> Vec<u64> {
+/// The numbers of those that were backlogged from end to end.
+fn backlogged(windows: &[LinkWindow]) -> Vec<u64> {
     windows
         .iter()
-        .filter(|window| window.direction == direction && !window.book.idle)
-        .map(|window| window.index)
-        .filter(|index| (index + 1) * window_ns <= flow_ns)
+        .filter(|window| window.backlogged)
+        .map(|window| window.start_ns / window.length_ns.max(1))
         .collect()
 }

@@ -97,15 +97,6 @@ pub enum LinkError {
         /// The trace.
         trace: String,
     },
-    /// The trace with the faults of the plan in it is not valid.
-    #[error("link {link}: cannot play the trace")]
-    Trace {
-        /// The link.
-        link: String,
-        /// The cause.
-        #[source]
-        source: hexloop_traces::TraceError,
-    },
     /// The link is playing already.
     #[error("link {link} is playing already")]
     Playing {

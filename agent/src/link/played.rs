@@ -1,25 +1,17 @@
 //! What is played: the asked trace with the faults of the plan in it.
 
 use hexloop_topologies::plan::FaultPlan;
-use hexloop_traces::{LinkState, Trace, TraceError, TraceRow, UNLIMITED_RATE_BPS};
+use hexloop_traces::Trace;
 
 /// The trace to play. The reference stays the asked one, so that a fault shows.
-pub(crate) fn with_faults(trace: &Trace, faults: &FaultPlan) -> Result<Trace, TraceError> {
-    let rows = trace.rows().iter().map(|row| TraceRow {
-        down: state_with_faults(&row.down, faults),
-        up: state_with_faults(&row.up, faults),
-        ..row.clone()
-    });
-    Trace::new(trace.metadata().clone(), rows.collect())
-}
-
-fn state_with_faults(state: &LinkState, faults: &FaultPlan) -> LinkState {
-    let mut played = *state;
-    if faults.scale_rate_ppm > 0 && state.rate_bps != UNLIMITED_RATE_BPS {
-        let scaled = u128::from(state.rate_bps) * u128::from(faults.scale_rate_ppm) / 1_000_000;
-        played.rate_bps = u64::try_from(scaled).unwrap_or(UNLIMITED_RATE_BPS - 1);
+pub(crate) fn with_faults(trace: &Trace, faults: &FaultPlan) -> Trace {
+    let mut played = trace.clone();
+    if faults.scale_rate_ppm > 0 {
+        played = played.with_rates_scaled_ppm(faults.scale_rate_ppm);
     }
-    played.delay_ns = state.delay_ns.saturating_add(faults.add_delay_ns);
+    if faults.add_delay_ns > 0 {
+        played = played.with_delay_added(faults.add_delay_ns);
+    }
     played
 }
 
@@ -27,12 +19,12 @@ fn state_with_faults(state: &LinkState, faults: &FaultPlan) -> LinkState {
 mod tests {
     use super::*;
     use crate::link::testing::{MS, state, trace};
-    use hexloop_traces::EndPolicy;
+    use hexloop_traces::{EndPolicy, UNLIMITED_RATE_BPS};
 
     #[test]
     fn an_honest_run_plays_the_trace_as_it_is() {
         let trace = trace(EndPolicy::Hold, &[(MS, state(1000, 5))]);
-        assert_eq!(with_faults(&trace, &FaultPlan::default()).unwrap(), trace);
+        assert_eq!(with_faults(&trace, &FaultPlan::default()), trace);
     }
 
     #[test]
@@ -46,7 +38,7 @@ mod tests {
             add_delay_ns: 7,
             ..FaultPlan::default()
         };
-        let played = with_faults(&trace, &faults).unwrap();
+        let played = with_faults(&trace, &faults);
         assert_eq!(played.rows()[0].up, state(1030, 12));
         assert_eq!(played.rows()[1].down, state(UNLIMITED_RATE_BPS, 7));
     }

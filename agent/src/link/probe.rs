@@ -8,6 +8,7 @@ use super::relay::{Relay, RelaySizes};
 use super::tc::{self, TcPlayer};
 use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
+use crate::node::with_causes;
 use crate::sys::packet::{PacketSocket, PacketSocketOptions};
 
 /// Frames that may come in while the relay's thread is kept from running.
@@ -54,16 +55,6 @@ fn choose(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), Lin
             Ok((tc(spec, played)?, reason))
         }
     }
-}
-
-fn with_causes(error: &LinkError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn tc(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {

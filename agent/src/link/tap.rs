@@ -55,8 +55,10 @@ pub(crate) struct Recording {
 pub(crate) struct Watched {
     /// The sockets, for the next phase.
     pub(crate) taps: Taps,
-    /// Windows that the reader had no room for.
+    /// Windows that found no room on their way from the shaper or to the reader.
     pub(crate) windows_dropped: u64,
+    /// Frames that the rings had no room for.
+    pub(crate) missed: u64,
     /// Largest step of the wall clock between two looks.
     pub(crate) clock_step_ns: i64,
     /// CPU time of the thread.
@@ -115,12 +117,17 @@ impl Taps {
             recording.windows.extend(windows.try_iter());
         }
         recording.clock_step_ns = steps.largest_ns;
+        recording.missed = self.missed();
+        recording
+    }
+
+    /// Frames that the rings had no room for since the last call.
+    fn missed(&self) -> u64 {
         let drops = self
             .sockets
             .iter()
             .map(|socket| socket.take_drops().unwrap_or(0));
-        recording.missed = drops.sum();
-        recording
+        drops.sum()
     }
 }
 
@@ -213,9 +220,11 @@ impl Watch {
                 }
             }
             if ended {
+                let skipped: u64 = counts.iter().map(|counts| counts.skipped).sum();
                 return Watched {
+                    missed: taps.missed(),
                     taps,
-                    windows_dropped,
+                    windows_dropped: windows_dropped + skipped,
                     clock_step_ns: steps.largest_ns,
                     cpu_ns: clock::thread_cpu_ns(),
                 };
@@ -225,27 +234,8 @@ impl Watch {
 
     fn send(&self, window: ShaperWindow, counts: &mut [DeliveredWindows; 2]) -> bool {
         let side = usize::from(window.direction == Direction::Up);
-        let (delivered_bytes, delivered_packets) = counts[side].take(window.index);
         let reference = &self.references[side];
-        let start_ns = window.index * self.window_ns;
-        let end_ns = start_ns + self.window_ns;
-        // An unlimited link has no queue and nothing to compare with.
-        let departure_ns = reference.departure_ns(start_ns);
-        let limited = reference.curve().state_at(departure_ns).rate_bps != UNLIMITED_RATE_BPS;
-        let backlogged = !window.book.idle && limited;
-        let window = LinkWindow {
-            link: self.link.clone(),
-            direction: window.direction,
-            start_ns,
-            length_ns: self.window_ns,
-            trace_bytes: reference.arriving_bits(start_ns, end_ns) / 8,
-            delivered_bytes,
-            delivered_packets,
-            backlogged,
-            queue_bytes: window.book.queue_bytes,
-            dropped_packets: window.book.dropped,
-            lost_packets: window.book.lost,
-        };
+        let window = counts[side].window(&self.link, reference, window, self.window_ns);
         match self.windows.try_send(window) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
@@ -255,13 +245,15 @@ impl Watch {
 
 /// Bytes and packets of the windows that are not yet closed.
 #[derive(Debug, Default)]
-struct DeliveredWindows {
+pub(crate) struct DeliveredWindows {
     oldest: u64,
     windows: VecDeque<(u64, u64)>,
+    /// Windows that the shaper said nothing about.
+    pub(crate) skipped: u64,
 }
 
 impl DeliveredWindows {
-    fn add(&mut self, window: u64, bytes: u64) {
+    pub(crate) fn add(&mut self, window: u64, bytes: u64) {
         let Some(place) = window.checked_sub(self.oldest) else {
             return;
         };
@@ -282,10 +274,40 @@ impl DeliveredWindows {
     fn take(&mut self, window: u64) -> (u64, u64) {
         let mut found = (0, 0);
         while self.oldest <= window {
+            self.skipped += u64::from(self.oldest < window);
             found = self.windows.pop_front().unwrap_or_default();
             self.oldest += 1;
         }
         found
+    }
+
+    /// What there is to say about the shaper's next window.
+    pub(crate) fn window(
+        &mut self,
+        link: &str,
+        reference: &Reference,
+        window: ShaperWindow,
+        window_ns: u64,
+    ) -> LinkWindow {
+        let (delivered_bytes, delivered_packets) = self.take(window.index);
+        let start_ns = window.index * window_ns;
+        let end_ns = start_ns + window_ns;
+        // An unlimited link has no queue and nothing to compare with.
+        let departure_ns = reference.departure_ns(start_ns);
+        let limited = reference.curve().state_at(departure_ns).rate_bps != UNLIMITED_RATE_BPS;
+        LinkWindow {
+            link: link.to_owned(),
+            direction: window.direction,
+            start_ns,
+            length_ns: window_ns,
+            trace_bytes: reference.arriving_bits(start_ns, end_ns) / 8,
+            delivered_bytes,
+            delivered_packets,
+            backlogged: !window.book.idle && limited,
+            queue_bytes: window.book.queue_bytes,
+            dropped_packets: window.book.dropped,
+            lost_packets: window.book.lost,
+        }
     }
 }
 
@@ -320,5 +342,8 @@ mod tests {
         assert_eq!(windows.take(2), (100, 2));
         windows.add(1, 7);
         assert_eq!(windows.take(3), (0, 0));
+        assert_eq!(windows.skipped, 0);
+        windows.take(6);
+        assert_eq!(windows.skipped, 2);
     }
 }

@@ -16,7 +16,7 @@ use super::burner::Burner;
 use super::error::PlayError;
 use super::jobs::{NodeJob, jobs_of};
 use super::meter::Sampler;
-use super::scene::{Scene, check};
+use super::scene::{Scene, check, note_losses};
 use super::sink::EventSink;
 use super::stop::StopWish;
 use crate::link::LinkPhaseReport;
@@ -171,11 +171,7 @@ pub(super) fn play(
         })
         .collect();
     for (link, report) in &reports {
-        if report.windows_dropped > 0 {
-            let count = report.windows_dropped;
-            let message = format!("link {link}: {count} windows were not recorded");
-            events.emit(EventBody::Warning { message });
-        }
+        note_losses(events, link, report.windows_dropped, report.packets_missed);
     }
     events.emit(EventBody::PhaseEnded(PhaseEnd {
         duration_ns: ended.saturating_sub(t0),

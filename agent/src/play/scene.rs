@@ -173,15 +173,15 @@ impl Scene {
             std::thread::Builder::new()
                 .name("hx-calibrate".to_owned())
                 .spawn(move || {
-                    let calibrations = link.calibrate();
+                    let report = link.calibrate();
                     // Where nobody waits any more, the link is dropped here.
-                    let _ = finished.send((link, calibrations));
+                    let _ = finished.send((link, report));
                 })
                 .map_err(|source| PlayError::System {
                     action: "start the thread that calibrates a link",
                     source,
                 })?;
-            let (link, calibrations) = loop {
+            let (link, report) = loop {
                 check(stop)?;
                 if events.is_closed() {
                     return Err(PlayError::Stopped("the controller went away".to_owned()));
@@ -194,10 +194,17 @@ impl Scene {
                     }
                 }
             };
-            self.links.push((name, link));
-            for calibration in calibrations? {
+            let report = report?;
+            for window in report.windows {
+                events.emit(EventBody::LinkWindow(window));
+            }
+            note_losses(events, &name, report.windows_dropped, report.packets_missed);
+            for calibration in report.directions {
                 events.emit(EventBody::Calibrated(calibration));
             }
+            // Nothing is measured now, so that what has piled up may be read before it goes on.
+            events.flush();
+            self.links.push((name, link));
         }
         check(stop)
     }
@@ -220,6 +227,17 @@ impl Scene {
         }
         leftovers
     }
+}
+
+/// What a link's taps had no room for is as lost as an event that was dropped.
+pub(super) fn note_losses(events: &EventSink, link: &str, windows: u64, packets: u64) {
+    let count = windows + packets;
+    if count == 0 {
+        return;
+    }
+    let message = format!("link {link}: {windows} windows and {packets} packets were not recorded");
+    events.emit(EventBody::Warning { message });
+    events.emit(EventBody::Dropped { count });
 }
 
 /// An error if the plan is to end.

@@ -1,7 +1,7 @@
 //! Where events go: a bounded channel to the reader, which never holds up a measurement.
 //!
-//! What can be missed (windows, samples, log lines) is dropped when the channel is full, and
-//! counted; everything else waits here until there is room.
+//! What can be missed (windows of phases, samples, log lines) is dropped when the channel is full,
+//! and counted; everything else waits here until there is room.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,12 +29,14 @@ struct State {
     dropped: u64,
 }
 
-/// Whether the results stand without it.
-const fn can_be_missed(body: &EventBody) -> bool {
-    matches!(
-        body,
-        EventBody::LinkWindow(_) | EventBody::NodeSample(_) | EventBody::Log { .. }
-    )
+/// Whether the results stand without it. Windows of a calibration come at once when nothing is
+/// measured any more, and can wait.
+const fn can_be_missed(body: &EventBody, phase: Option<&str>) -> bool {
+    match body {
+        EventBody::LinkWindow(_) => phase.is_some(),
+        EventBody::NodeSample(_) | EventBody::Log { .. } => true,
+        _ => false,
+    }
 }
 
 impl EventSink {
@@ -89,7 +91,7 @@ impl EventSink {
             let event = state.event(now, now, EventBody::Dropped { count });
             self.send(&mut state, event);
         }
-        let missable = can_be_missed(&body);
+        let missable = can_be_missed(&body, state.phase.as_deref());
         let event = state.event(due.unwrap_or(now), now, body);
         if missable && !state.waiting.is_empty() {
             state.dropped += 1;
@@ -119,7 +121,11 @@ impl EventSink {
         }
         match self.sender.try_send(event) {
             Ok(()) | Err(TrySendError::Closed(_)) => {}
-            Err(TrySendError::Full(event)) if can_be_missed(&event.body) => state.dropped += 1,
+            Err(TrySendError::Full(event))
+                if can_be_missed(&event.body, event.phase.as_deref()) =>
+            {
+                state.dropped += 1;
+            }
             Err(TrySendError::Full(event)) => state.waiting.push_back(event),
         }
     }

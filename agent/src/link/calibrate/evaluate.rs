@@ -9,7 +9,7 @@ use crate::link::histogram::NanosecondHistogram;
 use crate::link::reference::Reference;
 use crate::link::tap::Arrival;
 
-/// Bytes of the windows in which the queue was never empty.
+/// Bytes of the windows in which the queue was never empty. An outage counts no window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Delivered {
     pub(super) windows: u64,
@@ -48,7 +48,13 @@ pub(super) fn delivered(
             continue;
         };
         let bits = reference.arriving_bits(first_packet.at - t0, last_packet.at - t0);
-        total.windows += last - first + 1;
+        // Where the trace allows nothing, nothing is compared.
+        let allows = |window: &&u64| {
+            let start_ns = **window * window_ns;
+            reference.arriving_bits(start_ns, start_ns + window_ns) >= 8
+        };
+        let windows = run.iter().filter(allows).count();
+        total.windows += u64::try_from(windows).unwrap_or(0);
         total.bytes += others.iter().map(|arrival| arrival.ip_bytes).sum::<u64>();
         total.trace_bytes += bits / 8;
     }
@@ -157,6 +163,30 @@ mod tests {
             .collect();
         let found = delivered(&arrivals, &[1, 2, 5, 6, 9], (0, 10 * MS), &reference());
         // A window alone carries too few packets to tell.
+        assert_eq!(
+            found,
+            Delivered {
+                windows: 4,
+                bytes: 38_000,
+                trace_bytes: 38_000
+            }
+        );
+    }
+
+    #[test]
+    fn an_outage_is_no_window_that_was_compared() {
+        let rows = [
+            (20 * MS, state(8_000_000, 0)),
+            (30 * MS, state(0, 0)),
+            (950 * MS, state(8_000_000, 0)),
+        ];
+        let reference = Reference::new(&trace(EndPolicy::Hold, &rows), Direction::Down);
+        let arrivals: Vec<_> = (1..100)
+            .filter(|packet| !(21..=50).contains(packet))
+            .map(|packet| arrival(packet * MS, 1000, 0))
+            .collect();
+        let windows: Vec<u64> = (0..7).collect();
+        let found = delivered(&arrivals, &windows, (0, 10 * MS), &reference);
         assert_eq!(
             found,
             Delivered {
