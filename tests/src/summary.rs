@@ -179,6 +179,7 @@ fn bytes(
             problems.push(format!("{name}: not in the summary"));
             continue;
         };
+        wire(job, name, completed == records.len(), problems);
         // Only when every request ran to its end do the totals follow from the records alone.
         let (up, down) = (
             &job["link_payload_bytes_up"],
@@ -198,6 +199,35 @@ fn bytes(
             "bytes of {name}: {completed} of {} requests as the formula says, {up} up, {down} down",
             records.len()
         ));
+    }
+}
+
+/// Where neither end sent a segment again, what was on the wire is payload and headers to the byte.
+///
+/// One end alone does not do: a prompt that a tail-loss probe sends again is answered by a selective
+/// acknowledgement (D-SACK, RFC 2883) of 12 bytes from an end that itself repeated nothing. Payload
+/// of requests that did not complete may have been discarded before it left, so there the wire may
+/// hold less.
+fn wire(job: &Value, name: &str, all_completed: bool, problems: &mut Vec<String>) {
+    let accounts = [&job["wire_up"], &job["wire_down"]];
+    let again = |account: &&Value| account["segments_retransmitted"].as_u64();
+    if accounts.iter().map(again).sum::<Option<u64>>() != Some(0) {
+        return;
+    }
+    for (direction, account) in ["up", "down"].into_iter().zip(accounts) {
+        let difference = account["difference_bytes"].as_i64();
+        let held = match difference {
+            Some(0) => true,
+            Some(bytes) => bytes < 0 && !all_completed,
+            None => false,
+        };
+        if !held {
+            let number = &account["difference_bytes"];
+            problems.push(format!(
+                "{name}: {number} bytes more {direction} on the wire than payload and headers, \
+                 though no segment was sent again in either direction"
+            ));
+        }
     }
 }
 
@@ -296,6 +326,26 @@ mod tests {
             problems.iter().any(|line| line.contains("other tokens")),
             "{problems:?}"
         );
+    }
+
+    #[test]
+    fn a_byte_on_the_wire_that_nobody_sent_again_is_found() {
+        let found = |again: u64, difference: i64| {
+            let (mut summary, plan, events) = run();
+            summary["jobs"][0]["wire_up"] =
+                json!({ "segments_retransmitted": again, "difference_bytes": 272 * again });
+            summary["jobs"][0]["wire_down"] =
+                json!({ "segments_retransmitted": 0, "difference_bytes": difference });
+            check(&summary, &plan, &events)
+        };
+        assert!(found(0, 0).is_ok());
+        // A tail-loss probe in the other direction was answered with a D-SACK option.
+        assert!(found(1, 12).is_ok());
+        for difference in [12, -12] {
+            let problems = found(0, difference).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].contains("down on the wire"), "{problems:?}");
+        }
     }
 
     #[test]
