@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use hexloop_traces::format::mahimahi::{self, ImportSettings};
+use hexloop_traces::stats::TraceStatistics;
 use hexloop_traces::{Direction, Trace, UNLIMITED_RATE_BPS, format};
 use serde::Serialize;
 
@@ -181,24 +182,26 @@ struct Statistics {
 #[derive(Serialize)]
 struct DirectionStatistics {
     direction: &'static str,
-    mean_bps: f64,
+    mean_bps: u64,
     smallest_bps: u64,
+    median_bps: u64,
     largest_bps: u64,
+    outage_share: f64,
     smallest_delay_ns: u64,
     largest_delay_ns: u64,
 }
 
 fn of_direction(trace: &Trace, direction: Direction) -> DirectionStatistics {
-    let states = || trace.rows().iter().map(|row| row.direction(direction));
-    let curve = hexloop_traces::CapacityCurve::new(trace, direction);
-    let bits = curve.bits_between(0, trace.duration_ns());
+    let found = TraceStatistics::of(trace, direction);
     DirectionStatistics {
         direction: direction.name(),
-        mean_bps: count_to_f64(bits) / ns_to_s(trace.duration_ns().max(1)),
-        smallest_bps: states().map(|state| state.rate_bps).min().unwrap_or(0),
-        largest_bps: states().map(|state| state.rate_bps).max().unwrap_or(0),
-        smallest_delay_ns: states().map(|state| state.delay_ns).min().unwrap_or(0),
-        largest_delay_ns: states().map(|state| state.delay_ns).max().unwrap_or(0),
+        mean_bps: found.rate_mean_bps,
+        smallest_bps: found.rate_min_bps,
+        median_bps: found.rate_p50_bps,
+        largest_bps: found.rate_max_bps,
+        outage_share: found.outage_fraction,
+        smallest_delay_ns: found.delay_min_ns,
+        largest_delay_ns: found.delay_max_ns,
     }
 }
 
@@ -229,7 +232,7 @@ fn statistics(trace: &Trace, voice: Voice) -> Outcome {
         let line = format!(
             "  {:4}  mean {}, {} to {}; delay {} to {}\n",
             direction.direction,
-            bit_rate(direction.mean_bps),
+            rate(direction.mean_bps),
             rate(direction.smallest_bps),
             rate(direction.largest_bps),
             milliseconds(direction.smallest_delay_ns),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hexloop_topologies::plan::{Claim, ExpectationPlan, PhasePlan, Plan};
-use hexloop_traces::{CapacityCurve, Direction, Trace};
+use hexloop_traces::{CapacityCurve, Direction, Trace, stats};
 use hexloop_workloads::job::{Outcome, RequestRecord};
 use hexloop_workloads::wire;
 
@@ -17,29 +17,15 @@ const ARRIVAL_ALLOWANCE_NS: u64 = 5_000_000;
 /// Stretches of time in which neither direction of the link carries a bit, up to `until_ns`.
 #[must_use]
 pub fn outages(trace: &Trace, until_ns: u64) -> Vec<(u64, u64)> {
-    let curves = Direction::BOTH.map(|direction| CapacityCurve::new(trace, direction));
-    let mut boundaries = Vec::new();
-    let mut period_start = 0;
-    while period_start < until_ns {
-        boundaries.extend(trace.rows().iter().map(|row| period_start + row.t_ns));
-        period_start += trace.duration_ns();
-    }
-    boundaries.retain(|&boundary| boundary < until_ns);
-    let mut outages: Vec<(u64, u64)> = Vec::new();
-    for (index, &start) in boundaries.iter().enumerate() {
-        let end = boundaries.get(index + 1).copied().unwrap_or(until_ns);
-        if curves
+    let [down, up] =
+        Direction::BOTH.map(|direction| stats::outages_until(trace, direction, until_ns));
+    let both = |&(start, end): &(u64, u64)| {
+        let shared = up
             .iter()
-            .any(|curve| curve.state_at(start).rate_bps > 0)
-        {
-            continue;
-        }
-        match outages.last_mut() {
-            Some(last) if last.1 == start => last.1 = end,
-            _ => outages.push((start, end)),
-        }
-    }
-    outages
+            .map(move |other| (start.max(other.0), end.min(other.1)));
+        shared.filter(|(start, end)| start < end)
+    };
+    down.iter().flat_map(both).collect()
 }
 
 struct Judgement {
