@@ -61,9 +61,28 @@ pub struct PhaseResults {
     /// Samples of its nodes, in order.
     pub samples: Vec<NodeSample>,
     /// Programs that ended.
-    pub command_exits: Vec<CommandExit>,
+    pub command_exits: Vec<ProgramEnd>,
     /// Totals; `None` when the phase did not end.
     pub end: Option<PhaseEnd>,
+}
+
+/// A program of the experiment that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramEnd {
+    /// When, as an offset from T0.
+    pub at_ns: i64,
+    /// Which, and how.
+    pub exit: CommandExit,
+}
+
+impl ProgramEnd {
+    /// Whether it ended by itself and not well: what still runs at the end of a phase is stopped,
+    /// and how it takes that is no failure.
+    #[must_use]
+    pub fn failed(&self, phase_ns: u64) -> bool {
+        let stopped = u64::try_from(self.at_ns).is_ok_and(|at| at >= phase_ns);
+        !stopped && self.exit.status != "exit status 0"
+    }
 }
 
 /// A job that has loaded its model.
@@ -145,7 +164,7 @@ impl Results {
             }
             body => {
                 if let Some(name) = &event.phase {
-                    self.phase_entry(name).push(body);
+                    self.phase_entry(name).push(body, event.done_ns);
                 }
             }
         }
@@ -153,7 +172,7 @@ impl Results {
 }
 
 impl PhaseResults {
-    fn push(&mut self, body: &EventBody) {
+    fn push(&mut self, body: &EventBody, at_ns: i64) {
         match body {
             EventBody::PhaseStarted {
                 t0_wall_clock_ns, ..
@@ -174,7 +193,10 @@ impl PhaseResults {
             }
             EventBody::LinkWindow(window) => self.windows.push(window.clone()),
             EventBody::NodeSample(sample) => self.samples.push(sample.clone()),
-            EventBody::CommandExit(exit) => self.command_exits.push(exit.clone()),
+            EventBody::CommandExit(exit) => self.command_exits.push(ProgramEnd {
+                at_ns,
+                exit: exit.clone(),
+            }),
             EventBody::PhaseEnded(end) => self.end = Some(end.clone()),
             _ => {}
         }

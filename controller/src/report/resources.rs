@@ -39,6 +39,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         }
     }
     table.write(page)?;
+    programs(page, data)?;
     writeln!(page, "<h3>Energy</h3>")?;
     let mut table = Table::new(&["Of the machine", "Joules", "Source"], 3);
     table.row(energy_row("whole run".to_owned(), &data.summary.energy_j));
@@ -46,6 +47,49 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         table.row(energy_row(placement_name(job), &job.energy_j));
     }
     table.write(page)
+}
+
+/// The experiment's own programs and how they ended; nothing where there are none.
+fn programs(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let plan = &data.records.plan;
+    if plan.commands.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "<h3>Programs</h3>")?;
+    let mut table = Table::new(&["Program", "Node", "Placement", "Ended"], 4);
+    for phase in &plan.phases {
+        let Some(recorded) = data.records.results.phase(&phase.name) else {
+            continue;
+        };
+        for command in &plan.commands {
+            let end = recorded
+                .command_exits
+                .iter()
+                .find(|end| end.exit.command == command.name);
+            let ended = end.map_or_else(
+                || "no end was recorded".to_owned(),
+                |end| {
+                    let class = match end.failed(phase.duration_ns) {
+                        true => "not-held",
+                        false => "held",
+                    };
+                    let status = escape(&end.exit.status);
+                    format!("<span class=\"{class}\">{status}</span>")
+                },
+            );
+            table.row(vec![
+                escape(&command.name),
+                escape(&command.node),
+                escape(&phase.name),
+                ended,
+            ]);
+        }
+    }
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"small\">What still runs at the end of a phase is stopped; how it takes that is no failure.</p>"
+    )
 }
 
 fn energy_row(name: String, energy: &Quantity) -> Vec<String> {

@@ -1,6 +1,10 @@
+use hexloop_proto::CommandExit;
+use hexloop_topologies::plan::CommandPlan;
+
 use super::render;
 use crate::fixture;
 use crate::record::RunRecords;
+use crate::results::ProgramEnd;
 
 fn report_of(records: &RunRecords) -> String {
     render(records, &records.summary(std::path::Path::new("anywhere"))).unwrap()
@@ -41,6 +45,37 @@ fn nothing_that_a_user_wrote_becomes_markup() {
     let html = report_of(&records);
     assert!(!html.contains("<script"));
     assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;"));
+}
+
+#[test]
+fn a_program_that_failed_by_itself_is_a_row_and_a_warning_and_one_that_was_stopped_is_not() {
+    let mut plan = fixture::plan();
+    plan.commands.push(CommandPlan {
+        name: "probe".to_owned(),
+        node: "edge".to_owned(),
+        argv: vec!["/bin/probe".to_owned()],
+    });
+    let mut records = fixture::records_of(plan, &fixture::events());
+    assert!(!report_of(&fixture::records()).contains("<h3>Programs"));
+    let end = |at_ns, status: &str| ProgramEnd {
+        at_ns,
+        exit: CommandExit {
+            command: "probe".to_owned(),
+            status: status.to_owned(),
+        },
+    };
+    let late = i64::try_from(20 * fixture::S).unwrap();
+    records.results.phases[0].command_exits = vec![end(1, "exit status 3")];
+    records.results.phases[1].command_exits = vec![end(late, "signal SIGKILL")];
+    records.results.phases[2].command_exits = vec![end(1, "exit status 0")];
+    let warnings = records.summary(std::path::Path::new("anywhere")).warnings;
+    assert_eq!(
+        warnings,
+        ["program probe failed in phase device with exit status 3"]
+    );
+    let html = report_of(&records);
+    assert!(html.contains("<span class=\"not-held\">exit status 3</span>"));
+    assert!(html.contains("<span class=\"held\">signal SIGKILL</span>"));
 }
 
 #[test]

@@ -80,9 +80,29 @@ pub fn summarise(
             || unavailable("the agent never started"),
             |up| quantity(&up.energy_j),
         ),
-        warnings: results.warnings.clone(),
+        warnings: warnings(plan, results),
         leftovers: results.taken_down.clone().unwrap_or_default(),
     }
+}
+
+/// What was warned of while the run went on, and which programs failed before they were stopped.
+fn warnings(plan: &Plan, results: &Results) -> Vec<String> {
+    let mut warnings = results.warnings.clone();
+    for phase in &plan.phases {
+        let ends = results.phase(&phase.name).map(|phase| &phase.command_exits);
+        let failed = ends
+            .into_iter()
+            .flatten()
+            .filter(|end| end.failed(phase.duration_ns));
+        warnings.extend(failed.map(|end| {
+            let (command, status) = (&end.exit.command, &end.exit.status);
+            format!(
+                "program {command} failed in phase {} with {status}",
+                phase.name
+            )
+        }));
+    }
+    warnings
 }
 
 fn link_trace(plan: &Plan, phase: &PhasePlan) -> String {
