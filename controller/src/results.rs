@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hexloop_proto::{
-    AgentDescription, CommandExit, Event, EventBody, LinkCalibration, LinkWindow, NodeSample,
-    NodeUp, PhaseEnd,
+    AgentDescription, CommandExit, Event, EventBody, LinkCalibration, LinkWindow, Measurement,
+    NodeSample, NodeUp, PhaseEnd,
 };
 use hexloop_workloads::job::RequestRecord;
 
@@ -31,6 +31,8 @@ pub struct Results {
     pub failure: Option<(String, u8)>,
     /// What could not be taken down; `None` when the run did not get that far.
     pub taken_down: Option<Vec<String>>,
+    /// Energy of the machine over the whole run; `None` where the end did not say.
+    pub energy_j: Option<Measurement>,
     next_sequence: u64,
 }
 
@@ -157,7 +159,13 @@ impl Results {
                 self.failure
                     .get_or_insert_with(|| (message.clone(), *exit_code));
             }
-            EventBody::TakenDown { leftovers, .. } => self.taken_down = Some(leftovers.clone()),
+            EventBody::TakenDown {
+                leftovers,
+                energy_j,
+            } => {
+                self.taken_down = Some(leftovers.clone());
+                self.energy_j.clone_from(energy_j);
+            }
             EventBody::Log { .. } => {}
             EventBody::LinkWindow(window) if event.phase.is_none() => {
                 self.calibration_windows.push(window.clone());

@@ -76,13 +76,17 @@ pub fn summarise(
         jobs: jobs.collect(),
         nodes: results.nodes.iter().map(node_summary).collect(),
         expectations: expectations::evaluate(plan, traces, results),
-        energy_j: results.agent.as_ref().map_or_else(
-            || unavailable("the agent never started"),
-            |up| quantity(&up.energy_j),
-        ),
+        energy_j: run_energy(results),
         warnings: warnings(plan, results),
         leftovers: results.taken_down.clone().unwrap_or_default(),
     }
+}
+
+/// Energy of the whole run: what its end says, else why there was none at its start.
+fn run_energy(results: &Results) -> Quantity {
+    let at_start = results.agent.as_ref().map(|up| &up.energy_j);
+    let known = results.energy_j.as_ref().or(at_start);
+    known.map_or_else(|| unavailable("the agent never started"), quantity)
 }
 
 /// What was warned of while the run went on, and which programs failed before they were stopped.

@@ -168,6 +168,18 @@ fn goodput_is_over_the_schedule_also_where_a_request_left_no_record() {
 }
 
 #[test]
+fn energy_of_the_whole_run_comes_with_its_end() {
+    let mut records = fixture::records();
+    records.results.energy_j = Some(hexloop_proto::Measurement::Measured {
+        value: 812.5,
+        source: "RAPL package-0".to_owned(),
+    });
+    let energy = summary_of(&records).energy_j;
+    assert_eq!(energy.value, Some(812.5));
+    assert_eq!(energy.source.as_deref(), Some("RAPL package-0"));
+}
+
+#[test]
 fn a_run_without_its_end_is_interrupted_and_says_why() {
     let events = fixture::events();
     let records = fixture::records_of(fixture::plan(), &events[..events.len() - 1]);

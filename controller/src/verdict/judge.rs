@@ -4,7 +4,7 @@ use hexloop_topologies::plan::{PhasePlan, Plan};
 use hexloop_traces::Direction;
 use hexloop_workloads::job::{Outcome, Placement};
 
-use super::link::{P99_NEEDS, calibration, lateness};
+use super::link::{P99_NEEDS, calibration, clock_step, lateness};
 use super::node::pinning;
 use super::{Check, Reason, ReasonCode, Verdict, VerdictOutcome};
 use crate::format::{milliseconds, percent_of_ppm, share_percent};
@@ -156,6 +156,13 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
         };
         lateness(findings, &what, late, plan.verdict.shaper_lateness_ns);
     }
+    let what = Quantity {
+        code: ReasonCode::ClockStep,
+        subject: &phase.name,
+        quantity: "step of the wall clock while the jobs ran",
+    };
+    // The step is that between two looks of a tap, so nearly nothing may be slew.
+    clock_step(findings, &what, end.clock_step_ns, 0);
     for (node, cpu_ns) in &end.relay_cpu_ns {
         let cpus = plan.node(node).map_or(1, |node| node.cpus.len().max(1));
         let cpus = u64::try_from(cpus).unwrap_or(1);

@@ -87,15 +87,25 @@ pub(super) fn calibration(
     };
     lateness(findings, &what, &found.lateness, bounds.shaper_lateness_ns);
 
-    let step = found.clock_step_ns.unsigned_abs();
-    let bound = CLOCK_READ_NS + plan.calibration.flow_ns / 1_000_000 * SLEW_PPM;
     let what = Quantity {
         code: ReasonCode::ClockStep,
         subject: &subject,
         quantity: "step of the wall clock in calibration",
     };
-    findings.check(
+    clock_step(
+        findings,
         &what,
+        found.clock_step_ns,
+        plan.calibration.flow_ns,
+    );
+}
+
+/// Compares a step of the wall clock with what a disciplined clock may slew over that time.
+pub(super) fn clock_step(findings: &mut Findings, what: &Quantity<'_>, step_ns: i64, over_ns: u64) {
+    let step = step_ns.unsigned_abs();
+    let bound = CLOCK_READ_NS + over_ns / 1_000_000 * SLEW_PPM;
+    findings.check(
+        what,
         milliseconds(step),
         milliseconds(bound),
         Some(step <= bound),

@@ -207,6 +207,15 @@ fn setting_the_clock_while_delays_are_measured_is_invalid() {
 }
 
 #[test]
+fn setting_the_clock_in_a_phase_is_invalid() {
+    let verdict = verdict_after(|results| {
+        results.phases[1].end.as_mut().unwrap().clock_step_ns = -50_000_000;
+    });
+    assert_only_reason(&verdict, ReasonCode::ClockStep, "50.000 ms");
+    assert_eq!(verdict.reasons[0].subject, "edge");
+}
+
+#[test]
 fn a_request_of_the_schedule_without_a_record_is_invalid() {
     let scheduled = fixture::plan().phases[1].schedule(7).len();
     let verdict = verdict_after(|results| {
