@@ -216,12 +216,6 @@ impl ModelConfig {
         let tables = if self.tie_embeddings { 1 } else { 2 };
         u64::from(self.layers) * layer + width + tables * vocabulary * width
     }
-
-    /// Bytes of one token's hidden state in f32: what a split sends for it.
-    #[must_use]
-    pub fn hidden_state_bytes(&self) -> u64 {
-        4 * u64::from(self.width)
-    }
 }
 
 /// How a built-in model comes to be.
