@@ -1,7 +1,10 @@
 //! `kill -9` at random moments: whatever is killed, nothing stays behind.
 //!
-//! `HEXLOOP_KILL_ROUNDS` sets the number of rounds (3 without it, 100 for a release), and
-//! `HEXLOOP_KILL_SEED` the seed of the moments. Each round prints its moment.
+//! `HEXLOOP_KILL_ROUNDS` sets the number of rounds that hit (2 without it, 100 for a release), and
+//! `HEXLOOP_KILL_SEED` the seed of the moments. Each round prints its moment and how long it took
+//! until nothing was left. `HEXLOOP_KILL_BINARY` names another program to test, such as a release
+//! build; its file must be called `hexloop-under-test`, because that is how its processes are told
+//! from everybody else's.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +24,9 @@ mod tests {
     use nix::unistd::Pid;
 
     const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
+
+    /// Within how long nothing may be left.
+    const CLEAN_MS: u64 = 2_000;
 
     /// Whom to kill.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,21 +55,16 @@ mod tests {
 
     /// Kills a victim; whether there was one to kill.
     fn strike(victim: Victim, controller: &Child, before: &System, marker: &str) -> bool {
-        let agents = |list: Vec<(Pid, String)>| -> Vec<Pid> {
-            let is_agent = |(_, name): &(Pid, String)| name.contains("agent serve");
-            list.into_iter()
-                .filter(is_agent)
-                .map(|(pid, _)| pid)
-                .collect()
+        let is_victim = |(pid, name): &(Pid, String)| match victim {
+            Victim::Controller => *pid == pid_of(controller),
+            Victim::Agent => name.contains("agent serve"),
+            Victim::Everybody => true,
         };
-        let victims = match victim {
-            Victim::Controller => vec![pid_of(controller)],
-            Victim::Agent => agents(ours(before, marker)),
-            Victim::Everybody => ours(before, marker)
-                .into_iter()
-                .map(|(pid, _)| pid)
-                .collect(),
-        };
+        let victims: Vec<Pid> = ours(before, marker)
+            .into_iter()
+            .filter(is_victim)
+            .map(|(pid, _)| pid)
+            .collect();
         // All at once: the first to be killed must not have time to clean up after itself.
         victims
             .iter()
@@ -74,102 +75,143 @@ mod tests {
 
     /// What is killed when, while what is run.
     struct Rounds<'a> {
-        victim: Victim,
+        /// Taken in turn.
+        victims: &'a [Victim],
         /// The experiment.
         text: &'a str,
-        /// What the arguments of a program of the experiment hold; empty without one.
+        /// Settings besides [`SHORTEST`].
+        settings: &'a [&'a str],
+        /// What the arguments of a program of the experiment hold; empty without one. Only rounds
+        /// in which it runs count.
         marker: &'a str,
-        /// The earliest and the latest moment, in milliseconds after the start.
+        /// The earliest and the latest moment, in milliseconds after the start, or after a marked
+        /// program was first seen.
         moments_ms: [f64; 2],
         /// Whether the model is still to be trained.
         train: bool,
     }
 
-    /// Rounds of: start, wait for a random moment, kill, look.
-    fn rounds(test: &Rounds<'_>) {
-        let &Rounds {
-            victim,
-            text,
-            marker,
-            moments_ms,
-            train,
-        } = test;
-        let _alone = exclusive();
-        let seed = number("HEXLOOP_KILL_SEED", 1);
-        let mut random = stream(
-            seed,
-            &format!("kill {victim:?} {train} {}", marker.is_empty()),
-        );
-        let (mut struck, mut marked) = (0, 0);
-        let count = number("HEXLOOP_KILL_ROUNDS", 3);
-        for round in 0..count {
-            let sandbox = Sandbox::new(BINARY);
-            let sandbox = if train {
+    impl Rounds<'_> {
+        /// Every other moment is in the first eighth: that is where most is made.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a moment within the span"
+        )]
+        fn moment_ns(&self, attempt: u64, drawn: f64) -> u64 {
+            let [earliest, latest] = self.moments_ms;
+            let share = if attempt.is_multiple_of(2) {
+                0.125
+            } else {
+                1.0
+            };
+            let at_ms = earliest + drawn * share * (latest - earliest);
+            (at_ms * 1e6) as u64
+        }
+
+        /// A sandbox with the experiment, and its run's command line.
+        fn prepare(&self) -> (Sandbox, Vec<&str>) {
+            let binary = env::var("HEXLOOP_KILL_BINARY");
+            let sandbox = Sandbox::new(binary.as_deref().unwrap_or(BINARY));
+            let sandbox = if self.train {
                 sandbox
             } else {
                 sandbox.with_shared_cache()
             };
-            sandbox.write("experiment.toml", text);
-            let before = System::look(marker);
+            sandbox.write("experiment.toml", self.text);
             let mut arguments = vec!["run", "experiment.toml", "--output", "output", "--quiet"];
             arguments.extend(SHORTEST);
+            arguments.extend(self.settings);
+            (sandbox, arguments)
+        }
+
+        /// Start, wait for a random moment, kill, look; until as many rounds as asked have hit.
+        fn play(&self) {
+            let _alone = exclusive();
+            let seed = number("HEXLOOP_KILL_SEED", 1);
+            let count = number("HEXLOOP_KILL_ROUNDS", 2);
+            let name = format!(
+                "kill {:?} {:?} {}",
+                self.victims, self.moments_ms, self.train
+            );
+            let mut random = stream(seed, &name);
+            let (mut hits, mut slowest_ms) = (0, 0);
+            for attempt in 0..3 * count {
+                if hits == count {
+                    break;
+                }
+                let after_ns = self.moment_ns(attempt, open_unit(&mut random));
+                let victim = self
+                    .victims
+                    .iter()
+                    .cycle()
+                    .nth(usize::try_from(hits).unwrap());
+                let victim = *victim.expect("a victim");
+                let hit = self.attempt(victim, after_ns);
+                let after_ms = after_ns / 1_000_000;
+                match hit {
+                    Some(clean_ms) => {
+                        hits += 1;
+                        slowest_ms = slowest_ms.max(clean_ms);
+                        println!("{hits}: {victim:?} at {after_ms} ms, clean after {clean_ms} ms");
+                    }
+                    None => println!("nothing to hit at {after_ms} ms"),
+                }
+            }
+            println!(
+                "{hits} hits of {:?}, the slowest clean after {slowest_ms} ms",
+                self.victims
+            );
+            assert_eq!(hits, count, "too few rounds hit anything");
+        }
+
+        fn sees_marked(&self, before: &System) -> bool {
+            let running = ours(before, self.marker);
+            running.iter().any(|(_, name)| name.contains(self.marker))
+        }
+
+        /// One round: how long it took until nothing was left, in ms; `None` if it came too early
+        /// or too late.
+        fn attempt(&self, victim: Victim, after_ns: u64) -> Option<u64> {
+            let (sandbox, arguments) = self.prepare();
+            let before = System::look(self.marker);
             let began = clock::now();
             let controller = sandbox.command(&arguments).spawn().unwrap();
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a moment within the span"
-            )]
-            let after_ms =
-                (moments_ms[0] + open_unit(&mut random) * (moments_ms[1] - moments_ms[0])) as u64;
-            clock::sleep_until(began + after_ms * 1_000_000);
-            let holds_marker = |(_, name): &(Pid, String)| name.contains(marker);
-            marked += u64::from(ours(&before, marker).iter().any(holds_marker));
-            let hit = strike(victim, &controller, &before, marker);
-            struck += u64::from(hit);
-            println!("round {round}: {victim:?} at {after_ms} ms, hit {hit}");
-            let limit_ms = match victim {
-                Victim::Everybody => {
-                    let finished = finish(controller, 60);
-                    let undone = sandbox.run(60, ["undo"]);
-                    undone.expect_code(0);
-                    println!("  {}{}", finished.status, undone.stdout);
-                    2_000
-                }
-                // The controller ends by itself once its agent is gone; the rest within 2 s.
-                Victim::Agent | Victim::Controller if hit => {
-                    let clean = within_ms(2_000, || {
-                        let left = System::look(marker).since(&before);
-                        left.iter().all(|one| is_process(one, controller.id()))
-                    });
-                    let left = System::look(marker).since(&before);
-                    let finished = finish(controller, 60);
-                    assert!(clean, "left after 2 s: {left:#?}\n{}", finished.told());
-                    2_000
-                }
-                _ => {
-                    // It came too late or too early for this victim: then the run goes on.
-                    let finished = finish(controller, 240);
-                    assert!(
-                        matches!(finished.code(), Some(0 | 6)),
-                        "{}",
-                        finished.told()
-                    );
-                    2_000
-                }
+            let began = if self.marker.is_empty() {
+                began
+            } else {
+                let seen = within_ms(60_000, || self.sees_marked(&before));
+                assert!(seen, "the program of the experiment was never seen");
+                clock::now()
             };
-            before.expect_clean_within(limit_ms);
-            expect_no_leavings(&sandbox, train);
+            clock::sleep_until(began + after_ns);
+            let runs = self.marker.is_empty() || self.sees_marked(&before);
+            let hit = runs && strike(victim, &controller, &before, self.marker);
+            let struck = clock::now();
+            if !hit {
+                // Gone already, which says no such process, or to be ended in order.
+                let _ = kill(pid_of(&controller), Signal::SIGTERM);
+                let finished = finish(controller, 60);
+                before.expect_clean_within(CLEAN_MS);
+                expect_no_leavings(&sandbox, self.train);
+                assert!(
+                    finished.code().is_some_and(|code| code != 5),
+                    "{}",
+                    finished.told()
+                );
+                return None;
+            }
+            if victim == Victim::Everybody {
+                drop(finish(controller, 60));
+                sandbox.run(60, ["undo"]).expect_code(0);
+                before.expect_clean_within(CLEAN_MS);
+            } else {
+                before.expect_clean_within(CLEAN_MS);
+                drop(finish(controller, 60));
+            }
+            expect_no_leavings(&sandbox, self.train);
+            Some((clock::now() - struck) / 1_000_000)
         }
-        assert!(count == 0 || struck > 0, "no round hit anything");
-        assert!(
-            count == 0 || marked > 0,
-            "the program of the experiment was never seen"
-        );
-    }
-
-    fn is_process(one: &Trace, pid: u32) -> bool {
-        matches!(one, Trace::Process(found, ..) if *found == pid)
     }
 
     /// Nothing temporary in the directories of the sandbox: interrupted runs are whole and named
@@ -212,79 +254,73 @@ mod tests {
         }
     }
 
-    /// The shortest quickstart takes about so long.
-    const RUN_MS: [f64; 2] = [0.0, 18_000.0];
-    /// Calibration is over and programs of the experiment run.
-    const PHASES_MS: [f64; 2] = [7_000.0, 16_000.0];
-    /// Training takes longer than this on any machine.
-    const TRAINING_MS: [f64; 2] = [0.0, 12_000.0];
+    /// The shortest quickstart takes at least so long.
+    const RUN_MS: [f64; 2] = [0.0, 12_000.0];
+    /// So long after its programs were started a run is still in its phases.
+    const PHASES_MS: [f64; 2] = [0.0, 3_000.0];
+    /// The model `micro` takes about so long to train.
+    const TRAINING_MS: [f64; 2] = [0.0, 5_000.0];
+
+    const RUN: Rounds<'_> = Rounds {
+        victims: &[Victim::Controller],
+        text: QUICKSTART,
+        settings: &[],
+        marker: "",
+        moments_ms: RUN_MS,
+        train: false,
+    };
 
     #[test]
     #[ignore = "needs root"]
     fn a_killed_controller_leaves_nothing() {
-        rounds(&Rounds {
-            victim: Victim::Controller,
-            text: QUICKSTART,
-            marker: "",
-            moments_ms: RUN_MS,
-            train: false,
-        });
+        RUN.play();
     }
 
     #[test]
     #[ignore = "needs root"]
     fn a_killed_agent_leaves_nothing() {
-        rounds(&Rounds {
-            victim: Victim::Agent,
-            text: QUICKSTART,
-            marker: "",
-            moments_ms: RUN_MS,
-            train: false,
-        });
+        let victims = &[Victim::Agent];
+        Rounds { victims, ..RUN }.play();
     }
 
     #[test]
     #[ignore = "needs root"]
     fn after_everybody_was_killed_undo_leaves_nothing() {
-        rounds(&Rounds {
-            victim: Victim::Everybody,
-            text: QUICKSTART,
-            marker: "",
-            moments_ms: RUN_MS,
-            train: false,
-        });
+        let victims = &[Victim::Everybody];
+        Rounds { victims, ..RUN }.play();
     }
 
     #[test]
     #[ignore = "needs root"]
     fn a_controller_killed_while_it_trains_leaves_nothing() {
-        rounds(&Rounds {
-            victim: Victim::Controller,
-            text: QUICKSTART,
-            marker: "",
+        Rounds {
+            settings: &["--set", "model.recipe=micro"],
             moments_ms: TRAINING_MS,
             train: true,
-        });
+            ..RUN
+        }
+        .play();
     }
 
     #[test]
     #[ignore = "needs root"]
     fn a_job_that_forks_twice_and_leaves_its_session_is_gone_too() {
         let marker = marker();
-        // The inner shell's parent is gone at once, and it is in a session of its own.
+        // Its parent is gone at once, it is in a session of its own, and it asks for no mercy.
         let command = format!(
             "[[commands]]\nname = \"stray\"\nnode = \"edge\"\nargv = [\"sh\", \"-c\", \
-             \"setsid sh -c 'while :; do sleep 1000; done' {marker} & exit 0\"]\n\n\
-             # Each phase plays the trace from its start.\n"
+             \"( setsid sh -c 'trap : TERM HUP INT; while :; do sleep 1000; done' {marker} & ) & \
+             exit 0\"]\n\n# Each phase plays the trace from its start.\n"
         );
         let anchor = "# Each phase plays the trace from its start.\n";
         let text = quickstart_with(&[(anchor, &command)]);
-        rounds(&Rounds {
-            victim: Victim::Agent,
+        Rounds {
+            victims: &[Victim::Controller, Victim::Agent],
             text: &text,
             marker: &marker,
             moments_ms: PHASES_MS,
-            train: false,
-        });
+            ..RUN
+        }
+        .play();
     }
 }

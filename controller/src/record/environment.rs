@@ -202,7 +202,7 @@ impl Environment {
     #[must_use]
     pub fn look(identity: RunIdentity, model: ModelOrigin) -> Environment {
         Environment {
-            schema_version: 1,
+            schema_version: super::read::ENVIRONMENT_SCHEMA,
             run: identity.run,
             started: utc(identity.started_wall_clock_ns),
             tool_version: crate::VERSION.to_owned(),

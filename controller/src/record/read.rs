@@ -14,7 +14,7 @@ use crate::results::Results;
 use crate::summary::{RunFacts, Summary, summarise};
 
 /// The version of environment.json that is written and read.
-const ENVIRONMENT_SCHEMA: u32 = 1;
+pub(super) const ENVIRONMENT_SCHEMA: u32 = 1;
 
 /// Why a directory cannot be read as a run.
 #[derive(Debug, thiserror::Error)]
