@@ -65,6 +65,16 @@ pub struct Problem {
     pub excerpt: Option<Excerpt>,
 }
 
+impl Problem {
+    /// The same without control characters in its words: libraries and the system repeat what a
+    /// file says, and a file must not steer the terminal.
+    fn harmless(mut self) -> Problem {
+        self.message = without_control(&self.message);
+        self.help = self.help.as_deref().map(without_control);
+        self
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)?;
@@ -104,7 +114,9 @@ impl Problems {
         if problems.is_empty() {
             Ok(())
         } else {
-            Err(Problems(problems))
+            Err(Problems(
+                problems.into_iter().map(Problem::harmless).collect(),
+            ))
         }
     }
 
@@ -117,7 +129,7 @@ impl Problems {
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Problems {
-        Problems(vec![problem])
+        Problems(vec![problem.harmless()])
     }
 }
 
@@ -216,6 +228,19 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The text with every control character but the newline written out.
+fn without_control(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// What a user wrote, in backticks, cut short and without control characters.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
@@ -223,16 +248,7 @@ pub(crate) fn quoted(text: &str) -> String {
     if text.chars().count() > LONGEST {
         shown.push_str("...");
     }
-    let shown: String = shown
-        .chars()
-        .map(|c| {
-            if c.is_control() {
-                c.escape_default().to_string()
-            } else {
-                c.to_string()
-            }
-        })
-        .collect();
+    let shown = without_control(&shown).replace('\n', "\\n");
     format!("`{shown}`")
 }
 
