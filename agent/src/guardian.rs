@@ -282,9 +282,11 @@ fn replay_if_abandoned(path: &Path) -> Result<Option<ReplayReport>, GuardianErro
             Err(error) => return Err(error.into()),
         };
         let in_use = content.owner.is_none_or(|owner| {
-            owner.pid_namespace != ledger::pid_namespace() || owner.process.is_alive()
+            owner.pid_namespace != ledger::pid_namespace()
+                || (owner.process.is_alive() && !owner.process.is_dying())
         });
-        // In use by a living owner, or a guardian at work that gets a moment to finish.
+        // In use by a living owner, or by one that was killed a moment ago and a guardian at work:
+        // those get a moment to finish.
         if in_use || clock::now() >= deadline {
             return Ok(None);
         }

@@ -2,7 +2,7 @@
 //! the undoing of all of it.
 //!
 //! One process per agent. Sockets are served by tokio; link playback, telemetry and each node's
-//! namespaces own a named thread. `unsafe` lives in [`sys`] alone.
+//! namespaces own a named thread. `unsafe` lives in `sys` alone.
 
 pub mod cgroup;
 pub mod guardian;

@@ -3,7 +3,7 @@
 //!
 //! A [`Link`] is built once, measured by [`Link::calibrate`], and then played once per phase by
 //! [`Link::start`] and [`Link::stop`]. Outside of those it is transparent: packets pass at once.
-//! What is delivered is counted by [`tap`] at the receiving interfaces; the shaper's own books
+//! What is delivered is counted by `tap` at the receiving interfaces; the shaper's own books
 //! only say in which windows its queue was never empty.
 
 mod books;

@@ -62,6 +62,32 @@ impl ProcessIdentity {
             )
     }
 
+    /// Whether it still exists although its end is certain: it has been sent `SIGKILL`, or it is
+    /// on its way out. Until it is gone it may hold locks.
+    #[must_use]
+    pub fn is_dying(self) -> bool {
+        // From the kernel's include/linux/sched.h.
+        const PF_EXITING: u64 = 0x4;
+        const FLAGS_FIELD: usize = 6;
+        let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else {
+            return false;
+        };
+        let flags = fields_after_name(&stat)
+            .and_then(|mut fields| fields.nth(FLAGS_FIELD)?.parse::<u64>().ok());
+        let exits = flags.is_some_and(|flags| flags & PF_EXITING != 0);
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let kill_bit = 1_u64 << (Signal::SIGKILL as u32 - 1);
+        let killed = status
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("SigPnd:")
+                    .or_else(|| line.strip_prefix("ShdPnd:"))
+            })
+            .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+            .any(|mask| mask & kill_bit != 0);
+        self.is_alive() && (exits || killed)
+    }
+
     /// Sends a signal to exactly this process. `Ok(false)` when it is gone.
     ///
     /// # Errors

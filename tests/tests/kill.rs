@@ -203,6 +203,9 @@ mod tests {
             }
             if victim == Victim::Everybody {
                 drop(finish(controller, 60));
+                // Killed is not yet gone: `undo` is for what is left of the dead.
+                let gone = within_ms(CLEAN_MS, || ours(&before, self.marker).is_empty());
+                assert!(gone, "somebody survived");
                 sandbox.run(60, ["undo"]).expect_code(0);
                 before.expect_clean_within(CLEAN_MS);
             } else {

@@ -8,7 +8,7 @@
 //!   what the trace says about itself ([`TraceMetadata`]).
 //! - [`CapacityCurve`]: one direction prepared for playback: when a packet has been sent, how
 //!   many bits a link carries or lets arrive between two moments.
-//! - [`format`]: the trace file (commented CSV) and imports of others' files.
+//! - [`mod@format`]: the trace file (commented CSV) and imports of others' files.
 //! - [`generate`]: generators, from a simplified urban street to analytic controls.
 //! - [`stats`]: what a trace amounts to, and where its outages are.
 //! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.

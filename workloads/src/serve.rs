@@ -1,7 +1,7 @@
 //! The job processes: the device's load generator and its part of the model, the edge's part.
 //!
 //! [`run_job`] is the main of such a process. Threads do the work and *tell* the coordinator,
-//! which alone keeps the books ([`ledger::Ledger`]) and alone writes [`JobEvent`] lines:
+//! which alone keeps the books (`ledger`) and alone writes [`crate::job::JobEvent`] lines:
 //!
 //! ```text
 //! standard input -> hx-input  -+
