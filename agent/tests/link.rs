@@ -14,7 +14,8 @@ mod tests {
     use hexloop_proto::LinkCalibration;
     use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
     use hexloop_traces::{
-        EndPolicy, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus,
+        EndPolicy, LinkSettings, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow,
+        TraceStatus,
     };
     use hexloop_workloads::clock;
 
@@ -97,7 +98,7 @@ mod tests {
                     trace_sha256: String::new(),
                     datapath,
                     mtu: 1500,
-                    queue_bytes: 250_000,
+                    settings: LinkSettings::drop_tail(250_000),
                 },
                 calibration: CalibrationPlan {
                     flow_ns: 3000 * MS,

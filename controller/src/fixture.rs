@@ -11,8 +11,8 @@ use hexloop_topologies::plan::{
     LinkPlan, ModelPlan, ModelSource, NodePlan, PLAN_SCHEMA, PhasePlan, Plan, VerdictBounds,
 };
 use hexloop_traces::{
-    Diagnostics, EndPolicy, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus,
-    stream,
+    Diagnostics, EndPolicy, LinkSettings, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow,
+    TraceStatus, stream,
 };
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, open_unit};
@@ -142,7 +142,7 @@ pub(crate) fn plan() -> Plan {
             trace_sha256: "0".repeat(64),
             datapath: DatapathChoice::Auto,
             mtu: 1500,
-            queue_bytes: 300_000,
+            settings: LinkSettings::drop_tail(300_000),
         }],
         calibration: CalibrationPlan {
             flow_ns: 3 * S,

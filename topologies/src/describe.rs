@@ -143,7 +143,7 @@ impl Description<'_> {
                 second.ipv4,
                 link.mtu,
                 ByteSize {
-                    bytes: link.queue_bytes
+                    bytes: link.settings.most_queue_bytes(link.mtu)
                 }
             )?;
             let Some(resolved) = self.traces.get(&link.trace) else {

@@ -10,6 +10,7 @@ use crate::plan::{
 };
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
+use hexloop_traces::LinkSettings;
 use hexloop_traces::generate::StreetSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::RequestStream;
@@ -83,8 +84,8 @@ pub struct Link {
     pub datapath: DatapathChoice,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
-    /// Queue before the bottleneck, in bytes of IP packets.
-    pub queue_bytes: u64,
+    /// Queue and service, where the trace leaves them open.
+    pub settings: LinkSettings,
 }
 
 /// A phase.

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use hexloop_traces::Direction;
+use hexloop_traces::{Direction, LinkSettings};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, ScheduledRequest};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::describe::describe;
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 1;
+pub const PLAN_SCHEMA: u32 = 2;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,8 +100,8 @@ pub struct LinkPlan {
     pub datapath: DatapathChoice,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
-    /// Queue before the bottleneck where the trace leaves it open, in bytes of IP packets.
-    pub queue_bytes: u64,
+    /// Queue and service, where the trace leaves them open.
+    pub settings: LinkSettings,
 }
 
 /// One end of a link.

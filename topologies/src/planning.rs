@@ -52,7 +52,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
                 .unwrap_or_default(),
             datapath: link.datapath,
             mtu: link.mtu,
-            queue_bytes: link.queue_bytes,
+            settings: link.settings,
         })
         .collect();
     let phases = (FIRST_EDGE_PORT..).zip(&experiment.phases);

@@ -6,6 +6,7 @@ mod phases;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use hexloop_traces::LinkSettings;
 use hexloop_workloads::recipe::Recipe;
 use hexloop_workloads::request::RequestStream;
 
@@ -220,7 +221,7 @@ fn links(
                 _ => DatapathChoice::Auto,
             },
             mtu: section.integer_u32("mtu"),
-            queue_bytes: section.size_bytes("queue"),
+            settings: LinkSettings::drop_tail(section.size_bytes("queue")),
         });
     }
     links

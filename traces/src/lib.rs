@@ -11,6 +11,7 @@
 //! - [`mod@format`]: the trace file (commented CSV) and imports of others' files.
 //! - [`generate`]: generators, from a simplified urban street to analytic controls.
 //! - [`stats`]: what a trace amounts to, and where its outages are.
+//! - [`LinkSettings`]: what a link is set to beside its trace: queue, discipline, service.
 //! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.
 //! - [`stream`]: random streams, one per purpose, so that none disturbs another.
 //!
@@ -33,6 +34,7 @@ mod error;
 pub mod format;
 pub mod generate;
 pub mod rng;
+mod settings;
 mod state;
 pub mod stats;
 mod trace;
@@ -41,6 +43,7 @@ pub mod units;
 pub use curve::CapacityCurve;
 pub use error::TraceError;
 pub use rng::stream;
+pub use settings::{LinkSettings, QueueDiscipline, QueueLimit, Service};
 pub use state::{Diagnostics, Direction, LinkState, UNLIMITED_RATE_BPS};
 pub use stats::TraceStatistics;
 pub use trace::{EndPolicy, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus};

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use hexloop_topologies::plan::{CalibrationPlan, LinkPlan};
-use hexloop_traces::{CapacityCurve, Direction, Trace};
+use hexloop_traces::{CapacityCurve, Direction, LinkSettings, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
@@ -35,7 +35,8 @@ pub(crate) enum Datapath {
 pub(crate) struct Playback {
     datapath: Datapath,
     curves: [CapacityCurve; 2],
-    queue_bytes: u64,
+    settings: LinkSettings,
+    mtu: u32,
     window_ns: u64,
     longest_delay_ns: u64,
     seed: u64,
@@ -52,7 +53,8 @@ impl Playback {
         Playback {
             datapath,
             curves: Direction::BOTH.map(|direction| CapacityCurve::new(played, direction)),
-            queue_bytes: plan.queue_bytes,
+            settings: plan.settings,
+            mtu: plan.mtu,
             window_ns: calibration.window_ns,
             longest_delay_ns: longest_delay_ns(played),
             seed,
@@ -69,7 +71,8 @@ impl Playback {
         let play = Play {
             t0,
             curves: self.curves.clone(),
-            queue_bytes: self.queue_bytes,
+            settings: self.settings,
+            mtu: self.mtu,
             window_ns: self.window_ns,
             longest_delay_ns: self.longest_delay_ns,
             seed: self.seed,

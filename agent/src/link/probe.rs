@@ -111,7 +111,7 @@ fn held_bytes(spec: &LinkSpec<'_>, played: &Trace) -> u64 {
         .map(u64::from)
         .max()
         .unwrap_or(0)
-        .max(spec.plan.queue_bytes);
+        .max(spec.plan.settings.most_queue_bytes(spec.plan.mtu));
     let peaks = Direction::BOTH.map(|direction| CapacityCurve::new(played, direction).peak_bps());
     let peak_bps = peaks.into_iter().max().unwrap_or(0);
     let flight_bits = u128::from(peak_bps) * u128::from(longest_delay_ns(played)) / 1_000_000_000;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use hexloop_traces::{CapacityCurve, Direction};
+use hexloop_traces::{CapacityCurve, Direction, LinkSettings};
 use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -43,7 +43,8 @@ pub(crate) struct Play {
     pub(crate) t0: MonotonicNs,
     /// The rates of both directions, in the order of [`Direction::BOTH`].
     pub(crate) curves: [CapacityCurve; 2],
-    pub(crate) queue_bytes: u64,
+    pub(crate) settings: LinkSettings,
+    pub(crate) mtu: u32,
     pub(crate) window_ns: u64,
     pub(crate) longest_delay_ns: u64,
     pub(crate) seed: u64,

@@ -132,7 +132,7 @@ fn needs_netem(trace: &Trace) -> bool {
 fn limits(plan: &LinkPlan, held_bytes: u64) -> Limits {
     let packets = held_bytes / u64::from(plan.mtu.max(1)) + 16;
     Limits {
-        queue_bytes: u32::try_from(plan.queue_bytes).unwrap_or(u32::MAX),
+        queue_bytes: u32::try_from(plan.settings.most_queue_bytes(plan.mtu)).unwrap_or(u32::MAX),
         packets: u32::try_from(packets).unwrap_or(u32::MAX),
     }
 }

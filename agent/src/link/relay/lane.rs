@@ -81,7 +81,13 @@ impl Lane {
         self.lateness = NanosecondHistogram::new();
         self.playing = Some(Playing {
             t0: play.t0,
-            shaper: Shaper::new(curve.clone(), play.queue_bytes, most, play.seed, &purpose),
+            shaper: Shaper::new(
+                curve.clone(),
+                play.settings.most_queue_bytes(play.mtu),
+                most,
+                play.seed,
+                &purpose,
+            ),
             books: WindowBooks::new(play.window_ns, play.longest_delay_ns),
         });
     }

@@ -8,7 +8,8 @@ use hexloop_agent::link::{Link, LinkSpec};
 use hexloop_agent::namespace::NetworkNamespace;
 use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
 use hexloop_traces::{
-    Diagnostics, EndPolicy, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus,
+    Diagnostics, EndPolicy, LinkSettings, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow,
+    TraceStatus,
 };
 
 use super::{Finding, bad, good, missing};
@@ -76,7 +77,7 @@ fn plan(datapath: DatapathChoice, index: u8) -> LinkPlan {
         trace_sha256: String::new(),
         datapath,
         mtu: 1500,
-        queue_bytes: 100_000,
+        settings: LinkSettings::drop_tail(100_000),
     }
 }
 
