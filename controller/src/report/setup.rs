@@ -150,7 +150,7 @@ fn links(page: &mut String, data: &Data<'_>) -> fmt::Result {
                     escape(&link.ends[0].node),
                     escape(&link.ends[1].node),
                     link.mtu,
-                    grouped(link.queue_bytes)
+                    grouped(link.settings.most_queue_bytes(link.mtu))
                 ),
             ),
             (
