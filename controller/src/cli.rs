@@ -1,5 +1,7 @@
 //! The command line: verbs, arguments and what they mean.
 
+pub mod link;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -16,14 +18,46 @@ const ABOUT: &str = "Emulates a 6G edge in hardware in the loop and runs languag
 #[command(name = "hexloop", version, about = ABOUT, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     /// Print one JSON document on standard output, and everything else on standard error.
-    #[arg(long, global = true)]
-    pub json: bool,
+    // A flag that is kept as text: `link`, whose command has standard output, gives it a file.
+    #[arg(
+        id = "json",
+        long = "json",
+        global = true,
+        num_args = 0,
+        default_missing_value = "-"
+    )]
+    json: Option<String>,
     /// Print no progress.
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+impl Cli {
+    /// Whether one JSON document is wanted on standard output.
+    #[must_use]
+    pub const fn json(&self) -> bool {
+        self.json.is_some()
+    }
+}
+
+/// Parses the command line. What clap wants said has been said when there is none.
+///
+/// # Errors
+/// The status to exit with: 0 after help, 2 after a mistake, and 125 where a mistake is in the
+/// line of a command behind a link, whose own status might be 2.
+pub fn parse() -> Result<Cli, std::process::ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        // A reader that has gone away is no failure of ours.
+        let _ = error.print();
+        let status = match std::env::args_os().nth(1) {
+            Some(verb) if error.use_stderr() && verb == "link" => 125,
+            _ => u8::try_from(error.exit_code()).unwrap_or(2),
+        };
+        status.into()
+    })
 }
 
 /// What to do.
@@ -37,6 +71,8 @@ pub enum Verb {
     Plan(ExperimentArguments),
     /// Find out by trying what this machine can do.
     Doctor,
+    /// Run a command behind a shaped link, or shape a real interface.
+    Link(Box<link::LinkArguments>),
     /// Write the report of a run again, from its records alone.
     Report(ReportArguments),
     /// Undo what an earlier run that was killed has left behind.
@@ -320,6 +356,6 @@ mod tests {
     #[test]
     fn json_and_quiet_may_follow_any_verb() {
         let cli = Cli::try_parse_from(["hexloop", "run", "x.toml", "--json", "--quiet"]).unwrap();
-        assert!(cli.json && cli.quiet);
+        assert!(cli.json() && cli.quiet);
     }
 }

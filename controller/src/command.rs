@@ -4,6 +4,7 @@ mod agent;
 mod check;
 mod doctor;
 mod experiment;
+mod link;
 mod model;
 mod plan;
 mod report;
@@ -16,7 +17,7 @@ use std::io::{self, Write};
 
 use crate::cli::{Cli, Verb};
 use crate::exit_code::ExitCode;
-use crate::failure::{Failure, OrFail, Outcome};
+use crate::failure::{Failure, OrFail};
 
 /// How a command talks.
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +30,14 @@ pub(crate) struct Voice {
 
 /// Does what the command line asks. No thread exists yet: an agent may have to enter a user
 /// namespace first.
-pub fn dispatch(cli: &Cli) -> Outcome {
+pub fn dispatch(cli: &Cli) -> std::process::ExitCode {
     let voice = Voice {
-        json: cli.json,
+        json: cli.json(),
         quiet: cli.quiet,
     };
-    match &cli.verb {
+    let outcome = match &cli.verb {
+        // The only verb whose status is somebody else's.
+        Verb::Link(arguments) => return link::link(arguments, voice),
         Verb::Run(arguments) => run::run(arguments, voice),
         Verb::Check(arguments) => check::check(arguments, voice),
         Verb::Plan(arguments) => plan::plan(arguments, voice),
@@ -46,6 +49,13 @@ pub fn dispatch(cli: &Cli) -> Outcome {
         Verb::Model { action } => model::model(action, voice),
         Verb::Trace { action } => trace::trace(action, voice),
         Verb::Agent { part } => agent::agent(part),
+    };
+    match outcome {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code.into()
+        }
     }
 }
 

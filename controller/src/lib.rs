@@ -26,17 +26,18 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Nothing here may start a thread: an agent may have to enter a user namespace first.
 #[must_use]
 pub fn main() -> std::process::ExitCode {
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
     // The tensor library reads its number of threads from the environment, once. Training has its
-    // own two; a job is started with what its node has.
-    if let Err(error) = hexloop_workloads::engine::threads::bound_this_process(1) {
+    // own two; a job is started with what its node has. A command behind a link gets the
+    // environment that it was given.
+    if !matches!(cli.verb, cli::Verb::Link(_))
+        && let Err(error) = hexloop_workloads::engine::threads::bound_this_process(1)
+    {
         eprintln!("error: {error}");
         return exit_code::ExitCode::Failed.into();
     }
-    match command::dispatch(&clap::Parser::parse()) {
-        Ok(code) => code.into(),
-        Err(failure) => {
-            eprintln!("{failure}");
-            failure.code.into()
-        }
-    }
+    command::dispatch(&cli)
 }
