@@ -138,7 +138,7 @@ mod tests {
         }));
     }
 
-    fn node_plan(name: &str, index: u8, cpu_quota: Option<CpuQuota>) -> NodePlan {
+    fn node_plan(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> NodePlan {
         NodePlan {
             name: name.to_owned(),
             index,

@@ -83,7 +83,7 @@ fn end(node: &str, last: u8) -> LinkEnd {
     }
 }
 
-fn node(name: &str, index: u8, cpu_quota: Option<CpuQuota>) -> NodePlan {
+fn node(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> NodePlan {
     NodePlan {
         name: name.to_owned(),
         index,

@@ -292,6 +292,48 @@ fn nodes_get_cpus_of_their_own_where_there_are_enough() {
 }
 
 #[test]
+fn a_star_of_a_thousand_nodes_gets_addresses_and_names_of_its_own_for_every_end() {
+    use std::fmt::Write as _;
+    let mut text = base();
+    for number in 0..1100 {
+        write!(
+            text,
+            "\n[nodes.leaf{number}]\n[[links]]\nname = \"leaf{number}\"\n\
+             between = [\"edge\", \"leaf{number}\"]\ntrace = \"street\"\n"
+        )
+        .unwrap();
+    }
+    let text = text.replace(
+        "layers_on_device = 2",
+        "layers_on_device = 2\nlink = \"radio\"",
+    );
+    let planned = planned(&text, &Overrides::default(), 2);
+    let ends = || planned.plan.links.iter().flat_map(|link| &link.ends);
+    assert_eq!(ends().count(), 2202);
+    assert!(ends().all(|end| end.interface.len() <= 15));
+    let different = |key: fn(&crate::plan::LinkEnd) -> String| {
+        ends()
+            .map(key)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
+    };
+    assert_eq!(different(|end| end.interface.clone()), 2202);
+    assert_eq!(different(|end| end.ipv4.to_string()), 2202);
+    assert_eq!(different(|end| end.ipv6.to_string()), 2202);
+    assert_eq!(different(|end| format!("{:?}", end.mac)), 2202);
+    let last = &planned.plan.links[1100];
+    assert_eq!(last.ends[0].interface, "hx1100a");
+    assert_eq!(last.ends[0].ipv4.to_string(), "198.18.17.49");
+    assert_eq!(last.ends[1].ipv6.to_string(), "fd68:7865:44c::2");
+    assert_eq!(last.ends[1].mac, [2, 0x68, 0x78, 4, 0x4c, 2]);
+    assert!(
+        planned.notes[0].starts_with("1102 nodes ask for 1102 CPUs"),
+        "{:?}",
+        planned.notes
+    );
+}
+
+#[test]
 fn a_node_with_more_cpus_than_the_machine_is_refused_where_it_says_so() {
     let resolved = resolved(&base(), &set(&[("nodes.edge.cpus", "3")]));
     let problems = plan(&resolved, &Machine { cpus: vec![0, 1] }).unwrap_err();

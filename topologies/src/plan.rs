@@ -52,7 +52,7 @@ pub struct NodePlan {
     /// Its name in the experiment file.
     pub name: String,
     /// Its number, from 0; addresses follow from it.
-    pub index: u8,
+    pub index: u16,
     /// The CPUs that it may run on.
     pub cpus: Vec<u32>,
     /// The share of CPU time it gets, if less than its CPUs give.
@@ -89,7 +89,7 @@ pub struct LinkPlan {
     /// Its name in the experiment file.
     pub name: String,
     /// Its number, from 0; addresses and interface names follow from it.
-    pub index: u8,
+    pub index: u16,
     /// The nodes it joins: `up` goes from the first to the second.
     pub ends: [LinkEnd; 2],
     /// The trace it follows, by name; its text travels beside the plan.

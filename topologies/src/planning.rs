@@ -30,6 +30,12 @@ pub struct Planned {
 /// The port that the edge listens at in the first phase; each further phase takes the next.
 const FIRST_EDGE_PORT: u16 = 7800;
 
+/// The most nodes that a note lists by name.
+const MOST_NAMED: usize = 8;
+
+/// The first address of the links' networks, of the range that RFC 2544 sets aside.
+const FIRST_IPV4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+
 /// Makes the plan. The same experiment, seed and machine give the same plan, byte for byte.
 ///
 /// # Errors
@@ -94,9 +100,9 @@ pub fn plan_sha256(plan: &Plan) -> Result<String, serde_json::Error> {
     Ok(hexadecimal(&Sha256::digest(serde_json::to_vec(plan)?)))
 }
 
-/// Elements with their number; checked experiments have fewer than 256.
-fn numbered<T>(elements: &[T]) -> impl Iterator<Item = (u8, &T)> {
-    (0..=u8::MAX).zip(elements)
+/// Elements with their number; checked experiments have fewer than 65536.
+fn numbered<T>(elements: &[T]) -> impl Iterator<Item = (u16, &T)> {
+    (0..=u16::MAX).zip(elements)
 }
 
 /// Gives each node CPUs of its own, and where there are not enough, shares them in turn. The
@@ -143,10 +149,15 @@ fn nodes(
         });
     }
     if wanted > count && problems.is_empty() {
-        let names = listed(experiment.nodes.iter().map(|node| node.name.as_str()));
+        let names = if experiment.nodes.len() > MOST_NAMED {
+            format!("{} nodes", experiment.nodes.len())
+        } else {
+            let names = listed(experiment.nodes.iter().map(|node| node.name.as_str()));
+            format!("nodes {names}")
+        };
         notes.push(format!(
-            "nodes {names} ask for {wanted} CPUs together and share the {count} of this machine: \
-             they slow each other down"
+            "{names} ask for {wanted} CPUs together and share the {count} of this machine: they \
+             slow each other down"
         ));
     } else if wanted == count {
         notes.push(format!(
@@ -166,26 +177,28 @@ fn wanted_cpus(node: &Node) -> usize {
 /// ```text
 ///   first end                                   second end
 ///   hx<link>a                                   hx<link>b
-///   198.18.<link>.1/30                          198.18.<link>.2/30     (RFC 2544 range)
+///   198.18.0.0 + 4 * <link> + 1, /30            ... + 2, /30           (RFC 2544: 198.18/15)
 ///   fd68:7865:<link>::1/64                      fd68:7865:<link>::2/64 (RFC 4193 range)
-///   02:68:78:<link>:00:01                       02:68:78:<link>:00:02  (locally administered)
+///   02:68:78:<link, two bytes>:01               02:68:78:<link>:02     (locally administered)
 /// ```
-fn ends(index: u8, link: &Link) -> [LinkEnd; 2] {
-    [(0, 'a', 1), (1, 'b', 2)].map(|(end, letter, host)| LinkEnd {
+fn ends(index: u16, link: &Link) -> [LinkEnd; 2] {
+    let [high, low] = index.to_be_bytes();
+    let subnet = u32::from(FIRST_IPV4) + 4 * u32::from(index);
+    [(0, 'a', 1_u8), (1, 'b', 2)].map(|(end, letter, host)| LinkEnd {
         node: link.between[end].clone(),
         interface: format!("hx{index}{letter}"),
-        ipv4: IpAddr::V4(Ipv4Addr::new(198, 18, index, host)),
+        ipv4: IpAddr::V4(Ipv4Addr::from(subnet + u32::from(host))),
         ipv6: IpAddr::V6(Ipv6Addr::new(
             0xfd68,
             0x7865,
-            u16::from(index),
+            index,
             0,
             0,
             0,
             0,
             u16::from(host),
         )),
-        mac: [0x02, 0x68, 0x78, index, 0, host],
+        mac: [0x02, 0x68, 0x78, high, low, host],
     })
 }
 

@@ -22,9 +22,9 @@ use crate::problem::{listed, nearest, quoted};
 use crate::section::Section;
 use crate::value::{Origin, Table};
 
-/// Most nodes and links of one experiment: their numbers are bytes of addresses.
-const MOST_NODES: usize = 250;
-const MOST_LINKS: usize = 250;
+/// Most nodes and links of one experiment: what one machine can hold in namespaces.
+const MOST_NODES: usize = 4000;
+const MOST_LINKS: usize = 4000;
 
 /// Most requests of one phase: their schedule is held in memory.
 const MOST_REQUESTS: u128 = 1_000_000;

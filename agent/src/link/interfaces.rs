@@ -33,7 +33,7 @@ const IPV4_PREFIX: u8 = 30;
 const IPV6_PREFIX: u8 = 64;
 
 /// Names of the two ports in the relay's namespace.
-pub(crate) fn relay_ports(link: u8) -> [String; 2] {
+pub(crate) fn relay_ports(link: u16) -> [String; 2] {
     [format!("hxr{link}a"), format!("hxr{link}b")]
 }
 

@@ -90,7 +90,7 @@ impl Relay {
     /// Starts the thread on the two ports; the first faces the first node.
     pub(crate) fn spawn(
         link: &str,
-        index: u8,
+        index: u16,
         ports: [PacketSocket; 2],
         sizes: RelaySizes,
         cpu: Option<u32>,

@@ -181,7 +181,7 @@ impl Watch {
     /// Starts the thread. It ends when the shaper has closed its side of the channel.
     pub(crate) fn spawn(
         self,
-        index: u8,
+        index: u16,
         taps: Taps,
     ) -> Result<thread::JoinHandle<Watched>, LinkError> {
         let name = format!("hx-tap-{index}");

@@ -71,7 +71,7 @@ fn plan(datapath: DatapathChoice, index: u8) -> LinkPlan {
     };
     LinkPlan {
         name: "doctor".to_owned(),
-        index,
+        index: u16::from(index),
         ends: [end(1), end(2)],
         trace: "doctor".to_owned(),
         trace_sha256: String::new(),
