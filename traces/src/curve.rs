@@ -7,7 +7,7 @@
 use crate::{Direction, EndPolicy, LinkState, Trace, UNLIMITED_RATE_BPS};
 
 /// Bits x 10^9: the unit of the integral.
-const PER_BIT: u128 = 1_000_000_000;
+pub(crate) const PER_BIT: u128 = 1_000_000_000;
 
 /// Rates above this count as unlimited, so that the integral cannot overflow: 10^15 bit/s.
 const HIGHEST_FINITE_RATE_BPS: u64 = 1_000_000_000_000_000;
@@ -31,18 +31,21 @@ pub struct CapacityCurve {
     /// Integral of one whole period.
     period: u128,
     end: EndPolicy,
+    longest_delay_ns: u64,
 }
 
-const fn effective_bps(state: &LinkState) -> u64 {
-    if state.rate_bps > HIGHEST_FINITE_RATE_BPS {
+/// The rate that enters the integral, in bit/s.
+pub(crate) const fn effective_bps(rate_bps: u64) -> u64 {
+    if rate_bps > HIGHEST_FINITE_RATE_BPS {
         HIGHEST_FINITE_RATE_BPS
     } else {
-        state.rate_bps
+        rate_bps
     }
 }
 
-fn area(state: &LinkState, ns: u64) -> u128 {
-    u128::from(effective_bps(state)) * u128::from(ns)
+/// The integral of a constant rate over so many nanoseconds.
+pub(crate) fn area(rate_bps: u64, ns: u64) -> u128 {
+    u128::from(effective_bps(rate_bps)) * u128::from(ns)
 }
 
 /// Fills in `settled_ns`.
@@ -69,7 +72,7 @@ impl CapacityCurve {
         let mut previous: Option<(u64, LinkState)> = None;
         for row in trace.rows() {
             if let Some((start_ns, state)) = previous {
-                integral += area(&state, row.t_ns - start_ns);
+                integral += area(state.rate_bps, row.t_ns - start_ns);
             }
             let state = *row.direction(direction);
             segments.push(Segment {
@@ -81,8 +84,10 @@ impl CapacityCurve {
             previous = Some((row.t_ns, state));
         }
         let duration_ns = trace.duration_ns();
-        let period =
-            integral + previous.map_or(0, |(start_ns, state)| area(&state, duration_ns - start_ns));
+        let period = integral
+            + previous.map_or(0, |(start_ns, state)| {
+                area(state.rate_bps, duration_ns - start_ns)
+            });
         let end = trace.metadata().end;
         if end == EndPolicy::Clear {
             let state = LinkState::TRANSPARENT;
@@ -94,7 +99,9 @@ impl CapacityCurve {
             });
         }
         settle(&mut segments, duration_ns, end);
+        let delays = segments.iter().map(|segment| segment.state.delay_ns);
         CapacityCurve {
+            longest_delay_ns: delays.max().unwrap_or(0),
             segments,
             duration_ns,
             period,
@@ -123,12 +130,34 @@ impl CapacityCurve {
         self.segment_at(self.fold(t_ns).1).state
     }
 
-    fn integral_at(&self, t_ns: u64) -> u128 {
+    /// The longest delay of the trace.
+    #[must_use]
+    pub const fn longest_delay_ns(&self) -> u64 {
+        self.longest_delay_ns
+    }
+
+    /// Until when the state at `t_ns` holds; `None` if for ever. The state may be the same
+    /// afterwards.
+    pub(crate) fn change_after(&self, t_ns: u64) -> Option<u64> {
+        let (periods, local_ns) = self.fold(t_ns);
+        let after = self
+            .segments
+            .partition_point(|segment| segment.start_ns <= local_ns);
+        let local_ns = match (self.segments.get(after), self.end) {
+            (Some(next), _) => next.start_ns,
+            (None, EndPolicy::Loop) => self.duration_ns,
+            (None, EndPolicy::Hold | EndPolicy::Clear) => return None,
+        };
+        periods.checked_mul(self.duration_ns)?.checked_add(local_ns)
+    }
+
+    /// The integral from the start of the trace to `t_ns`, in bits x 10^9.
+    pub(crate) fn integral_at(&self, t_ns: u64) -> u128 {
         let (periods, t_ns) = self.fold(t_ns);
         let segment = self.segment_at(t_ns);
         u128::from(periods) * self.period
             + segment.integral
-            + area(&segment.state, t_ns - segment.start_ns)
+            + area(segment.state.rate_bps, t_ns - segment.start_ns)
     }
 
     /// How many bits the link can carry between two moments, rounded down.
@@ -182,11 +211,16 @@ impl CapacityCurve {
         if bits == 0 {
             return Some(start_ns);
         }
-        let (periods, local_ns) = self.fold(start_ns);
-        if self.segment_at(local_ns).state.rate_bps == UNLIMITED_RATE_BPS {
+        if self.state_at(start_ns).rate_bps == UNLIMITED_RATE_BPS {
             return Some(start_ns);
         }
         let target = self.integral_at(start_ns) + u128::from(bits) * PER_BIT;
+        self.moment_of(target).map(|finish| finish.max(start_ns))
+    }
+
+    /// The first moment at which the integral from the start of the trace has reached `target`,
+    /// which is more than 0. `None` if that never happens.
+    pub(crate) fn moment_of(&self, target: u128) -> Option<u64> {
         let (periods, target) = match self.end {
             EndPolicy::Loop if self.period == 0 => return None,
             EndPolicy::Loop => {
@@ -194,13 +228,13 @@ impl CapacityCurve {
                 let whole = (target - 1) / self.period;
                 (u64::try_from(whole).ok()?, target - whole * self.period)
             }
-            EndPolicy::Hold | EndPolicy::Clear => (periods, target),
+            EndPolicy::Hold | EndPolicy::Clear => (0, target),
         };
         let after = self
             .segments
             .partition_point(|segment| segment.integral < target);
         let segment = &self.segments[after.saturating_sub(1)];
-        let rate = u128::from(effective_bps(&segment.state));
+        let rate = u128::from(effective_bps(segment.state.rate_bps));
         if rate == 0 {
             // Only the last segment can be short of the target with nothing more to come.
             return None;
@@ -208,9 +242,7 @@ impl CapacityCurve {
         let within = (target - segment.integral).div_ceil(rate);
         let period_start = periods.checked_mul(self.duration_ns)?;
         let finish = period_start.checked_add(segment.start_ns)?;
-        finish
-            .checked_add(u64::try_from(within).ok()?)
-            .map(|finish| finish.max(start_ns))
+        finish.checked_add(u64::try_from(within).ok()?)
     }
 
     /// The largest finite rate in the trace, in bit/s.

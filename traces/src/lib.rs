@@ -8,6 +8,8 @@
 //!   what the trace says about itself ([`TraceMetadata`]).
 //! - [`CapacityCurve`]: one direction prepared for playback: when a packet has been sent, how
 //!   many bits a link carries or lets arrive between two moments.
+//! - [`Schedule`]: the same with what was done to it while it played: paused, resumed, jumped, a
+//!   value overridden.
 //! - [`mod@format`]: the trace file (commented CSV) and imports of others' files.
 //! - [`generate`]: generators, from a simplified urban street to analytic controls.
 //! - [`stats`]: what a trace amounts to, and where its outages are.
@@ -34,6 +36,7 @@ mod error;
 pub mod format;
 pub mod generate;
 pub mod rng;
+mod schedule;
 mod settings;
 mod state;
 pub mod stats;
@@ -43,6 +46,7 @@ pub mod units;
 pub use curve::CapacityCurve;
 pub use error::TraceError;
 pub use rng::stream;
+pub use schedule::{Intervention, PlaybackChange, Schedule, StateOverride};
 pub use settings::{LinkSettings, QueueDiscipline, QueueLimit, Service};
 pub use state::{Diagnostics, Direction, LinkState, UNLIMITED_RATE_BPS};
 pub use stats::TraceStatistics;

@@ -1,0 +1,337 @@
+//! What a link plays when somebody intervenes: the trace paused, resumed, jumped in, or a value
+//! overridden, each from a moment on.
+//!
+//! A [`Schedule`] answers the same questions as [`CapacityCurve`], but in time since T0 and not in
+//! the trace's own: its answers are those of the curve as long as nobody intervenes. A packet
+//! that is under way when something changes needs no special care: the integral covers what was
+//! before and what comes after.
+
+use serde::{Deserialize, Serialize};
+
+use crate::curve::{PER_BIT, area, effective_bps};
+use crate::{CapacityCurve, LinkState, UNLIMITED_RATE_BPS};
+
+/// Values that are used instead of the trace's, in one direction. What is left out follows the
+/// trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateOverride {
+    /// Bits per second of IP packets; 0 is an outage, [`UNLIMITED_RATE_BPS`] no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<u64>,
+    /// One-way delay in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ns: Option<u64>,
+    /// Half-width of the jitter in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_ns: Option<u32>,
+    /// Loss in parts per 10^9.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_ppb: Option<u32>,
+    /// Mean burst length of losses in thousandths of a packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_burst_milli: Option<u32>,
+    /// Duplicated packets in parts per 10^9.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dup_ppb: Option<u32>,
+    /// Packets with a flipped bit in parts per 10^9.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrupt_ppb: Option<u32>,
+    /// The queue in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_bytes: Option<u32>,
+}
+
+impl StateOverride {
+    /// Nothing is overridden.
+    pub const NONE: StateOverride = StateOverride {
+        rate_bps: None,
+        delay_ns: None,
+        jitter_ns: None,
+        loss_ppb: None,
+        loss_burst_milli: None,
+        dup_ppb: None,
+        corrupt_ppb: None,
+        queue_bytes: None,
+    };
+
+    /// `state` with these values in it.
+    #[must_use]
+    pub fn over(&self, state: LinkState) -> LinkState {
+        LinkState {
+            rate_bps: self.rate_bps.unwrap_or(state.rate_bps),
+            delay_ns: self.delay_ns.unwrap_or(state.delay_ns),
+            jitter_ns: self.jitter_ns.unwrap_or(state.jitter_ns),
+            loss_ppb: self.loss_ppb.unwrap_or(state.loss_ppb),
+            loss_burst_milli: self.loss_burst_milli.unwrap_or(state.loss_burst_milli),
+            dup_ppb: self.dup_ppb.unwrap_or(state.dup_ppb),
+            corrupt_ppb: self.corrupt_ppb.unwrap_or(state.corrupt_ppb),
+            queue_bytes: self.queue_bytes.unwrap_or(state.queue_bytes),
+        }
+    }
+}
+
+/// What may be done to a trace that plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlaybackChange {
+    /// The trace stands still: the link stays in the state that it is in.
+    Pause,
+    /// The trace goes on from where it stands.
+    Resume,
+    /// The trace goes on from another place, or stands there if it is paused.
+    Jump {
+        /// Offset from the start of the trace, in nanoseconds.
+        to_ns: u64,
+    },
+    /// These values hold instead of the trace's, and those of an earlier override no longer.
+    Override(StateOverride),
+}
+
+/// A change and its moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intervention {
+    /// From when on, in nanoseconds after T0.
+    pub at_ns: u64,
+    /// What changes.
+    pub change: PlaybackChange,
+}
+
+/// A stretch of time without interventions. It lasts until the next one.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    start_ns: u64,
+    /// Integral from T0 to `start_ns`, in bits x 10^9.
+    integral: u128,
+    /// Where the trace is at `start_ns`.
+    position_ns: u64,
+    running: bool,
+    overrides: StateOverride,
+}
+
+/// One direction of a trace with the interventions so far, in time since T0.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    curve: CapacityCurve,
+    /// Never empty; the first starts at 0.
+    pieces: Vec<Piece>,
+    longest_delay_ns: u64,
+}
+
+impl From<CapacityCurve> for Schedule {
+    fn from(curve: CapacityCurve) -> Schedule {
+        Schedule::new(curve)
+    }
+}
+
+impl Schedule {
+    /// The trace as it is, from its start at T0.
+    #[must_use]
+    pub fn new(curve: CapacityCurve) -> Schedule {
+        Schedule {
+            longest_delay_ns: curve.longest_delay_ns(),
+            curve,
+            pieces: vec![Piece {
+                start_ns: 0,
+                integral: 0,
+                position_ns: 0,
+                running: true,
+                overrides: StateOverride::NONE,
+            }],
+        }
+    }
+
+    /// The trace with all of these interventions, which are in order of time.
+    #[must_use]
+    pub fn with(curve: CapacityCurve, interventions: &[Intervention]) -> Schedule {
+        let mut schedule = Schedule::new(curve);
+        for &intervention in interventions {
+            schedule.apply(intervention);
+        }
+        schedule
+    }
+
+    /// Changes what is played from a moment on. A moment before the last intervention counts as
+    /// the moment of that one: time does not go back.
+    pub fn apply(&mut self, intervention: Intervention) {
+        let last = *self.last();
+        let at_ns = intervention.at_ns.max(last.start_ns);
+        let mut piece = Piece {
+            start_ns: at_ns,
+            integral: self.integral_in(&last, at_ns),
+            position_ns: position_in(&last, at_ns),
+            ..last
+        };
+        match intervention.change {
+            PlaybackChange::Pause => piece.running = false,
+            PlaybackChange::Resume => piece.running = true,
+            PlaybackChange::Jump { to_ns } => piece.position_ns = to_ns,
+            PlaybackChange::Override(overrides) => piece.overrides = overrides,
+        }
+        let delay_ns = piece.overrides.delay_ns.unwrap_or(0);
+        self.longest_delay_ns = self.longest_delay_ns.max(delay_ns);
+        if at_ns == last.start_ns {
+            self.pieces.pop();
+        }
+        self.pieces.push(piece);
+    }
+
+    fn last(&self) -> &Piece {
+        &self.pieces[self.pieces.len() - 1]
+    }
+
+    /// The index of the piece that `t_ns` is in. Questions are nearly always about the last one.
+    fn index_at(&self, t_ns: u64) -> usize {
+        let last = self.pieces.len() - 1;
+        if self.pieces[last].start_ns <= t_ns {
+            return last;
+        }
+        let after = self.pieces.partition_point(|piece| piece.start_ns <= t_ns);
+        after.saturating_sub(1)
+    }
+
+    fn piece_at(&self, t_ns: u64) -> &Piece {
+        &self.pieces[self.index_at(t_ns)]
+    }
+
+    fn state_in(&self, piece: &Piece, t_ns: u64) -> LinkState {
+        let state = self.curve.state_at(position_in(piece, t_ns));
+        piece.overrides.over(state)
+    }
+
+    /// The rate of a piece that has only one.
+    fn constant_bps(&self, piece: &Piece) -> Option<u64> {
+        match piece.overrides.rate_bps {
+            None if piece.running => None,
+            None => Some(self.curve.state_at(piece.position_ns).rate_bps),
+            rate_bps => rate_bps,
+        }
+    }
+
+    fn integral_in(&self, piece: &Piece, t_ns: u64) -> u128 {
+        let within = match self.constant_bps(piece) {
+            Some(rate_bps) => area(rate_bps, t_ns - piece.start_ns),
+            None => {
+                self.curve.integral_at(position_in(piece, t_ns))
+                    - self.curve.integral_at(piece.position_ns)
+            }
+        };
+        piece.integral + within
+    }
+
+    fn integral_at(&self, t_ns: u64) -> u128 {
+        self.integral_in(self.piece_at(t_ns), t_ns)
+    }
+
+    /// The first moment at which the integral from T0 has reached `target`, which is more than 0.
+    fn moment_of(&self, target: u128) -> Option<u64> {
+        let last = self.last();
+        let piece = if last.integral < target {
+            last
+        } else {
+            let after = self.pieces.partition_point(|piece| piece.integral < target);
+            &self.pieces[after.saturating_sub(1)]
+        };
+        let missing = target - piece.integral;
+        let within_ns = match self.constant_bps(piece) {
+            Some(0) => return None,
+            Some(rate_bps) => {
+                u64::try_from(missing.div_ceil(u128::from(effective_bps(rate_bps)))).ok()?
+            }
+            None => {
+                let sent = self.curve.integral_at(piece.position_ns);
+                self.curve.moment_of(sent + missing)? - piece.position_ns
+            }
+        };
+        piece.start_ns.checked_add(within_ns)
+    }
+
+    /// Where the trace is at `t_ns` after T0, as an offset from its start. It counts on where the
+    /// trace loops.
+    #[must_use]
+    pub fn position_ns(&self, t_ns: u64) -> u64 {
+        position_in(self.piece_at(t_ns), t_ns)
+    }
+
+    /// The link's state at `t_ns` after T0.
+    #[must_use]
+    pub fn state_at(&self, t_ns: u64) -> LinkState {
+        self.state_in(self.piece_at(t_ns), t_ns)
+    }
+
+    /// As [`CapacityCurve::finish_ns`], in time since T0.
+    #[must_use]
+    pub fn finish_ns(&self, start_ns: u64, bits: u64) -> Option<u64> {
+        if bits == 0 || self.state_at(start_ns).rate_bps == UNLIMITED_RATE_BPS {
+            return Some(start_ns);
+        }
+        let target = self.integral_at(start_ns) + u128::from(bits) * PER_BIT;
+        self.moment_of(target).map(|finish| finish.max(start_ns))
+    }
+
+    /// As [`CapacityCurve::bits_between`], in time since T0.
+    #[must_use]
+    pub fn bits_between(&self, from_ns: u64, to_ns: u64) -> u64 {
+        let integral = self.integral_at(to_ns.max(from_ns)) - self.integral_at(from_ns);
+        u64::try_from(integral / PER_BIT).unwrap_or(u64::MAX)
+    }
+
+    /// As [`CapacityCurve::arrivals_between`], in time since T0.
+    #[must_use]
+    pub fn arrivals_between(&self, from_ns: u64, to_ns: u64) -> u64 {
+        self.bits_between(self.left_by(from_ns), self.left_by(to_ns))
+    }
+
+    /// The moment from which on bits have not arrived at `t_ns`: the infimum of all s with
+    /// s + delay(s) > t.
+    #[must_use]
+    pub fn left_by(&self, t_ns: u64) -> u64 {
+        // Nothing that left earlier can still be under way.
+        let mut from_ns = t_ns.saturating_sub(self.longest_delay_ns);
+        loop {
+            let delay_ns = self.state_at(from_ns).delay_ns;
+            let left_ns = from_ns.max(t_ns.saturating_sub(delay_ns));
+            match self.change_after(from_ns) {
+                Some(change_ns) if change_ns <= left_ns => from_ns = change_ns,
+                _ => return left_ns,
+            }
+        }
+    }
+
+    /// Until when the state at `t_ns` holds; `None` if for ever. The state may be the same
+    /// afterwards.
+    #[must_use]
+    pub fn change_after(&self, t_ns: u64) -> Option<u64> {
+        let index = self.index_at(t_ns);
+        let piece = &self.pieces[index];
+        let intervention_ns = self.pieces.get(index + 1).map(|next| next.start_ns);
+        let row_ns = if piece.running {
+            let position_ns = position_in(piece, t_ns);
+            let change_ns = self.curve.change_after(position_ns);
+            change_ns.and_then(|change_ns| t_ns.checked_add(change_ns - position_ns))
+        } else {
+            None
+        };
+        match (intervention_ns, row_ns) {
+            (Some(intervention_ns), Some(row_ns)) => Some(intervention_ns.min(row_ns)),
+            (change_ns, None) | (None, change_ns) => change_ns,
+        }
+    }
+
+    /// The longest delay of the trace and of all overrides so far.
+    #[must_use]
+    pub const fn longest_delay_ns(&self) -> u64 {
+        self.longest_delay_ns
+    }
+}
+
+fn position_in(piece: &Piece, t_ns: u64) -> u64 {
+    if piece.running {
+        piece.position_ns.saturating_add(t_ns - piece.start_ns)
+    } else {
+        piece.position_ns
+    }
+}
+
+#[cfg(test)]
+mod tests;
