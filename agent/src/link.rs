@@ -34,12 +34,14 @@ use hexloop_traces::{Direction, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
 use crate::namespace::NetworkNamespace;
+use crate::sys::packet::ReceiveBuffers;
 use netlink::RouteSocket;
 use playback::Playback;
 use reference::Reference;
 use tap::{Taps, Watch, Watched};
 
 pub use error::LinkError;
+pub use relay::{Observer, PassedPacket};
 
 /// Destination, source and type.
 const ETHERNET_HEADER_BYTES: usize = 14;
@@ -182,6 +184,7 @@ impl Link {
             counters: [down_counter, up_counter],
             taps: Some(Taps {
                 sockets: [down_tap, up_tap],
+                buffers: ReceiveBuffers::new(),
             }),
             marked: None,
             watching: None,

@@ -9,7 +9,7 @@ use super::tc::{self, TcPlayer};
 use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
 use crate::node::with_causes;
-use crate::sys::packet::{PacketSocket, PacketSocketOptions};
+use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions};
 
 /// Frames that may come in while the relay's thread is kept from running.
 const RING_FRAMES: usize = 4096;
@@ -73,8 +73,11 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
     interfaces::build_relayed(plan, spec.ends, &namespace)?;
     let snap_bytes = usize::try_from(plan.mtu).unwrap_or(1500) + 64;
     let options = PacketSocketOptions {
-        snap_bytes,
-        ring_frames: RING_FRAMES,
+        intake: Intake::Ring {
+            snap_bytes,
+            frames: RING_FRAMES,
+        },
+        headers: false,
     };
     let [first, second] = interfaces::relay_ports(plan.index).map(|port| {
         interfaces::inside(plan, &namespace, || {

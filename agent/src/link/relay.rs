@@ -6,8 +6,11 @@
 //! late. Due times follow from the kernel's arrival stamps, so a late wake-up makes one packet
 //! late and nothing else. While no trace plays, frames pass at once.
 
+mod checksum;
 mod lane;
+mod observer;
 mod pace;
+mod trouble;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
@@ -21,8 +24,9 @@ use super::LinkError;
 use super::books::WindowBook;
 use super::histogram::NanosecondHistogram;
 use super::scheduling::{self, Scheduling};
-use crate::sys::packet::PacketSocket;
+use crate::sys::packet::{Frame, PacketSocket, ReceiveBuffers};
 use lane::Lane;
+pub use observer::{Observer, PassedPacket};
 use pace::Pace;
 
 /// Frames taken from a port before the other one gets its turn.
@@ -106,8 +110,8 @@ impl Relay {
         let (commands, inbox) = channel();
         let (report, reported) = sync_channel(1);
         let lanes = [
-            Lane::new(Direction::Up, sizes),
-            Lane::new(Direction::Down, sizes),
+            Lane::new(Direction::Up, sizes, None),
+            Lane::new(Direction::Down, sizes, None),
         ];
         let worker_wake = Arc::clone(&wake);
         let work = move || {
@@ -119,6 +123,7 @@ impl Relay {
                     inbox,
                     wake: worker_wake,
                     playing: None,
+                    buffers: ReceiveBuffers::new(),
                 }
                 .run();
             }
@@ -196,6 +201,7 @@ struct Worker {
     inbox: Receiver<Command>,
     wake: Arc<EventFd>,
     playing: Option<Playing>,
+    buffers: ReceiveBuffers,
 }
 
 impl Worker {
@@ -260,7 +266,9 @@ impl Worker {
         let pair = ClockPair::read();
         let mut more = false;
         for (lane, port) in self.lanes.iter_mut().zip(&mut self.ports) {
-            let count = port.receive(RECEIVE_BATCH, |frame| lane.take_in(frame, pair));
+            let take = |frame: Frame<'_>| lane.take_in(frame, pair);
+            let count = port.receive(RECEIVE_BATCH, &mut self.buffers, take);
+            let count = count.unwrap_or(0);
             more |= count == RECEIVE_BATCH;
         }
         more

@@ -18,7 +18,7 @@ use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 use super::reference::Reference;
 use super::relay::ShaperWindow;
 use super::{LinkError, scheduling};
-use crate::sys::packet::{PacketSocket, PacketSocketOptions};
+use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions, ReceiveBuffers};
 
 pub(crate) use arrival::Arrival;
 
@@ -35,6 +35,7 @@ const LARGEST_STEP_NS: u64 = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Taps {
     pub(crate) sockets: [PacketSocket; 2],
+    pub(crate) buffers: ReceiveBuffers,
 }
 
 /// What a tap recorded between two moments.
@@ -69,8 +70,11 @@ impl Taps {
     /// Opens a socket on an interface of this thread's namespace.
     pub(crate) fn open_one(interface: &str) -> Result<PacketSocket, LinkError> {
         let options = PacketSocketOptions {
-            snap_bytes: SNAP_BYTES,
-            ring_frames: RING_FRAMES,
+            intake: Intake::Ring {
+                snap_bytes: SNAP_BYTES,
+                frames: RING_FRAMES,
+            },
+            headers: false,
         };
         PacketSocket::open(interface, options).map_err(|source| LinkError::Socket {
             action: format!("open a packet socket on interface {interface}"),
@@ -82,14 +86,14 @@ impl Taps {
     pub(crate) fn drain(&mut self) {
         for socket in &mut self.sockets {
             // At most twice the ring: a sender that never stops must not hold us here.
-            socket.receive(2 * RING_FRAMES, |_| {});
+            let _ = socket.receive(2 * RING_FRAMES, &mut self.buffers, |_| {});
             let _ = socket.take_drops();
         }
     }
 
     fn read(&mut self, pair: ClockPair, mut take: impl FnMut(usize, Arrival)) {
         for (side, socket) in self.sockets.iter_mut().enumerate() {
-            socket.receive(2 * RING_FRAMES, |frame| {
+            let _ = socket.receive(2 * RING_FRAMES, &mut self.buffers, |frame| {
                 let at = pair.to_monotonic(frame.realtime_ns);
                 take(side, Arrival::of(&frame, at));
             });

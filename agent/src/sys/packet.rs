@@ -1,33 +1,64 @@
 //! Packet sockets: whole Ethernet frames in and out of one interface.
 //!
-//! Frames come in through a ring that the kernel fills (TPACKET_V2): unlike a socket buffer its
-//! size does not depend on privileges, and reading it costs no system call.
+//! Frames come in by one of three ways. A ring of slots ([`Intake::Ring`], TPACKET_V2) has a
+//! size that does not depend on privileges, and reading it costs no system call. The socket's
+//! own buffer ([`Intake::Buffer`]) takes memory only while frames wait, and frames of any
+//! length. A ring of blocks ([`Intake::Blocks`], TPACKET_V3) is the fastest for small packets,
+//! but shows them only when a block is full or a millisecond old.
+
+mod blocks;
+mod buffer;
+mod mapping;
+mod ring;
+mod virtio;
 
 use std::io::{self, IoSlice};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{LinkAddr, getsockname, getsockopt, setsockopt, sockopt};
+
+use blocks::BlockRing;
+use ring::Ring;
+
+pub(crate) use blocks::Block;
+pub(crate) use buffer::ReceiveBuffers;
+pub(crate) use virtio::{Cut, VirtioHeader};
 
 /// Frames that one call to [`PacketSocket::send`] can carry.
-pub(crate) const SEND_BATCH: usize = 32;
+pub(crate) const SEND_BATCH: usize = 64;
 
-/// Size of one block of the ring; frames never cross blocks.
-const BLOCK_BYTES: usize = 65536;
+/// Bytes that may be on their way out of a socket before it says "later".
+const SEND_BUFFER_BYTES: usize = 4 << 20;
 
-/// Where the frame's bytes begin: header, address and padding of TPACKET_V2 precede them.
-const FRAME_OVERHEAD_BYTES: usize = 96;
+/// How frames come in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Intake {
+    /// A ring of slots, one frame each.
+    Ring {
+        /// Bytes of each frame that are kept; the rest is cut off, its length is still known.
+        snap_bytes: usize,
+        /// Frames that the ring holds until they are read; rounded up to whole blocks.
+        frames: usize,
+    },
+    /// The socket's buffer, of this size as the kernel counts.
+    Buffer {
+        /// The size.
+        bytes: usize,
+    },
+    /// A ring of blocks that frames of any length are packed into.
+    Blocks,
+}
 
 /// How a packet socket is set up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PacketSocketOptions {
-    /// Bytes of each frame that are kept; the rest is cut off, its length is still known.
-    pub(crate) snap_bytes: usize,
-    /// Frames that the ring holds until they are read; rounded up to whole blocks.
-    pub(crate) ring_frames: usize,
+    /// How frames come in.
+    pub(crate) intake: Intake,
+    /// Whether every frame comes and goes with a [`VirtioHeader`]: then it may have a partial
+    /// checksum and be longer than the MTU.
+    pub(crate) headers: bool,
 }
 
 /// One received frame.
@@ -39,28 +70,24 @@ pub(crate) struct Frame<'a> {
     pub(crate) wire_bytes: usize,
     /// When the kernel got it, on `CLOCK_REALTIME`.
     pub(crate) realtime_ns: u64,
+    /// What is left to do for it; all zero where the socket has no headers.
+    pub(crate) virtio: VirtioHeader,
 }
 
-/// A packet socket on one interface, with its receive ring.
+/// A packet socket on one interface.
 #[derive(Debug)]
 pub(crate) struct PacketSocket {
     descriptor: OwnedFd,
-    ring: Ring,
+    queue: Queue,
+    headers: bool,
 }
 
 #[derive(Debug)]
-struct Ring {
-    start: NonNull<u8>,
-    length: usize,
-    frame_bytes: usize,
-    frames: usize,
-    next: usize,
+enum Queue {
+    Ring(Ring),
+    Buffer,
+    Blocks(BlockRing),
 }
-
-// The mapping belongs to this value alone and may be used from whichever thread owns it.
-#[expect(unsafe_code, reason = "the ring is a raw mapping")]
-// SAFETY: the pointer is to a private handle on kernel memory; nothing in it is tied to a thread.
-unsafe impl Send for Ring {}
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
@@ -92,7 +119,8 @@ impl PacketSocket {
     /// sees what comes in, not what goes out.
     ///
     /// # Errors
-    /// No `CAP_NET_RAW`, no such interface, or no memory for the ring.
+    /// No `CAP_NET_RAW`, no such interface, no memory for a ring, or ([`Intake::Buffer`]) no
+    /// right to a buffer of that size.
     pub(crate) fn open(interface: &str, options: PacketSocketOptions) -> io::Result<PacketSocket> {
         let index = if_nametoindex(interface)?;
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -107,22 +135,69 @@ impl PacketSocket {
         // SAFETY: the kernel has just returned this descriptor; nobody else owns it.
         let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
         set(&descriptor, libc::PACKET_IGNORE_OUTGOING, &1_i32)?;
-        let version: libc::c_int = 1; // TPACKET_V2
-        set(&descriptor, libc::PACKET_VERSION, &version)?;
+        if options.headers {
+            set(&descriptor, libc::PACKET_VNET_HDR, &1_i32)?;
+        }
         setsockopt(&descriptor, sockopt::ReceiveTimestampns, &true)?;
-        let ring = Ring::map(&descriptor, options)?;
+        // Without the right to more, the default has to do.
+        let _ = setsockopt(&descriptor, sockopt::SndBufForce, &SEND_BUFFER_BYTES);
+        let queue = match options.intake {
+            Intake::Ring { snap_bytes, frames } => {
+                Queue::Ring(Ring::map(&descriptor, snap_bytes, frames)?)
+            }
+            Intake::Buffer { bytes } => {
+                buffer::make_room(&descriptor, bytes)?;
+                Queue::Buffer
+            }
+            Intake::Blocks => Queue::Blocks(BlockRing::map(&descriptor)?),
+        };
         bind(&descriptor, index)?;
-        Ok(PacketSocket { descriptor, ring })
+        Ok(PacketSocket {
+            descriptor,
+            queue,
+            headers: options.headers,
+        })
+    }
+
+    /// Whether every frame is sent with a [`VirtioHeader`] before it.
+    pub(crate) const fn has_headers(&self) -> bool {
+        self.headers
     }
 
     /// Hands at most `limit` frames that have arrived to `take`, oldest first, and returns how
-    /// many there were.
-    pub(crate) fn receive(&mut self, limit: usize, mut take: impl FnMut(Frame<'_>)) -> usize {
-        let mut count = 0;
-        while count < limit && self.ring.take_one(&mut take) {
-            count += 1;
+    /// many there were. A socket with a ring of blocks has none here.
+    ///
+    /// # Errors
+    /// The interface went down or away, or a frame could not be described; the next call goes
+    /// on behind it. Sockets with a ring report nothing here, see [`PacketSocket::take_error`].
+    pub(crate) fn receive(
+        &mut self,
+        limit: usize,
+        buffers: &mut ReceiveBuffers,
+        mut take: impl FnMut(Frame<'_>),
+    ) -> io::Result<usize> {
+        match &mut self.queue {
+            Queue::Ring(ring) => {
+                let mut count = 0;
+                while count < limit && ring.take_one(self.headers, &mut take) {
+                    count += 1;
+                }
+                Ok(count)
+            }
+            Queue::Buffer => {
+                let descriptor = self.descriptor.as_fd();
+                buffers.receive(descriptor, self.headers, limit, &mut take)
+            }
+            Queue::Blocks(_) => Ok(0),
         }
-        count
+    }
+
+    /// The next whole block of frames, of a socket with a ring of blocks.
+    pub(crate) fn next_block(&mut self) -> Option<Block<'_>> {
+        match &mut self.queue {
+            Queue::Blocks(ring) => ring.next_block(self.headers),
+            Queue::Ring(_) | Queue::Buffer => None,
+        }
     }
 
     /// Sends each slice as one frame, at most [`SEND_BATCH`], and returns how many were taken.
@@ -147,11 +222,13 @@ impl PacketSocket {
         usize::try_from(check(sent)?).map_err(io::Error::other)
     }
 
-    /// Frames that did not fit into the ring since the last call.
+    /// Frames that found no room since the last call.
     ///
     /// # Errors
     /// The socket is gone.
     pub(crate) fn take_drops(&self) -> io::Result<u64> {
+        // The statistics of rings of blocks are longer; a shorter place is filled as far as it
+        // goes, and the drops come second in both.
         let mut statistics = libc::tpacket_stats {
             tp_packets: 0,
             tp_drops: 0,
@@ -169,6 +246,23 @@ impl PacketSocket {
             unsafe { libc::getsockopt(raw, libc::SOL_PACKET, option, pointer, &raw mut length) };
         check(result)?;
         Ok(u64::from(statistics.tp_drops))
+    }
+
+    /// Takes the error that is pending on the socket, which otherwise keeps it readable for
+    /// ever: its interface went down or away.
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        match getsockopt(&self.descriptor, sockopt::SocketError) {
+            Ok(0) => None,
+            Ok(number) => Some(io::Error::from_raw_os_error(number)),
+            Err(error) => Some(error.into()),
+        }
+    }
+
+    /// Whether its interface still exists in the namespace that it was opened in.
+    pub(crate) fn is_attached(&self) -> bool {
+        // The kernel sets the index to -1 when the interface goes (packet_notifier).
+        getsockname::<LinkAddr>(self.descriptor.as_raw_fd())
+            .is_ok_and(|address| libc::c_int::try_from(address.ifindex()).is_ok_and(|i| i > 0))
     }
 }
 
@@ -195,85 +289,4 @@ fn bind(descriptor: &OwnedFd, index: libc::c_uint) -> io::Result<()> {
     // SAFETY: pointer and length describe `address`, which outlives the call.
     let result = unsafe { libc::bind(descriptor.as_raw_fd(), pointer, length) };
     check(result).map(|_| ())
-}
-
-impl Ring {
-    fn map(descriptor: &OwnedFd, options: PacketSocketOptions) -> io::Result<Ring> {
-        let frame_bytes = (options.snap_bytes + FRAME_OVERHEAD_BYTES).next_power_of_two();
-        let block_bytes = BLOCK_BYTES.max(frame_bytes);
-        let frames_per_block = block_bytes / frame_bytes;
-        let blocks = options.ring_frames.div_ceil(frames_per_block).max(1);
-        let as_u32 = |value: usize| u32::try_from(value).map_err(io::Error::other);
-        let request = libc::tpacket_req {
-            tp_block_size: as_u32(block_bytes)?,
-            tp_block_nr: as_u32(blocks)?,
-            tp_frame_size: as_u32(frame_bytes)?,
-            tp_frame_nr: as_u32(blocks * frames_per_block)?,
-        };
-        set(descriptor, libc::PACKET_RX_RING, &request)?;
-        let length = blocks * block_bytes;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let nowhere = std::ptr::null_mut();
-        let raw = descriptor.as_raw_fd();
-        #[expect(unsafe_code, reason = "the ring is shared memory")]
-        // SAFETY: a new shared mapping of the ring's length at an address the kernel chooses.
-        let start = unsafe { libc::mmap(nowhere, length, access, libc::MAP_SHARED, raw, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Ring {
-            start,
-            length,
-            frame_bytes,
-            frames: blocks * frames_per_block,
-            next: 0,
-        })
-    }
-
-    /// Hands one frame to `take` and gives its place back to the kernel; false if none is there.
-    fn take_one(&mut self, take: &mut impl FnMut(Frame<'_>)) -> bool {
-        #[expect(unsafe_code, reason = "the ring is shared memory")]
-        // SAFETY: `next` is below `frames`, so the result lies inside the mapping.
-        let slot = unsafe { self.start.add(self.next * self.frame_bytes) };
-        #[expect(unsafe_code, reason = "the status word is shared with the kernel")]
-        // SAFETY: a frame begins with its status word, aligned to the frame size, for as long as
-        // the mapping lives; both sides access it atomically.
-        let status = unsafe { AtomicU32::from_ptr(slot.as_ptr().cast()) };
-        if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
-            return false;
-        }
-        #[expect(unsafe_code, reason = "the ring is shared memory")]
-        // SAFETY: the frame is ours until the status is given back, it lies inside the mapping,
-        // and the reference ends before that.
-        let bytes = unsafe { std::slice::from_raw_parts(slot.as_ptr(), self.frame_bytes) };
-        let word = |offset: usize| {
-            let mut value = [0; 4];
-            value.copy_from_slice(&bytes[offset..offset + 4]);
-            u32::from_ne_bytes(value)
-        };
-        // struct tpacket2_hdr: status, len, snaplen, mac (u16), net (u16), sec, nsec.
-        let mut mac = [0; 2];
-        mac.copy_from_slice(&bytes[12..14]);
-        let begin = usize::from(u16::from_ne_bytes(mac)).min(bytes.len());
-        let kept = usize::try_from(word(8)).unwrap_or(0);
-        let end = begin.saturating_add(kept).min(bytes.len());
-        take(Frame {
-            bytes: &bytes[begin..end],
-            wire_bytes: usize::try_from(word(4)).unwrap_or(0),
-            realtime_ns: u64::from(word(16)) * 1_000_000_000 + u64::from(word(20)),
-        });
-        status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
-        self.next = (self.next + 1) % self.frames;
-        true
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        let start = self.start.as_ptr().cast();
-        #[expect(unsafe_code, reason = "the ring is shared memory")]
-        // SAFETY: the mapping was made with this length, and no reference into it is left.
-        let _ = unsafe { libc::munmap(start, self.length) };
-    }
 }

@@ -1,27 +1,39 @@
 //! One direction of the relay: the frames that wait, and their due times.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::mpsc::SyncSender;
 
 use hexloop_traces::Direction;
 use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 
+use super::observer::{Observer, PassedPacket};
+use super::trouble::Trouble;
 use super::{Play, RelaySizes, ShaperWindow};
 use crate::link::ETHERNET_HEADER_BYTES;
 use crate::link::books::WindowBooks;
 use crate::link::histogram::NanosecondHistogram;
 use crate::link::shaper::{Fate, Shaper};
-use crate::sys::packet::{Frame, PacketSocket, SEND_BATCH};
+use crate::sys::packet::{Frame, PacketSocket, SEND_BATCH, VirtioHeader};
 
 /// Bounds on the frames that one direction can hold.
-const FEWEST_SLOTS: u64 = 4096;
+const FEWEST_SLOTS: u64 = 1024;
 const MOST_SLOTS: u64 = 65_536;
 
 /// Frames are assumed to be at least this long on average when the slots are counted.
 const TYPICAL_FRAME_BYTES: u64 = 512;
 
+/// Each slot begins with room for the virtio header, which ends where the frame begins.
+const HEADER_ROOM_BYTES: usize = 16;
+
+/// Frames sent before the other lanes get their turn.
+const SEND_AT_MOST: usize = 4 * SEND_BATCH;
+
+/// How long a full socket is left alone: whoever empties it needs the CPU too.
+const RETRY_NS: u64 = 50_000;
+
 struct Waiting {
+    arrival: MonotonicNs,
     send_at: MonotonicNs,
     slot: u32,
     bytes: u32,
@@ -45,12 +57,16 @@ pub(super) struct Lane {
     playing: Option<Playing>,
     last_arrival: MonotonicNs,
     lateness: NanosecondHistogram,
+    trouble: Trouble,
+    observer: Option<Observer>,
+    /// Nothing is sent before, because the socket was full.
+    not_before: MonotonicNs,
 }
 
 impl Lane {
-    pub(super) fn new(direction: Direction, sizes: RelaySizes) -> Lane {
+    pub(super) fn new(direction: Direction, sizes: RelaySizes, observer: Option<Observer>) -> Lane {
         let frame_bytes = usize::try_from(sizes.mtu).unwrap_or(1500) + ETHERNET_HEADER_BYTES + 4;
-        let slot_bytes = frame_bytes.next_multiple_of(64);
+        let slot_bytes = (HEADER_ROOM_BYTES + frame_bytes).next_multiple_of(64);
         let slots = sizes.held_bytes / TYPICAL_FRAME_BYTES;
         let slots = slots.clamp(FEWEST_SLOTS, MOST_SLOTS);
         let slots = u32::try_from(slots).unwrap_or(u32::MAX);
@@ -65,6 +81,9 @@ impl Lane {
             playing: None,
             last_arrival: 0,
             lateness: NanosecondHistogram::new(),
+            trouble: Trouble::default(),
+            observer,
+            not_before: 0,
         }
     }
 
@@ -90,6 +109,11 @@ impl Lane {
             ),
             books: WindowBooks::new(play.window_ns, play.longest_delay_ns),
         });
+    }
+
+    /// What went wrong since the last call.
+    pub(super) fn take_trouble(&mut self) -> Trouble {
+        std::mem::take(&mut self.trouble)
     }
 
     /// Ends the playback: what waits is due now.
@@ -128,14 +152,17 @@ impl Lane {
             _ => (arrival, false),
         };
         let length = frame.bytes.len();
-        if length > self.slot_bytes || length != frame.wire_bytes {
+        if HEADER_ROOM_BYTES + length > self.slot_bytes || length != frame.wire_bytes {
+            self.trouble.note_too_long(frame.wire_bytes);
             return;
         }
         let Some(slot) = self.free.pop() else { return };
         let start = self.start_of(slot);
+        self.pool[start - VirtioHeader::BYTES..start].copy_from_slice(&frame.virtio.to_bytes());
         self.pool[start..start + length].copy_from_slice(frame.bytes);
         let bytes = u32::try_from(length).unwrap_or(0);
         self.waiting.push_back(Waiting {
+            arrival,
             send_at,
             slot,
             bytes,
@@ -143,18 +170,27 @@ impl Lane {
         });
     }
 
+    /// Where the frame of a slot begins.
     fn start_of(&self, slot: u32) -> usize {
-        usize::try_from(slot).unwrap_or(0) * self.slot_bytes
+        usize::try_from(slot).unwrap_or(0) * self.slot_bytes + HEADER_ROOM_BYTES
     }
 
     /// When the next frame is due.
     pub(super) fn next_due(&self) -> Option<MonotonicNs> {
-        self.waiting.front().map(|waiting| waiting.send_at)
+        let front = self.waiting.front()?;
+        Some(front.send_at.max(self.not_before))
     }
 
-    /// Sends what is due.
-    pub(super) fn send_due(&mut self, port: &PacketSocket) {
-        loop {
+    /// Sends what is due, or as much of it as is this lane's turn, and returns how many frames
+    /// that were.
+    pub(super) fn send_due(&mut self, port: &PacketSocket) -> usize {
+        let before = if port.has_headers() {
+            VirtioHeader::BYTES
+        } else {
+            0
+        };
+        let mut all = 0;
+        while all < SEND_AT_MOST {
             let now = clock::now();
             let mut batch = [IoSlice::new(&[]); SEND_BATCH];
             let mut count = 0;
@@ -164,25 +200,65 @@ impl Lane {
                 }
                 let start = self.start_of(waiting.slot);
                 let length = usize::try_from(waiting.bytes).unwrap_or(0);
-                batch[count] = IoSlice::new(&self.pool[start..start + length]);
+                batch[count] = IoSlice::new(&self.pool[start - before..start + length]);
                 count += 1;
             }
             if count == 0 {
-                return;
+                break;
             }
-            // A frame that the interface refuses is lost, as on a real wire; the next may pass.
-            let sent = port.send(&batch[..count]);
-            for _ in 0..sent.as_ref().map_or(1, |&sent| sent.max(1)) {
-                let Some(waiting) = self.waiting.pop_front() else {
+            let sent = match port.send(&batch[..count]) {
+                Ok(sent) => sent.max(1),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.not_before = now + RETRY_NS;
                     break;
-                };
-                self.free.push(waiting.slot);
-                if sent.is_err() {
-                    self.note_refusal(now);
-                } else if waiting.shaped {
-                    self.lateness.record(now.saturating_sub(waiting.send_at));
                 }
+                // A frame that the interface refuses is lost, as on a real wire; the next may
+                // pass.
+                Err(error) => {
+                    self.trouble.note_refusal(&error);
+                    self.note_refusal(now);
+                    self.forget_first();
+                    all += 1;
+                    continue;
+                }
+            };
+            for _ in 0..sent {
+                self.note_sent(now);
+                self.forget_first();
             }
+            all += sent;
+        }
+        all
+    }
+
+    fn forget_first(&mut self) {
+        if let Some(waiting) = self.waiting.pop_front() {
+            self.free.push(waiting.slot);
+        }
+    }
+
+    /// Books that the first frame was sent.
+    fn note_sent(&mut self, now: MonotonicNs) {
+        let Some(waiting) = self.waiting.front() else {
+            return;
+        };
+        if waiting.shaped {
+            self.lateness.record(now.saturating_sub(waiting.send_at));
+        }
+        if let Some(observer) = &self.observer {
+            let start = self.start_of(waiting.slot);
+            let length = usize::try_from(waiting.bytes).unwrap_or(0);
+            let header = &self.pool[start - VirtioHeader::BYTES..start];
+            observer.show(|| PassedPacket {
+                direction: self.direction,
+                arrival: waiting.arrival,
+                due: waiting.send_at,
+                achieved: now,
+                header: header
+                    .try_into()
+                    .map_or_else(|_| VirtioHeader::default(), VirtioHeader::from_bytes),
+                frame: self.pool[start..start + length].to_vec(),
+            });
         }
     }
 

@@ -71,6 +71,7 @@ mod tests {
             bytes: &bytes,
             wire_bytes: 1514,
             realtime_ns: 0,
+            virtio: Default::default(),
         };
         let arrival = Arrival::of(&frame, 5);
         let expected = Arrival {
@@ -89,6 +90,7 @@ mod tests {
             bytes: &[0; 13],
             wire_bytes: 60,
             realtime_ns: 0,
+            virtio: Default::default(),
         };
         assert_eq!(Arrival::of(&frame, 0).udp_port, None);
     }
