@@ -30,7 +30,7 @@ use std::thread::JoinHandle;
 
 use hexloop_proto::{LateHistogram, LinkCalibration, LinkCounters, LinkWindow};
 use hexloop_topologies::plan::{CalibrationPlan, FaultPlan, LinkPlan};
-use hexloop_traces::{Direction, Trace};
+use hexloop_traces::{Direction, QueueDiscipline, Service, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
 use crate::namespace::NetworkNamespace;
@@ -150,6 +150,7 @@ impl Link {
     pub fn build(spec: &LinkSpec<'_>) -> Result<Link, LinkError> {
         let plan = spec.plan;
         refuse_what_is_not_played(plan, &spec.trace)?;
+        refuse_settings(plan)?;
         let played = played::with_faults(&spec.trace, spec.faults);
         let (datapath, reason) = probe::build(spec, &played)?;
         let receivers = Direction::BOTH.map(|direction| {
@@ -360,4 +361,20 @@ fn refuse_what_is_not_played(plan: &LinkPlan, trace: &Trace) -> Result<(), LinkE
         trace: plan.trace.clone(),
         feature,
     })
+}
+
+/// Neither must a setting.
+fn refuse_settings(plan: &LinkPlan) -> Result<(), LinkError> {
+    let settings = &plan.settings;
+    let setting = if settings.discipline != QueueDiscipline::DropTail {
+        "`discipline` other than drop-tail"
+    } else if settings.service != Service::Fluid {
+        "`service` other than fluid"
+    } else if settings.reorder {
+        "`reorder`"
+    } else {
+        return Ok(());
+    };
+    let link = plan.name.clone();
+    Err(LinkError::UnsupportedSetting { link, setting })
 }

@@ -99,6 +99,12 @@ fn perform(
              hexloop everywhere"
         )));
     }
+    if let Some(event) = input.plan.events.first() {
+        let name = &event.name;
+        return Err(PlayError::Plan(format!(
+            "event {name} changes a link while it plays, which this version does not do"
+        )));
+    }
     let energy_j = match stage.energy.describe() {
         // The whole run's cannot be known at its start.
         Ok(sensors) => Measurement::Unavailable {

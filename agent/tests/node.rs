@@ -193,6 +193,7 @@ mod tests {
                 },
                 duration_ns: 20_000_000_000,
             }],
+            events: Vec::new(),
             commands: vec![CommandPlan {
                 name: "daemons".to_owned(),
                 node: "edge".to_owned(),

@@ -167,6 +167,7 @@ pub(crate) fn plan() -> Plan {
                 7802,
             ),
         ],
+        events: Vec::new(),
         commands: Vec::new(),
         verdict: VerdictBounds {
             rate_error_ppm: 10_000,

@@ -292,6 +292,56 @@ fn nodes_get_cpus_of_their_own_where_there_are_enough() {
 }
 
 #[test]
+fn settings_and_events_of_a_link_reach_the_plan() {
+    use hexloop_traces::{
+        LinkChange, PlaybackChange, QueueDiscipline, QueueLimit, Service, SettingsChange,
+        StateOverride,
+    };
+    let settings = "trace = \"street\"\nqueue = \"200 packets\"\ndiscipline = \"codel\"\n\
+                    codel_interval = \"50 ms\"\necn = true\nservice = \"opportunities\"\n\
+                    slot = \"62.5 us\"\nreorder = true\n";
+    let events = "\n[[events]]\nname = \"b\"\nat = \"3 s\"\naction = \"set\"\n\
+                  discipline = \"pie\"\nqueue_target = \"20 ms\"\n\
+                  [[events]]\nname = \"a\"\nat = \"1.5 s\"\naction = \"override\"\n\
+                  direction = \"up\"\nrate = \"0 bit/s\"\nloss = \"1 %\"\n";
+    let text = base().replace("trace = \"street\"\n", settings) + events;
+    let plan = planned(&text, &Overrides::default(), 2).plan;
+    let set = plan.links[0].settings;
+    assert_eq!(set.queue, QueueLimit::Packets(200));
+    let codel = QueueDiscipline::Codel {
+        target_ns: 5_000_000,
+        interval_ns: 50_000_000,
+    };
+    assert_eq!(set.discipline, codel);
+    assert_eq!(set.service, Service::Opportunities { slot_ns: 62_500 });
+    assert!(set.ecn && set.reorder);
+    let [first, second] = plan.events.as_slice() else {
+        panic!("{:?}", plan.events);
+    };
+    let outage = StateOverride {
+        rate_bps: Some(0),
+        loss_ppb: Some(10_000_000),
+        ..StateOverride::NONE
+    };
+    assert_eq!((first.at_ns, first.name.as_str()), (1_500_000_000, "a"));
+    assert_eq!(
+        first.change,
+        LinkChange::Play(PlaybackChange::Override(outage))
+    );
+    assert_eq!(first.directions, [hexloop_traces::Direction::Up]);
+    assert!(first.is_in("split"));
+    let pie = QueueDiscipline::Pie {
+        target_ns: 20_000_000,
+        update_ns: 15_000_000,
+    };
+    let change = SettingsChange {
+        discipline: Some(pie),
+        ..SettingsChange::default()
+    };
+    assert_eq!(second.change, LinkChange::Set(change));
+}
+
+#[test]
 fn a_star_of_a_thousand_nodes_gets_addresses_and_names_of_its_own_for_every_end() {
     use std::fmt::Write as _;
     let mut text = base();
@@ -311,7 +361,7 @@ fn a_star_of_a_thousand_nodes_gets_addresses_and_names_of_its_own_for_every_end(
     let ends = || planned.plan.links.iter().flat_map(|link| &link.ends);
     assert_eq!(ends().count(), 2202);
     assert!(ends().all(|end| end.interface.len() <= 15));
-    let different = |key: fn(&crate::plan::LinkEnd) -> String| {
+    let different = |key: fn(&plan::LinkEnd) -> String| {
         ends()
             .map(key)
             .collect::<std::collections::BTreeSet<_>>()

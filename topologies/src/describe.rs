@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use hexloop_traces::units::{ByteSize, TimeSpan};
+use hexloop_traces::units::TimeSpan;
 use hexloop_traces::{Direction, UNLIMITED_RATE_BPS};
 use hexloop_workloads::job::Placement;
 
-use crate::plan::{Claim, DatapathChoice, ExpectationPlan, ModelSource, NodePlan, PhasePlan, Plan};
+use crate::plan::{
+    Claim, DatapathChoice, ExpectationPlan, ModelSource, NodePlan, PhasePlan, Plan, TimelineEvent,
+};
 use crate::resolve::ResolvedTrace;
 
 /// Time that each phase needs for starting and stopping its processes, for the estimate.
@@ -47,6 +49,15 @@ fn rate(bps: u64) -> String {
         return "unlimited".to_owned();
     }
     format!("{}.{} Mbit/s", bps / 1_000_000, bps / 100_000 % 10)
+}
+
+/// What an event does to its link.
+fn change_in_words(event: &TimelineEvent) -> String {
+    let directions = match event.directions.as_slice() {
+        [one] => format!(" ({})", one.name()),
+        _ => String::new(),
+    };
+    format!("{}{directions}", event.change)
 }
 
 /// What a user wrote, safe for a terminal.
@@ -94,6 +105,12 @@ impl Display for Description<'_> {
             let argv = safe(&command.argv.join(" "));
             writeln!(f, "  in every phase, on {}: {argv}", safe(&command.node))?;
         }
+        for event in &plan.events {
+            let phase = event.phase.as_deref().unwrap_or("every phase");
+            let [link, change] = [&event.link, &change_in_words(event)];
+            let at = span(event.at_ns);
+            writeln!(f, "  in {phase}, at {at}: {link} {change}")?;
+        }
         if plan.faults.is_any() {
             writeln!(f, "\nfaults are injected: the verdict should be INVALID")?;
         }
@@ -133,7 +150,7 @@ impl Description<'_> {
             };
             writeln!(
                 f,
-                "  {}: {} ({}, {}) to {} ({}, {}), mtu {}, queue {}, through {datapath}",
+                "  {}: {} ({}, {}) to {} ({}, {}), mtu {}, {}, through {datapath}",
                 link.name,
                 safe(&first.node),
                 first.interface,
@@ -142,9 +159,7 @@ impl Description<'_> {
                 second.interface,
                 second.ipv4,
                 link.mtu,
-                ByteSize {
-                    bytes: link.settings.most_queue_bytes(link.mtu)
-                }
+                link.settings
             )?;
             let Some(resolved) = self.traces.get(&link.trace) else {
                 continue;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::check::problem;
 use crate::plan::{
     CalibrationPlan, CommandPlan, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan,
-    ModelSource, VerdictBounds,
+    ModelSource, TimelineEvent, VerdictBounds,
 };
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
@@ -38,6 +38,8 @@ pub struct Experiment {
     pub requests: RequestStream,
     /// The phases, in the order they run.
     pub phases: Vec<Phase>,
+    /// Changes of links at moments of the phases, in the order of those.
+    pub events: Vec<TimelineEvent>,
     /// Programs that run on their nodes during every phase.
     pub commands: Vec<CommandPlan>,
     /// How the links are measured.
@@ -105,6 +107,13 @@ pub struct Phase {
     pub ipv6: bool,
     /// Its length.
     pub duration_ns: u64,
+}
+
+/// The name and length of a phase of whatever kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PhaseSpan {
+    pub(crate) name: String,
+    pub(crate) duration_ns: u64,
 }
 
 /// The text an experiment came from and its values, for naming places in it.

@@ -3,9 +3,11 @@
 //! help all follow from this one table, so they cannot drift apart.
 
 mod job;
+mod link;
 mod street;
 
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
+use link::{EVENT, LINK};
 pub(crate) use street::STREET;
 
 /// One key of a table.
@@ -53,6 +55,10 @@ pub(crate) enum Kind {
         least: u64,
         most: u64,
     },
+    /// A queue's limit in text: an amount of data, or a number of packets.
+    Queue,
+    /// A data rate in text, which may be `unlimited`.
+    Rate,
     /// A share of 1 in text; zero only where it makes sense.
     Share {
         zero: bool,
@@ -193,6 +199,16 @@ pub(crate) const ROOT: &[Field] = &[
         "What is run, one after the other, each from the start of the traces.",
     ),
     field(
+        "events",
+        Kind::Array {
+            of: EVENT,
+            what: "event",
+        },
+        Optional,
+        "Changes of links at moments of a phase: settings, values that stand in for the trace's, \
+         a trace that pauses, goes on or jumps.",
+    ),
+    field(
         "commands",
         Kind::Array {
             of: COMMAND,
@@ -275,44 +291,6 @@ pub(crate) const NODE: &[Field] = &[
         time(1_000_000, 5_000_000),
         Usually("5 ms"),
         "The period of the quota. The longer it is, the longer a token may be held up.",
-    ),
-];
-
-pub(crate) const LINK: &[Field] = &[
-    field("name", Kind::Identifier, Required, "Its name."),
-    field(
-        "between",
-        Kind::List {
-            of: &Kind::Name,
-            least: 2,
-        },
-        Required,
-        "The two nodes it joins; `up` goes from the first to the second.",
-    ),
-    field("trace", Kind::Identifier, Required, "The trace it follows."),
-    field(
-        "datapath",
-        Kind::Choice(&["auto", "relay", "tc"]),
-        Usually("auto"),
-        "How packets are shaped: in userspace (relay), by the kernel (tc), or whatever works best.",
-    ),
-    field(
-        "mtu",
-        Kind::Integer {
-            least: 1280,
-            most: 9000,
-        },
-        Usually("1500"),
-        "Largest IP packet, in bytes (IPv6 needs 1280).",
-    ),
-    field(
-        "queue",
-        Kind::Size {
-            least: 1_500,
-            most: 1 << 30,
-        },
-        Usually("300 kB"),
-        "Queue before the bottleneck where the trace leaves it open, in bytes of IP packets.",
     ),
 ];
 

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use hexloop_traces::{Direction, LinkSettings};
+use hexloop_traces::{Direction, LinkChange, LinkSettings};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, ScheduledRequest};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::describe::describe;
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 2;
+pub const PLAN_SCHEMA: u32 = 3;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Plan {
     pub model: ModelPlan,
     /// What is run, one after the other, each from the start of the traces.
     pub phases: Vec<PhasePlan>,
+    /// Changes of links at moments of the phases, in the order of those.
+    pub events: Vec<TimelineEvent>,
     /// Programs that run on their nodes during every phase.
     pub commands: Vec<CommandPlan>,
     /// When the run is believed.
@@ -102,6 +104,31 @@ pub struct LinkPlan {
     pub mtu: u32,
     /// Queue and service, where the trace leaves them open.
     pub settings: LinkSettings,
+}
+
+/// A change of a link at a moment of a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEvent {
+    /// Its name.
+    pub name: String,
+    /// The phase; `None` stands for every phase.
+    pub phase: Option<String>,
+    /// When, from T0 of the phase.
+    pub at_ns: u64,
+    /// The link.
+    pub link: String,
+    /// The directions of it that change.
+    pub directions: Vec<Direction>,
+    /// What changes.
+    pub change: LinkChange,
+}
+
+impl TimelineEvent {
+    /// Whether it comes in the phase of that name.
+    #[must_use]
+    pub fn is_in(&self, phase: &str) -> bool {
+        self.phase.as_deref().is_none_or(|name| name == phase)
+    }
 }
 
 /// One end of a link.

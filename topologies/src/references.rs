@@ -1,30 +1,28 @@
 //! What the text of an experiment file says as a whole: every name that is used is declared,
 //! and the values go together.
 
+mod events;
+mod links;
 mod phases;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hexloop_traces::LinkSettings;
 use hexloop_workloads::recipe::Recipe;
 use hexloop_workloads::request::RequestStream;
 
 use crate::check::Reporter;
-use crate::experiment::{Document, Experiment, Link, Node, TraceSource};
+use crate::experiment::{Document, Experiment, Link, Node, PhaseSpan, TraceSource};
 use crate::fields;
 use crate::generated;
 use crate::model::{self, ModelShape};
-use crate::plan::{
-    CalibrationPlan, CommandPlan, CpuQuota, DatapathChoice, FaultPlan, ModelSource, VerdictBounds,
-};
+use crate::plan::{CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, ModelSource, VerdictBounds};
 use crate::problem::{listed, nearest, quoted};
 use crate::section::Section;
 use crate::value::{Origin, Table};
 
 /// Most nodes and links of one experiment: what one machine can hold in namespaces.
 const MOST_NODES: usize = 4000;
-const MOST_LINKS: usize = 4000;
 
 /// Most requests of one phase: their schedule is held in memory.
 const MOST_REQUESTS: u128 = 1_000_000;
@@ -42,15 +40,23 @@ pub(crate) fn resolve(
     let file = Section::new(root, fields::ROOT, &top);
     let traces = traces(reporter, &file);
     let nodes = nodes(reporter, &file);
-    let links = links(reporter, &file, &nodes, &traces);
+    let links = links::read(reporter, &file, &nodes, &traces);
     let (model, shape) = model_source(reporter, &file);
     let requests = requests(reporter, &file, shape);
     let phases = phases::read(reporter, &file, (&nodes, &links), shape, &requests);
+    let spans: Vec<PhaseSpan> = phases
+        .iter()
+        .map(|phase| PhaseSpan {
+            name: phase.name.clone(),
+            duration_ns: phase.duration_ns,
+        })
+        .collect();
     Experiment {
         name: file.text("name"),
         description: file.text("description"),
         preset,
         seed: file.integer("seed"),
+        events: events::read(reporter, &file, &links, &spans),
         commands: commands(reporter, &file, &nodes),
         calibration: calibration(reporter, &file, &links),
         verdict: verdict(&file),
@@ -158,73 +164,6 @@ fn cpu_quota(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Option<CpuQu
         quota_us,
         period_us,
     })
-}
-
-fn links(
-    reporter: &mut Reporter<'_>,
-    file: &Section<'_>,
-    nodes: &[Node],
-    traces: &BTreeMap<String, TraceSource>,
-) -> Vec<Link> {
-    let sections = file.array("links");
-    if sections.is_empty() && file.written("links").is_some() {
-        reporter.report(file.place("links"), "there is no link".to_owned(), None);
-    }
-    if sections.len() > MOST_LINKS {
-        let message = format!("there are {} links; at most {MOST_LINKS}", sections.len());
-        reporter.report(file.place("links"), message, None);
-    }
-    let mut links = Vec::new();
-    for section in sections {
-        let ends = section.list("between");
-        for (end, origin) in &ends {
-            if !nodes.iter().any(|node| node.name == *end) {
-                let known = nodes.iter().map(|node| node.name.as_str());
-                undeclared(reporter, ("node", end), origin, known);
-            }
-        }
-        match ends.as_slice() {
-            [(first, _), (second, origin)] if first == second => {
-                let message = format!("the link joins {} to itself", quoted(first));
-                let help = "a link joins two different nodes".to_owned();
-                reporter.report(origin, message, Some(help));
-            }
-            [_, _, (_, origin), ..] => {
-                let message = format!("a link has two ends, not {}", ends.len());
-                let help = "declare one link for each pair of nodes".to_owned();
-                reporter.report(origin, message, Some(help));
-            }
-            _ => {}
-        }
-        let trace = section.text("trace");
-        if let (Some(written), false) = (section.written("trace"), traces.contains_key(&trace)) {
-            let known = file.map("traces").into_iter().map(|(name, _)| name);
-            let known: Vec<&str> = known.collect();
-            undeclared(
-                reporter,
-                ("trace", &trace),
-                &written.origin,
-                known.iter().copied(),
-            );
-        }
-        let mut ends = ends.into_iter().map(|(end, _)| end.to_owned());
-        links.push(Link {
-            name: section.text("name"),
-            between: [
-                ends.next().unwrap_or_default(),
-                ends.next().unwrap_or_default(),
-            ],
-            trace,
-            datapath: match section.text("datapath").as_str() {
-                "relay" => DatapathChoice::Relay,
-                "tc" => DatapathChoice::Tc,
-                _ => DatapathChoice::Auto,
-            },
-            mtu: section.integer_u32("mtu"),
-            settings: LinkSettings::drop_tail(section.size_bytes("queue")),
-        });
-    }
-    links
 }
 
 /// The model, and its shape where the text alone tells it.

@@ -1,5 +1,6 @@
 //! Checks values that are neither tables nor lists against their kind.
 
+use hexloop_traces::QueueLimit;
 use hexloop_traces::units::{
     ByteSize, Frequency, Length, PowerLevel, QuantityError, Ratio, Share, SpectralEfficiency,
     Speed, TimeSpan,
@@ -7,7 +8,10 @@ use hexloop_traces::units::{
 
 use crate::fields::{Kind, Measure};
 use crate::problem::{listed, nearest, quoted};
-use crate::quantity::{PER_SECOND_EXAMPLES, per_kilosecond};
+use crate::quantity::{
+    PER_SECOND_EXAMPLES, QUEUE_BYTES, QUEUE_EXAMPLES, QUEUE_PACKETS, RATE_EXAMPLES, per_kilosecond,
+    queue_limit, rate_bps,
+};
 use crate::value::Data;
 
 pub(crate) type Finding = (String, Option<String>);
@@ -39,6 +43,10 @@ pub(crate) fn scalar(key: &str, kind: &Kind, data: &Data) -> Result<(), Finding>
             let write = |bytes: u64| ByteSize { bytes }.to_string();
             bounds(key, text, (size.bytes, *least, *most), write)
         }
+        (Kind::Queue, Data::Text(text)) => queue(key, text),
+        (Kind::Rate, Data::Text(text)) => rate_bps(text)
+            .map(|_| ())
+            .ok_or_else(|| not(key, text, kind)),
         (Kind::Share { zero }, Data::Text(text)) => {
             let share: Share = text.parse().map_err(|error| quantity(key, &error))?;
             if !share.ppb().is_multiple_of(1000) {
@@ -72,6 +80,31 @@ pub(crate) fn scalar(key: &str, kind: &Kind, data: &Data) -> Result<(), Finding>
 /// Whether a value that is neither a table nor a list is what it must be.
 pub(crate) fn is_sound(kind: &Kind, data: &Data) -> bool {
     scalar("", kind, data).is_ok()
+}
+
+/// A text that does not say what its kind expects.
+fn not(key: &str, text: &str, kind: &Kind) -> Finding {
+    let (what, examples) = expected(kind);
+    let message = format!("`{key}`: {} is not {what}", quoted(text));
+    let help = examples.map(|examples| format!("write it like {examples}"));
+    (message, help)
+}
+
+fn queue(key: &str, text: &str) -> Result<(), Finding> {
+    let (value, least, most, unit) = match queue_limit(text) {
+        Some(QueueLimit::Bytes(bytes)) => (bytes, *QUEUE_BYTES.start(), *QUEUE_BYTES.end(), None),
+        Some(QueueLimit::Packets(packets)) => (
+            u64::from(packets),
+            u64::from(*QUEUE_PACKETS.start()),
+            u64::from(*QUEUE_PACKETS.end()),
+            Some("packets"),
+        ),
+        None => return Err(not(key, text, &Kind::Queue)),
+    };
+    bounds(key, text, (value, least, most), |value| match unit {
+        Some(unit) => format!("{value} {unit}"),
+        None => ByteSize { bytes: value }.to_string(),
+    })
 }
 
 fn measured(measure: Measure, text: &str) -> Result<(), QuantityError> {
@@ -119,6 +152,11 @@ pub(crate) fn expected(kind: &Kind) -> (&'static str, Option<String>) {
             .map_or_else(of, |_| ("an amount of data", None)),
         Kind::Share { .. } => "".parse::<Share>().map_or_else(of, |_| ("a share", None)),
         Kind::Measure(measure) => measured(*measure, "").map_or_else(of, |()| ("a quantity", None)),
+        Kind::Rate => ("a data rate", Some(RATE_EXAMPLES.to_owned())),
+        Kind::Queue => (
+            "an amount of data or a number of packets",
+            Some(QUEUE_EXAMPLES.to_owned()),
+        ),
         Kind::PerSecond => ("a rate of events", Some(PER_SECOND_EXAMPLES.to_owned())),
         Kind::Choice(words) => (
             "one of some words in quotes",

@@ -81,6 +81,15 @@ fn kind(kind: &Kind, extent: Extent) -> Value {
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Time { .. } => quantity(kind, "(ns|us|µs|μs|ms|s|min|h)"),
         Kind::Size { .. } => quantity(kind, "(B|kB|MB|GB|KiB|MiB|GiB)"),
+        Kind::Rate => {
+            let mut rate = quantity(kind, "[kMGT]?(bit/s|bps)");
+            rate["pattern"] = json!(format!(
+                "^ *unlimited *$|{}",
+                rate["pattern"].as_str().unwrap_or_default()
+            ));
+            rate
+        }
+        Kind::Queue => quantity(kind, "(B|kB|MB|GB|KiB|MiB|GiB|packets?|p)"),
         Kind::Share { .. } => quantity(kind, "(%|ppm|ppb)"),
         Kind::Measure(measure) => quantity(
             kind,

@@ -3,10 +3,11 @@
 //! What is missing or malformed has been reported by then, so these functions never fail: they
 //! give a placeholder instead, which no experiment that is handed out contains.
 
+use hexloop_traces::QueueLimit;
 use hexloop_traces::units::{ByteSize, Share, TimeSpan};
 
 use crate::fields::{self, Field, Kind, Need};
-use crate::quantity::per_kilosecond;
+use crate::quantity::{per_kilosecond, queue_limit, rate_bps};
 use crate::scalar::is_sound;
 use crate::value::{Data, Origin, Table, Value};
 
@@ -88,6 +89,26 @@ impl<'a> Section<'a> {
         self.text(key)
             .parse()
             .map_or(0, |size: ByteSize| size.bytes)
+    }
+
+    /// A rate in bit/s, if it was written and is one.
+    pub(crate) fn optional_rate_bps(&self, key: &str) -> Option<u64> {
+        rate_bps(self.sound(key)?.text()?)
+    }
+
+    /// A time span in nanoseconds, if it was written and is one.
+    pub(crate) fn optional_time_ns(&self, key: &str) -> Option<u64> {
+        self.sound(key).map(|_| self.time_ns(key))
+    }
+
+    /// A share in parts per 10^9, if it was written and is one.
+    pub(crate) fn optional_share_ppb(&self, key: &str) -> Option<u32> {
+        let share: Share = self.sound(key)?.text()?.parse().ok()?;
+        Some(share.ppb())
+    }
+
+    pub(crate) fn queue_limit(&self, key: &str) -> QueueLimit {
+        queue_limit(&self.text(key)).unwrap_or(QueueLimit::Bytes(0))
     }
 
     /// A share in parts per million.

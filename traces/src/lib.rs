@@ -31,6 +31,7 @@
 //! # Ok::<(), hexloop_traces::TraceError>(())
 //! ```
 
+mod change;
 mod curve;
 mod error;
 pub mod format;
@@ -43,6 +44,7 @@ pub mod stats;
 mod trace;
 pub mod units;
 
+pub use change::{LinkChange, SettingsChange};
 pub use curve::CapacityCurve;
 pub use error::TraceError;
 pub use rng::stream;

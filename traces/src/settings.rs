@@ -1,6 +1,10 @@
 //! What a link is set to beside its trace: how its queue works and how it serves packets.
 
+use std::fmt::{self, Display};
+
 use serde::{Deserialize, Serialize};
+
+use crate::units::{ByteSize, TimeSpan};
 
 /// How much may wait before the bottleneck where the trace leaves it open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +14,15 @@ pub enum QueueLimit {
     Bytes(u64),
     /// Packets of whatever size.
     Packets(u32),
+}
+
+impl Display for QueueLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            QueueLimit::Bytes(bytes) => ByteSize { bytes }.fmt(f),
+            QueueLimit::Packets(packets) => write!(f, "{packets} packets"),
+        }
+    }
 }
 
 /// Which packet is dropped or marked, and when.
@@ -52,6 +65,24 @@ impl QueueDiscipline {
     };
 }
 
+impl Display for QueueDiscipline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = |ns| TimeSpan { ns };
+        match *self {
+            QueueDiscipline::DropTail => f.write_str("drop-tail"),
+            QueueDiscipline::DropHead => f.write_str("drop-head"),
+            QueueDiscipline::Codel {
+                target_ns,
+                interval_ns,
+            } => write!(f, "codel ({} over {})", span(target_ns), span(interval_ns)),
+            QueueDiscipline::Pie {
+                target_ns,
+                update_ns,
+            } => write!(f, "pie ({} every {})", span(target_ns), span(update_ns)),
+        }
+    }
+}
+
 /// How the bottleneck serves packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -80,6 +111,26 @@ pub struct LinkSettings {
     pub service: Service,
     /// Let jitter reorder packets. Otherwise they stay in order.
     pub reorder: bool,
+}
+
+impl Display for LinkSettings {
+    /// What is usual is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "queue {}", self.queue)?;
+        if self.discipline != QueueDiscipline::DropTail {
+            write!(f, " with {}", self.discipline)?;
+        }
+        if self.ecn {
+            f.write_str(", marking (ECN)")?;
+        }
+        if let Service::Opportunities { slot_ns } = self.service {
+            write!(f, ", served every {}", TimeSpan { ns: slot_ns })?;
+        }
+        if self.reorder {
+            f.write_str(", jitter may reorder")?;
+        }
+        Ok(())
+    }
 }
 
 impl LinkSettings {

@@ -89,6 +89,14 @@ pub enum LinkError {
         /// What it does.
         feature: &'static str,
     },
+    /// A setting that no datapath does.
+    #[error("link {link}: no datapath does {setting} yet; leave it out")]
+    UnsupportedSetting {
+        /// The link.
+        link: String,
+        /// The setting, as the experiment file names it.
+        setting: &'static str,
+    },
     /// A trace with outages was asked to be played by tc.
     #[error("link {link}: trace `{trace}` has outages, which htb cannot hold; use datapath relay")]
     OutageOnTc {

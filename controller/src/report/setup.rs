@@ -145,12 +145,12 @@ fn links(page: &mut String, data: &Data<'_>) -> fmt::Result {
             (
                 "Link",
                 format!(
-                    "<strong>{}</strong>: {} to {}, MTU {}, queue {} bytes",
+                    "<strong>{}</strong>: {} to {}, MTU {}, {}",
                     escape(&link.name),
                     escape(&link.ends[0].node),
                     escape(&link.ends[1].node),
                     link.mtu,
-                    grouped(link.settings.most_queue_bytes(link.mtu))
+                    link.settings
                 ),
             ),
             (

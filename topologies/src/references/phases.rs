@@ -25,7 +25,7 @@ pub(super) fn read(
     }
     let mut phases = Vec::new();
     for section in sections {
-        let link = phase_link(reporter, &section, links);
+        let link = link(reporter, &section, links);
         let [device, edge] = phase_ends(reporter, &section, nodes, link);
         let phase = Phase {
             name: section.text("name"),
@@ -51,7 +51,8 @@ pub(super) fn read(
     phases
 }
 
-fn phase_link<'a>(
+/// The link that a phase or an event names: the only one, if it names none.
+pub(super) fn link<'a>(
     reporter: &mut Reporter<'_>,
     section: &Section<'_>,
     links: &'a [Link],
