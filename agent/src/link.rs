@@ -10,19 +10,19 @@ mod books;
 mod calibrate;
 mod error;
 mod histogram;
-mod interfaces;
-mod netlink;
+pub(crate) mod interfaces;
+pub(crate) mod netlink;
 mod playback;
 mod played;
 mod probe;
 mod reference;
 mod relay;
-mod scheduling;
+pub(crate) mod scheduling;
 mod shaper;
-mod tap;
+pub(crate) mod tap;
 mod tc;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;

@@ -2,11 +2,13 @@
 //!
 //! Pure: no file, no clock, and the same records and seed give the same numbers.
 
+mod blocks;
 mod bootstrap;
 mod histogram;
 mod metric;
 mod percentile;
 
+pub use blocks::{FEWEST_BLOCKS, interval_over_blocks};
 pub use bootstrap::{Bootstrap, requests_per_block};
 pub use histogram::{HistogramError, Interval, LatencyHistogram, write_interval_log};
 pub use metric::{

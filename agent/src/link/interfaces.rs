@@ -56,6 +56,11 @@ pub(crate) fn build_relayed(
 
 /// Makes one pair that joins the nodes directly.
 pub(crate) fn build_direct(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Result<(), LinkError> {
+    make_direct(plan, ends)?;
+    configure_ends(plan, ends)
+}
+
+fn make_direct(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Result<(), LinkError> {
     for end in &plan.ends {
         check_name(&end.interface)?;
     }
@@ -68,8 +73,18 @@ pub(crate) fn build_direct(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Res
             ends[1],
             plan.mtu,
         )
-    })?;
-    configure_ends(plan, ends)
+    })
+}
+
+/// Makes one pair that joins the nodes directly, with every offload that the kernel gives it: what
+/// a link is compared with.
+pub(crate) fn build_bare(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Result<(), LinkError> {
+    make_direct(plan, ends)?;
+    for (number, namespace) in ends.into_iter().enumerate() {
+        let (own, other) = (&plan.ends[number], &plan.ends[1 - number]);
+        inside(plan, namespace, || address_end(own, other))?;
+    }
+    Ok(())
 }
 
 /// Takes an interface away, and its peer with it.
@@ -242,8 +257,12 @@ fn configure_ends(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Result<(), L
 }
 
 fn configure_end(own: &LinkEnd, other: &LinkEnd) -> Result<(), LinkError> {
+    turn_offloads_off(&own.interface)?;
+    address_end(own, other)
+}
+
+fn address_end(own: &LinkEnd, other: &LinkEnd) -> Result<(), LinkError> {
     let interface = &own.interface;
-    turn_offloads_off(interface)?;
     // Without link-local addresses nothing is solicited anyway; a refusal changes nothing.
     let _ = fs::write(
         format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra"),

@@ -8,6 +8,8 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::setsid;
 
+use super::capability;
+
 /// Starts the command in a session of its own: signals of the terminal do not reach it.
 pub(crate) fn in_own_session(command: &mut Command) {
     let prepare = || setsid().map(|_| ()).map_err(io::Error::from);
@@ -49,7 +51,7 @@ pub(crate) fn unprivileged(command: &mut Command, credentials: Option<Credential
             let user = nix::unistd::Uid::from_raw(user);
             nix::unistd::setresuid(user, user, user)?;
         }
-        clear_capabilities()?;
+        capability::clear()?;
         prctl::set_no_new_privs()?;
         // After the change of user, which clears it.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -101,42 +103,6 @@ fn drop_groups() -> io::Result<()> {
     )]
     // SAFETY: a length of zero means that the pointer is not read.
     let result = unsafe { libc::setgroups(0, std::ptr::null()) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
-#[repr(C)]
-struct CapabilityHeader {
-    version: u32,
-    pid: libc::c_int,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct CapabilityData {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-fn clear_capabilities() -> io::Result<()> {
-    // _LINUX_CAPABILITY_VERSION_3 of linux/capability.h: two 32-bit words per set.
-    let header = CapabilityHeader {
-        version: 0x2008_0522,
-        pid: 0,
-    };
-    let none = CapabilityData {
-        effective: 0,
-        permitted: 0,
-        inheritable: 0,
-    };
-    let data = [none, none];
-    #[expect(unsafe_code, reason = "neither std nor nix has capset")]
-    // SAFETY: both pointers are to values of the layout that the version announces.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {

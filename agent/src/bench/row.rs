@@ -1,0 +1,122 @@
+//! What can be measured, one function per kind of row.
+
+mod exact;
+mod latency;
+mod loaded;
+mod many;
+mod throughput;
+
+use hexloop_topologies::plan::DatapathChoice;
+
+use super::scene::MS;
+use super::{BenchError, Measured, Scale};
+use hexloop_proto::{LateHistogram, LinkWindow};
+use crate::link::LinkError;
+use crate::node::with_causes;
+
+/// How and with whose judgement rows are measured.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// How much.
+    pub scale: Scale,
+    /// Whether a run with these windows and this lateness of one direction is believed, as the
+    /// verdict on runs does it.
+    pub believe: &'a dyn Fn(&[LinkWindow], &LateHistogram) -> bool,
+}
+
+impl std::fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ask").field("scale", &self.scale).finish_non_exhaustive()
+    }
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Its name, such as `relay-exact-10ms`.
+    pub name: &'static str,
+    /// What is measured, in words.
+    pub what: &'static str,
+    work: fn(&Ask<'_>) -> Result<Measured, BenchError>,
+}
+
+/// All of them, in the order of the table.
+pub const ROWS: [Row; 12] = [
+    Row {
+        name: "relay-exact-10ms",
+        what: "relay, 12/48/120/300 Mbit/s in 10 ms steps, 400 Mbit/s offered",
+        work: |ask| exact::ten_milliseconds(DatapathChoice::Relay, ask.scale),
+    },
+    Row {
+        name: "relay-exact-1ms",
+        what: "relay, ten rates from 12 to 300 Mbit/s in 1 ms steps, 400 Mbit/s offered",
+        work: |ask| exact::one_millisecond(DatapathChoice::Relay, ask.scale),
+    },
+    Row {
+        name: "relay-round-trip",
+        what: "relay, no limit, no delay: round trips of 64 bytes every 0.5 ms, bare pair in turn",
+        work: |ask| latency::added(ask.scale),
+    },
+    Row {
+        name: "relay-delay-10ms",
+        what: "relay, 10 ms each way: round trips every 1 ms, bare pair in turn",
+        work: |ask| latency::delayed(10 * MS, ask.scale),
+    },
+    Row {
+        name: "relay-tcp",
+        what: "relay, no limit: one TCP flow, bare pair in turn",
+        work: |ask| throughput::tcp_unlimited(ask.scale),
+    },
+    Row {
+        name: "relay-tcp-3g",
+        what: "relay, one TCP flow in packets of MTU size at 3 Gbit/s",
+        work: |ask| throughput::tcp_shaped(ask.scale),
+    },
+    Row {
+        name: "relay-bulk-64",
+        what: "relay, no limit: frames of 64 bytes, bare pair in turn",
+        work: |ask| throughput::shortest_frames(ask.scale),
+    },
+    Row {
+        name: "relay-200-links",
+        what: "relay, 200 links at 5 Mbit/s in 1 ms steps, one machine",
+        work: |ask| many::links(ask.scale),
+    },
+    Row {
+        name: "relay-loaded",
+        what: "relay-exact-10ms while eight threads burn CPU time",
+        work: |ask| loaded::exact_under_load(ask.scale),
+    },
+    Row {
+        name: "relay-loaded-verdict",
+        what: "relay without real-time rights, idle and under load in turn: its verdict against \
+               the receiver's own account",
+        work: loaded::verdicts,
+    },
+    Row {
+        name: "tc-10ms",
+        what: "tc, 12/48/120/300 Mbit/s in 10 ms steps, 400 Mbit/s offered",
+        work: |ask| exact::ten_milliseconds(DatapathChoice::Tc, ask.scale),
+    },
+    Row {
+        name: "tc-1ms",
+        what: "tc, ten rates from 12 to 300 Mbit/s in 1 ms steps, 400 Mbit/s offered",
+        work: |ask| exact::one_millisecond(DatapathChoice::Tc, ask.scale),
+    },
+];
+
+/// Measures one row.
+///
+/// # Errors
+/// This machine cannot do it ([`BenchError::Unavailable`]), or something failed.
+pub fn measure(row: &Row, ask: &Ask<'_>) -> Result<Measured, BenchError> {
+    match (row.work)(ask) {
+        // A datapath that cannot be built here is a fact about this machine, not a failure.
+        Err(BenchError::Link(error @ LinkError::NoDatapath { .. })) => {
+            Err(BenchError::Unavailable {
+                why: with_causes(&error),
+            })
+        }
+        other => other,
+    }
+}
