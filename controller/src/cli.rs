@@ -1,5 +1,6 @@
 //! The command line: verbs, arguments and what they mean.
 
+pub mod bench;
 pub mod link;
 
 use std::path::PathBuf;
@@ -73,6 +74,12 @@ pub enum Verb {
     Doctor,
     /// Run a command behind a shaped link, or shape a real interface.
     Link(Box<link::LinkArguments>),
+    /// Measure how exact and fast this machine's links are.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        subject: bench::BenchSubject,
+    },
     /// Write the report of a run again, from its records alone.
     Report(ReportArguments),
     /// Undo what an earlier run that was killed has left behind.

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 mod agent;
+mod bench;
 mod check;
 mod doctor;
 mod experiment;
@@ -42,6 +43,7 @@ pub fn dispatch(cli: &Cli) -> std::process::ExitCode {
         Verb::Check(arguments) => check::check(arguments, voice),
         Verb::Plan(arguments) => plan::plan(arguments, voice),
         Verb::Doctor => doctor::doctor(voice),
+        Verb::Bench { subject } => bench::bench(subject, voice),
         Verb::Report(arguments) => report::report(arguments, voice),
         Verb::Undo => undo::undo(voice),
         Verb::Schema(arguments) => schema::schema(arguments),

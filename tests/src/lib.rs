@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod experiment;
 pub mod needs;
 pub mod sandbox;

@@ -72,7 +72,11 @@ impl TcpFlow {
         Ok(flow)
     }
 
-    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), BenchError> {
+    fn spawn(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), BenchError> {
         let thread = thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(work);
         let thread = thread.map_err(BenchError::socket(format!("start thread {name}")))?;
@@ -99,10 +103,11 @@ impl Drop for TcpFlow {
 fn choose_congestion_control(stream: &TcpStream) -> String {
     match setsockopt(&stream.as_fd(), sockopt::TcpCongestion, &"cubic".into()) {
         Ok(()) => "cubic".to_owned(),
-        Err(_) => nix::sys::socket::getsockopt(&stream.as_fd(), sockopt::TcpCongestion).map_or_else(
-            |_| "unknown".to_owned(),
-            |name| name.to_string_lossy().trim_end_matches('\0').to_owned(),
-        ),
+        Err(_) => nix::sys::socket::getsockopt(&stream.as_fd(), sockopt::TcpCongestion)
+            .map_or_else(
+                |_| "unknown".to_owned(),
+                |name| name.to_string_lossy().trim_end_matches('\0').to_owned(),
+            ),
     }
 }
 

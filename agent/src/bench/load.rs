@@ -30,7 +30,8 @@ impl Burners {
             };
             let thread = thread::Builder::new().name("hx-burner".to_owned());
             let thread = thread.spawn(burn);
-            let thread = thread.map_err(BenchError::socket("start a thread that burns CPU time"))?;
+            let thread =
+                thread.map_err(BenchError::socket("start a thread that burns CPU time"))?;
             burners.threads.push(thread);
         }
         Ok(burners)

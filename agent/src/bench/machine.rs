@@ -32,7 +32,10 @@ pub struct TimerLateness {
 pub fn timer_lateness(real_time: bool, count: u64) -> Option<TimerLateness> {
     let work = move || {
         if real_time {
-            if !scheduling::make_real_time(None).description.starts_with("SCHED_FIFO") {
+            if !scheduling::make_real_time(None)
+                .description
+                .starts_with("SCHED_FIFO")
+            {
                 return None;
             }
         } else {
@@ -77,11 +80,17 @@ impl Busy {
     /// From an earlier reading to this one: (share of time not idle, share stolen), in percent.
     #[must_use]
     pub fn since(self, earlier: Busy) -> Option<(f64, f64)> {
-        let total = self.total.checked_sub(earlier.total).filter(|&ticks| ticks > 0)?;
+        let total = self
+            .total
+            .checked_sub(earlier.total)
+            .filter(|&ticks| ticks > 0)?;
         let share = |now: u64, then: u64| {
             100.0 * super::to_f64(now.saturating_sub(then)) / super::to_f64(total)
         };
-        Some((share(self.busy, earlier.busy), share(self.steal, earlier.steal)))
+        Some((
+            share(self.busy, earlier.busy),
+            share(self.steal, earlier.steal),
+        ))
     }
 }
 

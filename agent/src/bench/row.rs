@@ -10,9 +10,9 @@ use hexloop_topologies::plan::DatapathChoice;
 
 use super::scene::MS;
 use super::{BenchError, Measured, Scale};
-use hexloop_proto::{LateHistogram, LinkWindow};
 use crate::link::LinkError;
 use crate::node::with_causes;
+use hexloop_proto::{LateHistogram, LinkWindow};
 
 /// How and with whose judgement rows are measured.
 #[derive(Clone, Copy)]
@@ -26,7 +26,9 @@ pub struct Ask<'a> {
 
 impl std::fmt::Debug for Ask<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ask").field("scale", &self.scale).finish_non_exhaustive()
+        f.debug_struct("Ask")
+            .field("scale", &self.scale)
+            .finish_non_exhaustive()
     }
 }
 

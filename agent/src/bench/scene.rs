@@ -132,7 +132,7 @@ pub(super) fn link_plan(number: u16, wanted: &Wanted) -> LinkPlan {
     };
     LinkPlan {
         name: format!("bench{number}"),
-        index: number.try_into().unwrap_or(u8::MAX),
+        index: number,
         ends: [end(0), end(1)],
         trace: "bench".to_owned(),
         trace_sha256: String::new(),

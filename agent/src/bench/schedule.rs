@@ -234,7 +234,10 @@ mod tests {
         assert!(close(found.window_errors_percent[4], 10.0), "{found:?}");
         assert!(close(found.window_errors_percent[5], 2.5), "{found:?}");
         assert!(close(mean(&found.window_errors_percent), 1.25), "{found:?}");
-        assert!(close(found.delivered_over_trace, 249.0 / 250.0), "{found:?}");
+        assert!(
+            close(found.delivered_over_trace, 249.0 / 250.0),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -244,9 +247,16 @@ mod tests {
         let mut arrivals = perfect(&ideal);
         arrivals.retain(|&at| at < 50 * MS);
         let found = ideal.compare(&arrivals);
-        assert!(found.window_errors_percent[5..].iter().all(|&error| close(error, 100.0)));
+        assert!(
+            found.window_errors_percent[5..]
+                .iter()
+                .all(|&error| close(error, 100.0))
+        );
         assert!(found.largest_cumulative_packets > 100.0);
-        assert!(close(found.delivered_over_trace, 109.0 / 250.0), "{found:?}");
+        assert!(
+            close(found.delivered_over_trace, 109.0 / 250.0),
+            "{found:?}"
+        );
     }
 
     #[test]

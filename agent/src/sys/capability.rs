@@ -56,8 +56,7 @@ fn get() -> io::Result<[Data; 2]> {
     let (mut header, mut data) = (header(), NONE);
     #[expect(unsafe_code, reason = "neither std nor nix has capget")]
     // SAFETY: both pointers are to values of the layout that the version announces.
-    let result =
-        unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {

@@ -203,10 +203,19 @@ mod tests {
             let row = RowResult::without(&ROWS[0], outcome, "because".to_owned());
             Document::new(false, Facts::default(), vec![row])
         };
-        assert_eq!(exit_code(&document(RowOutcome::Missed), false), ExitCode::Done);
+        assert_eq!(
+            exit_code(&document(RowOutcome::Missed), false),
+            ExitCode::Done
+        );
         let strict = exit_code(&document(RowOutcome::Missed), true);
         assert_eq!(strict, ExitCode::ExpectationNotHeld);
-        assert_eq!(exit_code(&document(RowOutcome::Unavailable), true), ExitCode::Done);
-        assert_eq!(exit_code(&document(RowOutcome::Failed), false), ExitCode::Failed);
+        assert_eq!(
+            exit_code(&document(RowOutcome::Unavailable), true),
+            ExitCode::Done
+        );
+        assert_eq!(
+            exit_code(&document(RowOutcome::Failed), false),
+            ExitCode::Failed
+        );
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::mpsc::channel;
 use std::thread;
 
-use hexloop_topologies::plan::DatapathChoice;
 use hexloop_proto::LinkWindow;
+use hexloop_topologies::plan::DatapathChoice;
 use hexloop_traces::{CapacityCurve, Direction, LinkState};
 use hexloop_workloads::clock;
 
@@ -14,8 +14,8 @@ use super::super::scene::{
 };
 use super::super::schedule::{Exactness, Ideal};
 use super::super::{BenchError, Measured, Scale, Seen, frame, to_f64};
-use crate::link::{LinkPhaseReport, scheduling};
 use crate::link::tap::{Recording, Taps};
+use crate::link::{LinkPhaseReport, scheduling};
 
 /// Port of the flow.
 const PORT: u16 = 47_003;
@@ -86,7 +86,11 @@ pub(super) fn measure(
     let cumulative_percent = 100.0 * (found.delivered_over_trace - 1.0).abs();
     measured.add("window_error", "%", Seen::Mean(found.window_errors_percent));
     measured.value("cumulative_error", "%", cumulative_percent);
-    measured.value("cumulative_largest", "packets", found.largest_cumulative_packets);
+    measured.value(
+        "cumulative_largest",
+        "packets",
+        found.largest_cumulative_packets,
+    );
     let late_us: Vec<f64> = found.lateness_ns.iter().map(|ns| ns / 1e3).collect();
     for (name, per_mille) in [("late_p50", 500), ("late_p99", 990)] {
         let values = late_us.clone();
@@ -160,17 +164,13 @@ fn compare(
     Ok(ideal.compare(&arrivals))
 }
 
+/// What is wrong with how the flow was sent. (What a full queue refuses is no fault.)
 fn complaint(paced: Paced) -> Option<String> {
-    let Paced {
-        sent,
-        refused,
-        longest_pause_ns,
-    } = paced;
-    let pause_ms = to_f64(longest_pause_ns) / 1e6;
-    (longest_pause_ns > LONGEST_PAUSE_NS || refused > 0).then(|| {
+    let pause_ms = to_f64(paced.longest_pause_ns) / 1e6;
+    (paced.longest_pause_ns > LONGEST_PAUSE_NS).then(|| {
         format!(
-            "the sender of {sent} packets was held up for {pause_ms:.1} ms (the queue lasts 10 ms) \
-             and {refused} packets were refused: the queue may have run empty"
+            "the sender was held up for {pause_ms:.1} ms, and the queue lasts 10 ms at the highest \
+             rate: it may have run empty"
         )
     })
 }
@@ -219,7 +219,9 @@ impl Flow {
             };
             let recorder = named("hx-record").spawn_scoped(scope, record);
             let recorder = recorder.map_err(BenchError::socket("start the recorder of a flow"))?;
-            let paced = sender.join().map_err(|_panic| BenchError::panicked("hx-flow"))?;
+            let paced = sender
+                .join()
+                .map_err(|_panic| BenchError::panicked("hx-flow"))?;
             let recording = recorder
                 .join()
                 .map_err(|_panic| BenchError::panicked("hx-record"))?;

@@ -159,7 +159,9 @@ fn in_flight(pinger: &mut Pinger, taps: &mut Taps, tail_ns: u64) -> Result<Vec<f
         let recorder =
             named("hx-record").spawn_scoped(scope, move || taps.record(start, end, &no_windows));
         let recorder = recorder.map_err(BenchError::socket("start the recorder of round trips"))?;
-        let sent: Vec<Sent> = sender.join().map_err(|_panic| BenchError::panicked("hx-probe"))?;
+        let sent: Vec<Sent> = sender
+            .join()
+            .map_err(|_panic| BenchError::panicked("hx-probe"))?;
         let recording = recorder
             .join()
             .map_err(|_panic| BenchError::panicked("hx-record"))?;
@@ -171,6 +173,7 @@ fn in_flight(pinger: &mut Pinger, taps: &mut Taps, tail_ns: u64) -> Result<Vec<f
         .filter(|arrival| arrival.udp_port == Some(port))
         .map(|arrival| (arrival.number, arrival.at))
         .collect();
-    let round_trip = |sent: &Sent| Some(to_f64(back.get(&sent.number)?.saturating_sub(sent.at)) / 1e3);
+    let round_trip =
+        |sent: &Sent| Some(to_f64(back.get(&sent.number)?.saturating_sub(sent.at)) / 1e3);
     Ok(sent.iter().filter_map(round_trip).collect())
 }

@@ -32,20 +32,28 @@ pub(super) fn exact_under_load(scale: Scale) -> Result<Measured, BenchError> {
             why: format!("no real-time threads here: {}", measured.datapath),
         });
     }
-    measured.scale.push_str(&format!(" under {BURNERS} burning threads"));
+    measured
+        .scale
+        .push_str(&format!(" under {BURNERS} burning threads"));
     Ok(measured)
 }
 
 /// Whether the verdict of a link without real-time rights is what the receiver alone would say.
 pub(super) fn verdicts(ask: &Ask<'_>) -> Result<Measured, BenchError> {
     let runs = ask.scale.pick(4, 20);
-    let wanted = Wanted::new(DatapathChoice::Relay, steps(&exact::four_rates())?, QUEUE_PACKETS);
+    let wanted = Wanted::new(
+        DatapathChoice::Relay,
+        steps(&exact::four_rates())?,
+        QUEUE_PACKETS,
+    );
     let mut shaped = without_real_time(|| Shaped::new(&wanted))?;
     let (mut agreed, mut valid) = (0_u32, 0_u32);
     let mut notes = Vec::new();
     for number in 0..runs {
         // Idle and loaded in turn, so that both verdicts can occur.
-        let burners = (number % 2 == 1).then(|| Burners::start(BURNERS)).transpose()?;
+        let burners = (number % 2 == 1)
+            .then(|| Burners::start(BURNERS))
+            .transpose()?;
         let run = exact::run(&mut shaped, &wanted.curve(), SECOND)?;
         drop(burners);
         let lateness = run
@@ -83,7 +91,11 @@ pub(super) fn verdicts(ask: &Ask<'_>) -> Result<Measured, BenchError> {
     let rarer = valid.min(runs - valid);
     measured.value("disagreements", "runs", f64::from(runs - agreed));
     measured.value("rarer_verdict", "runs", f64::from(rarer));
-    measured.add("agreement", "", Seen::Ratio(vec![[f64::from(agreed), f64::from(runs)]]));
+    measured.add(
+        "agreement",
+        "",
+        Seen::Ratio(vec![[f64::from(agreed), f64::from(runs)]]),
+    );
     measured.value("believed", "runs", f64::from(valid));
     Ok(measured)
 }
@@ -93,7 +105,10 @@ fn p99(values: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let rank = (sorted.len() * 99).div_ceil(100);
     // Nothing that arrived is never in time.
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::INFINITY)
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or(f64::INFINITY)
 }
 
 /// Does something on a thread that may not use real-time scheduling, nor may those it starts.
@@ -101,14 +116,19 @@ fn without_real_time<T: Send>(
     work: impl FnOnce() -> Result<T, BenchError> + Send,
 ) -> Result<T, BenchError> {
     let unavailable = |why: String| BenchError::Unavailable { why };
-    let (soft, hard) = getrlimit(Resource::RLIMIT_RTPRIO)
-        .map_err(|error| unavailable(format!("the limit on real-time priority is unknown: {error}")))?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_RTPRIO).map_err(|error| {
+        unavailable(format!(
+            "the limit on real-time priority is unknown: {error}"
+        ))
+    })?;
     let limit = |soft| setrlimit(Resource::RLIMIT_RTPRIO, soft, hard);
-    limit(0).map_err(|error| unavailable(format!("real-time priority cannot be forbidden: {error}")))?;
+    limit(0)
+        .map_err(|error| unavailable(format!("real-time priority cannot be forbidden: {error}")))?;
     let done = thread::scope(|scope| {
         let errand = || {
-            capability::give_up_sys_nice()
-                .map_err(BenchError::socket("give up the right to real-time scheduling"))?;
+            capability::give_up_sys_nice().map_err(BenchError::socket(
+                "give up the right to real-time scheduling",
+            ))?;
             if realtime::become_fifo(1).is_ok() {
                 let why = "a thread without the right to real-time scheduling got it".to_owned();
                 return Err(BenchError::Unavailable { why });
@@ -118,8 +138,12 @@ fn without_real_time<T: Send>(
         let thread = thread::Builder::new().name("hx-ordinary".to_owned());
         let thread = thread
             .spawn_scoped(scope, errand)
-            .map_err(BenchError::socket("start a thread without real-time rights"))?;
-        thread.join().map_err(|_panic| BenchError::panicked("hx-ordinary"))?
+            .map_err(BenchError::socket(
+                "start a thread without real-time rights",
+            ))?;
+        thread
+            .join()
+            .map_err(|_panic| BenchError::panicked("hx-ordinary"))?
     });
     // Raising the soft limit back to the hard one is always allowed.
     let _ = limit(soft);

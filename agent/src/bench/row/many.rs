@@ -84,7 +84,11 @@ pub(super) fn links(scale: Scale) -> Result<Measured, BenchError> {
     let (mut largest, mut wrong_links, mut largest_cumulative) = (0.0_f64, 0_u32, 0.0_f64);
     for one in &links {
         let found = ideal.compare(&one.arrivals_ns);
-        let worst = found.window_errors_percent.iter().copied().fold(0.0, f64::max);
+        let worst = found
+            .window_errors_percent
+            .iter()
+            .copied()
+            .fold(0.0, f64::max);
         largest = largest.max(worst);
         wrong_links += u32::from(worst > 1.0);
         largest_cumulative = largest_cumulative.max(found.largest_cumulative_packets);
@@ -174,7 +178,9 @@ fn drive(links: &mut [One], t0: u64, end: u64) -> Result<u64, BenchError> {
         let driver = driver
             .spawn_scoped(scope, work)
             .map_err(BenchError::socket("start the sender of many flows"))?;
-        driver.join().map_err(|_panic| BenchError::panicked("hx-flow"))
+        driver
+            .join()
+            .map_err(|_panic| BenchError::panicked("hx-flow"))
     })
 }
 

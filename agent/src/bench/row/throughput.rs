@@ -60,10 +60,22 @@ pub(super) fn tcp_unlimited(scale: Scale) -> Result<Measured, BenchError> {
         ..Measured::default()
     };
     measured.add("rate", "Gbit/s", rate(&found, 1, 8e-9));
-    measured.add("link_cpu", "CPU-s/Gbit", cost(&found, 1, |block| block.link_cpu_ns));
+    measured.add(
+        "link_cpu",
+        "CPU-s/Gbit",
+        cost(&found, 1, |block| block.link_cpu_ns),
+    );
     measured.add("bare_rate", "Gbit/s", rate(&found, 0, 8e-9));
-    measured.add("machine_cpu", "CPU-s/Gbit", cost(&found, 1, |block| block.process_cpu_ns));
-    measured.add("bare_machine_cpu", "CPU-s/Gbit", cost(&found, 0, |block| block.process_cpu_ns));
+    measured.add(
+        "machine_cpu",
+        "CPU-s/Gbit",
+        cost(&found, 1, |block| block.process_cpu_ns),
+    );
+    measured.add(
+        "bare_machine_cpu",
+        "CPU-s/Gbit",
+        cost(&found, 0, |block| block.process_cpu_ns),
+    );
     Ok(measured)
 }
 
@@ -200,7 +212,9 @@ fn flood_block(nodes: &Nodes) -> Result<Block, BenchError> {
             Ok::<_, BenchError>((after - before, to_f64(to - from) / 1e9))
         })();
         end.store(true, Ordering::Relaxed);
-        sender.join().map_err(|_panic| BenchError::panicked("hx-flow"))?;
+        sender
+            .join()
+            .map_err(|_panic| BenchError::panicked("hx-flow"))?;
         measured
     })?;
     Ok(Block {

@@ -199,7 +199,10 @@ impl RowResult {
                 }
             })
             .collect();
-        let mut judged = quantities.iter().filter_map(|quantity| quantity.met).peekable();
+        let mut judged = quantities
+            .iter()
+            .filter_map(|quantity| quantity.met)
+            .peekable();
         let outcome = if judged.peek().is_none() {
             Outcome::Measured
         } else if judged.all(|met| met) {
@@ -250,7 +253,10 @@ mod tests {
     use hexloop_agent::bench::{Quantity, ROWS, Seen};
 
     fn row(values: Vec<f64>) -> RowResult {
-        let exact = ROWS.iter().find(|row| row.name == "relay-exact-10ms").unwrap();
+        let exact = ROWS
+            .iter()
+            .find(|row| row.name == "relay-exact-10ms")
+            .unwrap();
         let measured = Measured {
             quantities: vec![
                 Quantity {

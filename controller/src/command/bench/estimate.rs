@@ -60,8 +60,12 @@ fn of_quantile(per_mille: u16, values: &[f64], seed: u64) -> Estimate {
         };
     };
     let blocks = blocks(values, MOST_VALUES);
-    let statistic =
-        |blocks: &[&Vec<f64>]| at(quantile, blocks.iter().copied().flatten().copied().collect());
+    let statistic = |blocks: &[&Vec<f64>]| {
+        at(
+            quantile,
+            blocks.iter().copied().flatten().copied().collect(),
+        )
+    };
     Estimate {
         value: at(quantile, values.to_vec()),
         interval: interval_over_blocks(&blocks, seed, RESAMPLES, statistic),

@@ -63,7 +63,13 @@ fn write_facts(text: &mut String, document: &Document) -> std::fmt::Result {
 }
 
 fn write_row(text: &mut String, row: &RowResult) -> std::fmt::Result {
-    writeln!(text, "\n{:11} {}: {}", row.outcome.name(), row.name, row.what)?;
+    writeln!(
+        text,
+        "\n{:11} {}: {}",
+        row.outcome.name(),
+        row.name,
+        row.what
+    )?;
     if let Some(why) = &row.why {
         return writeln!(text, "            {why}");
     }

@@ -73,7 +73,11 @@ const TARGETS: [Target; 20] = [
     always("relay-tcp-3g", "delivered_over_trace", within(1.0, 0.01)),
     always("relay-tcp-3g", "link_cpu", Bound::AtMost(0.3)),
     always("relay-bulk-64", "rate", Bound::AtLeast(1.0)),
-    at_full_scale("relay-200-links", "window_error_largest", Bound::AtMost(1.0)),
+    at_full_scale(
+        "relay-200-links",
+        "window_error_largest",
+        Bound::AtMost(1.0),
+    ),
     at_full_scale("relay-200-links", "link_cpu", Bound::AtMost(20.0)),
     always("relay-loaded", "window_error", Bound::AtMost(1.0)),
     always("relay-loaded", "cumulative_error", Bound::AtMost(1.0)),
@@ -108,7 +112,10 @@ mod tests {
 
     #[test]
     fn every_target_is_of_a_row_that_exists_and_every_row_has_one() {
-        let names: Vec<&str> = hexloop_agent::bench::ROWS.iter().map(|row| row.name).collect();
+        let names: Vec<&str> = hexloop_agent::bench::ROWS
+            .iter()
+            .map(|row| row.name)
+            .collect();
         for target in &TARGETS {
             assert!(names.contains(&target.row), "{}", target.row);
         }
