@@ -32,9 +32,7 @@ pub(super) fn exact_under_load(scale: Scale) -> Result<Measured, BenchError> {
             why: format!("no real-time threads here: {}", measured.datapath),
         });
     }
-    measured
-        .scale
-        .push_str(&format!(" under {BURNERS} burning threads"));
+    measured.scale = format!("{} under {BURNERS} burning threads", measured.scale);
     Ok(measured)
 }
 
