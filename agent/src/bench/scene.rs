@@ -17,7 +17,7 @@ use super::BenchError;
 use crate::link::tap::Taps;
 use crate::link::{Link, LinkPhaseReport, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
-use crate::sys::packet::{PacketSocket, PacketSocketOptions};
+use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions};
 
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000_000_000;
@@ -173,8 +173,11 @@ impl Nodes {
     pub(super) fn frame_sender(&self) -> Result<PacketSocket, BenchError> {
         // Its ring is not read: it only has to exist.
         let options = PacketSocketOptions {
-            snap_bytes: 64,
-            ring_frames: 1,
+            intake: Intake::Ring {
+                snap_bytes: 64,
+                frames: 1,
+            },
+            headers: false,
         };
         let interface = self.plan.ends[0].interface.clone();
         let open = move || PacketSocket::open(&interface, options);
@@ -188,9 +191,7 @@ impl Nodes {
             let opened = self.namespaces[end].run(|| Taps::open_one(interface))?;
             Ok::<_, BenchError>(opened?)
         };
-        Ok(Taps {
-            sockets: [tap(0)?, tap(1)?],
-        })
+        Ok(Taps::on([tap(0)?, tap(1)?]))
     }
 
     /// Keeps a UDP port of the receiving node open, so that nothing is answered with ICMP. Nobody

@@ -82,6 +82,14 @@ impl Taps {
         })
     }
 
+    /// Taps on both receiving interfaces, in the order of [`Direction::BOTH`].
+    pub(crate) fn on(sockets: [PacketSocket; 2]) -> Taps {
+        Taps {
+            sockets,
+            buffers: ReceiveBuffers::new(),
+        }
+    }
+
     /// Throws away what has come in so far.
     pub(crate) fn drain(&mut self) {
         for socket in &mut self.sockets {

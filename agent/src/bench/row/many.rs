@@ -14,7 +14,7 @@ use super::super::{BenchError, Measured, Scale, frame, to_f64};
 use crate::link::scheduling;
 use crate::link::{Link, interfaces};
 use crate::namespace::NetworkNamespace;
-use crate::sys::packet::{PacketSocket, PacketSocketOptions};
+use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions, ReceiveBuffers};
 
 const PORT: u16 = 47_006;
 
@@ -28,10 +28,15 @@ const PACKETS_PER_TICK: usize = 5;
 /// 40 ms at the mean rate.
 const QUEUE_PACKETS: u64 = 20;
 
-/// Frames that come in at one end in a second and are cut to their headers.
+/// Frames that a receiver has room for: half a second of its link.
+const RING_FRAMES: usize = 256;
+
 const RING: PacketSocketOptions = PacketSocketOptions {
-    snap_bytes: 64,
-    ring_frames: 256,
+    intake: Intake::Ring {
+        snap_bytes: 64,
+        frames: RING_FRAMES,
+    },
+    headers: false,
 };
 
 /// One of many links, all between the same two namespaces.
@@ -159,6 +164,7 @@ fn drive(links: &mut [One], t0: u64, end: u64) -> Result<u64, BenchError> {
     let work = || {
         scheduling::pin(cpu);
         scheduling::make_punctual();
+        let mut buffers = ReceiveBuffers::new();
         let mut tick = t0;
         while tick < end {
             clock::sleep_until(tick);
@@ -168,7 +174,7 @@ fn drive(links: &mut [One], t0: u64, end: u64) -> Result<u64, BenchError> {
                 let count = PACKETS_PER_TICK * (1 + usize::from(tick == t0));
                 let _ = one.sender.send(&batch[..count]);
             }
-            record(links, t0);
+            record(links, t0, &mut buffers);
             tick += TICK_NS;
         }
         clock::thread_cpu_ns()
@@ -184,11 +190,11 @@ fn drive(links: &mut [One], t0: u64, end: u64) -> Result<u64, BenchError> {
     })
 }
 
-fn record(links: &mut [One], t0: u64) {
+fn record(links: &mut [One], t0: u64, buffers: &mut ReceiveBuffers) {
     let pair = clock::ClockPair::read();
     for one in links {
         let arrivals_ns = &mut one.arrivals_ns;
-        one.tap.receive(2 * RING.ring_frames, |frame| {
+        let _ = one.tap.receive(2 * RING_FRAMES, buffers, |frame| {
             let at = pair.to_monotonic(frame.realtime_ns);
             if frame.wire_bytes == usize::from(PACKET_BYTES) + 14 {
                 arrivals_ns.extend(at.checked_sub(t0));
