@@ -392,6 +392,24 @@ mod tests {
         }
     }
 
+    /// The four rates of the reference measurement of plain htb stepping.
+    fn four_rates(step_ns: u64) -> Arc<Trace> {
+        let rates = [12, 48, 120, 300];
+        trace(&rates.map(|rate| (step_ns, state(rate * 1_000_000, 0))))
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn tc_steers_its_bytes_to_the_trace_in_steps_of_ten_and_of_one_millisecond() {
+        for (step_ns, allowed) in [(10 * MS, 0.005), (MS, 0.01)] {
+            for result in Testbed::new(DatapathChoice::Tc, four_rates(step_ns)).calibrated() {
+                let text = described(&result);
+                assert!((ratio(&result) - 1.0).abs() < allowed, "{step_ns}: {text}");
+                assert!(result.backlogged_windows >= 50, "{step_ns}: {text}");
+            }
+        }
+    }
+
     #[test]
     #[ignore = "needs root, netem, virtual-time"]
     fn tc_delays_and_limits_where_the_kernel_has_netem() {
@@ -445,9 +463,30 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root, netem, virtual-time"]
+    fn tc_delivers_exactly_through_an_outage_where_the_kernel_can_hold_packets() {
+        for result in Testbed::new(DatapathChoice::Tc, interrupted()).calibrated() {
+            let text = described(&result);
+            assert!((ratio(&result) - 1.0).abs() < 0.005, "{text}");
+            assert!(result.delay_error.max_ns.unwrap() < 1_000_000, "{text}");
+            assert_eq!(result.probes_lost, 0);
+        }
+    }
+
+    #[test]
     #[ignore = "needs root"]
-    fn tc_refuses_a_trace_that_it_cannot_hold_back() {
-        let testbed = Testbed::new(DatapathChoice::Tc, interrupted());
+    fn tc_plays_outages_or_says_what_to_do() {
+        let mut testbed = Testbed::new(DatapathChoice::Tc, interrupted());
+        if let Err(error) = testbed.try_link() {
+            // A kernel without plug.
+            let text = chain(&error);
+            assert!(
+                text.contains("plug") && text.contains("datapath relay"),
+                "{text}"
+            );
+        }
+        // Nothing of the kernel holds a queue that is managed actively.
+        testbed.plan.settings.discipline = hexloop_traces::QueueDiscipline::CODEL;
         let text = chain(&testbed.try_link().unwrap_err());
         assert!(
             text.contains("outages") && text.contains("datapath relay"),
@@ -472,12 +511,22 @@ mod tests {
     #[test]
     #[ignore = "needs root"]
     fn an_outage_holds_packets_back_and_lets_them_go() {
+        an_outage_holds(DatapathChoice::Relay);
+    }
+
+    #[test]
+    #[ignore = "needs root, netem, virtual-time"]
+    fn tc_holds_packets_back_in_an_outage_and_lets_them_go() {
+        an_outage_holds(DatapathChoice::Tc);
+    }
+
+    fn an_outage_holds(datapath: DatapathChoice) {
         let rows = [
             (100 * MS, state(20_000_000, 2 * MS)),
             (300 * MS, state(0, 2 * MS)),
             (60_000 * MS, state(20_000_000, 2 * MS)),
         ];
-        let testbed = Testbed::new(DatapathChoice::Relay, trace(&rows));
+        let testbed = Testbed::new(datapath, trace(&rows));
         let mut link = testbed.link();
         let [client, server] = &testbed.plan.ends;
         let bind = |address: IpAddr| move || UdpSocket::bind((address, 5003)).unwrap();

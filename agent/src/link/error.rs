@@ -97,13 +97,13 @@ pub enum LinkError {
         /// The setting, as the experiment file names it.
         setting: &'static str,
     },
-    /// A trace with outages was asked to be played by tc.
-    #[error("link {link}: trace `{trace}` has outages, which htb cannot hold; use datapath relay")]
-    OutageOnTc {
+    /// Something was asked of the tc datapath that the kernel's disciplines cannot do.
+    #[error("link {link}: {reason}")]
+    RefusedByTc {
         /// The link.
         link: String,
-        /// The trace.
-        trace: String,
+        /// Why, and what to do.
+        reason: &'static str,
     },
     /// The link is playing already.
     #[error("link {link} is playing already")]

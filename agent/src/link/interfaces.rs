@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! relay:  node A [interface]====[hxrNa] relay namespace [hxrNb]====[interface] node B
-//! tc:     node A [interface]================================[interface] node B
+//! tc:     node A [interface]====[hxrNa] namespace between   [hxrNb]====[interface] node B
+//!                                     with [hxtNa]====[hxtNb]
 //! ```
 
 use std::fs;
@@ -55,11 +56,6 @@ pub(crate) fn build_relayed(
 }
 
 /// Makes one pair that joins the nodes directly.
-pub(crate) fn build_direct(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Result<(), LinkError> {
-    make_direct(plan, ends)?;
-    configure_ends(plan, ends)
-}
-
 fn make_direct(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Result<(), LinkError> {
     for end in &plan.ends {
         check_name(&end.interface)?;
@@ -85,6 +81,34 @@ pub(crate) fn build_bare(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Resul
         inside(plan, namespace, || address_end(own, other))?;
     }
     Ok(())
+}
+
+/// Names of the pair between both ports of a link that tc shapes.
+pub(crate) fn inner_ports(link: u16) -> [String; 2] {
+    [format!("hxt{link}a"), format!("hxt{link}b")]
+}
+
+/// Makes the pair between both ports, in this thread's namespace.
+pub(crate) fn build_inner_pair(link: u16, mtu: u32) -> Result<(), LinkError> {
+    build_pair_here(&inner_ports(link), mtu)
+}
+
+/// Makes the two ports of a link as a pair with nothing behind it, to try things out on.
+pub(crate) fn build_lone_ports(link: u16, mtu: u32) -> Result<(), LinkError> {
+    build_pair_here(&relay_ports(link), mtu)
+}
+
+fn build_pair_here([first, second]: &[String; 2], mtu: u32) -> Result<(), LinkError> {
+    let mut pair = named(first, None, mtu);
+    pair.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(named(second, None, mtu)))),
+    ]));
+    open_socket()?.request(RouteNetlinkMessage::NewLink(pair), Mode::Create, || {
+        format!("make the veth pair of {first} and {second}")
+    })?;
+    prepare_port(first)?;
+    prepare_port(second)
 }
 
 /// Takes an interface away, and its peer with it.

@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::sys::socket::{
@@ -19,6 +19,97 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 
 use super::LinkError;
+
+/// The length of `struct nlmsghdr`: length, type, flags, sequence number, port.
+pub(crate) const HEADER_BYTES: usize = 16;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+
+/// A whole message, its header included, that can be sent again and again: only what changes
+/// is written anew, and nothing is allocated.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    bytes: Vec<u8>,
+}
+
+impl Prepared {
+    /// A message of type `kind` (RTM_...) with this payload.
+    pub(crate) fn new(kind: u16, flags: u16, payload: &[u8]) -> Prepared {
+        let length = HEADER_BYTES + payload.len();
+        let mut bytes = Vec::with_capacity(length.next_multiple_of(4));
+        bytes.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend_from_slice(payload);
+        bytes.resize(length.next_multiple_of(4), 0);
+        Prepared { bytes }
+    }
+
+    /// A request that the kernel answers when it is done.
+    pub(crate) fn request(kind: u16, mode: Mode, payload: &[u8]) -> Prepared {
+        Prepared::new(kind, NLM_F_ACK | mode.flags(), payload)
+    }
+
+    /// A question with one answer, which is not acknowledged beside that. Without the request
+    /// for an echo the answer would go to those who listen for changes only (`nlmsg_notify`).
+    pub(crate) fn question(kind: u16, payload: &[u8]) -> Prepared {
+        Prepared::new(kind, NLM_F_ECHO, payload)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes over the payload, from its byte `at` on.
+    pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
+        let at = HEADER_BYTES + at;
+        if let Some(place) = self.bytes.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    fn number(&mut self, sequence: u32) {
+        self.bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
+    }
+}
+
+/// One message of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Answer<'a> {
+    kind: u16,
+    sequence: u32,
+    payload: &'a [u8],
+}
+
+/// The first message of a datagram, and what follows it.
+fn first_answer(bytes: &[u8]) -> Option<(Answer<'_>, &[u8])> {
+    let word = |at: usize| {
+        let word = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_ne_bytes(word))
+    };
+    let length = usize::try_from(word(0)?).ok()?;
+    let payload = bytes.get(HEADER_BYTES..length)?;
+    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+    let answer = Answer {
+        kind,
+        sequence: word(8)?,
+        payload,
+    };
+    let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    Some((answer, rest))
+}
+
+/// What the kernel says of a request: a negative error number, or 0 when it is done.
+fn status(payload: &[u8]) -> io::Result<()> {
+    let code = payload.get(..4).and_then(|code| code.try_into().ok());
+    match code.map(i32::from_ne_bytes) {
+        Some(0) => Ok(()),
+        Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
 
 /// What a request does if its object exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +165,7 @@ impl RouteSocket {
     }
 
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
-        self.sequence = self.sequence.wrapping_add(1);
+        self.next_number();
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
@@ -127,6 +218,123 @@ impl RouteSocket {
                 source,
             }),
         }
+    }
+
+    fn next_number(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    /// Sends a message that was prepared, and hands every message of its answer to `take`,
+    /// until the kernel says that it is done, or until `take` says that it has enough.
+    pub(crate) fn exchange(
+        &mut self,
+        message: &mut Prepared,
+        mut take: impl FnMut(u16, &[u8]) -> bool,
+    ) -> io::Result<()> {
+        let sequence = self.next_number();
+        message.number(sequence);
+        let descriptor = self.descriptor.as_raw_fd();
+        send(descriptor, &message.bytes, MsgFlags::empty())?;
+        loop {
+            let length = recv(descriptor, &mut self.buffer, MsgFlags::empty())?;
+            let mut rest = &self.buffer[..length];
+            while let Some((answer, following)) = first_answer(rest) {
+                rest = following;
+                if answer.sequence != sequence {
+                    continue;
+                }
+                match answer.kind {
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => return status(answer.payload),
+                    kind => {
+                        if take(kind, answer.payload) {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends many prepared requests at once, and waits for the answers to all of them. Returns
+    /// the first refusal.
+    pub(crate) fn exchange_all(
+        &mut self,
+        messages: &mut [Prepared],
+        scratch: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        scratch.clear();
+        for message in &mut *messages {
+            let sequence = self.next_number();
+            message.number(sequence);
+            scratch.extend_from_slice(&message.bytes);
+        }
+        let descriptor = self.descriptor.as_raw_fd();
+        send(descriptor, scratch, MsgFlags::empty())?;
+        let last = self.sequence;
+        let first = last.wrapping_sub(u32::try_from(messages.len()).unwrap_or(0));
+        let mut missing = messages.len();
+        let mut result = Ok(());
+        while missing > 0 {
+            let length = recv(descriptor, &mut self.buffer, MsgFlags::empty())?;
+            let mut rest = &self.buffer[..length];
+            while let Some((answer, following)) = first_answer(rest) {
+                rest = following;
+                let number = answer.sequence.wrapping_sub(first);
+                let ours = number >= 1 && number <= last.wrapping_sub(first);
+                if answer.kind == NLMSG_ERROR && ours {
+                    missing = missing.saturating_sub(1);
+                    if let Err(error) = status(answer.payload)
+                        && result.is_ok()
+                    {
+                        result = Err(error);
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// Makes, changes or deletes an object; `kind` is the type of the message.
+    ///
+    /// # Errors
+    /// `action` says what was being done.
+    pub(crate) fn order(
+        &mut self,
+        kind: u16,
+        mode: Mode,
+        payload: &[u8],
+        action: impl FnOnce() -> String,
+    ) -> Result<(), LinkError> {
+        let mut message = Prepared::request(kind, mode, payload);
+        let result = self.exchange(&mut message, |_, _| false);
+        result.map_err(|source| LinkError::Netlink {
+            action: action(),
+            source,
+        })
+    }
+
+    /// Asks for all objects of a sort; `kind` is the type of the question.
+    ///
+    /// # Errors
+    /// `action` says what was being done.
+    pub(crate) fn list(
+        &mut self,
+        kind: u16,
+        payload: &[u8],
+        mut take: impl FnMut(u16, &[u8]),
+        action: impl FnOnce() -> String,
+    ) -> Result<(), LinkError> {
+        let mut message = Prepared::new(kind, NLM_F_DUMP, payload);
+        let result = self.exchange(&mut message, |kind, payload| {
+            take(kind, payload);
+            false
+        });
+        result.map_err(|source| LinkError::Netlink {
+            action: action(),
+            source,
+        })
     }
 
     fn answers(

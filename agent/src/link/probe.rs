@@ -58,19 +58,26 @@ fn choose(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), Lin
 }
 
 fn tc(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
-    interfaces::build_direct(spec.plan, spec.ends)?;
+    let between = between(spec)?;
     let held_bytes = held_bytes(spec, played);
-    let player = TcPlayer::spawn(spec.plan, spec.ends, played, held_bytes, spec.relay_cpu)?;
+    let player = TcPlayer::spawn(spec.plan, between, played, held_bytes, spec.relay_cpu)?;
     Ok(Datapath::Tc(player))
 }
 
-fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
+/// A namespace between both nodes, with a port to each.
+fn between(spec: &LinkSpec<'_>) -> Result<NetworkNamespace, LinkError> {
     let plan = spec.plan;
     let namespace = NetworkNamespace::create().map_err(|source| LinkError::Namespace {
         link: plan.name.clone(),
         source,
     })?;
     interfaces::build_relayed(plan, spec.ends, &namespace)?;
+    Ok(namespace)
+}
+
+fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
+    let plan = spec.plan;
+    let namespace = between(spec)?;
     let snap_bytes = usize::try_from(plan.mtu).unwrap_or(1500) + 64;
     let options = PacketSocketOptions {
         intake: Intake::Ring {

@@ -1,34 +1,48 @@
-//! The kernel's queueing disciplines as a datapath: htb for the rate and, where the kernel has
-//! it, netem for delay and loss, on the nodes' own interfaces.
+//! The kernel's queueing disciplines as a datapath.
 //!
-//! A thread changes them in place at the trace's moments, over one netlink socket per
-//! interface; its lateness is that of the changes. What the kernel does by itself between two
-//! changes is only as exact as htb is: after a change it works off its debt at the old rate.
-//! The verdict judges what comes of it.
+//! ```text
+//! node A [hxNa]====[hxrNa]->[hxtNa]====[hxtNb]->[hxrNb]====[hxNb] node B
+//!                    mirred   htb        mirred   netem
+//! ```
 //!
-//! Traces with outages are refused: htb knows no rate of zero. At a tiny rate it lets a packet
-//! through, and the debt of that packet, kept in time, outlasts the outage.
+//! Between two nodes lies a network namespace. What comes in is sent (mirred) through a veth
+//! pair whose sending end holds the bottleneck, an htb class and its queue, and then out to the
+//! receiver through netem, which adds delay, jitter, loss, duplication and corruption. The
+//! other direction goes the same way back. Bottleneck before delay, as on a real path, so that
+//! a queue's limit is the queue's alone; and away from the sender's own stack, whose small
+//! queues (TSQ) would hide the bottleneck's.
 //!
-//! Whether a queue was never empty is seen from outside: its backlog at the edges of each
-//! window has to be more than what netem's delay alone holds.
+//! One thread sets rates, limits and delays in place at the trace's moments, over one netlink
+//! socket, and steers the bytes of each class back to the trace (see `steering`). Outages are
+//! held by a plug below the class, which keeps what waits and lets it go at once.
+//!
+//! [`interface`] shapes interfaces that exist already.
 
-mod messages;
+mod codec;
+mod handle;
+mod htb_class;
+mod leaf;
+mod path;
 mod player;
+mod stage;
+mod steering;
+mod wire;
 
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use hexloop_topologies::plan::LinkPlan;
-use hexloop_traces::{Direction, LinkState, Trace};
-use netlink_packet_route::RouteNetlinkMessage;
+use hexloop_traces::{Direction, Trace};
 
-use super::netlink::{Mode, RouteSocket};
+use super::netlink::RouteSocket;
 use super::relay::{Play, Played};
 use super::scheduling::{self, Scheduling};
 use super::{LinkError, interfaces};
 use crate::namespace::NetworkNamespace;
-use messages::{Leaf, Limits};
+use leaf::Leaf;
+use path::Path;
 use player::{Command, Worker};
+use stage::{Port, Stage, StagePlan};
 
 /// Plays a trace by changing queueing disciplines in place. Dropping it ends its thread.
 #[derive(Debug)]
@@ -37,130 +51,96 @@ pub(crate) struct TcPlayer {
     scheduling: Scheduling,
     commands: Sender<Command>,
     thread: Option<JoinHandle<()>>,
+    /// Goes away, with the interfaces in it, when this handle does.
+    _between: NetworkNamespace,
 }
 
-/// The queueing disciplines of one sending interface.
-#[derive(Debug)]
-struct Shaped {
-    direction: Direction,
-    interface: String,
-    socket: RouteSocket,
-    index: i32,
+/// What a trace needs of the kernel.
+#[derive(Debug, Clone, Copy)]
+struct Needs {
     leaf: Leaf,
-    limits: Limits,
-    mtu: u32,
-    /// The state that is set now.
-    state: LinkState,
+    path: Option<Path>,
 }
 
-impl Shaped {
-    /// Puts the queueing disciplines on an interface of this thread's namespace, transparent.
-    fn install(
-        direction: Direction,
-        interface: &str,
-        leaf: Leaf,
-        limits: Limits,
-        mtu: u32,
-    ) -> Result<Shaped, LinkError> {
-        let index = i32::try_from(interfaces::index_of(interface)?).unwrap_or(i32::MAX);
-        let mut shaped = Shaped {
-            direction,
-            interface: interface.to_owned(),
-            socket: interfaces::open_socket()?,
-            index,
+/// Packets of this size at least are counted on for what is in flight.
+const SMALL_PACKET_BYTES: u64 = 64;
+
+impl Needs {
+    fn new(plan: &LinkPlan, trace: &Trace, held_bytes: u64) -> Result<Needs, LinkError> {
+        let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
+        let outages = states.clone().any(|state| state.rate_bps == 0);
+        let leaf = Leaf::new(plan.settings, plan.mtu, outages);
+        let leaf = leaf.map_err(|reason| LinkError::RefusedByTc {
+            link: plan.name.clone(),
+            reason,
+        })?;
+        let packets = held_bytes / SMALL_PACKET_BYTES + 1000;
+        let path = Path {
+            limit: u32::try_from(packets).unwrap_or(u32::MAX),
+            reorder: plan.settings.reorder,
+            seed: None,
+        };
+        Ok(Needs {
             leaf,
-            limits,
-            mtu,
-            state: LinkState::TRANSPARENT,
-        };
-        let root = RouteNetlinkMessage::NewQueueDiscipline(messages::htb_root(index));
-        shaped
-            .socket
-            .request(root, Mode::Create, || format!("put htb on {interface}"))?;
-        shaped.set_rate(&LinkState::TRANSPARENT, Mode::Create)?;
-        shaped.set_leaf(&LinkState::TRANSPARENT, Mode::Create)?;
-        Ok(shaped)
-    }
-
-    fn set_rate(&mut self, state: &LinkState, mode: Mode) -> Result<(), LinkError> {
-        let bytes_per_s = messages::bytes_per_second(state);
-        let class = messages::htb_class(self.index, bytes_per_s, self.mtu);
-        let interface = &self.interface;
-        self.socket
-            .request(RouteNetlinkMessage::NewTrafficClass(class), mode, || {
-                format!("set the rate of {interface} to {bytes_per_s} bytes per second")
-            })
-    }
-
-    fn set_leaf(&mut self, state: &LinkState, mode: Mode) -> Result<(), LinkError> {
-        let leaf = messages::leaf(self.index, self.leaf, state, self.limits);
-        let (interface, kind) = (&self.interface, self.leaf);
-        self.socket
-            .request(RouteNetlinkMessage::NewQueueDiscipline(leaf), mode, || {
-                format!("set the {kind:?} queue of {interface}").to_lowercase()
-            })
-    }
-
-    /// Changes what differs from the state that is set.
-    fn change(&mut self, state: &LinkState) -> Result<(), LinkError> {
-        if state.rate_bps != self.state.rate_bps {
-            self.set_rate(state, Mode::Change)?;
-        }
-        let path = |state: &LinkState| {
-            (
-                state.delay_ns,
-                state.jitter_ns,
-                state.loss_ppb,
-                state.loss_burst_milli,
-            )
-        };
-        if self.leaf == Leaf::Netem && path(state) != path(&self.state) {
-            self.set_leaf(state, Mode::Change)?;
-        }
-        self.state = *state;
-        Ok(())
+            path: states.any(|state| path::is_needed(&state)).then_some(path),
+        })
     }
 }
 
-/// Whether a trace needs more than a rate.
-fn needs_netem(trace: &Trace) -> bool {
-    let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
-    states.any(|state| state.delay_ns > 0 || state.jitter_ns > 0 || state.loss_ppb > 0)
-}
-
-/// What the trace may have in flight and in the queue, in packets of full size.
-fn limits(plan: &LinkPlan, held_bytes: u64) -> Limits {
-    let packets = held_bytes / u64::from(plan.mtu.max(1)) + 16;
-    Limits {
-        queue_bytes: u32::try_from(plan.settings.most_queue_bytes(plan.mtu)).unwrap_or(u32::MAX),
-        packets: u32::try_from(packets).unwrap_or(u32::MAX),
-    }
+/// The stages of both directions, in the order of [`Direction::BOTH`], on the interfaces of
+/// this thread's namespace.
+fn install(
+    plan: &LinkPlan,
+    socket: &mut RouteSocket,
+    needs: Needs,
+) -> Result<[Stage; 2], LinkError> {
+    interfaces::build_inner_pair(plan.index, plan.mtu)?;
+    let [outer_a, outer_b] = interfaces::relay_ports(plan.index);
+    let [inner_a, inner_b] = interfaces::inner_ports(plan.index);
+    let port = |name: &str| -> Result<Port, LinkError> {
+        Ok(Port {
+            index: i32::try_from(interfaces::index_of(name)?).unwrap_or(i32::MAX),
+            name: name.to_owned(),
+        })
+    };
+    let up = [
+        port(&outer_a)?,
+        port(&inner_a)?,
+        port(&inner_b)?,
+        port(&outer_b)?,
+    ];
+    let [first, second, third, fourth] = up.clone();
+    let down = [fourth, third, second, first];
+    let stage = |direction, ports| StagePlan {
+        direction,
+        ports,
+        leaf: needs.leaf,
+        path: needs.path,
+        mtu: plan.mtu,
+    };
+    // Both hooks of a port are made by different stages: each port is entered only once.
+    Ok([
+        Stage::install(socket, stage(Direction::Down, down))?,
+        Stage::install(socket, stage(Direction::Up, up))?,
+    ])
 }
 
 impl TcPlayer {
-    /// Puts the queueing disciplines on both ends of a link that is there, and starts the
-    /// thread.
+    /// Puts the queueing disciplines between both ends of a link, and starts the thread.
+    /// `between` has the two ports of the link already.
     pub(crate) fn spawn(
         plan: &LinkPlan,
-        ends: [&NetworkNamespace; 2],
+        between: NetworkNamespace,
         played: &Trace,
         held_bytes: u64,
         cpu: Option<u32>,
     ) -> Result<TcPlayer, LinkError> {
-        let leaf = if needs_netem(played) {
-            Leaf::Netem
-        } else {
-            Leaf::Bfifo
-        };
-        let limits = limits(plan, held_bytes);
-        let [down, up] = Direction::BOTH.map(|direction| {
-            let sender = plan.sender(direction);
-            let namespace = ends[usize::from(direction == Direction::Down)];
-            interfaces::inside(plan, namespace, || {
-                Shaped::install(direction, &sender.interface, leaf, limits, plan.mtu)
-            })
-        });
-        let shaped = [down?, up?];
+        let needs = Needs::new(plan, played, held_bytes)?;
+        let (socket, stages) = interfaces::inside(plan, &between, || {
+            let mut socket = interfaces::open_socket()?;
+            let stages = install(plan, &mut socket, needs)?;
+            Ok((socket, stages))
+        })?;
         let name = format!("hx-tc-{}", plan.index);
         let (commands, inbox) = channel();
         let (report, reported) = sync_channel(1);
@@ -168,7 +148,7 @@ impl TcPlayer {
         let work = move || {
             let scheduling = scheduling::make_real_time(cpu);
             if report.send(scheduling).is_ok() {
-                Worker::new(shaped, trace, inbox).run();
+                Worker::new(socket, stages, trace, inbox).run();
             }
         };
         let thread = thread::Builder::new().name(name.clone());
@@ -185,6 +165,7 @@ impl TcPlayer {
             scheduling,
             commands,
             thread: Some(thread),
+            _between: between,
         })
     }
 
@@ -231,32 +212,17 @@ impl Drop for TcPlayer {
     }
 }
 
-/// Whether this kernel has htb, and netem if `with_netem`: tried on a throw-away interface.
-fn try_out(plan: &LinkPlan, with_netem: bool) -> Result<(), LinkError> {
+/// Whether this kernel can play the trace: tried in a throw-away namespace.
+pub(crate) fn try_out_for(plan: &LinkPlan, played: &Trace) -> Result<(), LinkError> {
+    let needs = Needs::new(plan, played, 0)?;
     let cannot = |source| LinkError::Namespace {
         link: plan.name.clone(),
         source,
     };
     let namespace = NetworkNamespace::create().map_err(cannot)?;
-    let leaf = if with_netem { Leaf::Netem } else { Leaf::Bfifo };
-    let limits = Limits {
-        queue_bytes: 1500,
-        packets: 16,
-    };
     interfaces::inside(plan, &namespace, || {
-        Shaped::install(Direction::Up, "lo", leaf, limits, 1500).map(|_| ())
+        interfaces::build_lone_ports(plan.index, plan.mtu)?;
+        let mut socket = interfaces::open_socket()?;
+        install(plan, &mut socket, needs).map(|_| ())
     })
-}
-
-/// The same for what a trace needs.
-pub(crate) fn try_out_for(plan: &LinkPlan, played: &Trace) -> Result<(), LinkError> {
-    if played
-        .rows()
-        .iter()
-        .any(|row| row.down.rate_bps == 0 || row.up.rate_bps == 0)
-    {
-        let (link, trace) = (plan.name.clone(), plan.trace.clone());
-        return Err(LinkError::OutageOnTc { link, trace });
-    }
-    try_out(plan, needs_netem(played))
 }

@@ -1,17 +1,18 @@
-//! The thread that plays a trace on queueing disciplines, and looks at them at window edges.
+//! The thread that plays a trace on queueing disciplines: it sets the rows of the trace when
+//! their time has come, looks at the classes in between, and steers their bytes.
 
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
-use hexloop_traces::{EndPolicy, LinkState, Trace, UNLIMITED_RATE_BPS};
+use hexloop_traces::{EndPolicy, LinkState, Trace};
 use hexloop_workloads::clock::{self, MonotonicNs};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
 
-use super::{LinkError, Shaped, messages};
+use super::LinkError;
+use super::stage::{Queue, Stage};
 use crate::link::books::WindowBook;
 use crate::link::histogram::NanosecondHistogram;
+use crate::link::netlink::RouteSocket;
 use crate::link::relay::{Play, Played, ShaperWindow};
 
 /// Between two commands the thread looks up this often; a command wakes it.
@@ -19,6 +20,15 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// A command is noticed within this time while a trace plays.
 const LONGEST_SLEEP_NS: u64 = 20_000_000;
+
+/// While packets wait, their bytes are looked at this often.
+const BUSY_LOOK_NS: u64 = 2_000_000;
+
+/// While none wait.
+const IDLE_LOOK_NS: u64 = 10_000_000;
+
+/// Rows shorter than this are set together, with their mean rate.
+const SHORTEST_STEP_NS: u64 = 500_000;
 
 pub(super) enum Command {
     Play(Box<Play>),
@@ -30,35 +40,46 @@ struct Playing {
     play: Box<Play>,
     /// The next row to set, and when, as an offset from T0.
     next_row: usize,
-    next_change_ns: u64,
+    next_row_ns: u64,
+    /// When the next rows are set: not too soon after the last ones.
+    next_step_ns: u64,
+    next_look_ns: u64,
     next_edge_ns: u64,
-    at_last_edge: [Queue; 2],
-    lateness: [NanosecondHistogram; 2],
+    sides: [Side; 2],
     cpu_at_start_ns: u64,
     failure: Option<LinkError>,
 }
 
-/// What a queue held when it was looked at.
-#[derive(Debug, Clone, Copy, Default)]
-struct Queue {
-    backlog_bytes: u64,
-    drops: u64,
-    /// More than the delay alone holds.
-    backlogged: bool,
+/// What is known of one direction.
+struct Side {
+    lateness: NanosecondHistogram,
+    queue: Queue,
+    /// Since when the queue has not been seen empty.
+    busy_since_ns: Option<u64>,
+    drops_at_last_edge: u64,
+    longest_queue_bytes: u64,
 }
 
 pub(super) struct Worker {
+    /// In the namespace of all the stages' interfaces.
+    socket: RouteSocket,
     /// In the order of [`hexloop_traces::Direction::BOTH`].
-    shaped: [Shaped; 2],
+    stages: [Stage; 2],
     trace: Trace,
     inbox: Receiver<Command>,
     playing: Option<Playing>,
 }
 
 impl Worker {
-    pub(super) const fn new(shaped: [Shaped; 2], trace: Trace, inbox: Receiver<Command>) -> Worker {
+    pub(super) const fn new(
+        socket: RouteSocket,
+        stages: [Stage; 2],
+        trace: Trace,
+        inbox: Receiver<Command>,
+    ) -> Worker {
         Worker {
-            shaped,
+            socket,
+            stages,
             trace,
             inbox,
             playing: None,
@@ -71,8 +92,7 @@ impl Worker {
                 thread::park_timeout(IDLE);
                 continue;
             };
-            let due_ns = playing.next_change_ns.min(playing.next_edge_ns);
-            let due = playing.play.t0.saturating_add(due_ns);
+            let due = playing.play.t0.saturating_add(playing.next_due_ns());
             let now = clock::now();
             if due > now {
                 clock::sleep_until(due.min(now + LONGEST_SLEEP_NS));
@@ -81,8 +101,7 @@ impl Worker {
                 }
             }
             self.stand_still();
-            self.change();
-            self.look();
+            self.act();
         }
     }
 
@@ -102,37 +121,30 @@ impl Worker {
     }
 
     fn start(&mut self, play: Box<Play>) {
-        self.playing = Some(Playing {
-            next_row: 0,
-            next_change_ns: 0,
-            next_edge_ns: 0,
-            at_last_edge: [Queue::default(); 2],
-            lateness: [NanosecondHistogram::new(), NanosecondHistogram::new()],
-            cpu_at_start_ns: clock::thread_cpu_ns(),
-            failure: None,
-            play,
-        });
+        for stage in &mut self.stages {
+            stage.start(play.seed);
+        }
+        self.playing = Some(Playing::new(play));
     }
 
     fn finish(&mut self) -> Result<Played, LinkError> {
         let playing = self.playing.take();
-        for shaped in &mut self.shaped {
-            shaped.change(&LinkState::TRANSPARENT)?;
+        for stage in &mut self.stages {
+            stage.clear(&mut self.socket)?;
         }
-        let empty = || [NanosecondHistogram::new(), NanosecondHistogram::new()];
         let Some(playing) = playing else {
+            let empty = || NanosecondHistogram::new();
             return Ok(Played {
-                lateness: empty(),
+                lateness: [empty(), empty()],
                 cpu_ns: 0,
             });
         };
         if let Some(failure) = playing.failure {
             return Err(failure);
         }
-        let cpu_ns = clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns);
         Ok(Played {
-            lateness: playing.lateness,
-            cpu_ns,
+            lateness: playing.sides.map(|side| side.lateness),
+            cpu_ns: clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
         })
     }
 
@@ -149,70 +161,157 @@ impl Worker {
         }
     }
 
-    /// Sets the rows whose time has come.
-    fn change(&mut self) {
+    /// Does what is due. After a failure nothing is changed any more; the failure is the
+    /// answer to the end of the playback.
+    fn act(&mut self) {
         let Some(playing) = &mut self.playing else {
             return;
         };
-        let due = playing.play.t0.saturating_add(playing.next_change_ns);
-        if clock::now() < due {
+        if playing.failure.is_some() {
+            playing.give_up();
             return;
         }
-        let (state, following_ns) = state_and_next(&self.trace, playing.next_row);
-        for (side, shaped) in self.shaped.iter_mut().enumerate() {
-            let Some(state) = state.get(side) else {
-                continue;
-            };
-            match shaped.change(state) {
-                Ok(()) => playing.lateness[side].record(clock::now() - due),
-                Err(failure) => playing.failure = Some(failure),
-            }
+        if let Err(failure) = playing.act(&mut self.socket, &mut self.stages, &self.trace) {
+            playing.failure = Some(failure);
         }
-        playing.next_row += 1;
-        playing.next_change_ns = following_ns;
+    }
+}
+
+impl Playing {
+    fn new(play: Box<Play>) -> Playing {
+        let side = || Side {
+            lateness: NanosecondHistogram::new(),
+            queue: Queue::default(),
+            busy_since_ns: None,
+            drops_at_last_edge: 0,
+            longest_queue_bytes: 0,
+        };
+        Playing {
+            play,
+            next_row: 0,
+            next_row_ns: 0,
+            next_step_ns: 0,
+            next_look_ns: 0,
+            next_edge_ns: 0,
+            sides: [side(), side()],
+            cpu_at_start_ns: clock::thread_cpu_ns(),
+            failure: None,
+        }
     }
 
-    /// Looks at the queues at the edges of windows.
-    fn look(&mut self) {
-        let Some(playing) = &mut self.playing else {
-            return;
-        };
-        let edge = playing.play.t0.saturating_add(playing.next_edge_ns);
-        let now = clock::now();
-        if now < edge {
+    fn next_due_ns(&self) -> u64 {
+        let step = self.next_step_ns.min(self.next_look_ns);
+        step.min(self.next_edge_ns)
+    }
+
+    fn give_up(&mut self) {
+        (self.next_step_ns, self.next_look_ns, self.next_edge_ns) = (u64::MAX, u64::MAX, u64::MAX);
+    }
+
+    fn since_t0_ns(&self) -> u64 {
+        clock::now().saturating_sub(self.play.t0)
+    }
+
+    fn act(
+        &mut self,
+        socket: &mut RouteSocket,
+        stages: &mut [Stage; 2],
+        trace: &Trace,
+    ) -> Result<(), LinkError> {
+        let step_due = self.next_step_ns;
+        let stepped = self.since_t0_ns() >= step_due;
+        if stepped {
+            let now_ns = self.since_t0_ns();
+            let mut state = [LinkState::TRANSPARENT; 2];
+            while self.next_row_ns <= now_ns {
+                let (found, following_ns) = state_and_next(trace, self.next_row);
+                state = found;
+                self.next_row += 1;
+                self.next_row_ns = following_ns;
+            }
+            for (stage, state) in stages.iter_mut().zip(&state) {
+                stage.enter(socket, state)?;
+            }
+        }
+        for (number, stage) in stages.iter_mut().enumerate() {
+            let curve = &self.play.curves[number];
+            let at_ns = self.since_t0_ns();
+            let queue = stage.look(socket, curve, at_ns)?;
+            self.sides[number].saw(queue, at_ns);
+        }
+        let now_ns = self.since_t0_ns();
+        let busy = stages.iter().any(Stage::is_busy);
+        let pause_ns = if busy { BUSY_LOOK_NS } else { IDLE_LOOK_NS };
+        self.next_step_ns = self.next_row_ns.max(now_ns + SHORTEST_STEP_NS);
+        if self.next_row_ns == u64::MAX {
+            self.next_step_ns = u64::MAX;
+        }
+        self.next_look_ns = now_ns + pause_ns;
+        if self.next_step_ns < self.next_look_ns + SHORTEST_STEP_NS {
+            self.next_look_ns = self.next_step_ns;
+        }
+        for (number, stage) in stages.iter_mut().enumerate() {
+            let curve = &self.play.curves[number];
+            let now_ns = self.since_t0_ns();
+            stage.steer(socket, curve, now_ns, self.next_look_ns)?;
+            if stepped {
+                let late_ns = self.since_t0_ns().saturating_sub(step_due);
+                self.sides[number].lateness.record(late_ns);
+            }
+        }
+        self.close_windows(stages);
+        Ok(())
+    }
+
+    /// Reports the windows that have ended.
+    fn close_windows(&mut self, stages: &[Stage; 2]) {
+        let now_ns = self.since_t0_ns();
+        let window_ns = self.play.window_ns;
+        let edge_ns = self.next_edge_ns;
+        if now_ns < edge_ns {
             return;
         }
-        let window_ns = playing.play.window_ns;
-        let index = (playing.next_edge_ns / window_ns).checked_sub(1);
-        let on_time = now - edge < window_ns / 4;
-        for (side, shaped) in self.shaped.iter_mut().enumerate() {
-            let queue = match look_at(shaped) {
-                Ok(queue) => queue,
-                Err(failure) => {
-                    playing.failure = Some(failure);
-                    continue;
-                }
-            };
-            let earlier = std::mem::replace(&mut playing.at_last_edge[side], queue);
+        let index = (edge_ns / window_ns).checked_sub(1);
+        let on_time = now_ns - edge_ns < window_ns / 4;
+        for (side, stage) in self.sides.iter_mut().zip(stages) {
+            let dropped = side.queue.drops.saturating_sub(side.drops_at_last_edge);
+            side.drops_at_last_edge = side.queue.drops;
+            let queue_bytes = std::mem::take(&mut side.longest_queue_bytes);
             let Some(index) = index else { continue };
+            // The receiver sees the queue of a delay ago.
+            let begins_ns = (edge_ns - window_ns).saturating_sub(self.play.longest_delay_ns);
+            let busy = side
+                .busy_since_ns
+                .is_some_and(|since| since <= begins_ns + window_ns / 4);
             let book = WindowBook {
-                idle: !(earlier.backlogged && queue.backlogged && on_time),
-                queue_bytes: earlier.backlog_bytes.max(queue.backlog_bytes),
-                dropped: queue.drops.saturating_sub(earlier.drops),
+                idle: !(busy && on_time),
+                queue_bytes,
+                dropped,
                 lost: 0,
             };
             let window = ShaperWindow {
-                direction: shaped.direction,
+                direction: stage.direction,
                 index,
                 book,
             };
             // A window that finds no room is missing in the record, which counts it.
-            let _ = playing.play.windows.try_send(window);
+            let _ = self.play.windows.try_send(window);
         }
-        playing.next_edge_ns += window_ns;
+        self.next_edge_ns += window_ns;
     }
 }
 
+impl Side {
+    fn saw(&mut self, queue: Queue, at_ns: u64) {
+        self.longest_queue_bytes = self.longest_queue_bytes.max(queue.backlog_bytes);
+        if queue.backlog_bytes == 0 {
+            self.busy_since_ns = None;
+        } else if !queue.never_empty || self.busy_since_ns.is_none() {
+            self.busy_since_ns = Some(at_ns);
+        }
+        self.queue = queue;
+    }
+}
 /// The states of both directions that row number `count` (over all periods) sets, and when the
 /// next one is due as an offset from T0.
 fn state_and_next(trace: &Trace, count: usize) -> ([LinkState; 2], MonotonicNs) {
@@ -235,46 +334,6 @@ fn state_and_next(trace: &Trace, count: usize) -> ([LinkState; 2], MonotonicNs) 
     };
     ([row.down, row.up], base_ns.saturating_add(next_ns))
 }
-
-/// The backlog of the leaf and what it has dropped.
-fn look_at(shaped: &mut Shaped) -> Result<Queue, LinkError> {
-    let interface = shaped.interface.clone();
-    let question = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::with_index(shaped.index));
-    let action = || format!("read the queue of {interface}");
-    let answers = shaped.socket.query(question, true, action)?;
-    let leaf = answers.into_iter().find_map(|answer| match answer {
-        RouteNetlinkMessage::NewQueueDiscipline(qdisc)
-            if qdisc.header.index == shaped.index && qdisc.header.handle == messages::LEAF =>
-        {
-            Some(qdisc)
-        }
-        _ => None,
-    });
-    let mut queue = Queue::default();
-    for attribute in leaf.into_iter().flat_map(|qdisc| qdisc.attributes) {
-        let TcAttribute::Stats2(statistics) = attribute else {
-            continue;
-        };
-        for statistic in statistics {
-            if let TcStats2::Queue(found) = statistic {
-                queue.backlog_bytes = u64::from(found.backlog);
-                queue.drops = u64::from(found.drops);
-            }
-        }
-    }
-    queue.backlogged = queue.backlog_bytes > in_flight_bytes(&shaped.state);
-    Ok(queue)
-}
-
-/// What the delay alone holds at the full rate.
-fn in_flight_bytes(state: &LinkState) -> u64 {
-    if state.rate_bps == UNLIMITED_RATE_BPS {
-        return u64::MAX;
-    }
-    let bits = u128::from(state.rate_bps) * u128::from(state.delay_ns) / 1_000_000_000;
-    u64::try_from(bits / 8).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,316 @@
+//! One direction of a link: its bottleneck (htb class and queue) and the way behind it (netem).
+
+use std::io;
+
+use hexloop_traces::{CapacityCurve, Direction, LinkState, UNLIMITED_RATE_BPS};
+
+use super::LinkError;
+use super::codec::filter::{Classifier, ETH_P_ALL, Filter, Target, info};
+use super::codec::htb::Htb;
+use super::codec::queues::Plug;
+use super::codec::{Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc};
+use super::handle::Handle;
+use super::htb_class::{self, PreparedClass, UNLIMITED_BYTES_PER_S};
+use super::leaf::Leaf;
+use super::path::{self, Path};
+use super::steering::{Seen, Steering};
+use crate::link::netlink::{Mode, RouteSocket};
+
+const ROOT: Handle = Handle::new(1, 0);
+const CLASS: Handle = Handle::new(1, 1);
+const LEAF: Handle = Handle::new(2, 0);
+
+/// The trace counts IP bytes: the Ethernet header comes off.
+const ETHERNET_OVERHEAD: i32 = -14;
+
+/// An interface by name and index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Port {
+    pub(super) name: String,
+    pub(super) index: i32,
+}
+
+/// What a queue held when it was looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Queue {
+    pub(super) backlog_bytes: u64,
+    pub(super) drops: u64,
+    /// Since the last look it was never empty, as far as can be told.
+    pub(super) never_empty: bool,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) direction: Direction,
+    /// Where packets wait for their turn.
+    bottleneck: Port,
+    /// Where they leave for the receiver.
+    exit: Port,
+    leaf: Leaf,
+    path: Path,
+    /// netem is there.
+    has_path: bool,
+    changes: u64,
+    class: PreparedClass,
+    steering: Steering,
+    mtu: u32,
+    holding: bool,
+    seen: Option<Seen>,
+    /// The state that is set now.
+    state: LinkState,
+}
+
+/// What a stage is made of.
+#[derive(Debug, Clone)]
+pub(super) struct StagePlan {
+    pub(super) direction: Direction,
+    /// Where packets come in, wait, come out of waiting, and leave.
+    pub(super) ports: [Port; 4],
+    pub(super) leaf: Leaf,
+    /// `None` needs no netem.
+    pub(super) path: Option<Path>,
+    pub(super) mtu: u32,
+}
+
+fn failed(action: String) -> impl FnOnce(io::Error) -> LinkError {
+    move |source| LinkError::Netlink { action, source }
+}
+
+/// Sends everything that comes in on one interface out of another.
+fn join(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkError> {
+    let place = Place::new(from.index, Handle::INGRESS_HANDLE, Handle::INGRESS);
+    let ingress = Qdisc::new(place, Discipline::Ingress);
+    socket.order(NEW_QDISC, Mode::Create, &ingress.message(), || {
+        format!("put the ingress hook on {}", from.name)
+    })?;
+    let filter = Filter {
+        place: Place {
+            info: info(1, ETH_P_ALL),
+            ..Place::new(from.index, Handle::NONE, Handle::INGRESS_HANDLE)
+        },
+        classifier: Classifier::U32,
+        packets: None,
+        target: Target::Redirect(to.index.unsigned_abs()),
+    };
+    socket.order(NEW_FILTER, Mode::Create, &filter.message(), || {
+        format!("send what comes in on {} out of {}", from.name, to.name)
+    })
+}
+
+impl Stage {
+    /// Puts everything in place, transparent, on interfaces of the socket's namespace.
+    pub(super) fn install(socket: &mut RouteSocket, plan: StagePlan) -> Result<Stage, LinkError> {
+        let [entry, bottleneck, inner, exit] = plan.ports;
+        let name = &bottleneck.name;
+        let root = Qdisc {
+            overhead: Some(ETHERNET_OVERHEAD),
+            ..Qdisc::new(
+                Place::new(bottleneck.index, ROOT, Handle::ROOT),
+                Discipline::Htb(Htb {
+                    default_class: 1,
+                    rate_to_quantum: 10,
+                    direct_queue: None,
+                }),
+            )
+        };
+        socket.order(NEW_QDISC, Mode::Create, &root.message(), || {
+            format!("put htb on {name}")
+        })?;
+        let place = Place::new(bottleneck.index, CLASS, ROOT);
+        let class = Class::new(
+            place,
+            htb_class::parameters(UNLIMITED_BYTES_PER_S, plan.mtu),
+        );
+        socket.order(NEW_CLASS, Mode::Create, &class.message(), || {
+            format!("make the class of {name}")
+        })?;
+        let mut stage = Stage {
+            direction: plan.direction,
+            leaf: plan.leaf,
+            path: plan.path.unwrap_or(Path {
+                limit: 0,
+                reorder: false,
+                seed: None,
+            }),
+            has_path: plan.path.is_some(),
+            changes: 0,
+            class: PreparedClass::new(place, UNLIMITED_BYTES_PER_S, plan.mtu),
+            steering: Steering::new(plan.mtu),
+            mtu: plan.mtu,
+            holding: false,
+            seen: None,
+            state: LinkState::TRANSPARENT,
+            bottleneck,
+            exit,
+        };
+        stage.set_leaf(socket, 0, Mode::Create)?;
+        if stage.leaf.holds() {
+            stage.plug(socket, Plug::Release)?;
+        }
+        if stage.has_path {
+            stage.set_path(socket, &LinkState::TRANSPARENT, Mode::Create)?;
+        }
+        join(socket, &entry, &stage.bottleneck)?;
+        join(socket, &inner, &stage.exit)?;
+        Ok(stage)
+    }
+
+    fn set_leaf(
+        &mut self,
+        socket: &mut RouteSocket,
+        queue_bytes: u32,
+        mode: Mode,
+    ) -> Result<(), LinkError> {
+        let place = Place::new(self.bottleneck.index, LEAF, CLASS);
+        let mut result = Ok(());
+        for discipline in self.leaf.disciplines(queue_bytes) {
+            let kind = discipline.kind().to_owned();
+            let message = Qdisc::new(place, discipline).message();
+            result = socket.order(NEW_QDISC, mode, &message, || {
+                format!("set the {kind} queue of {}", self.bottleneck.name)
+            });
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
+    fn plug(&self, socket: &mut RouteSocket, plug: Plug) -> Result<(), LinkError> {
+        let place = Place::new(self.bottleneck.index, LEAF, CLASS);
+        let message = Qdisc::new(place, Discipline::Plug(plug)).message();
+        socket.order(NEW_QDISC, Mode::Change, &message, || {
+            format!("hold or release the queue of {}", self.bottleneck.name)
+        })
+    }
+
+    fn set_path(
+        &mut self,
+        socket: &mut RouteSocket,
+        state: &LinkState,
+        mode: Mode,
+    ) -> Result<(), LinkError> {
+        let netem = path::netem(state, self.path, self.changes);
+        self.changes += 1;
+        let place = Place::new(self.exit.index, ROOT, Handle::ROOT);
+        let message = Qdisc::new(place, Discipline::Netem(netem)).message();
+        socket.order(NEW_QDISC, mode, &message, || {
+            format!("set delay and loss of {}", self.exit.name)
+        })
+    }
+
+    /// Begins anew: nothing is owed.
+    pub(super) fn start(&mut self, seed: u64) {
+        self.steering = Steering::new(self.mtu);
+        self.seen = None;
+        self.changes = 0;
+        self.path.seed = Some(seed ^ u64::from(self.direction == Direction::Up));
+    }
+
+    /// Sets what a new row asks for beside its rate, and holds the queue if that is 0.
+    pub(super) fn enter(
+        &mut self,
+        socket: &mut RouteSocket,
+        state: &LinkState,
+    ) -> Result<(), LinkError> {
+        if state.rate_bps == 0 && !self.holding {
+            self.plug(socket, Plug::Hold)?;
+            self.holding = true;
+        }
+        if self.has_path && path::concerns(state) != path::concerns(&self.state) {
+            self.set_path(socket, state, Mode::Change)?;
+        }
+        if state.queue_bytes != self.state.queue_bytes {
+            self.set_leaf(socket, state.queue_bytes, Mode::Change)?;
+        }
+        self.state = *state;
+        Ok(())
+    }
+
+    /// Looks at the class, at a moment since T0 that is read beside it.
+    pub(super) fn look(
+        &mut self,
+        socket: &mut RouteSocket,
+        curve: &CapacityCurve,
+        at_ns: u64,
+    ) -> Result<Queue, LinkError> {
+        let asked = self.class.ask(socket);
+        let (statistics, _) = asked.map_err(failed(self.about("read the bytes of")))?;
+        let backlog_bytes = u64::from(statistics.queue.backlog_bytes);
+        let seen = Seen {
+            at_ns,
+            bytes: statistics.bytes,
+            backlog_bytes,
+        };
+        let before = self.seen.replace(seen);
+        let never_empty = backlog_bytes > 0
+            && before.is_some_and(|before| {
+                before.backlog_bytes > 0
+                    && before.backlog_bytes >= seen.bytes.saturating_sub(before.bytes)
+            });
+        if self.state.rate_bps != UNLIMITED_RATE_BPS {
+            self.steering.look(curve, seen);
+        }
+        Ok(Queue {
+            backlog_bytes,
+            drops: u64::from(statistics.queue.drops),
+            never_empty,
+        })
+    }
+
+    /// Sets the rate so that the trace is met at `until_ns`.
+    pub(super) fn steer(
+        &mut self,
+        socket: &mut RouteSocket,
+        curve: &CapacityCurve,
+        now_ns: u64,
+        until_ns: u64,
+    ) -> Result<(), LinkError> {
+        let bytes_per_s = match self.state.rate_bps {
+            0 => return Ok(()),
+            UNLIMITED_RATE_BPS => UNLIMITED_BYTES_PER_S,
+            _ => (self.steering.rate_bps(curve, now_ns, until_ns) / 8)
+                .clamp(1, UNLIMITED_BYTES_PER_S),
+        };
+        self.set_rate(socket, bytes_per_s)?;
+        self.release(socket)
+    }
+
+    fn set_rate(&mut self, socket: &mut RouteSocket, bytes_per_s: u64) -> Result<(), LinkError> {
+        if bytes_per_s == self.class.bytes_per_s() {
+            return Ok(());
+        }
+        let set = self.class.set(socket, bytes_per_s);
+        set.map_err(failed(self.about("set the rate of")))
+    }
+
+    fn release(&mut self, socket: &mut RouteSocket) -> Result<(), LinkError> {
+        if self.holding {
+            self.plug(socket, Plug::Release)?;
+            self.holding = false;
+        }
+        Ok(())
+    }
+
+    /// Whether packets wait, so that it has to be looked at again soon.
+    pub(super) fn is_busy(&self) -> bool {
+        self.seen.is_some_and(|seen| seen.backlog_bytes > 0)
+    }
+
+    /// The largest distance from the trace while packets waited, in bytes.
+    pub(super) fn largest_error_bytes(&self) -> u64 {
+        self.steering.largest_error_bytes()
+    }
+
+    /// Lifts every limit.
+    pub(super) fn clear(&mut self, socket: &mut RouteSocket) -> Result<(), LinkError> {
+        self.set_rate(socket, UNLIMITED_BYTES_PER_S)?;
+        self.release(socket)?;
+        self.enter(socket, &LinkState::TRANSPARENT)
+    }
+
+    fn about(&self, what: &str) -> String {
+        format!("{what} {}", self.bottleneck.name)
+    }
+}

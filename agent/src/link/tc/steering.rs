@@ -1,0 +1,121 @@
+//! Steering: keeps the bytes that htb lets through on the integral of the trace.
+//!
+//! htb sends a packet first and pays for it afterwards: the debt is kept in nanoseconds of the
+//! rate that was set when the packet left, and a later rate neither rescales it nor wakes the
+//! class earlier (`htb_charge_class` and `htb_change_class` in net/sched/sch_htb.c). After a
+//! step from 12 to 300 Mbit/s the class may therefore stay blocked for another millisecond. So
+//! rates alone do not add up; here they are chosen from the bytes that were really sent.
+//!
+//! A share of the link that nobody used is gone, not owed. Only what was lost while packets
+//! waited is made up for.
+//!
+//! Pure arithmetic on bits and nanoseconds; it is told the time.
+
+use hexloop_traces::CapacityCurve;
+
+/// What the class says at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Since T0, in nanoseconds.
+    pub(super) at_ns: u64,
+    /// All bytes that it has sent.
+    pub(super) bytes: u64,
+    /// Bytes that wait in it.
+    pub(super) backlog_bytes: u64,
+}
+
+/// The account of one class.
+#[derive(Debug, Clone)]
+pub(super) struct Steering {
+    packet_bits: i128,
+    previous: Option<Seen>,
+    /// The rate that was asked of the kernel for the time since `previous`, in bit/s.
+    previous_bps: u64,
+    /// Bits that the trace has allowed beyond those that were sent; negative: sent too early.
+    owed_bits: i128,
+    /// The largest of its amounts while packets waited.
+    largest_owed_bits: i128,
+}
+
+/// An error of more than this share of a packet is corrected. Below it lies what comes of
+/// packets being sent whole.
+const DEAD_ZONE_PERCENT: i128 = 60;
+
+/// A correction never sets less than this share of the trace's rate: the debt of a packet that
+/// leaves at a small rate is large.
+const LEAST_SHARE: u64 = 2;
+
+impl Steering {
+    pub(super) fn new(mtu: u32) -> Steering {
+        Steering {
+            packet_bits: i128::from(mtu.max(1)) * 8,
+            previous: None,
+            previous_bps: 0,
+            owed_bits: 0,
+            largest_owed_bits: 0,
+        }
+    }
+
+    /// Bits that the class is behind the trace; negative: ahead. Zero while nothing waits.
+    pub(super) const fn owed_bits(&self) -> i128 {
+        self.owed_bits
+    }
+
+    /// The largest distance from the trace while packets waited, in bytes.
+    pub(super) fn largest_error_bytes(&self) -> u64 {
+        u64::try_from(self.largest_owed_bits / 8).unwrap_or(u64::MAX)
+    }
+
+    /// Takes an observation in.
+    pub(super) fn look(&mut self, curve: &CapacityCurve, seen: Seen) {
+        let previous = self.previous.replace(seen);
+        let Some(previous) = previous else { return };
+        if seen.backlog_bytes == 0 {
+            // Nothing waits, nothing is owed.
+            self.owed_bits = 0;
+            return;
+        }
+        if previous.backlog_bytes == 0 {
+            // Packets began to wait somewhere in between. The first one has left already,
+            // though it should be under way only now.
+            self.owed_bits = -self.packet_bits / 2;
+            return;
+        }
+        let allowed = i128::from(curve.bits_between(previous.at_ns, seen.at_ns));
+        let sent = i128::from(seen.bytes.saturating_sub(previous.bytes)) * 8;
+        let mut missing = allowed - sent;
+        // What was sent had all been waiting before: then the queue was never empty. Else only
+        // as much is believed as a change of rate can have cost.
+        let never_empty = i128::from(previous.backlog_bytes) * 8 >= sent;
+        if !never_empty {
+            missing = missing.min(2 * self.packet_bits);
+        }
+        self.owed_bits += missing;
+        self.largest_owed_bits = self.largest_owed_bits.max(self.owed_bits.abs());
+    }
+
+    /// The rate to set now, in bit/s, so that at `until_ns` the trace is met.
+    pub(super) fn rate_bps(&mut self, curve: &CapacityCurve, now_ns: u64, until_ns: u64) -> u64 {
+        let length_ns = until_ns.saturating_sub(now_ns).max(1);
+        let allowed = i128::from(curve.bits_between(now_ns, until_ns));
+        let plain = per_second(allowed, length_ns);
+        let tolerated = self.packet_bits * DEAD_ZONE_PERCENT / 100;
+        let correction = self.owed_bits - self.owed_bits.clamp(-tolerated, tolerated);
+        let steered = per_second(allowed + correction, length_ns).max(plain / LEAST_SHARE);
+        self.previous_bps = steered;
+        steered
+    }
+
+    /// The rate that was set last, in bit/s.
+    pub(super) const fn set_bps(&self) -> u64 {
+        self.previous_bps
+    }
+}
+
+fn per_second(bits: i128, length_ns: u64) -> u64 {
+    let rate = bits.max(0) * 1_000_000_000 / i128::from(length_ns.max(1));
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
