@@ -24,7 +24,12 @@ pub(super) fn build(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, St
                 link: spec.plan.name.clone(),
                 reason: format!("tc: {}; choose datapath relay", with_causes(&error)),
             })?;
-            Ok((tc(spec, played)?, asked.to_owned()))
+            let player = tc(spec, played)?;
+            let reason = match player.note() {
+                Some(note) => format!("{asked}; {note}"),
+                None => asked.to_owned(),
+            };
+            Ok((Datapath::Tc(player), reason))
         }
         DatapathChoice::Auto => choose(spec, played),
     }
@@ -52,16 +57,22 @@ fn choose(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), Lin
                 });
             }
             let reason = format!("auto: the relay cannot be built ({relay_error})");
-            Ok((tc(spec, played)?, reason))
+            Ok((Datapath::Tc(tc(spec, played)?), reason))
         }
     }
 }
 
-fn tc(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
+fn tc(spec: &LinkSpec<'_>, played: &Trace) -> Result<TcPlayer, LinkError> {
     let between = between(spec)?;
     let held_bytes = held_bytes(spec, played);
-    let player = TcPlayer::spawn(spec.plan, between, played, held_bytes, spec.relay_cpu)?;
-    Ok(Datapath::Tc(player))
+    TcPlayer::spawn(
+        spec.plan,
+        spec.ends,
+        between,
+        played,
+        held_bytes,
+        spec.relay_cpu,
+    )
 }
 
 /// A namespace between both nodes, with a port to each.

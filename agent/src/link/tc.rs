@@ -9,8 +9,7 @@
 //! pair whose sending end holds the bottleneck, an htb class and its queue, and then out to the
 //! receiver through netem, which adds delay, jitter, loss, duplication and corruption. The
 //! other direction goes the same way back. Bottleneck before delay, as on a real path, so that
-//! a queue's limit is the queue's alone; and away from the sender's own stack, whose small
-//! queues (TSQ) would hide the bottleneck's.
+//! a queue's limit is the queue's alone.
 //!
 //! One thread sets rates, limits and delays in place at the trace's moments, over one netlink
 //! socket, and steers the bytes of each class back to the trace (see `steering`). Outages are
@@ -49,6 +48,7 @@ use stage::{Port, Stage, StagePlan};
 pub(crate) struct TcPlayer {
     link: String,
     scheduling: Scheduling,
+    note: Option<&'static str>,
     commands: Sender<Command>,
     thread: Option<JoinHandle<()>>,
     /// Goes away, with the interfaces in it, when this handle does.
@@ -87,6 +87,13 @@ impl Needs {
     }
 }
 
+fn port(name: &str) -> Result<Port, LinkError> {
+    Ok(Port {
+        index: i32::try_from(interfaces::index_of(name)?).unwrap_or(i32::MAX),
+        name: name.to_owned(),
+    })
+}
+
 /// The stages of both directions, in the order of [`Direction::BOTH`], on the interfaces of
 /// this thread's namespace.
 fn install(
@@ -97,12 +104,6 @@ fn install(
     interfaces::build_inner_pair(plan.index, plan.mtu)?;
     let [outer_a, outer_b] = interfaces::relay_ports(plan.index);
     let [inner_a, inner_b] = interfaces::inner_ports(plan.index);
-    let port = |name: &str| -> Result<Port, LinkError> {
-        Ok(Port {
-            index: i32::try_from(interfaces::index_of(name)?).unwrap_or(i32::MAX),
-            name: name.to_owned(),
-        })
-    };
     let up = [
         port(&outer_a)?,
         port(&inner_a)?,
@@ -130,6 +131,7 @@ impl TcPlayer {
     /// `between` has the two ports of the link already.
     pub(crate) fn spawn(
         plan: &LinkPlan,
+        ends: [&NetworkNamespace; 2],
         between: NetworkNamespace,
         played: &Trace,
         held_bytes: u64,
@@ -141,6 +143,18 @@ impl TcPlayer {
             let stages = install(plan, &mut socket, needs)?;
             Ok((socket, stages))
         })?;
+        let mut note = None;
+        for (end, namespace) in plan.ends.iter().zip(ends) {
+            let let_go = interfaces::inside(plan, namespace, || {
+                let node = port(&end.interface)?;
+                stage::let_senders_go(&mut interfaces::open_socket()?, &node)
+            });
+            if let_go.is_err() {
+                note = Some(
+                    "without netem, senders' own stacks keep the bottleneck's queue short (TSQ)",
+                );
+            }
+        }
         let name = format!("hx-tc-{}", plan.index);
         let (commands, inbox) = channel();
         let (report, reported) = sync_channel(1);
@@ -163,6 +177,7 @@ impl TcPlayer {
         Ok(TcPlayer {
             link: plan.name.clone(),
             scheduling,
+            note,
             commands,
             thread: Some(thread),
             _between: between,
@@ -195,6 +210,11 @@ impl TcPlayer {
             name: "tc",
         };
         answer.recv().map_err(gone)?
+    }
+
+    /// What this kernel does not allow, though the link works.
+    pub(crate) const fn note(&self) -> Option<&'static str> {
+        self.note
     }
 
     /// What its thread got.

@@ -81,6 +81,16 @@ fn loss(state: &LinkState) -> Loss {
     }
 }
 
+/// netem that changes nothing, but counts as a delay.
+pub(super) fn pass_on() -> Netem {
+    let free = Path {
+        limit: u32::MAX,
+        reorder: false,
+        seed: None,
+    };
+    netem(&LinkState::TRANSPARENT, free, 0)
+}
+
 /// What of a state netem sees to.
 pub(super) fn concerns(state: &LinkState) -> (u64, u32, u32, u32, u32, u32) {
     (

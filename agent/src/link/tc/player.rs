@@ -21,8 +21,10 @@ const IDLE: Duration = Duration::from_secs(1);
 /// A command is noticed within this time while a trace plays.
 const LONGEST_SLEEP_NS: u64 = 20_000_000;
 
-/// While packets wait, their bytes are looked at this often.
+/// While packets wait, their bytes are looked at this often at least, and this often at most:
+/// twice in the time in which the queue could run empty.
 const BUSY_LOOK_NS: u64 = 2_000_000;
+const SHORTEST_LOOK_NS: u64 = 500_000;
 
 /// While none wait.
 const IDLE_LOOK_NS: u64 = 10_000_000;
@@ -240,8 +242,10 @@ impl Playing {
             self.sides[number].saw(queue, at_ns);
         }
         let now_ns = self.since_t0_ns();
-        let busy = stages.iter().any(Stage::is_busy);
-        let pause_ns = if busy { BUSY_LOOK_NS } else { IDLE_LOOK_NS };
+        let empty_ns = stages.iter().filter_map(Stage::empty_in_ns).min();
+        let pause_ns = empty_ns.map_or(IDLE_LOOK_NS, |empty_ns| {
+            (empty_ns / 2).clamp(SHORTEST_LOOK_NS, BUSY_LOOK_NS)
+        });
         self.next_step_ns = self.next_row_ns.max(now_ns + SHORTEST_STEP_NS);
         if self.next_row_ns == u64::MAX {
             self.next_step_ns = u64::MAX;

@@ -77,6 +77,19 @@ fn failed(action: String) -> impl FnOnce(io::Error) -> LinkError {
     move |source| LinkError::Netlink { action, source }
 }
 
+/// Lets packets go from their senders' accounts as they leave the node (`skb_orphan_partial` in
+/// `netem_enqueue`), as they would behind a real interface: otherwise a sender's stack keeps
+/// its own share of the bottleneck's queue small (TSQ), also across namespaces. The interface
+/// is in this thread's namespace.
+pub(super) fn let_senders_go(socket: &mut RouteSocket, node: &Port) -> Result<(), LinkError> {
+    let place = Place::new(node.index, ROOT, Handle::ROOT);
+    let discipline = Discipline::Netem(path::pass_on());
+    let message = Qdisc::new(place, discipline).message();
+    socket.order(NEW_QDISC, Mode::Create, &message, || {
+        format!("put netem on {}", node.name)
+    })
+}
+
 /// Sends everything that comes in on one interface out of another.
 fn join(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkError> {
     let place = Place::new(from.index, Handle::INGRESS_HANDLE, Handle::INGRESS);
@@ -293,9 +306,12 @@ impl Stage {
         Ok(())
     }
 
-    /// Whether packets wait, so that it has to be looked at again soon.
-    pub(super) fn is_busy(&self) -> bool {
-        self.seen.is_some_and(|seen| seen.backlog_bytes > 0)
+    /// When the queue would be empty if nothing came; `None` if it is.
+    pub(super) fn empty_in_ns(&self) -> Option<u64> {
+        let backlog_bytes = self.seen?.backlog_bytes;
+        let drained_ns =
+            u128::from(backlog_bytes) * 1_000_000_000 / u128::from(self.class.bytes_per_s().max(1));
+        (backlog_bytes > 0).then(|| u64::try_from(drained_ns).unwrap_or(u64::MAX))
     }
 
     /// The largest distance from the trace while packets waited, in bytes.

@@ -29,8 +29,6 @@ pub(super) struct Seen {
 pub(super) struct Steering {
     packet_bits: i128,
     previous: Option<Seen>,
-    /// The rate that was asked of the kernel for the time since `previous`, in bit/s.
-    previous_bps: u64,
     /// Bits that the trace has allowed beyond those that were sent; negative: sent too early.
     owed_bits: i128,
     /// The largest of its amounts while packets waited.
@@ -50,7 +48,6 @@ impl Steering {
         Steering {
             packet_bits: i128::from(mtu.max(1)) * 8,
             previous: None,
-            previous_bps: 0,
             owed_bits: 0,
             largest_owed_bits: 0,
         }
@@ -95,20 +92,13 @@ impl Steering {
     }
 
     /// The rate to set now, in bit/s, so that at `until_ns` the trace is met.
-    pub(super) fn rate_bps(&mut self, curve: &CapacityCurve, now_ns: u64, until_ns: u64) -> u64 {
+    pub(super) fn rate_bps(&self, curve: &CapacityCurve, now_ns: u64, until_ns: u64) -> u64 {
         let length_ns = until_ns.saturating_sub(now_ns).max(1);
         let allowed = i128::from(curve.bits_between(now_ns, until_ns));
         let plain = per_second(allowed, length_ns);
         let tolerated = self.packet_bits * DEAD_ZONE_PERCENT / 100;
         let correction = self.owed_bits - self.owed_bits.clamp(-tolerated, tolerated);
-        let steered = per_second(allowed + correction, length_ns).max(plain / LEAST_SHARE);
-        self.previous_bps = steered;
-        steered
-    }
-
-    /// The rate that was set last, in bit/s.
-    pub(super) const fn set_bps(&self) -> u64 {
-        self.previous_bps
+        per_second(allowed + correction, length_ns).max(plain / LEAST_SHARE)
     }
 }
 
