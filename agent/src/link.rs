@@ -8,6 +8,7 @@
 
 mod books;
 mod calibrate;
+mod edt;
 mod error;
 mod histogram;
 pub(crate) mod interfaces;
@@ -68,7 +69,7 @@ pub struct LinkSpec<'a> {
 /// How a link works here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkDescription {
-    /// `relay` or `tc`.
+    /// `relay`, `tc` or `edt`.
     pub datapath: &'static str,
     /// Why this one, in words.
     pub reason: String,

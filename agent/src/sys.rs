@@ -1,5 +1,6 @@
 //! Everything that needs `unsafe`: one module per subject, each behind a safe interface.
 
+pub(crate) mod bpf;
 pub(crate) mod capability;
 pub(crate) mod ethtool;
 pub(crate) mod loopback;

@@ -147,6 +147,7 @@ impl Description<'_> {
                 DatapathChoice::Auto => "the best datapath found by trying",
                 DatapathChoice::Relay => "the userspace relay",
                 DatapathChoice::Tc => "kernel queueing disciplines",
+                DatapathChoice::Edt => "departure times in the kernel",
             };
             writeln!(
                 f,

@@ -83,6 +83,8 @@ pub enum DatapathChoice {
     Relay,
     /// Kernel queueing disciplines: htb, and netem where delay or loss is asked for.
     Tc,
+    /// Departure times that a BPF program takes from the trace, and the kernel's fq.
+    Edt,
 }
 
 /// One link between two nodes.

@@ -26,6 +26,23 @@ pub enum LinkError {
         #[source]
         source: io::Error,
     },
+    /// The kernel refused a BPF map or program.
+    #[error("cannot {action}")]
+    Bpf {
+        /// What was being done.
+        action: String,
+        /// The kernel's answer.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The plan asks for something that the kernel's departure times cannot do.
+    #[error("link {link}: datapath edt cannot do it: {what}; use datapath relay")]
+    NotOnEdt {
+        /// The link.
+        link: String,
+        /// What is asked for, and why it cannot be done.
+        what: String,
+    },
     /// A setting of an interface could not be changed.
     #[error("cannot turn off {feature} of interface {interface}")]
     Feature {

@@ -31,6 +31,14 @@ impl NanosecondHistogram {
         self.0.saturating_record(ns);
     }
 
+    /// Counts a value so many times.
+    pub(crate) fn record_many(&mut self, ns: u64, count: u64) {
+        // The library takes a value that was counted no times for the largest.
+        if count > 0 {
+            self.0.saturating_record_n(ns, count);
+        }
+    }
+
     /// How it travels.
     pub(crate) fn summary(&self) -> LateHistogram {
         let count = self.0.len();

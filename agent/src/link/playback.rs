@@ -7,6 +7,7 @@ use hexloop_traces::{CapacityCurve, Direction, LinkSettings, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
+use super::edt::EdtPlayer;
 use super::histogram::NanosecondHistogram;
 use super::relay::{Play, Played, Relay, ShaperWindow};
 use super::scheduling::Scheduling;
@@ -28,6 +29,13 @@ pub(crate) enum Datapath {
     },
     /// Queueing disciplines on the nodes' own interfaces.
     Tc(TcPlayer),
+    /// Departure times that a BPF program gives, and the namespace that its ports live in.
+    Edt {
+        /// Dropped first: its filters are on the ports.
+        edt: EdtPlayer,
+        /// Goes away, with the ports, when this handle does.
+        _namespace: NetworkNamespace,
+    },
 }
 
 /// A datapath and the trace that it plays, faults included.
@@ -82,6 +90,7 @@ impl Playback {
         match &self.datapath {
             Datapath::Relay { relay, .. } => relay.play(play)?,
             Datapath::Tc(player) => player.play(play)?,
+            Datapath::Edt { edt, .. } => edt.play(play)?,
         }
         Ok(receiver)
     }
@@ -91,6 +100,7 @@ impl Playback {
         match &self.datapath {
             Datapath::Relay { relay, .. } => relay.stop(),
             Datapath::Tc(player) => player.stop(),
+            Datapath::Edt { edt, .. } => edt.stop(),
         }
     }
 
@@ -103,6 +113,7 @@ impl Playback {
         match &self.datapath {
             Datapath::Relay { .. } => "relay",
             Datapath::Tc(_) => "tc",
+            Datapath::Edt { .. } => "edt",
         }
     }
 
@@ -110,6 +121,7 @@ impl Playback {
         match &self.datapath {
             Datapath::Relay { relay, .. } => relay.scheduling(),
             Datapath::Tc(player) => player.scheduling(),
+            Datapath::Edt { edt, .. } => edt.scheduling(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use hexloop_topologies::plan::DatapathChoice;
 use hexloop_traces::{CapacityCurve, Direction, Trace};
 
+use super::edt::{self, EdtPlayer};
 use super::playback::{Datapath, longest_delay_ns};
 use super::relay::{Relay, RelaySizes};
 use super::tc::{self, TcPlayer};
@@ -31,6 +32,13 @@ pub(super) fn build(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, St
             };
             Ok((Datapath::Tc(player), reason))
         }
+        DatapathChoice::Edt => {
+            edt::try_out(spec.plan).map_err(|error| LinkError::NoDatapath {
+                link: spec.plan.name.clone(),
+                reason: format!("edt: {}; choose datapath relay", with_causes(&error)),
+            })?;
+            Ok((edt(spec, played)?, asked.to_owned()))
+        }
         DatapathChoice::Auto => choose(spec, played),
     }
 }
@@ -49,14 +57,25 @@ fn choose(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), Lin
         }
         Err(relay_error) => {
             let relay_error = with_causes(&relay_error);
+            let edt_error = match edt::try_out(spec.plan).and_then(|()| edt(spec, played)) {
+                Ok(edt) => {
+                    let reason = format!("auto: the relay cannot be built ({relay_error})");
+                    return Ok((edt, reason));
+                }
+                Err(error) => with_causes(&error),
+            };
             if let Err(tc_error) = tc_verdict {
-                let reason = format!("relay: {relay_error}; tc: {}", with_causes(&tc_error));
+                let reason = format!(
+                    "relay: {relay_error}; edt: {edt_error}; tc: {}",
+                    with_causes(&tc_error)
+                );
                 return Err(LinkError::NoDatapath {
                     link: spec.plan.name.clone(),
                     reason,
                 });
             }
-            let reason = format!("auto: the relay cannot be built ({relay_error})");
+            let reason =
+                format!("auto: relay and edt cannot be built ({relay_error}; {edt_error})");
             Ok((Datapath::Tc(tc(spec, played)?), reason))
         }
     }
@@ -73,6 +92,15 @@ fn tc(spec: &LinkSpec<'_>, played: &Trace) -> Result<TcPlayer, LinkError> {
         held_bytes,
         spec.relay_cpu,
     )
+}
+
+fn edt(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
+    let namespace = between(spec)?;
+    let edt = EdtPlayer::spawn(spec, played, &namespace)?;
+    Ok(Datapath::Edt {
+        edt,
+        _namespace: namespace,
+    })
 }
 
 /// A namespace between both nodes, with a port to each.

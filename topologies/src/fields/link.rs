@@ -78,9 +78,9 @@ pub(super) const LINK: &[Field] = &[
     field("trace", Kind::Identifier, Required, "The trace it follows."),
     field(
         "datapath",
-        Kind::Choice(&["auto", "relay", "tc"]),
+        Kind::Choice(&["auto", "relay", "tc", "edt"]),
         Usually("auto"),
-        "How packets are shaped: in userspace (relay), by the kernel (tc), or whatever works best.",
+        "How packets are shaped: in userspace (relay), by the kernel (tc, edt), or whatever works best.",
     ),
     field(
         "mtu",

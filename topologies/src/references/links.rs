@@ -76,6 +76,7 @@ pub(super) fn read(
             datapath: match section.text("datapath").as_str() {
                 "relay" => DatapathChoice::Relay,
                 "tc" => DatapathChoice::Tc,
+                "edt" => DatapathChoice::Edt,
                 _ => DatapathChoice::Auto,
             },
             mtu: section.integer_u32("mtu"),

@@ -19,6 +19,7 @@ pub(super) fn findings() -> Vec<Finding> {
     let tried = [
         ("relay datapath", DatapathChoice::Relay, 0),
         ("tc datapath", DatapathChoice::Tc, 1),
+        ("edt datapath", DatapathChoice::Edt, 2),
     ]
     .map(|(name, choice, index)| (name, attempt(choice, index)));
     let one_works = tried.iter().any(|(_, result)| result.is_ok());

@@ -1,0 +1,158 @@
+//! The programs of one direction in the kernel, and the memory that they work on.
+
+use hexloop_workloads::clock::MonotonicNs;
+
+use super::memory::{self, LATENESS_BYTES, STATE_BYTES};
+use super::program::{self, Clock, Maps, Stamp};
+use super::table::Table;
+use crate::link::LinkError;
+use crate::link::histogram::NanosecondHistogram;
+use crate::sys::bpf::{Program, SharedMemory};
+
+/// Never reached by the monotonic clock.
+const NEVER: MonotonicNs = u64::MAX;
+
+/// What the programs of one direction are made from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) window_ns: u64,
+    pub(super) horizon_ns: u64,
+    pub(super) seed: u64,
+    pub(super) reorder: bool,
+    pub(super) clock: Clock,
+}
+
+/// One direction. It is transparent until [`Loaded::start`].
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) table: Table,
+    pub(super) stamp: Program,
+    pub(super) observe: Program,
+    control: SharedMemory,
+    state: SharedMemory,
+    lateness: SharedMemory,
+    /// The programs use these two; nobody here reads them.
+    _entries: SharedMemory,
+    _due: SharedMemory,
+}
+
+fn memory(name: &str, bytes: usize) -> Result<SharedMemory, LinkError> {
+    SharedMemory::create(name, bytes).map_err(|source| LinkError::Bpf {
+        action: format!(
+            "make BPF map {name} of {bytes} bytes (this needs root outside of any user namespace)"
+        ),
+        source: source.into(),
+    })
+}
+
+/// Loads a program that was assembled.
+pub(super) fn load(
+    name: &'static str,
+    assembled: Result<Vec<u64>, super::assembler::AssemblyError>,
+) -> Result<Program, LinkError> {
+    let instructions = assembled.map_err(|source| LinkError::Bpf {
+        action: format!("assemble BPF program {name}"),
+        source: source.into(),
+    })?;
+    Program::load(name, &instructions).map_err(|source| LinkError::Bpf {
+        action: "load a BPF program".to_owned(),
+        source: source.into(),
+    })
+}
+
+fn touched<T>(result: std::io::Result<T>, action: &str) -> Result<T, LinkError> {
+    result.map_err(|source| LinkError::Bpf {
+        action: format!("{action} of a BPF program"),
+        source: source.into(),
+    })
+}
+
+impl Loaded {
+    /// Loads both programs and the table.
+    pub(super) fn new(table: Table, settings: Settings) -> Result<Loaded, LinkError> {
+        let bytes = table.to_bytes();
+        let entries = memory("hx_trace", bytes.len())?;
+        touched(entries.write(&bytes), "write the trace")?;
+        let control = memory("hx_control", memory::CONTROL_BYTES)?;
+        touched(
+            control.write(&memory::control(NEVER, None)),
+            "write the start",
+        )?;
+        let state = memory("hx_state", STATE_BYTES)?;
+        let due = memory("hx_due", memory::DUE_BYTES)?;
+        let lateness = memory("hx_lateness", LATENESS_BYTES)?;
+        let maps = Maps {
+            control: control.number(),
+            state: state.number(),
+            table: entries.number(),
+            due: due.number(),
+            lateness: lateness.number(),
+        };
+        let stamp = Stamp {
+            table: &table,
+            maps,
+            window_ns: settings.window_ns.max(1),
+            horizon_ns: settings.horizon_ns,
+            seed: settings.seed,
+            reorder: settings.reorder,
+            clock: settings.clock,
+        };
+        Ok(Loaded {
+            stamp: load("hx_stamp", stamp.assemble())?,
+            observe: load("hx_observe", program::observe(maps))?,
+            table,
+            control,
+            state,
+            lateness,
+            _entries: entries,
+            _due: due,
+        })
+    }
+
+    /// Shapes from `t0` on, from the beginning of the trace.
+    pub(super) fn start(
+        &self,
+        t0: MonotonicNs,
+        pause: Option<(u64, u64)>,
+    ) -> Result<(), LinkError> {
+        touched(self.state.write(&memory::fresh_state()), "reset the state")?;
+        touched(
+            self.lateness.write(&[0; LATENESS_BYTES]),
+            "reset the lateness",
+        )?;
+        let pause = pause.map(|(from, until)| (t0.saturating_add(from), t0.saturating_add(until)));
+        touched(
+            self.control.write(&memory::control(t0, pause)),
+            "write the start",
+        )
+    }
+
+    /// Lets packets pass at once from now on.
+    pub(super) fn stop(&self) -> Result<(), LinkError> {
+        touched(
+            self.control.write(&memory::control(NEVER, None)),
+            "write the end",
+        )
+    }
+
+    /// The state as it is now.
+    pub(super) fn state(&self) -> Result<Vec<u8>, LinkError> {
+        let mut bytes = vec![0; STATE_BYTES];
+        touched(self.state.read(&mut bytes), "read the state")?;
+        Ok(bytes)
+    }
+
+    /// How late packets were received since the start, to within 1/64, rounded up.
+    pub(super) fn lateness(&self) -> Result<NanosecondHistogram, LinkError> {
+        let mut bytes = vec![0; LATENESS_BYTES];
+        touched(self.lateness.read(&mut bytes), "read the lateness")?;
+        let mut histogram = NanosecondHistogram::new();
+        for (bucket, place) in (0..).zip((0..LATENESS_BYTES).step_by(8)) {
+            histogram.record_many(
+                memory::largest_of_bucket(bucket),
+                memory::word(&bytes, place),
+            );
+        }
+        Ok(histogram)
+    }
+}

@@ -1,0 +1,347 @@
+//! Links whose packets get their departure times in the kernel, with real packets.
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use hexloop_agent::link::{Link, LinkError, LinkSpec};
+    use hexloop_agent::namespace::NetworkNamespace;
+    use hexloop_proto::{LinkCalibration, LinkWindow};
+    use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
+    use hexloop_traces::{
+        Direction, EndPolicy, LinkSettings, LinkState, QueueDiscipline, TRACE_SCHEMA, Trace,
+        TraceMetadata, TraceRow, TraceStatus,
+    };
+    use hexloop_workloads::clock;
+
+    const MS: u64 = 1_000_000;
+
+    fn state(rate_bps: u64, delay_ns: u64) -> LinkState {
+        LinkState {
+            rate_bps,
+            delay_ns,
+            ..LinkState::TRANSPARENT
+        }
+    }
+
+    fn trace(end: EndPolicy, steps: &[(u64, LinkState)]) -> Arc<Trace> {
+        let mut t_ns = 0;
+        let mut rows = Vec::new();
+        for &(length_ns, state) in steps {
+            rows.push(TraceRow {
+                t_ns,
+                down: state,
+                up: state,
+                diagnostics: Default::default(),
+            });
+            t_ns += length_ns;
+        }
+        let metadata = TraceMetadata {
+            schema: TRACE_SCHEMA,
+            scenario: "control".to_owned(),
+            status: TraceStatus::Control,
+            duration_ns: t_ns,
+            end,
+            seed: None,
+            generator: "test".to_owned(),
+            configuration: Default::default(),
+            notes: Vec::new(),
+        };
+        Arc::new(Trace::new(metadata, rows).unwrap())
+    }
+
+    fn end(number: u8) -> LinkEnd {
+        LinkEnd {
+            node: format!("node{number}"),
+            interface: format!("hxl0n{number}"),
+            ipv4: IpAddr::V4(Ipv4Addr::new(10, 78, 0, number + 1)),
+            ipv6: IpAddr::V6(Ipv6Addr::new(
+                0xfd78,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                u16::from(number) + 1,
+            )),
+            mac: [2, 0x68, 0x78, 0, 1, number],
+        }
+    }
+
+    /// Two nodes, and what a link between them is built from.
+    struct Testbed {
+        nodes: [NetworkNamespace; 2],
+        plan: LinkPlan,
+        calibration: CalibrationPlan,
+        faults: FaultPlan,
+        trace: Arc<Trace>,
+    }
+
+    impl Testbed {
+        fn new(datapath: DatapathChoice, trace: Arc<Trace>) -> Testbed {
+            Testbed {
+                nodes: [(); 2].map(|()| NetworkNamespace::create().unwrap()),
+                plan: LinkPlan {
+                    name: "air".to_owned(),
+                    index: 0,
+                    ends: [end(0), end(1)],
+                    trace: "control".to_owned(),
+                    trace_sha256: String::new(),
+                    datapath,
+                    mtu: 1500,
+                    settings: LinkSettings::drop_tail(250_000),
+                },
+                calibration: CalibrationPlan {
+                    flow_ns: 3000 * MS,
+                    packet_payload_bytes: 1222,
+                    probe_gap_ns: 5 * MS,
+                    window_ns: 20 * MS,
+                },
+                faults: FaultPlan::default(),
+                trace,
+            }
+        }
+
+        fn link(&self) -> Link {
+            self.try_link()
+                .unwrap_or_else(|error| panic!("{}", chain(&error)))
+        }
+
+        fn try_link(&self) -> Result<Link, LinkError> {
+            let last_cpu = thread::available_parallelism().unwrap().get() - 1;
+            Link::build(&LinkSpec {
+                plan: &self.plan,
+                trace: Arc::clone(&self.trace),
+                faults: &self.faults,
+                calibration: &self.calibration,
+                seed: 1,
+                relay_cpu: u32::try_from(last_cpu).ok(),
+                ends: [&self.nodes[0], &self.nodes[1]],
+            })
+        }
+
+        fn calibrated(&self) -> Vec<LinkCalibration> {
+            let mut link = self.link();
+            println!("{:?}", link.description());
+            let report = link.calibrate().unwrap();
+            assert_eq!(report.packets_missed + report.windows_dropped, 0);
+            for result in &report.directions {
+                println!("{}", described(result));
+            }
+            report.directions
+        }
+    }
+
+    fn chain(error: &dyn std::error::Error) -> String {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
+    fn described(result: &LinkCalibration) -> String {
+        let (late, error) = (&result.lateness, &result.delay_error);
+        format!(
+            "{:?}: {:.6} over {} windows; late {:?}/{:?}/{:?} of {}; delay {} error {:?}/{:?}/{:?} \
+             of {}, lost {}",
+            result.direction,
+            ratio(result),
+            result.backlogged_windows,
+            late.p50_ns,
+            late.p99_ns,
+            late.max_ns,
+            late.count,
+            result.asked_delay_ns,
+            error.p50_ns,
+            error.p99_ns,
+            error.max_ns,
+            error.count,
+            result.probes_lost,
+        )
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    fn ratio(result: &LinkCalibration) -> f64 {
+        result.delivered_bytes as f64 / result.trace_bytes as f64
+    }
+
+    /// Steps of one millisecond: 12, 48, 120 and 300 Mbit/s in a fixed disorder.
+    fn millisecond_steps(delay_ns: u64) -> Arc<Trace> {
+        let rates = [12, 300, 48, 120, 12, 48, 300, 120, 48, 12];
+        let steps = rates.map(|mbit| (MS, state(mbit * 1_000_000, delay_ns)));
+        trace(EndPolicy::Loop, &steps)
+    }
+
+    #[test]
+    #[ignore = "needs root, fq, virtual-time"]
+    fn edt_follows_steps_of_a_millisecond_exactly_where_time_is_exact() {
+        let testbed = Testbed::new(DatapathChoice::Edt, millisecond_steps(5 * MS));
+        for result in testbed.calibrated() {
+            let text = described(&result);
+            assert!((ratio(&result) - 1.0).abs() < 0.0005, "{text}");
+            assert!(result.delay_error.p99_ns.unwrap() < 50_000, "{text}");
+            assert!(result.lateness.p99_ns.unwrap() < 50_000, "{text}");
+        }
+    }
+
+    /// Bytes that would show a lost or doubled piece.
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length)
+            .map(|place| u8::try_from((place * 31 + place / 251) % 256).unwrap())
+            .collect()
+    }
+
+    fn exchange_tcp(testbed: &Testbed, server: IpAddr) {
+        let address = SocketAddr::new(server, 5001);
+        let bind = || TcpListener::bind(address).unwrap();
+        let listener = testbed.nodes[1].run(bind).unwrap();
+        let echo = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            stream.write_all(&received).unwrap();
+        });
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        let mut stream = testbed.nodes[0].run(connect).unwrap().unwrap();
+        let sent = pattern(300_000);
+        stream.write_all(&sent).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        assert!(
+            received == sent,
+            "the bytes came back changed over {server}"
+        );
+        echo.join().unwrap();
+    }
+
+    fn bound(node: &NetworkNamespace, address: IpAddr) -> UdpSocket {
+        let socket = node
+            .run(|| UdpSocket::bind((address, 5002)).unwrap())
+            .unwrap();
+        let patience = Some(Duration::from_secs(5));
+        socket.set_read_timeout(patience).unwrap();
+        socket
+    }
+
+    #[test]
+    #[ignore = "needs root, fq"]
+    fn tcp_and_udp_of_both_address_families_cross_edt() {
+        let trace = trace(EndPolicy::Hold, &[(60_000 * MS, state(200_000_000, MS))]);
+        let testbed = Testbed::new(DatapathChoice::Edt, trace);
+        let mut link = testbed.link();
+        let (windows, _reader) = sync_channel(10_000);
+        link.start(clock::now(), windows).unwrap();
+        let [client, server] = &testbed.plan.ends;
+        for (client, server) in [(client.ipv4, server.ipv4), (client.ipv6, server.ipv6)] {
+            let receiver = bound(&testbed.nodes[1], server);
+            let sender = bound(&testbed.nodes[0], client);
+            for length in [0, 1, 999, 1400] {
+                let sent = pattern(length);
+                sender.send_to(&sent, (server, 5002)).unwrap();
+                let mut buffer = [0; 2000];
+                let received = receiver.recv(&mut buffer).unwrap();
+                assert_eq!(buffer[..received], sent[..]);
+            }
+            exchange_tcp(&testbed, server);
+        }
+        let report = link.stop().unwrap();
+        for counters in &report.counters {
+            assert!(counters.wire_bytes > 600_000, "{counters:?}");
+        }
+        for (direction, late) in &report.lateness {
+            assert!(late.count > 200, "{direction:?} {late:?}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root, fq"]
+    fn an_outage_holds_packets_back_and_lets_them_go() {
+        let rows = [
+            (100 * MS, state(20_000_000, 2 * MS)),
+            (300 * MS, state(0, 2 * MS)),
+            (60_000 * MS, state(20_000_000, 2 * MS)),
+        ];
+        let testbed = Testbed::new(DatapathChoice::Edt, trace(EndPolicy::Loop, &rows));
+        let mut link = testbed.link();
+        let [client, server] = &testbed.plan.ends;
+        let receiver = bound(&testbed.nodes[1], server.ipv4);
+        let sender = bound(&testbed.nodes[0], client.ipv4);
+        let (windows, reader) = sync_channel(10_000);
+        let t0 = clock::now() + 50 * MS;
+        link.start(t0, windows).unwrap();
+        clock::sleep_until(t0 + 150 * MS);
+        sender.send_to(&[7; 1000], (server.ipv4, 5002)).unwrap();
+        receiver.recv(&mut [0; 2000]).unwrap();
+        let arrived = clock::now() - t0;
+        assert!(arrived >= 402 * MS, "{arrived}");
+        clock::sleep_until(t0 + 500 * MS);
+        link.stop().unwrap();
+        let up: Vec<LinkWindow> = reader
+            .try_iter()
+            .filter(|window| window.direction == Direction::Up)
+            .collect();
+        let delivered: u64 = up.iter().map(|window| window.delivered_bytes).sum();
+        assert_eq!(delivered, 1028);
+        // In the outage the queue was not empty and nothing came.
+        let held: Vec<_> = up
+            .iter()
+            .filter(|window| window.start_ns >= 200 * MS && window.start_ns < 380 * MS)
+            .collect();
+        assert_eq!(held.len(), 9, "{up:?}");
+        for window in held {
+            let found = (
+                window.backlogged,
+                window.delivered_bytes,
+                window.queue_bytes,
+            );
+            assert_eq!(found, (true, 0, 1028), "{window:?}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn edt_is_built_or_says_what_is_missing() {
+        let testbed = Testbed::new(DatapathChoice::Edt, millisecond_steps(0));
+        match testbed.try_link() {
+            Ok(link) => assert_eq!(link.description().datapath, "edt"),
+            Err(error) => {
+                let text = chain(&error);
+                assert!(text.contains("this kernel has no fq"), "{text}");
+                assert!(text.contains("datapath relay"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root, fq"]
+    fn what_departure_times_cannot_do_is_refused_by_name() {
+        let mut testbed = Testbed::new(DatapathChoice::Edt, millisecond_steps(0));
+        testbed.plan.settings.discipline = QueueDiscipline::CODEL;
+        let text = chain(&testbed.try_link().unwrap_err());
+        assert!(
+            text.contains("CoDel") && text.contains("datapath relay"),
+            "{text}"
+        );
+        let slow = millisecond_steps(3_600_000 * MS + 1);
+        let text = chain(
+            &Testbed::new(DatapathChoice::Edt, slow)
+                .try_link()
+                .unwrap_err(),
+        );
+        assert!(
+            text.contains("horizon") && text.contains("3600000000000 ns"),
+            "{text}"
+        );
+    }
+}
