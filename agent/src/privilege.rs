@@ -85,14 +85,18 @@ fn maps_other_users(uid_map: &str) -> bool {
         .any(|count| count > 65_534)
 }
 
+/// Whether this process has what it takes to make namespaces and interfaces.
+pub(crate) fn has_power() -> bool {
+    has_capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
 /// Takes the privilege that there is: stays root, or moves this process into a user namespace.
 /// To be called before any thread exists.
 ///
 /// # Errors
 /// Neither is possible; the message says how to allow it.
 pub fn acquire() -> Result<Privilege, PrivilegeError> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if has_capabilities(&status) {
+    if has_power() {
         let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let root = geteuid().is_root() && maps_other_users(&uid_map);
         return Ok(if root {

@@ -42,6 +42,19 @@ impl Cli {
     pub const fn json(&self) -> bool {
         self.json.is_some()
     }
+
+    /// Whether the verb may compute with a model in this process. A command behind a link gets
+    /// the environment that it was given, without the limits of threads that this takes.
+    #[must_use]
+    pub const fn may_compute(&self) -> bool {
+        !matches!(
+            self.verb,
+            Verb::Link(_)
+                | Verb::Agent {
+                    part: AgentPart::Hold(_) | AgentPart::Inhabit(_)
+                }
+        )
+    }
 }
 
 /// Parses the command line. What clap wants said has been said when there is none.
@@ -312,6 +325,12 @@ pub enum AgentPart {
     /// A job; started in a node.
     #[command(hide = true)]
     Job,
+    /// Makes the namespaces of a command behind a link; started by `link`.
+    #[command(hide = true)]
+    Hold(link::HoldArguments),
+    /// The first process around a command behind a link; started by `link`.
+    #[command(hide = true)]
+    Inhabit(link::InhabitArguments),
     /// The process that undoes what its owner leaves behind; started by its owner.
     #[command(hide = true)]
     Guard {

@@ -31,9 +31,8 @@ pub fn main() -> std::process::ExitCode {
         Err(status) => return status,
     };
     // The tensor library reads its number of threads from the environment, once. Training has its
-    // own two; a job is started with what its node has. A command behind a link gets the
-    // environment that it was given.
-    if !matches!(cli.verb, cli::Verb::Link(_))
+    // own two; a job is started with what its node has.
+    if cli.may_compute()
         && let Err(error) = hexloop_workloads::engine::threads::bound_this_process(1)
     {
         eprintln!("error: {error}");

@@ -27,5 +27,5 @@ pub use histograms::histogram_log;
 pub use manifest::{Manifest, ManifestEntry};
 pub(crate) use read::trace_file_name;
 pub use read::{ReadError, RunRecords};
-pub(crate) use tables::tables;
+pub(crate) use tables::{LINK_COLUMNS, link_row, tables};
 pub use tables::{link_table, request_table, sample_table};

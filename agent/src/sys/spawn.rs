@@ -1,12 +1,14 @@
 //! What a new process does between fork and exec.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::setsid;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Gid, setgroups, setsid};
 
 use super::capability;
 
@@ -46,7 +48,7 @@ pub(crate) fn unprivileged(command: &mut Command, credentials: Option<Credential
         clear_ambient_set();
         if let Some(Credentials { user, group }) = credentials {
             drop_groups()?;
-            let group = nix::unistd::Gid::from_raw(group);
+            let group = Gid::from_raw(group);
             nix::unistd::setresgid(group, group, group)?;
             let user = nix::unistd::Uid::from_raw(user);
             nix::unistd::setresuid(user, user, user)?;
@@ -63,6 +65,95 @@ pub(crate) fn unprivileged(command: &mut Command, credentials: Option<Credential
     unsafe {
         command.pre_exec(prepare);
     }
+}
+
+/// Whom a command behind a link runs as, and where.
+#[derive(Debug, Default)]
+pub(crate) struct Habitation {
+    /// A user namespace to enter first.
+    pub(crate) user_namespace: Option<OwnedFd>,
+    /// The user and group to become.
+    pub(crate) credentials: Option<Credentials>,
+    /// The supplementary groups to have then.
+    pub(crate) groups: Vec<Gid>,
+}
+
+/// Starts the command without any privilege, like [`unprivileged`], but in the session and on
+/// the terminal of the caller, and with the signals as a program expects them.
+pub(crate) fn inhabitant(command: &mut Command, habitation: Habitation) {
+    let prepare = move || {
+        if let Some(namespace) = &habitation.user_namespace {
+            setns(namespace, CloneFlags::CLONE_NEWUSER)?;
+        }
+        drop_bounding_set()?;
+        clear_ambient_set();
+        if let Some(Credentials { user, group }) = habitation.credentials {
+            setgroups(&habitation.groups)?;
+            let group = Gid::from_raw(group);
+            nix::unistd::setresgid(group, group, group)?;
+            let user = nix::unistd::Uid::from_raw(user);
+            nix::unistd::setresuid(user, user, user)?;
+        }
+        capability::clear()?;
+        prctl::set_no_new_privs()?;
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        SigSet::empty().thread_set_mask()?;
+        close_other_descriptors_on_exec();
+        Ok(())
+    };
+    #[expect(unsafe_code, reason = "pre_exec has no safe form")]
+    // SAFETY: the closure makes system calls alone and does not allocate.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// Starts the command with descriptors beyond the standard three, under their numbers, and has
+/// it killed when the thread that starts it ends. The descriptors must stay open until then.
+pub(crate) fn with_descriptors(command: &mut Command, descriptors: Vec<RawFd>) {
+    let prepare = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        for descriptor in &descriptors {
+            keep_on_exec(*descriptor)?;
+        }
+        Ok(())
+    };
+    #[expect(unsafe_code, reason = "pre_exec has no safe form")]
+    // SAFETY: the closure makes system calls alone and does not allocate.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+fn keep_on_exec(descriptor: RawFd) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "only the number is known after the fork")]
+    // SAFETY: fcntl with integers alone touches no memory of ours.
+    let result = unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Takes over a descriptor that this process was started with; it does not pass it on.
+///
+/// # Errors
+/// There is no such descriptor.
+pub(crate) fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
+    if descriptor < 3 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    #[expect(unsafe_code, reason = "the number came on the command line")]
+    // SAFETY: fcntl with integers alone touches no memory of ours, and fails where nothing is open.
+    let result = unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    #[expect(unsafe_code, reason = "taking ownership of an inherited descriptor")]
+    // SAFETY: it is open, and this program has not opened or adopted it before.
+    let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    Ok(owned)
 }
 
 fn drop_bounding_set() -> io::Result<()> {

@@ -196,6 +196,43 @@ pub struct InterfaceApplyArguments {
     pub lease: TimeSpan,
 }
 
+/// Arguments of `agent hold`.
+#[derive(Debug, Clone, Args)]
+pub struct HoldArguments {
+    /// The user in whose name the network is made.
+    #[arg(long)]
+    pub user: u32,
+    /// Its group.
+    #[arg(long)]
+    pub group: u32,
+    /// Make the command a user namespace of its own.
+    #[arg(long)]
+    pub own_user_namespace: bool,
+}
+
+/// Arguments of `agent inhabit`.
+#[derive(Debug, Clone, Args)]
+pub struct InhabitArguments {
+    /// Descriptor of the socket to the program that starts it.
+    #[arg(long)]
+    pub control: i32,
+    /// Descriptor of the user namespace that the command is to enter.
+    #[arg(long)]
+    pub user_namespace: Option<i32>,
+    /// The user that the command is to run as.
+    #[arg(long, requires = "group")]
+    pub user: Option<u32>,
+    /// The group.
+    #[arg(long, requires = "user")]
+    pub group: Option<u32>,
+    /// A supplementary group; may be repeated.
+    #[arg(long)]
+    pub also_group: Vec<u32>,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
 fn queue_limit(text: &str) -> Result<QueueLimit, String> {
     let packets = text.strip_suffix('p').map(str::trim_end);
     if let Some(packets) = packets.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))

@@ -2,11 +2,13 @@
 
 use std::io::{self, BufReader};
 
+use hexloop_agent::behind::{hold, inhabit};
 use hexloop_agent::process::SelfCommand;
 use hexloop_agent::serve::{self, ServeOptions};
 use hexloop_agent::{guardian, node, probe};
 
 use super::print_json;
+use crate::cli::link::InhabitArguments;
 use crate::cli::{AgentPart, AgentServeArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
@@ -30,6 +32,14 @@ pub(super) fn agent(part: &AgentPart) -> Outcome {
                 .or_fail(ExitCode::Failed, || "the job failed".to_owned())?;
             Ok(ExitCode::Done)
         }
+        AgentPart::Hold(of) => {
+            hold::run(of.user, of.group, of.own_user_namespace)
+                .or_fail(ExitCode::Failed, || {
+                    "the namespaces of the command cannot be made".to_owned()
+                })?;
+            Ok(ExitCode::Done)
+        }
+        AgentPart::Inhabit(arguments) => inhabit_command(arguments),
         AgentPart::Guard { ledger } => {
             let clean = guardian::run(ledger)
                 .or_fail(ExitCode::Failed, || "the guardian failed".to_owned())?;
@@ -40,6 +50,20 @@ pub(super) fn agent(part: &AgentPart) -> Outcome {
             })
         }
     }
+}
+
+fn inhabit_command(arguments: &InhabitArguments) -> Outcome {
+    let user = arguments.user.zip(arguments.group);
+    let options = inhabit::InhabitOptions {
+        control: arguments.control,
+        user_namespace: arguments.user_namespace,
+        credentials: user.map(|(user, group)| (user, group, arguments.also_group.clone())),
+        command: arguments.command.clone(),
+    };
+    inhabit::run(&options).or_fail(ExitCode::Failed, || {
+        "the first process around the command failed".to_owned()
+    })?;
+    Ok(ExitCode::Done)
 }
 
 fn serve_agent(arguments: &AgentServeArguments) -> Outcome {

@@ -1,22 +1,45 @@
 //! `hexloop link`: a command behind a shaped link, or a real interface.
 
 mod interface;
+mod log;
+mod shape;
+mod summary;
+mod user;
+mod words;
 
+use std::ffi::OsString;
 use std::process::ExitCode as Status;
+use std::sync::Arc;
+
+use hexloop_agent::behind::{self, Behind, BehindReport, BehindSpec, Said};
+use hexloop_agent::privilege::PrivilegeError;
+use hexloop_agent::process::SelfCommand;
+use hexloop_topologies::plan::DatapathChoice;
+use hexloop_traces::{Direction, Trace, UNLIMITED_RATE_BPS};
+use nix::errno::Errno;
 
 use super::Voice;
-use crate::cli::link::LinkArguments;
+use crate::cli::link::{DatapathArgument, LinkArguments};
 use crate::exit_code::ExitCode;
-use crate::failure::Failure;
+use crate::failure::{Failure, OrFail};
+use crate::record::write_file;
+use log::Log;
+use summary::Setting;
 
 /// What the process exits with when the link itself fails, as env(1) does.
-pub(crate) const OWN_FAILURE: u8 = 125;
+const OWN_FAILURE: u8 = 125;
+/// When the command cannot be run.
+const CANNOT_RUN: u8 = 126;
+/// When it was not found.
+const NOT_FOUND: u8 = 127;
+/// Added to the number of the signal that ended the command.
+const SIGNALLED: i32 = 128;
 
 /// Does what `hexloop link` asks and returns the status to exit with.
-pub(crate) fn link(arguments: &LinkArguments, voice: Voice) -> Status {
+pub(super) fn link(arguments: &LinkArguments, voice: Voice) -> Status {
     let outcome = match &arguments.interface {
         Some(action) => interface::interface(action, voice).map(Status::from),
-        None => Err(behind(arguments)),
+        None => behind(arguments, voice).map(Status::from),
     };
     outcome.unwrap_or_else(|failure| {
         eprintln!("{failure}");
@@ -27,9 +50,105 @@ pub(crate) fn link(arguments: &LinkArguments, voice: Voice) -> Status {
     })
 }
 
-fn behind(_arguments: &LinkArguments) -> Failure {
-    Failure::message(
-        ExitCode::Preflight,
-        "this version cannot put a command behind a link yet",
-    )
+/// Runs the command behind the link; its status.
+fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
+    let (trace, settings) = shape::shape(&arguments.shape)?;
+    let peer = arguments.peer.as_deref().map(words::split).transpose();
+    let peer =
+        peer.map_err(|problem| Failure::message(ExitCode::Usage, format!("--peer: {problem}")))?;
+    let trace = Arc::new(trace);
+    let spec = BehindSpec {
+        trace: Arc::clone(&trace),
+        settings,
+        datapath: match arguments.datapath {
+            DatapathArgument::Auto => DatapathChoice::Auto,
+            DatapathArgument::Relay => DatapathChoice::Relay,
+            DatapathArgument::Tc => DatapathChoice::Tc,
+        },
+        mtu: arguments.mtu,
+        seed: arguments.seed,
+        peer: peer.map(|words| words.into_iter().map(OsString::from).collect()),
+        user: user::invoking()?,
+        program: SelfCommand::hexloop(),
+    };
+    let (command, mut environment) = match arguments.command.is_empty() {
+        true => user::shell(&spec, &trace),
+        false => (arguments.command.clone(), Vec::new()),
+    };
+    environment.extend(user::environment(spec.user.as_ref()));
+    // Before anything is made: a log that cannot be written is no reason to run at all.
+    let mut log = Log::open(arguments.log.as_deref())?;
+    behind::signals::block().or_fail(ExitCode::Failed, || "cannot block signals".to_owned())?;
+    let power = behind::power::acquire().map_err(no_power)?;
+    let mut stage = Behind::build(spec, power).or_fail(ExitCode::Preflight, || {
+        "cannot put a command behind a link".to_owned()
+    })?;
+    let setting = Setting {
+        mode: stage.far_end().name(),
+        description: stage.description(),
+        trace: trace.metadata().scenario.clone(),
+        limited: Direction::BOTH.map(|direction| is_limited(&trace, direction)),
+        gateway: stage.gateway().map(|address| address.to_string()),
+        notes: stage.notes().to_vec(),
+    };
+    let name = command.first().cloned().unwrap_or_default();
+    let report = stage
+        .run(command, environment, |window| log.take(&window))
+        .or_fail(ExitCode::Failed, || "the link failed".to_owned())?;
+    drop(stage);
+    let status = status_of(&report, &name)?;
+    let summary = summary::summarise(setting, &report, &log.finish()?, Some(status));
+    if !voice.quiet {
+        eprintln!("{}", summary.text());
+    }
+    if let Some(path) = &arguments.json {
+        let document = serde_json::to_vec_pretty(&summary).or_fail(ExitCode::Failed, || {
+            "cannot write a JSON document".to_owned()
+        })?;
+        write_file(path.as_ref(), &document).or_fail(ExitCode::Failed, || {
+            format!("cannot write the summary to {path}")
+        })?;
+    }
+    Ok(status)
+}
+
+fn no_power(error: PrivilegeError) -> Failure {
+    let remedy = error.remedy().to_owned();
+    Failure::new(ExitCode::Preflight, error)
+        .context("this user may not make networks")
+        .remedy(remedy)
+}
+
+fn is_limited(trace: &Trace, direction: Direction) -> bool {
+    trace
+        .rows()
+        .iter()
+        .any(|row| row.direction(direction).rate_bps != UNLIMITED_RATE_BPS)
+}
+
+/// The command's status, as a shell would tell it; an error where it never ran.
+fn status_of(report: &BehindReport, name: &OsString) -> Result<u8, Failure> {
+    let of = |number: i32| u8::try_from(number & 0xff).unwrap_or(OWN_FAILURE);
+    match report.command {
+        Some(Said::Exited(status)) => Ok(of(status)),
+        Some(Said::Signalled(signal)) => Ok(of(SIGNALLED + signal)),
+        Some(Said::NotStarted(number)) => {
+            let errno = Errno::from_raw(number);
+            eprintln!(
+                "error: cannot run `{}`: {}",
+                name.to_string_lossy(),
+                errno.desc()
+            );
+            match errno {
+                Errno::ENOENT => Ok(NOT_FOUND),
+                // What no exec answers with: taking its privileges away failed.
+                Errno::EPERM | Errno::EINVAL | Errno::ENOSPC => Ok(OWN_FAILURE),
+                _ => Ok(CANNOT_RUN),
+            }
+        }
+        Some(Said::Started) | None => Err(Failure::message(
+            ExitCode::Failed,
+            "the process around the command was killed",
+        )),
+    }
 }

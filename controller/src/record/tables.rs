@@ -1,6 +1,7 @@
 //! The records as CSV: one header row, units in the names, empty for null, so that pandas and
 //! DuckDB read them as they are.
 
+use hexloop_proto::LinkWindow;
 use hexloop_workloads::job::Outcome;
 
 use crate::results::Results;
@@ -109,26 +110,47 @@ pub fn sample_table(results: &Results) -> csv::Result<Vec<u8>> {
     finish(rows)
 }
 
+/// The columns of link.csv.
+pub(crate) const LINK_COLUMNS: [&str; 12] = [
+    "phase",
+    "link",
+    "direction",
+    "start_ns",
+    "length_ns",
+    "trace_bytes",
+    "delivered_bytes",
+    "delivered_packets",
+    "backlogged",
+    "queue_bytes",
+    "dropped_packets",
+    "lost_packets",
+];
+
+/// One row of link.csv.
+pub(crate) fn link_row(phase: &str, window: &LinkWindow) -> [String; LINK_COLUMNS.len()] {
+    [
+        phase.to_owned(),
+        window.link.clone(),
+        window.direction.name().to_owned(),
+        window.start_ns.to_string(),
+        window.length_ns.to_string(),
+        window.trace_bytes.to_string(),
+        window.delivered_bytes.to_string(),
+        window.delivered_packets.to_string(),
+        window.backlogged.to_string(),
+        window.queue_bytes.to_string(),
+        window.dropped_packets.to_string(),
+        window.lost_packets.to_string(),
+    ]
+}
+
 /// One row per window of each direction of each link; `phase` is empty during calibration.
 ///
 /// # Errors
 /// Never: it is written to memory.
 pub fn link_table(results: &Results) -> csv::Result<Vec<u8>> {
     let mut rows = csv::Writer::from_writer(Vec::new());
-    rows.write_record([
-        "phase",
-        "link",
-        "direction",
-        "start_ns",
-        "length_ns",
-        "trace_bytes",
-        "delivered_bytes",
-        "delivered_packets",
-        "backlogged",
-        "queue_bytes",
-        "dropped_packets",
-        "lost_packets",
-    ])?;
+    rows.write_record(LINK_COLUMNS)?;
     let calibration = results
         .calibration_windows
         .iter()
@@ -136,20 +158,7 @@ pub fn link_table(results: &Results) -> csv::Result<Vec<u8>> {
     let phases = results.phases.iter();
     let phases = phases.flat_map(|p| p.windows.iter().map(|window| (p.name.as_str(), window)));
     for (phase, window) in calibration.chain(phases) {
-        rows.write_record([
-            phase.to_owned(),
-            window.link.clone(),
-            window.direction.name().to_owned(),
-            window.start_ns.to_string(),
-            window.length_ns.to_string(),
-            window.trace_bytes.to_string(),
-            window.delivered_bytes.to_string(),
-            window.delivered_packets.to_string(),
-            window.backlogged.to_string(),
-            window.queue_bytes.to_string(),
-            window.dropped_packets.to_string(),
-            window.lost_packets.to_string(),
-        ])?;
+        rows.write_record(link_row(phase, window))?;
     }
     finish(rows)
 }

@@ -1,0 +1,438 @@
+//! A command in a network of its own, behind a shaped link: the library of `hexloop link`.
+//!
+//! ```text
+//! veth:     command [hxlink]==(link)==[hxlN] the network that this program was started from
+//! peer:     command [hxlink]==(link)==[hxlN] the other command's network
+//! forward:  command [hxlink]==(link)==[hxlN] gate ---- sockets in the caller's network
+//! ```
+//!
+//! As root, and behind another link of this kind, the far end is the caller's own network (see
+//! `power`). Otherwise no interface can reach that, and a forwarder opens sockets there. There is
+//! no daemon: everything belongs to this process, and the kernel takes it away with it.
+
+pub mod address;
+pub mod hold;
+pub mod inhabit;
+mod network;
+pub mod power;
+mod resident;
+pub mod signals;
+
+use std::ffi::OsString;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use hexloop_proto::LinkWindow;
+use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
+use hexloop_traces::{LinkSettings, Trace};
+use hexloop_workloads::clock;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::link::{Link, LinkDescription, LinkError, LinkPhaseReport, LinkSpec};
+use crate::namespace::{NamespaceError, NetworkNamespace};
+use crate::privilege::Privilege;
+use crate::process::SelfCommand;
+use hold::Held;
+use network::Claim;
+use power::Power;
+use resident::{Resident, Running};
+use signals::Signals;
+
+pub use inhabit::Said;
+
+/// The command's interface.
+const INNER_INTERFACE: &str = "hxlink";
+
+/// Length of the windows in which asked and delivered are compared.
+pub const WINDOW_NS: u64 = 20_000_000;
+
+/// Windows that may wait for their reader: a minute of both directions.
+const WINDOW_BACKLOG: usize = 6000;
+
+/// How long after the command is put there the trace begins.
+const START_AFTER_NS: u64 = 2_000_000;
+
+/// What a command is put behind.
+#[derive(Debug, Clone)]
+pub struct BehindSpec {
+    /// What the link follows.
+    pub trace: Arc<Trace>,
+    /// Its queue and service.
+    pub settings: LinkSettings,
+    /// What shapes packets.
+    pub datapath: DatapathChoice,
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Seed of losses and jitter.
+    pub seed: u64,
+    /// The command at the far end, if it is to be one.
+    pub peer: Option<Vec<OsString>>,
+    /// Whom the commands run as, where that is not who started this program.
+    pub user: Option<User>,
+    /// How this program is started again.
+    pub program: SelfCommand,
+}
+
+/// A user to run commands as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Why a command cannot be put behind a link.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BehindError {
+    /// The command's namespaces.
+    #[error("cannot make the command's namespaces")]
+    Hold(#[source] io::Error),
+    /// A network namespace.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The link or its routes.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A command could not be started, for a reason that is not its own.
+    #[error("cannot start {what}")]
+    Start {
+        /// `the command` or `the command at the far end`.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Signals or terminal.
+    #[error("cannot take over signals")]
+    Signals(#[source] io::Error),
+}
+
+/// What is at the far end of the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FarEnd {
+    /// The network that this program was started from.
+    Caller,
+    /// Another command.
+    Peer,
+}
+
+impl FarEnd {
+    /// The name in the record.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            FarEnd::Caller => "veth",
+            FarEnd::Peer => "peer",
+        }
+    }
+}
+
+/// A link with a place for a command behind it. Dropping it takes everything away.
+#[derive(Debug)]
+pub struct Behind {
+    /// Dropped first: its threads hold the interfaces.
+    link: Link,
+    spec: BehindSpec,
+    power: Power,
+    inner: Held,
+    far: NetworkNamespace,
+    far_end: FarEnd,
+    claim: Claim,
+    notes: Vec<String>,
+}
+
+/// How a command behind a link ended, and what the link did meanwhile.
+#[derive(Debug)]
+pub struct BehindReport {
+    /// What became of the command. `None`: its first process was killed.
+    pub command: Option<Said>,
+    /// What had become of the command at the far end when the first one ended, if there was one
+    /// and it had ended.
+    pub peer: Option<Said>,
+    /// How long the trace was played.
+    pub played_ns: u64,
+    /// What the link says.
+    pub link: LinkPhaseReport,
+}
+
+impl Behind {
+    /// Makes the namespaces and the link. No packet is shaped yet.
+    ///
+    /// # Errors
+    /// The kernel refuses something; the message says what.
+    pub fn build(spec: BehindSpec, power: Power) -> Result<Behind, BehindError> {
+        let (user, group) = match &spec.user {
+            Some(user) => (user.user.into(), user.group.into()),
+            None => (power.user, power.group),
+        };
+        // Before any thread exists that could be in the way of its start.
+        let inner = hold::make(&spec.program, &power, user, group).map_err(BehindError::Hold)?;
+        let caller = NetworkNamespace::of_this_thread()?;
+        let claim = network::claim()?;
+        let (far_end, far) = if spec.peer.is_some() {
+            (FarEnd::Peer, NetworkNamespace::create()?)
+        } else {
+            (FarEnd::Caller, caller)
+        };
+        let plan = plan(&spec, &claim);
+        let link = Link::build(&LinkSpec {
+            plan: &plan,
+            trace: Arc::clone(&spec.trace),
+            faults: &FaultPlan::default(),
+            calibration: &CalibrationPlan {
+                flow_ns: 0,
+                packet_payload_bytes: 1222,
+                probe_gap_ns: 5_000_000,
+                window_ns: WINDOW_NS,
+            },
+            seed: spec.seed,
+            relay_cpu: None,
+            ends: [&inner.network, &far],
+        })?;
+        let block = claim.block;
+        let mut notes = inner
+            .network
+            .run(|| network::furnish_inner(block, INNER_INTERFACE))??;
+        let far_interface = &plan.ends[1].interface;
+        far.run(|| network::furnish_far(block, far_interface))??;
+        if far_end == FarEnd::Caller && !claim.composes {
+            notes.push("this is the last stage: only the one before it can be reached".to_owned());
+        }
+        if !inner.owned {
+            notes.push(
+                "a link started by the command will use the forwarder: the kernel refused to \
+                 make its network in the user's name"
+                    .to_owned(),
+            );
+        }
+        Ok(Behind {
+            link,
+            spec,
+            power,
+            inner,
+            far,
+            far_end,
+            claim,
+            notes,
+        })
+    }
+
+    /// Which datapath is in use, and why.
+    #[must_use]
+    pub fn description(&self) -> LinkDescription {
+        self.link.description()
+    }
+
+    /// What is at the far end.
+    #[must_use]
+    pub const fn far_end(&self) -> FarEnd {
+        self.far_end
+    }
+
+    /// What the user should know.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The addresses at which the command reaches the far end.
+    #[must_use]
+    pub fn gateway(&self) -> [IpAddr; 2] {
+        self.claim.block.gateway()
+    }
+
+    /// The command's addresses.
+    #[must_use]
+    pub fn address(&self) -> [IpAddr; 2] {
+        self.claim.block.inner()
+    }
+
+    /// Runs the command while the link plays, until the command ends. Windows go to `take`, on a
+    /// thread of its own.
+    ///
+    /// # Errors
+    /// The link or a process of ours failed.
+    pub fn run(
+        &mut self,
+        command: Vec<OsString>,
+        environment: Vec<(OsString, OsString)>,
+        take: impl FnMut(LinkWindow) + Send,
+    ) -> Result<BehindReport, BehindError> {
+        let (windows, received) = sync_channel(WINDOW_BACKLOG);
+        thread::scope(|scope| {
+            let reader = thread::Builder::new().name("hx-windows".to_owned());
+            reader
+                .spawn_scoped(scope, move || read(&received, take))
+                .map_err(|source| BehindError::Start {
+                    what: "the reader of windows",
+                    source,
+                })?;
+            let t0 = clock::now() + START_AFTER_NS;
+            self.link.start(t0, windows)?;
+            let ended = self.live(command, environment);
+            let played_ns = clock::now().checked_sub(t0).unwrap_or(0);
+            let link = self.link.stop()?;
+            let (command, peer) = ended?;
+            Ok(BehindReport {
+                command,
+                peer,
+                played_ns,
+                link,
+            })
+        })
+    }
+
+    /// Starts the commands and waits for the end of the first.
+    fn live(
+        &self,
+        command: Vec<OsString>,
+        environment: Vec<(OsString, OsString)>,
+    ) -> Result<(Option<Said>, Option<Said>), BehindError> {
+        let signals = Signals::take_over().map_err(BehindError::Signals)?;
+        let peer = self.spec.peer.clone();
+        let mut peer = peer
+            .map(|words| self.start("hx-peer", words, Vec::new()))
+            .transpose()?;
+        let mut peer_said = None;
+        if let Some(peer) = &mut peer {
+            match peer.next() {
+                Some(Said::Started) => {}
+                said => peer_said = said,
+            }
+        }
+        let mut running = self.start("hx-command", command, environment)?;
+        loop {
+            let readable = wait(&signals, &running, peer.as_ref()).map_err(BehindError::Signals)?;
+            for signal in signals.read().map_err(BehindError::Signals)? {
+                running.signal(signal);
+            }
+            if readable.peer
+                && let Some(one) = &mut peer
+            {
+                peer_said = one
+                    .next()
+                    .filter(|said| *said != Said::Started)
+                    .or(peer_said);
+                peer = None;
+            }
+            if readable.command {
+                match running.next() {
+                    Some(Said::Started) => {}
+                    said => return Ok((said, peer_said)),
+                }
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        name: &'static str,
+        command: Vec<OsString>,
+        mut environment: Vec<(OsString, OsString)>,
+    ) -> Result<Running, BehindError> {
+        let is_peer = name == "hx-peer";
+        let block = self.claim.block;
+        let (variable, address) = match (self.far_end, is_peer) {
+            (FarEnd::Peer, true) => ("HEXLOOP_PEER", block.inner()),
+            (FarEnd::Peer, false) => ("HEXLOOP_PEER", block.gateway()),
+            (FarEnd::Caller, _) => ("HEXLOOP_GATEWAY", block.gateway()),
+        };
+        let [v4, v6] = address.map(|address| address.to_string().into());
+        environment.push((variable.into(), v4));
+        environment.push((format!("{variable}6").into(), v6));
+        let credentials = match (&self.spec.user, self.power.privilege) {
+            (Some(user), Privilege::Root) => Some((user.user, user.group, user.groups.clone())),
+            _ => None,
+        };
+        let resident = Resident {
+            thread: name,
+            program: &self.spec.program,
+            network: if is_peer {
+                &self.far
+            } else {
+                &self.inner.network
+            },
+            user_namespace: self.inner.user_namespace.as_ref().map(AsFd::as_fd),
+            credentials,
+            command,
+            environment,
+            aside: is_peer,
+        };
+        resident.start().map_err(|source| BehindError::Start {
+            what: if is_peer {
+                "the command at the far end"
+            } else {
+                "the command"
+            },
+            source,
+        })
+    }
+}
+
+/// The plan of the one link.
+fn plan(spec: &BehindSpec, claim: &Claim) -> LinkPlan {
+    let block = claim.block;
+    let end = |node: &str, interface: String, addresses: [IpAddr; 2], number| LinkEnd {
+        node: node.to_owned(),
+        interface,
+        ipv4: addresses[0],
+        ipv6: addresses[1],
+        mac: block.mac(number),
+    };
+    LinkPlan {
+        name: "link".to_owned(),
+        index: claim.number.into(),
+        ends: [
+            end("command", INNER_INTERFACE.to_owned(), block.inner(), 1),
+            end("far", format!("hxl{}", claim.number), block.gateway(), 2),
+        ],
+        trace: spec.trace.metadata().scenario.clone(),
+        trace_sha256: String::new(),
+        datapath: spec.datapath,
+        mtu: spec.mtu,
+        settings: spec.settings,
+    }
+}
+
+fn read(windows: &Receiver<LinkWindow>, mut take: impl FnMut(LinkWindow)) {
+    while let Ok(window) = windows.recv() {
+        take(window);
+    }
+}
+
+struct Readable {
+    command: bool,
+    peer: bool,
+}
+
+fn wait(signals: &Signals, running: &Running, peer: Option<&Running>) -> io::Result<Readable> {
+    let mut polled = vec![
+        PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        PollFd::new(running.as_fd(), PollFlags::POLLIN),
+    ];
+    polled.extend(peer.map(|peer| PollFd::new(peer.as_fd(), PollFlags::POLLIN)));
+    let buffered = running.has_more() || peer.is_some_and(Running::has_more);
+    let limit = if buffered {
+        PollTimeout::ZERO
+    } else {
+        PollTimeout::NONE
+    };
+    match poll(&mut polled, limit) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let ready = |place: usize| polled.get(place).is_some_and(|fd| fd.any().unwrap_or(true));
+    Ok(Readable {
+        command: ready(1) || running.has_more(),
+        peer: ready(2) || peer.is_some_and(Running::has_more),
+    })
+}

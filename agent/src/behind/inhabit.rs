@@ -1,0 +1,168 @@
+//! The first process around a command: `hexloop agent inhabit`, process 1 of a process-id
+//! namespace. It starts the command on the terminal that it was started on, passes signals on to
+//! it, waits for what the command leaves behind, and ends with the command or with the program
+//! that holds the other end of its socket. When it ends, the kernel ends everything it started.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Gid, Pid, getpid};
+use serde::{Deserialize, Serialize};
+
+use crate::sys::spawn::{self, Credentials, Habitation};
+
+/// What the first process says, one JSON document per line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Said {
+    /// The command runs.
+    Started,
+    /// It could not be started: the error number.
+    NotStarted(i32),
+    /// It ended by itself with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Signalled(i32),
+}
+
+/// How the first process is started.
+#[derive(Debug, Clone)]
+pub struct InhabitOptions {
+    /// The socket to the program that started it.
+    pub control: RawFd,
+    /// A user namespace that the command is to enter.
+    pub user_namespace: Option<RawFd>,
+    /// The user, group and supplementary groups that the command is to have.
+    pub credentials: Option<(u32, u32, Vec<u32>)>,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// Plays the first process until the command has ended or the starter is gone.
+///
+/// # Errors
+/// This is not the first process of a process-id namespace, or a descriptor is missing.
+pub fn run(options: &InhabitOptions) -> io::Result<()> {
+    if getpid() != Pid::from_raw(1) {
+        return Err(io::Error::other(
+            "this part of hexloop is started by `hexloop link` as the first process of a command",
+        ));
+    }
+    let mut control = UnixStream::from(spawn::adopt(options.control)?);
+    let user_namespace = options.user_namespace.map(spawn::adopt).transpose()?;
+    let mut ends = SigSet::empty();
+    ends.add(Signal::SIGCHLD);
+    ends.thread_block()?;
+    let ended = SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    show_own_processes();
+    let child = match start(options, user_namespace) {
+        Ok(child) => child,
+        Err(error) => {
+            let number = error.raw_os_error().unwrap_or(libc::EIO);
+            return say(&mut control, Said::NotStarted(number));
+        }
+    };
+    say(&mut control, Said::Started)?;
+    let command = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    loop {
+        let mut polled = [
+            PollFd::new(control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let told = polled[0].any().unwrap_or(true);
+        while ended.read_signal()?.is_some() {}
+        if let Some(said) = reap(command)? {
+            return say(&mut control, said);
+        }
+        if told && !pass_on(&mut control, command)? {
+            return Ok(());
+        }
+    }
+}
+
+fn say(control: &mut UnixStream, said: Said) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&said).map_err(io::Error::other)?;
+    line.push(b'\n');
+    control.write_all(&line)
+}
+
+/// Passes signals on, one per byte; false when the starter is gone.
+fn pass_on(control: &mut UnixStream, command: Pid) -> io::Result<bool> {
+    let mut signals = [0; 16];
+    let length = match control.read(&mut signals) {
+        Ok(0) => return Ok(false),
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+        Err(_) => return Ok(false),
+    };
+    for number in &signals[..length] {
+        if let Ok(signal) = Signal::try_from(i32::from(*number)) {
+            // It may have ended in the meantime, which the next look tells.
+            let _ = kill(command, signal);
+        }
+    }
+    Ok(true)
+}
+
+/// Waits for everything that has ended; how the command did, if it is among that.
+fn reap(command: Pid) -> io::Result<Option<Said>> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) if pid == command => {
+                return Ok(Some(Said::Exited(status)));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == command => {
+                return Ok(Some(Said::Signalled(signal as i32)));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Gives the command a `/proc` with its own processes. In a container that hides parts of
+/// `/proc` the kernel refuses; the command then sees that of the caller.
+fn show_own_processes() {
+    let nothing = None::<&str>;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    if mount(nothing, "/", nothing, private, nothing).is_ok() {
+        let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let _ = mount(Some("proc"), "/proc", Some("proc"), plain, nothing);
+    }
+}
+
+fn start(options: &InhabitOptions, user_namespace: Option<OwnedFd>) -> io::Result<Child> {
+    let (program, arguments) = options
+        .command
+        .split_first()
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let mut habitation = Habitation {
+        user_namespace,
+        ..Habitation::default()
+    };
+    if let Some((user, group, groups)) = &options.credentials {
+        habitation.credentials = Some(Credentials {
+            user: *user,
+            group: *group,
+        });
+        habitation.groups = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    }
+    spawn::inhabitant(&mut command, habitation);
+    command.spawn()
+}

@@ -1,0 +1,318 @@
+//! What the options of `hexloop link` make of a link: its trace and its settings.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use hexloop_traces::format::mahimahi::{self, ImportSettings};
+use hexloop_traces::{
+    Diagnostics, Direction, EndPolicy, LinkSettings, LinkState, QueueDiscipline, Service,
+    TRACE_SCHEMA, Trace, TraceError, TraceMetadata, TraceRow, TraceStatus, UNLIMITED_RATE_BPS,
+    format, pair,
+};
+
+use crate::cli::link::{Both, DisciplineArgument, ShapeArguments};
+use crate::exit_code::ExitCode;
+use crate::failure::{Failure, OrFail};
+
+/// The queue where neither options nor traces say: that of experiments.
+const QUEUE_BYTES: u64 = 300_000;
+
+/// How long the rows of a link without a trace are; it goes on as it is afterwards.
+const CONSTANT_NS: u64 = 1_000_000_000;
+
+/// A link's trace and settings.
+pub(super) fn shape(arguments: &ShapeArguments) -> Result<(Trace, LinkSettings), Failure> {
+    let trace = with_options(&read_traces(arguments)?, arguments)?;
+    let mut settings = LinkSettings::drop_tail(QUEUE_BYTES);
+    settings.queue = arguments.queue.unwrap_or(settings.queue);
+    settings.discipline = match arguments.queue_discipline {
+        DisciplineArgument::DropTail => QueueDiscipline::DropTail,
+        DisciplineArgument::DropHead => QueueDiscipline::DropHead,
+        DisciplineArgument::Codel => QueueDiscipline::CODEL,
+        DisciplineArgument::Pie => QueueDiscipline::PIE,
+    };
+    settings.ecn = arguments.ecn;
+    settings.reorder = arguments.reorder;
+    if let Some(slot) = arguments.slots {
+        settings.service = Service::Opportunities { slot_ns: slot.ns };
+    }
+    if let Some(problem) = without_effect(arguments, &trace) {
+        return Err(Failure::message(ExitCode::InvalidInput, problem));
+    }
+    Ok((trace, settings))
+}
+
+/// An option that would do nothing: its user expects something else.
+fn without_effect(arguments: &ShapeArguments, trace: &Trace) -> Option<&'static str> {
+    let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
+    let limited = states
+        .clone()
+        .any(|state| state.rate_bps != UNLIMITED_RATE_BPS);
+    if !limited && (arguments.queue.is_some() || arguments.slots.is_some() || arguments.ecn) {
+        return Some("a link without a rate has no queue; give --rate, --down or --up as well");
+    }
+    if arguments.reorder && !states.clone().any(|state| state.jitter_ns > 0) {
+        return Some("without jitter nothing is reordered; give --jitter as well");
+    }
+    if arguments.loss_burst.is_some() && !states.any(|state| state.loss_ppb > 0) {
+        return Some("without loss there are no bursts of it; give --loss as well");
+    }
+    None
+}
+
+/// A file's trace, and whether it speaks of both directions.
+struct Recording {
+    trace: Trace,
+    both: bool,
+}
+
+fn read_traces(arguments: &ShapeArguments) -> Result<Trace, Failure> {
+    let read = |path: &Option<_>| path.as_deref().map(read_trace).transpose();
+    let paired = match (read(&arguments.down)?, read(&arguments.up)?) {
+        (None, None) => return constant(),
+        (Some(down), None) if down.both => return Ok(down.trace),
+        (Some(down), None) => pair(&down.trace, &constant()?),
+        (None, Some(up)) => pair(&constant()?, &up.trace),
+        (Some(down), Some(up)) => pair(&down.trace, &up.trace),
+    };
+    paired.or_fail(ExitCode::InvalidInput, || {
+        "the two traces cannot be played together".to_owned()
+    })
+}
+
+/// Reads a trace file in either format, told by its content. A mahimahi file has the same rates
+/// in both directions, so that it can be used for either.
+fn read_trace(path: &Path) -> Result<Recording, Failure> {
+    let text = text_of(path)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let is_mahimahi = first.is_some_and(|line| line.bytes().all(|byte| byte.is_ascii_digit()));
+    let parsed = if is_mahimahi {
+        let settings = ImportSettings {
+            scenario: name.into_owned(),
+            delay_ns: 0,
+            queue_bytes: 0,
+        };
+        mahimahi::parse(&text, Some(&text), &settings)
+    } else {
+        format::parse(&text)
+    };
+    let trace = parsed.map_err(|error| located(path, &error))?;
+    Ok(Recording {
+        trace,
+        both: !is_mahimahi,
+    })
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
+    let doing = || format!("cannot read the trace {}", path.display());
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(format::LARGEST_FILE_BYTES + 1)
+                .read_to_end(&mut bytes)
+        })
+        .or_fail(ExitCode::InvalidInput, doing)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > format::LARGEST_FILE_BYTES) {
+        let limit = format::LARGEST_FILE_BYTES;
+        let message = format!("{} is larger than {limit} bytes", path.display());
+        return Err(Failure::message(ExitCode::InvalidInput, message));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()])
+            .into_owned();
+        let line = good.matches('\n').count() + 1;
+        let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let problem = "not text; expected a trace file or a mahimahi recording";
+        let message = format!("{}:{line}:{column}: {problem}", path.display());
+        Failure::message(ExitCode::InvalidInput, message)
+    })
+}
+
+/// The mistake with file:line:column, where it has a place.
+fn located(path: &Path, error: &TraceError) -> Failure {
+    let path = path.display();
+    let message = match error {
+        TraceError::Syntax {
+            line,
+            column,
+            problem,
+        } => format!("{path}:{line}:{column}: {problem}"),
+        other => format!("{path}: {other}"),
+    };
+    Failure::message(ExitCode::InvalidInput, message)
+}
+
+fn constant() -> Result<Trace, Failure> {
+    let metadata = TraceMetadata {
+        schema: TRACE_SCHEMA,
+        scenario: "options".to_owned(),
+        status: TraceStatus::Control,
+        duration_ns: CONSTANT_NS,
+        end: EndPolicy::Hold,
+        seed: None,
+        generator: format!("hexloop link {}", crate::VERSION),
+        configuration: std::collections::BTreeMap::default(),
+        notes: Vec::new(),
+    };
+    let row = TraceRow {
+        t_ns: 0,
+        down: LinkState::TRANSPARENT,
+        up: LinkState::TRANSPARENT,
+        diagnostics: Diagnostics::default(),
+    };
+    Trace::new(metadata, vec![row]).or_fail(ExitCode::Failed, || "no constant trace".to_owned())
+}
+
+/// The same trace with the columns that options name replaced.
+fn with_options(trace: &Trace, arguments: &ShapeArguments) -> Result<Trace, Failure> {
+    let jitter = arguments.jitter.map(|both| {
+        let ns = |ns: u64| {
+            u32::try_from(ns)
+                .map_err(|_| Failure::message(ExitCode::InvalidInput, "--jitter is 4.29 s at most"))
+        };
+        Ok(Both {
+            down: ns(both.down.ns)?,
+            up: ns(both.up.ns)?,
+        })
+    });
+    let jitter = jitter.transpose()?;
+    let change = |mut state: LinkState, direction: Direction| {
+        state.rate_bps = one(arguments.rate, direction).map_or(state.rate_bps, |rate| rate.bps);
+        state.delay_ns = one(arguments.delay, direction).map_or(state.delay_ns, |delay| delay.ns);
+        state.jitter_ns = one(jitter, direction).unwrap_or(state.jitter_ns);
+        let share = |option, column| {
+            one(option, direction).map_or(column, hexloop_traces::units::Share::ppb)
+        };
+        state.loss_ppb = share(arguments.loss, state.loss_ppb);
+        state.dup_ppb = share(arguments.duplicate, state.dup_ppb);
+        state.corrupt_ppb = share(arguments.corrupt, state.corrupt_ppb);
+        state.loss_burst_milli = arguments.loss_burst.unwrap_or(state.loss_burst_milli);
+        if arguments.queue.is_some() {
+            state.queue_bytes = 0;
+        }
+        state
+    };
+    let rows = trace.rows().iter().map(|row| TraceRow {
+        down: change(row.down, Direction::Down),
+        up: change(row.up, Direction::Up),
+        ..row.clone()
+    });
+    Trace::new(trace.metadata().clone(), rows.collect()).or_fail(ExitCode::InvalidInput, || {
+        "the options make no possible link".to_owned()
+    })
+}
+
+fn one<T: Copy>(both: Option<Both<T>>, direction: Direction) -> Option<T> {
+    both.map(|both| match direction {
+        Direction::Down => both.down,
+        Direction::Up => both.up,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use hexloop_traces::{CapacityCurve, QueueLimit, generate::control};
+
+    use super::*;
+
+    fn arguments() -> ShapeArguments {
+        ShapeArguments::default()
+    }
+
+    #[test]
+    fn without_options_the_link_is_transparent() {
+        let (trace, _) = shape(&arguments()).unwrap();
+        assert_eq!(trace.rows()[0].down, LinkState::TRANSPARENT);
+        assert_eq!(trace.rows()[0].up, LinkState::TRANSPARENT);
+    }
+
+    #[test]
+    fn options_replace_columns_of_the_trace_and_leave_the_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("air.csv");
+        let air = control::constant(5_000_000, 7_000_000, 9_000, 1_000_000_000).unwrap();
+        fs::write(&path, format::to_text(&air)).unwrap();
+        let (trace, settings) = shape(&ShapeArguments {
+            down: Some(path),
+            delay: Some("1ms,2ms".parse().unwrap()),
+            queue: Some(QueueLimit::Packets(20)),
+            ..arguments()
+        })
+        .unwrap();
+        let row = &trace.rows()[0];
+        assert_eq!((row.down.delay_ns, row.up.delay_ns), (1_000_000, 2_000_000));
+        assert_eq!((row.down.rate_bps, row.up.rate_bps), (5_000_000, 5_000_000));
+        assert_eq!(row.down.queue_bytes, 0);
+        assert_eq!(settings.queue, QueueLimit::Packets(20));
+    }
+
+    #[test]
+    fn mahimahi_files_are_told_by_their_content_and_serve_one_direction_each() {
+        let directory = tempfile::tempdir().unwrap();
+        let [down, up] = ["down", "up"].map(|name| directory.path().join(name));
+        fs::write(&down, "1\n2\n3\n4\n").unwrap();
+        fs::write(&up, "2\n").unwrap();
+        let shaped = |down: Option<&Path>, up: Option<&Path>| {
+            let (trace, _) = shape(&ShapeArguments {
+                down: down.map(Path::to_owned),
+                up: up.map(Path::to_owned),
+                ..arguments()
+            })
+            .unwrap();
+            Direction::BOTH
+                .map(|direction| CapacityCurve::new(&trace, direction).bits_between(0, 4_000_000))
+        };
+        assert_eq!(shaped(Some(&down), Some(&up)), [4 * 12_000, 2 * 12_000]);
+        let [limited, free] = shaped(Some(&down), None);
+        assert!(limited == 4 * 12_000 && free > 1 << 40);
+        let [free, limited] = shaped(None, Some(&up));
+        assert!(limited == 2 * 12_000 && free > 1 << 40);
+    }
+
+    #[test]
+    fn mistakes_in_a_trace_are_told_with_file_line_and_column() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bad");
+        for (content, expected) in [
+            (&b"1\n3\n2\n"[..], "bad:3:1: "),
+            (b"nonsense", "bad:1:1: "),
+            (b"1\n\xff\n", "bad:2:1: not text"),
+            (b"", "bad:1:1: "),
+        ] {
+            fs::write(&path, content).unwrap();
+            let failure = shape(&ShapeArguments {
+                down: Some(path.clone()),
+                ..arguments()
+            })
+            .unwrap_err();
+            assert_eq!(failure.code, ExitCode::InvalidInput);
+            assert!(failure.to_string().contains(expected), "{failure}");
+        }
+        let failure = read_trace(&directory.path().join("missing"));
+        assert!(failure.is_err_and(|failure| failure.to_string().contains("missing")));
+    }
+
+    #[test]
+    fn options_that_would_do_nothing_are_refused() {
+        let queue = ShapeArguments {
+            queue: Some(QueueLimit::Packets(20)),
+            ..arguments()
+        };
+        let reorder = ShapeArguments {
+            reorder: true,
+            ..arguments()
+        };
+        let burst = ShapeArguments {
+            loss_burst: Some(2000),
+            ..arguments()
+        };
+        for (arguments, missing) in [(queue, "--rate"), (reorder, "--jitter"), (burst, "--loss")] {
+            let failure = shape(&arguments).unwrap_err();
+            assert!(failure.to_string().contains(missing), "{failure}");
+        }
+    }
+}

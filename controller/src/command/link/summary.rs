@@ -1,0 +1,307 @@
+//! What a link did while a command ran behind it: for standard error and as JSON.
+
+use hexloop_agent::behind::BehindReport;
+use hexloop_agent::link::LinkDescription;
+use hexloop_proto::{LateHistogram, LinkWindow};
+use hexloop_traces::Direction;
+use serde::Serialize;
+
+use crate::format::{bit_rate, count_to_f64, milliseconds, ns_to_s, rounded, trimmed};
+
+/// Fewest windows with a queue that carry a verdict on the rate.
+const WINDOWS_NEEDED: u64 = 50;
+
+/// Largest |delivered / trace - 1| of a link that is as asked, in parts per million.
+const RATE_ERROR_PPM: u64 = 10_000;
+
+/// Largest 99th percentile of the shaper's lateness of a link that is as asked.
+const LATENESS_NS: u64 = 1_000_000;
+
+/// What was counted in the windows of one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    windows: u64,
+    backlogged_windows: u64,
+    backlogged_delivered_bytes: u64,
+    backlogged_trace_bytes: u64,
+    dropped_packets: u64,
+    lost_packets: u64,
+}
+
+impl Sums {
+    pub(super) fn add(&mut self, window: &LinkWindow) {
+        self.windows += 1;
+        self.dropped_packets += window.dropped_packets;
+        self.lost_packets += window.lost_packets;
+        if window.backlogged {
+            self.backlogged_windows += 1;
+            self.backlogged_delivered_bytes += window.delivered_bytes;
+            self.backlogged_trace_bytes += window.trace_bytes;
+        }
+    }
+}
+
+/// The document.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Summary {
+    schema: u32,
+    hexloop: &'static str,
+    /// How the far end is reached: `veth`, `peer`, `forwarder`.
+    mode: &'static str,
+    datapath: &'static str,
+    datapath_reason: String,
+    scheduling: String,
+    trace: String,
+    gateway: [String; 2],
+    command_status: Option<u8>,
+    duration_s: f64,
+    directions: Vec<DirectionSummary>,
+    relay_cpu_s: f64,
+    clock_step_ns: i64,
+    windows_dropped: u64,
+    packets_missed: u64,
+    /// `as-asked`, `invalid`, or `not-measured`.
+    verdict: &'static str,
+    /// Why, in words.
+    reasons: Vec<String>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct DirectionSummary {
+    direction: &'static str,
+    /// Whether the trace limits its rate at all.
+    limited: bool,
+    wire_bytes: u64,
+    packets: u64,
+    dropped_packets: u64,
+    lost_packets: u64,
+    backlogged_windows: u64,
+    /// `null` where no window had a queue throughout.
+    delivered_over_trace: Option<f64>,
+    lateness: Lateness,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Lateness {
+    packets: u64,
+    p50_ns: Option<u64>,
+    p99_ns: Option<u64>,
+    max_ns: Option<u64>,
+}
+
+impl Lateness {
+    fn of(histogram: &LateHistogram) -> Lateness {
+        Lateness {
+            packets: histogram.count,
+            p50_ns: histogram.p50_ns,
+            p99_ns: histogram.p99_ns,
+            max_ns: histogram.max_ns,
+        }
+    }
+}
+
+/// What the link was before it played.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) mode: &'static str,
+    pub(super) description: LinkDescription,
+    pub(super) trace: String,
+    /// Whether the trace limits the rate, in the order of [`Direction::BOTH`].
+    pub(super) limited: [bool; 2],
+    pub(super) gateway: [String; 2],
+    pub(super) notes: Vec<String>,
+}
+
+/// Sums up, in the order of [`Direction::BOTH`].
+pub(super) fn summarise(
+    setting: Setting,
+    report: &BehindReport,
+    sums: &[Sums; 2],
+    command_status: Option<u8>,
+) -> Summary {
+    let directions: Vec<DirectionSummary> = Direction::BOTH
+        .into_iter()
+        .zip(sums.iter().zip(setting.limited))
+        .map(|(direction, (sums, limited))| of_direction(direction, limited, sums, report))
+        .collect();
+    let (verdict, reasons) = judge(&directions, report);
+    Summary {
+        schema: 1,
+        hexloop: crate::VERSION,
+        mode: setting.mode,
+        datapath: setting.description.datapath,
+        datapath_reason: setting.description.reason,
+        scheduling: setting.description.scheduling,
+        trace: setting.trace,
+        gateway: setting.gateway,
+        command_status,
+        duration_s: rounded(ns_to_s(report.played_ns), 6),
+        directions,
+        relay_cpu_s: rounded(ns_to_s(report.link.relay_cpu_ns), 6),
+        clock_step_ns: report.link.clock_step_ns,
+        windows_dropped: report.link.windows_dropped,
+        packets_missed: report.link.packets_missed,
+        verdict,
+        reasons,
+        notes: setting.notes,
+    }
+}
+
+fn of_direction(
+    direction: Direction,
+    limited: bool,
+    sums: &Sums,
+    report: &BehindReport,
+) -> DirectionSummary {
+    let counters = report
+        .link
+        .counters
+        .iter()
+        .find(|one| one.direction == direction);
+    let lateness = report.link.lateness.iter().find(|one| one.0 == direction);
+    DirectionSummary {
+        direction: direction.name(),
+        limited,
+        wire_bytes: counters.map_or(0, |counters| counters.wire_bytes),
+        packets: counters.map_or(0, |counters| counters.packets),
+        dropped_packets: sums.dropped_packets,
+        lost_packets: sums.lost_packets,
+        backlogged_windows: sums.backlogged_windows,
+        delivered_over_trace: (sums.backlogged_trace_bytes > 0).then(|| {
+            let delivered = count_to_f64(sums.backlogged_delivered_bytes);
+            rounded(delivered / count_to_f64(sums.backlogged_trace_bytes), 6)
+        }),
+        lateness: lateness.map_or(
+            Lateness {
+                packets: 0,
+                p50_ns: None,
+                p99_ns: None,
+                max_ns: None,
+            },
+            |(_, histogram)| Lateness::of(histogram),
+        ),
+    }
+}
+
+/// The verdict and its reasons. Nothing is claimed of what was not measured.
+fn judge(directions: &[DirectionSummary], report: &BehindReport) -> (&'static str, Vec<String>) {
+    let mut wrong = Vec::new();
+    let mut unmeasured = Vec::new();
+    for direction in directions {
+        let name = direction.direction;
+        match direction.delivered_over_trace {
+            Some(ratio) if direction.backlogged_windows >= WINDOWS_NEEDED => {
+                let bound = count_to_f64(RATE_ERROR_PPM) / 1e6;
+                if (ratio - 1.0).abs() > bound {
+                    wrong.push(format!(
+                        "{name}: delivered {ratio} of what the trace allows"
+                    ));
+                }
+            }
+            _ if !direction.limited => {}
+            _ => unmeasured.push(format!(
+                "{name}: the rate was not measured ({} windows with a queue throughout; \
+                 {WINDOWS_NEEDED} are needed)",
+                direction.backlogged_windows
+            )),
+        }
+        match direction.lateness.p99_ns {
+            Some(p99_ns) if p99_ns > LATENESS_NS => wrong.push(format!(
+                "{name}: packets left late, p99 {} (1 ms is allowed)",
+                milliseconds(p99_ns)
+            )),
+            Some(_) => {}
+            None => unmeasured.push(format!(
+                "{name}: no 99th percentile of lateness ({} packets; 459 are needed)",
+                direction.lateness.packets
+            )),
+        }
+    }
+    let link = &report.link;
+    for (count, what) in [
+        (link.packets_missed, "packets were not seen at the receiver"),
+        (link.windows_dropped, "windows were not recorded"),
+    ] {
+        if count > 0 {
+            wrong.push(format!("{count} {what}"));
+        }
+    }
+    if link.clock_step_ns.unsigned_abs() > LATENESS_NS {
+        wrong.push(format!(
+            "the wall clock stepped by {} ns",
+            link.clock_step_ns
+        ));
+    }
+    if !wrong.is_empty() {
+        wrong.extend(unmeasured);
+        ("invalid", wrong)
+    } else if directions
+        .iter()
+        .all(|one| one.lateness.p99_ns.is_none() && one.backlogged_windows < WINDOWS_NEEDED)
+    {
+        ("not-measured", unmeasured)
+    } else {
+        ("as-asked", unmeasured)
+    }
+}
+
+impl Summary {
+    /// For standard error: one line per direction, one for the verdict.
+    pub(super) fn text(&self) -> String {
+        let mut lines = vec![format!(
+            "link: {} s, {} ({}), far end by {}",
+            trimmed(self.duration_s, 3),
+            self.datapath,
+            self.scheduling,
+            self.mode
+        )];
+        for direction in &self.directions {
+            lines.push(direction.text(self.duration_s));
+        }
+        let verdict = match self.verdict {
+            "as-asked" => "as asked, as far as measured",
+            "invalid" => "INVALID: this link did not do what was asked",
+            _ => "not measured: too little crossed the link to judge it",
+        };
+        lines.push(format!("  verdict: {verdict}"));
+        lines.extend(self.reasons.iter().map(|reason| format!("    {reason}")));
+        lines.extend(self.notes.iter().map(|note| format!("  note: {note}")));
+        lines.join("\n")
+    }
+}
+
+impl DirectionSummary {
+    fn text(&self, duration_s: f64) -> String {
+        let mean = if duration_s > 0.0 {
+            bit_rate(8.0 * count_to_f64(self.wire_bytes) / duration_s)
+        } else {
+            "-".to_owned()
+        };
+        let ratio = self.delivered_over_trace.map_or_else(
+            || match self.limited {
+                true => "no window with a queue throughout".to_owned(),
+                false => "rate not limited".to_owned(),
+            },
+            |ratio| {
+                format!(
+                    "delivered/trace {ratio:.4} in {} windows",
+                    self.backlogged_windows
+                )
+            },
+        );
+        let time = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), milliseconds);
+        format!(
+            "  {:4}  {} packets, {} bytes on the wire ({mean}), {} dropped, {} lost; {ratio}; \
+             late p50 {}, p99 {}, max {}",
+            self.direction,
+            self.packets,
+            self.wire_bytes,
+            self.dropped_packets,
+            self.lost_packets,
+            time(self.lateness.p50_ns),
+            time(self.lateness.p99_ns),
+            time(self.lateness.max_ns)
+        )
+    }
+}
