@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 
 use hexloop_proto::{LateHistogram, LinkCalibration, LinkCounters, LinkWindow};
 use hexloop_topologies::plan::{CalibrationPlan, FaultPlan, LinkPlan};
-use hexloop_traces::{Direction, QueueDiscipline, Service, Trace};
+use hexloop_traces::{Direction, LinkChange, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
 use crate::namespace::NetworkNamespace;
@@ -150,8 +150,6 @@ impl Link {
     /// The datapath that the plan asks for cannot be built here; the message says what failed.
     pub fn build(spec: &LinkSpec<'_>) -> Result<Link, LinkError> {
         let plan = spec.plan;
-        refuse_what_is_not_played(plan, &spec.trace)?;
-        refuse_settings(plan)?;
         let played = played::with_faults(&spec.trace, spec.faults);
         let (datapath, reason) = probe::build(spec, &played)?;
         let receivers = Direction::BOTH.map(|direction| {
@@ -277,6 +275,23 @@ impl Link {
         Ok(())
     }
 
+    /// Changes one direction of what is played from `at` on or, if that is gone by, from now on.
+    /// A packet in service is rescaled exactly. Returns the offset from T0 at which the change
+    /// takes hold.
+    ///
+    /// # Errors
+    /// The link is not playing, its thread is gone, or its datapath cannot do it.
+    pub fn change(
+        &self,
+        direction: Direction,
+        at: MonotonicNs,
+        change: LinkChange,
+    ) -> Result<u64, LinkError> {
+        let name = &self.plan.name;
+        let held = self.playback.change(name, direction, at, change)?;
+        held.ok_or_else(|| self.not_playing())
+    }
+
     /// Ends the playback; packets that still wait are delivered at once.
     ///
     /// # Errors
@@ -345,37 +360,4 @@ impl Drop for Link {
                 interfaces::inside(&self.plan, namespace, || interfaces::remove(&end.interface));
         }
     }
-}
-
-/// What a trace asks for and no datapath does must not be left out in silence.
-fn refuse_what_is_not_played(plan: &LinkPlan, trace: &Trace) -> Result<(), LinkError> {
-    let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
-    let feature = if states.clone().any(|state| state.dup_ppb > 0) {
-        "duplicates packets"
-    } else if states.any(|state| state.corrupt_ppb > 0) {
-        "corrupts packets"
-    } else {
-        return Ok(());
-    };
-    Err(LinkError::Unsupported {
-        link: plan.name.clone(),
-        trace: plan.trace.clone(),
-        feature,
-    })
-}
-
-/// Neither must a setting.
-fn refuse_settings(plan: &LinkPlan) -> Result<(), LinkError> {
-    let settings = &plan.settings;
-    let setting = if settings.discipline != QueueDiscipline::DropTail {
-        "`discipline` other than drop-tail"
-    } else if settings.service != Service::Fluid {
-        "`service` other than fluid"
-    } else if settings.reorder {
-        "`reorder`"
-    } else {
-        return Ok(());
-    };
-    let link = plan.name.clone();
-    Err(LinkError::UnsupportedSetting { link, setting })
 }

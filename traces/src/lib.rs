@@ -50,7 +50,7 @@ pub use curve::CapacityCurve;
 pub use error::TraceError;
 pub use pair::pair;
 pub use rng::stream;
-pub use schedule::{Intervention, PlaybackChange, Schedule, StateOverride};
+pub use schedule::{Carried, Intervention, PlaybackChange, Schedule, StateOverride};
 pub use settings::{LinkSettings, QueueDiscipline, QueueLimit, Service};
 pub use state::{Diagnostics, Direction, LinkState, UNLIMITED_RATE_BPS};
 pub use stats::TraceStatistics;

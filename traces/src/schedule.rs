@@ -97,6 +97,24 @@ pub struct Intervention {
     pub change: PlaybackChange,
 }
 
+/// What a link has carried since T0, exactly: in bits x 10^9.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Carried(u128);
+
+impl Carried {
+    /// So much and `bits` more.
+    #[must_use]
+    pub fn and_bits(self, bits: u64) -> Carried {
+        Carried(self.0 + u128::from(bits) * PER_BIT)
+    }
+
+    /// So much and the least that there is.
+    #[must_use]
+    pub const fn and_the_least(self) -> Carried {
+        Carried(self.0 + 1)
+    }
+}
+
 /// A stretch of time without interventions. It lasts until the next one.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
@@ -113,7 +131,9 @@ struct Piece {
 #[derive(Debug, Clone)]
 pub struct Schedule {
     curve: CapacityCurve,
-    /// Never empty; the first starts at 0.
+    /// In order of time.
+    interventions: Vec<Intervention>,
+    /// One from the start on, and one from each intervention on.
     pieces: Vec<Piece>,
     longest_delay_ns: u64,
 }
@@ -131,6 +151,7 @@ impl Schedule {
         Schedule {
             longest_delay_ns: curve.longest_delay_ns(),
             curve,
+            interventions: Vec::new(),
             pieces: vec![Piece {
                 start_ns: 0,
                 integral: 0,
@@ -141,7 +162,7 @@ impl Schedule {
         }
     }
 
-    /// The trace with all of these interventions, which are in order of time.
+    /// The trace with all of these interventions.
     #[must_use]
     pub fn with(curve: CapacityCurve, interventions: &[Intervention]) -> Schedule {
         let mut schedule = Schedule::new(curve);
@@ -151,11 +172,24 @@ impl Schedule {
         schedule
     }
 
-    /// Changes what is played from a moment on. A moment before the last intervention counts as
-    /// the moment of that one: time does not go back.
+    /// Changes what is played from a moment on. Interventions may come in any order: those that
+    /// are later stay in force after this one, and of two at one moment the later call counts
+    /// last.
     pub fn apply(&mut self, intervention: Intervention) {
+        let at_ns = intervention.at_ns;
+        let index = self
+            .interventions
+            .partition_point(|earlier| earlier.at_ns <= at_ns);
+        self.interventions.insert(index, intervention);
+        self.pieces.truncate(index + 1);
+        for index in index..self.interventions.len() {
+            self.add_piece(self.interventions[index]);
+        }
+    }
+
+    fn add_piece(&mut self, intervention: Intervention) {
+        let at_ns = intervention.at_ns;
         let last = *self.last();
-        let at_ns = intervention.at_ns.max(last.start_ns);
         let mut piece = Piece {
             start_ns: at_ns,
             integral: self.integral_in(&last, at_ns),
@@ -170,10 +204,13 @@ impl Schedule {
         }
         let delay_ns = piece.overrides.delay_ns.unwrap_or(0);
         self.longest_delay_ns = self.longest_delay_ns.max(delay_ns);
-        if at_ns == last.start_ns {
-            self.pieces.pop();
-        }
         self.pieces.push(piece);
+    }
+
+    /// What was done so far, in order of time.
+    #[must_use]
+    pub fn interventions(&self) -> &[Intervention] {
+        &self.interventions
     }
 
     fn last(&self) -> &Piece {
@@ -219,12 +256,22 @@ impl Schedule {
         piece.integral + within
     }
 
-    fn integral_at(&self, t_ns: u64) -> u128 {
-        self.integral_in(self.piece_at(t_ns), t_ns)
+    /// What the link can have carried from T0 to `t_ns`.
+    ///
+    /// An unlimited rate counts as 10^15 bit/s here.
+    #[must_use]
+    pub fn carried_by(&self, t_ns: u64) -> Carried {
+        Carried(self.integral_in(self.piece_at(t_ns), t_ns))
     }
 
-    /// The first moment at which the integral from T0 has reached `target`, which is more than 0.
-    fn moment_of(&self, target: u128) -> Option<u64> {
+    /// The first whole nanosecond by which the link can have carried `target`; `None` if that
+    /// never happens.
+    #[must_use]
+    pub fn moment_of(&self, target: Carried) -> Option<u64> {
+        let target = target.0;
+        if target == 0 {
+            return Some(0);
+        }
         let last = self.last();
         let piece = if last.integral < target {
             last
@@ -265,14 +312,14 @@ impl Schedule {
         if bits == 0 || self.state_at(start_ns).rate_bps == UNLIMITED_RATE_BPS {
             return Some(start_ns);
         }
-        let target = self.integral_at(start_ns) + u128::from(bits) * PER_BIT;
+        let target = self.carried_by(start_ns).and_bits(bits);
         self.moment_of(target).map(|finish| finish.max(start_ns))
     }
 
     /// As [`CapacityCurve::bits_between`], in time since T0.
     #[must_use]
     pub fn bits_between(&self, from_ns: u64, to_ns: u64) -> u64 {
-        let integral = self.integral_at(to_ns.max(from_ns)) - self.integral_at(from_ns);
+        let integral = self.carried_by(to_ns.max(from_ns)).0 - self.carried_by(from_ns).0;
         u64::try_from(integral / PER_BIT).unwrap_or(u64::MAX)
     }
 

@@ -175,6 +175,9 @@ mod tests {
             queue_bytes: delivered_bytes,
             dropped_packets: 0,
             lost_packets: 0,
+            marked_packets: 0,
+            duplicated_packets: 0,
+            corrupted_packets: 0,
         })
     }
 

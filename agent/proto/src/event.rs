@@ -250,10 +250,19 @@ pub struct LinkWindow {
     pub backlogged: bool,
     /// The longest queue in the window, in bytes.
     pub queue_bytes: u64,
-    /// Packets dropped because the queue was full.
+    /// Packets that found the queue full or that its discipline dropped.
     pub dropped_packets: u64,
     /// Packets lost as the trace asks.
     pub lost_packets: u64,
+    /// Packets that the queue's discipline marked (RFC 3168) instead of dropping them.
+    #[serde(default)]
+    pub marked_packets: u64,
+    /// Packets of which there came another one, as the trace asks.
+    #[serde(default)]
+    pub duplicated_packets: u64,
+    /// Packets with a flipped bit, as the trace asks.
+    #[serde(default)]
+    pub corrupted_packets: u64,
 }
 
 /// One sample of a node's processes.

@@ -8,10 +8,16 @@ pub(crate) struct WindowBook {
     pub(crate) idle: bool,
     /// The longest queue, in bytes.
     pub(crate) queue_bytes: u64,
-    /// Packets that found the queue full.
+    /// Packets that found the queue full or that the discipline dropped.
     pub(crate) dropped: u64,
     /// Packets lost as the trace asks.
     pub(crate) lost: u64,
+    /// Packets that the discipline marked instead of dropping them.
+    pub(crate) marked: u64,
+    /// Packets of which there came another one, as the trace asks.
+    pub(crate) duplicated: u64,
+    /// Packets with a flipped bit, as the trace asks.
+    pub(crate) corrupted: u64,
 }
 
 /// The books of the windows that are still open: a ring that never grows.
@@ -68,18 +74,35 @@ impl WindowBooks {
         }
     }
 
-    /// A packet found the queue full.
-    pub(crate) fn dropped(&mut self, at_ns: u64) {
+    fn count(&mut self, at_ns: u64, which: impl FnOnce(&mut WindowBook) -> &mut u64) {
         if let Some(book) = self.slot(at_ns / self.length_ns) {
-            book.dropped += 1;
+            *which(book) += 1;
         }
+    }
+
+    /// A packet found the queue full, or the discipline dropped it.
+    pub(crate) fn dropped(&mut self, at_ns: u64) {
+        self.count(at_ns, |book| &mut book.dropped);
     }
 
     /// A packet was lost.
     pub(crate) fn lost(&mut self, at_ns: u64) {
-        if let Some(book) = self.slot(at_ns / self.length_ns) {
-            book.lost += 1;
-        }
+        self.count(at_ns, |book| &mut book.lost);
+    }
+
+    /// The discipline marked a packet.
+    pub(crate) fn marked(&mut self, at_ns: u64) {
+        self.count(at_ns, |book| &mut book.marked);
+    }
+
+    /// A packet was duplicated.
+    pub(crate) fn duplicated(&mut self, at_ns: u64) {
+        self.count(at_ns, |book| &mut book.duplicated);
+    }
+
+    /// A bit of a packet was flipped.
+    pub(crate) fn corrupted(&mut self, at_ns: u64) {
+        self.count(at_ns, |book| &mut book.corrupted);
     }
 
     /// Takes the oldest window out if it ended long enough before `now_ns`. The queue has been

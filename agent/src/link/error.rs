@@ -94,26 +94,6 @@ pub enum LinkError {
         /// What was tried and what it said.
         reason: String,
     },
-    /// The trace asks for something that no datapath does.
-    #[error(
-        "link {link}: trace `{trace}` {feature}, which no datapath does yet; choose another trace or set that column to 0"
-    )]
-    Unsupported {
-        /// The link.
-        link: String,
-        /// The trace.
-        trace: String,
-        /// What it does.
-        feature: &'static str,
-    },
-    /// A setting that no datapath does.
-    #[error("link {link}: no datapath does {setting} yet; leave it out")]
-    UnsupportedSetting {
-        /// The link.
-        link: String,
-        /// The setting, as the experiment file names it.
-        setting: &'static str,
-    },
     /// Something was asked of the tc datapath that the kernel's disciplines cannot do.
     #[error("link {link}: {reason}")]
     RefusedByTc {
@@ -121,6 +101,16 @@ pub enum LinkError {
         link: String,
         /// Why, and what to do.
         reason: &'static str,
+    },
+    /// A change was asked for that the datapath cannot make while it plays.
+    #[error(
+        "link {link}: datapath {datapath} cannot be changed while it plays; use datapath relay"
+    )]
+    ChangeRefused {
+        /// The link.
+        link: String,
+        /// The datapath.
+        datapath: &'static str,
     },
     /// The link is playing already.
     #[error("link {link} is playing already")]

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use hexloop_topologies::plan::{CalibrationPlan, LinkPlan};
-use hexloop_traces::{CapacityCurve, Direction, LinkSettings, Trace};
+use hexloop_traces::{CapacityCurve, Direction, LinkChange, LinkSettings, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
@@ -93,6 +93,24 @@ impl Playback {
             Datapath::Edt { edt, .. } => edt.play(play)?,
         }
         Ok(receiver)
+    }
+
+    /// Changes one direction of what is played from `at` on or, if that is gone by, from now on.
+    /// Gives the offset from T0 at which the change takes hold; `None` if nothing plays.
+    pub(crate) fn change(
+        &self,
+        link: &str,
+        direction: Direction,
+        at: MonotonicNs,
+        change: LinkChange,
+    ) -> Result<Option<u64>, LinkError> {
+        match &self.datapath {
+            Datapath::Relay { relay, .. } => relay.change(direction, at, change),
+            Datapath::Tc(_) | Datapath::Edt { .. } => Err(LinkError::ChangeRefused {
+                link: link.to_owned(),
+                datapath: self.name(),
+            }),
+        }
     }
 
     /// Ends the playback.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use hexloop_traces::{CapacityCurve, Direction, LinkSettings};
+use hexloop_traces::{CapacityCurve, Direction, LinkChange, LinkSettings};
 use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -68,6 +68,13 @@ pub(crate) struct Played {
 
 enum Command {
     Play(Box<Play>),
+    Change {
+        direction: Direction,
+        at: MonotonicNs,
+        change: LinkChange,
+        /// Gets the offset from T0 at which it takes hold.
+        reply: SyncSender<Option<u64>>,
+    },
     Stop(SyncSender<Played>),
     Quit,
 }
@@ -167,6 +174,28 @@ impl Relay {
         self.command(Command::Play(Box::new(play)))
     }
 
+    /// Changes one direction of what is played from `at` on or, if that is gone by, from now on.
+    /// Gives the offset from T0 at which the change takes hold; `None` if nothing plays.
+    pub(crate) fn change(
+        &self,
+        direction: Direction,
+        at: MonotonicNs,
+        change: LinkChange,
+    ) -> Result<Option<u64>, LinkError> {
+        let (reply, answer) = sync_channel(1);
+        self.command(Command::Change {
+            direction,
+            at,
+            change,
+            reply,
+        })?;
+        let gone = |_| LinkError::ThreadGone {
+            link: self.link.clone(),
+            name: "relay",
+        };
+        answer.recv().map_err(gone)
+    }
+
     /// Ends the playback and lets waiting packets go.
     pub(crate) fn stop(&self) -> Result<Played, LinkError> {
         let (reply, answer) = sync_channel(1);
@@ -228,6 +257,17 @@ impl Worker {
         loop {
             match self.inbox.try_recv() {
                 Ok(Command::Play(play)) => self.start(*play),
+                Ok(Command::Change {
+                    direction,
+                    at,
+                    change,
+                    reply,
+                }) => {
+                    // What came before the change is to feel nothing of it.
+                    self.receive();
+                    let lane = &mut self.lanes[usize::from(direction == Direction::Down)];
+                    let _ = reply.send(lane.change(at, change));
+                }
                 Ok(Command::Stop(reply)) => {
                     let played = self.finish();
                     // The asker may have given up waiting.

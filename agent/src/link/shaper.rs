@@ -1,143 +1,452 @@
-//! When each packet of one direction is due: the trace as exact arithmetic on arrival times.
+//! When each packet of one direction is due, and what else becomes of it: the trace as exact
+//! arithmetic on arrival times.
 //!
-//! Nothing here reads a clock. A packet that arrives at `a` is through the bottleneck at
-//! `f = C^-1(C(max(a, f of the packet before)) + bits)`, where C is the integral of the rate,
-//! and is due at the receiver at `f + delay(f)`, never before the packet ahead of it. Losses
-//! are drawn on arrival, before the queue: a lost packet takes no capacity, so what is
-//! delivered follows the trace whatever the loss.
+//! Nothing here reads a clock. Everything happens at a logical moment that follows from arrivals,
+//! trace and settings alone; [`Shaper::advance`] does what is to happen by a moment, and whoever
+//! calls it late changes nothing but lateness.
+//!
+//! - On arrival the packet may be lost or duplicated (before the queue: a lost packet takes no
+//!   capacity, a duplicate takes its own), then it finds room in the queue or not.
+//! - The packet at the head begins its service at `s`, the later of its arrival and the end `f`
+//!   of the packet before; there the discipline may drop or mark it. It is through at
+//!   `f = C^-1(C(s) + bits)`, where C is the integral of the rate. In opportunities, C(s) counts
+//!   from the start of the slot in which it came, and `f` is the end of a slot.
+//! - It is due at the receiver at `f + delay(f)` and some jitter; unless reordering is asked for,
+//!   never before the packet ahead of it.
+//!
+//! The queue holds what has not been sent wholly, the packet in service included.
 
+mod codel;
+mod discipline;
+pub(super) mod ecn;
+mod fates;
+mod flight;
+mod line;
 mod loss;
+mod pie;
+mod service;
 
 use std::collections::VecDeque;
 
-use hexloop_traces::{CapacityCurve, UNLIMITED_RATE_BPS, stream};
-use rand_chacha::ChaCha12Rng;
-use rand_core::Rng;
+use hexloop_traces::{
+    Intervention, LinkChange, LinkSettings, LinkState, QueueLimit, Schedule, Service,
+    SettingsChange,
+};
 
-use super::books::WindowBooks;
-use loss::LossModel;
+use super::books::{WindowBook, WindowBooks};
+use codel::Action;
+use discipline::Discipline;
+use fates::Fates;
+use flight::Flight;
+use line::WaitingLine;
+use service::{Server, Serving};
 
-/// What becomes of a packet.
+pub(crate) use flight::Departure;
+pub(crate) use line::Packet;
+
+/// The shortest slot of 5G NR below its numerology 5: 62.5 us (3GPP TS 38.211, table 4.3.2-1).
+const SHORTEST_SLOT_NS: u64 = 62_500;
+
+/// What a shaper is made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShaperSetup<'a> {
+    /// Longest IP packet.
+    pub(crate) mtu: u32,
+    /// Packets that it has room for.
+    pub(crate) most_packets: usize,
+    pub(crate) seed: u64,
+    /// Names its streams of randomness.
+    pub(crate) purpose: &'a str,
+}
+
+/// What becomes of a packet before the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It leaves the link at this offset from the start of the trace; `u64::MAX` if the trace
-    /// ends in an outage that holds it for ever.
-    Due {
-        /// Nanoseconds from the start of the trace.
-        send_at_ns: u64,
-    },
-    /// The queue had no room for it.
-    QueueFull,
+pub(crate) enum Arrival {
     /// Lost, as the trace asks.
     Lost,
+    /// It goes on to the queue.
+    Arrives {
+        /// And so does a copy of it.
+        duplicated: bool,
+    },
+}
+
+/// What becomes of a packet at the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Dropped: the queue has no room, or the discipline does not want it.
+    Dropped,
+    /// Taken in; [`Shaper::next_edit`] may say more about it.
+    Taken {
+        /// A number to choose a bit with that is to be flipped.
+        corrupt: Option<u32>,
+    },
+}
+
+/// What the owner of the packets must do to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edit {
+    /// It was dropped after it had been taken in.
+    Discard {
+        /// What its owner knows it by.
+        slot: u32,
+    },
+    /// It is to say that it met congestion.
+    Mark {
+        /// What its owner knows it by.
+        slot: u32,
+    },
 }
 
 /// One direction of a link, playing its trace.
 #[derive(Debug)]
 pub(crate) struct Shaper {
-    curve: CapacityCurve,
-    default_queue_bytes: u64,
-    /// The present run of packets without a gap between them: when its first one came, and the
-    /// bits of all. The end of each is computed from there, so that no rounding adds up.
-    run_start_ns: u64,
-    run_bits: u64,
-    /// End of serialisation of the last packet that was taken in.
-    finish_ns: u64,
-    /// When that packet would be at the receiver without jitter, kept in order.
+    schedule: Schedule,
+    settings: LinkSettings,
+    mtu: u32,
+    seed: u64,
+    purpose: String,
+    line: WaitingLine,
+    /// When the head of the line begins its service, as things stand; `u64::MAX` if never.
+    head_start_ns: u64,
+    server: Server,
+    /// When the last packet that was served would be at the receiver without jitter, in order.
     arrival_ns: u64,
-    /// The same with jitter.
-    send_at_ns: u64,
-    waiting: VecDeque<(u64, u64)>,
-    waiting_limit: usize,
-    waiting_bytes: u64,
-    loss: LossModel,
-    random: ChaCha12Rng,
+    /// The latest due time so far.
+    last_due_ns: u64,
+    flight: Flight,
+    discipline: Discipline,
+    fates: Fates,
+    /// What is still to change, and when, in order.
+    changes: VecDeque<(u64, SettingsChange)>,
+    edits: Vec<Edit>,
+    /// Everything before this moment is done.
+    now_ns: u64,
 }
 
 impl Shaper {
-    /// A shaper with an empty queue at the start of the trace. `purpose` names its stream of
-    /// randomness; at most `most_packets` wait at a time.
+    /// A shaper with an empty queue at T0.
     pub(crate) fn new(
-        curve: CapacityCurve,
-        default_queue_bytes: u64,
-        most_packets: usize,
-        seed: u64,
-        purpose: &str,
+        schedule: Schedule,
+        settings: LinkSettings,
+        setup: ShaperSetup<'_>,
     ) -> Shaper {
+        let ShaperSetup {
+            mtu,
+            most_packets,
+            seed,
+            purpose,
+        } = setup;
+        let settings = possible(settings);
         Shaper {
-            curve,
-            default_queue_bytes,
-            run_start_ns: 0,
-            run_bits: 0,
-            finish_ns: 0,
+            schedule,
+            settings,
+            mtu,
+            seed,
+            purpose: purpose.to_owned(),
+            line: WaitingLine::new(most_packets),
+            head_start_ns: u64::MAX,
+            server: Server::default(),
             arrival_ns: 0,
-            send_at_ns: 0,
-            waiting: VecDeque::with_capacity(most_packets),
-            waiting_limit: most_packets,
-            waiting_bytes: 0,
-            loss: LossModel::default(),
-            random: stream(seed, purpose),
+            last_due_ns: 0,
+            flight: Flight::new(most_packets),
+            discipline: Discipline::new(settings.discipline, mtu, 0, seed, purpose),
+            fates: Fates::new(seed, purpose),
+            changes: VecDeque::new(),
+            // Every packet is marked and discarded once at most.
+            edits: Vec::with_capacity(2 * most_packets),
+            now_ns: 0,
         }
     }
 
-    /// Takes a packet of `ip_bytes` in that arrived at `arrival_ns`, and books what happens.
-    /// Arrivals must not go back in time.
-    pub(crate) fn on_packet(
-        &mut self,
-        arrival_ns: u64,
-        ip_bytes: u64,
-        books: &mut WindowBooks,
-    ) -> Fate {
-        self.forget_finished(arrival_ns);
-        let state = self.curve.state_at(arrival_ns);
-        if self
-            .loss
-            .loses(state.loss_ppb, state.loss_burst_milli, &mut self.random)
-        {
+    /// Whether marks are asked for, so that packets need be looked at.
+    pub(crate) const fn marks(&self) -> bool {
+        self.settings.ecn
+    }
+
+    /// A packet comes at `arrival_ns`. Arrivals must not go back in time.
+    pub(crate) fn arrive(&mut self, arrival_ns: u64, books: &mut WindowBooks) -> Arrival {
+        self.advance(arrival_ns, books);
+        let state = self.schedule.state_at(arrival_ns);
+        if self.fates.loses(&state) {
             books.lost(arrival_ns);
-            return Fate::Lost;
+            return Arrival::Lost;
         }
-        let limit = match state.queue_bytes {
-            0 => self.default_queue_bytes,
-            bytes => u64::from(bytes),
-        };
-        let full = self.waiting_bytes + ip_bytes > limit && !self.waiting.is_empty();
-        if full || self.waiting.len() >= self.waiting_limit {
+        let duplicated = self.fates.duplicates(&state);
+        if duplicated {
+            books.duplicated(arrival_ns);
+        }
+        Arrival::Arrives { duplicated }
+    }
+
+    /// A packet that was not lost comes to the queue.
+    pub(crate) fn enqueue(&mut self, packet: Packet, books: &mut WindowBooks) -> Admission {
+        let arrival_ns = packet.arrival_ns;
+        self.advance(arrival_ns, books);
+        let state = self.schedule.state_at(arrival_ns);
+        if !self.make_room(&packet, &state, books) {
+            self.discipline.on_overflow();
             books.dropped(arrival_ns);
-            return Fate::QueueFull;
+            return Admission::Dropped;
         }
-        if arrival_ns > self.finish_ns || state.rate_bps == UNLIMITED_RATE_BPS {
-            // The receiver sees the gap a delay later.
-            books.idle(self.arrival_ns, arrival_ns.saturating_add(state.delay_ns));
+        let bytes = self.line.bytes();
+        match self
+            .discipline
+            .on_arrival(&packet, bytes, self.settings.ecn)
+        {
+            Some(Action::Drop) => {
+                books.dropped(arrival_ns);
+                return Admission::Dropped;
+            }
+            Some(Action::Mark) => {
+                books.marked(arrival_ns);
+                self.edits.push(Edit::Mark { slot: packet.slot });
+            }
+            None => {}
         }
-        if arrival_ns > self.finish_ns {
-            (self.run_start_ns, self.run_bits) = (arrival_ns, 0);
+        let corrupt = self.fates.corrupts(&state);
+        if corrupt.is_some() {
+            books.corrupted(arrival_ns);
         }
-        self.run_bits += ip_bytes * 8;
-        let finish_ns = self.curve.finish_ns(self.run_start_ns, self.run_bits);
-        self.finish_ns = finish_ns.unwrap_or(u64::MAX).max(arrival_ns);
-        if self.finish_ns > arrival_ns {
-            self.waiting.push_back((self.finish_ns, ip_bytes));
-            self.waiting_bytes += ip_bytes;
-            books.queue(arrival_ns, self.waiting_bytes);
+        self.line.push(packet);
+        if self.line.packets() == 1 {
+            self.look_at_head();
         }
-        if self.finish_ns == u64::MAX {
-            self.arrival_ns = u64::MAX;
-            self.send_at_ns = u64::MAX;
-            return Fate::Due {
-                send_at_ns: u64::MAX,
+        self.advance(arrival_ns, books);
+        if self.held_bytes() > 0 {
+            books.queue(arrival_ns, self.held_bytes());
+        }
+        Admission::Taken { corrupt }
+    }
+
+    /// Whether there is room for the packet; with drop-head, older ones go for it.
+    fn make_room(&mut self, packet: &Packet, state: &LinkState, books: &mut WindowBooks) -> bool {
+        let limit = match state.queue_bytes {
+            0 => self.settings.queue,
+            bytes => QueueLimit::Bytes(u64::from(bytes)),
+        };
+        let mut dropped_any = false;
+        let fits = loop {
+            let held = self.line.packets() + usize::from(self.server.serving().is_some());
+            let fits = match limit {
+                // However small the queue, one packet can pass.
+                _ if held == 0 => true,
+                QueueLimit::Bytes(most) => self.held_bytes() + u64::from(packet.ip_bytes) <= most,
+                QueueLimit::Packets(most) => {
+                    u64::try_from(held).unwrap_or(u64::MAX) < u64::from(most)
+                }
             };
+            if fits || !matches!(self.discipline, Discipline::DropHead) {
+                break fits;
+            }
+            let Some(oldest) = self.line.pop() else {
+                break false;
+            };
+            dropped_any = true;
+            books.dropped(packet.arrival_ns);
+            self.edits.push(Edit::Discard { slot: oldest.slot });
+        };
+        if dropped_any {
+            self.look_at_head();
         }
-        let state = self.curve.state_at(self.finish_ns);
-        let undisturbed_ns = self.finish_ns.saturating_add(state.delay_ns);
-        self.arrival_ns = self.arrival_ns.max(undisturbed_ns);
-        let jittered_ns = self
-            .jittered(undisturbed_ns, state.jitter_ns)
-            .max(self.finish_ns);
-        self.send_at_ns = self.send_at_ns.max(jittered_ns);
-        Fate::Due {
-            send_at_ns: self.send_at_ns,
+        fits
+    }
+
+    /// Bytes that have not been sent wholly.
+    fn held_bytes(&self) -> u64 {
+        let serving = self.server.serving();
+        self.line.bytes() + serving.map_or(0, |serving| u64::from(serving.ip_bytes))
+    }
+
+    /// Does everything that is to happen by `to_ns`.
+    pub(crate) fn advance(&mut self, to_ns: u64, books: &mut WindowBooks) {
+        self.now_ns = self.now_ns.max(to_ns);
+        loop {
+            if let Some(serving) = self.server.serving() {
+                if serving.finish_ns > to_ns {
+                    break;
+                }
+                self.server.end();
+                self.send_off(serving);
+                if self.line.packets() == 0 {
+                    self.discipline.on_idle();
+                }
+            }
+            if self.head_start_ns > to_ns || self.line.packets() == 0 {
+                break;
+            }
+            if !self.change_settings_by(self.head_start_ns) {
+                self.serve_head(books);
+            }
         }
+        while self.change_settings_by(to_ns) {}
+        self.discipline.update_until(to_ns);
+    }
+
+    /// Lets the packet at the head begin, unless the discipline takes another.
+    fn serve_head(&mut self, books: &mut WindowBooks) {
+        let start_ns = self.head_start_ns;
+        let ecn = self.settings.ecn;
+        let edits = &mut self.edits;
+        let mut act = |action, packet: Packet| {
+            let slot = packet.slot;
+            match action {
+                Action::Drop => {
+                    books.dropped(start_ns);
+                    edits.push(Edit::Discard { slot });
+                }
+                Action::Mark => {
+                    books.marked(start_ns);
+                    edits.push(Edit::Mark { slot });
+                }
+            }
+        };
+        let packet = self
+            .discipline
+            .take(start_ns, &mut self.line, ecn, &mut act);
+        if let Some(packet) = packet {
+            let service = self.settings.service;
+            let draw = self.fates.jitter();
+            let free_ns = self.server.free_ns();
+            self.server
+                .begin(&packet, start_ns, service, draw, &self.schedule);
+            let state = self.schedule.state_at(start_ns);
+            if let Some(gap_end_ns) = service::gap_before(&packet, start_ns, free_ns, &state) {
+                // The receiver sees the gap a delay later.
+                books.idle(self.arrival_ns, gap_end_ns.saturating_add(state.delay_ns));
+            }
+            self.find_due();
+        }
+        self.look_at_head();
+    }
+
+    /// Computes anew when the head of the line begins.
+    fn look_at_head(&mut self) {
+        self.head_start_ns = match self.line.head() {
+            Some(head) => self
+                .server
+                .start_ns(head, self.settings.service, &self.schedule),
+            None => u64::MAX,
+        };
+    }
+
+    /// Computes when the packet in service is due.
+    fn find_due(&mut self) {
+        let Some(serving) = self.server.serving() else {
+            return;
+        };
+        self.server.set_due(if serving.finish_ns == u64::MAX {
+            u64::MAX
+        } else {
+            let state = self.schedule.state_at(serving.finish_ns);
+            let jittered_ns = jittered(
+                serving.finish_ns.saturating_add(state.delay_ns),
+                state.jitter_ns,
+                serving.draw,
+            );
+            let earliest_ns = if self.settings.reorder {
+                0
+            } else {
+                self.last_due_ns
+            };
+            jittered_ns.max(serving.finish_ns).max(earliest_ns)
+        });
+    }
+
+    /// A packet is through the bottleneck.
+    fn send_off(&mut self, serving: Serving) {
+        let delay_ns = self.schedule.state_at(serving.finish_ns).delay_ns;
+        self.arrival_ns = self
+            .arrival_ns
+            .max(serving.finish_ns.saturating_add(delay_ns));
+        let departure = Departure {
+            slot: serving.slot,
+            due_ns: serving.due_ns,
+        };
+        if serving.due_ns >= self.last_due_ns {
+            self.flight.push_last(departure);
+            self.last_due_ns = serving.due_ns;
+        } else {
+            self.flight.push(departure);
+        }
+    }
+
+    /// The next packet that is due by `now_ns`, to which the shaper has advanced.
+    pub(crate) fn pop_due(&mut self, now_ns: u64) -> Option<Departure> {
+        self.flight.pop_due(now_ns)
+    }
+
+    /// When to look again. No packet is due earlier; where packets stay in order, that is when
+    /// the next one is due, or the one before the next.
+    pub(crate) fn next_look_ns(&self) -> Option<u64> {
+        let serving = self.server.serving();
+        let last_due_ns = serving.map_or(self.last_due_ns, |serving| serving.due_ns);
+        let head_ns = (self.line.packets() > 0).then(|| {
+            if self.settings.reorder {
+                self.head_start_ns
+            } else {
+                self.head_start_ns.max(last_due_ns)
+            }
+        });
+        let due_ns = serving.map(|serving| serving.due_ns);
+        let flight_ns = self.flight.next_due_ns();
+        due_ns.into_iter().chain(head_ns).chain(flight_ns).min()
+    }
+
+    /// What the owner of the packets has to do, one by one.
+    pub(crate) fn next_edit(&mut self) -> Option<Edit> {
+        self.edits.pop()
+    }
+
+    /// Takes out every packet in the order in which they would leave; calls must go on until
+    /// there is none.
+    pub(crate) fn give_up_next(&mut self) -> Option<u32> {
+        if let Some(departure) = self.flight.pop_due(u64::MAX) {
+            return Some(departure.slot);
+        }
+        if let Some(serving) = self.server.serving() {
+            self.server.end();
+            return Some(serving.slot);
+        }
+        self.line.pop().map(|packet| packet.slot)
+    }
+
+    /// Changes what is played or how, from `at_ns` on or, if that is gone by, from now on. What
+    /// is in service is rescaled. Returns from when on the change holds.
+    pub(crate) fn change(&mut self, at_ns: u64, change: LinkChange) -> u64 {
+        let at_ns = at_ns.max(self.now_ns);
+        match change {
+            LinkChange::Play(change) => {
+                self.schedule.apply(Intervention { at_ns, change });
+                self.server.rescale(&self.schedule);
+                self.find_due();
+                self.look_at_head();
+            }
+            LinkChange::Set(change) => {
+                let index = self.changes.partition_point(|(at, _)| *at <= at_ns);
+                self.changes.insert(index, (at_ns, change));
+            }
+        }
+        at_ns
+    }
+
+    /// Makes the next change of settings if it is due by `by_ns`.
+    fn change_settings_by(&mut self, by_ns: u64) -> bool {
+        let Some(&(at_ns, change)) = self.changes.front() else {
+            return false;
+        };
+        if at_ns > by_ns {
+            return false;
+        }
+        self.changes.pop_front();
+        let settings = change.over(self.settings);
+        if settings.discipline != self.settings.discipline {
+            let (asked, purpose) = (settings.discipline, &self.purpose);
+            self.discipline = Discipline::new(asked, self.mtu, at_ns, self.seed, purpose);
+        }
+        self.settings = settings;
+        self.find_due();
+        true
     }
 
     /// Closes the books of the next window if all of it lies before `now_ns`.
@@ -145,31 +454,51 @@ impl Shaper {
         &mut self,
         now_ns: u64,
         books: &mut WindowBooks,
-    ) -> Option<(u64, super::books::WindowBook)> {
-        self.forget_finished(now_ns);
+    ) -> Option<(u64, WindowBook)> {
+        self.advance(now_ns, books);
         // Were a packet to come now, the receiver would have seen a gap since the last one.
-        let idle_since = (self.finish_ns < now_ns).then_some(self.arrival_ns);
-        books.close(now_ns, idle_since, self.waiting_bytes)
+        let idle = self.server.serving().is_none() && self.line.packets() == 0;
+        let idle = idle && self.server.free_ns() < now_ns;
+        books.close(now_ns, idle.then_some(self.arrival_ns), self.held_bytes())
     }
 
-    fn jittered(&mut self, moment_ns: u64, half_width_ns: u32) -> u64 {
-        if half_width_ns == 0 {
-            return moment_ns;
-        }
-        let width = 2 * u64::from(half_width_ns) + 1;
-        let drawn = (u64::from(self.random.next_u32()) * width) >> 32;
-        (moment_ns + drawn).saturating_sub(u64::from(half_width_ns))
+    #[cfg(test)]
+    fn capacities(&self) -> [usize; 5] {
+        let [in_order, any_order] = self.flight.capacities();
+        [
+            self.line.capacity(),
+            in_order,
+            any_order,
+            self.changes.capacity(),
+            self.edits.capacity(),
+        ]
     }
+}
 
-    fn forget_finished(&mut self, now_ns: u64) {
-        while let Some(&(finish_ns, bytes)) = self.waiting.front() {
-            if finish_ns > now_ns {
-                break;
-            }
-            self.waiting_bytes -= bytes;
-            self.waiting.pop_front();
-        }
+/// The settings with a slot no shorter than can be served.
+fn possible(settings: LinkSettings) -> LinkSettings {
+    let service = match settings.service {
+        Service::Fluid => Service::Fluid,
+        Service::Opportunities { slot_ns } => Service::Opportunities {
+            slot_ns: slot_ns.max(SHORTEST_SLOT_NS),
+        },
+    };
+    LinkSettings {
+        service,
+        ..settings
     }
+}
+
+/// A moment moved by what was drawn, within half the width before and after it.
+fn jittered(moment_ns: u64, half_width_ns: u32, draw: u32) -> u64 {
+    if half_width_ns == 0 {
+        return moment_ns;
+    }
+    let width = 2 * u64::from(half_width_ns) + 1;
+    let drawn = (u64::from(draw) * width) >> 32;
+    moment_ns
+        .saturating_add(drawn)
+        .saturating_sub(u64::from(half_width_ns))
 }
 
 #[cfg(test)]

@@ -319,6 +319,9 @@ impl DeliveredWindows {
             queue_bytes: window.book.queue_bytes,
             dropped_packets: window.book.dropped,
             lost_packets: window.book.lost,
+            marked_packets: window.book.marked,
+            duplicated_packets: window.book.duplicated,
+            corrupted_packets: window.book.corrupted,
         }
     }
 }

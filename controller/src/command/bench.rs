@@ -179,6 +179,9 @@ mod tests {
             queue_bytes: 0,
             dropped_packets: 0,
             lost_packets: 0,
+            marked_packets: 0,
+            duplicated_packets: 0,
+            corrupted_packets: 0,
         };
         let late = |p99_ns| LateHistogram {
             count: 1000,

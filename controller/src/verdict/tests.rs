@@ -82,6 +82,9 @@ fn a_wrong_rate_while_the_jobs_ran_is_invalid_once_there_are_enough_windows() {
         queue_bytes: 1,
         dropped_packets: 0,
         lost_packets: 0,
+        marked_packets: 0,
+        duplicated_packets: 0,
+        corrupted_packets: 0,
     };
     let with = |count: u64| {
         verdict_after(|results| {

@@ -104,11 +104,11 @@ fn a_jump_moves_the_trace_also_while_it_stands() {
 }
 
 #[test]
-fn changes_at_one_moment_add_up_and_time_does_not_go_back() {
+fn changes_at_one_moment_add_up() {
     let changes = [
         at(40, PlaybackChange::Pause),
         at(40, PlaybackChange::Jump { to_ns: 5 }),
-        at(30, rate(2)),
+        at(40, rate(2)),
     ];
     let schedule = Schedule::with(curve(EndPolicy::Loop, &[(100, 1, 0)]), &changes);
     assert_eq!(schedule.position_ns(39), 39);
@@ -191,6 +191,30 @@ fn walk(curve: &CapacityCurve, changes: &[Intervention], until_ns: u64) -> Vec<L
 }
 
 proptest! {
+    #[test]
+    fn the_order_in_which_interventions_are_told_does_not_matter(
+        steps in steps(),
+        changes in interventions(),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 8),
+        start_ns in 0_u64..400,
+        bits in 1_u64..300,
+    ) {
+        let mut changes = changes;
+        changes.dedup_by_key(|change| change.at_ns);
+        let curve = curve(EndPolicy::Loop, &steps);
+        let in_order = Schedule::with(curve.clone(), &changes);
+        let mut left = changes.clone();
+        let mut told = Schedule::new(curve);
+        for index in order {
+            if !left.is_empty() {
+                told.apply(left.remove(index.index(left.len())));
+            }
+        }
+        prop_assert_eq!(told.interventions(), &changes[..]);
+        prop_assert_eq!(told.finish_ns(start_ns, bits), in_order.finish_ns(start_ns, bits));
+        prop_assert_eq!(told.state_at(start_ns), in_order.state_at(start_ns));
+    }
+
     #[test]
     fn without_interventions_the_answers_are_those_of_the_curve(
         steps in steps(),

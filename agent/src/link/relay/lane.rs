@@ -2,18 +2,20 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::mpsc::SyncSender;
 
-use hexloop_traces::Direction;
+use hexloop_traces::{Direction, LinkChange, Schedule};
 use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 
+use super::checksum::complete_checksum;
 use super::observer::{Observer, PassedPacket};
 use super::trouble::Trouble;
 use super::{Play, RelaySizes, ShaperWindow};
 use crate::link::ETHERNET_HEADER_BYTES;
 use crate::link::books::WindowBooks;
 use crate::link::histogram::NanosecondHistogram;
-use crate::link::shaper::{Fate, Shaper};
+use crate::link::shaper::{Admission, Arrival, Edit, Packet, Shaper, ShaperSetup, ecn};
 use crate::sys::packet::{Frame, PacketSocket, SEND_BATCH, VirtioHeader};
 
 /// Bounds on the frames that one direction can hold.
@@ -32,13 +34,19 @@ const SEND_AT_MOST: usize = 4 * SEND_BATCH;
 /// How long a full socket is left alone: whoever empties it needs the CPU too.
 const RETRY_NS: u64 = 50_000;
 
-struct Waiting {
-    arrival: MonotonicNs,
-    send_at: MonotonicNs,
+/// A frame that is due.
+struct Ready {
+    due: MonotonicNs,
     slot: u32,
-    bytes: u32,
     /// Whether the trace made it wait: only then lateness means something.
     shaped: bool,
+}
+
+/// What is known of the frame in a slot.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    arrival: MonotonicNs,
+    bytes: u32,
 }
 
 struct Playing {
@@ -52,8 +60,10 @@ pub(super) struct Lane {
     direction: Direction,
     pool: Vec<u8>,
     slot_bytes: usize,
+    held: Vec<Held>,
     free: Vec<u32>,
-    waiting: VecDeque<Waiting>,
+    /// Frames that are due, in the order of their departure. What waits is the shaper's.
+    ready: VecDeque<Ready>,
     playing: Option<Playing>,
     last_arrival: MonotonicNs,
     lateness: NanosecondHistogram,
@@ -76,8 +86,9 @@ impl Lane {
             // Zeroed memory is untouched memory: pages appear as they are used.
             pool: vec![0; slot_bytes * count],
             slot_bytes,
+            held: vec![Held::default(); count],
             free: (0..slots).rev().collect(),
-            waiting: VecDeque::with_capacity(count),
+            ready: VecDeque::with_capacity(count),
             playing: None,
             last_arrival: 0,
             lateness: NanosecondHistogram::new(),
@@ -96,16 +107,18 @@ impl Lane {
             up
         };
         let purpose = format!("link {}", self.direction.name());
-        let most = self.waiting.capacity();
         self.lateness = NanosecondHistogram::new();
         self.playing = Some(Playing {
             t0: play.t0,
             shaper: Shaper::new(
-                curve.clone(),
-                play.settings.most_queue_bytes(play.mtu),
-                most,
-                play.seed,
-                &purpose,
+                Schedule::new(curve.clone()),
+                play.settings,
+                ShaperSetup {
+                    mtu: play.mtu,
+                    most_packets: self.held.len(),
+                    seed: play.seed,
+                    purpose: &purpose,
+                },
             ),
             books: WindowBooks::new(play.window_ns, play.longest_delay_ns),
         });
@@ -118,10 +131,14 @@ impl Lane {
 
     /// Ends the playback: what waits is due now.
     pub(super) fn finish(&mut self) -> NanosecondHistogram {
-        self.playing = None;
-        for waiting in &mut self.waiting {
-            waiting.send_at = 0;
-            waiting.shaped = false;
+        if let Some(mut playing) = self.playing.take() {
+            while let Some(slot) = playing.shaper.give_up_next() {
+                self.ready.push_back(Ready {
+                    due: 0,
+                    slot,
+                    shaped: false,
+                });
+            }
         }
         std::mem::replace(&mut self.lateness, NanosecondHistogram::new())
     }
@@ -132,53 +149,151 @@ impl Lane {
         let stamp = pair.to_monotonic(frame.realtime_ns).min(pair.monotonic_ns);
         let arrival = stamp.max(self.last_arrival);
         self.last_arrival = arrival;
-        let (send_at, shaped) = match &mut self.playing {
-            Some(playing) if arrival >= playing.t0 => {
-                let arrival_ns = arrival - playing.t0;
-                if self.free.is_empty() {
-                    playing.books.dropped(arrival_ns);
-                    return;
-                }
-                let ip_bytes = frame.wire_bytes.saturating_sub(ETHERNET_HEADER_BYTES);
-                let ip_bytes = u64::try_from(ip_bytes).unwrap_or(0);
-                match playing
-                    .shaper
-                    .on_packet(arrival_ns, ip_bytes, &mut playing.books)
-                {
-                    Fate::Due { send_at_ns } => (playing.t0.saturating_add(send_at_ns), true),
-                    Fate::QueueFull | Fate::Lost => return,
-                }
-            }
-            _ => (arrival, false),
-        };
         let length = frame.bytes.len();
         if HEADER_ROOM_BYTES + length > self.slot_bytes || length != frame.wire_bytes {
             self.trouble.note_too_long(frame.wire_bytes);
             return;
         }
-        let Some(slot) = self.free.pop() else { return };
-        let start = self.start_of(slot);
-        self.pool[start - VirtioHeader::BYTES..start].copy_from_slice(&frame.virtio.to_bytes());
-        self.pool[start..start + length].copy_from_slice(frame.bytes);
-        let bytes = u32::try_from(length).unwrap_or(0);
-        self.waiting.push_back(Waiting {
+        match &self.playing {
+            Some(playing) if arrival >= playing.t0 => {
+                self.shape(&frame, arrival, arrival - playing.t0);
+            }
+            _ => {
+                let Some(slot) = self.free.pop() else { return };
+                self.fill(slot, &frame, arrival);
+                self.ready.push_back(Ready {
+                    due: arrival,
+                    slot,
+                    shaped: false,
+                });
+            }
+        }
+    }
+
+    /// Hands a frame to the shaper, once for each copy of it.
+    fn shape(&mut self, frame: &Frame<'_>, arrival: MonotonicNs, arrival_ns: u64) {
+        let Some(playing) = &mut self.playing else {
+            return;
+        };
+        let ip_bytes = frame.bytes.len().saturating_sub(ETHERNET_HEADER_BYTES);
+        let ip_bytes = u32::try_from(ip_bytes).unwrap_or(0);
+        let copies = match playing.shaper.arrive(arrival_ns, &mut playing.books) {
+            Arrival::Lost => 0,
+            Arrival::Arrives { duplicated } => 1 + u8::from(duplicated),
+        };
+        let ecn_capable = playing.shaper.marks() && ecn::is_capable(frame.bytes);
+        for _ in 0..copies {
+            let Some(playing) = &mut self.playing else {
+                return;
+            };
+            let Some(slot) = self.free.pop() else {
+                playing.books.dropped(arrival_ns);
+                break;
+            };
+            let packet = Packet {
+                slot,
+                ip_bytes,
+                arrival_ns,
+                ecn_capable,
+            };
+            match playing.shaper.enqueue(packet, &mut playing.books) {
+                Admission::Dropped => self.free.push(slot),
+                Admission::Taken { corrupt } => {
+                    self.fill(slot, frame, arrival);
+                    if let Some(draw) = corrupt {
+                        self.corrupt(slot, draw);
+                    }
+                }
+            }
+            self.obey_edits();
+        }
+        self.obey_edits();
+    }
+
+    /// Does to the frames what the shaper has decided about them.
+    fn obey_edits(&mut self) {
+        while let Some(playing) = &mut self.playing
+            && let Some(edit) = playing.shaper.next_edit()
+        {
+            match edit {
+                Edit::Discard { slot } => self.free.push(slot),
+                Edit::Mark { slot } => ecn::mark(self.frame_mut(slot)),
+            }
+        }
+    }
+
+    fn held(&self, slot: u32) -> Held {
+        self.held[usize::try_from(slot).unwrap_or(0)]
+    }
+
+    /// Where the frame of a slot begins, and where it ends.
+    fn range_of(&self, slot: u32) -> Range<usize> {
+        let start = usize::try_from(slot).unwrap_or(0) * self.slot_bytes + HEADER_ROOM_BYTES;
+        start..start + usize::try_from(self.held(slot).bytes).unwrap_or(0)
+    }
+
+    fn frame_mut(&mut self, slot: u32) -> &mut [u8] {
+        let range = self.range_of(slot);
+        &mut self.pool[range]
+    }
+
+    fn header(&self, slot: u32) -> VirtioHeader {
+        let start = self.range_of(slot).start;
+        self.pool[start - VirtioHeader::BYTES..start]
+            .try_into()
+            .map_or_else(|_| VirtioHeader::default(), VirtioHeader::from_bytes)
+    }
+
+    fn set_header(&mut self, slot: u32, header: VirtioHeader) {
+        let start = self.range_of(slot).start;
+        self.pool[start - VirtioHeader::BYTES..start].copy_from_slice(&header.to_bytes());
+    }
+
+    fn fill(&mut self, slot: u32, frame: &Frame<'_>, arrival: MonotonicNs) {
+        self.held[usize::try_from(slot).unwrap_or(0)] = Held {
             arrival,
-            send_at,
-            slot,
-            bytes,
-            shaped,
-        });
+            bytes: u32::try_from(frame.bytes.len()).unwrap_or(0),
+        };
+        self.set_header(slot, frame.virtio);
+        self.frame_mut(slot).copy_from_slice(frame.bytes);
     }
 
-    /// Where the frame of a slot begins.
-    fn start_of(&self, slot: u32) -> usize {
-        usize::try_from(slot).unwrap_or(0) * self.slot_bytes + HEADER_ROOM_BYTES
+    /// Flips a bit. The checksum is finished first: one that is computed on the way would make
+    /// the damage go unnoticed.
+    fn corrupt(&mut self, slot: u32, draw: u32) {
+        let header = self.header(slot);
+        complete_checksum(self.frame_mut(slot), header);
+        self.set_header(slot, VirtioHeader::default());
+        flip_bit(self.frame_mut(slot), draw);
     }
 
-    /// When the next frame is due.
+    /// When there is something to do: no frame is due earlier.
     pub(super) fn next_due(&self) -> Option<MonotonicNs> {
-        let front = self.waiting.front()?;
-        Some(front.send_at.max(self.not_before))
+        let due = match (self.ready.front(), &self.playing) {
+            (Some(ready), _) => ready.due,
+            (None, Some(playing)) => playing.t0.saturating_add(playing.shaper.next_look_ns()?),
+            (None, None) => return None,
+        };
+        Some(due.max(self.not_before))
+    }
+
+    /// Gets from the shaper what is due by `now`.
+    fn collect_due(&mut self, now: MonotonicNs) {
+        let Some(playing) = &mut self.playing else {
+            return;
+        };
+        let Some(now_ns) = now.checked_sub(playing.t0) else {
+            return;
+        };
+        playing.shaper.advance(now_ns, &mut playing.books);
+        while let Some(departure) = playing.shaper.pop_due(now_ns) {
+            self.ready.push_back(Ready {
+                due: playing.t0.saturating_add(departure.due_ns),
+                slot: departure.slot,
+                shaped: true,
+            });
+        }
+        self.obey_edits();
     }
 
     /// Sends what is due, or as much of it as is this lane's turn, and returns how many frames
@@ -192,15 +307,12 @@ impl Lane {
         let mut all = 0;
         while all < SEND_AT_MOST {
             let now = clock::now();
+            self.collect_due(now);
             let mut batch = [IoSlice::new(&[]); SEND_BATCH];
             let mut count = 0;
-            for waiting in self.waiting.iter().take(SEND_BATCH) {
-                if waiting.send_at > now {
-                    break;
-                }
-                let start = self.start_of(waiting.slot);
-                let length = usize::try_from(waiting.bytes).unwrap_or(0);
-                batch[count] = IoSlice::new(&self.pool[start - before..start + length]);
+            for ready in self.ready.iter().take(SEND_BATCH) {
+                let Range { start, end } = self.range_of(ready.slot);
+                batch[count] = IoSlice::new(&self.pool[start - before..end]);
                 count += 1;
             }
             if count == 0 {
@@ -232,32 +344,27 @@ impl Lane {
     }
 
     fn forget_first(&mut self) {
-        if let Some(waiting) = self.waiting.pop_front() {
-            self.free.push(waiting.slot);
+        if let Some(ready) = self.ready.pop_front() {
+            self.free.push(ready.slot);
         }
     }
 
     /// Books that the first frame was sent.
     fn note_sent(&mut self, now: MonotonicNs) {
-        let Some(waiting) = self.waiting.front() else {
+        let Some(ready) = self.ready.front() else {
             return;
         };
-        if waiting.shaped {
-            self.lateness.record(now.saturating_sub(waiting.send_at));
+        if ready.shaped {
+            self.lateness.record(now.saturating_sub(ready.due));
         }
         if let Some(observer) = &self.observer {
-            let start = self.start_of(waiting.slot);
-            let length = usize::try_from(waiting.bytes).unwrap_or(0);
-            let header = &self.pool[start - VirtioHeader::BYTES..start];
             observer.show(|| PassedPacket {
                 direction: self.direction,
-                arrival: waiting.arrival,
-                due: waiting.send_at,
+                arrival: self.held(ready.slot).arrival,
+                due: ready.due,
                 achieved: now,
-                header: header
-                    .try_into()
-                    .map_or_else(|_| VirtioHeader::default(), VirtioHeader::from_bytes),
-                frame: self.pool[start..start + length].to_vec(),
+                header: self.header(ready.slot),
+                frame: self.pool[self.range_of(ready.slot)].to_vec(),
             });
         }
     }
@@ -266,6 +373,16 @@ impl Lane {
         if let Some(playing) = &mut self.playing {
             playing.books.dropped(now.saturating_sub(playing.t0));
         }
+    }
+
+    /// Changes what is played or how, from `at` on or, if that is gone by, from now on. Returns
+    /// the offset from T0 at which it takes hold; `None` while nothing plays.
+    pub(super) fn change(&mut self, at: MonotonicNs, change: LinkChange) -> Option<u64> {
+        let now = clock::now();
+        self.collect_due(now);
+        let playing = self.playing.as_mut()?;
+        let at_ns = at.saturating_sub(playing.t0);
+        Some(playing.shaper.change(at_ns, change))
     }
 
     /// Reports the windows that have ended.
@@ -290,5 +407,15 @@ impl Lane {
     pub(super) fn next_close(&self) -> Option<MonotonicNs> {
         let playing = self.playing.as_ref()?;
         Some(playing.t0 + playing.books.next_close_ns())
+    }
+}
+
+/// Flips one bit behind the Ethernet header, as netem does.
+fn flip_bit(frame: &mut [u8], draw: u32) {
+    let payload = frame.get_mut(ETHERNET_HEADER_BYTES..).unwrap_or_default();
+    let bits = u64::try_from(payload.len()).unwrap_or(0) * 8;
+    let bit = usize::try_from((u64::from(draw) * bits) >> 32).unwrap_or(0);
+    if let Some(byte) = payload.get_mut(bit / 8) {
+        *byte ^= 1 << (bit % 8);
     }
 }

@@ -291,7 +291,7 @@ impl Playing {
                 idle: !(busy && on_time),
                 queue_bytes,
                 dropped,
-                lost: 0,
+                ..WindowBook::default()
             };
             let window = ShaperWindow {
                 direction: stage.direction,

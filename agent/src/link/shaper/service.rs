@@ -1,0 +1,168 @@
+//! The bottleneck: from when to when each packet is served.
+//!
+//! Packets without a gap between them are a run. The end of each is computed from what the link
+//! has carried since the start of the run, so that no rounding adds up and nothing drifts.
+//!
+//! Opportunities are mahimahi's: what the rate gives in a slot is granted at the end of the slot,
+//! to the packets that came before that. A packet may span grants; what is left of one is used by
+//! the next packet if it came in time, and is lost otherwise. A run therefore starts with the
+//! whole grant of the slot in which its first packet comes. With an unlimited rate there are no
+//! slots: packets pass at once.
+
+use hexloop_traces::{Carried, LinkState, Schedule, Service, UNLIMITED_RATE_BPS};
+
+use super::line::Packet;
+
+/// A packet in service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Serving {
+    pub(super) slot: u32,
+    pub(super) ip_bytes: u32,
+    /// `u64::MAX` if it is held for ever, as things stand.
+    pub(super) finish_ns: u64,
+    /// When it leaves the link.
+    pub(super) due_ns: u64,
+    /// Its luck.
+    pub(super) draw: u32,
+    start_ns: u64,
+    /// It is through once the link has carried so much.
+    target: Carried,
+    service: Service,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    serving: Option<Serving>,
+    /// End of service of the last packet that has begun it.
+    free_ns: u64,
+    /// What the link has to have carried at the end of that packet.
+    target: Carried,
+}
+
+/// The end of the slot that `t_ns` is in; a moment between two slots belongs to the earlier one.
+const fn slot_end(t_ns: u64, slot_ns: u64) -> u64 {
+    match t_ns.div_ceil(slot_ns).checked_mul(slot_ns) {
+        Some(end_ns) => end_ns,
+        None => u64::MAX,
+    }
+}
+
+/// Until when the link was idle before this packet, if it was.
+pub(super) const fn gap_before(
+    packet: &Packet,
+    start_ns: u64,
+    free_ns: u64,
+    state: &LinkState,
+) -> Option<u64> {
+    if state.rate_bps == UNLIMITED_RATE_BPS {
+        Some(start_ns)
+    } else if packet.arrival_ns > free_ns {
+        Some(packet.arrival_ns)
+    } else {
+        None
+    }
+}
+
+impl Server {
+    pub(super) const fn serving(&self) -> Option<Serving> {
+        self.serving
+    }
+
+    pub(super) const fn free_ns(&self) -> u64 {
+        self.free_ns
+    }
+
+    /// When `head`, which is next, begins its service; `u64::MAX` if never.
+    pub(super) fn start_ns(&self, head: &Packet, service: Service, schedule: &Schedule) -> u64 {
+        let ready_ns = head.arrival_ns.max(self.free_ns);
+        let Service::Opportunities { slot_ns } = service else {
+            return ready_ns;
+        };
+        if schedule.state_at(ready_ns).rate_bps == UNLIMITED_RATE_BPS {
+            return ready_ns;
+        }
+        let sent = self.sent_before(head, ready_ns, service, schedule);
+        match schedule.moment_of(sent.and_the_least()) {
+            Some(moment_ns) => slot_end(moment_ns, slot_ns).max(ready_ns),
+            None => u64::MAX,
+        }
+    }
+
+    /// What the link has to have carried before it can carry anything of this packet, which
+    /// starts at `start_ns` or later.
+    fn sent_before(
+        &self,
+        packet: &Packet,
+        start_ns: u64,
+        service: Service,
+        schedule: &Schedule,
+    ) -> Carried {
+        match service {
+            Service::Fluid if start_ns > self.free_ns => schedule.carried_by(start_ns),
+            Service::Opportunities { slot_ns } if packet.arrival_ns >= self.free_ns => {
+                let slot_start_ns = packet.arrival_ns - packet.arrival_ns % slot_ns;
+                schedule.carried_by(slot_start_ns.max(self.free_ns))
+            }
+            Service::Fluid | Service::Opportunities { .. } => self.target,
+        }
+    }
+
+    /// Begins to serve a packet at its start.
+    pub(super) fn begin(
+        &mut self,
+        packet: &Packet,
+        start_ns: u64,
+        service: Service,
+        draw: u32,
+        schedule: &Schedule,
+    ) {
+        let finish_ns = if schedule.state_at(start_ns).rate_bps == UNLIMITED_RATE_BPS {
+            self.target = schedule.carried_by(start_ns);
+            start_ns
+        } else {
+            let sent = self.sent_before(packet, start_ns, service, schedule);
+            self.target = sent.and_bits(u64::from(packet.ip_bytes) * 8);
+            end_ns(self.target, service, schedule).max(start_ns)
+        };
+        self.free_ns = finish_ns;
+        self.serving = Some(Serving {
+            slot: packet.slot,
+            ip_bytes: packet.ip_bytes,
+            finish_ns,
+            due_ns: finish_ns,
+            draw,
+            start_ns,
+            target: self.target,
+            service,
+        });
+    }
+
+    pub(super) const fn set_due(&mut self, due_ns: u64) {
+        if let Some(serving) = &mut self.serving {
+            serving.due_ns = due_ns;
+        }
+    }
+
+    /// The packet in service is through.
+    pub(super) const fn end(&mut self) {
+        self.serving = None;
+    }
+
+    /// The rates after the present have changed.
+    pub(super) fn rescale(&mut self, schedule: &Schedule) {
+        if let Some(serving) = &mut self.serving {
+            let finish_ns = end_ns(serving.target, serving.service, schedule);
+            serving.finish_ns = finish_ns.max(serving.start_ns);
+            self.free_ns = serving.finish_ns;
+        }
+    }
+}
+
+/// When the link has carried `target`, as the service counts it; `u64::MAX` if never.
+fn end_ns(target: Carried, service: Service, schedule: &Schedule) -> u64 {
+    match (schedule.moment_of(target), service) {
+        (None, _) => u64::MAX,
+        (Some(moment_ns), Service::Fluid) => moment_ns,
+        (Some(moment_ns), Service::Opportunities { slot_ns }) => slot_end(moment_ns, slot_ns),
+    }
+}
