@@ -13,6 +13,7 @@
 //! - [`mod@format`]: the trace file (commented CSV) and imports of others' files.
 //! - [`generate`]: generators, from a simplified urban street to analytic controls.
 //! - [`stats`]: what a trace amounts to, and where its outages are.
+//! - [`CellScheduler`]: how several users share the slots of one radio cell.
 //! - [`LinkSettings`]: what a link is set to beside its trace: queue, discipline, service.
 //! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.
 //! - [`stream`]: random streams, one per purpose, so that none disturbs another.
@@ -31,6 +32,7 @@
 //! # Ok::<(), hexloop_traces::TraceError>(())
 //! ```
 
+mod cell;
 mod change;
 mod curve;
 mod error;
@@ -45,6 +47,7 @@ pub mod stats;
 mod trace;
 pub mod units;
 
+pub use cell::{CellPolicy, CellScheduler, CellSettings, SlotShare};
 pub use change::{LinkChange, SettingsChange};
 pub use curve::CapacityCurve;
 pub use error::TraceError;
