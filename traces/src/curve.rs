@@ -4,6 +4,9 @@
 //! Everything is exact integer arithmetic in bit-nanoseconds (bit/s x ns = 10^-9 bit), so a
 //! rate change needs no control action and no rounding error accumulates.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::{Direction, EndPolicy, LinkState, Trace, UNLIMITED_RATE_BPS};
 
 /// Bits x 10^9: the unit of the integral.
@@ -23,10 +26,40 @@ struct Segment {
     settled_ns: u128,
 }
 
-/// One direction of a trace, prepared for playback.
+/// Where the answers to the last questions were: guesses that are checked before they are
+/// believed, as the next question is nearly always about the same segment or the one after it.
+/// Two for moments, as whoever plays a trace asks about arrivals and about departures.
+#[derive(Debug, Default)]
+struct Guesses {
+    moments: [AtomicUsize; 2],
+    integral: AtomicUsize,
+}
+
+impl Clone for Guesses {
+    fn clone(&self) -> Guesses {
+        Guesses::default()
+    }
+}
+
+impl Guesses {
+    /// The index of the only segment that `holds`, from a guess or the one after it.
+    fn check(guess: &AtomicUsize, holds: impl Fn(usize) -> bool) -> Option<usize> {
+        let index = guess.load(Ordering::Relaxed);
+        if holds(index) {
+            return Some(index);
+        }
+        holds(index + 1).then(|| {
+            guess.store(index + 1, Ordering::Relaxed);
+            index + 1
+        })
+    }
+}
+
+/// One direction of a trace, prepared for playback. Clones share the rows.
 #[derive(Debug, Clone)]
 pub struct CapacityCurve {
-    segments: Vec<Segment>,
+    segments: Arc<[Segment]>,
+    guesses: Guesses,
     duration_ns: u64,
     /// Integral of one whole period.
     period: u128,
@@ -102,7 +135,8 @@ impl CapacityCurve {
         let delays = segments.iter().map(|segment| segment.state.delay_ns);
         CapacityCurve {
             longest_delay_ns: delays.max().unwrap_or(0),
-            segments,
+            segments: segments.into(),
+            guesses: Guesses::default(),
             duration_ns,
             period,
             end,
@@ -118,10 +152,26 @@ impl CapacityCurve {
     }
 
     fn segment_at(&self, t_ns: u64) -> &Segment {
-        let after = self
-            .segments
-            .partition_point(|segment| segment.start_ns <= t_ns);
-        &self.segments[after.saturating_sub(1)]
+        &self.segments[self.index_at(t_ns)]
+    }
+
+    fn index_at(&self, t_ns: u64) -> usize {
+        let started = |segment: &Segment| segment.start_ns <= t_ns;
+        let holds = |index: usize| {
+            self.segments.get(index).is_some_and(started)
+                && !self.segments.get(index + 1).is_some_and(started)
+        };
+        let [first, second] = &self.guesses.moments;
+        if let Some(index) = Guesses::check(first, holds) {
+            return index;
+        }
+        if let Some(index) = Guesses::check(second, holds) {
+            return index;
+        }
+        let index = self.segments.partition_point(started).saturating_sub(1);
+        second.store(first.load(Ordering::Relaxed), Ordering::Relaxed);
+        first.store(index, Ordering::Relaxed);
+        index
     }
 
     /// The link's state at `t_ns` after the start of the trace.
@@ -140,9 +190,7 @@ impl CapacityCurve {
     /// afterwards.
     pub(crate) fn change_after(&self, t_ns: u64) -> Option<u64> {
         let (periods, local_ns) = self.fold(t_ns);
-        let after = self
-            .segments
-            .partition_point(|segment| segment.start_ns <= local_ns);
+        let after = self.index_at(local_ns) + 1;
         let local_ns = match (self.segments.get(after), self.end) {
             (Some(next), _) => next.start_ns,
             (None, EndPolicy::Loop) => self.duration_ns,
@@ -230,10 +278,17 @@ impl CapacityCurve {
             }
             EndPolicy::Hold | EndPolicy::Clear => (0, target),
         };
-        let after = self
-            .segments
-            .partition_point(|segment| segment.integral < target);
-        let segment = &self.segments[after.saturating_sub(1)];
+        let short = |segment: &Segment| segment.integral < target;
+        let holds = |index: usize| {
+            self.segments.get(index).is_some_and(short)
+                && !self.segments.get(index + 1).is_some_and(short)
+        };
+        let index = Guesses::check(&self.guesses.integral, holds).unwrap_or_else(|| {
+            let index = self.segments.partition_point(short).saturating_sub(1);
+            self.guesses.integral.store(index, Ordering::Relaxed);
+            index
+        });
+        let segment = &self.segments[index];
         let rate = u128::from(effective_bps(segment.state.rate_bps));
         if rate == 0 {
             // Only the last segment can be short of the target with nothing more to come.
@@ -421,6 +476,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_asked_before_does_not_change_an_answer(
+            steps in prop::collection::vec((1_u64..40, 0_u64..3), 1..12),
+            questions in prop::collection::vec((0_u64..600, 1_u64..300), 1..40),
+            loops: bool,
+        ) {
+            let end = if loops { EndPolicy::Loop } else { EndPolicy::Clear };
+            let steps: Vec<_> =
+                steps.into_iter().map(|(ns, gbit)| (ns, gbit * PER_GBIT)).collect();
+            let asked = curve(end, &steps);
+            for (at_ns, bits) in questions {
+                let fresh = asked.clone();
+                prop_assert_eq!(asked.state_at(at_ns), fresh.state_at(at_ns));
+                prop_assert_eq!(asked.finish_ns(at_ns, bits), fresh.finish_ns(at_ns, bits));
+                prop_assert_eq!(asked.change_after(at_ns), fresh.change_after(at_ns));
+            }
+        }
+
         #[test]
         fn what_has_arrived_is_what_left_before_the_first_bit_under_way(
             steps in prop::collection::vec((1_u64..40, 0_u64..3, 0_u64..90), 1..6),

@@ -308,9 +308,9 @@ impl Shaper {
             let service = self.settings.service;
             let draw = self.fates.jitter();
             let free_ns = self.server.free_ns();
-            self.server
-                .begin(&packet, start_ns, service, draw, &self.schedule);
             let state = self.schedule.state_at(start_ns);
+            self.server
+                .begin(&packet, start_ns, service, draw, &state, &self.schedule);
             if let Some(gap_end_ns) = service::gap_before(&packet, start_ns, free_ns, &state) {
                 // The receiver sees the gap a delay later.
                 books.idle(self.arrival_ns, gap_end_ns.saturating_add(state.delay_ns));
@@ -335,30 +335,25 @@ impl Shaper {
         let Some(serving) = self.server.serving() else {
             return;
         };
-        self.server.set_due(if serving.finish_ns == u64::MAX {
-            u64::MAX
+        if serving.finish_ns == u64::MAX {
+            self.server.set_due(u64::MAX, u64::MAX);
+            return;
+        }
+        let state = self.schedule.state_at(serving.finish_ns);
+        let undisturbed_ns = serving.finish_ns.saturating_add(state.delay_ns);
+        let jittered_ns = jittered(undisturbed_ns, state.jitter_ns, serving.draw);
+        let earliest_ns = if self.settings.reorder {
+            serving.finish_ns
         } else {
-            let state = self.schedule.state_at(serving.finish_ns);
-            let jittered_ns = jittered(
-                serving.finish_ns.saturating_add(state.delay_ns),
-                state.jitter_ns,
-                serving.draw,
-            );
-            let earliest_ns = if self.settings.reorder {
-                0
-            } else {
-                self.last_due_ns
-            };
-            jittered_ns.max(serving.finish_ns).max(earliest_ns)
-        });
+            serving.finish_ns.max(self.last_due_ns)
+        };
+        self.server
+            .set_due(undisturbed_ns, jittered_ns.max(earliest_ns));
     }
 
     /// A packet is through the bottleneck.
     fn send_off(&mut self, serving: Serving) {
-        let delay_ns = self.schedule.state_at(serving.finish_ns).delay_ns;
-        self.arrival_ns = self
-            .arrival_ns
-            .max(serving.finish_ns.saturating_add(delay_ns));
+        self.arrival_ns = self.arrival_ns.max(serving.undisturbed_ns);
         let departure = Departure {
             slot: serving.slot,
             due_ns: serving.due_ns,

@@ -20,7 +20,8 @@ pub(super) struct Serving {
     pub(super) ip_bytes: u32,
     /// `u64::MAX` if it is held for ever, as things stand.
     pub(super) finish_ns: u64,
-    /// When it leaves the link.
+    /// When it would be at the receiver without jitter, and when it leaves the link.
+    pub(super) undisturbed_ns: u64,
     pub(super) due_ns: u64,
     /// Its luck.
     pub(super) draw: u32,
@@ -107,16 +108,17 @@ impl Server {
         }
     }
 
-    /// Begins to serve a packet at its start.
+    /// Begins to serve a packet at its start, when the link's state is `state`.
     pub(super) fn begin(
         &mut self,
         packet: &Packet,
         start_ns: u64,
         service: Service,
         draw: u32,
+        state: &LinkState,
         schedule: &Schedule,
     ) {
-        let finish_ns = if schedule.state_at(start_ns).rate_bps == UNLIMITED_RATE_BPS {
+        let finish_ns = if state.rate_bps == UNLIMITED_RATE_BPS {
             self.target = schedule.carried_by(start_ns);
             start_ns
         } else {
@@ -129,6 +131,7 @@ impl Server {
             slot: packet.slot,
             ip_bytes: packet.ip_bytes,
             finish_ns,
+            undisturbed_ns: finish_ns,
             due_ns: finish_ns,
             draw,
             start_ns,
@@ -137,8 +140,9 @@ impl Server {
         });
     }
 
-    pub(super) const fn set_due(&mut self, due_ns: u64) {
+    pub(super) const fn set_due(&mut self, undisturbed_ns: u64, due_ns: u64) {
         if let Some(serving) = &mut self.serving {
+            serving.undisturbed_ns = undisturbed_ns;
             serving.due_ns = due_ns;
         }
     }

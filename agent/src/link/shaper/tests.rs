@@ -7,6 +7,7 @@ use super::*;
 use crate::link::testing::{MS, state, trace};
 
 mod codel;
+mod cost;
 mod opportunities;
 mod pie;
 mod playback;
