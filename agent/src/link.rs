@@ -21,7 +21,7 @@ mod relay;
 pub(crate) mod scheduling;
 mod shaper;
 pub(crate) mod tap;
-mod tc;
+pub mod tc;
 #[cfg(test)]
 pub(crate) mod testing;
 

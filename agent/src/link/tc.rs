@@ -18,8 +18,10 @@
 //! [`interface`] shapes interfaces that exist already.
 
 mod codec;
+mod cost;
 mod handle;
 mod htb_class;
+pub mod interface;
 mod leaf;
 mod path;
 mod player;
@@ -38,6 +40,7 @@ use super::relay::{Play, Played};
 use super::scheduling::{self, Scheduling};
 use super::{LinkError, interfaces};
 use crate::namespace::NetworkNamespace;
+pub use cost::{BATCH, ChangeCost, measure_change_cost};
 use leaf::Leaf;
 use path::Path;
 use player::{Command, Worker};

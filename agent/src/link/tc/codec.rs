@@ -11,6 +11,7 @@ pub(crate) mod queues;
 pub(crate) mod statistics;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use super::handle::Handle;
 use super::wire::{self, Attributes, Writer, i32_at, u32_at, words};

@@ -1,0 +1,164 @@
+//! Shapes an interface that exists already, in small steps that can each be noted down before
+//! they happen, and taken back.
+//!
+//! ```text
+//! sent:      root htb 6865: -- filter -> class of the peer -- queue or netem
+//!                           \- no filter: straight to the wire, unshaped
+//! received:  ingress hook -- filter -> mirred -> ifb hxi<index>, with the same tree
+//! ```
+//!
+//! Everything carries our mark: root disciplines have [`ROOT`] as their handle, filters a
+//! priority from [`FIRST_PRIORITY`] on, links a name that starts with `hx`. What exists already
+//! is never replaced: every object is made with `NLM_F_EXCL`.
+//!
+//! An interface has one tree, so here netem lies below the class: the delay comes before the
+//! bottleneck, and netem's limit holds both what is delayed and what waits for its turn.
+
+#[cfg(test)]
+mod kernel_tests;
+mod netns;
+mod step;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::net::IpAddr;
+
+use hexloop_traces::{LinkSettings, LinkState};
+
+pub use super::codec::filter::Transport;
+pub use super::handle::Handle;
+pub use netns::{classifier_here, speed_bps};
+pub use step::{TcStep, TcUndo};
+pub use steps::steps;
+pub use verify::{ObjectSeen, Root};
+pub(crate) use verify::{root, show, verify};
+
+/// The handle of the root discipline on an interface that is not ours: "he" in ASCII.
+pub const ROOT: Handle = Handle::new(0x6865, 0);
+
+/// The lowest priority of our filters; IPv6 has the next one.
+pub const FIRST_PRIORITY: u16 = 0x6865;
+
+/// The most peers of one interface: each has a class, a queue and filters of its own.
+pub const MOST_PEERS: usize = 4096;
+
+/// Whose packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// All of the interface's.
+    Everything,
+    /// Those from or to a peer. Everything else stays unshaped.
+    Peer {
+        /// Its address, or one of its network.
+        address: IpAddr,
+        /// How many bits of it count.
+        prefix_bits: u8,
+        /// Only this protocol.
+        transport: Option<Transport>,
+        /// Only this port of the peer; needs a protocol.
+        port: Option<u16>,
+    },
+}
+
+/// What is done to packets of one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Rate, delay, loss.
+    pub state: LinkState,
+    /// The queue where the state leaves it open, and who is dropped.
+    pub settings: LinkSettings,
+}
+
+/// What is done to whose packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shaped {
+    /// Whose.
+    pub traffic: Traffic,
+    /// To what the interface sends.
+    pub sent: Option<Shape>,
+    /// To what it receives.
+    pub received: Option<Shape>,
+}
+
+/// How an interface is to be shaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfacePlan {
+    /// Its name.
+    pub interface: String,
+    /// Its number.
+    pub index: u32,
+    /// Its largest packet, in bytes.
+    pub mtu: u32,
+    /// What it can send, in bit/s, if it says so.
+    pub speed_bps: Option<u64>,
+    /// [`Traffic::Everything`] alone, or any number of peers.
+    pub shaped: Vec<Shaped>,
+}
+
+/// Which filters the kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterKind {
+    /// flower: looks a peer up by hash.
+    Flower,
+    /// u32: tries one peer after the other.
+    U32,
+}
+
+/// Why an interface cannot be shaped so.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// There is nothing to do.
+    #[error("there is nothing to shape on {0}: give a rate, a delay or a loss")]
+    Nothing(String),
+    /// Everything and peers, or everything twice.
+    #[error("{0} is shaped as a whole or peer by peer, not both")]
+    Mixed(String),
+    /// Too many peers.
+    #[error("{interface} would have {peers} peers, and {MOST_PEERS} at most can be shaped")]
+    TooManyPeers {
+        /// The interface.
+        interface: String,
+        /// How many.
+        peers: usize,
+    },
+    /// A port without a protocol, or a prefix longer than its address.
+    #[error("{address}/{prefix_bits}: {reason}")]
+    Peer {
+        /// Of the peer.
+        address: IpAddr,
+        /// Of the peer.
+        prefix_bits: u8,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A rate that the interface or htb does not have.
+    #[error("a rate of {rate_bps} bit/s on {interface}: {reason}")]
+    Rate {
+        /// The interface.
+        interface: String,
+        /// The rate.
+        rate_bps: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What the kernel's disciplines cannot do.
+    #[error("{interface}: {reason}")]
+    Refused {
+        /// The interface.
+        interface: String,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// Its name does not fit.
+    #[error("interface name `{0}` is empty or longer than 15 bytes")]
+    Name(String),
+}
+
+/// The name of the link that what an interface receives is sent through.
+#[must_use]
+pub fn ifb_name(index: u32) -> String {
+    format!("hxi{index}")
+}

@@ -1,0 +1,236 @@
+//! The steps on a kernel: applied, read back, and taken back.
+
+use std::net::UdpSocket;
+use std::process::Command;
+use std::time::Duration;
+
+use super::tests::{everything, peer, plan, shape};
+use super::*;
+use crate::link::interfaces;
+use crate::link::netlink::RouteSocket;
+use crate::namespace::NetworkNamespace;
+use hexloop_workloads::clock;
+
+fn run(command: &str) {
+    let mut words = command.split_whitespace();
+    let status = Command::new(words.next().unwrap())
+        .args(words)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{command}");
+}
+
+/// An interface `hxr0a` in a namespace of its own.
+fn with_interface(work: impl FnOnce(&mut RouteSocket, u32) + Send) {
+    let namespace = NetworkNamespace::create().unwrap();
+    let done = namespace.run(|| {
+        interfaces::build_lone_ports(0, 1500).unwrap();
+        let index = interfaces::index_of("hxr0a").unwrap();
+        work(&mut interfaces::open_socket().unwrap(), index);
+    });
+    done.unwrap();
+}
+
+fn on(index: u32, shaped: Vec<Shaped>) -> InterfacePlan {
+    InterfacePlan {
+        interface: "hxr0a".to_owned(),
+        index,
+        speed_bps: None,
+        ..plan(shaped)
+    }
+}
+
+fn undo_all(socket: &mut RouteSocket, steps: &[TcStep]) {
+    for step in steps.iter().rev() {
+        if let Some(undo) = step.undo() {
+            undo.apply(socket).unwrap();
+            // A second time does no harm.
+            undo.apply(socket).unwrap();
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn every_step_is_found_again_and_taken_back_after_each_of_them() {
+    let kind = classifier_here().unwrap();
+    println!("{kind:?}");
+    let mut port = peer("fd00:1::5", 128);
+    port.traffic = Traffic::Peer {
+        address: "fd00:1::5".parse().unwrap(),
+        prefix_bits: 128,
+        transport: Some(Transport::Tcp),
+        port: Some(5001),
+    };
+    let mut udp = peer("10.0.0.9", 32);
+    udp.traffic = Traffic::Peer {
+        address: "10.0.0.9".parse().unwrap(),
+        prefix_bits: 32,
+        transport: Some(Transport::Udp),
+        port: Some(53),
+    };
+    for shaped in [
+        vec![everything(
+            Some(shape(1_000_000)),
+            Some(shape(80_000_000_000)),
+        )],
+        vec![
+            peer("10.0.0.1", 32),
+            peer("10.7.0.0", 16),
+            peer("fd00::", 64),
+            port,
+            udp,
+        ],
+    ] {
+        with_interface(|socket, index| {
+            let steps = steps(&on(index, shaped), kind).unwrap();
+            for applied in 1..=steps.len() {
+                for step in &steps[..applied] {
+                    step.apply(socket)
+                        .unwrap_or_else(|error| panic!("{}: {error:?}", step.describe()));
+                }
+                verify(socket, &steps[..applied]).unwrap();
+                undo_all(socket, &steps[..applied]);
+                assert_eq!(root(socket, "hxr0a").unwrap(), Root::Default);
+                assert!(verify(socket, &steps).is_err());
+            }
+            for step in &steps {
+                step.apply(socket).unwrap();
+            }
+            assert_eq!(root(socket, "hxr0a").unwrap(), Root::Ours);
+            // What is there is not made again.
+            for step in steps.iter().filter(|step| step.undo().is_some()) {
+                let error = step.apply(socket).unwrap_err();
+                let crate::link::LinkError::Netlink { source, .. } = &error else {
+                    panic!("{error:?}");
+                };
+                assert_eq!(source.raw_os_error(), Some(libc::EEXIST), "{error:?}");
+            }
+            println!("{:#?}", show(socket, "hxr0a").unwrap());
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_foreign_root_is_recognised_and_survives_our_undo() {
+    with_interface(|socket, index| {
+        run("tc qdisc add dev hxr0a root handle 1: tbf rate 1mbit burst 5kb limit 10kb");
+        let foreign = Root::Foreign {
+            kind: "tbf".to_owned(),
+            handle: Handle::new(1, 0),
+        };
+        assert_eq!(root(socket, "hxr0a").unwrap(), foreign);
+        let steps = steps(
+            &on(index, vec![everything(Some(shape(1_000_000)), None)]),
+            FilterKind::U32,
+        )
+        .unwrap();
+        assert!(steps[0].apply(socket).is_err());
+        assert!(steps[0].undo().unwrap().apply(socket).is_err());
+        assert_eq!(root(socket, "hxr0a").unwrap(), foreign);
+        let seen = show(socket, "hxr0a").unwrap();
+        assert!(seen[0].what.contains("tbf, 1000000 bit/s"), "{seen:?}");
+    });
+}
+
+/// Two namespaces joined by a pair; the far one answers for all of 10.9.0.0/16.
+fn joined() -> [NetworkNamespace; 2] {
+    let [near, far] = [(); 2].map(|()| NetworkNamespace::create().unwrap());
+    let end = |number: u8| hexloop_topologies::plan::LinkEnd {
+        node: format!("node{number}"),
+        interface: format!("hxl0n{number}"),
+        ipv4: [10, 77, 0, number + 1].into(),
+        ipv6: [0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number) + 1].into(),
+        mac: [2, 0x68, 0x78, 0, 0, number],
+    };
+    let plan = hexloop_topologies::plan::LinkPlan {
+        name: "pair".to_owned(),
+        index: 0,
+        ends: [end(0), end(1)],
+        trace: String::new(),
+        trace_sha256: String::new(),
+        datapath: hexloop_topologies::plan::DatapathChoice::Tc,
+        mtu: 1500,
+        settings: LinkSettings::drop_tail(1),
+    };
+    interfaces::build_bare(&plan, [&near, &far]).unwrap();
+    near.run(|| run("ip route add 10.9.0.0/16 via 10.77.0.2"))
+        .unwrap();
+    far.run(|| run("ip route add local 10.9.0.0/16 dev lo"))
+        .unwrap();
+    [near, far]
+}
+
+#[test]
+#[ignore = "needs root, netem, virtual-time"]
+fn three_hundred_peers_get_each_their_own_rate_and_the_rest_none() {
+    const PEERS: u16 = 300;
+    const PAYLOAD: usize = 1472;
+    const IP_BITS: u64 = (1472 + 28) * 8;
+    const SECONDS: u64 = 4;
+    let [near, far] = joined();
+    let address = |number: u16| [10, 9, (number / 250) as u8, (number % 250 + 1) as u8];
+    // Five to fifteen packets a second.
+    let rate_bps = |number: u16| 60_000 + u64::from(number) * 400;
+    let receiver = far
+        .run(|| UdpSocket::bind("0.0.0.0:9000").unwrap())
+        .unwrap();
+    receiver
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let sender = near
+        .run(|| {
+            let shaped = (0..PEERS).map(|number| Shaped {
+                sent: Some(shape(rate_bps(number))),
+                received: None,
+                ..peer(&std::net::Ipv4Addr::from(address(number)).to_string(), 32)
+            });
+            let plan = InterfacePlan {
+                interface: "hxl0n0".to_owned(),
+                index: interfaces::index_of("hxl0n0").unwrap(),
+                speed_bps: None,
+                ..plan(shaped.collect())
+            };
+            let steps = steps(&plan, FilterKind::Flower).unwrap();
+            let mut socket = interfaces::open_socket().unwrap();
+            for step in &steps {
+                step.apply(&mut socket).unwrap();
+            }
+            verify(&mut socket, &steps).unwrap();
+            UdpSocket::bind("0.0.0.0:0").unwrap()
+        })
+        .unwrap();
+    // Every peer is offered twenty packets a second, and one that is not shaped as well.
+    let start = clock::now();
+    let offered = std::thread::spawn(move || {
+        let mut payload = [0; PAYLOAD];
+        for round in 0..SECONDS * 20 {
+            clock::sleep_until(start + round * 50_000_000);
+            for number in 0..=PEERS {
+                payload[..2].copy_from_slice(&number.to_be_bytes());
+                let _ = sender.send_to(&payload, (std::net::Ipv4Addr::from(address(number)), 9000));
+            }
+        }
+    });
+    let mut packets = vec![0_u64; usize::from(PEERS) + 1];
+    let mut buffer = [0; 1500];
+    while clock::now() < start + SECONDS * 1_000_000_000 {
+        let Ok(length) = receiver.recv(&mut buffer) else {
+            break;
+        };
+        assert_eq!(length, PAYLOAD);
+        packets[usize::from(u16::from_be_bytes([buffer[0], buffer[1]]))] += 1;
+    }
+    offered.join().unwrap();
+    for number in 0..PEERS {
+        let expected = rate_bps(number) * SECONDS / IP_BITS;
+        let found = packets[usize::from(number)];
+        assert!(
+            found.abs_diff(expected) <= 2,
+            "peer {number}: {found}, not {expected}"
+        );
+    }
+    let unshaped = packets[usize::from(PEERS)];
+    assert_eq!(unshaped, SECONDS * 20);
+}

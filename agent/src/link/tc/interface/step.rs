@@ -1,0 +1,223 @@
+//! One step, and its opposite.
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::LinkUnspec;
+use serde::{Deserialize, Serialize};
+
+use super::{ROOT, Root, verify};
+use crate::link::LinkError;
+use crate::link::netlink::{Mode, RouteSocket};
+use crate::link::tc::codec::filter::{Filter, Target};
+use crate::link::tc::codec::{
+    Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb,
+};
+use crate::link::tc::handle::Handle;
+
+/// How a step is taken back. What an earlier step takes with it when it is undone has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "undo", rename_all = "kebab-case")]
+pub enum TcUndo {
+    /// Delete the root discipline with the handle [`ROOT`], and everything below it.
+    RemoveRoot {
+        /// The interface.
+        interface: String,
+        /// Its number.
+        index: u32,
+    },
+    /// Delete the ingress hook, and the filters on it.
+    RemoveIngress {
+        /// The interface.
+        interface: String,
+        /// Its number.
+        index: u32,
+    },
+    /// Delete a link of ours, and all that is on it.
+    RemoveLink {
+        /// Its name, which starts with `hx`.
+        name: String,
+    },
+}
+
+/// What a step makes. Interfaces are found by name when it happens: some are made only then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Making {
+    Ifb,
+    Up,
+    Qdisc(Qdisc),
+    Class(Class),
+    /// Sends to the link of this name what it catches, if the target is a redirection.
+    Filter(Filter, Option<String>),
+}
+
+/// One small change of the kernel's queueing. It fails if what it makes exists already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcStep {
+    pub(super) what: String,
+    pub(super) interface: String,
+    pub(super) making: Making,
+    pub(super) undo: Option<TcUndo>,
+}
+
+/// The number of an interface in the socket's namespace.
+pub(super) fn index_of(socket: &mut RouteSocket, name: &str) -> Result<u32, LinkError> {
+    let mut ask = LinkMessage::default();
+    ask.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    let action = || format!("find interface {name}");
+    let answers = socket.query(RouteNetlinkMessage::GetLink(ask), false, action)?;
+    let found = answers.into_iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
+        _ => None,
+    });
+    found.ok_or_else(|| LinkError::Netlink {
+        action: action(),
+        source: std::io::ErrorKind::NotFound.into(),
+    })
+}
+
+pub(super) fn signed(index: u32) -> i32 {
+    i32::try_from(index).unwrap_or(i32::MAX)
+}
+
+impl TcStep {
+    /// What it does, such as `put htb on eth1`.
+    #[must_use]
+    pub fn describe(&self) -> &str {
+        &self.what
+    }
+
+    /// Its opposite; `None` for what goes when an earlier step is undone.
+    #[must_use]
+    pub const fn undo(&self) -> Option<&TcUndo> {
+        self.undo.as_ref()
+    }
+
+    /// Does it, in the namespace of the socket.
+    ///
+    /// # Errors
+    /// It exists already (`EEXIST`), or the kernel refuses.
+    pub(crate) fn apply(&self, socket: &mut RouteSocket) -> Result<(), LinkError> {
+        let what = || self.what.clone();
+        if self.making == Making::Ifb {
+            let mut message = LinkMessage::default();
+            message
+                .attributes
+                .push(LinkAttribute::IfName(self.interface.clone()));
+            let kind = LinkInfo::Kind(InfoKind::Ifb);
+            message.attributes.push(LinkAttribute::LinkInfo(vec![kind]));
+            let request = RouteNetlinkMessage::NewLink(message);
+            return socket.request(request, Mode::Create, what);
+        }
+        let index = index_of(socket, &self.interface)?;
+        let at = |place: Place| Place {
+            index: signed(index),
+            ..place
+        };
+        match &self.making {
+            Making::Ifb => Ok(()),
+            Making::Up => {
+                let message = LinkUnspec::new_with_index(index).up().build();
+                socket.request(RouteNetlinkMessage::SetLink(message), Mode::Plain, what)
+            }
+            Making::Qdisc(qdisc) => {
+                let qdisc = Qdisc {
+                    place: at(qdisc.place),
+                    ..qdisc.clone()
+                };
+                socket.order(NEW_QDISC, Mode::Create, &qdisc.message(), what)
+            }
+            Making::Class(class) => {
+                let class = Class {
+                    place: at(class.place),
+                    ..*class
+                };
+                socket.order(NEW_CLASS, Mode::Create, &class.message(), what)
+            }
+            Making::Filter(filter, to) => {
+                let target = match to {
+                    Some(name) => Target::Redirect(index_of(socket, name)?),
+                    None => filter.target,
+                };
+                let filter = Filter {
+                    place: at(filter.place),
+                    target,
+                    ..*filter
+                };
+                socket.order(NEW_FILTER, Mode::Create, &filter.message(), what)
+            }
+        }
+    }
+}
+
+impl TcUndo {
+    /// What it does, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            TcUndo::RemoveRoot { interface, .. } => {
+                format!("delete the root discipline {ROOT} of {interface}")
+            }
+            TcUndo::RemoveIngress { interface, .. } => {
+                format!("delete the ingress hook of {interface}")
+            }
+            TcUndo::RemoveLink { name } => format!("delete link {name}"),
+        }
+    }
+
+    /// Takes it back, in the namespace of the socket. What is gone already is no failure.
+    ///
+    /// # Errors
+    /// The kernel refuses, as it does when another discipline is in its place.
+    pub(crate) fn apply(&self, socket: &mut RouteSocket) -> Result<(), LinkError> {
+        let what = || self.describe();
+        let result = match self {
+            TcUndo::RemoveRoot { index, .. } => {
+                let place = Place::new(signed(*index), ROOT, Handle::ROOT);
+                let message = place.message();
+                socket.order(Verb::Delete.of(NEW_QDISC), Mode::Plain, &message, what)
+            }
+            TcUndo::RemoveIngress { index, .. } => {
+                let place = Place::new(signed(*index), Handle::INGRESS_HANDLE, Handle::INGRESS);
+                let message = Qdisc::new(place, Discipline::Ingress).message();
+                socket.order(Verb::Delete.of(NEW_QDISC), Mode::Plain, &message, what)
+            }
+            TcUndo::RemoveLink { name } => match index_of(socket, name) {
+                Ok(index) => {
+                    let mut message = LinkMessage::default();
+                    message.header.index = index;
+                    socket.request(RouteNetlinkMessage::DelLink(message), Mode::Plain, what)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match result {
+            Err(LinkError::Netlink { source, .. }) if is_gone(&source) => Ok(()),
+            // Another handle is in the place: the kernel's own, or somebody else's.
+            Err(error) if self.is_default_again(socket)? => {
+                drop(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the kernel's own default is where our discipline was.
+    fn is_default_again(&self, socket: &mut RouteSocket) -> Result<bool, LinkError> {
+        match self {
+            TcUndo::RemoveRoot { interface, .. } => {
+                Ok(verify::root(socket, interface)? == Root::Default)
+            }
+            TcUndo::RemoveIngress { interface, .. } => verify::has_no_hook(socket, interface),
+            TcUndo::RemoveLink { .. } => Ok(false),
+        }
+    }
+}
+
+/// No such interface, discipline or link.
+fn is_gone(error: &std::io::Error) -> bool {
+    let codes = [libc::ENODEV, libc::ENOENT];
+    error.kind() == std::io::ErrorKind::NotFound
+        || error
+            .raw_os_error()
+            .is_some_and(|code| codes.contains(&code))
+}

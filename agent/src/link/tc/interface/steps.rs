@@ -1,0 +1,370 @@
+//! From a plan to steps. Pure.
+
+use hexloop_traces::{LinkSettings, LinkState, QueueDiscipline, QueueLimit, UNLIMITED_RATE_BPS};
+
+use super::step::{Making, signed};
+use super::{
+    FIRST_PRIORITY, FilterKind, InterfacePlan, MOST_PEERS, PlanError, ROOT, Shape, Shaped, TcStep,
+    TcUndo, Traffic, ifb_name,
+};
+use crate::link::tc::codec::filter::{
+    Classifier, ETH_P_ALL, Filter, Match, Side, Target, ethernet_type, info,
+};
+use crate::link::tc::codec::htb::Htb;
+use crate::link::tc::codec::{Class, Discipline, Place, Qdisc};
+use crate::link::tc::handle::Handle;
+use crate::link::tc::htb_class::{self, UNLIMITED_BYTES_PER_S};
+use crate::link::tc::leaf::Leaf;
+use crate::link::tc::path::{self, Path};
+
+/// Packets of what is not shaped that may wait for the wire.
+const DIRECT_PACKETS: u32 = 10_000;
+
+/// Queues hang below the classes; their handles follow that of the root.
+const FIRST_LEAF: u16 = ROOT.major() + 1;
+
+/// Packets of this size at least are counted on for what is delayed.
+const SMALL_PACKET_BYTES: u64 = 200;
+
+/// Which packets of an interface a tree is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Sent,
+    Received,
+}
+
+impl Way {
+    const fn of(self, shaped: &Shaped) -> Option<Shape> {
+        match self {
+            Way::Sent => shaped.sent,
+            Way::Received => shaped.received,
+        }
+    }
+}
+
+/// The steps that shape an interface, in order. The ones that make objects of their own carry
+/// their opposite.
+///
+/// # Errors
+/// The plan asks for something that cannot be had; the message says what.
+pub fn steps(plan: &InterfacePlan, filters: FilterKind) -> Result<Vec<TcStep>, PlanError> {
+    check(plan)?;
+    let classifier = match filters {
+        FilterKind::Flower => Classifier::Flower,
+        FilterKind::U32 => Classifier::U32,
+    };
+    let mut steps = Vec::new();
+    let has = |way: Way| plan.shaped.iter().any(|shaped| way.of(shaped).is_some());
+    if has(Way::Received) {
+        let ifb = ifb_name(plan.index);
+        steps.push(TcStep {
+            what: format!("make ifb link {ifb}"),
+            interface: ifb.clone(),
+            making: Making::Ifb,
+            undo: Some(TcUndo::RemoveLink { name: ifb.clone() }),
+        });
+        tree(&mut steps, plan, Way::Received, &ifb, None, classifier)?;
+        steps.push(TcStep {
+            what: format!("bring {ifb} up"),
+            interface: ifb.clone(),
+            making: Making::Up,
+            undo: None,
+        });
+        redirect(&mut steps, plan, &ifb, classifier);
+    }
+    if has(Way::Sent) {
+        let undo = TcUndo::RemoveRoot {
+            interface: plan.interface.clone(),
+            index: plan.index,
+        };
+        let name = &plan.interface;
+        tree(&mut steps, plan, Way::Sent, name, Some(undo), classifier)?;
+    }
+    Ok(steps)
+}
+
+fn check(plan: &InterfacePlan) -> Result<(), PlanError> {
+    let interface = plan.interface.clone();
+    if interface.is_empty() || interface.len() > 15 {
+        return Err(PlanError::Name(interface));
+    }
+    let shapes = plan.shaped.iter().flat_map(|one| [one.sent, one.received]);
+    let shapes: Vec<Shape> = shapes.flatten().collect();
+    if shapes.is_empty() {
+        return Err(PlanError::Nothing(interface));
+    }
+    let everything = |one: &&Shaped| one.traffic == Traffic::Everything;
+    if plan.shaped.iter().any(|one| everything(&one)) && plan.shaped.len() > 1 {
+        return Err(PlanError::Mixed(interface));
+    }
+    if plan.shaped.len() > MOST_PEERS {
+        let peers = plan.shaped.len();
+        return Err(PlanError::TooManyPeers { interface, peers });
+    }
+    plan.shaped.iter().try_for_each(check_peer)?;
+    shapes.iter().try_for_each(|shape| check_rate(plan, shape))
+}
+
+fn check_peer(shaped: &Shaped) -> Result<(), PlanError> {
+    let Traffic::Peer {
+        address,
+        prefix_bits,
+        transport,
+        port,
+    } = shaped.traffic
+    else {
+        return Ok(());
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let reason = if prefix_bits > most {
+        "the prefix is longer than the address"
+    } else if port.is_some() && transport.is_none() {
+        "a port needs its protocol, tcp or udp"
+    } else {
+        return Ok(());
+    };
+    Err(PlanError::Peer {
+        address,
+        prefix_bits,
+        reason,
+    })
+}
+
+fn check_rate(plan: &InterfacePlan, shape: &Shape) -> Result<(), PlanError> {
+    let rate_bps = shape.state.rate_bps;
+    let most_bps = plan
+        .speed_bps
+        .unwrap_or(UNLIMITED_BYTES_PER_S * 8)
+        .min(UNLIMITED_BYTES_PER_S * 8);
+    let reason = if rate_bps < 8 {
+        "nothing would ever pass; give at least 8 bit/s, or take the interface down".to_owned()
+    } else if rate_bps != UNLIMITED_RATE_BPS && rate_bps > most_bps {
+        format!("the interface has {most_bps} bit/s; give at most that, or no rate")
+    } else {
+        return Ok(());
+    };
+    Err(PlanError::Rate {
+        interface: plan.interface.clone(),
+        rate_bps,
+        reason,
+    })
+}
+
+/// Class of the peer with this number. Minor numbers start at 1.
+fn class_handle(number: usize) -> Handle {
+    Handle::new(ROOT.major(), u16::try_from(number + 1).unwrap_or(u16::MAX))
+}
+
+/// Root, classes, queues and filters on one interface.
+fn tree(
+    steps: &mut Vec<TcStep>,
+    plan: &InterfacePlan,
+    way: Way,
+    interface: &str,
+    undo: Option<TcUndo>,
+    classifier: Classifier,
+) -> Result<(), PlanError> {
+    let index = signed(plan.index);
+    let mut push = |what: String, making: Making, undo: Option<TcUndo>| {
+        steps.push(TcStep {
+            what,
+            interface: interface.to_owned(),
+            making,
+            undo,
+        });
+    };
+    let whole = plan.shaped.len() == 1 && plan.shaped[0].traffic == Traffic::Everything;
+    let root = Qdisc {
+        overhead: Some(-14),
+        ..Qdisc::new(
+            Place::new(index, ROOT, Handle::ROOT),
+            Discipline::Htb(Htb {
+                // Without a default class what no filter claims goes straight to the wire.
+                default_class: u32::from(whole),
+                rate_to_quantum: 10,
+                direct_queue: Some(DIRECT_PACKETS),
+            }),
+        )
+    };
+    push(format!("put htb on {interface}"), Making::Qdisc(root), undo);
+    for (number, shaped) in plan.shaped.iter().enumerate() {
+        let Some(shape) = way.of(shaped) else {
+            continue;
+        };
+        let handle = class_handle(number);
+        let bytes_per_s = match shape.state.rate_bps {
+            UNLIMITED_RATE_BPS => UNLIMITED_BYTES_PER_S,
+            rate_bps => rate_bps / 8,
+        };
+        let class = Class::new(
+            Place::new(index, handle, ROOT),
+            htb_class::parameters(bytes_per_s, plan.mtu),
+        );
+        push(
+            format!("make class {handle} on {interface}"),
+            Making::Class(class),
+            None,
+        );
+        let leaf = leaf(plan, &shape)?;
+        let major = FIRST_LEAF + u16::try_from(number).unwrap_or(0);
+        let what = format!("put {} below class {handle} on {interface}", leaf.kind());
+        let place = Place::new(index, Handle::new(major, 0), handle);
+        push(what, Making::Qdisc(Qdisc::new(place, leaf)), None);
+        let side = match way {
+            Way::Sent => Side::Destination,
+            Way::Received => Side::Source,
+        };
+        if let Some(packets) = packets(shaped.traffic, side) {
+            let filter = Filter {
+                place: filter_place(plan, number, ROOT, &packets, classifier),
+                classifier,
+                packets: Some(packets),
+                target: Target::Class(handle),
+            };
+            let what = format!(
+                "send {} {}/{} to class {handle} on {interface}",
+                if side == Side::Source {
+                    "packets from"
+                } else {
+                    "packets to"
+                },
+                packets.address,
+                packets.prefix_bits
+            );
+            push(what, Making::Filter(filter, None), None);
+        }
+    }
+    Ok(())
+}
+
+fn packets(traffic: Traffic, side: Side) -> Option<Match> {
+    match traffic {
+        Traffic::Everything => None,
+        Traffic::Peer {
+            address,
+            prefix_bits,
+            transport,
+            port,
+        } => Some(Match {
+            side,
+            address,
+            prefix_bits,
+            transport,
+            port,
+        }),
+    }
+}
+
+/// Filters of IPv4 and IPv6 have priorities of their own: one priority has one protocol.
+fn filter_place(
+    plan: &InterfacePlan,
+    number: usize,
+    parent: Handle,
+    packets: &Match,
+    classifier: Classifier,
+) -> Place {
+    let priority = FIRST_PRIORITY + u16::from(packets.address.is_ipv6());
+    // flower takes any number; u32 has its own order of numbers.
+    let handle = match classifier {
+        Classifier::Flower => Handle::from_raw(u32::try_from(number + 1).unwrap_or(u32::MAX)),
+        Classifier::U32 => Handle::NONE,
+    };
+    Place {
+        info: info(priority, ethernet_type(packets.address)),
+        ..Place::new(signed(plan.index), handle, parent)
+    }
+}
+
+/// The hook on what the interface receives, and what sends it through the ifb.
+fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier: Classifier) {
+    let interface = &plan.interface;
+    let place = Place::new(signed(plan.index), Handle::INGRESS_HANDLE, Handle::INGRESS);
+    steps.push(TcStep {
+        what: format!("put the ingress hook on {interface}"),
+        interface: interface.clone(),
+        making: Making::Qdisc(Qdisc::new(place, Discipline::Ingress)),
+        undo: Some(TcUndo::RemoveIngress {
+            interface: interface.clone(),
+            index: plan.index,
+        }),
+    });
+    for (number, shaped) in plan.shaped.iter().enumerate() {
+        if shaped.received.is_none() {
+            continue;
+        }
+        let packets = packets(shaped.traffic, Side::Source);
+        let (classifier, place, whose) = match &packets {
+            Some(packets) => (
+                classifier,
+                filter_place(plan, number, Handle::INGRESS_HANDLE, packets, classifier),
+                format!("from {}/{}", packets.address, packets.prefix_bits),
+            ),
+            // u32 takes everything on every kernel.
+            None => (
+                Classifier::U32,
+                Place {
+                    info: info(FIRST_PRIORITY, ETH_P_ALL),
+                    ..Place::new(signed(plan.index), Handle::NONE, Handle::INGRESS_HANDLE)
+                },
+                "from anywhere".to_owned(),
+            ),
+        };
+        let filter = Filter {
+            place,
+            classifier,
+            packets,
+            target: Target::Redirect(0),
+        };
+        steps.push(TcStep {
+            what: format!("send what {interface} receives {whose} through {ifb}"),
+            interface: interface.clone(),
+            making: Making::Filter(filter, Some(ifb.to_owned())),
+            undo: None,
+        });
+    }
+}
+
+/// The queue below a class: netem where the state needs it.
+fn leaf(plan: &InterfacePlan, shape: &Shape) -> Result<Discipline, PlanError> {
+    let Shape { state, settings } = shape;
+    let refused = |reason| PlanError::Refused {
+        interface: plan.interface.clone(),
+        reason,
+    };
+    let own = Leaf::new(*settings, plan.mtu, false).map_err(refused)?;
+    if !path::is_needed(state) {
+        let first = own.disciplines(state.queue_bytes).into_iter().next();
+        return first.ok_or_else(|| refused("no queue"));
+    }
+    if settings.discipline != QueueDiscipline::DropTail {
+        return Err(refused(
+            "a real interface has one tree: delay and loss (netem) take the place of the queue, which is \
+             drop-tail then; leave the discipline out, or the delay and loss",
+        ));
+    }
+    let path = Path {
+        limit: netem_limit(state, settings, plan.mtu),
+        reorder: settings.reorder,
+        seed: None,
+    };
+    Ok(Discipline::Netem(path::netem(state, path, 0)))
+}
+
+/// Packets that are delayed at the full rate, and those that may wait beside.
+fn netem_limit(state: &LinkState, settings: &LinkSettings, mtu: u32) -> u32 {
+    let queue = match settings.queue {
+        QueueLimit::Packets(packets) if state.queue_bytes == 0 => u64::from(packets),
+        _ => {
+            let bytes = match state.queue_bytes {
+                0 => settings.most_queue_bytes(mtu),
+                bytes => u64::from(bytes),
+            };
+            bytes.div_ceil(u64::from(mtu.max(1)))
+        }
+    };
+    let rate_bps = state.rate_bps.min(UNLIMITED_BYTES_PER_S * 8);
+    let longest_ns = state.delay_ns.saturating_add(u64::from(state.jitter_ns));
+    let bits = u128::from(rate_bps) * u128::from(longest_ns) / 1_000_000_000;
+    let flight = u64::try_from(bits / 8).unwrap_or(u64::MAX) / SMALL_PACKET_BYTES;
+    u32::try_from(queue.saturating_add(flight).max(1)).unwrap_or(u32::MAX)
+}

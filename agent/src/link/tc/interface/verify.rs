@@ -1,0 +1,216 @@
+//! Reading back: whether the kernel has what was asked for, and what is there.
+
+use super::step::{Making, index_of, signed};
+use super::{ROOT, TcStep};
+use crate::link::LinkError;
+use crate::link::netlink::RouteSocket;
+use crate::link::tc::codec::filter::{Filter, Target};
+use crate::link::tc::codec::netem::Netem;
+use crate::link::tc::codec::{
+    Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb,
+};
+use crate::link::tc::handle::Handle;
+
+/// What an interface's root is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// The kernel's own default: it may be covered, and comes back by itself.
+    Default,
+    /// Ours already.
+    Ours,
+    /// Somebody else's, which is never replaced.
+    Foreign {
+        /// Its kind, such as `fq`.
+        kind: String,
+        /// Its handle.
+        handle: Handle,
+    },
+}
+
+/// One object, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectSeen {
+    /// In words, with its parameters.
+    pub what: String,
+    /// Where it hangs.
+    pub parent: Handle,
+    /// Its own name.
+    pub handle: Handle,
+    /// Bytes that it has sent; `None` where the kernel does not count.
+    pub sent_bytes: Option<u64>,
+    /// Bytes that wait in it now.
+    pub backlog_bytes: Option<u64>,
+    /// Packets that it has dropped.
+    pub drops: Option<u64>,
+}
+
+fn list<T>(
+    socket: &mut RouteSocket,
+    (new, place): (u16, Place),
+    interface: &str,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Vec<T>, LinkError> {
+    let mut found = Vec::new();
+    let take = |kind, payload: &[u8]| {
+        let here = Place::read(payload).is_some_and(|at| at.index == place.index);
+        if kind == new && here {
+            found.extend(read(payload));
+        }
+    };
+    socket.list(Verb::Get.of(new), &place.message(), take, || {
+        format!("read the disciplines of {interface}")
+    })?;
+    Ok(found)
+}
+
+fn qdiscs(socket: &mut RouteSocket, interface: &str) -> Result<Vec<Qdisc>, LinkError> {
+    let index = signed(index_of(socket, interface)?);
+    let place = Place::new(index, Handle::NONE, Handle::NONE);
+    list(socket, (NEW_QDISC, place), interface, Qdisc::read)
+}
+
+fn classes(socket: &mut RouteSocket, interface: &str) -> Result<Vec<Class>, LinkError> {
+    let index = signed(index_of(socket, interface)?);
+    let place = Place::new(index, Handle::NONE, Handle::NONE);
+    list(socket, (NEW_CLASS, place), interface, Class::read)
+}
+
+fn filters(
+    socket: &mut RouteSocket,
+    interface: &str,
+    parent: Handle,
+) -> Result<Vec<Filter>, LinkError> {
+    let index = signed(index_of(socket, interface)?);
+    let place = Place::new(index, Handle::NONE, parent);
+    list(socket, (NEW_FILTER, place), interface, Filter::read)
+}
+
+/// What the root of an interface is.
+///
+/// # Errors
+/// There is no such interface in the socket's namespace, or the kernel refuses.
+pub(crate) fn root(socket: &mut RouteSocket, interface: &str) -> Result<Root, LinkError> {
+    let found = qdiscs(socket, interface)?;
+    let root = found
+        .into_iter()
+        .find(|qdisc| qdisc.place.parent == Handle::ROOT);
+    Ok(match root {
+        Some(qdisc) if qdisc.place.handle == ROOT => Root::Ours,
+        // What the kernel puts there by itself has no handle.
+        Some(qdisc) if qdisc.place.handle.major() != 0 => Root::Foreign {
+            kind: qdisc.discipline.kind().to_owned(),
+            handle: qdisc.place.handle,
+        },
+        _ => Root::Default,
+    })
+}
+
+/// Whether nothing hangs on what an interface receives.
+pub(super) fn has_no_hook(socket: &mut RouteSocket, interface: &str) -> Result<bool, LinkError> {
+    let found = qdiscs(socket, interface)?;
+    Ok(!found
+        .iter()
+        .any(|qdisc| qdisc.place.parent == Handle::INGRESS))
+}
+
+/// Compares what the steps asked for with what the kernel has.
+///
+/// # Errors
+/// Something is missing or different; the message names it.
+pub(crate) fn verify(socket: &mut RouteSocket, steps: &[TcStep]) -> Result<(), LinkError> {
+    let mut read: Vec<(String, Vec<Qdisc>, Vec<Class>, Vec<Filter>)> = Vec::new();
+    for step in steps {
+        let name = &step.interface;
+        if matches!(step.making, Making::Ifb | Making::Up) {
+            continue;
+        }
+        if !read.iter().any(|(known, ..)| known == name) {
+            let mut caught = filters(socket, name, ROOT)?;
+            caught.extend(filters(socket, name, Handle::INGRESS_HANDLE)?);
+            read.push((
+                name.clone(),
+                qdiscs(socket, name)?,
+                classes(socket, name)?,
+                caught,
+            ));
+        }
+        let Some((_, qdiscs, classes, filters)) = read.iter().find(|(known, ..)| known == name)
+        else {
+            continue;
+        };
+        let there = match &step.making {
+            Making::Ifb | Making::Up => true,
+            Making::Qdisc(asked) => qdiscs.iter().any(|found| is_same_qdisc(asked, found)),
+            Making::Class(asked) => classes
+                .iter()
+                .any(|found| found.place.handle == asked.place.handle && found.htb == asked.htb),
+            Making::Filter(asked, _) => filters.iter().any(|found| is_same_filter(asked, found)),
+        };
+        if !there {
+            return Err(LinkError::Netlink {
+                action: format!("find again what was done: {}", step.what),
+                source: std::io::ErrorKind::NotFound.into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_same_qdisc(asked: &Qdisc, found: &Qdisc) -> bool {
+    let same_place =
+        (asked.place.handle, asked.place.parent) == (found.place.handle, found.place.parent);
+    let same = match (&asked.discipline, &found.discipline) {
+        // The kernel draws a seed where none was given.
+        (Discipline::Netem(asked), Discipline::Netem(found)) => {
+            *asked
+                == Netem {
+                    seed: asked.seed,
+                    ..*found
+                }
+        }
+        (asked, found) => asked == found,
+    };
+    same_place && same && asked.overhead == found.overhead
+}
+
+fn is_same_filter(asked: &Filter, found: &Filter) -> bool {
+    let same_target = match (asked.target, found.target) {
+        (Target::Redirect(_), Target::Redirect(_)) => true,
+        (asked, found) => asked == found,
+    };
+    asked.place.info == found.place.info && asked.packets == found.packets && same_target
+}
+
+/// Everything that queues on an interface, and what it has done.
+///
+/// # Errors
+/// There is no such interface in the socket's namespace, or the kernel refuses.
+pub(crate) fn show(
+    socket: &mut RouteSocket,
+    interface: &str,
+) -> Result<Vec<ObjectSeen>, LinkError> {
+    let mut seen = Vec::new();
+    for qdisc in qdiscs(socket, interface)? {
+        let statistics = qdisc.statistics;
+        seen.push(ObjectSeen {
+            what: qdisc.discipline.to_string(),
+            parent: qdisc.place.parent,
+            handle: qdisc.place.handle,
+            sent_bytes: statistics.map(|counted| counted.bytes),
+            backlog_bytes: statistics.map(|counted| counted.queue.backlog_bytes.into()),
+            drops: statistics.map(|counted| counted.queue.drops.into()),
+        });
+    }
+    for class in classes(socket, interface)? {
+        let statistics = class.statistics;
+        seen.push(ObjectSeen {
+            what: format!("htb class, {} bit/s", class.htb.rate.saturating_mul(8)),
+            parent: class.place.parent,
+            handle: class.place.handle,
+            sent_bytes: statistics.map(|counted| counted.bytes),
+            backlog_bytes: statistics.map(|counted| counted.queue.backlog_bytes.into()),
+            drops: statistics.map(|counted| counted.queue.drops.into()),
+        });
+    }
+    Ok(seen)
+}
