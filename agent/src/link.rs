@@ -18,6 +18,7 @@ mod played;
 mod probe;
 mod reference;
 mod relay;
+mod remote;
 pub(crate) mod scheduling;
 mod shaper;
 pub(crate) mod tap;
@@ -43,6 +44,8 @@ use tap::{Taps, Watch, Watched};
 
 pub use error::LinkError;
 pub use relay::{Observer, PassedPacket};
+pub use remote::LinkRemote;
+pub(crate) use scheduling::make_punctual;
 
 /// Destination, source and type.
 const ETHERNET_HEADER_BYTES: usize = 14;
@@ -228,6 +231,16 @@ impl Link {
         bench.run(taps, &self.playback)
     }
 
+    /// A handle to change it by while it plays.
+    #[must_use]
+    pub fn remote(&self) -> LinkRemote {
+        LinkRemote::new(
+            self.plan.name.clone(),
+            self.playback.remote(),
+            self.references.clone(),
+        )
+    }
+
     /// From here on, packets belong to the next [`Link::stop`]'s report: those that open the
     /// jobs' connections before T0 too. Without a mark the account begins with [`Link::start`].
     ///
@@ -254,6 +267,9 @@ impl Link {
             });
         };
         taps.drain();
+        for reference in &self.references {
+            reference.reset();
+        }
         let at_start = match self.marked.take() {
             Some(marked) => marked,
             None => self.received()?,
@@ -287,9 +303,7 @@ impl Link {
         at: MonotonicNs,
         change: LinkChange,
     ) -> Result<u64, LinkError> {
-        let name = &self.plan.name;
-        let held = self.playback.change(name, direction, at, change)?;
-        held.ok_or_else(|| self.not_playing())
+        self.remote().change(&[direction], at, change)
     }
 
     /// Ends the playback; packets that still wait are delivered at once.

@@ -2,6 +2,7 @@
 //! happened in between.
 
 mod burner;
+mod desk;
 mod error;
 mod jobs;
 mod meter;
@@ -9,6 +10,7 @@ mod phase;
 mod scene;
 mod sink;
 mod stop;
+mod timeline;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use crate::privilege::Privilege;
 use crate::process::SelfCommand;
 use crate::telemetry::energy::EnergyMeter;
 
+pub use desk::{ControlDesk, ControlError, Made};
 pub use error::PlayError;
 pub use jobs::requests_of;
 pub use sink::EventSink;
@@ -58,16 +61,22 @@ pub struct PlayInput {
     pub plan: Plan,
     /// The traces that it names.
     pub traces: BTreeMap<String, Arc<Trace>>,
-    /// Where this machine keeps the model.
-    pub model_directory: PathBuf,
+    /// Where this machine keeps the model, if there is one.
+    pub model_directory: Option<PathBuf>,
 }
 
 /// Plays a plan to its end, to an error or until it is stopped. The last event is always
 /// [`EventBody::TakenDown`].
-pub fn play(stage: &Stage, input: &PlayInput, events: &Arc<EventSink>, stop: &StopWish) {
+pub fn play(
+    stage: &Stage,
+    input: &PlayInput,
+    events: &Arc<EventSink>,
+    stop: &StopWish,
+    desk: &ControlDesk,
+) {
     let energy_before = stage.energy.read();
     let mut scene = Scene::empty();
-    let outcome = perform(stage, input, events, stop, &mut scene);
+    let outcome = perform(stage, input, events, (stop, desk), &mut scene);
     events.end_phase();
     if let Err(error) = outcome {
         let message = with_causes(&error);
@@ -89,7 +98,7 @@ fn perform(
     stage: &Stage,
     input: &PlayInput,
     events: &Arc<EventSink>,
-    stop: &StopWish,
+    (stop, desk): (&StopWish, &ControlDesk),
     scene: &mut Scene,
 ) -> Result<(), PlayError> {
     if input.plan.schema != PLAN_SCHEMA {
@@ -97,12 +106,6 @@ fn perform(
         return Err(PlayError::Plan(format!(
             "it has schema {schema}, this agent plays schema {PLAN_SCHEMA}; use one version of \
              hexloop everywhere"
-        )));
-    }
-    if let Some(event) = input.plan.events.first() {
-        let name = &event.name;
-        return Err(PlayError::Plan(format!(
-            "event {name} changes a link while it plays, which this version does not do"
         )));
     }
     let energy_j = match stage.energy.describe() {
@@ -127,8 +130,8 @@ fn perform(
     scene.build(stage, input, events, stop)?;
     scene.calibrate(events, stop)?;
     let secret = jobs::random_secret()?;
-    for phase in &input.plan.phases {
-        phase::play(stage, &input.plan, phase, &secret, scene, events, stop)?;
+    for part in jobs::parts(&input.plan, &secret)? {
+        phase::play(stage, &input.plan, &part, scene, events, (stop, desk))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ mod tests {
     use hexloop_agent::cgroup::Controllers;
     use hexloop_agent::guardian::{self, Guardian, replay_leftovers};
     use hexloop_agent::node;
-    use hexloop_agent::play::{EventSink, PlayInput, Stage, StopWish, play};
+    use hexloop_agent::play::{ControlDesk, EventSink, PlayInput, Stage, StopWish, play};
     use hexloop_agent::privilege::{self, Privilege};
     use hexloop_agent::process::{ProcessIdentity, SelfCommand};
     use hexloop_agent::telemetry::energy::EnergyMeter;
@@ -171,12 +171,13 @@ mod tests {
                 probe_gap_ns: 0,
                 window_ns: 0,
             },
-            model: ModelPlan {
+            traffic: Vec::new(),
+            model: Some(ModelPlan {
                 source: ModelSource::Recipe("tiny".to_owned()),
                 layers: 1,
                 width: 1,
                 bytes_per_activation: 4,
-            },
+            }),
             phases: vec![PhasePlan {
                 name: "device".to_owned(),
                 placement: Placement::Device,
@@ -255,14 +256,15 @@ mod tests {
         PlayInput {
             plan,
             traces: BTreeMap::new(),
-            model_directory: root.join("model"),
+            model_directory: Some(root.join("model")),
         }
     }
 
     fn play_to_the_end(stage: &Stage, input: &PlayInput) -> Vec<Event> {
         let (sender, mut receiver) = mpsc::channel(4096);
         let events = Arc::new(EventSink::new(sender));
-        play(stage, input, &events, &StopWish::default());
+        let desk = ControlDesk::default();
+        play(stage, input, &events, &StopWish::default(), &desk);
         drop(events);
         std::iter::from_fn(move || receiver.blocking_recv()).collect()
     }
@@ -547,6 +549,7 @@ mod tests {
             &input(root.path(), plan(&daemon.to_string_lossy())),
             &events,
             &wish,
+            &ControlDesk::default(),
         );
         drop(events);
         let events: Vec<Event> = std::iter::from_fn(|| receiver.blocking_recv()).collect();

@@ -331,6 +331,11 @@ pub enum AgentPart {
     /// The first process around a command behind a link; started by `link`.
     #[command(hide = true)]
     Inhabit(link::InhabitArguments),
+    /// Change a link of a run under way: pause, resume, jump, override, clear or set.
+    Control(AgentControlArguments),
+    /// Traffic without a model; started in a node.
+    #[command(hide = true)]
+    Traffic,
     /// The process that undoes what its owner leaves behind; started by its owner.
     #[command(hide = true)]
     Guard {
@@ -338,6 +343,23 @@ pub enum AgentPart {
         #[arg(long)]
         ledger: PathBuf,
     },
+}
+
+/// Arguments of `agent control`.
+#[derive(Debug, Clone, Args)]
+pub struct AgentControlArguments {
+    /// The agent's socket; `run` tells it.
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// What to do.
+    #[arg(value_parser = ["pause", "resume", "jump", "override", "clear", "set"])]
+    pub action: String,
+    /// The link.
+    pub link: String,
+    /// The keys of an experiment file's [[events]], such as rate="20 Mbit/s", to="5 s",
+    /// discipline=codel or direction=up.
+    #[arg(value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub settings: Vec<(String, String)>,
 }
 
 /// Arguments of `agent serve`.

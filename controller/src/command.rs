@@ -50,7 +50,7 @@ pub fn dispatch(cli: &Cli) -> std::process::ExitCode {
         Verb::Completions { shell } => schema::completions(*shell),
         Verb::Model { action } => model::model(action, voice),
         Verb::Trace { action } => trace::trace(action, voice),
-        Verb::Agent { part } => agent::agent(part),
+        Verb::Agent { part } => agent::agent(part, voice),
     };
     match outcome {
         Ok(code) => code.into(),

@@ -150,12 +150,13 @@ pub(crate) fn plan() -> Plan {
             probe_gap_ns: 2 * MS,
             window_ns: 50 * MS,
         },
-        model: ModelPlan {
+        traffic: Vec::new(),
+        model: Some(ModelPlan {
             source: ModelSource::Recipe("tiny".to_owned()),
             layers: 6,
             width: 256,
             bytes_per_activation: 4,
-        },
+        }),
         phases: vec![
             phase("device", Placement::Device, 7800),
             phase("edge", Placement::Edge, 7801),
@@ -261,14 +262,15 @@ pub(crate) fn environment() -> Environment {
             commit: "0123abcd".repeat(5),
             dirty: false,
         }),
-        model: ModelOrigin {
+        model: Some(ModelOrigin {
             origin: "trained here by recipe tiny".to_owned(),
             weights_sha256: "1".repeat(64),
             layers: 6,
             width: 256,
             parameters: 4_983_040,
             engine: "candle 0.11.1 cpu avx512".to_owned(),
-        },
+        }),
+        end_to_end: None,
         datapaths: BTreeMap::from([("radio".to_owned(), "relay".to_owned())]),
     }
 }

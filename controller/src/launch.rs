@@ -8,4 +8,4 @@ pub(crate) mod training;
 
 pub(crate) use agent_process::{AgentPlace, AgentProcess};
 pub(crate) use progress::RunMonitor;
-pub(crate) use session::{Played, SessionInput, play};
+pub(crate) use session::{Played, SessionInput, change_link, play};

@@ -14,6 +14,7 @@
 //! | `manifest.json` | SHA-256 of every file, written last |
 
 mod directory;
+pub mod end_to_end;
 pub mod environment;
 mod histograms;
 mod manifest;

@@ -11,6 +11,7 @@ mod resources;
 mod setup;
 mod svg;
 mod timeline;
+mod traffic;
 mod trust;
 
 use std::fmt::{self, Write};
@@ -56,11 +57,13 @@ pub fn render(records: &RunRecords, summary: &Summary) -> Result<String, fmt::Er
     head(&mut page, &data)?;
     trust::verdict_box(&mut page, &data)?;
     latency::section(&mut page, &data)?;
+    traffic::section(&mut page, &data)?;
     timeline::section(&mut page, &data)?;
     bytes::section(&mut page, &data)?;
     resources::section(&mut page, &data)?;
     trust::expectations(&mut page, &data)?;
     trust::checks(&mut page, &data)?;
+    trust::end_to_end(&mut page, &data)?;
     setup::section(&mut page, &data)?;
     definitions::section(&mut page)?;
     setup::environment(&mut page, &data)?;

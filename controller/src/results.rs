@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use hexloop_proto::{
-    AgentDescription, CommandExit, Event, EventBody, LinkCalibration, LinkWindow, Measurement,
-    NodeSample, NodeUp, PhaseEnd,
+    AgentDescription, CommandExit, Event, EventBody, LinkCalibration, LinkChanged, LinkWindow,
+    Measurement, NodeSample, NodeUp, PhaseEnd,
 };
+use hexloop_traces::LinkChange;
 use hexloop_workloads::job::RequestRecord;
+use hexloop_workloads::traffic::TrafficRecord;
 
 /// Everything that the events of one run say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -62,10 +64,23 @@ pub struct PhaseResults {
     pub windows: Vec<LinkWindow>,
     /// Samples of its nodes, in order.
     pub samples: Vec<NodeSample>,
+    /// Changes of its links while it played, in order.
+    pub changes: Vec<ChangeMade>,
+    /// What processes of a phase without a model measured.
+    pub traffic: Vec<TrafficRecord>,
     /// Programs that ended.
     pub command_exits: Vec<ProgramEnd>,
     /// Totals; `None` when the phase did not end.
     pub end: Option<PhaseEnd>,
+}
+
+/// A change of a link while it played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeMade {
+    /// When it was asked for, as an offset from T0.
+    pub asked_ns: i64,
+    /// What, and from when on it holds.
+    pub changed: LinkChanged,
 }
 
 /// A program of the experiment that has ended.
@@ -112,6 +127,17 @@ impl Results {
     #[must_use]
     pub fn phase(&self, name: &str) -> Option<&PhaseResults> {
         self.phases.iter().find(|phase| phase.name == name)
+    }
+
+    /// Whether what a link plays was changed in a phase.
+    #[must_use]
+    pub fn was_changed(&self, phase: &str, link: &str) -> bool {
+        let changes = self.phase(phase).map(|phase| phase.changes.as_slice());
+        let played = |made: &ChangeMade| {
+            let control = &made.changed.control;
+            control.link == link && matches!(control.change, LinkChange::Play(_))
+        };
+        changes.unwrap_or_default().iter().any(played)
     }
 
     /// Whether the run came to its end: nothing failed and everything was taken down.
@@ -172,7 +198,8 @@ impl Results {
             }
             body => {
                 if let Some(name) = &event.phase {
-                    self.phase_entry(name).push(body, event.done_ns);
+                    self.phase_entry(name)
+                        .push(body, (event.due_ns, event.done_ns));
                 }
             }
         }
@@ -180,7 +207,7 @@ impl Results {
 }
 
 impl PhaseResults {
-    fn push(&mut self, body: &EventBody, at_ns: i64) {
+    fn push(&mut self, body: &EventBody, (due_ns, at_ns): (i64, i64)) {
         match body {
             EventBody::PhaseStarted {
                 t0_wall_clock_ns, ..
@@ -201,6 +228,11 @@ impl PhaseResults {
             }
             EventBody::LinkWindow(window) => self.windows.push(window.clone()),
             EventBody::NodeSample(sample) => self.samples.push(sample.clone()),
+            EventBody::LinkChanged(changed) => self.changes.push(ChangeMade {
+                asked_ns: due_ns,
+                changed: changed.clone(),
+            }),
+            EventBody::Traffic { record, .. } => self.traffic.push(record.clone()),
             EventBody::CommandExit(exit) => self.command_exits.push(ProgramEnd {
                 at_ns,
                 exit: exit.clone(),

@@ -5,6 +5,7 @@ mod bytes;
 mod compute;
 mod distribution;
 mod expectations;
+mod traffic;
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,12 @@ pub struct Summary {
     pub verdict: Verdict,
     /// Every link, each direction on its own.
     pub links: Vec<LinkSummary>,
+    /// Changes of links while they played, in order.
+    #[serde(default)]
+    pub changes: Vec<ChangeSummary>,
+    /// Every phase without a model, in the order it was played.
+    #[serde(default)]
+    pub traffic: Vec<TrafficSummary>,
     /// Every placement, in the order it was played.
     pub jobs: Vec<JobSummary>,
     /// Every node.
@@ -147,6 +154,86 @@ pub struct Lateness {
     pub p99: Option<f64>,
     /// Largest value.
     pub max: Option<f64>,
+}
+
+/// A change of a link while it played.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeSummary {
+    /// The phase.
+    pub phase: String,
+    /// The event of the experiment that asked for it; null if it was made by hand.
+    pub event: Option<String>,
+    /// The link.
+    pub link: String,
+    /// The directions that changed: `down`, `up`.
+    pub directions: Vec<String>,
+    /// What changed, in words.
+    pub change: String,
+    /// When it was asked for, in seconds after T0.
+    pub asked_s: f64,
+    /// From when on it holds, in seconds after T0.
+    pub achieved_s: f64,
+}
+
+/// One phase without a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficSummary {
+    /// Name of the phase.
+    pub phase: String,
+    /// `bulk` or `ping`.
+    pub job: String,
+    /// The link that it crossed.
+    pub link: String,
+    /// Whether all CPU time of both nodes was burned meanwhile.
+    pub load: bool,
+    /// Length of the phase in seconds.
+    pub duration_s: Option<f64>,
+    /// With job `bulk`: how what was delivered follows the trace, per direction that was filled.
+    pub following: Vec<Following>,
+    /// With job `ping`: how long packets took there and back.
+    pub round_trips: Option<RoundTrips>,
+}
+
+/// How what was delivered in one direction follows the trace. All but the number of windows is
+/// over those in which the queue was never empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Following {
+    /// `down` or `up`.
+    pub direction: String,
+    /// Windows of the phase.
+    pub windows: u64,
+    /// Those in which the queue was never empty.
+    pub backlogged_windows: u64,
+    /// Bytes delivered over bytes that the trace allows.
+    pub delivered_over_trace: Option<f64>,
+    /// Pearson's coefficient of both over the windows; null where the trace does not change.
+    pub correlation: Option<f64>,
+    /// Steps of the trace by more than 10 %.
+    pub steps: u64,
+    /// Steps after which, a whole window later, what was delivered was still nearer to the old
+    /// rate than to the new one.
+    pub late_steps: u64,
+}
+
+/// Round trips of small packets on an otherwise empty link, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RoundTrips {
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets that did not come back until the end of the phase.
+    pub lost: u64,
+    /// The median.
+    pub p50_ms: Option<f64>,
+    /// The 99th percentile; null with fewer than 459 values.
+    pub p99_ms: Option<f64>,
+    /// The largest.
+    pub max_ms: Option<f64>,
+    /// The median of what the trace asks at those moments.
+    pub asked_p50_ms: Option<f64>,
+    /// The median of |measured - asked|.
+    pub error_p50_ms: Option<f64>,
+    /// Its 99th percentile; null with fewer than 459 values.
+    pub error_p99_ms: Option<f64>,
 }
 
 /// One placement of the model serving its requests.

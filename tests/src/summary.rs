@@ -52,7 +52,13 @@ pub fn check(summary: &Value, plan: &Value, events: &[Value]) -> Result<Vec<Stri
         }
     }
     bytes(summary, plan, events, &mut found, &mut problems);
-    tokens(events, &mut found, &mut problems);
+    if plan["phases"]
+        .as_array()
+        .is_some_and(|phases| !phases.is_empty())
+    {
+        tokens(events, &mut found, &mut problems);
+    }
+    traffic(summary, plan, &mut found, &mut problems);
     if problems.is_empty() {
         Ok(found)
     } else {
@@ -89,8 +95,9 @@ fn shape(summary: &Value, problems: &mut Vec<String>) {
         }
     }
     let jobs = summary["jobs"].as_array();
-    if jobs.is_none_or(Vec::is_empty) {
-        problems.push("the summary has no jobs".to_owned());
+    let traffic = summary["traffic"].as_array().into_iter().flatten();
+    if jobs.is_none_or(Vec::is_empty) && traffic.count() == 0 {
+        problems.push("the summary has neither jobs nor traffic".to_owned());
     }
     for job in jobs.into_iter().flatten() {
         for field in JOB_FIELDS {
@@ -100,6 +107,34 @@ fn shape(summary: &Value, problems: &mut Vec<String>) {
         }
         if job["requests"].as_u64().unwrap_or(0) == 0 {
             problems.push(format!("job {} has no requests", job["phase"]));
+        }
+    }
+}
+
+/// Every traffic phase has measured what it is for.
+fn traffic(summary: &Value, plan: &Value, found: &mut Vec<String>, problems: &mut Vec<String>) {
+    let played = summary["traffic"].as_array();
+    for phase in plan["traffic"].as_array().into_iter().flatten() {
+        let name = &phase["name"];
+        let one = played
+            .into_iter()
+            .flatten()
+            .find(|one| one["phase"] == *name);
+        let Some(one) = one else {
+            problems.push(format!("traffic {name} is not in the summary"));
+            continue;
+        };
+        let directions = one["following"].as_array().into_iter().flatten();
+        let filled = directions.map(|one| one["backlogged_windows"].as_u64().unwrap_or(0));
+        let trips = &one["round_trips"];
+        let back = trips["sent"].as_u64().zip(trips["lost"].as_u64());
+        let measured = match one["job"].as_str() {
+            Some("bulk") => filled.min(),
+            _ => back.map(|(sent, lost)| sent - lost),
+        };
+        match measured {
+            Some(count @ 1..) => found.push(format!("traffic {name}: {count} values")),
+            _ => problems.push(format!("traffic {name} measured nothing: {one}")),
         }
     }
 }

@@ -3,5 +3,8 @@
 /// Name and text of every bundled experiment file.
 #[must_use]
 pub fn bundled() -> &'static [(&'static str, &'static str)] {
-    &[("quickstart", include_str!("../quickstart.toml"))]
+    &[
+        ("quickstart", include_str!("../quickstart.toml")),
+        ("e00-calibration", include_str!("../e00-calibration.toml")),
+    ]
 }

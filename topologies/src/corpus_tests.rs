@@ -163,7 +163,7 @@ fn values_of_the_command_line_go_over_preset_and_file() {
     assert_eq!(placement["split"]["layers_on_device"], 3);
     assert_eq!(experiment.nodes[0].cpus, 3);
     assert_eq!(experiment.nodes[0].cpu_quota.unwrap().quota_us, 3_750);
-    assert_eq!(experiment.requests.arrivals_per_kilosecond, 2_000);
+    assert_eq!(experiment.requests.unwrap().arrivals_per_kilosecond, 2_000);
     assert!(experiment.faults.burn_relay_cpu);
 }
 

@@ -9,11 +9,15 @@ use hexloop_workloads::job::Placement;
 
 use crate::plan::{
     Claim, DatapathChoice, ExpectationPlan, ModelSource, NodePlan, PhasePlan, Plan, TimelineEvent,
+    TrafficJob, TrafficPlan,
 };
 use crate::resolve::ResolvedTrace;
 
 /// Time that each phase needs for starting and stopping its processes, for the estimate.
 const PER_PHASE_NS: u64 = 2_000_000_000;
+
+/// The same for a phase without a model to load.
+const PER_TRAFFIC_PHASE_NS: u64 = 500_000_000;
 
 /// What playing the plan will do, line by line.
 #[must_use]
@@ -36,7 +40,9 @@ pub(crate) fn estimated_ns(plan: &Plan) -> u64 {
         .phases
         .iter()
         .map(|phase| phase.duration_ns + PER_PHASE_NS);
-    phases.fold(calibration, u64::saturating_add)
+    let traffic = plan.traffic.iter();
+    let traffic = traffic.map(|phase| phase.duration_ns + PER_TRAFFIC_PHASE_NS);
+    phases.chain(traffic).fold(calibration, u64::saturating_add)
 }
 
 fn span(ns: u64) -> TimeSpan {
@@ -75,12 +81,14 @@ impl Display for Description<'_> {
             write!(f, ", preset {preset}")?;
         }
         writeln!(f, ", seed {}", plan.seed)?;
-        let model = match &plan.model.source {
-            ModelSource::Recipe(name) => format!("recipe {name}, trained once and kept"),
-            ModelSource::Directory(path) => safe(&format!("from {}", path.display())),
-        };
-        let (layers, width) = (plan.model.layers, plan.model.width);
-        writeln!(f, "model: {model}; {layers} layers, {width} wide")?;
+        if let Some(model) = &plan.model {
+            let source = match &model.source {
+                ModelSource::Recipe(name) => format!("recipe {name}, trained once and kept"),
+                ModelSource::Directory(path) => safe(&format!("from {}", path.display())),
+            };
+            let (layers, width) = (model.layers, model.width);
+            writeln!(f, "model: {source}; {layers} layers, {width} wide")?;
+        }
         writeln!(
             f,
             "\nnodes, each in a network and a process namespace of its own:"
@@ -98,6 +106,9 @@ impl Display for Description<'_> {
             span(calibration.flow_ns),
             span(calibration.window_ns)
         )?;
+        for phase in &plan.traffic {
+            Self::traffic(f, phase)?;
+        }
         for phase in &plan.phases {
             self.phase(f, phase)?;
         }
@@ -189,12 +200,26 @@ impl Description<'_> {
         Ok(())
     }
 
+    fn traffic(f: &mut fmt::Formatter<'_>, phase: &TrafficPlan) -> fmt::Result {
+        let job = match &phase.job {
+            TrafficJob::Bulk { directions } => {
+                let directions: Vec<&str> = directions.iter().map(|d| d.name()).collect();
+                format!("bulk TCP {}", directions.join(" and "))
+            }
+            TrafficJob::Ping { gap_ns } => format!("a ping every {}", span(*gap_ns)),
+        };
+        let load = if phase.load { ", under load" } else { "" };
+        let (name, length, link) = (&phase.name, span(phase.duration_ns), &phase.link);
+        writeln!(f, "  traffic {name}: {length}, {job} over {link}{load}")
+    }
+
     fn phase(&self, f: &mut fmt::Formatter<'_>, phase: &PhasePlan) -> fmt::Result {
         let layers = match phase.placement {
             Placement::Device => "the whole model on the device".to_owned(),
             Placement::Edge => "the whole model on the edge".to_owned(),
             Placement::Split { layers_on_device } => {
-                let rest = self.plan.model.layers.saturating_sub(layers_on_device);
+                let layers = self.plan.model.as_ref().map_or(0, |model| model.layers);
+                let rest = layers.saturating_sub(layers_on_device);
                 format!("{layers_on_device} layers on the device, {rest} on the edge")
             }
         };
@@ -220,6 +245,10 @@ impl Description<'_> {
             Claim::StallsInOutage { phase } => format!("{phase} stalls in the outage"),
             Claim::GoesOnInOutage { phase } => format!("{phase} goes on in the outage"),
             Claim::AllCompleted { phase } => format!("all requests of {phase} complete"),
+            Claim::RateFollowsTrace { phase } => format!("{phase} delivers what the trace gives"),
+            Claim::RoundTripFollowsTrace { phase } => {
+                format!("round trips of {phase} are those of the trace")
+            }
         };
         writeln!(f, "  {}: {claim}", safe(&expectation.name))
     }

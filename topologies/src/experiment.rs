@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::check::problem;
 use crate::plan::{
     CalibrationPlan, CommandPlan, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan,
-    ModelSource, TimelineEvent, VerdictBounds,
+    ModelSource, TimelineEvent, TrafficJob, VerdictBounds,
 };
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
@@ -32,10 +32,12 @@ pub struct Experiment {
     pub nodes: Vec<Node>,
     /// The links, in the order of the file.
     pub links: Vec<Link>,
-    /// The model, with a directory as it was written.
-    pub model: ModelSource,
-    /// The requests of every phase.
-    pub requests: RequestStream,
+    /// The model, with a directory as it was written; `None` if there are only traffic phases.
+    pub model: Option<ModelSource>,
+    /// The requests of every phase, if there are any.
+    pub requests: Option<RequestStream>,
+    /// Phases without a model, in the order they run.
+    pub traffic: Vec<Traffic>,
     /// The phases, in the order they run.
     pub phases: Vec<Phase>,
     /// Changes of links at moments of the phases, in the order of those.
@@ -60,6 +62,38 @@ pub enum TraceSource {
     File(PathBuf),
     /// The generator of urban streets.
     Street(StreetSettings),
+    /// Given rates, one after the other.
+    Steps(Steps),
+}
+
+/// Given rates, one after the other, round and round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steps {
+    /// In bit/s, the same in both directions.
+    pub rates_bps: Vec<u64>,
+    /// How long each lasts.
+    pub step_ns: u64,
+    /// One-way delay.
+    pub delay_ns: u64,
+    /// Length of the whole.
+    pub duration_ns: u64,
+}
+
+/// A phase without a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traffic {
+    /// Its name.
+    pub name: String,
+    /// What is sent.
+    pub job: TrafficJob,
+    /// The link that it crosses.
+    pub link: String,
+    /// Whether it uses IPv6.
+    pub ipv6: bool,
+    /// Whether all CPU time of both nodes is burned meanwhile.
+    pub load: bool,
+    /// Its length.
+    pub duration_ns: u64,
 }
 
 /// A node.

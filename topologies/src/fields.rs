@@ -5,10 +5,13 @@
 mod job;
 mod link;
 mod street;
+mod traffic;
 
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
-use link::{EVENT, LINK};
+pub(crate) use link::EVENT;
+use link::LINK;
 pub(crate) use street::STREET;
+use traffic::{STEPS, TRAFFIC};
 
 /// One key of a table.
 #[derive(Debug)]
@@ -186,8 +189,8 @@ pub(crate) const ROOT: &[Field] = &[
     field(
         "requests",
         Kind::Table(REQUESTS),
-        Required,
-        "The requests, the same in every phase.",
+        Optional,
+        "The requests, the same in every phase. Needed with `phases`.",
     ),
     field(
         "phases",
@@ -195,8 +198,18 @@ pub(crate) const ROOT: &[Field] = &[
             of: PHASE,
             what: "phase",
         },
-        Required,
+        Optional,
         "What is run, one after the other, each from the start of the traces.",
+    ),
+    field(
+        "traffic",
+        Kind::Array {
+            of: TRAFFIC,
+            what: "traffic phase",
+        },
+        Optional,
+        "Phases without a model, played before the others: what shows whether a link does what its \
+         trace asks, end to end.",
     ),
     field(
         "events",
@@ -267,6 +280,12 @@ pub(crate) const TRACE: &[Field] = &[
         Kind::Table(STREET),
         Optional,
         "A generated trace of an urban street.",
+    ),
+    field(
+        "steps",
+        Kind::Table(STEPS),
+        Optional,
+        "A trace of given rates, one after the other, round and round; with one, a constant link.",
     ),
 ];
 

@@ -1,11 +1,13 @@
 //! Generated traces: from their section of the experiment file to the generator's settings.
 
-use hexloop_traces::generate::StreetSettings;
+use hexloop_traces::generate::{StreetSettings, control};
+use hexloop_traces::{Trace, TraceError};
 use serde_json::{Map, Value};
 
 use crate::check::Reporter;
-use crate::experiment::TraceSource;
+use crate::experiment::{Steps, TraceSource};
 use crate::fields;
+use crate::quantity::rate_bps;
 use crate::scalar::is_sound;
 use crate::section::Section;
 
@@ -32,10 +34,75 @@ pub(crate) fn street(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Trac
     TraceSource::Street(settings)
 }
 
+/// Given rates: the trace is generated when it is needed.
+pub(crate) fn steps(reporter: &mut Reporter<'_>, section: &Section<'_>) -> TraceSource {
+    let rates = section.list("rates").into_iter();
+    let steps = Steps {
+        rates_bps: rates.filter_map(|(text, _)| rate_bps(text)).collect(),
+        step_ns: section.time_ns("step"),
+        delay_ns: section.time_ns("delay"),
+        duration_ns: section.time_ns("duration"),
+    };
+    let count = steps.duration_ns / steps.step_ns.max(1);
+    if steps.rates_bps.len() > 1 && count > MOST_STEPS {
+        let message = format!("the trace would have {count} steps");
+        let help = format!("a trace has at most {MOST_STEPS}: make `step` longer");
+        reporter.report(section.place("step"), message, Some(help));
+    }
+    TraceSource::Steps(steps)
+}
+
+/// Most steps of a trace: each is a row in memory.
+const MOST_STEPS: u64 = 1_000_000;
+
+/// The trace of given rates.
+pub(crate) fn trace_of_steps(steps: &Steps) -> Result<Trace, TraceError> {
+    let link = control::Link::new(0, steps.delay_ns, 0);
+    let rates = &steps.rates_bps;
+    if let [rate_bps] = rates.as_slice() {
+        return control::step(link, &[(steps.duration_ns, *rate_bps)]);
+    }
+    let mut rows = Vec::new();
+    let mut left_ns = steps.duration_ns;
+    for rate_bps in rates.iter().cycle() {
+        if left_ns == 0 {
+            break;
+        }
+        let length_ns = steps.step_ns.min(left_ns);
+        left_ns -= length_ns;
+        rows.push((length_ns, *rate_bps));
+    }
+    control::step(link, &rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fields::Need;
+
+    #[test]
+    fn given_rates_go_round_until_the_trace_is_over() {
+        let steps = Steps {
+            rates_bps: vec![1_000, 2_000],
+            step_ns: 40,
+            delay_ns: 7,
+            duration_ns: 100,
+        };
+        let trace = trace_of_steps(&steps).unwrap();
+        let rows: Vec<(u64, u64)> = trace
+            .rows()
+            .iter()
+            .map(|row| (row.t_ns, row.up.rate_bps))
+            .collect();
+        assert_eq!(rows, [(0, 1_000), (40, 2_000), (80, 1_000)]);
+        assert_eq!(trace.duration_ns(), 100);
+        let constant = Steps {
+            rates_bps: vec![5],
+            ..steps
+        };
+        assert_eq!(trace_of_steps(&constant).unwrap().rows().len(), 1);
+        assert!(trace.rows().iter().all(|row| row.down.delay_ns == 7));
+    }
 
     #[test]
     fn the_table_of_fields_has_every_setting_of_the_generator_with_its_default() {

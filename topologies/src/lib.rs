@@ -6,6 +6,7 @@
 
 mod bundled;
 mod check;
+mod control;
 #[cfg(test)]
 mod corpus_tests;
 mod describe;
@@ -27,8 +28,9 @@ mod section;
 mod value;
 
 pub use bundled::bundled;
+pub use control::link_change;
 pub use describe::describe;
-pub use experiment::{Experiment, Link, Node, Phase, TraceSource};
+pub use experiment::{Experiment, Link, Node, Phase, Steps, TraceSource, Traffic};
 pub use file::{ExperimentFile, MAX_FILE_BYTES};
 pub use model::ModelShape;
 pub use overrides::Overrides;

@@ -46,7 +46,7 @@ fn set(root: &mut Table, key: &str, text: &str, origin: &Origin) -> Result<(), R
 }
 
 /// Follows a path through a table with those fields, and sets the value at its end.
-fn set_in_table(
+pub(crate) fn set_in_table(
     table: &mut Table,
     fields: &'static [Field],
     path: &[&str],

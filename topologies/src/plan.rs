@@ -32,8 +32,10 @@ pub struct Plan {
     pub links: Vec<LinkPlan>,
     /// The calibration that precedes the phases.
     pub calibration: CalibrationPlan,
-    /// The model that the jobs serve.
-    pub model: ModelPlan,
+    /// Phases without a model; they come first.
+    pub traffic: Vec<TrafficPlan>,
+    /// The model that the jobs serve; `None` if there are no other phases.
+    pub model: Option<ModelPlan>,
     /// What is run, one after the other, each from the start of the traces.
     pub phases: Vec<PhasePlan>,
     /// Changes of links at moments of the phases, in the order of those.
@@ -205,6 +207,39 @@ pub struct PhasePlan {
     pub duration_ns: u64,
 }
 
+/// A phase without a model, from the link's first end to its second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficPlan {
+    /// Its name.
+    pub name: String,
+    /// What is sent.
+    pub job: TrafficJob,
+    /// The link that it crosses.
+    pub link: String,
+    /// The address that the link's second end listens at.
+    pub address: std::net::SocketAddr,
+    /// Whether all CPU time of both nodes is burned meanwhile.
+    pub load: bool,
+    /// Length of the phase from its T0.
+    pub duration_ns: u64,
+}
+
+/// What a traffic phase sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrafficJob {
+    /// As much as a TCP connection takes.
+    Bulk {
+        /// The directions that are filled.
+        directions: Vec<Direction>,
+    },
+    /// UDP packets that the second end sends back.
+    Ping {
+        /// Time between packets.
+        gap_ns: u64,
+    },
+}
+
 /// A program that runs on a node during every phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandPlan {
@@ -273,6 +308,16 @@ pub enum Claim {
         /// The phase.
         phase: String,
     },
+    /// What a bulk phase delivered follows the trace: its mean, its course, its steps.
+    RateFollowsTrace {
+        /// The traffic phase.
+        phase: String,
+    },
+    /// The round trips of a ping phase are those of the trace.
+    RoundTripFollowsTrace {
+        /// The traffic phase.
+        phase: String,
+    },
 }
 
 /// Faults that the agent injects on purpose, all zero in an honest run.
@@ -303,6 +348,19 @@ impl Plan {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&NodePlan> {
         self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The names and lengths of all phases, in the order in which they are played.
+    pub fn phase_spans(&self) -> impl Iterator<Item = (&str, u64)> {
+        let traffic = self
+            .traffic
+            .iter()
+            .map(|phase| (phase.name.as_str(), phase.duration_ns));
+        let phases = self
+            .phases
+            .iter()
+            .map(|phase| (phase.name.as_str(), phase.duration_ns));
+        traffic.chain(phases)
     }
 
     /// The link of that name.

@@ -3,11 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hexloop_workloads::recipe::hexadecimal;
+use hexloop_workloads::request::RequestStream;
 use sha2::{Digest, Sha256};
 
-use crate::experiment::{Link, Node, Phase};
+use crate::experiment::{Experiment, Link, Node, Phase};
 use crate::model::BYTES_PER_ACTIVATION;
-use crate::plan::{LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA, PhasePlan, Plan};
+use crate::plan::{
+    LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA, PhasePlan, Plan, TrafficPlan,
+};
 use crate::problem::{Problem, Problems, listed, quoted};
 use crate::resolve::ResolvedExperiment;
 
@@ -29,6 +32,9 @@ pub struct Planned {
 
 /// The port that the edge listens at in the first phase; each further phase takes the next.
 const FIRST_EDGE_PORT: u16 = 7800;
+
+/// The same for traffic phases.
+const FIRST_TRAFFIC_PORT: u16 = 17800;
 
 /// The most nodes that a note lists by name.
 const MOST_NAMED: usize = 8;
@@ -65,24 +71,30 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
     let phases = phases
         .filter_map(|(port, phase)| {
             let link = links.iter().find(|link| link.name == phase.link)?;
-            Some(phase_plan(resolved, phase, link, port))
+            let requests = experiment.requests.clone()?;
+            Some(phase_plan(phase, link, port, requests))
         })
         .collect();
     Problems::check(problems)?;
+    let traffic = traffic(experiment, &links);
     let plan = Plan {
         schema: PLAN_SCHEMA,
         experiment: experiment.name.clone(),
         preset: experiment.preset.clone(),
         seed: experiment.seed,
         nodes,
+        traffic,
         links,
         calibration: experiment.calibration.clone(),
-        model: ModelPlan {
-            source: experiment.model.clone(),
-            layers: resolved.model.layers,
-            width: resolved.model.width,
-            bytes_per_activation: BYTES_PER_ACTIVATION,
-        },
+        model: resolved
+            .model
+            .zip(experiment.model.clone())
+            .map(|(shape, source)| ModelPlan {
+                source,
+                layers: shape.layers,
+                width: shape.width,
+                bytes_per_activation: BYTES_PER_ACTIVATION,
+            }),
         phases,
         events: experiment.events.clone(),
         commands: experiment.commands.clone(),
@@ -203,21 +215,37 @@ fn ends(index: u16, link: &Link) -> [LinkEnd; 2] {
     })
 }
 
-fn phase_plan(
-    resolved: &ResolvedExperiment,
-    phase: &Phase,
-    link: &LinkPlan,
-    port: u16,
-) -> PhasePlan {
-    let edge = &link.ends[1];
+/// The address that the second end of a link listens at.
+const fn listening(link: &LinkPlan, ipv6: bool, port: u16) -> SocketAddr {
+    let end = &link.ends[1];
+    SocketAddr::new(if ipv6 { end.ipv6 } else { end.ipv4 }, port)
+}
+
+fn traffic(experiment: &Experiment, links: &[LinkPlan]) -> Vec<TrafficPlan> {
+    let phases = (FIRST_TRAFFIC_PORT..).zip(&experiment.traffic);
+    let planned = phases.filter_map(|(port, phase)| {
+        let link = links.iter().find(|link| link.name == phase.link)?;
+        Some(TrafficPlan {
+            name: phase.name.clone(),
+            job: phase.job.clone(),
+            link: phase.link.clone(),
+            address: listening(link, phase.ipv6, port),
+            load: phase.load,
+            duration_ns: phase.duration_ns,
+        })
+    });
+    planned.collect()
+}
+
+fn phase_plan(phase: &Phase, link: &LinkPlan, port: u16, requests: RequestStream) -> PhasePlan {
     PhasePlan {
         name: phase.name.clone(),
         placement: phase.placement,
         device: phase.device.clone(),
         edge: phase.edge.clone(),
         link: phase.link.clone(),
-        edge_address: SocketAddr::new(if phase.ipv6 { edge.ipv6 } else { edge.ipv4 }, port),
-        requests: resolved.experiment.requests.clone(),
+        edge_address: listening(link, phase.ipv6, port),
+        requests,
         duration_ns: phase.duration_ns,
     }
 }

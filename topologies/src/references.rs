@@ -1,9 +1,10 @@
 //! What the text of an experiment file says as a whole: every name that is used is declared,
 //! and the values go together.
 
-mod events;
+pub(crate) mod events;
 mod links;
 mod phases;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,14 +42,22 @@ pub(crate) fn resolve(
     let traces = traces(reporter, &file);
     let nodes = nodes(reporter, &file);
     let links = links::read(reporter, &file, &nodes, &traces);
-    let (model, shape) = model_source(reporter, &file);
-    let requests = requests(reporter, &file, shape);
-    let phases = phases::read(reporter, &file, (&nodes, &links), shape, &requests);
-    let spans: Vec<PhaseSpan> = phases
-        .iter()
-        .map(|phase| PhaseSpan {
-            name: phase.name.clone(),
-            duration_ns: phase.duration_ns,
+    let (model, shape, requests) = if file.written("phases").is_some() {
+        let (model, shape) = model_source(reporter, &file);
+        let requests = requests(reporter, &file, shape);
+        (Some(model), shape, Some(requests))
+    } else {
+        without_phases(reporter, &file);
+        (None, None, None)
+    };
+    let phases = phases::read(reporter, &file, (&nodes, &links), shape, requests.as_ref());
+    let traffic = traffic::read(reporter, &file, &links, &phases);
+    let traffic_spans = traffic.iter().map(|phase| (&phase.name, phase.duration_ns));
+    let spans: Vec<PhaseSpan> = traffic_spans
+        .chain(phases.iter().map(|phase| (&phase.name, phase.duration_ns)))
+        .map(|(name, duration_ns)| PhaseSpan {
+            name: name.clone(),
+            duration_ns,
         })
         .collect();
     Experiment {
@@ -61,12 +70,13 @@ pub(crate) fn resolve(
         calibration: calibration(reporter, &file, &links),
         verdict: verdict(&file),
         faults: faults(&file),
-        expectations: phases::expectations(reporter, &file, &phases),
+        expectations: phases::expectations(reporter, &file, &phases, &traffic),
         traces,
         nodes,
         links,
         model,
         requests,
+        traffic,
         phases,
         document: Document {
             source: reporter.source.clone(),
@@ -99,16 +109,20 @@ fn traces(reporter: &mut Reporter<'_>, file: &Section<'_>) -> BTreeMap<String, T
     for (name, section) in file.map("traces") {
         let path = section.written("file");
         let street = section.written("street");
-        let source = match (path, street) {
-            (Some(_), None) => TraceSource::File(PathBuf::from(section.text("file"))),
-            (None, Some(_)) => generated::street(reporter, &section.table("street")),
-            (Some(_), Some(street)) => {
+        let steps = section.written("steps");
+        let source = match (path, street, steps) {
+            (Some(_), None, None) => TraceSource::File(PathBuf::from(section.text("file"))),
+            (None, Some(_), None) => generated::street(reporter, &section.table("street")),
+            (None, None, Some(_)) => generated::steps(reporter, &section.table("steps")),
+            (Some(_), Some(second), _)
+            | (_, Some(_), Some(second))
+            | (Some(_), _, Some(second)) => {
                 let message = format!("trace {} has two sources", quoted(name));
-                let help = "give it a `file` or a `street` generator, not both";
-                reporter.report(&street.origin, message, Some(help.to_owned()));
+                let help = "give it a `file` or one generator (`street`, `steps`), not both";
+                reporter.report(&second.origin, message, Some(help.to_owned()));
                 continue;
             }
-            (None, None) => {
+            (None, None, None) => {
                 let message = format!("trace {} has no source", quoted(name));
                 let help = format!("give it a `file`, or a generator: [traces.{name}.street]");
                 reporter.report(section.origin, message, Some(help));
@@ -166,6 +180,22 @@ fn cpu_quota(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Option<CpuQu
     })
 }
 
+/// What only phases with a model need must not stand there without one.
+fn without_phases(reporter: &mut Reporter<'_>, file: &Section<'_>) {
+    if file.written("traffic").is_none() {
+        let message = "there is no phase in the file".to_owned();
+        let help = "declare [[phases]] for a model, or [[traffic]] without one".to_owned();
+        reporter.report(file.origin, message, Some(help));
+    }
+    for key in ["model", "requests"] {
+        if let Some(written) = file.written(key) {
+            let message = format!("[{key}] means nothing without [[phases]]");
+            let help = "traffic phases need neither model nor requests".to_owned();
+            reporter.report(&written.origin, message, Some(help));
+        }
+    }
+}
+
 /// The model, and its shape where the text alone tells it.
 fn model_source(
     reporter: &mut Reporter<'_>,
@@ -202,6 +232,11 @@ fn requests(
     file: &Section<'_>,
     shape: Option<ModelShape>,
 ) -> RequestStream {
+    if file.written("requests").is_none() {
+        let message = "`requests` is missing in the file".to_owned();
+        let help = "phases with a model need [requests]".to_owned();
+        reporter.report(file.place("phases"), message, Some(help));
+    }
     let section = file.table("requests");
     let stream = RequestStream {
         arrivals_per_kilosecond: section.per_kilosecond("arrivals"),

@@ -11,6 +11,7 @@ use hexloop_traces::{EndPolicy, Trace, TraceError, format, generate};
 use hexloop_workloads::job::Placement;
 
 use crate::experiment::{Experiment, TraceSource};
+use crate::generated;
 use crate::model::{self, ModelShape};
 use crate::plan::ModelSource;
 use crate::problem::{Place, Problem, Problems, SourceText, quoted};
@@ -25,8 +26,8 @@ pub struct ResolvedExperiment {
     pub experiment: Experiment,
     /// Its traces by name.
     pub traces: BTreeMap<String, ResolvedTrace>,
-    /// The shape of its model.
-    pub model: ModelShape,
+    /// The shape of its model, if it has one.
+    pub model: Option<ModelShape>,
 }
 
 /// A trace in memory.
@@ -70,21 +71,17 @@ pub fn resolve(
     }
     check_lengths(&experiment, &traces, &mut problems);
     let model = look_at_model(&mut experiment, base_directory, &mut problems);
-    match (Problems::check(problems), model) {
-        (Ok(()), Some(model)) => Ok(ResolvedExperiment {
-            experiment,
-            traces,
-            model,
-        }),
-        (Err(problems), _) => Err(problems),
-        (Ok(()), None) => {
-            let message = "the model is not known".to_owned();
-            Err(experiment
-                .document
-                .problem(&["model"], message, None)
-                .into())
-        }
+    Problems::check(problems)?;
+    if model.is_none() && experiment.model.is_some() {
+        let message = "the model is not known".to_owned();
+        let problem = experiment.document.problem(&["model"], message, None);
+        return Err(problem.into());
     }
+    Ok(ResolvedExperiment {
+        experiment,
+        traces,
+        model,
+    })
 }
 
 /// An error and its causes on one line.
@@ -115,6 +112,14 @@ fn read_or_generate(
                 Box::new(experiment.document.problem(&path, message, None))
             })
         }
+        TraceSource::Steps(steps) => generated::trace_of_steps(steps).map_err(|error| {
+            let message = format!("cannot make trace {}: {}", quoted(name), chain(&error));
+            Box::new(
+                experiment
+                    .document
+                    .problem(&["traces", name, "steps"], message, None),
+            )
+        }),
         TraceSource::File(relative) => {
             let path = base_directory.join(relative);
             let at_key = |message, help: Option<&str>| {
@@ -180,8 +185,16 @@ fn check_lengths(
     traces: &BTreeMap<String, ResolvedTrace>,
     problems: &mut Vec<Problem>,
 ) {
-    for phase in &experiment.phases {
-        let Some(link) = experiment.links.iter().find(|link| link.name == phase.link) else {
+    let traffic = experiment
+        .traffic
+        .iter()
+        .map(|phase| ("traffic", &phase.name, &phase.link, phase.duration_ns));
+    let phases = experiment
+        .phases
+        .iter()
+        .map(|phase| ("phases", &phase.name, &phase.link, phase.duration_ns));
+    for (kind, name, link, duration_ns) in traffic.chain(phases) {
+        let Some(link) = experiment.links.iter().find(|known| known.name == *link) else {
             continue;
         };
         let Some(trace) = traces.get(&link.trace).map(|resolved| &resolved.trace) else {
@@ -192,22 +205,20 @@ fn check_lengths(
             EndPolicy::Hold => "then keeps its last row",
             EndPolicy::Clear => "then lifts every limit",
         };
-        if phase.duration_ns <= trace.duration_ns() {
+        if duration_ns <= trace.duration_ns() {
             continue;
         }
         let message = format!(
             "phase {} lasts {}, but trace {} ends after {} and {what_follows}",
-            quoted(&phase.name),
-            TimeSpan {
-                ns: phase.duration_ns
-            },
+            quoted(name),
+            TimeSpan { ns: duration_ns },
             quoted(&link.trace),
             TimeSpan {
                 ns: trace.duration_ns()
             }
         );
         let help = "make the phase shorter or the trace longer, or let the trace loop";
-        let path = ["phases", &phase.name, "duration"];
+        let path = [kind, name, "duration"];
         problems.push(
             experiment
                 .document
@@ -221,7 +232,7 @@ fn look_at_model(
     base_directory: &Path,
     problems: &mut Vec<Problem>,
 ) -> Option<ModelShape> {
-    let directory: PathBuf = match &experiment.model {
+    let directory: PathBuf = match experiment.model.as_ref()? {
         // Checked when the text was.
         ModelSource::Recipe(name) => return model::of_recipe(name),
         ModelSource::Directory(relative) => base_directory.join(relative),
@@ -245,10 +256,13 @@ fn look_at_model(
             problems.push(experiment.document.problem(&path, message, Some(help)));
         }
     }
-    if let Some((message, help)) = model::beyond_positions(shape, &experiment.requests) {
+    let requests = experiment.requests.as_ref();
+    if let Some((message, help)) =
+        requests.and_then(|stream| model::beyond_positions(shape, stream))
+    {
         let path = ["requests", "output_tokens"];
         problems.push(experiment.document.problem(&path, message, Some(help)));
     }
-    experiment.model = ModelSource::Directory(directory);
+    experiment.model = Some(ModelSource::Directory(directory));
     Some(shape)
 }

@@ -45,6 +45,10 @@ impl LineMonitor {
             } => {
                 lines.push(format!("link {link}: {datapath} ({reason})"));
             }
+            EventBody::LinkChanged(changed) => {
+                let control = &changed.control;
+                lines.push(format!("link {} {}", control.link, control.change));
+            }
             EventBody::Calibrated(calibration) => lines.push(calibrated(calibration)),
             EventBody::Warning { message } => lines.push(format!("warning: {message}")),
             EventBody::Dropped { count } => {
@@ -59,6 +63,7 @@ impl LineMonitor {
             EventBody::AgentUp(_)
             | EventBody::NodeUp(_)
             | EventBody::JobReady { .. }
+            | EventBody::Traffic { .. }
             | EventBody::CommandExit(_)
             | EventBody::Log { .. } => {}
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::request::ScheduledRequest;
+use crate::traffic::TrafficRecord;
 use crate::wire::PayloadBytes;
 
 /// The variables by which the tensor library sizes its own work. Without the first it also reads
@@ -154,6 +155,8 @@ pub enum JobEvent {
     },
     /// A request has ended.
     Request(RequestRecord),
+    /// What traffic without a model has measured.
+    Traffic(TrafficRecord),
     /// All requests have ended; waiting for [`JobCommand::Stop`].
     Idle,
     /// The last event: totals.

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod job;
 pub mod recipe;
 pub mod request;
+pub mod traffic;
 pub mod wire;
 
 #[cfg(feature = "engine")]

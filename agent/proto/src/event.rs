@@ -1,7 +1,8 @@
 //! Everything that happens in a run, in the order the agent saw it.
 
-use hexloop_traces::Direction;
+use hexloop_traces::{Direction, LinkChange};
 use hexloop_workloads::job::{JobTotals, RequestRecord};
+use hexloop_workloads::traffic::TrafficRecord;
 use serde::{Deserialize, Serialize};
 
 /// A quantity, or the reason why there is none. What nobody measured is never a number.
@@ -103,6 +104,16 @@ pub enum EventBody {
     NodeSample(NodeSample),
     /// A program of the experiment has ended.
     CommandExit(CommandExit),
+    /// A link was changed while it played. The event is due when that was asked for and done when
+    /// it took hold.
+    LinkChanged(LinkChanged),
+    /// What a process of a traffic phase has measured.
+    Traffic {
+        /// Its node.
+        node: String,
+        /// What.
+        record: TrafficRecord,
+    },
     /// A phase is over: totals.
     PhaseEnded(PhaseEnd),
     /// A line that a process of the experiment wrote to standard error.
@@ -263,6 +274,28 @@ pub struct LinkWindow {
     /// Packets with a flipped bit, as the trace asks.
     #[serde(default)]
     pub corrupted_packets: u64,
+}
+
+/// A change of a link that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkControl {
+    /// The link.
+    pub link: String,
+    /// The directions of it that change; settings change in both.
+    pub directions: Vec<Direction>,
+    /// What changes.
+    pub change: LinkChange,
+}
+
+/// A change of a link that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkChanged {
+    /// The event of the plan that asked for it; `None` if it was made by hand.
+    pub event: Option<String>,
+    /// What was asked for.
+    pub control: LinkControl,
+    /// From when on it holds, as an offset from T0.
+    pub at_ns: u64,
 }
 
 /// One sample of a node's processes.

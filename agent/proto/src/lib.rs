@@ -7,15 +7,15 @@ mod event;
 
 pub use event::{
     AgentDescription, CommandExit, CpuPinning, Event, EventBody, JobResources, LateHistogram,
-    LinkCalibration, LinkCounters, LinkWindow, Measurement, NodeSample, NodeUp, PhaseEnd,
-    TcpCounters,
+    LinkCalibration, LinkChanged, LinkControl, LinkCounters, LinkWindow, Measurement, NodeSample,
+    NodeUp, PhaseEnd, TcpCounters,
 };
 pub use hexloop_traces::Direction;
 pub use hexloop_workloads::job::{Outcome, RequestRecord};
 pub use hexloop_workloads::wire::PayloadBytes;
 
 /// The version of the service and of the events. Peers of another version are refused.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The generated client and server.
 #[expect(

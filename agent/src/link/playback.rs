@@ -3,13 +3,14 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use hexloop_topologies::plan::{CalibrationPlan, LinkPlan};
-use hexloop_traces::{CapacityCurve, Direction, LinkChange, LinkSettings, Trace};
+use hexloop_traces::{CapacityCurve, Direction, LinkSettings, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
 use super::edt::EdtPlayer;
 use super::histogram::NanosecondHistogram;
 use super::relay::{Play, Played, Relay, ShaperWindow};
+use super::remote::RemoteDatapath;
 use super::scheduling::Scheduling;
 use super::tc::TcPlayer;
 use crate::namespace::NetworkNamespace;
@@ -95,24 +96,6 @@ impl Playback {
         Ok(receiver)
     }
 
-    /// Changes one direction of what is played from `at` on or, if that is gone by, from now on.
-    /// Gives the offset from T0 at which the change takes hold; `None` if nothing plays.
-    pub(crate) fn change(
-        &self,
-        link: &str,
-        direction: Direction,
-        at: MonotonicNs,
-        change: LinkChange,
-    ) -> Result<Option<u64>, LinkError> {
-        match &self.datapath {
-            Datapath::Relay { relay, .. } => relay.change(direction, at, change),
-            Datapath::Tc(_) | Datapath::Edt { .. } => Err(LinkError::ChangeRefused {
-                link: link.to_owned(),
-                datapath: self.name(),
-            }),
-        }
-    }
-
     /// Ends the playback.
     pub(crate) fn stop(&self) -> Result<Played, LinkError> {
         match &self.datapath {
@@ -125,6 +108,14 @@ impl Playback {
     /// The lateness alone, for calibration.
     pub(crate) fn stop_for_lateness(&self) -> Result<[NanosecondHistogram; 2], LinkError> {
         Ok(self.stop()?.lateness)
+    }
+
+    /// What changes it from another thread.
+    pub(super) fn remote(&self) -> RemoteDatapath {
+        match &self.datapath {
+            Datapath::Relay { relay, .. } => RemoteDatapath::Relay(relay.remote()),
+            Datapath::Tc(_) | Datapath::Edt { .. } => RemoteDatapath::Fixed(self.name()),
+        }
     }
 
     pub(crate) const fn name(&self) -> &'static str {

@@ -1,80 +1,58 @@
 //! What the receiver should have got by when, from the trace as asked, whatever is played.
 
-use hexloop_traces::{CapacityCurve, Direction, EndPolicy, Trace};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// One direction of the asked trace, seen from the receiver.
+use hexloop_traces::{CapacityCurve, Direction, Intervention, LinkState, Schedule, Trace};
+
+/// One direction of the asked trace, with what was asked of it while it played, seen from the
+/// receiver. Copies share the interventions.
 #[derive(Debug, Clone)]
 pub(crate) struct Reference {
     curve: CapacityCurve,
-    changes_ns: Vec<u64>,
-    duration_ns: u64,
-    end: EndPolicy,
-    longest_delay_ns: u64,
+    schedule: Arc<Mutex<Schedule>>,
 }
 
 impl Reference {
     /// The reference of one direction.
     pub(crate) fn new(trace: &Trace, direction: Direction) -> Reference {
-        let delays = trace
-            .rows()
-            .iter()
-            .map(|row| row.direction(direction).delay_ns);
-        Reference {
-            curve: CapacityCurve::new(trace, direction),
-            changes_ns: trace.rows().iter().map(|row| row.t_ns).collect(),
-            duration_ns: trace.duration_ns(),
-            end: trace.metadata().end,
-            longest_delay_ns: delays.max().unwrap_or(0),
-        }
+        let curve = CapacityCurve::new(trace, direction);
+        let schedule = Arc::new(Mutex::new(Schedule::new(curve.clone())));
+        Reference { curve, schedule }
     }
 
-    /// The rates and delays themselves.
+    /// The rates and delays of the trace itself.
     pub(crate) const fn curve(&self) -> &CapacityCurve {
         &self.curve
     }
 
-    /// The next row after `t_ns`.
-    fn change_after(&self, t_ns: u64) -> Option<u64> {
-        let looped = self.end == EndPolicy::Loop;
-        let base_ns = if looped {
-            t_ns / self.duration_ns * self.duration_ns
-        } else {
-            0
-        };
-        let local_ns = t_ns - base_ns;
-        let next = self
-            .changes_ns
-            .partition_point(|&change| change <= local_ns);
-        match self.changes_ns.get(next) {
-            Some(&change) => Some(base_ns + change),
-            None if self.end == EndPolicy::Hold || local_ns >= self.duration_ns => None,
-            None => Some(base_ns + self.duration_ns),
-        }
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The trace as it is, from its start.
+    pub(crate) fn reset(&self) {
+        *self.schedule() = Schedule::new(self.curve.clone());
+    }
+
+    /// Something else was asked for from a moment on.
+    pub(crate) fn apply(&self, intervention: Intervention) {
+        self.schedule().apply(intervention);
+    }
+
+    /// What is asked for at `t_ns` after T0.
+    pub(crate) fn state_at(&self, t_ns: u64) -> LinkState {
+        self.schedule().state_at(t_ns)
     }
 
     /// What left the bottleneck before this moment had arrived by `t_ns`: the inverse of
     /// f -> f + delay(f), kept in order.
     pub(crate) fn departure_ns(&self, t_ns: u64) -> u64 {
-        let mut from_ns = t_ns.saturating_sub(self.longest_delay_ns);
-        loop {
-            let delay_ns = self.curve.state_at(from_ns).delay_ns;
-            let Some(departure_ns) = t_ns.checked_sub(delay_ns) else {
-                return from_ns;
-            };
-            if departure_ns < from_ns {
-                return from_ns;
-            }
-            match self.change_after(from_ns) {
-                Some(change_ns) if change_ns <= departure_ns => from_ns = change_ns,
-                _ => return departure_ns,
-            }
-        }
+        self.schedule().left_by(t_ns)
     }
 
     /// The bits that may arrive at the receiver between two moments, if the queue is never empty.
     pub(crate) fn arriving_bits(&self, from_ns: u64, to_ns: u64) -> u64 {
-        self.curve
-            .bits_between(self.departure_ns(from_ns), self.departure_ns(to_ns))
+        self.schedule().arrivals_between(from_ns, to_ns)
     }
 
     /// When a packet that is sent at `sent_ns` behind one whose end was at `busy_until_ns` is
@@ -85,13 +63,9 @@ impl Reference {
         busy_until_ns: u64,
         ip_bytes: u64,
     ) -> Option<(u64, u64)> {
-        let finish_ns = self
-            .curve
-            .finish_ns(sent_ns.max(busy_until_ns), ip_bytes * 8)?;
-        Some((
-            finish_ns,
-            finish_ns + self.curve.state_at(finish_ns).delay_ns,
-        ))
+        let schedule = self.schedule();
+        let finish_ns = schedule.finish_ns(sent_ns.max(busy_until_ns), ip_bytes * 8)?;
+        Some((finish_ns, finish_ns + schedule.state_at(finish_ns).delay_ns))
     }
 }
 
@@ -99,6 +73,26 @@ impl Reference {
 mod tests {
     use super::*;
     use crate::link::testing::{MS, state, trace};
+    use hexloop_traces::{EndPolicy, PlaybackChange};
+
+    #[test]
+    fn what_was_asked_for_meanwhile_counts_in_every_copy_until_the_next_phase() {
+        let trace = trace(EndPolicy::Hold, &[(1000 * MS, state(8_000_000, 20 * MS))]);
+        let reference = Reference::new(&trace, Direction::Down);
+        let pause = Intervention {
+            at_ns: 10 * MS,
+            change: PlaybackChange::Override(hexloop_traces::StateOverride {
+                rate_bps: Some(4_000_000),
+                ..hexloop_traces::StateOverride::NONE
+            }),
+        };
+        let copy = reference.clone();
+        reference.apply(pause);
+        assert_eq!(copy.arriving_bits(20 * MS, 40 * MS), 80_000 + 40_000);
+        assert_eq!(copy.state_at(11 * MS).rate_bps, 4_000_000);
+        copy.reset();
+        assert_eq!(reference.arriving_bits(20 * MS, 40 * MS), 160_000);
+    }
 
     #[test]
     fn bits_arrive_a_delay_after_they_left() {

@@ -10,6 +10,7 @@ mod checksum;
 mod lane;
 mod observer;
 mod pace;
+mod remote;
 mod trouble;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::sys::packet::{Frame, PacketSocket, ReceiveBuffers};
 use lane::Lane;
 pub use observer::{Observer, PassedPacket};
 use pace::Pace;
+pub(crate) use remote::RelayRemote;
 
 /// Frames taken from a port before the other one gets its turn.
 const RECEIVE_BATCH: usize = 128;
@@ -174,26 +176,13 @@ impl Relay {
         self.command(Command::Play(Box::new(play)))
     }
 
-    /// Changes one direction of what is played from `at` on or, if that is gone by, from now on.
-    /// Gives the offset from T0 at which the change takes hold; `None` if nothing plays.
-    pub(crate) fn change(
-        &self,
-        direction: Direction,
-        at: MonotonicNs,
-        change: LinkChange,
-    ) -> Result<Option<u64>, LinkError> {
-        let (reply, answer) = sync_channel(1);
-        self.command(Command::Change {
-            direction,
-            at,
-            change,
-            reply,
-        })?;
-        let gone = |_| LinkError::ThreadGone {
+    /// What changes it from another thread.
+    pub(crate) fn remote(&self) -> RelayRemote {
+        RelayRemote {
             link: self.link.clone(),
-            name: "relay",
-        };
-        answer.recv().map_err(gone)
+            commands: self.commands.clone(),
+            wake: Arc::clone(&self.wake),
+        }
     }
 
     /// Ends the playback and lets waiting packets go.

@@ -306,7 +306,7 @@ impl DeliveredWindows {
         let end_ns = start_ns + window_ns;
         // An unlimited link has no queue and nothing to compare with.
         let departure_ns = reference.departure_ns(start_ns);
-        let limited = reference.curve().state_at(departure_ns).rate_bps != UNLIMITED_RATE_BPS;
+        let limited = reference.state_at(departure_ns).rate_bps != UNLIMITED_RATE_BPS;
         LinkWindow {
             link: link.to_owned(),
             direction: window.direction,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::desk::ControlError;
 use crate::cgroup::CgroupError;
 use crate::guardian::GuardianError;
 use crate::link::LinkError;
@@ -65,6 +66,15 @@ pub enum PlayError {
         node: String,
         /// How long it had.
         seconds: u64,
+    },
+    /// A change of a link that the plan asks for could not be made.
+    #[error("event {event} cannot be played")]
+    Event {
+        /// The event.
+        event: String,
+        /// The cause.
+        #[source]
+        source: ControlError,
     },
     /// It was told to stop.
     #[error("stopped: {0}")]

@@ -1,5 +1,7 @@
 //! Which job runs on which node in a phase, and what it is told.
 
+mod traffic;
+
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -8,6 +10,7 @@ use hexloop_topologies::plan::{PhasePlan, Plan};
 use hexloop_traces::stream;
 use hexloop_workloads::job::{JobRole, JobSpec, Placement};
 use hexloop_workloads::request::ScheduledRequest;
+use hexloop_workloads::traffic::TrafficSpec;
 
 use super::error::PlayError;
 use crate::node::MODEL_DIRECTORY;
@@ -19,7 +22,50 @@ pub(super) struct NodeJob {
     pub(super) place: usize,
     /// Whether it sends the requests: when such a job is idle, the phase is over.
     pub(super) sends_requests: bool,
-    pub(super) spec: JobSpec,
+    pub(super) orders: Orders,
+}
+
+/// What a job is told at its start.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Orders {
+    /// Serve a part of the model, or its requests.
+    Model(JobSpec),
+    /// Fill or probe a link, or burn CPU time.
+    Traffic(TrafficSpec),
+}
+
+/// A phase of whatever kind, as it is played.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub(super) name: &'a str,
+    pub(super) duration_ns: u64,
+    /// In the order in which they are started.
+    pub(super) jobs: Vec<NodeJob>,
+}
+
+/// The phases of a plan, in the order in which they are played.
+pub(super) fn parts<'a>(plan: &'a Plan, secret: &str) -> Result<Vec<Part<'a>>, PlayError> {
+    let traffic = plan.traffic.iter().map(|phase| {
+        Ok(Part {
+            name: &phase.name,
+            duration_ns: phase.duration_ns,
+            jobs: traffic::jobs_of(plan, phase, secret)?,
+        })
+    });
+    let phases = plan.phases.iter().map(|phase| {
+        Ok(Part {
+            name: &phase.name,
+            duration_ns: phase.duration_ns,
+            jobs: jobs_of(plan, phase, secret)?,
+        })
+    });
+    traffic.chain(phases).collect()
+}
+
+/// The place of a node in the plan.
+fn place_of(plan: &Plan, phase: &str, node: &str) -> Result<usize, PlayError> {
+    let place = plan.nodes.iter().position(|known| known.name == node);
+    place.ok_or_else(|| PlayError::Plan(format!("phase {phase} names node {node}, which it lacks")))
 }
 
 /// The schedule of a phase. It depends on the seed alone, so that every phase of a plan with the
@@ -30,33 +76,19 @@ pub fn requests_of(plan: &Plan, phase: &PhasePlan) -> Vec<ScheduledRequest> {
 }
 
 /// The jobs of a phase in the order in which they are started: who listens comes first.
-pub(super) fn jobs_of(
-    plan: &Plan,
-    phase: &PhasePlan,
-    secret: &str,
-) -> Result<Vec<NodeJob>, PlayError> {
-    let place = |name: &str| {
-        plan.nodes
-            .iter()
-            .position(|node| node.name == name)
-            .ok_or_else(|| {
-                PlayError::Plan(format!(
-                    "phase {} names node {name}, which it lacks",
-                    phase.name
-                ))
-            })
-    };
+fn jobs_of(plan: &Plan, phase: &PhasePlan, secret: &str) -> Result<Vec<NodeJob>, PlayError> {
+    let place = |name: &str| place_of(plan, &phase.name, name);
     let job = |place: usize, role: JobRole, sends_requests| NodeJob {
         place,
         sends_requests,
-        spec: JobSpec {
+        orders: Orders::Model(JobSpec {
             name: phase.name.clone(),
             placement: phase.placement,
             role,
             model_directory: PathBuf::from(MODEL_DIRECTORY),
             threads: plan.nodes[place].threads,
             secret: secret.to_owned(),
-        },
+        }),
     };
     let mut jobs = Vec::new();
     let crosses = phase.placement != Placement::Device;

@@ -7,18 +7,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use hexloop_proto::{CommandExit, EventBody, JobResources, LinkWindow, PhaseEnd, TcpCounters};
-use hexloop_topologies::plan::{PhasePlan, Plan};
+use hexloop_topologies::plan::Plan;
 use hexloop_workloads::clock::{self, MonotonicNs};
 use hexloop_workloads::job::{JobCommand, JobEvent, JobTotals};
 
 use super::Stage;
 use super::burner::Burner;
+use super::desk::ControlDesk;
 use super::error::PlayError;
-use super::jobs::{NodeJob, jobs_of};
+use super::jobs::{NodeJob, Orders, Part};
 use super::meter::Sampler;
 use super::scene::{Scene, check, note_losses};
 use super::sink::EventSink;
 use super::stop::StopWish;
+use super::timeline::Timeline;
 use crate::link::LinkPhaseReport;
 use crate::node::{NodeError, NodeMessage, NodeReply, NodeRequest, Program, Stream};
 use crate::telemetry::node::tcp_between;
@@ -61,7 +63,7 @@ struct Playing<'a> {
     scene: &'a mut Scene,
     events: &'a Arc<EventSink>,
     stop: &'a StopWish,
-    phase: &'a PhasePlan,
+    phase: &'a Part<'a>,
     /// Every process by its number, with its node's place.
     processes: BTreeMap<u32, (usize, Role)>,
     ready: usize,
@@ -72,41 +74,38 @@ struct Playing<'a> {
 }
 
 /// Plays one phase.
-#[expect(clippy::too_many_arguments, reason = "each is a different owner's")]
 pub(super) fn play(
     stage: &Stage,
     plan: &Plan,
-    phase: &PhasePlan,
-    secret: &str,
+    part: &Part<'_>,
     scene: &mut Scene,
     events: &Arc<EventSink>,
-    stop: &StopWish,
+    (stop, desk): (&StopWish, &ControlDesk),
 ) -> Result<(), PlayError> {
-    let jobs = jobs_of(plan, phase, secret)?;
     let mut playing = Playing {
         scene,
         events,
         stop,
-        phase,
+        phase: part,
         processes: BTreeMap::new(),
         ready: 0,
-        busy: jobs.iter().filter(|job| job.sends_requests).count(),
+        busy: part.jobs.iter().filter(|job| job.sends_requests).count(),
         totals: BTreeMap::new(),
         stopping: false,
     };
     // Until T0 is known, times count from the present.
-    events.begin_phase(&phase.name, clock::now());
+    events.begin_phase(part.name, clock::now());
     // The account of bytes holds the opening of connections too.
     for (_, link) in &mut playing.scene.links {
         link.mark()?;
     }
     let tcp_before: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
-    for (id, job) in (0..).zip(jobs) {
-        playing.start_job(stage, id, &job)?;
+    for (id, job) in (0..).zip(&part.jobs) {
+        playing.start_job(stage, id, job)?;
     }
 
     let t0 = clock::now() + LEAD_NS;
-    events.begin_phase(&phase.name, t0);
+    events.begin_phase(part.name, t0);
     let (windows, arrived) = sync_channel(WINDOWS);
     for (_, link) in &mut playing.scene.links {
         link.start(t0, windows.clone())?;
@@ -140,9 +139,17 @@ pub(super) fn play(
         },
     );
     let energy_before = stage.energy.read();
+    let remotes = playing.scene.links.iter();
+    let remotes = remotes.map(|(name, link)| (name.clone(), link.remote()));
+    desk.open(part.name, t0, remotes.collect(), events);
+    let timeline = plan.events.iter().filter(|event| event.is_in(part.name));
+    let timeline = Timeline::start(timeline.cloned().collect(), t0, desk.clone())
+        .map_err(system("start the thread that changes links"))?;
 
-    let outcome = playing.until_over(t0 + phase.duration_ns, &arrived);
+    let outcome = playing.until_over(t0 + part.duration_ns, &arrived);
     let ended = clock::now();
+    desk.close();
+    let changed = timeline.finish();
     let outcome = outcome.and_then(|()| playing.until_done(&arrived));
     let reports = playing.stop_links();
     let tcp_after: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
@@ -151,6 +158,7 @@ pub(super) fn play(
     let burned_ns = burner.map(Burner::finish);
     let usage = sampler.finish();
     outcome?;
+    changed?;
     let reports = reports?;
     playing.kill_all()?;
 
@@ -237,20 +245,20 @@ fn relay_cpu(
 impl Playing<'_> {
     fn start_job(&mut self, stage: &Stage, id: u32, job: &NodeJob) -> Result<(), PlayError> {
         let node = &mut self.scene.nodes[job.place];
-        let arguments = stage.program.arguments_of_part("job");
+        let (part, threads, line) = match &job.orders {
+            Orders::Model(spec) => ("job", spec.threads, json_line(spec)?),
+            Orders::Traffic(spec) => ("traffic", 1, json_line(spec)?),
+        };
+        let arguments = stage.program.arguments_of_part(part);
         let arguments = arguments
             .into_iter()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         node.ask(&NodeRequest::Start {
             id,
-            program: Program::Itself {
-                arguments,
-                threads: job.spec.threads,
-            },
+            program: Program::Itself { arguments, threads },
             credentials: stage.credentials,
         })?;
-        let line = json_line(&job.spec)?;
         node.ask(&NodeRequest::Write { id, line })?;
         let role = Role::Job {
             sends_requests: job.sends_requests,
@@ -262,7 +270,7 @@ impl Playing<'_> {
             check(self.stop)?;
             if clock::now() >= deadline {
                 return Err(PlayError::JobNotReady {
-                    phase: self.phase.name.clone(),
+                    phase: self.phase.name.to_owned(),
                     node: self.scene.nodes[job.place].name.clone(),
                     seconds: READY_LIMIT_NS / 1_000_000_000,
                 });
@@ -430,7 +438,7 @@ impl Playing<'_> {
 
     fn failed(&self, place: usize, reason: String) -> PlayError {
         PlayError::JobFailed {
-            phase: self.phase.name.clone(),
+            phase: self.phase.name.to_owned(),
             node: self.scene.nodes[place].name.clone(),
             reason,
         }
@@ -451,9 +459,9 @@ impl Playing<'_> {
                     return self.note_job_event(place, id, event);
                 }
                 // Some library's remark.
-                self.phase.name.clone()
+                self.phase.name.to_owned()
             }
-            Some((_, Role::Job { .. })) => self.phase.name.clone(),
+            Some((_, Role::Job { .. })) => self.phase.name.to_owned(),
             Some((_, Role::Command { name })) => name.clone(),
             // A process of an earlier phase, or one whose end was already told.
             None => return Ok(()),
@@ -483,6 +491,9 @@ impl Playing<'_> {
             }
             JobEvent::Request(record) => {
                 self.events.emit(EventBody::Request { node, record });
+            }
+            JobEvent::Traffic(record) => {
+                self.events.emit(EventBody::Traffic { node, record });
             }
             JobEvent::Idle => {
                 let sends = matches!(

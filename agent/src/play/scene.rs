@@ -62,11 +62,14 @@ impl Scene {
         stop: &StopWish,
     ) -> Result<(), PlayError> {
         let plan = &input.plan;
-        check_model_is_readable(stage, &input.model_directory)?;
-        let model = input
-            .model_directory
-            .to_str()
-            .ok_or_else(|| PlayError::Plan("the model directory's name is not UTF-8".to_owned()))?;
+        let model = input.model_directory.as_deref();
+        let model = model.map(|directory| {
+            check_model_is_readable(stage, directory)?;
+            directory.to_str().ok_or_else(|| {
+                PlayError::Plan("the model directory's name is not UTF-8".to_owned())
+            })
+        });
+        let model = model.transpose()?;
         let run = format!("{:08x}", short_run_id());
         let (sender, messages) = channel();
         self.messages = messages;
@@ -84,7 +87,7 @@ impl Scene {
                 })?;
                 self.duty.extend(duty);
             }
-            for warning in node.set_up(place, &self.messages, Some(model))? {
+            for warning in node.set_up(place, &self.messages, model)? {
                 let message = format!("node {}: {warning}", node.name);
                 events.emit(EventBody::Warning { message });
             }
@@ -150,6 +153,19 @@ impl Scene {
             ends: [end(0)?, end(1)?],
         };
         let link = Link::build(&spec)?;
+        if let Some(event) = input
+            .plan
+            .events
+            .iter()
+            .find(|event| event.link == plan.name)
+        {
+            let event = event.name.clone();
+            let refused = link.remote().check();
+            refused.map_err(|error| PlayError::Event {
+                event,
+                source: error.into(),
+            })?;
+        }
         let description = link.description();
         events.emit(EventBody::LinkUp {
             link: plan.name.clone(),

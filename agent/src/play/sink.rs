@@ -84,6 +84,12 @@ impl EventSink {
     /// Something happened now that was due at another moment.
     pub fn emit_due(&self, due: Option<MonotonicNs>, body: EventBody) {
         let now = clock::now();
+        self.emit_made(due.unwrap_or(now), now, body);
+    }
+
+    /// Something was done at one moment that was due at another.
+    pub fn emit_made(&self, due: MonotonicNs, done: MonotonicNs, body: EventBody) {
+        let now = clock::now();
         let mut state = self.state();
         self.send_waiting(&mut state);
         if state.dropped > 0 && state.waiting.is_empty() && self.sender.capacity() > 1 {
@@ -92,7 +98,7 @@ impl EventSink {
             self.send(&mut state, event);
         }
         let missable = can_be_missed(&body, state.phase.as_deref());
-        let event = state.event(due.unwrap_or(now), now, body);
+        let event = state.event(due, done, body);
         if missable && !state.waiting.is_empty() {
             state.dropped += 1;
             return;

@@ -5,19 +5,22 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hexloop_proto::PROTOCOL_VERSION;
 use hexloop_proto::service::agent_server::Agent;
 use hexloop_proto::service::{
-    EventMessage, HelloReply, HelloRequest, PlayRequest, StopReply, StopRequest,
+    ControlReply, ControlRequest, EventMessage, HelloReply, HelloRequest, PlayRequest, StopReply,
+    StopRequest,
 };
+use hexloop_proto::{LinkControl, PROTOCOL_VERSION};
 use hexloop_topologies::plan::Plan;
 use hexloop_traces::format;
+use hexloop_workloads::clock;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use crate::play::{EventSink, PlayInput, Stage, StopWish, play};
+use crate::node::with_causes;
+use crate::play::{ControlDesk, EventSink, Made, PlayInput, Stage, StopWish, play};
 
 /// Events that may wait for the reader.
 const WAITING_EVENTS: usize = 8192;
@@ -28,6 +31,8 @@ pub(super) struct AgentService {
     stage: Arc<Stage>,
     /// The plan under way.
     current: Arc<Mutex<Option<StopWish>>>,
+    /// Where its links are changed.
+    desk: ControlDesk,
     idle: watch::Sender<bool>,
 }
 
@@ -36,6 +41,7 @@ impl AgentService {
         AgentService {
             stage,
             current: Arc::default(),
+            desk: ControlDesk::default(),
             idle: watch::Sender::new(true),
         }
     }
@@ -87,7 +93,8 @@ fn input_of(request: PlayRequest) -> Result<PlayInput, Status> {
     Ok(PlayInput {
         plan,
         traces,
-        model_directory: request.model_directory.into(),
+        model_directory: (!request.model_directory.is_empty())
+            .then(|| request.model_directory.into()),
     })
 }
 
@@ -123,7 +130,7 @@ impl Agent for AgentService {
         let played = std::thread::Builder::new()
             .name("hx-play".to_owned())
             .spawn(move || {
-                play(&service.stage, &input, &events, &wish);
+                play(&service.stage, &input, &events, &wish, &service.desk);
                 service.end();
             });
         if let Err(error) = played {
@@ -139,6 +146,21 @@ impl Agent for AgentService {
             ))),
         });
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn control(
+        &self,
+        request: Request<ControlRequest>,
+    ) -> Result<Response<ControlReply>, Status> {
+        let asked = clock::now();
+        let control: LinkControl = serde_json::from_slice(&request.into_inner().control_json)
+            .map_err(|error| {
+                Status::invalid_argument(format!("the change is not understood: {error}"))
+            })?;
+        let made = self.desk.change(&control, asked, None);
+        let Made { phase, at_ns } =
+            made.map_err(|error| Status::failed_precondition(with_causes(&error)))?;
+        Ok(Response::new(ControlReply { phase, at_ns }))
     }
 
     async fn stop(&self, request: Request<StopRequest>) -> Result<Response<StopReply>, Status> {

@@ -6,15 +6,19 @@ use hexloop_agent::behind::{hold, inhabit};
 use hexloop_agent::process::SelfCommand;
 use hexloop_agent::serve::{self, ServeOptions};
 use hexloop_agent::{guardian, node, probe};
+use hexloop_proto::LinkControl;
+use hexloop_topologies::link_change;
 
-use super::print_json;
+use super::{Voice, print, print_json};
 use crate::cli::link::InhabitArguments;
-use crate::cli::{AgentPart, AgentServeArguments};
+use crate::cli::{AgentControlArguments, AgentPart, AgentServeArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
+use crate::format::milliseconds;
+use crate::launch::{change_link, training};
 use crate::paths::Paths;
 
-pub(super) fn agent(part: &AgentPart) -> Outcome {
+pub(super) fn agent(part: &AgentPart, voice: Voice) -> Outcome {
     match part {
         AgentPart::Serve(arguments) => serve_agent(arguments),
         AgentPart::Probe => {
@@ -40,6 +44,12 @@ pub(super) fn agent(part: &AgentPart) -> Outcome {
             Ok(ExitCode::Done)
         }
         AgentPart::Inhabit(arguments) => inhabit_command(arguments),
+        AgentPart::Control(arguments) => control(arguments, voice),
+        AgentPart::Traffic => {
+            hexloop_workloads::traffic::run_traffic(io::stdin().lock(), io::stdout())
+                .or_fail(ExitCode::Failed, || "the traffic failed".to_owned())?;
+            Ok(ExitCode::Done)
+        }
         AgentPart::Guard { ledger } => {
             let clean = guardian::run(ledger)
                 .or_fail(ExitCode::Failed, || "the guardian failed".to_owned())?;
@@ -63,6 +73,45 @@ fn inhabit_command(arguments: &InhabitArguments) -> Outcome {
     inhabit::run(&options).or_fail(ExitCode::Failed, || {
         "the first process around the command failed".to_owned()
     })?;
+    Ok(ExitCode::Done)
+}
+
+/// What was changed, for scripts.
+#[derive(serde::Serialize)]
+struct Changed<'a> {
+    link: &'a str,
+    phase: &'a str,
+    /// From when on it holds, after the phase's T0.
+    at_ns: u64,
+    change: String,
+}
+
+fn control(arguments: &AgentControlArguments, voice: Voice) -> Outcome {
+    let (directions, change) = link_change(&arguments.action, &arguments.settings)
+        .or_fail(ExitCode::InvalidInput, || {
+            "the change is refused".to_owned()
+        })?;
+    let control = LinkControl {
+        link: arguments.link.clone(),
+        directions,
+        change,
+    };
+    let made = training::runtime()?.block_on(change_link(&arguments.socket, &control))?;
+    let link = &arguments.link;
+    if voice.json {
+        print_json(&Changed {
+            link,
+            phase: &made.phase,
+            at_ns: made.at_ns,
+            change: change.to_string(),
+        })?;
+    } else {
+        let at = milliseconds(made.at_ns);
+        print(&format!(
+            "{link} {change}, from {at} of phase {} on\n",
+            made.phase
+        ))?;
+    }
     Ok(ExitCode::Done)
 }
 

@@ -26,7 +26,7 @@ pub(super) fn check(arguments: &CheckArguments, voice: Voice) -> Outcome {
                 if !voice.json {
                     let experiment = &prepared.resolved.experiment;
                     let (nodes, links) = (experiment.nodes.len(), experiment.links.len());
-                    let phases = experiment.phases.len();
+                    let phases = experiment.phases.len() + experiment.traffic.len();
                     print(&format!(
                         "{file}: valid ({nodes} nodes, {links} links, {phases} phases)\n"
                     ))?;

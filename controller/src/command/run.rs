@@ -24,6 +24,7 @@ use crate::launch::interrupt::Interrupt;
 use crate::launch::training::{self, TrainingPlace};
 use crate::launch::{AgentPlace, AgentProcess, Played, RunMonitor, SessionInput, play};
 use crate::paths::Paths;
+use crate::record::end_to_end::EndToEnd;
 use crate::record::environment::{ModelOrigin, RunIdentity};
 use crate::record::{Environment, RunDirectory, run_name, trace_file_name};
 
@@ -73,7 +74,14 @@ impl Run<'_> {
     async fn carry_out(&self, guardian: &Guardian, output: &Path) -> Outcome {
         let mut interrupt =
             Interrupt::catch().or_fail(ExitCode::Failed, || "cannot catch signals".to_owned())?;
-        let (model_directory, model) = self.model(guardian, &mut interrupt).await?;
+        let (model_directory, model) = match &self.planned.plan.model {
+            Some(model) => {
+                let (directory, origin) =
+                    self.model(&model.source, guardian, &mut interrupt).await?;
+                (Some(directory), Some(origin))
+            }
+            None => (None, None),
+        };
 
         let started_ns = clock::wall_clock_ns();
         let plan = &self.planned.plan;
@@ -92,7 +100,8 @@ impl Run<'_> {
             command: self.command_line(),
             seed: plan.seed,
         };
-        let environment = Environment::look(identity, model);
+        let mut environment = Environment::look(identity, model);
+        environment.end_to_end = EndToEnd::kept(&self.paths.state);
         let plan_json = self
             .write_input(&directory, &environment)
             .or_fail(ExitCode::Failed, || {
@@ -111,6 +120,7 @@ impl Run<'_> {
         let code = finish::finish(
             finish::Ending {
                 directory,
+                state: &self.paths.state,
                 strict: self.arguments.strict,
                 voice: self.voice,
             },
@@ -127,7 +137,7 @@ impl Run<'_> {
         guardian: &Guardian,
         directory: &mut RunDirectory,
         plan_json: Vec<u8>,
-        model_directory: PathBuf,
+        model_directory: Option<PathBuf>,
         interrupt: &mut Interrupt,
     ) -> Result<Played, Failure> {
         let place = AgentPlace {
@@ -136,6 +146,13 @@ impl Run<'_> {
             log: directory.path().join("logs/agent.log"),
         };
         let mut agent = AgentProcess::start(&place, guardian)?;
+        if !self.voice.quiet {
+            let socket = agent.socket().display().to_string();
+            let socket = quoted(&socket);
+            eprintln!(
+                "links can be changed with: hexloop agent control --socket {socket} ACTION LINK"
+            );
+        }
         let traces = &self.prepared.resolved.traces;
         let traces = traces
             .iter()
@@ -155,10 +172,11 @@ impl Run<'_> {
     /// The model's directory, and what the record says of it.
     async fn model(
         &self,
+        source: &ModelSource,
         guardian: &Guardian,
         interrupt: &mut Interrupt,
     ) -> Result<(PathBuf, ModelOrigin), Failure> {
-        let (directory, origin) = match &self.planned.plan.model.source {
+        let (directory, origin) = match source {
             ModelSource::Recipe(name) => {
                 let recipe = Recipe::by_name(name).ok_or_else(|| {
                     let message = format!("there is no built-in model {name:?}");
@@ -254,13 +272,18 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn outline(plan: &Plan) -> RunOutline {
+    let traffic = plan.traffic.iter().map(|phase| PhaseOutline {
+        name: phase.name.clone(),
+        length_ns: phase.duration_ns,
+        offered: 0,
+    });
     let phases = plan.phases.iter().map(|phase| PhaseOutline {
         name: phase.name.clone(),
         length_ns: phase.duration_ns,
         offered: crate::format::length(&hexloop_agent::play::requests_of(plan, phase)),
     });
     RunOutline {
-        phases: phases.collect(),
+        phases: traffic.chain(phases).collect(),
     }
 }
 

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hexloop_proto::service::agent_client::AgentClient;
-use hexloop_proto::service::{HelloRequest, PlayRequest, StopRequest, TraceFile};
-use hexloop_proto::{Event, EventBody, PROTOCOL_VERSION};
+use hexloop_proto::service::{
+    ControlReply, ControlRequest, HelloRequest, PlayRequest, StopRequest, TraceFile,
+};
+use hexloop_proto::{Event, EventBody, LinkControl, PROTOCOL_VERSION};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -36,7 +38,7 @@ pub(crate) struct SessionInput {
     /// Name and text of every trace.
     pub(crate) traces: Vec<(String, String)>,
     /// Where the model is.
-    pub(crate) model_directory: PathBuf,
+    pub(crate) model_directory: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -72,7 +74,10 @@ pub(crate) async fn play(
             .into_iter()
             .map(|(name, text)| TraceFile { name, text })
             .collect(),
-        model_directory: input.model_directory.display().to_string(),
+        model_directory: input
+            .model_directory
+            .map(|directory| directory.display().to_string())
+            .unwrap_or_default(),
     };
     let doing = || "the agent does not play the plan".to_owned();
     let mut stream = client
@@ -149,6 +154,22 @@ fn lost<T>(message: Result<T, tonic::Status>, agent: &mut AgentProcess) -> Resul
     })
 }
 
+/// Asks the agent behind a socket to change a link of what it plays.
+pub(crate) async fn change_link(
+    socket: &Path,
+    control: &LinkControl,
+) -> Result<ControlReply, Failure> {
+    let no_agent = || format!("no agent answers on {}", socket.display());
+    let channel = open(socket).await.or_fail(ExitCode::Failed, no_agent)?;
+    let mut client = hello(channel).await?;
+    let control_json = serde_json::to_vec(control).or_fail(ExitCode::Failed, || {
+        "the change cannot be written as JSON".to_owned()
+    })?;
+    let reply = client.control(ControlRequest { control_json }).await;
+    let reply = reply.map_err(|status| Failure::message(ExitCode::Failed, status.message()))?;
+    Ok(reply.into_inner())
+}
+
 async fn connect(agent: &mut AgentProcess) -> Result<Client, Failure> {
     let deadline = tokio::time::Instant::now() + START_LIMIT;
     let socket = agent.socket().to_owned();
@@ -165,6 +186,11 @@ async fn connect(agent: &mut AgentProcess) -> Result<Client, Failure> {
         }
         tokio::time::sleep(TRY_EVERY).await;
     };
+    hello(channel).await
+}
+
+/// Greets an agent, which refuses another version of the protocol.
+async fn hello(channel: Channel) -> Result<Client, Failure> {
     let mut client = AgentClient::new(channel).max_decoding_message_size(EVENT_BYTES);
     let hello = HelloRequest {
         protocol_version: PROTOCOL_VERSION,

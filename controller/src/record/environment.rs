@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
+use super::end_to_end::EndToEnd;
 use crate::format::utc;
 
 /// The environment of a run.
@@ -29,8 +30,11 @@ pub struct Environment {
     pub machine: Machine,
     /// The working directory's state, or why there is none.
     pub git: Known<GitState>,
-    /// The model that was served.
-    pub model: ModelOrigin,
+    /// The model that was served; `None` where there was none.
+    pub model: Option<ModelOrigin>,
+    /// The latest end-to-end calibration of this machine when the run began.
+    #[serde(default)]
+    pub end_to_end: Option<EndToEnd>,
     /// What shaped the packets of each link; known once the links exist.
     #[serde(default)]
     pub datapaths: BTreeMap<String, String>,
@@ -200,7 +204,7 @@ pub struct RunIdentity {
 impl Environment {
     /// Looks at the machine and the working directory.
     #[must_use]
-    pub fn look(identity: RunIdentity, model: ModelOrigin) -> Environment {
+    pub fn look(identity: RunIdentity, model: Option<ModelOrigin>) -> Environment {
         Environment {
             schema_version: super::read::ENVIRONMENT_SCHEMA,
             run: identity.run,
@@ -211,6 +215,7 @@ impl Environment {
             machine: Machine::look(),
             git: GitState::of(Path::new(".")),
             model,
+            end_to_end: None,
             datapaths: BTreeMap::new(),
         }
     }

@@ -19,13 +19,12 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             up.into_iter().chain(down)
         })
         .collect();
-    if accounts.is_empty() {
+    let (Some(model), false) = (&data.records.plan.model, accounts.is_empty()) else {
         return writeln!(
             page,
             "<p>Nothing crossed the link, or the phases left no totals.</p>"
         );
-    }
-    let model = &data.records.plan.model;
+    };
     writeln!(
         page,
         "<p>Payload of one request with <var>S</var> prompt and <var>T</var> generated tokens, with 16-byte frame headers: <em>edge</em> sends 16&nbsp;+&nbsp;4<var>S</var> up and 20<var>T</var> down; <em>split</em> sends (<var>S</var>&nbsp;+&nbsp;<var>T</var>&nbsp;-&nbsp;1)<var>d</var><var>b</var>&nbsp;+&nbsp;16(<var>T</var>&nbsp;+&nbsp;1) up and 20<var>T</var> down, here with <var>d</var>&nbsp;=&nbsp;{} values of <var>b</var>&nbsp;=&nbsp;{} bytes. Each connection opens with 48 bytes up and 16 down.</p>",

@@ -57,8 +57,8 @@ fn programs(page: &mut String, data: &Data<'_>) -> fmt::Result {
     }
     writeln!(page, "<h3>Programs</h3>")?;
     let mut table = Table::new(&["Program", "Node", "Placement", "Ended"], 4);
-    for phase in &plan.phases {
-        let Some(recorded) = data.records.results.phase(&phase.name) else {
+    for (phase, duration_ns) in plan.phase_spans() {
+        let Some(recorded) = data.records.results.phase(phase) else {
             continue;
         };
         for command in &plan.commands {
@@ -69,7 +69,7 @@ fn programs(page: &mut String, data: &Data<'_>) -> fmt::Result {
             let ended = end.map_or_else(
                 || "no end was recorded".to_owned(),
                 |end| {
-                    let class = match end.failed(phase.duration_ns) {
+                    let class = match end.failed(duration_ns) {
                         true => "not-held",
                         false => "held",
                     };
@@ -80,7 +80,7 @@ fn programs(page: &mut String, data: &Data<'_>) -> fmt::Result {
             table.row(vec![
                 escape(&command.name),
                 escape(&command.node),
-                escape(&phase.name),
+                escape(phase),
                 ended,
             ]);
         }

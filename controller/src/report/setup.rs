@@ -9,19 +9,31 @@ use super::html::{Table, escape, facts};
 use crate::format::{bit_rate, count_to_f64, grouped, ns_to_s, trimmed};
 use crate::record::environment::Known;
 
+/// What was served; nothing where there was no model.
+fn model_rows(data: &Data<'_>) -> Option<[(&'static str, String); 2]> {
+    let model = data.records.plan.model.as_ref()?;
+    let origin = data.records.environment.model.as_ref()?;
+    let source = match &model.source {
+        ModelSource::Recipe(name) => format!("built-in recipe <code>{}</code>", escape(name)),
+        ModelSource::Directory(path) => {
+            let path = escape(&path.display().to_string());
+            format!("checkpoint in <code>{path}</code>")
+        }
+    };
+    let model = format!(
+        "{source}: {} decoder layers, width {}, {} weights; {}",
+        model.layers,
+        model.width,
+        grouped(origin.parameters),
+        escape(&origin.origin)
+    );
+    let weights = format!("SHA-256 <code>{}</code>", escape(&origin.weights_sha256));
+    Some([("Model", model), ("Weights", weights)])
+}
+
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     let plan = &data.records.plan;
     writeln!(page, "<h2>What was run</h2>")?;
-    let model = match &plan.model.source {
-        ModelSource::Recipe(name) => format!("built-in recipe <code>{}</code>", escape(name)),
-        ModelSource::Directory(path) => {
-            format!(
-                "checkpoint in <code>{}</code>",
-                escape(&path.display().to_string())
-            )
-        }
-    };
-    let origin = &data.records.environment.model;
     let mut rows = vec![
         ("Experiment", escape(&plan.experiment)),
         ("Seed", plan.seed.to_string()),
@@ -29,21 +41,10 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             "Plan",
             format!("SHA-256 <code>{}</code>", data.records.plan_sha256),
         ),
-        (
-            "Model",
-            format!(
-                "{model}: {} decoder layers, width {}, {} weights; {}",
-                plan.model.layers,
-                plan.model.width,
-                grouped(origin.parameters),
-                escape(&origin.origin)
-            ),
-        ),
-        (
-            "Weights",
-            format!("SHA-256 <code>{}</code>", escape(&origin.weights_sha256)),
-        ),
     ];
+    if let Some(rows_of_model) = model_rows(data) {
+        rows.extend(rows_of_model);
+    }
     if let Some(agent) = &data.records.results.agent {
         rows.push((
             "Agent",
@@ -316,7 +317,13 @@ pub(super) fn environment(page: &mut String, data: &Data<'_>) -> fmt::Result {
                 "Program",
                 format!("hexloop {}", escape(&environment.tool_version)),
             ),
-            ("Engine", escape(&environment.model.engine)),
+            (
+                "Engine",
+                environment
+                    .model
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), |model| escape(&model.engine)),
+            ),
             (
                 "Kernel",
                 format!(

@@ -41,7 +41,8 @@ fn nothing_that_a_user_wrote_becomes_markup() {
     records.results.nodes[0].node = HOSTILE.to_owned();
     records.results.failure = Some((HOSTILE.to_owned(), 1));
     records.environment.command = HOSTILE.to_owned();
-    records.environment.model.origin = HOSTILE.to_owned();
+    let model = records.environment.model.as_mut().unwrap();
+    model.origin = HOSTILE.to_owned();
     let html = report_of(&records);
     assert!(!html.contains("<script"));
     assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;"));

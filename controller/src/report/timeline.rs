@@ -9,7 +9,7 @@ use hexloop_traces::Direction;
 use hexloop_workloads::job::Outcome;
 
 use super::Data;
-use super::html::{escape, legend};
+use super::html::{Table, escape, legend};
 use super::latency::placement_name;
 use super::svg::{Axis, Chart};
 use crate::format::{count_to_f64, length, ns_to_s};
@@ -54,7 +54,46 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             writeln!(page, "</figure>")?;
         }
     }
+    changes(page, data)?;
     calibration(page, data)
+}
+
+/// Changes of links while they played; nothing where there were none.
+fn changes(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let changes = &data.summary.changes;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "<h3>Changes of links</h3>")?;
+    let head = [
+        "Phase",
+        "Link",
+        "",
+        "Change",
+        "By",
+        "Asked, s",
+        "Achieved, s",
+    ];
+    let mut table = Table::new(&head, 5);
+    for change in changes {
+        table.row(vec![
+            escape(&change.phase),
+            escape(&change.link),
+            escape(&change.directions.join(", ")),
+            escape(&change.change),
+            change.event.as_ref().map_or_else(
+                || "hand".to_owned(),
+                |event| format!("event {}", escape(event)),
+            ),
+            format!("{:.6}", change.asked_s),
+            format!("{:.6}", change.achieved_s),
+        ]);
+    }
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"small\">From the achieved moment on, what arrives is compared with what was asked for instead of the trace.</p>"
+    )
 }
 
 fn rates(windows: &[LinkWindow], link: &str, direction: Direction) -> Rates {

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::Data;
 use super::html::{Table, escape};
+use crate::record::end_to_end;
 use crate::verdict::VerdictOutcome;
 
 pub(super) fn verdict_box(page: &mut String, data: &Data<'_>) -> fmt::Result {
@@ -73,6 +74,46 @@ pub(super) fn expectations(page: &mut String, data: &Data<'_>) -> fmt::Result {
         ]);
     }
     table.write(page)
+}
+
+/// The latest end-to-end calibration of this machine, as the run found it when it began.
+pub(super) fn end_to_end(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let environment = &data.records.environment;
+    writeln!(page, "<h3>End-to-end calibration of this machine</h3>")?;
+    let Some(found) = &environment.end_to_end else {
+        return writeln!(
+            page,
+            "<p>None yet: <code>hexloop run topologies/{}.toml</code></p>",
+            end_to_end::EXPERIMENT
+        );
+    };
+    let place = if found.is_of(&environment.machine) {
+        "on this machine and kernel".to_owned()
+    } else {
+        format!(
+            "on another machine or kernel than this run: {}, {} usable CPUs, kernel {}",
+            escape(&found.cpu_model),
+            found.cpus,
+            escape(&found.kernel)
+        )
+    };
+    writeln!(
+        page,
+        "<p>Run <code>{}</code> of {}, {place}: verdict {}, {} of {} claims held.</p>",
+        escape(&found.run),
+        escape(&found.started),
+        escape(&found.verdict),
+        found.held,
+        found.held + crate::format::length(&found.others)
+    )?;
+    if !found.others.is_empty() {
+        writeln!(page, "<ul>")?;
+        for claim in &found.others {
+            writeln!(page, "<li>{}</li>", escape(claim))?;
+        }
+        writeln!(page, "</ul>")?;
+    }
+    Ok(())
 }
 
 pub(super) fn checks(page: &mut String, data: &Data<'_>) -> fmt::Result {

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::distribution::{Distribution, Sample};
 use super::{
-    JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus, SUMMARY_SCHEMA,
-    Summary, bytes, expectations,
+    ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
+    SUMMARY_SCHEMA, Summary, bytes, expectations, traffic,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
@@ -73,6 +73,8 @@ pub fn summarise(
         failure: results.failure.as_ref().map(|(message, _)| message.clone()),
         verdict: verdict::judge(plan, results),
         links: links.collect(),
+        changes: results.phases.iter().flat_map(changes).collect(),
+        traffic: traffic::summaries(plan, traces, results),
         jobs: jobs.collect(),
         nodes: results.nodes.iter().map(node_summary).collect(),
         expectations: expectations::evaluate(plan, traces, results),
@@ -92,21 +94,36 @@ fn run_energy(results: &Results) -> Quantity {
 /// What was warned of while the run went on, and which programs failed before they were stopped.
 fn warnings(plan: &Plan, results: &Results) -> Vec<String> {
     let mut warnings = results.warnings.clone();
-    for phase in &plan.phases {
-        let ends = results.phase(&phase.name).map(|phase| &phase.command_exits);
+    for (name, duration_ns) in plan.phase_spans() {
+        let ends = results.phase(name).map(|phase| &phase.command_exits);
         let failed = ends
             .into_iter()
             .flatten()
-            .filter(|end| end.failed(phase.duration_ns));
+            .filter(|end| end.failed(duration_ns));
         warnings.extend(failed.map(|end| {
             let (command, status) = (&end.exit.command, &end.exit.status);
-            format!(
-                "program {command} failed in phase {} with {status}",
-                phase.name
-            )
+            format!("program {command} failed in phase {name} with {status}")
         }));
     }
     warnings
+}
+
+/// Changes of links in a phase.
+fn changes(phase: &PhaseResults) -> impl Iterator<Item = ChangeSummary> {
+    phase.changes.iter().map(|made| {
+        let control = &made.changed.control;
+        let directions = control.directions.iter();
+        let asked_s = ns_to_s(made.asked_ns.unsigned_abs());
+        ChangeSummary {
+            phase: phase.name.clone(),
+            event: made.changed.event.clone(),
+            link: control.link.clone(),
+            directions: directions.map(|d| d.name().to_owned()).collect(),
+            change: control.change.to_string(),
+            asked_s: if made.asked_ns < 0 { -asked_s } else { asked_s },
+            achieved_s: ns_to_s(made.changed.at_ns),
+        }
+    })
 }
 
 fn link_trace(plan: &Plan, phase: &PhasePlan) -> String {
@@ -280,7 +297,7 @@ fn job_summary(
     let account = |direction| match phase.placement {
         Placement::Device => None,
         Placement::Edge | Placement::Split { .. } => {
-            bytes::account(phase, &plan.model, recorded, direction)
+            bytes::account(phase, plan.model.as_ref()?, recorded, direction)
         }
     };
     let (placement, layers_on_device) = match phase.placement {

@@ -7,8 +7,8 @@ use hexloop_traces::{CapacityCurve, Direction, Trace, stats};
 use hexloop_workloads::job::{Outcome, RequestRecord};
 use hexloop_workloads::wire;
 
-use super::{ExpectationOutcome, ExpectationSummary, bytes};
-use crate::format::{count_to_f64, length, ns_to_s};
+use super::{ExpectationOutcome, ExpectationSummary, TrafficSummary, bytes, traffic};
+use crate::format::{count_to_f64, length, ns_to_ms, ns_to_s};
 use crate::results::{PhaseResults, Results};
 
 /// Besides delay and jitter, what a token needs from the link's end to the record.
@@ -91,6 +91,12 @@ fn claim_in_words(claim: &Claim) -> String {
             format!("tokens of {phase} go on arriving during an outage of the link")
         }
         Claim::AllCompleted { phase } => format!("all requests of {phase} complete"),
+        Claim::RateFollowsTrace { phase } => {
+            format!("what {phase} delivers follows the trace: mean, course and steps")
+        }
+        Claim::RoundTripFollowsTrace { phase } => {
+            format!("round trips of {phase} are those of the trace")
+        }
     }
 }
 
@@ -102,6 +108,21 @@ fn judge_claim(
 ) -> Judgement {
     let name = match claim {
         Claim::SameTokens { phases } => return same_tokens(phases, results),
+        Claim::RateFollowsTrace { phase } | Claim::RoundTripFollowsTrace { phase } => {
+            let summaries = traffic::summaries(plan, traces, results);
+            let found = summaries.iter().find(|summary| &summary.phase == phase);
+            return match found {
+                Some(summary)
+                    if summary.round_trips.is_some()
+                        && results.was_changed(phase, &summary.link) =>
+                {
+                    let detail = "the link was changed while it played: its trace tells no times";
+                    judgement(None, &[], detail.to_owned())
+                }
+                Some(summary) => traffic_claim(plan, summary),
+                None => judgement(None, &[], format!("phase {phase} was not played")),
+            };
+        }
         Claim::PayloadFormula { phase }
         | Claim::StallsInOutage { phase }
         | Claim::GoesOnInOutage { phase }
@@ -116,11 +137,84 @@ fn judge_claim(
         .and_then(|link| traces.get(&link.trace));
     match claim {
         Claim::PayloadFormula { .. } => payload_formula(plan, phase, recorded),
+        Claim::StallsInOutage { .. } | Claim::GoesOnInOutage { .. }
+            if results.was_changed(name, &phase.link) =>
+        {
+            let detail = "the link was changed while it played: its trace tells no outages";
+            judgement(None, &[], detail.to_owned())
+        }
         Claim::StallsInOutage { .. } => in_outages(true, phase, recorded, trace),
         Claim::GoesOnInOutage { .. } => in_outages(false, phase, recorded, trace),
-        Claim::AllCompleted { .. } | Claim::SameTokens { .. } => {
+        Claim::AllCompleted { .. }
+        | Claim::SameTokens { .. }
+        | Claim::RateFollowsTrace { .. }
+        | Claim::RoundTripFollowsTrace { .. } => {
             all_completed(length(&phase.schedule(plan.seed)), recorded)
         }
+    }
+}
+
+/// Fewest filled windows and probes that a claim about traffic is judged by.
+const LEAST_TRAFFIC_VALUES: u64 = 20;
+
+/// The claims about traffic phases: a bulk phase has directions, a ping phase round trips.
+fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement {
+    let mut numbers = BTreeMap::new();
+    let (mut held, mut details) = (Some(true), Vec::new());
+    for one in &summary.following {
+        let direction = &one.direction;
+        let mut number = |name: &str, value: f64| {
+            numbers.insert(format!("{name}_{direction}"), value);
+        };
+        number("backlogged_windows", count_to_f64(one.backlogged_windows));
+        number("late_steps", count_to_f64(one.late_steps));
+        let Some(share) = one.delivered_over_trace else {
+            (held, details) = (None, vec![format!("nothing was measured {direction}")]);
+            break;
+        };
+        number("delivered_over_trace", share);
+        let mut detail = format!(
+            "{direction}: {share:.4} of the trace in {} of {} windows, {} of {} steps late",
+            one.backlogged_windows, one.windows, one.late_steps, one.steps
+        );
+        if let Some(correlation) = one.correlation {
+            number("correlation", correlation);
+            detail = format!("{detail}, correlation {correlation:.4}");
+        }
+        details.push(detail);
+        if one.backlogged_windows < LEAST_TRAFFIC_VALUES {
+            held = held.and(None);
+        } else {
+            let follows = (share - 1.0).abs() <= 0.05
+                && one.correlation.is_none_or(|value| value > 0.95)
+                && one.late_steps == 0;
+            held = held.map(|held| held && follows);
+        }
+    }
+    if let Some(trips) = &summary.round_trips {
+        let come_back = trips.sent - trips.lost;
+        let medians = (trips.p50_ms, trips.asked_p50_ms, trips.error_p50_ms);
+        let (Some(median), Some(asked), Some(error)) = medians else {
+            return judgement(None, &[], "no packet came back".to_owned());
+        };
+        let share = count_to_f64(plan.verdict.delay_error_ppm) / 1e6;
+        let bound = ns_to_ms(plan.verdict.delay_error_ns).max(asked * share);
+        let values = [
+            ("p50_ms", median),
+            ("asked_p50_ms", asked),
+            ("error_p50_ms", error),
+        ];
+        numbers.extend(values.map(|(name, value)| (name.to_owned(), value)));
+        let sent = trips.sent;
+        details.push(format!(
+            "median {median:.3} ms of {asked:.3} asked, median error {error:.3} of {bound:.3} ms \
+             allowed, {come_back} of {sent} packets came back"
+        ));
+        held = (come_back >= LEAST_TRAFFIC_VALUES).then_some(error <= bound);
+    }
+    Judgement {
+        numbers,
+        ..judgement(held, &[], details.join("; "))
     }
 }
 
@@ -161,6 +255,9 @@ fn same_tokens(phases: &[String], results: &Results) -> Judgement {
 }
 
 fn payload_formula(plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) -> Judgement {
+    let Some(model) = &plan.model else {
+        return judgement(None, &[], "the plan has no model".to_owned());
+    };
     let completed: Vec<&RequestRecord> = recorded
         .requests
         .values()
@@ -168,7 +265,7 @@ fn payload_formula(plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) -> J
         .collect();
     let (mut differing, mut counted, mut formula) = (0, 0, 0);
     for record in &completed {
-        let expected = bytes::request_formula(phase, &plan.model, record);
+        let expected = bytes::request_formula(phase, model, record);
         differing += u64::from(expected != record.payload);
         counted += record.payload.up + record.payload.down;
         formula += expected.up + expected.down;

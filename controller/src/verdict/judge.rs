@@ -1,5 +1,6 @@
 //! Compares what was recorded with the plan's bounds.
 
+use hexloop_proto::PhaseEnd;
 use hexloop_topologies::plan::{PhasePlan, Plan};
 use hexloop_traces::Direction;
 use hexloop_workloads::job::{Outcome, Placement};
@@ -66,6 +67,16 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
             calibration(&mut findings, plan, results, &link.name, direction);
         }
     }
+    for phase in &plan.traffic {
+        let recorded = results.phase(&phase.name);
+        if let Some(end) = recorded.and_then(|recorded| recorded.end.as_ref()) {
+            let link = plan.link(&phase.link);
+            let plays =
+                |node: &str| link.is_some_and(|link| link.ends.iter().any(|end| end.node == node));
+            reports(&mut findings, &phase.name, end, plays);
+            emulation_checks(&mut findings, plan, &phase.name, end);
+        }
+    }
     for phase in &plan.phases {
         if let Some(recorded) = results.phase(&phase.name) {
             phase_checks(&mut findings, plan, phase, recorded);
@@ -118,13 +129,13 @@ fn completeness(findings: &mut Findings, plan: &Plan, results: &Results) {
             findings.reason(ReasonCode::Incomplete, &node.name, message);
         }
     }
-    for phase in &plan.phases {
+    for (phase, _) in plan.phase_spans() {
         if results
-            .phase(&phase.name)
+            .phase(phase)
             .is_none_or(|recorded| recorded.end.is_none())
         {
             let message = "the phase was not played to its end".to_owned();
-            findings.reason(ReasonCode::Incomplete, &phase.name, message);
+            findings.reason(ReasonCode::Incomplete, phase, message);
         }
     }
 }
@@ -141,14 +152,24 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
     requests_recorded(findings, plan, phase, recorded);
     let edge_plays = phase.placement != Placement::Device;
     let plays = |node: &str| node == phase.device || (edge_plays && node == phase.edge);
+    reports(findings, &phase.name, end, plays);
+    emulation_checks(findings, plan, &phase.name, end);
+}
+
+/// Jobs that played must have given their totals.
+fn reports(findings: &mut Findings, phase: &str, end: &PhaseEnd, plays: impl Fn(&str) -> bool) {
     for job in end.jobs.iter().filter(|job| plays(&job.node)) {
         if job.totals.is_none() {
             let message = format!("the job on {} ended without a report", job.node);
-            findings.reason(ReasonCode::JobFailed, &phase.name, message);
+            findings.reason(ReasonCode::JobFailed, phase, message);
         }
     }
+}
+
+/// What shaper, clocks and relay did in a phase of whatever kind.
+fn emulation_checks(findings: &mut Findings, plan: &Plan, phase: &str, end: &PhaseEnd) {
     for (link, direction, late) in &end.lateness {
-        let subject = format!("{link} {} in phase {}", direction.name(), phase.name);
+        let subject = format!("{link} {} in phase {phase}", direction.name());
         let what = Quantity {
             code: ReasonCode::ShaperLateness,
             subject: &subject,
@@ -158,7 +179,7 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
     }
     let what = Quantity {
         code: ReasonCode::ClockStep,
-        subject: &phase.name,
+        subject: phase,
         quantity: "step of the wall clock while the jobs ran",
     };
     // The step is that between two looks of a tap, so nearly nothing may be slew.
@@ -167,7 +188,7 @@ fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorde
         let cpus = plan.node(node).map_or(1, |node| node.cpus.len().max(1));
         let cpus = u64::try_from(cpus).unwrap_or(1);
         let available = end.duration_ns.saturating_mul(cpus);
-        let subject = format!("{node} in phase {}", phase.name);
+        let subject = format!("{node} in phase {phase}");
         let what = Quantity {
             code: ReasonCode::RelayCpu,
             subject: &subject,

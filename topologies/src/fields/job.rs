@@ -227,13 +227,18 @@ pub(super) const EXPECTATION: &[Field] = &[
             "stalls-in-outage",
             "goes-on-in-outage",
             "all-completed",
+            "rate-follows-trace",
+            "round-trip-follows-trace",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
          tokens in each. Of one `phase`: payload-formula: payload on the link equals the formula of \
          the placement, byte for byte; stalls-in-outage: no token arrived during an outage, though \
          requests were under way; goes-on-in-outage: tokens went on arriving; all-completed: every \
-         request completed.",
+         request completed. Of one traffic `phase`: rate-follows-trace: what arrived is within 5 % \
+         of the trace's mean, correlates with it by more than 0.95, and follows every step within a \
+         window; round-trip-follows-trace: the median round trip is within 0.5 ms or 5 % of the \
+         trace's.",
     ),
     field(
         "phase",

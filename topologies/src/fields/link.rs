@@ -113,7 +113,7 @@ pub(super) const LINK: &[Field] = &[
     ),
 ];
 
-pub(super) const EVENT: &[Field] = &[
+pub(crate) const EVENT: &[Field] = &[
     field(
         "name",
         Kind::Identifier,

@@ -41,32 +41,41 @@ pub(super) fn read(
     for section in file.array("events") {
         let link = super::phases::link(reporter, &section, links);
         let phase = phase(reporter, &section, phases);
-        let action = section.text("action");
-        check_keys(reporter, &section, &action);
-        let directions = match section.text("direction").as_str() {
-            "up" => vec![Direction::Up],
-            "down" => vec![Direction::Down],
-            _ => Direction::BOTH.to_vec(),
-        };
-        if let Some(written) = section.written("direction")
-            && action == "set"
-            && directions.len() == 1
-        {
-            let message = "settings are those of both directions".to_owned();
-            let help = "leave `direction` out".to_owned();
-            reporter.report(&written.origin, message, Some(help));
-        }
+        let (directions, change) = change_of(reporter, &section);
         events.push(TimelineEvent {
             name: section.text("name"),
             phase,
             at_ns: section.time_ns("at"),
             link: link.map(|link| link.name.clone()).unwrap_or_default(),
             directions,
-            change: change(reporter, &section, &action),
+            change,
         });
     }
     events.sort_by_key(|event| event.at_ns);
     events
+}
+
+/// What changes, and in which directions.
+pub(crate) fn change_of(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+) -> (Vec<Direction>, LinkChange) {
+    let action = section.text("action");
+    check_keys(reporter, section, &action);
+    let directions = match section.text("direction").as_str() {
+        "up" => vec![Direction::Up],
+        "down" => vec![Direction::Down],
+        _ => Direction::BOTH.to_vec(),
+    };
+    if let Some(written) = section.written("direction")
+        && action == "set"
+        && directions.len() == 1
+    {
+        let message = "settings are those of both directions".to_owned();
+        let help = "leave `direction` out".to_owned();
+        reporter.report(&written.origin, message, Some(help));
+    }
+    (directions, change(reporter, section, &action))
 }
 
 /// The phase that an event belongs to; one that lies beyond its end is reported.

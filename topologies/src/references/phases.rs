@@ -5,9 +5,9 @@ use hexloop_workloads::request::RequestStream;
 
 use super::undeclared;
 use crate::check::Reporter;
-use crate::experiment::{Link, Node, Phase};
+use crate::experiment::{Link, Node, Phase, Traffic};
 use crate::model::{self, ModelShape};
-use crate::plan::{Claim, ExpectationPlan};
+use crate::plan::{Claim, ExpectationPlan, TrafficJob};
 use crate::problem::{listed, quoted};
 use crate::section::Section;
 
@@ -17,7 +17,7 @@ pub(super) fn read(
     file: &Section<'_>,
     (nodes, links): (&[Node], &[Link]),
     shape: Option<ModelShape>,
-    requests: &RequestStream,
+    requests: Option<&RequestStream>,
 ) -> Vec<Phase> {
     let sections = file.array("phases");
     if sections.is_empty() && file.written("phases").is_some() {
@@ -36,7 +36,8 @@ pub(super) fn read(
             ipv6: section.text("family") == "ipv6",
             duration_ns: section.time_ns("duration"),
         };
-        if phase.duration_ns > 0 && requests.arrivals_for_ns > phase.duration_ns {
+        let arrivals_for_ns = requests.map_or(0, |requests| requests.arrivals_for_ns);
+        if phase.duration_ns > 0 && arrivals_for_ns > phase.duration_ns {
             let message = format!(
                 "the phase lasts {}, but requests arrive for {}",
                 quoted(&section.text("duration")),
@@ -160,11 +161,18 @@ fn placement(
     }
 }
 
+/// The names of the traffic phases with such a job.
+fn of_job(traffic: &[Traffic], is: impl Fn(&TrafficJob) -> bool) -> Vec<&str> {
+    let with = traffic.iter().filter(|phase| is(&phase.job));
+    with.map(|phase| phase.name.as_str()).collect()
+}
+
 /// Reads the claims about phases.
 pub(super) fn expectations(
     reporter: &mut Reporter<'_>,
     file: &Section<'_>,
     phases: &[Phase],
+    traffic: &[Traffic],
 ) -> Vec<ExpectationPlan> {
     let mut expectations = Vec::new();
     for section in file.array("expectations") {
@@ -173,15 +181,19 @@ pub(super) fn expectations(
             "same-tokens" => ("phases", "phase"),
             _ => ("phase", "phases"),
         };
+        let names: Vec<&str> = match claim_name.as_str() {
+            "rate-follows-trace" => of_job(traffic, |job| matches!(job, TrafficJob::Bulk { .. })),
+            "round-trip-follows-trace" => {
+                of_job(traffic, |job| matches!(job, TrafficJob::Ping { .. }))
+            }
+            _ => phases.iter().map(|phase| phase.name.as_str()).collect(),
+        };
         if let Some(written) = section.written(other) {
             let message = format!("claim `{claim_name}` has `{key}`, not `{other}`");
             reporter.report(&written.origin, message, None);
         } else if section.written(key).is_none() && section.written("claim").is_some() {
             let message = format!("`{key}` is missing for claim `{claim_name}`");
-            let help = format!(
-                "known phases: {}",
-                listed(phases.iter().map(|p| p.name.as_str()))
-            );
+            let help = format!("known phases: {}", listed(names.iter().copied()));
             reporter.report(section.origin, message, Some(help));
         }
         let mut named = section.list("phases");
@@ -191,9 +203,8 @@ pub(super) fn expectations(
             named.push((text, &value.origin));
         }
         for (name, origin) in named {
-            if !phases.iter().any(|phase| phase.name == name) {
-                let known = phases.iter().map(|phase| phase.name.as_str());
-                undeclared(reporter, ("phase", name), origin, known);
+            if !names.contains(&name) {
+                undeclared(reporter, ("phase", name), origin, names.iter().copied());
             }
         }
         let phase = section.text("phase");
@@ -202,6 +213,8 @@ pub(super) fn expectations(
             "stalls-in-outage" => Claim::StallsInOutage { phase },
             "goes-on-in-outage" => Claim::GoesOnInOutage { phase },
             "all-completed" => Claim::AllCompleted { phase },
+            "rate-follows-trace" => Claim::RateFollowsTrace { phase },
+            "round-trip-follows-trace" => Claim::RoundTripFollowsTrace { phase },
             _ => Claim::SameTokens {
                 phases: section.texts("phases"),
             },

@@ -7,20 +7,24 @@ use super::table;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::launch::Played;
+use crate::record::end_to_end::EndToEnd;
+use crate::record::environment::Machine;
 use crate::record::{Manifest, RunDirectory, RunRecords, tables};
 use crate::report::render;
 use crate::results::Results;
 use crate::summary::{ExpectationOutcome, Summary};
 
 /// How a run is brought to its end.
-pub(super) struct Ending {
+pub(super) struct Ending<'a> {
     pub(super) directory: RunDirectory,
+    /// Where the latest end-to-end calibration is kept.
+    pub(super) state: &'a Path,
     pub(super) strict: bool,
     pub(super) voice: Voice,
 }
 
 /// Writes what came out and gives the run directory its name.
-pub(super) fn finish(ending: Ending, played: Result<Played, Failure>) -> Outcome {
+pub(super) fn finish(ending: Ending<'_>, played: Result<Played, Failure>) -> Outcome {
     let doing = || "cannot write the results".to_owned();
     let full = |failure: Failure| failure.remedy("is the disk full? what was recorded is kept");
     let whole = played
@@ -49,8 +53,18 @@ pub(super) fn finish(ending: Ending, played: Result<Played, Failure>) -> Outcome
     }
     let summary = written.or_fail(ExitCode::Failed, doing).map_err(full)?;
     let path = kept.or_fail(ExitCode::Failed, doing).map_err(full)?;
+    keep_end_to_end(&summary, ending.state);
     tell(&summary, &path, ending.voice)?;
     Ok(code_of(&summary, &played.results, ending.strict))
+}
+
+/// Notes what the calibrating experiment found, for later runs to cite.
+fn keep_end_to_end(summary: &Summary, state: &Path) {
+    if let Some(found) = EndToEnd::of(summary, &Machine::look())
+        && let Err(error) = found.keep(state)
+    {
+        eprintln!("note: this calibration cannot be kept for later reports: {error}");
+    }
 }
 
 /// Why a run that was played did not come to its end, if it did not.

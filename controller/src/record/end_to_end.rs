@@ -1,0 +1,126 @@
+//! The latest end-to-end calibration of this machine: what the bundled experiment
+//! `e00-calibration` found, kept with the user's state so that every later run can cite it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::environment::Machine;
+use super::write_file;
+use crate::summary::{ExpectationOutcome, Summary};
+
+/// The experiment that calibrates.
+pub const EXPERIMENT: &str = "e00-calibration";
+
+/// What a calibration found, and on what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndToEnd {
+    /// Its run.
+    pub run: String,
+    /// When it began, in UTC.
+    pub started: String,
+    /// Version of the program.
+    pub tool_version: String,
+    /// Name of the CPU.
+    pub cpu_model: String,
+    /// CPUs that it could use.
+    pub cpus: u64,
+    /// Kernel release and version.
+    pub kernel: String,
+    /// Its verdict: `VALID` or `INVALID`.
+    pub verdict: String,
+    /// Claims that held.
+    pub held: u64,
+    /// Claims that did not, or that could not be decided, each with its numbers in words.
+    pub others: Vec<String>,
+}
+
+impl EndToEnd {
+    /// What a run of the calibrating experiment found; `None` for any other run.
+    #[must_use]
+    pub fn of(summary: &Summary, machine: &Machine) -> Option<EndToEnd> {
+        if summary.experiment != EXPERIMENT {
+            return None;
+        }
+        let (held, others): (Vec<_>, Vec<_>) = summary
+            .expectations
+            .iter()
+            .partition(|claim| claim.outcome == ExpectationOutcome::Held);
+        let verdict = if summary.verdict.is_valid() {
+            "VALID"
+        } else {
+            "INVALID"
+        };
+        let in_words = |claim: &crate::summary::ExpectationSummary| {
+            format!("{} {}: {}", claim.outcome.name(), claim.name, claim.detail)
+        };
+        Some(EndToEnd {
+            run: summary.run.clone(),
+            started: summary.started.clone(),
+            tool_version: summary.tool_version.clone(),
+            cpu_model: machine.cpu_model.clone(),
+            cpus: machine.cpus,
+            kernel: machine.kernel.clone(),
+            verdict: verdict.to_owned(),
+            held: crate::format::length(&held),
+            others: others.into_iter().map(in_words).collect(),
+        })
+    }
+
+    /// The one that is kept; `None` if there is none that can be read.
+    #[must_use]
+    pub fn kept(state: &Path) -> Option<EndToEnd> {
+        serde_json::from_slice(&fs::read(place(state)).ok()?).ok()
+    }
+
+    /// Keeps it instead of an earlier one.
+    ///
+    /// # Errors
+    /// The state directory cannot be written.
+    pub fn keep(&self, state: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        write_file(&place(state), text.as_bytes()).map_err(io::Error::other)
+    }
+
+    /// Whether this machine and kernel are those it was made on.
+    #[must_use]
+    pub fn is_of(&self, machine: &Machine) -> bool {
+        self.cpu_model == machine.cpu_model
+            && self.cpus == machine.cpus
+            && self.kernel == machine.kernel
+    }
+}
+
+fn place(state: &Path) -> PathBuf {
+    state.join(format!("{EXPERIMENT}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn only_the_calibrating_experiment_is_kept_and_the_latest_is_cited() {
+        let records = fixture::records();
+        let mut summary = records.summary(Path::new("here"));
+        let machine = &records.environment.machine;
+        assert_eq!(EndToEnd::of(&summary, machine), None);
+        summary.experiment = EXPERIMENT.to_owned();
+        let mut found = EndToEnd::of(&summary, machine).unwrap();
+        let claims = crate::format::length(&summary.expectations);
+        assert_eq!(found.held + crate::format::length(&found.others), claims);
+        assert!(found.is_of(machine));
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(EndToEnd::kept(state.path()), None);
+        found.keep(state.path()).unwrap();
+        found.run = "later".to_owned();
+        found.keep(state.path()).unwrap();
+        assert_eq!(EndToEnd::kept(state.path()), Some(found.clone()));
+        found.kernel = "another".to_owned();
+        assert!(!found.is_of(machine));
+    }
+}

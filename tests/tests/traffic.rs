@@ -1,0 +1,110 @@
+//! Phases without a model, and links that change while they play, as a user runs them.
+
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use hexloop_tests::sandbox::Sandbox;
+    use hexloop_tests::summary::check;
+    use hexloop_tests::system::{System, exclusive};
+    use serde_json::Value;
+
+    const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
+
+    /// A link at 20 Mbit/s that an event sets to 8 after two seconds.
+    const EXPERIMENT: &str = r#"
+schema = 1
+name = "traffic"
+[traces.constant.steps]
+rates = ["20 Mbit/s"]
+delay = "2 ms"
+[nodes.first]
+[nodes.second]
+[[links]]
+name = "radio"
+between = ["first", "second"]
+trace = "constant"
+datapath = "relay"
+discipline = "codel"
+ecn = true
+[[traffic]]
+name = "bulk"
+job = "bulk"
+direction = "down"
+duration = "4 s"
+[[traffic]]
+name = "ping"
+job = "ping"
+load = true
+duration = "2 s"
+[[events]]
+name = "slower"
+at = "2 s"
+phase = "bulk"
+action = "override"
+rate = "8 Mbit/s"
+[[expectations]]
+name = "what arrives follows what was asked for"
+claim = "rate-follows-trace"
+phase = "bulk"
+"#;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_link_that_an_event_slows_down_is_judged_by_what_was_asked_for() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY);
+        let before = System::look("");
+        sandbox.write("experiment.toml", EXPERIMENT);
+        let arguments = ["run", "experiment.toml", "--output", "output", "--json"];
+        let finished = sandbox.run(120, arguments);
+        // A busy machine may be found too busy to believe: that is 6, and a whole run.
+        assert!(
+            matches!(finished.code(), Some(0 | 6)),
+            "{}",
+            finished.told()
+        );
+        before.expect_clean_within(2_000);
+        let summary = finished.json();
+        let directory = sandbox.path(summary["run_dir"].as_str().unwrap());
+        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
+        let plan = serde_json::from_str(&read("plan.json")).unwrap();
+        let events: Vec<Value> = read("events.ndjson")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        check(&summary, &plan, &events).unwrap_or_else(|problems| {
+            panic!("{}", problems.join("\n"));
+        });
+        let changes = summary["changes"].as_array().unwrap();
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        assert_eq!(changes[0]["event"], "slower");
+        assert_eq!(changes[0]["asked_s"], 2.0);
+        assert!(
+            changes[0]["achieved_s"].as_f64() >= Some(2.0),
+            "{changes:?}"
+        );
+        // The trace itself allows 20 Mbit/s all the time: what it was compared with is less.
+        let windows = events.iter().filter(|event| {
+            event["event"] == "link-window"
+                && event["phase"] == "bulk"
+                && event["direction"] == "down"
+        });
+        let allowed = |later: bool| -> u64 {
+            windows
+                .clone()
+                .filter(|window| (window["start_ns"].as_u64() >= Some(2_200_000_000)) == later)
+                .filter_map(|window| window["trace_bytes"].as_u64())
+                .max()
+                .unwrap()
+        };
+        assert!(
+            allowed(true) * 2 < allowed(false),
+            "{} {}",
+            allowed(true),
+            allowed(false)
+        );
+    }
+}
