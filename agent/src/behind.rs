@@ -11,6 +11,7 @@
 //! no daemon: everything belongs to this process, and the kernel takes it away with it.
 
 pub mod address;
+mod forward;
 pub mod hold;
 pub mod inhabit;
 mod network;
@@ -23,6 +24,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -32,11 +34,13 @@ use hexloop_traces::{LinkSettings, Trace};
 use hexloop_workloads::clock;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
 
 use crate::link::{Link, LinkDescription, LinkError, LinkPhaseReport, LinkSpec};
 use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::privilege::Privilege;
 use crate::process::SelfCommand;
+use forward::Forwarder;
 use hold::Held;
 use network::Claim;
 use power::Power;
@@ -123,6 +127,8 @@ pub enum FarEnd {
     Caller,
     /// Another command.
     Peer,
+    /// A forwarder, behind which is the network that this program was started from.
+    Forwarder,
 }
 
 impl FarEnd {
@@ -132,8 +138,26 @@ impl FarEnd {
         match self {
             FarEnd::Caller => "veth",
             FarEnd::Peer => "peer",
+            FarEnd::Forwarder => "forwarder",
         }
     }
+}
+
+/// What a forwarder did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Forwarded {
+    /// TCP connections carried.
+    pub connections: u64,
+    /// Pairs of ends that exchanged datagrams.
+    pub flows: u64,
+    /// Connections and datagrams that the other side refused.
+    pub refused: u64,
+    /// What failed for want of sockets.
+    pub failed: u64,
+    /// Echo requests to others than the gateway, which are not forwarded.
+    pub foreign_echoes: u64,
+    /// Frames that found no room on their way.
+    pub frames_dropped: u64,
 }
 
 /// A link with a place for a command behind it. Dropping it takes everything away.
@@ -141,6 +165,11 @@ impl FarEnd {
 pub struct Behind {
     /// Dropped first: its threads hold the interfaces.
     link: Link,
+    /// Before the namespaces that it works in.
+    forwarder: Option<Forwarder>,
+    /// What the way through the forwarder carries unshaped, in bit/s in the order of
+    /// [`hexloop_traces::Direction::BOTH`].
+    limit_bps: Option<[u64; 2]>,
     spec: BehindSpec,
     power: Power,
     inner: Held,
@@ -180,8 +209,10 @@ impl Behind {
         let claim = network::claim()?;
         let (far_end, far) = if spec.peer.is_some() {
             (FarEnd::Peer, NetworkNamespace::create()?)
-        } else {
+        } else if power.reaches_the_caller {
             (FarEnd::Caller, caller)
+        } else {
+            (FarEnd::Forwarder, NetworkNamespace::create()?)
         };
         let plan = plan(&spec, &claim);
         let link = Link::build(&LinkSpec {
@@ -203,7 +234,22 @@ impl Behind {
             .network
             .run(|| network::furnish_inner(block, INNER_INTERFACE))??;
         let far_interface = &plan.ends[1].interface;
-        far.run(|| network::furnish_far(block, far_interface))??;
+        let forwarder = match far_end {
+            FarEnd::Caller | FarEnd::Peer => {
+                far.run(|| network::furnish_far(block, far_interface))??;
+                None
+            }
+            FarEnd::Forwarder => Some(Forwarder::start(&plan, block, &far)?),
+        };
+        let mut limit_bps = None;
+        if forwarder.is_some() {
+            match forward::measure(&inner.network, block.gateway()[0]) {
+                Ok(found) => limit_bps = Some(found),
+                Err(error) => notes.push(format!(
+                    "what the forwarder carries at most could not be measured: {error}"
+                )),
+            }
+        }
         if far_end == FarEnd::Caller && !claim.composes {
             notes.push("this is the last stage: only the one before it can be reached".to_owned());
         }
@@ -216,6 +262,8 @@ impl Behind {
         }
         Ok(Behind {
             link,
+            forwarder,
+            limit_bps,
             spec,
             power,
             inner,
@@ -236,6 +284,28 @@ impl Behind {
     #[must_use]
     pub const fn far_end(&self) -> FarEnd {
         self.far_end
+    }
+
+    /// What one TCP connection through the forwarder carried before anything was shaped, in
+    /// bit/s in the order of [`hexloop_traces::Direction::BOTH`].
+    #[must_use]
+    pub const fn limit_bps(&self) -> Option<[u64; 2]> {
+        self.limit_bps
+    }
+
+    /// What the forwarder did, if there is one.
+    #[must_use]
+    pub fn forwarded(&self) -> Option<Forwarded> {
+        let counters = self.forwarder.as_ref()?.counters();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some(Forwarded {
+            connections: read(&counters.connections),
+            flows: read(&counters.flows),
+            refused: read(&counters.refused),
+            failed: read(&counters.failed),
+            foreign_echoes: read(&counters.foreign_echoes),
+            frames_dropped: read(&counters.frames_dropped),
+        })
     }
 
     /// What the user should know.
@@ -344,7 +414,7 @@ impl Behind {
         let (variable, address) = match (self.far_end, is_peer) {
             (FarEnd::Peer, true) => ("HEXLOOP_PEER", block.inner()),
             (FarEnd::Peer, false) => ("HEXLOOP_PEER", block.gateway()),
-            (FarEnd::Caller, _) => ("HEXLOOP_GATEWAY", block.gateway()),
+            (FarEnd::Caller | FarEnd::Forwarder, _) => ("HEXLOOP_GATEWAY", block.gateway()),
         };
         let [v4, v6] = address.map(|address| address.to_string().into());
         environment.push((variable.into(), v4));

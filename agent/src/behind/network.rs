@@ -151,8 +151,6 @@ fn network_of_route(message: &RouteMessage) -> Option<UsedNetwork> {
 pub(crate) enum Way<'a> {
     /// Through a neighbour on an interface.
     Through(IpAddr, &'a str),
-    /// To an interface.
-    To(&'a str),
     /// Nowhere, which is said to who tries.
     Nowhere,
     /// To this machine itself.
@@ -181,10 +179,6 @@ pub(crate) fn add_route(network: IpAddr, prefix: u8, way: Way<'_>) -> Result<(),
     match way {
         Way::Through(neighbour, interface) => {
             attributes.push(RouteAttribute::Gateway(neighbour.into()));
-            attributes.push(RouteAttribute::Oif(index_of(interface)?));
-        }
-        Way::To(interface) => {
-            header.scope = RouteScope::Link;
             attributes.push(RouteAttribute::Oif(index_of(interface)?));
         }
         Way::Nowhere => header.kind = RouteType::Unreachable,

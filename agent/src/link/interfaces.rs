@@ -83,6 +83,36 @@ pub(crate) fn build_bare(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Resul
     Ok(())
 }
 
+/// Moves what the second end is into another namespace, behind a port here: the end itself
+/// keeps its name and loses its addresses, so that no stack answers there.
+pub(crate) fn move_far_end(
+    plan: &LinkPlan,
+    here: &NetworkNamespace,
+    port: &str,
+    there: &NetworkNamespace,
+) -> Result<(), LinkError> {
+    let (own, other) = (&plan.ends[1], &plan.ends[0]);
+    inside(plan, here, || {
+        // The machine's setting is inherited (net.core.devconf_inherit_init_net). Where it cannot
+        // be changed, what is not local is only answered with an error that nobody gets.
+        let _ = fs::write("/proc/sys/net/ipv4/ip_forward", "0");
+        make_pair(port, None, own, there, plan.mtu)?;
+        prepare_port(port)?;
+        let mut socket = open_socket()?;
+        let index = index_of(&own.interface)?;
+        for (address, prefix) in [(own.ipv4, IPV4_PREFIX), (own.ipv6, IPV6_PREFIX)] {
+            let message = address_message(index, address, prefix);
+            socket.request(
+                RouteNetlinkMessage::DelAddress(message),
+                Mode::Plain,
+                || format!("take address {address} from interface {}", own.interface),
+            )?;
+        }
+        Ok(())
+    })?;
+    inside(plan, there, || configure_end(own, other))
+}
+
 /// Names of the pair between both ports of a link that tc shapes.
 pub(crate) fn inner_ports(link: u16) -> [String; 2] {
     [format!("hxt{link}a"), format!("hxt{link}b")]

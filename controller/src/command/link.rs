@@ -83,18 +83,21 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
     let mut stage = Behind::build(spec, power).or_fail(ExitCode::Preflight, || {
         "cannot put a command behind a link".to_owned()
     })?;
-    let setting = Setting {
+    let mut setting = Setting {
         mode: stage.far_end().name(),
         description: stage.description(),
         trace: trace.metadata().scenario.clone(),
         limited: Direction::BOTH.map(|direction| is_limited(&trace, direction)),
         gateway: stage.gateway().map(|address| address.to_string()),
+        limit_bps: stage.limit_bps(),
+        forwarded: None,
         notes: stage.notes().to_vec(),
     };
     let name = command.first().cloned().unwrap_or_default();
     let report = stage
         .run(command, environment, |window| log.take(&window))
         .or_fail(ExitCode::Failed, || "the link failed".to_owned())?;
+    setting.forwarded = stage.forwarded();
     drop(stage);
     let status = status_of(&report, &name)?;
     let summary = summary::summarise(setting, &report, &log.finish()?, Some(status));

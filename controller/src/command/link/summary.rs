@@ -1,6 +1,6 @@
 //! What a link did while a command ran behind it: for standard error and as JSON.
 
-use hexloop_agent::behind::BehindReport;
+use hexloop_agent::behind::{BehindReport, Forwarded};
 use hexloop_agent::link::LinkDescription;
 use hexloop_proto::{LateHistogram, LinkWindow};
 use hexloop_traces::Direction;
@@ -56,6 +56,8 @@ pub(super) struct Summary {
     command_status: Option<u8>,
     duration_s: f64,
     directions: Vec<DirectionSummary>,
+    /// `null` where nothing is forwarded.
+    forwarder: Option<Forwarding>,
     relay_cpu_s: f64,
     clock_step_ns: i64,
     windows_dropped: u64,
@@ -65,6 +67,15 @@ pub(super) struct Summary {
     /// Why, in words.
     reasons: Vec<String>,
     notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Forwarding {
+    /// One TCP connection before anything was shaped; `null` where that failed.
+    limit_down_bps: Option<u64>,
+    limit_up_bps: Option<u64>,
+    #[serde(flatten)]
+    done: Forwarded,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -110,6 +121,8 @@ pub(super) struct Setting {
     /// Whether the trace limits the rate, in the order of [`Direction::BOTH`].
     pub(super) limited: [bool; 2],
     pub(super) gateway: [String; 2],
+    pub(super) limit_bps: Option<[u64; 2]>,
+    pub(super) forwarded: Option<Forwarded>,
     pub(super) notes: Vec<String>,
 }
 
@@ -138,6 +151,11 @@ pub(super) fn summarise(
         command_status,
         duration_s: rounded(ns_to_s(report.played_ns), 6),
         directions,
+        forwarder: setting.forwarded.map(|done| Forwarding {
+            limit_down_bps: setting.limit_bps.map(|[down, _]| down),
+            limit_up_bps: setting.limit_bps.map(|[_, up]| up),
+            done,
+        }),
         relay_cpu_s: rounded(ns_to_s(report.link.relay_cpu_ns), 6),
         clock_step_ns: report.link.clock_step_ns,
         windows_dropped: report.link.windows_dropped,
@@ -259,6 +277,7 @@ impl Summary {
         for direction in &self.directions {
             lines.push(direction.text(self.duration_s));
         }
+        lines.extend(self.forwarder.map(Forwarding::text));
         let verdict = match self.verdict {
             "as-asked" => "as asked, as far as measured",
             "invalid" => "INVALID: this link did not do what was asked",
@@ -268,6 +287,37 @@ impl Summary {
         lines.extend(self.reasons.iter().map(|reason| format!("    {reason}")));
         lines.extend(self.notes.iter().map(|note| format!("  note: {note}")));
         lines.join("\n")
+    }
+}
+
+impl Forwarding {
+    fn text(self) -> String {
+        let limit = |bps: Option<u64>| {
+            bps.map_or_else(
+                || "not measured".to_owned(),
+                |bps| bit_rate(count_to_f64(bps)),
+            )
+        };
+        let done = self.done;
+        let mut text = format!(
+            "  forwarder: at most {} down, {} up (measured unshaped at the start); {} connections, \
+             {} datagram flows, {} refused",
+            limit(self.limit_down_bps),
+            limit(self.limit_up_bps),
+            done.connections,
+            done.flows,
+            done.refused
+        );
+        for (count, what) in [
+            (done.frames_dropped, "packets dropped for want of room"),
+            (done.failed, "failed for want of sockets"),
+            (done.foreign_echoes, "pings not forwarded"),
+        ] {
+            if count > 0 {
+                text += &format!(", {count} {what}");
+            }
+        }
+        text
     }
 }
 
