@@ -1,6 +1,9 @@
 //! The guardian: a process that does nothing but wait for its owner's end and then undoes what
 //! the owner left behind, also when the owner was killed.
 //!
+//! An owner that holds something for a limited time tells it until when: at that moment it kills
+//! the owner, which has had its chance, and undoes everything.
+//!
 //! It holds one end of a socket pair whose other end only the owner has: end of file is the
 //! owner's death. It runs in a session of its own, so that no terminal signal reaches it. It is
 //! started before there is a ledger, so that there is never one without a guardian.
@@ -8,7 +11,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -16,9 +19,14 @@ use std::sync::{Mutex, PoisonError};
 
 use hexloop_workloads::clock;
 use nix::fcntl::FlockArg;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, TimerSetTimeFlags};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
-use crate::ledger::{self, LedgerContent, LedgerError, LedgerWriter, UndoId};
-use crate::process::SelfCommand;
+use crate::failpoint;
+use crate::ledger::{self, Held, LedgerContent, LedgerError, LedgerWriter, UndoId};
+use crate::process::{ProcessIdentity, SelfCommand};
 use crate::sys::spawn;
 use crate::undo::Undo;
 
@@ -33,6 +41,13 @@ const WRITTEN: u8 = b'W';
 
 /// The guardian's answer, from which on it undoes everything in the ledger.
 const READY: u8 = b'R';
+
+/// The owner's word that its lease ends at the moment that follows, eight bytes of nanoseconds
+/// since the machine was started.
+const LEASE: u8 = b'L';
+
+/// The guardian's answer to that.
+const ARMED: u8 = b'A';
 
 /// What went wrong with a guardian.
 #[derive(Debug, thiserror::Error)]
@@ -90,17 +105,29 @@ impl Guardian {
             .stdout(Stdio::null());
         command.current_dir("/");
         spawn::in_own_session(&mut command);
+        failpoint::fallible("guardian-spawn").map_err(GuardianError::Start)?;
         let child = command.spawn().map_err(GuardianError::Start)?;
         // The command holds the guardian's end of the pair; ours must be the only one left.
         drop(command);
-        let ledger = LedgerWriter::create(&path, name)?;
+        let ledger = match LedgerWriter::create(&path, name) {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                // A file that could not be written is not left for others to wonder about.
+                let _ = fs::remove_file(&path);
+                return Err(error.into());
+            }
+        };
         let mut answer = [0];
         let answered = ours
             .write_all(&[WRITTEN])
             .and_then(|()| ours.read_exact(&mut answer));
         match answered {
             Ok(()) if answer == [READY] => {}
-            Ok(()) | Err(_) => return Err(GuardianError::NotReady),
+            Ok(()) | Err(_) => {
+                // Nothing is noted in it yet, and nobody would take it away.
+                let _ = fs::remove_file(&path);
+                return Err(GuardianError::NotReady);
+            }
         }
         Ok(Guardian {
             ledger: Mutex::new(ledger),
@@ -126,6 +153,40 @@ impl Guardian {
     pub fn done(&self, id: UndoId) -> Result<(), GuardianError> {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(ledger.done(id)?)
+    }
+
+    /// Notes that an interface is held, and has the guardian undo everything once the lease and
+    /// `grace_ns` are over, whatever the owner does. A later call sets another end.
+    ///
+    /// # Errors
+    /// The ledger cannot be written, or the guardian is gone.
+    pub fn hold(&self, held: &Held, grace_ns: u64) -> Result<(), GuardianError> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.hold(held)?;
+        let mut message = vec![LEASE];
+        message.extend((held.until_boot_ns.saturating_add(grace_ns)).to_le_bytes());
+        let mut answer = [0];
+        let mut lifeline = &self.lifeline;
+        let armed = lifeline
+            .write_all(&message)
+            .and_then(|()| lifeline.read_exact(&mut answer));
+        match armed {
+            Ok(()) if answer == [ARMED] => Ok(()),
+            Ok(()) | Err(_) => Err(GuardianError::NotReady),
+        }
+    }
+
+    /// Whether its process still lives.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(child.try_wait(), Ok(None))
+    }
+
+    /// The owner's end of the connection between the two: it hangs up when the guardian is gone.
+    #[must_use]
+    pub fn lifeline(&self) -> BorrowedFd<'_> {
+        self.lifeline.as_fd()
     }
 
     /// Where the ledger is.
@@ -157,12 +218,20 @@ impl Guardian {
         // A copy of our end in a child that is just being started must not keep it waiting.
         let _ = self.lifeline.shutdown(Shutdown::Both);
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        // A guardian that was killed has left the ledger; the caller learns it from that.
-        let _ = child.wait();
-        if path.exists() {
-            Err(GuardianError::Dirty { ledger: path })
+        let status = child.wait().map_err(GuardianError::Start)?;
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_clean = if !path.exists() {
+            true
+        } else if status.code().is_none() {
+            // It was killed: its work is the owner's then.
+            replay_one(ledger.file(), &path)?.is_clean()
         } else {
+            false
+        };
+        if is_clean {
             Ok(())
+        } else {
+            Err(GuardianError::Dirty { ledger: path })
         }
     }
 }
@@ -187,10 +256,14 @@ pub fn run(ledger_path: &Path) -> Result<bool, GuardianError> {
         None => return Ok(true),
     };
     if written {
+        failpoint::reach("guardian-ready");
         // An owner that died in the meantime is noticed by the read below.
         let _ = lifeline.write_all(&[READY]);
-        wait_for_the_end(&mut lifeline);
+        if wait_for_the_end(&mut lifeline)? == End::LeaseOver {
+            kill_owner(ledger_path)?;
+        }
     }
+    failpoint::reach("guardian-undoes");
     if !ledger_path.exists() {
         // Somebody else has cleaned up: there is nothing left to undo.
         return Ok(true);
@@ -202,17 +275,71 @@ pub fn run(ledger_path: &Path) -> Result<bool, GuardianError> {
     Ok(report.is_clean())
 }
 
-/// Returns at end of file: the owner has finished or is gone.
-fn wait_for_the_end(lifeline: &mut UnixStream) {
-    let mut buffer = [0; 64];
+/// Why a guardian goes to work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The owner has finished or is gone.
+    OwnerGone,
+    /// The owner had longer than its lease.
+    LeaseOver,
+}
+
+/// Returns at end of file, or when the lease is over.
+fn wait_for_the_end(lifeline: &mut UnixStream) -> Result<End, GuardianError> {
+    let system = |error: nix::Error| GuardianError::Start(error.into());
+    let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC).map_err(system)?;
     loop {
-        match lifeline.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
+        let mut waiting = [
+            PollFd::new(lifeline.as_fd(), PollFlags::POLLIN),
+            PollFd::new(timer.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(system(error)),
+        }
+        let [spoken, over] = waiting.map(|one| one.any().unwrap_or(false));
+        if spoken {
+            let Some(until_boot_ns) = read_lease(lifeline) else {
+                return Ok(End::OwnerGone);
+            };
+            let until = Expiration::OneShot(timespec(until_boot_ns));
+            let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME;
+            timer.set(until, flags).map_err(system)?;
+            // An owner that is gone is noticed at the next turn.
+            let _ = lifeline.write_all(&[ARMED]);
+        } else if over {
+            return Ok(End::LeaseOver);
         }
     }
+}
+
+/// The end of a lease that the owner names; `None` when it is gone or does not keep to the form.
+fn read_lease(lifeline: &mut UnixStream) -> Option<u64> {
+    let mut message = [0; 9];
+    lifeline.read_exact(&mut message).ok()?;
+    let (kind, until) = message.split_first()?;
+    let until = <[u8; 8]>::try_from(until).ok()?;
+    (*kind == LEASE).then(|| u64::from_le_bytes(until))
+}
+
+pub(crate) fn timespec(ns: u64) -> TimeSpec {
+    let seconds = i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX);
+    let rest = i64::try_from(ns % 1_000_000_000).unwrap_or(0);
+    // A timer that is set to 0 is disarmed.
+    TimeSpec::new(seconds, rest.max(1))
+}
+
+/// What an owner does after its lease would be done behind the back of the undoing.
+fn kill_owner(ledger_path: &Path) -> Result<(), GuardianError> {
+    let content = LedgerContent::read(ledger_path)?;
+    if let Some(owner) = content.owner {
+        let deadline = clock::now() + UNDO_LIMIT_NS;
+        owner
+            .process
+            .kill_and_wait(deadline)
+            .map_err(GuardianError::Start)?;
+    }
+    Ok(())
 }
 
 /// What became of one ledger.
@@ -242,6 +369,15 @@ impl ReplayReport {
 /// # Errors
 /// The directory of ledgers cannot be read.
 pub fn replay_leftovers(state_directory: &Path) -> Result<Vec<ReplayReport>, GuardianError> {
+    let mut reports = Vec::new();
+    for path in ledgers(state_directory)? {
+        reports.extend(replay_if_abandoned(&path)?);
+    }
+    Ok(reports)
+}
+
+/// The ledgers of a state directory, in the order of their names.
+fn ledgers(state_directory: &Path) -> Result<Vec<PathBuf>, GuardianError> {
     let directory = ledger::ledger_directory(state_directory);
     let listing = match fs::read_dir(&directory) {
         Ok(listing) => listing,
@@ -263,11 +399,55 @@ pub fn replay_leftovers(state_directory: &Path) -> Result<Vec<ReplayReport>, Gua
         })
         .collect();
     paths.sort();
-    let mut reports = Vec::new();
-    for path in paths {
-        reports.extend(replay_if_abandoned(&path)?);
+    Ok(paths)
+}
+
+/// An interface that a ledger holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldLink {
+    /// The ledger.
+    pub ledger: PathBuf,
+    /// The process that wrote it.
+    pub owner: ProcessIdentity,
+    /// Whether that process lives and can be told something.
+    pub is_alive: bool,
+    /// What it holds.
+    pub held: Held,
+    /// What will be undone.
+    pub outstanding: Vec<String>,
+}
+
+/// The interfaces that the ledgers of a state directory hold in this boot.
+///
+/// # Errors
+/// The directory of ledgers cannot be read.
+pub fn held_links(state_directory: &Path) -> Result<Vec<HeldLink>, GuardianError> {
+    let mut found = Vec::new();
+    for ledger in ledgers(state_directory)? {
+        let content = match LedgerContent::read(&ledger) {
+            Ok(content) => content,
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let (Some(owner), Some(held)) = (content.owner, content.held) else {
+            continue;
+        };
+        if owner.boot_id != ledger::boot_id() {
+            continue;
+        }
+        found.push(HeldLink {
+            ledger,
+            owner: owner.process,
+            is_alive: owner.pid_namespace == ledger::pid_namespace() && owner.process.is_alive(),
+            held,
+            outstanding: content
+                .outstanding
+                .iter()
+                .map(|(_, undo)| undo.to_string())
+                .collect(),
+        });
     }
-    Ok(reports)
+    Ok(found)
 }
 
 fn replay_if_abandoned(path: &Path) -> Result<Option<ReplayReport>, GuardianError> {
@@ -356,6 +536,7 @@ fn replay_one(file: &fs::File, path: &Path) -> Result<ReplayReport, GuardianErro
         ));
     }
     if report.is_clean() {
+        failpoint::reach("ledger-remove");
         match fs::remove_file(path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

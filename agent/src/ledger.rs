@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::failpoint;
 use crate::process::ProcessIdentity;
-use crate::undo::Undo;
+use crate::undo::{InterfaceIdentity, Undo};
 
-/// The version of the ledger's lines.
-const LEDGER_SCHEMA: u32 = 1;
+/// The version of the ledger's lines; 1 knew processes, control groups, directories and files.
+const LEDGER_SCHEMA: u32 = 2;
 
 /// Number of an entry in its ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,10 +52,26 @@ pub struct LedgerOwner {
     pub pid_namespace: String,
 }
 
+/// An interface that is shaped until a lease ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Which one.
+    pub interface: InterfaceIdentity,
+    /// How, in words.
+    pub shape: String,
+    /// Since when, in nanoseconds since 1970.
+    pub since_unix_ns: u64,
+    /// Until when, in nanoseconds since the machine was started.
+    pub until_boot_ns: u64,
+    /// Whether somebody has confirmed that the machine can still be reached.
+    pub confirmed: bool,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Line {
     Owner(LedgerOwner),
+    Held(Held),
     Do { id: UndoId, action: Undo },
     Done { id: UndoId },
 }
@@ -94,11 +111,32 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
+/// Appends a line and synchronises it. What is left of one that does not fit is cut off again, so
+/// that the next line starts where a line starts.
+fn append_whole(mut file: &File, path: &Path, bytes: u64, text: &str) -> Result<(), LedgerError> {
+    let written = failpoint::fallible("ledger-write")
+        .and_then(|()| file.write_all(text.as_bytes()))
+        .map_err(failed("write", path))
+        .and_then(|()| {
+            failpoint::fallible("ledger-synchronise")
+                .and_then(|()| file.sync_data())
+                .map_err(failed("synchronise", path))
+        });
+    match written {
+        Ok(()) => failpoint::reach("ledger-written"),
+        // A disk that is full has room to make a file shorter.
+        Err(_) => file.set_len(bytes).map_err(failed("mend", path))?,
+    }
+    written
+}
+
 /// A ledger that is being written.
 #[derive(Debug)]
 pub(crate) struct LedgerWriter {
     path: PathBuf,
     file: Flock<File>,
+    /// Length of the lines that are whole.
+    bytes: u64,
     next: u64,
 }
 
@@ -147,6 +185,7 @@ impl LedgerWriter {
         let mut writer = LedgerWriter {
             path: path.to_owned(),
             file,
+            bytes: 0,
             next: 0,
         };
         writer.append(&Line::Owner(LedgerOwner {
@@ -172,10 +211,19 @@ impl LedgerWriter {
         let mut text =
             serde_json::to_string(line).map_err(|e| failed("write", path)(io::Error::other(e)))?;
         text.push('\n');
-        self.file
-            .write_all(text.as_bytes())
-            .map_err(failed("write", path))?;
-        self.file.sync_data().map_err(failed("synchronise", path))
+        append_whole(&self.file, path, self.bytes, &text)?;
+        self.bytes += u64::try_from(text.len()).unwrap_or(0);
+        Ok(())
+    }
+
+    /// Notes that an interface is held, and until when.
+    pub(crate) fn hold(&mut self, held: &Held) -> Result<(), LedgerError> {
+        self.append(&Line::Held(held.clone()))
+    }
+
+    /// The open file, locked.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Notes what will have to be undone. When this returns, the note is on the disk.
@@ -197,6 +245,8 @@ impl LedgerWriter {
 pub(crate) struct LedgerContent {
     /// Who wrote it; `None` when the owner was killed before it had written that.
     pub(crate) owner: Option<LedgerOwner>,
+    /// The interface that it holds.
+    pub(crate) held: Option<Held>,
     /// What is still to be undone, the latest last.
     pub(crate) outstanding: Vec<(UndoId, Undo)>,
     /// Whole lines that are not understood.
@@ -216,7 +266,12 @@ impl LedgerContent {
         {
             content.whole_bytes += line.len();
             match serde_json::from_str(line) {
+                Ok(Line::Owner(owner)) if owner.schema > LEDGER_SCHEMA => {
+                    content.owner = Some(owner);
+                    content.foreign_lines += 1;
+                }
                 Ok(Line::Owner(owner)) => content.owner = Some(owner),
+                Ok(Line::Held(held)) => content.held = Some(held),
                 Ok(Line::Do { id, action }) => content.outstanding.push((id, action)),
                 Ok(Line::Done { id: done }) => content.outstanding.retain(|(id, _)| *id != done),
                 Err(_) => content.foreign_lines += 1,
@@ -247,12 +302,11 @@ pub(crate) fn open_locked(path: &Path, lock: FlockArg) -> Result<Option<Flock<Fi
 }
 
 /// Notes in an opened ledger that an entry has been undone.
-pub(crate) fn append_done(mut file: &File, path: &Path, id: UndoId) -> Result<(), LedgerError> {
+pub(crate) fn append_done(file: &File, path: &Path, id: UndoId) -> Result<(), LedgerError> {
     let text = serde_json::to_string(&Line::Done { id })
         .map_err(|e| failed("write", path)(io::Error::other(e)))?;
-    let text = format!("{text}\n");
-    file.write_all(text.as_bytes())
-        .map_err(failed("write", path))
+    let bytes = file.metadata().map_err(failed("read", path))?.len();
+    append_whole(file, path, bytes, &format!("{text}\n"))
 }
 
 #[cfg(test)]
@@ -305,6 +359,18 @@ mod tests {
             );
             assert_eq!(content.foreign_lines, 0);
         }
+    }
+
+    #[test]
+    fn a_ledger_of_a_later_version_is_not_understood() {
+        let state = tempfile::tempdir().unwrap();
+        let writer = new_ledger(state.path());
+        let text = fs::read_to_string(writer.path()).unwrap();
+        assert_eq!(LedgerContent::parse(&text).foreign_lines, 0);
+        let schema = format!("\"schema\":{LEDGER_SCHEMA}");
+        let later = text.replace(&schema, "\"schema\":99");
+        assert_ne!(later, text);
+        assert_eq!(LedgerContent::parse(&later).foreign_lines, 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod behind;
 pub mod bench;
 pub mod cgroup;
+pub mod failpoint;
 pub mod guardian;
 mod ledger;
 pub mod link;
@@ -21,4 +22,4 @@ mod sys;
 pub mod telemetry;
 pub mod undo;
 
-pub use ledger::{LedgerError, LedgerOwner, UndoId};
+pub use ledger::{Held, LedgerError, LedgerOwner, UndoId};

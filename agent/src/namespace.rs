@@ -110,6 +110,13 @@ impl NetworkNamespace {
     }
 }
 
+impl From<File> for NetworkNamespace {
+    /// The namespace that an opened `ns/net` file stands for.
+    fn from(file: File) -> NetworkNamespace {
+        NetworkNamespace { file }
+    }
+}
+
 impl AsFd for NetworkNamespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -2,6 +2,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod capability;
+pub(crate) mod cookie;
 pub(crate) mod ethtool;
 pub(crate) mod loopback;
 pub(crate) mod ownership;

@@ -1,16 +1,32 @@
 //! The undoing of what was done: each action leaves a note of its opposite before it happens,
 //! and carrying such a note out twice does no harm.
+//!
+//! [`Undo`] is the closed set of what the agent may change on a machine. What is changed anywhere
+//! else is changed by nobody but us: every variant names what it undoes by identity, and refuses
+//! what does not carry our mark.
+
+mod gpu;
+pub(crate) mod network;
+mod place;
+mod setting;
 
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
 use hexloop_workloads::clock::{self, MonotonicNs};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup;
+use crate::failpoint;
 use crate::process::ProcessIdentity;
+
+pub use gpu::GpuSetting;
+pub use network::{HANDLE, IngressKind, PRIORITIES};
+pub use place::{InterfaceIdentity, NamespaceIdentity};
+pub use setting::Setting;
 
 /// What is to be done when an action has to be undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +61,74 @@ pub enum Undo {
         /// An absolute path.
         path: PathBuf,
     },
+    /// Delete the root qdisc with [`HANDLE`] and everything below it.
+    RemoveRootQdisc {
+        /// On which interface.
+        interface: InterfaceIdentity,
+    },
+    /// Delete the qdisc of arriving packets, unless somebody else's filters hang on it.
+    RemoveIngress {
+        /// On which interface.
+        interface: InterfaceIdentity,
+        /// Which of the two kinds.
+        kind: IngressKind,
+    },
+    /// Delete the filters of one of our [`PRIORITIES`].
+    RemoveFilters {
+        /// On which interface.
+        interface: InterfaceIdentity,
+        /// The handle that they hang on.
+        parent: u32,
+        /// Their priority.
+        priority: u16,
+    },
+    /// Delete a link.
+    RemoveLink {
+        /// In which namespace.
+        namespace: NamespaceIdentity,
+        /// Its name, which starts with `hx`.
+        name: String,
+        /// Its kind, such as `ifb`.
+        kind: String,
+    },
+    /// Take an address off an interface.
+    RemoveAddress {
+        /// Which interface.
+        interface: InterfaceIdentity,
+        /// The address.
+        address: IpAddr,
+        /// Length of its prefix.
+        prefix: u8,
+    },
+    /// Set an offload of an interface back.
+    RestoreOffload {
+        /// Which interface.
+        interface: InterfaceIdentity,
+        /// The name that `ethtool -k` prints.
+        feature: String,
+        /// Whether it was on.
+        on: bool,
+    },
+    /// Set a setting of the kernel back.
+    RestoreSetting {
+        /// Which one.
+        setting: Setting,
+        /// What it was.
+        old: String,
+        /// What we set; another value is somebody else's and stays.
+        ours: String,
+    },
+    /// Set a setting of a GPU back.
+    RestoreGpu {
+        /// Unique id of the GPU.
+        gpu: String,
+        /// Which setting.
+        setting: GpuSetting,
+        /// What it was.
+        old: u32,
+        /// What we set; another value is somebody else's and stays.
+        ours: u32,
+    },
 }
 
 /// What could not be undone.
@@ -54,6 +138,9 @@ pub enum UndoError {
     /// The note asks for something that no action of ours can have called for.
     #[error("{0} is refused: it is not a path that this program makes")]
     Refused(PathBuf),
+    /// The note names something without the mark of what this program makes.
+    #[error("{0} is refused: this program makes nothing of that name")]
+    Foreign(String),
     /// The kernel refused.
     #[error("{action} failed")]
     Failed {
@@ -81,6 +168,38 @@ impl fmt::Display for Undo {
                 write!(f, "renaming {} to {}", from.display(), to.display())
             }
             Undo::RemoveFile { path } => write!(f, "removing file {}", path.display()),
+            Undo::RemoveRootQdisc { interface } => {
+                write!(f, "deleting the root qdisc of {}", interface.name)
+            }
+            Undo::RemoveIngress { interface, kind } => {
+                write!(f, "deleting qdisc {} of {}", kind.name(), interface.name)
+            }
+            Undo::RemoveFilters {
+                interface,
+                priority,
+                ..
+            } => {
+                let name = &interface.name;
+                write!(f, "deleting the filters of priority {priority} of {name}")
+            }
+            Undo::RemoveLink { name, kind, .. } => write!(f, "deleting {kind} link {name}"),
+            Undo::RemoveAddress {
+                interface,
+                address,
+                prefix,
+            } => write!(f, "taking {address}/{prefix} off {}", interface.name),
+            Undo::RestoreOffload {
+                interface,
+                feature,
+                on,
+            } => {
+                let to = if *on { "on" } else { "off" };
+                write!(f, "turning {feature} of {} {to}", interface.name)
+            }
+            Undo::RestoreSetting { setting, old, .. } => write!(f, "setting {setting} to {old}"),
+            Undo::RestoreGpu {
+                gpu, setting, old, ..
+            } => write!(f, "setting the {setting} of {gpu} to {old}"),
         }
     }
 }
@@ -98,7 +217,26 @@ impl Undo {
     /// Whether it means something only as long as the machine has not been rebooted.
     #[must_use]
     pub const fn ends_with_the_boot(&self) -> bool {
-        matches!(self, Undo::KillProcess { .. } | Undo::RemoveCgroup { .. })
+        match self {
+            Undo::RemoveDirectory { .. }
+            | Undo::RenameDirectory { .. }
+            | Undo::RemoveFile { .. }
+            | Undo::RestoreGpu { .. } => false,
+            Undo::RestoreSetting { setting, .. } => setting.ends_with_the_boot(),
+            Undo::KillProcess { .. }
+            | Undo::RemoveCgroup { .. }
+            | Undo::RemoveRootQdisc { .. }
+            | Undo::RemoveIngress { .. }
+            | Undo::RemoveFilters { .. }
+            | Undo::RemoveLink { .. }
+            | Undo::RemoveAddress { .. }
+            | Undo::RestoreOffload { .. } => true,
+        }
+    }
+
+    /// Whether trying again may help: a refusal of our own stays one.
+    fn is_final(error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()
     }
 
     /// Carries it out; what is undone already is a success. Tries again until the deadline.
@@ -108,12 +246,14 @@ impl Undo {
     pub fn perform(&self, deadline: MonotonicNs) -> Result<(), UndoError> {
         self.check()?;
         loop {
-            let source = match self.attempt(deadline) {
+            let attempt = failpoint::fallible("undo").and_then(|()| self.attempt(deadline));
+            let source = match attempt {
                 Ok(true) => return Ok(()),
                 Ok(false) => None,
                 Err(error) => Some(error),
             };
-            if clock::now() >= deadline {
+            let is_final = source.as_ref().is_some_and(Undo::is_final);
+            if is_final || clock::now() >= deadline {
                 let action = self.to_string();
                 return Err(match source {
                     Some(source) => UndoError::Failed { action, source },
@@ -126,7 +266,9 @@ impl Undo {
 
     fn check(&self) -> Result<(), UndoError> {
         let paths: &[&PathBuf] = match self {
-            Undo::KillProcess { .. } => &[],
+            Undo::RemoveLink { name, .. } if !name.starts_with("hx") => {
+                return Err(UndoError::Foreign(name.clone()));
+            }
             Undo::RemoveCgroup { path } => {
                 let ours = path
                     .file_name()
@@ -138,6 +280,7 @@ impl Undo {
             }
             Undo::RemoveDirectory { path } | Undo::RemoveFile { path } => &[path],
             Undo::RenameDirectory { from, to } => &[from, to],
+            _ => &[],
         };
         match paths.iter().find(|path| !is_plain_and_absolute(path)) {
             Some(path) => Err(UndoError::Refused((*path).clone())),
@@ -162,6 +305,50 @@ impl Undo {
             Undo::RemoveDirectory { path } => gone_is_fine(fs::remove_dir_all(path)),
             Undo::RemoveFile { path } => gone_is_fine(fs::remove_file(path)),
             Undo::RenameDirectory { from, to } => rename_to_free_name(from, to),
+            Undo::RemoveRootQdisc { interface } => {
+                let work = || network::remove_root_qdisc(interface);
+                interface.namespace.inside(work)
+            }
+            Undo::RemoveIngress { interface, kind } => {
+                let work = || network::remove_ingress(interface, *kind);
+                interface.namespace.inside(work)
+            }
+            Undo::RemoveFilters {
+                interface,
+                parent,
+                priority,
+            } => {
+                let work = || network::remove_filters(interface, *parent, *priority);
+                interface.namespace.inside(work)
+            }
+            Undo::RemoveLink {
+                namespace,
+                name,
+                kind,
+            } => namespace.inside(|| network::remove_link(name, kind)),
+            Undo::RemoveAddress {
+                interface,
+                address,
+                prefix,
+            } => {
+                let work = || network::remove_address(interface, *address, *prefix);
+                interface.namespace.inside(work)
+            }
+            Undo::RestoreOffload {
+                interface,
+                feature,
+                on,
+            } => {
+                let work = || network::restore_offload(interface, feature, *on);
+                interface.namespace.inside(work)
+            }
+            Undo::RestoreSetting { setting, old, ours } => setting.restore(old, ours),
+            Undo::RestoreGpu {
+                gpu,
+                setting,
+                old,
+                ours,
+            } => setting.restore(gpu, *old, *ours),
         }
     }
 }

@@ -29,6 +29,12 @@ pub fn wall_clock_ns() -> u64 {
     read(ClockId::CLOCK_REALTIME)
 }
 
+/// Nanoseconds since the machine was started, those that it slept included: what leases count in.
+#[must_use]
+pub fn since_boot_ns() -> u64 {
+    read(ClockId::CLOCK_BOOTTIME)
+}
+
 /// CPU time that the calling thread has used, in nanoseconds.
 #[must_use]
 pub fn thread_cpu_ns() -> u64 {

@@ -41,6 +41,16 @@ impl Offload {
         }
     }
 
+    /// The offload of that name.
+    pub(crate) fn named(name: &str) -> Option<Offload> {
+        Offload::ALL.into_iter().find(|one| one.name() == name)
+    }
+
+    /// The command that reads it: the one before the command that sets it.
+    const fn read_command(self) -> u32 {
+        self.command() - 1
+    }
+
     /// The command that sets it, from linux/ethtool.h.
     const fn command(self) -> u32 {
         match self {
@@ -61,16 +71,82 @@ struct EthtoolValue {
 
 /// Turns an offload of an interface of this thread's network namespace off.
 pub(crate) fn turn_off(interface: &str, offload: Offload) -> io::Result<()> {
+    set(interface, offload, false)
+}
+
+/// Turns an offload of an interface of this thread's network namespace on or off.
+pub(crate) fn set(interface: &str, offload: Offload, on: bool) -> io::Result<()> {
+    let mut value = EthtoolValue {
+        command: offload.command(),
+        data: u32::from(on),
+    };
+    control(interface, (&raw mut value).cast())
+}
+
+/// Whether an offload of an interface of this thread's network namespace is on.
+pub(crate) fn is_on(interface: &str, offload: Offload) -> io::Result<bool> {
+    let mut value = EthtoolValue {
+        command: offload.read_command(),
+        data: 0,
+    };
+    control(interface, (&raw mut value).cast())?;
+    Ok(value.data != 0)
+}
+
+/// `ETHTOOL_GSET` of linux/ethtool.h, which every driver still answers.
+const GET_SETTINGS: u32 = 1;
+
+/// `SPEED_UNKNOWN` in both halves.
+const UNKNOWN: u32 = u32::MAX;
+
+/// `struct ethtool_cmd` of linux/ethtool.h.
+#[repr(C)]
+struct EthtoolSettings {
+    command: u32,
+    supported: u32,
+    advertising: u32,
+    speed: u16,
+    /// Duplex, port, physical address, transceiver, negotiation, MDIO support.
+    details: [u8; 6],
+    most_packets: [u32; 2],
+    speed_high: u16,
+    tail: [u8; 2],
+    partner: u32,
+    reserved: [u32; 2],
+}
+
+/// The speed that an interface of this thread's network namespace has, in Mbit/s; `None` when it
+/// has none or does not say.
+pub(crate) fn speed_mbps(interface: &str) -> io::Result<Option<u32>> {
+    let mut settings = EthtoolSettings {
+        command: GET_SETTINGS,
+        supported: 0,
+        advertising: 0,
+        speed: 0,
+        details: [0; 6],
+        most_packets: [0; 2],
+        speed_high: 0,
+        tail: [0; 2],
+        partner: 0,
+        reserved: [0; 2],
+    };
+    match control(interface, (&raw mut settings).cast()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let speed = (u32::from(settings.speed_high) << 16) | u32::from(settings.speed);
+    Ok((speed != UNKNOWN && speed != 0).then_some(speed))
+}
+
+/// One ethtool command; `data` points to its structure.
+fn control(interface: &str, data: *mut libc::c_char) -> io::Result<()> {
     let control = socket(
         AddressFamily::Inet,
         SockType::Datagram,
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    let mut value = EthtoolValue {
-        command: offload.command(),
-        data: 0,
-    };
     let mut name = [0; libc::IFNAMSIZ];
     if interface.len() >= name.len() {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -78,13 +154,13 @@ pub(crate) fn turn_off(interface: &str, offload: Offload) -> io::Result<()> {
     for (to, from) in name.iter_mut().zip(interface.bytes()) {
         *to = libc::c_char::from_ne_bytes([from]);
     }
-    let data = std::ptr::from_mut(&mut value).cast();
     let mut request = libc::ifreq {
         ifr_name: name,
         ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: data },
     };
     #[expect(unsafe_code, reason = "no library wraps SIOCETHTOOL")]
-    // SAFETY: the request names an interface and points to a live ethtool_value.
+    // SAFETY: the request names an interface, and every caller points to a live structure of the
+    // layout that its command announces.
     let result = unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     if result < 0 {
         Err(io::Error::last_os_error())
