@@ -7,10 +7,12 @@
 pub mod behind;
 pub mod bench;
 pub mod cgroup;
+pub mod configuration;
 pub mod failpoint;
 pub mod guardian;
 mod ledger;
 pub mod link;
+pub mod management;
 pub mod namespace;
 pub mod node;
 pub mod play;

@@ -20,14 +20,14 @@ use crate::link::LinkError;
 use crate::link::netlink::{Mode, RouteSocket};
 use crate::sys::ethtool::{self, Offload};
 
-/// The handle of every root qdisc that we put on an interface that is not ours: `hx:`.
+/// The handle of every root qdisc that we put on an interface that is not ours: "he" in ASCII.
 pub const HANDLE: TcHandle = TcHandle {
-    major: 0x6878,
+    major: 0x6865,
     minor: 0,
 };
 
 /// Priorities of the filters that we put on an interface that is not ours.
-pub const PRIORITIES: RangeInclusive<u16> = 0x6800..=0x68ff;
+pub const PRIORITIES: RangeInclusive<u16> = 0x6865..=0x68ff;
 
 /// Where filters on arriving packets come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,334 @@
+//! Interfaces that nobody may touch: those over which this machine is reached.
+//!
+//! Refused are the interfaces of every default route, in both families and all tables, those of
+//! the connections that this process was started over, and whatever carries them: bonds, bridges
+//! and their members, and what VLANs and the like run on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::link::LinkError;
+use crate::link::netlink::RouteSocket;
+use crate::process::fields_after_name;
+use crate::undo::network::link_name;
+
+/// Interfaces by number, each with the reason why it is refused.
+pub type Protected = BTreeMap<u32, String>;
+
+/// The interfaces of this thread's network namespace that nobody may touch. `peers` are
+/// addresses that the machine is controlled from.
+///
+/// # Errors
+/// The kernel does not tell its links and routes.
+pub fn protected(peers: &BTreeSet<IpAddr>) -> Result<Protected, LinkError> {
+    let mut socket = RouteSocket::open().map_err(|source| LinkError::Socket {
+        action: "open a netlink socket".to_owned(),
+        source,
+    })?;
+    let links = links(&mut socket)?;
+    let mut seeds = Protected::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        for route in routes(&mut socket, family)? {
+            if route.header.destination_prefix_length == 0 && !is_local(&route) {
+                for index in interfaces_of(&route) {
+                    add(&mut seeds, index, "a default route leads over it");
+                }
+            }
+        }
+    }
+    for peer in peers {
+        if let Some(index) = way_to(&mut socket, *peer)? {
+            add(
+                &mut seeds,
+                index,
+                &format!("the connection from {peer} comes in over it"),
+            );
+        }
+    }
+    Ok(with_carriers(seeds, &links))
+}
+
+fn add(found: &mut Protected, index: u32, reason: &str) {
+    found.entry(index).or_insert_with(|| reason.to_owned());
+}
+
+/// How an interface hangs on others of its namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Relations {
+    index: u32,
+    name: String,
+    /// The bond, bridge or the like that it is a member of.
+    master: Option<u32>,
+    /// What it runs on: a VLAN's or macvlan's parent.
+    below: Option<u32>,
+}
+
+/// Adds what carries the interfaces that are refused: their parents, their masters, and the
+/// members of those that are masters.
+fn with_carriers(seeds: Protected, links: &[Relations]) -> Protected {
+    let name = |index: u32| {
+        let link = links.iter().find(|link| link.index == index);
+        link.map_or("?", |link| link.name.as_str())
+    };
+    let mut found = seeds;
+    loop {
+        let mut more = Protected::new();
+        for link in links {
+            let carries = |other: u32, how: &str, reason: &str| {
+                format!("it {how} {}, and {reason}", name(other))
+            };
+            if let Some(reason) = found.get(&link.index) {
+                for (other, how) in [(link.master, "is the master of"), (link.below, "carries")] {
+                    if let Some(other) = other.filter(|other| !found.contains_key(other)) {
+                        more.insert(other, carries(link.index, how, reason));
+                    }
+                }
+            }
+            let master = link.master.and_then(|master| Some((master, found.get(&master)?)));
+            if let Some((master, reason)) = master
+                && !found.contains_key(&link.index)
+            {
+                more.insert(link.index, carries(master, "is a member of", reason));
+            }
+        }
+        if more.is_empty() {
+            return found;
+        }
+        found.extend(more);
+    }
+}
+
+fn links(socket: &mut RouteSocket) -> Result<Vec<Relations>, LinkError> {
+    let ask = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let answers = socket.query(ask, true, || "list the interfaces".to_owned())?;
+    Ok(answers
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(relations(&link)),
+            _ => None,
+        })
+        .collect())
+}
+
+fn relations(link: &LinkMessage) -> Relations {
+    let mut found = Relations {
+        index: link.header.index,
+        name: link_name(link),
+        master: None,
+        below: None,
+    };
+    let mut is_elsewhere = false;
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Controller(index) => found.master = Some(*index),
+            LinkAttribute::Link(index) => found.below = Some(*index),
+            // The number is then one of another namespace.
+            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
+            _ => {}
+        }
+    }
+    if is_elsewhere || found.below == Some(found.index) {
+        found.below = None;
+    }
+    found.master = found.master.filter(|index| *index != 0);
+    found.below = found.below.filter(|index| *index != 0);
+    found
+}
+
+fn routes(socket: &mut RouteSocket, family: AddressFamily) -> Result<Vec<RouteMessage>, LinkError> {
+    let mut ask = RouteMessage::default();
+    ask.header.address_family = family;
+    let ask = RouteNetlinkMessage::GetRoute(ask);
+    let answers = socket.query(ask, true, || format!("list the {family:?} routes"));
+    Ok(answers?
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewRoute(route) => Some(route),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Whether it is no way out: a route that refuses, or one of the loopback interface's tables.
+fn is_local(route: &RouteMessage) -> bool {
+    interfaces_of(route).is_empty()
+}
+
+fn interfaces_of(route: &RouteMessage) -> Vec<u32> {
+    // The loopback interface is number 1 in every namespace.
+    let mut found: Vec<u32> = Vec::new();
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => found.push(*index),
+            RouteAttribute::MultiPath(hops) => {
+                found.extend(hops.iter().map(|hop| hop.interface_index));
+            }
+            _ => {}
+        }
+    }
+    found.retain(|index| *index > 1);
+    found
+}
+
+/// The interface over which packets to an address leave; `None` when there is no way, or the
+/// address is this machine's own.
+fn way_to(socket: &mut RouteSocket, peer: IpAddr) -> Result<Option<u32>, LinkError> {
+    let mut ask = RouteMessage::default();
+    let (family, length, address) = match peer {
+        IpAddr::V4(address) => (AddressFamily::Inet, 32, RouteAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, 128, RouteAddress::Inet6(address)),
+    };
+    ask.header.address_family = family;
+    ask.header.destination_prefix_length = length;
+    ask.attributes.push(RouteAttribute::Destination(address));
+    let ask = RouteNetlinkMessage::GetRoute(ask);
+    // No route is no way.
+    let answers = socket
+        .query(ask, false, || format!("find the way to {peer}"))
+        .unwrap_or_default();
+    Ok(answers.into_iter().find_map(|message| match message {
+        RouteNetlinkMessage::NewRoute(route) => interfaces_of(&route).into_iter().next(),
+        _ => None,
+    }))
+}
+
+/// Addresses that this process is controlled from: the far ends of the TCP connections of the
+/// processes that started it, such as sshd, and what `SSH_CONNECTION` of any of them says.
+#[must_use]
+pub fn control_peers() -> BTreeSet<IpAddr> {
+    let mut peers = BTreeSet::new();
+    let connections = tcp_connections();
+    let mut pid = std::process::id();
+    // A chain of parents has an end; a number that is used again could make it a ring.
+    for _ in 0..64 {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        peers.extend(ssh_peer(&environment));
+        for inode in socket_inodes(pid) {
+            peers.extend(connections.get(&inode).copied());
+        }
+        match parent_of(pid) {
+            Some(parent) if parent > 1 => pid = parent,
+            _ => break,
+        }
+    }
+    peers.retain(|peer| !peer.is_loopback() && !peer.is_unspecified());
+    peers
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The state is the first field after the name, the parent the second.
+    fields_after_name(&stat)?.nth(1)?.parse().ok()
+}
+
+/// The client of `SSH_CONNECTION`: client address, client port, server address, server port.
+fn ssh_peer(environment: &[u8]) -> Option<IpAddr> {
+    let entry = environment
+        .split(|byte| *byte == 0)
+        .find_map(|entry| entry.strip_prefix(b"SSH_CONNECTION="))?;
+    let client = std::str::from_utf8(entry).ok()?.split(' ').next()?;
+    client.split('%').next()?.parse().ok()
+}
+
+fn socket_inodes(pid: u32) -> Vec<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    entries
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.ok()?.path()).ok()?;
+            let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            inode.parse().ok()
+        })
+        .collect()
+}
+
+/// Far ends of the TCP connections of this namespace, by the inode of their socket.
+fn tcp_connections() -> BTreeMap<u64, IpAddr> {
+    let mut found = BTreeMap::new();
+    for path in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        let table = fs::read_to_string(path).unwrap_or_default();
+        found.extend(table.lines().skip(1).filter_map(connection));
+    }
+    found
+}
+
+/// One line of `/proc/net/tcp`: number, local, remote, state, ..., inode the tenth field.
+fn connection(line: &str) -> Option<(u64, IpAddr)> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (address, _port) = fields.get(2)?.split_once(':')?;
+    let inode = fields.get(9)?.parse().ok()?;
+    Some((inode, hexadecimal_address(address)?))
+}
+
+/// The kernel prints an address as words of 32 bits in the machine's own order.
+fn hexadecimal_address(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| {
+        let word = u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    };
+    match text.len() {
+        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
+        32 => {
+            let mut bytes = [0; 16];
+            for (place, at) in bytes.chunks_exact_mut(4).zip([0, 8, 16, 24]) {
+                place.copy_from_slice(&word(at)?);
+            }
+            Some(Ipv6Addr::from(bytes).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, master: Option<u32>, below: Option<u32>) -> Relations {
+        Relations {
+            index,
+            name: name.to_owned(),
+            master,
+            below,
+        }
+    }
+
+    #[test]
+    fn what_carries_the_management_network_is_refused_and_what_only_uses_it_is_not() {
+        let links = [
+            link(2, "eth0", Some(4), None),
+            link(3, "eth1", Some(4), None),
+            link(4, "bond0", None, None),
+            link(5, "bond0.7", Some(6), Some(4)),
+            link(6, "br0", None, None),
+            link(7, "eth2", None, None),
+            link(8, "macvlan0", None, Some(6)),
+        ];
+        let seeds = Protected::from([(6, "a default route leads over it".to_owned())]);
+        let found = with_carriers(seeds, &links);
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
+        assert_eq!(
+            found[&3],
+            "it is a member of bond0, and it carries bond0.7, and it is a member of br0, and a \
+             default route leads over it"
+        );
+    }
+
+    #[test]
+    fn a_connection_tells_where_it_comes_from() {
+        let line = "   1: 0100007F:0016 0264A8C0:C3E2 01 00000000:00000000 02:000 0 0 0 4711 4";
+        if cfg!(target_endian = "little") {
+            let expected = (4711, "192.168.100.2".parse().unwrap());
+            assert_eq!(connection(line), Some(expected));
+            let mapped = "0000000000000000FFFF00000264A8C0";
+            assert_eq!(hexadecimal_address(mapped), Some(expected.1));
+        }
+        assert_eq!(hexadecimal_address("12"), None);
+        let environment = b"A=b\0SSH_CONNECTION=2001:db8::7 50000 2001:db8::1 22\0";
+        assert_eq!(ssh_peer(environment), "2001:db8::7".parse().ok());
+        assert_eq!(ssh_peer(b"HOME=/root\0"), None);
+    }
+}
