@@ -147,11 +147,7 @@ fn path() -> PathBuf {
     std::env::var_os("HEXLOOP_TEST_AGENT_TOML").map_or_else(|| PathBuf::from(PATH), PathBuf::from)
 }
 
-fn check_owner(
-    path: &Path,
-    metadata: &fs::Metadata,
-    owner: Uid,
-) -> Result<(), ConfigurationError> {
+fn check_owner(path: &Path, metadata: &fs::Metadata, owner: Uid) -> Result<(), ConfigurationError> {
     let refused = |why: String| ConfigurationError::Unsafe {
         path: path.to_owned(),
         why,

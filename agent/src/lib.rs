@@ -7,9 +7,11 @@
 pub mod behind;
 pub mod bench;
 pub mod cgroup;
+pub mod change;
 pub mod configuration;
 pub mod failpoint;
 pub mod guardian;
+pub mod hold;
 mod ledger;
 pub mod link;
 pub mod management;

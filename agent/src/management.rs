@@ -89,7 +89,9 @@ fn with_carriers(seeds: Protected, links: &[Relations]) -> Protected {
                     }
                 }
             }
-            let master = link.master.and_then(|master| Some((master, found.get(&master)?)));
+            let master = link
+                .master
+                .and_then(|master| Some((master, found.get(&master)?)));
             if let Some((master, reason)) = master
                 && !found.contains_key(&link.index)
             {
@@ -236,11 +238,16 @@ fn ssh_peer(environment: &[u8]) -> Option<IpAddr> {
 }
 
 fn socket_inodes(pid: u32) -> Vec<u64> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten();
     entries
         .filter_map(|entry| {
             let target = fs::read_link(entry.ok()?.path()).ok()?;
-            let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            let inode = target
+                .to_str()?
+                .strip_prefix("socket:[")?
+                .strip_suffix(']')?;
             inode.parse().ok()
         })
         .collect()

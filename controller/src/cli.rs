@@ -66,9 +66,15 @@ pub fn parse() -> Result<Cli, std::process::ExitCode> {
     Cli::try_parse().map_err(|error| {
         // A reader that has gone away is no failure of ours.
         let _ = error.print();
-        let status = match std::env::args_os().nth(1) {
-            Some(verb) if error.use_stderr() && verb == "link" => 125,
-            _ => u8::try_from(error.exit_code()).unwrap_or(2),
+        let mut words = std::env::args_os().skip(1);
+        let is_link = words.next().is_some_and(|verb| verb == "link");
+        let has_command = words.next().is_none_or(|word| {
+            let verbs = ["apply", "confirm", "show", "clear"];
+            !verbs.iter().any(|verb| word == *verb)
+        });
+        let status = match is_link && has_command && error.use_stderr() {
+            true => 125,
+            false => u8::try_from(error.exit_code()).unwrap_or(2),
         };
         status.into()
     })
@@ -336,6 +342,13 @@ pub enum AgentPart {
     /// Traffic without a model; started in a node.
     #[command(hide = true)]
     Traffic,
+    /// The process that holds a real interface in a shape; started by `link apply`.
+    #[command(hide = true)]
+    Keep {
+        /// Where ledgers are kept.
+        #[arg(long)]
+        state_directory: PathBuf,
+    },
     /// The process that undoes what its owner leaves behind; started by its owner.
     #[command(hide = true)]
     Guard {

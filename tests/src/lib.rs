@@ -11,6 +11,8 @@
 pub mod bench;
 pub mod experiment;
 pub mod needs;
+pub mod points;
 pub mod sandbox;
+pub mod stage;
 pub mod summary;
 pub mod system;

@@ -165,6 +165,7 @@ impl RouteSocket {
     }
 
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
+        crate::failpoint::fallible("netlink")?;
         self.next_number();
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -232,6 +233,7 @@ impl RouteSocket {
         message: &mut Prepared,
         mut take: impl FnMut(u16, &[u8]) -> bool,
     ) -> io::Result<()> {
+        crate::failpoint::fallible("netlink")?;
         let sequence = self.next_number();
         message.number(sequence);
         let descriptor = self.descriptor.as_raw_fd();

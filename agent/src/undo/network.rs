@@ -58,9 +58,7 @@ impl IngressKind {
             }
         }
         match self {
-            IngressKind::Clsact => {
-                &const { [at(TcHandle::MIN_INGRESS), at(TcHandle::MIN_EGRESS)] }
-            }
+            IngressKind::Clsact => &const { [at(TcHandle::MIN_INGRESS), at(TcHandle::MIN_EGRESS)] },
             IngressKind::Ingress => &const { [at(0)] },
         }
     }
@@ -217,9 +215,9 @@ pub(super) fn remove_root_qdisc(interface: &InterfaceIdentity) -> io::Result<boo
 
 fn has_ingress(socket: &mut RouteSocket, index: u32, kind: IngressKind) -> io::Result<bool> {
     let found = qdiscs(socket, index)?;
-    Ok(found.iter().any(|qdisc| {
-        qdisc.header.parent == TcHandle::INGRESS && tc_kind(qdisc) == kind.name()
-    }))
+    Ok(found
+        .iter()
+        .any(|qdisc| qdisc.header.parent == TcHandle::INGRESS && tc_kind(qdisc) == kind.name()))
 }
 
 /// The filters that hang at one place of an interface.

@@ -162,7 +162,15 @@ mod tests {
             path("net.ipv4.conf.eth0/7.rp_filter"),
             Some(PathBuf::from("/proc/sys/net/ipv4/conf/eth0.7/rp_filter"))
         );
-        for name in ["", "net", "net..x", "../etc/passwd", "net./etc.x", "a.b c", "net.//.x"] {
+        for name in [
+            "",
+            "net",
+            "net..x",
+            "../etc/passwd",
+            "net./etc.x",
+            "a.b c",
+            "net.//.x",
+        ] {
             assert_eq!(path(name), None, "{name}");
         }
     }

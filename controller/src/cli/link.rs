@@ -166,10 +166,36 @@ pub enum DisciplineArgument {
 pub enum InterfaceAction {
     /// Shape a real interface with tc until it is cleared or its lease ends.
     Apply(InterfaceApplyArguments),
-    /// Tell what shapes an interface.
-    Show(InterfaceArguments),
+    /// Confirm from a new connection that this machine can still be reached.
+    Confirm(InterfaceArguments),
+    /// Tell what shapes an interface, since when and until when; without one, every interface.
+    Show(InterfaceShowArguments),
     /// Take the shaping of an interface away.
-    Clear(InterfaceArguments),
+    Clear(InterfaceClearArguments),
+}
+
+/// Arguments of `link show`.
+#[derive(Debug, Clone, Args)]
+pub struct InterfaceShowArguments {
+    /// The interface, such as eth1.
+    pub interface: Option<String>,
+    /// Print one JSON document on standard output.
+    #[arg(id = "json", long = "json", num_args = 0, default_missing_value = "-")]
+    pub json: Option<String>,
+}
+
+/// Arguments of `link clear`.
+#[derive(Debug, Clone, Args)]
+pub struct InterfaceClearArguments {
+    /// The interface, such as eth1.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub interface: Option<String>,
+    /// Every interface that is shaped.
+    #[arg(long)]
+    pub all: bool,
+    /// Print one JSON document on standard output.
+    #[arg(id = "json", long = "json", num_args = 0, default_missing_value = "-")]
+    pub json: Option<String>,
 }
 
 /// An interface.
@@ -194,6 +220,11 @@ pub struct InterfaceApplyArguments {
     /// After how long the shaping ends by itself.
     #[arg(long, default_value = "10 min")]
     pub lease: TimeSpan,
+    /// Put everything back unless somebody confirms within this time that the machine can still be
+    /// reached: by a key here, or by `hexloop link confirm` over a new connection. Without it the
+    /// shaping is confirmed once nothing but this interface has changed.
+    #[arg(long, value_name = "TIME")]
+    pub confirm_within: Option<TimeSpan>,
 }
 
 /// Arguments of `agent hold`.
@@ -358,8 +389,8 @@ mod tests {
             panic!("{arguments:?}");
         };
         assert_eq!(
-            (show.interface.as_str(), show.json.is_some()),
-            ("eth1", true)
+            (show.interface.as_deref(), show.json.is_some()),
+            (Some("eth1"), true)
         );
         assert!(parse(&["--delay", "1ms", "show", "eth1"]).is_err());
     }

@@ -50,6 +50,13 @@ pub(super) fn agent(part: &AgentPart, voice: Voice) -> Outcome {
                 .or_fail(ExitCode::Failed, || "the traffic failed".to_owned())?;
             Ok(ExitCode::Done)
         }
+        AgentPart::Keep { state_directory } => {
+            Ok(match hexloop_agent::hold::run(state_directory) {
+                Ok(()) => ExitCode::Done,
+                // Whoever started it was told, and says so.
+                Err(error) => ExitCode::from_number(error.exit_code()),
+            })
+        }
         AgentPart::Guard { ledger } => {
             let clean = guardian::run(ledger)
                 .or_fail(ExitCode::Failed, || "the guardian failed".to_owned())?;

@@ -1,0 +1,124 @@
+//! What others do with an interface that is held: look, confirm, clear.
+
+use std::path::Path;
+
+use hexloop_workloads::clock;
+use nix::net::if_::if_nametoindex;
+use nix::sys::signal::Signal;
+use serde::Serialize;
+
+use super::{HoldError, open, system};
+use crate::guardian::{HeldLink, replay_leftovers};
+use crate::undo::HANDLE;
+use crate::undo::network::{qdiscs, tc_kind};
+
+/// How long a holder that was told to end may take, and then its guardian.
+const CLEAR_LIMIT_NS: u64 = 5_000_000_000;
+
+/// Takes the shape away: the holder does it when it lives, else its guardian, else this process.
+///
+/// # Errors
+/// Something could not be put back.
+pub fn clear(held: &HeldLink, state_directory: &Path) -> Result<(), HoldError> {
+    let signal = |signal| {
+        let sent = held.owner.signal(signal);
+        sent.map_err(system("signal the process that holds the interface"))
+    };
+    if held.is_alive {
+        signal(Signal::SIGTERM)?;
+        if !is_gone_within(&held.ledger, CLEAR_LIMIT_NS) {
+            // It hangs, or cannot put things back: its guardian tries again.
+            signal(Signal::SIGKILL)?;
+        }
+    }
+    if is_gone_within(&held.ledger, 0) {
+        return Ok(());
+    }
+    let left: Vec<String> = replay_leftovers(state_directory)?
+        .into_iter()
+        .flat_map(|report| report.failed)
+        .collect();
+    if left.is_empty() && is_gone_within(&held.ledger, CLEAR_LIMIT_NS) {
+        return Ok(());
+    }
+    let name = held.ledger.display();
+    Err(HoldError::Dirty(if left.is_empty() {
+        format!("{name} is still in use")
+    } else {
+        left.join("; ")
+    }))
+}
+
+fn is_gone_within(path: &Path, limit_ns: u64) -> bool {
+    let deadline = clock::now() + limit_ns;
+    while path.exists() {
+        if clock::now() >= deadline {
+            return false;
+        }
+        clock::sleep_until(clock::now() + 5_000_000);
+    }
+    true
+}
+
+/// Confirms that the machine can still be reached.
+///
+/// # Errors
+/// The holder is gone, or may not be signalled.
+pub fn confirm(held: &HeldLink) -> Result<(), HoldError> {
+    let sent = held
+        .owner
+        .signal(Signal::SIGUSR1)
+        .map_err(system("signal the process that holds the interface"))?;
+    if sent {
+        Ok(())
+    } else {
+        Err(HoldError::PutBack {
+            interface: held.held.interface.name.clone(),
+            why: "the process that held it is gone".to_owned(),
+        })
+    }
+}
+
+/// A qdisc of an interface, as the kernel tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// Its kind, such as `htb`.
+    pub kind: String,
+    /// Its handle, as `tc` prints it.
+    pub handle: String,
+    /// Where it hangs, as `tc` prints it.
+    pub parent: String,
+    /// Whether it carries hexloop's handle.
+    pub ours: bool,
+}
+
+/// The qdiscs of an interface of this thread's network namespace.
+///
+/// # Errors
+/// There is no such interface, or the kernel does not tell.
+pub fn seen(interface: &str) -> Result<Vec<Seen>, HoldError> {
+    let Ok(index) = if_nametoindex(interface) else {
+        return Err(HoldError::NoInterface(interface.to_owned()));
+    };
+    let mut socket = open()?;
+    let found = qdiscs(&mut socket, index).map_err(system("list the qdiscs"))?;
+    Ok(found
+        .iter()
+        .map(|qdisc| Seen {
+            kind: tc_kind(qdisc).to_owned(),
+            handle: written(qdisc.header.handle.into()),
+            parent: written(qdisc.header.parent.into()),
+            ours: [HANDLE.major, HANDLE.major + 1].contains(&qdisc.header.handle.major),
+        })
+        .collect())
+}
+
+fn written(handle: u32) -> String {
+    let (major, minor) = (handle >> 16, handle & 0xffff);
+    match (handle, minor) {
+        (u32::MAX, _) => "root".to_owned(),
+        (0xffff_fff1, _) => "ingress".to_owned(),
+        (_, 0) => format!("{major:x}:"),
+        _ => format!("{major:x}:{minor:x}"),
+    }
+}

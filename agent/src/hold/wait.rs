@@ -1,0 +1,270 @@
+//! What a holder waits for: words, signals, the end of its lease, of its guardian, and of the
+//! interface.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
+use nix::sys::timer::{Expiration, TimerSetTimeFlags};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+
+use super::start::{CONFIRM, LATER};
+use super::{HoldError, mtu_of, system};
+use crate::guardian::{Guardian, timespec};
+use crate::link::netlink::RouteSocket;
+use crate::undo::InterfaceIdentity;
+use crate::undo::network::{link, numbered};
+
+/// `RTMGRP_LINK` of linux/rtnetlink.h: news of links.
+const LINK_NEWS: u32 = 1;
+
+/// Why a wait is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Somebody said that the machine can still be reached.
+    Confirmed,
+    /// Nobody said so in time.
+    NotConfirmed,
+    /// Whoever asked for it is gone.
+    Abandoned,
+    /// The lease is over.
+    LeaseOver,
+    /// It was asked to end.
+    Cleared,
+    /// The guardian process is gone.
+    Unguarded,
+    /// The interface is gone.
+    Vanished,
+    /// Another MTU calls for other bursts and queues.
+    MtuChanged { from: u32, to: u32 },
+    /// Something went wrong.
+    Failed(String),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Confirmed => f.write_str("it was confirmed"),
+            Ended::NotConfirmed => f.write_str("nobody confirmed it in time"),
+            Ended::Abandoned => f.write_str("whoever asked for it went away before confirming it"),
+            Ended::LeaseOver => f.write_str("its lease ended"),
+            Ended::Cleared => f.write_str("it was cleared"),
+            Ended::Unguarded => f.write_str("its guardian process was killed"),
+            Ended::Vanished => f.write_str("the interface vanished"),
+            Ended::MtuChanged { from, to } => {
+                write!(f, "the MTU of the interface changed from {from} to {to}")
+            }
+            Ended::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What can be waited for.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    signals: SignalFd,
+    news: OwnedFd,
+}
+
+/// What came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Word,
+    Signal,
+    News,
+    GuardianGone,
+    TimeOver,
+}
+
+impl Waiting {
+    /// Takes the signals over, before any other thread exists, and listens to news of links.
+    pub(super) fn start() -> Result<Waiting, HoldError> {
+        let mut mask = SigSet::empty();
+        for signal in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+        ] {
+            mask.add(signal);
+        }
+        let start = || -> nix::Result<Waiting> {
+            mask.thread_block()?;
+            let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+            let signals = SignalFd::with_flags(&mask, flags)?;
+            let news = socket(
+                AddressFamily::Netlink,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+                SockProtocol::NetlinkRoute,
+            )?;
+            bind(news.as_raw_fd(), &NetlinkAddr::new(0, LINK_NEWS))?;
+            Ok(Waiting { signals, news })
+        };
+        start().map_err(|error| system("get ready to wait")(error.into()))
+    }
+
+    /// Waits for the word that confirms, until a moment of the clock that counts from the start
+    /// of the machine.
+    pub(super) fn for_confirmation(
+        &self,
+        guardian: &Guardian,
+        interface: &InterfaceIdentity,
+        until_boot_ns: u64,
+    ) -> Result<Ended, HoldError> {
+        let timer = timer(until_boot_ns)?;
+        let mut hears_words = true;
+        loop {
+            match self.wait(guardian, &timer, hears_words)? {
+                Came::Word => match read_word() {
+                    Some(CONFIRM) => return Ok(Ended::Confirmed),
+                    Some(LATER) => hears_words = false,
+                    Some(_) => {}
+                    None => return Ok(Ended::Abandoned),
+                },
+                Came::Signal => match self.signals.read_signal() {
+                    Ok(Some(signal)) if signal.ssi_signo == Signal::SIGUSR1 as u32 => {
+                        return Ok(Ended::Confirmed);
+                    }
+                    Ok(Some(_)) => return Ok(Ended::Cleared),
+                    Ok(None) | Err(_) => {}
+                },
+                Came::News => {
+                    if let Some(ended) = self.look(interface, None)? {
+                        return Ok(ended);
+                    }
+                }
+                Came::GuardianGone => return Ok(Ended::Unguarded),
+                Came::TimeOver => return Ok(Ended::NotConfirmed),
+            }
+        }
+    }
+
+    /// Waits for the end of the lease, or for whatever ends it earlier.
+    pub(super) fn for_the_end(
+        &self,
+        guardian: &Guardian,
+        interface: &InterfaceIdentity,
+        mtu: u32,
+        until_boot_ns: u64,
+    ) -> Result<Ended, HoldError> {
+        let timer = timer(until_boot_ns)?;
+        // It may have changed before anybody looked.
+        if let Some(ended) = self.look(interface, Some(mtu))? {
+            return Ok(ended);
+        }
+        loop {
+            match self.wait(guardian, &timer, false)? {
+                Came::Signal => match self.signals.read_signal() {
+                    Ok(Some(signal)) if signal.ssi_signo != Signal::SIGUSR1 as u32 => {
+                        return Ok(Ended::Cleared);
+                    }
+                    _ => {}
+                },
+                Came::News => {
+                    if let Some(ended) = self.look(interface, Some(mtu))? {
+                        return Ok(ended);
+                    }
+                }
+                Came::GuardianGone => return Ok(Ended::Unguarded),
+                Came::TimeOver => return Ok(Ended::LeaseOver),
+                Came::Word => {}
+            }
+        }
+    }
+
+    fn wait(
+        &self,
+        guardian: &Guardian,
+        timer: &TimerFd,
+        hears_words: bool,
+    ) -> Result<Came, HoldError> {
+        let stdin = io::stdin();
+        loop {
+            let words = if hears_words {
+                PollFlags::POLLIN
+            } else {
+                PollFlags::empty()
+            };
+            let mut waiting = [
+                PollFd::new(guardian.lifeline(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(timer.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.news.as_fd(), PollFlags::POLLIN),
+                PollFd::new(stdin.as_fd(), words),
+            ];
+            // Without words to wait for, an input that has ended must not wake us for ever.
+            let count = if hears_words { 5 } else { 4 };
+            match poll(&mut waiting[..count], PollTimeout::NONE) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(system("wait")(error.into())),
+            }
+            let came = [
+                Came::GuardianGone,
+                Came::Signal,
+                Came::TimeOver,
+                Came::News,
+                Came::Word,
+            ];
+            let first = waiting[..count]
+                .iter()
+                .zip(came)
+                .find(|(one, _)| one.any().unwrap_or(false));
+            if let Some((_, came)) = first {
+                return Ok(came);
+            }
+        }
+    }
+
+    /// Reads the news away and looks at the interface itself: news may have been lost.
+    fn look(
+        &self,
+        interface: &InterfaceIdentity,
+        mtu: Option<u32>,
+    ) -> Result<Option<Ended>, HoldError> {
+        let mut buffer = vec![0; 32_768];
+        loop {
+            match recv(self.news.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                // ENOBUFS says that some were lost.
+                Ok(_) | Err(nix::Error::EINTR | nix::Error::ENOBUFS) => {}
+                Err(_) => break,
+            }
+        }
+        let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
+        let found = link(&mut socket, numbered(interface.index))
+            .map_err(system("look at the interface"))?;
+        let Some(found) = found else {
+            return Ok(Some(Ended::Vanished));
+        };
+        let now = mtu_of(&found);
+        Ok(mtu
+            .filter(|before| *before != now)
+            .map(|from| Ended::MtuChanged { from, to: now }))
+    }
+}
+
+fn timer(until_boot_ns: u64) -> Result<TimerFd, HoldError> {
+    let start = || -> nix::Result<TimerFd> {
+        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC)?;
+        let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME;
+        timer.set(Expiration::OneShot(timespec(until_boot_ns)), flags)?;
+        Ok(timer)
+    };
+    start().map_err(|error| system("set a timer")(error.into()))
+}
+
+/// One word of whoever started this process; `None` at its end.
+fn read_word() -> Option<u8> {
+    let mut byte = [0];
+    let input = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    match std::fs::File::from(input).read(&mut byte) {
+        Ok(1) => Some(byte[0]),
+        _ => None,
+    }
+}
