@@ -297,8 +297,9 @@ impl Worker {
         for (lane, port) in self.lanes.iter_mut().zip(&mut self.ports) {
             let take = |frame: Frame<'_>| lane.take_in(frame, pair);
             let count = port.receive(RECEIVE_BATCH, &mut self.buffers, take);
-            let count = count.unwrap_or(0);
-            more |= count == RECEIVE_BATCH;
+            let full = count.unwrap_or(0) == RECEIVE_BATCH;
+            lane.has_received(pair, full);
+            more |= full;
         }
         more
     }

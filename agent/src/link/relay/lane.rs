@@ -66,6 +66,8 @@ pub(super) struct Lane {
     ready: VecDeque<Ready>,
     playing: Option<Playing>,
     last_arrival: MonotonicNs,
+    /// Every frame that arrived before has been taken in.
+    seen_until: MonotonicNs,
     lateness: NanosecondHistogram,
     trouble: Trouble,
     observer: Option<Observer>,
@@ -91,6 +93,7 @@ impl Lane {
             ready: VecDeque::with_capacity(count),
             playing: None,
             last_arrival: 0,
+            seen_until: 0,
             lateness: NanosecondHistogram::new(),
             trouble: Trouble::default(),
             observer,
@@ -168,6 +171,17 @@ impl Lane {
                 });
             }
         }
+    }
+
+    /// To be called after frames were taken in, with the clocks as they read before that, and
+    /// whether more may wait. What is decided about packets must not run ahead of those that
+    /// nobody has looked at yet: then being late changes nothing but lateness.
+    pub(super) fn has_received(&mut self, pair: ClockPair, more: bool) {
+        self.seen_until = if more {
+            self.last_arrival
+        } else {
+            pair.monotonic_ns
+        };
     }
 
     /// Hands a frame to the shaper, once for each copy of it.
@@ -285,7 +299,8 @@ impl Lane {
         let Some(now_ns) = now.checked_sub(playing.t0) else {
             return;
         };
-        playing.shaper.advance(now_ns, &mut playing.books);
+        let seen_ns = self.seen_until.min(now).saturating_sub(playing.t0);
+        playing.shaper.advance(seen_ns, &mut playing.books);
         while let Some(departure) = playing.shaper.pop_due(now_ns) {
             self.ready.push_back(Ready {
                 due: playing.t0.saturating_add(departure.due_ns),
@@ -390,7 +405,7 @@ impl Lane {
         let Some(playing) = &mut self.playing else {
             return;
         };
-        let Some(now_ns) = now.checked_sub(playing.t0) else {
+        let Some(now_ns) = self.seen_until.min(now).checked_sub(playing.t0) else {
             return;
         };
         while let Some((index, book)) = playing.shaper.close_window(now_ns, &mut playing.books) {
@@ -417,5 +432,33 @@ fn flip_bit(frame: &mut [u8], draw: u32) {
     let bit = usize::try_from((u64::from(draw) * bits) >> 32).unwrap_or(0);
     if let Some(byte) = payload.get_mut(bit / 8) {
         *byte ^= 1 << (bit % 8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn damage_is_one_bit_behind_the_ethernet_header(length in 15_usize..200, draw: u32) {
+            let mut frame = vec![0; length];
+            flip_bit(&mut frame, draw);
+            let flipped: u32 = frame.iter().map(|byte: &u8| byte.count_ones()).sum();
+            prop_assert_eq!(flipped, 1);
+            prop_assert!(frame[..ETHERNET_HEADER_BYTES].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn damage_can_hit_the_first_bit_and_the_last_and_spares_what_is_too_short() {
+        let mut frame = vec![0; 20];
+        flip_bit(&mut frame, 0);
+        flip_bit(&mut frame, u32::MAX);
+        assert_eq!((frame[14], frame[19]), (1, 0x80));
+        let mut short = vec![0; 14];
+        flip_bit(&mut short, 7);
+        assert_eq!(short, vec![0; 14]);
     }
 }
