@@ -168,16 +168,19 @@ fn three_hundred_peers_get_each_their_own_rate_and_the_rest_none() {
     const PEERS: u16 = 300;
     const PAYLOAD: usize = 1472;
     const IP_BITS: u64 = (1472 + 28) * 8;
-    const SECONDS: u64 = 4;
+    const PACKETS: usize = 12;
     let [near, far] = joined();
-    let address = |number: u16| [10, 9, (number / 250) as u8, (number % 250 + 1) as u8];
+    let address = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        [10, 9, high, low]
+    };
     // Five to fifteen packets a second.
     let rate_bps = |number: u16| 60_000 + u64::from(number) * 400;
     let receiver = far
         .run(|| UdpSocket::bind("0.0.0.0:9000").unwrap())
         .unwrap();
     receiver
-        .set_read_timeout(Some(Duration::from_millis(500)))
+        .set_read_timeout(Some(Duration::from_secs(2)))
         .unwrap();
     let sender = near
         .run(|| {
@@ -201,36 +204,36 @@ fn three_hundred_peers_get_each_their_own_rate_and_the_rest_none() {
             UdpSocket::bind("0.0.0.0:0").unwrap()
         })
         .unwrap();
-    // Every peer is offered twenty packets a second, and one that is not shaped as well.
-    let start = clock::now();
-    let offered = std::thread::spawn(move || {
+    // Every peer is sent twelve packets at once, and one that is not shaped as well.
+    std::thread::spawn(move || {
         let mut payload = [0; PAYLOAD];
-        for round in 0..SECONDS * 20 {
-            clock::sleep_until(start + round * 50_000_000);
-            for number in 0..=PEERS {
-                payload[..2].copy_from_slice(&number.to_be_bytes());
-                let _ = sender.send_to(&payload, (std::net::Ipv4Addr::from(address(number)), 9000));
+        let start = clock::now();
+        for number in 0..=PEERS {
+            // The receiver gets its turn in between.
+            clock::sleep_until(start + u64::from(number) * 5_000_000);
+            payload[..2].copy_from_slice(&number.to_be_bytes());
+            let to = std::net::Ipv4Addr::from(address(number));
+            for _ in 0..PACKETS {
+                sender.send_to(&payload, (to, 9000)).unwrap();
             }
         }
     });
-    let mut packets = vec![0_u64; usize::from(PEERS) + 1];
+    let mut arrivals = vec![Vec::new(); usize::from(PEERS) + 1];
     let mut buffer = [0; 1500];
-    while clock::now() < start + SECONDS * 1_000_000_000 {
-        let Ok(length) = receiver.recv(&mut buffer) else {
-            break;
-        };
+    while let Ok(length) = receiver.recv(&mut buffer) {
         assert_eq!(length, PAYLOAD);
-        packets[usize::from(u16::from_be_bytes([buffer[0], buffer[1]]))] += 1;
+        let number = u16::from_be_bytes([buffer[0], buffer[1]]);
+        arrivals[usize::from(number)].push(clock::now());
     }
-    offered.join().unwrap();
+    for (number, arrivals) in arrivals.iter().enumerate() {
+        assert_eq!(arrivals.len(), PACKETS, "peer {number}");
+    }
     for number in 0..PEERS {
-        let expected = rate_bps(number) * SECONDS / IP_BITS;
-        let found = packets[usize::from(number)];
-        assert!(
-            found.abs_diff(expected) <= 2,
-            "peer {number}: {found}, not {expected}"
-        );
+        let arrivals = &arrivals[usize::from(number)];
+        // While it was sent to, the processor had other things to do: the last six tell.
+        let gap_ns = (arrivals[PACKETS - 1] - arrivals[PACKETS - 6]) / 5;
+        let expected_ns = IP_BITS * 1_000_000_000 / rate_bps(number);
+        let error = gap_ns.abs_diff(expected_ns) * 100 / expected_ns;
+        assert!(error <= 3, "peer {number}: {gap_ns}, not {expected_ns}");
     }
-    let unshaped = packets[usize::from(PEERS)];
-    assert_eq!(unshaped, SECONDS * 20);
 }
