@@ -87,6 +87,9 @@ pub struct LinkPhaseReport {
     pub counters: Vec<LinkCounters>,
     /// Lateness of the shaper.
     pub lateness: Vec<(Direction, LateHistogram)>,
+    /// The largest distance between the bytes that left the bottleneck and the trace while
+    /// packets waited, in the order of [`Direction::BOTH`]; `None` where no bytes are steered.
+    pub largest_error_bytes: Option<[u64; 2]>,
     /// CPU time of the link's threads over the phase.
     pub relay_cpu_ns: u64,
     /// The CPUs that those threads may run on.
@@ -345,6 +348,7 @@ impl Link {
                 (Direction::Down, down.summary()),
                 (Direction::Up, up.summary()),
             ],
+            largest_error_bytes: self.playback.largest_error_bytes(),
             relay_cpu_ns: played.cpu_ns + watched.cpu_ns,
             relay_cpus: self.playback.scheduling().cpus.clone(),
             clock_step_ns: watched.clock_step_ns,

@@ -58,6 +58,7 @@ impl Prepared {
         Prepared::new(kind, NLM_F_ECHO, payload)
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

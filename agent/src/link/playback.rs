@@ -118,6 +118,14 @@ impl Playback {
         }
     }
 
+    /// How far the bytes of a datapath that steers them were from the trace at most.
+    pub(crate) fn largest_error_bytes(&self) -> Option<[u64; 2]> {
+        match &self.datapath {
+            Datapath::Tc(player) => Some(player.largest_error_bytes()),
+            Datapath::Relay { .. } | Datapath::Edt { .. } => None,
+        }
+    }
+
     pub(crate) const fn name(&self) -> &'static str {
         match &self.datapath {
             Datapath::Relay { .. } => "relay",

@@ -29,7 +29,8 @@ mod stage;
 mod steering;
 mod wire;
 
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use hexloop_topologies::plan::LinkPlan;
@@ -43,7 +44,7 @@ use crate::namespace::NetworkNamespace;
 pub use cost::{BATCH, ChangeCost, measure_change_cost};
 use leaf::Leaf;
 use path::Path;
-use player::{Command, Worker};
+use player::{Command, TcPlayed, Worker};
 use stage::{Port, Stage, StagePlan};
 
 /// Plays a trace by changing queueing disciplines in place. Dropping it ends its thread.
@@ -52,6 +53,7 @@ pub(crate) struct TcPlayer {
     link: String,
     scheduling: Scheduling,
     note: Option<&'static str>,
+    largest_error_bytes: [AtomicU64; 2],
     commands: Sender<Command>,
     thread: Option<JoinHandle<()>>,
     /// Goes away, with the interfaces in it, when this handle does.
@@ -181,6 +183,7 @@ impl TcPlayer {
             link: plan.name.clone(),
             scheduling,
             note,
+            largest_error_bytes: [AtomicU64::new(0), AtomicU64::new(0)],
             commands,
             thread: Some(thread),
             _between: between,
@@ -206,13 +209,28 @@ impl TcPlayer {
 
     /// Ends the playback and lifts every limit.
     pub(crate) fn stop(&self) -> Result<Played, LinkError> {
-        let (reply, answer): (SyncSender<Result<Played, LinkError>>, _) = sync_channel(1);
+        let (reply, answer) = sync_channel(1);
         self.command(Command::Stop(reply))?;
         let gone = |_| LinkError::ThreadGone {
             link: self.link.clone(),
             name: "tc",
         };
-        answer.recv().map_err(gone)?
+        let TcPlayed {
+            played,
+            largest_error_bytes,
+        } = answer.recv().map_err(gone)??;
+        for (place, bytes) in self.largest_error_bytes.iter().zip(largest_error_bytes) {
+            place.store(bytes, Ordering::Relaxed);
+        }
+        Ok(played)
+    }
+
+    /// The largest distance between the bytes of the class and the integral of the trace while
+    /// packets waited, in the playback that was stopped last, in the order of
+    /// [`Direction::BOTH`].
+    pub(crate) fn largest_error_bytes(&self) -> [u64; 2] {
+        let [down, up] = &self.largest_error_bytes;
+        [down.load(Ordering::Relaxed), up.load(Ordering::Relaxed)]
     }
 
     /// What this kernel does not allow, though the link works.

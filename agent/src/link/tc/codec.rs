@@ -33,10 +33,9 @@ pub(crate) const NEW_QDISC: u16 = 36; // RTM_NEWQDISC
 pub(crate) const NEW_CLASS: u16 = 40; // RTM_NEWTCLASS
 pub(crate) const NEW_FILTER: u16 = 44; // RTM_NEWTFILTER
 
-/// What is to be done with an object; added to the type of its message.
+/// What is to be done with an object that exists; added to the type of the message that makes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
-    New,
     Delete,
     Get,
 }
@@ -45,7 +44,6 @@ impl Verb {
     /// The type of a message about an object whose RTM_NEW... is `new`.
     pub(crate) const fn of(self, new: u16) -> u16 {
         match self {
-            Verb::New => new,
             Verb::Delete => new + 1,
             Verb::Get => new + 2,
         }

@@ -6,7 +6,7 @@ use std::io;
 use crate::link::netlink::{Mode, Prepared, RouteSocket};
 
 use super::codec::htb::{HtbClass, ticks};
-use super::codec::statistics::{HtbStatistics, Statistics};
+use super::codec::statistics::Statistics;
 use super::codec::{Class, HEADER_BYTES, NEW_CLASS, Place, Verb};
 use super::wire::Attributes;
 
@@ -90,10 +90,7 @@ impl PreparedClass {
     ///
     /// # Errors
     /// The kernel's refusal, or an answer without statistics.
-    pub(super) fn ask(
-        &mut self,
-        socket: &mut RouteSocket,
-    ) -> io::Result<(Statistics, HtbStatistics)> {
+    pub(super) fn ask(&mut self, socket: &mut RouteSocket) -> io::Result<Statistics> {
         let mut found = None;
         socket.exchange(&mut self.question, |kind, payload| {
             if kind != NEW_CLASS {
@@ -101,10 +98,7 @@ impl PreparedClass {
             }
             let attributes = payload.get(HEADER_BYTES..).unwrap_or(&[]);
             let statistics = Attributes::find(attributes, STATS2);
-            found = statistics.and_then(|payload| {
-                let tokens = HtbStatistics::read(payload).unwrap_or_default();
-                Some((Statistics::read(payload)?, tokens))
-            });
+            found = statistics.and_then(Statistics::read);
             true
         })?;
         found.ok_or_else(|| io::Error::other("the kernel's answer holds no statistics"))

@@ -17,6 +17,7 @@
 #[cfg(test)]
 mod kernel_tests;
 mod netns;
+mod session;
 mod step;
 mod steps;
 #[cfg(test)]
@@ -30,9 +31,11 @@ use hexloop_traces::{LinkSettings, LinkState};
 pub use super::codec::filter::Transport;
 pub use super::handle::Handle;
 pub use netns::{classifier_here, speed_bps};
+pub use session::Session;
 pub use step::{TcStep, TcUndo};
 pub use steps::steps;
 pub use verify::{ObjectSeen, Root};
+#[cfg(test)]
 pub(crate) use verify::{root, show, verify};
 
 /// The handle of the root discipline on an interface that is not ours: "he" in ASCII.

@@ -17,13 +17,8 @@ pub(super) struct Leaf {
     holds: bool,
 }
 
-const fn microseconds(nanoseconds: u64) -> u32 {
-    let rounded = nanoseconds / 1000;
-    if rounded > u32::MAX as u64 {
-        u32::MAX
-    } else {
-        rounded as u32
-    }
+fn microseconds(nanoseconds: u64) -> u32 {
+    u32::try_from(nanoseconds / 1000).unwrap_or(u32::MAX)
 }
 
 impl Leaf {

@@ -34,8 +34,16 @@ const SHORTEST_STEP_NS: u64 = 500_000;
 
 pub(super) enum Command {
     Play(Box<Play>),
-    Stop(SyncSender<Result<Played, LinkError>>),
+    Stop(SyncSender<Result<TcPlayed, LinkError>>),
     Quit,
+}
+
+/// What was played, and how far the bytes were from the trace.
+#[derive(Debug)]
+pub(super) struct TcPlayed {
+    pub(super) played: Played,
+    /// See [`super::TcPlayer::largest_error_bytes`].
+    pub(super) largest_error_bytes: [u64; 2],
 }
 
 struct Playing {
@@ -129,24 +137,32 @@ impl Worker {
         self.playing = Some(Playing::new(play));
     }
 
-    fn finish(&mut self) -> Result<Played, LinkError> {
+    fn finish(&mut self) -> Result<TcPlayed, LinkError> {
         let playing = self.playing.take();
         for stage in &mut self.stages {
             stage.clear(&mut self.socket)?;
         }
+        let [down, up] = &self.stages;
+        let largest_error_bytes = [down.largest_error_bytes(), up.largest_error_bytes()];
         let Some(playing) = playing else {
-            let empty = || NanosecondHistogram::new();
-            return Ok(Played {
-                lateness: [empty(), empty()],
-                cpu_ns: 0,
+            let empty = NanosecondHistogram::new;
+            return Ok(TcPlayed {
+                played: Played {
+                    lateness: [empty(), empty()],
+                    cpu_ns: 0,
+                },
+                largest_error_bytes,
             });
         };
         if let Some(failure) = playing.failure {
             return Err(failure);
         }
-        Ok(Played {
-            lateness: playing.sides.map(|side| side.lateness),
-            cpu_ns: clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
+        Ok(TcPlayed {
+            played: Played {
+                lateness: playing.sides.map(|side| side.lateness),
+                cpu_ns: clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
+            },
+            largest_error_bytes,
         })
     }
 

@@ -249,7 +249,7 @@ impl Stage {
         at_ns: u64,
     ) -> Result<Queue, LinkError> {
         let asked = self.class.ask(socket);
-        let (statistics, _) = asked.map_err(failed(self.about("read the bytes of")))?;
+        let statistics = asked.map_err(failed(self.about("read the bytes of")))?;
         let backlog_bytes = u64::from(statistics.queue.backlog_bytes);
         let seen = Seen {
             at_ns,

@@ -54,6 +54,7 @@ impl Steering {
     }
 
     /// Bits that the class is behind the trace; negative: ahead. Zero while nothing waits.
+    #[cfg(test)]
     pub(super) const fn owed_bits(&self) -> i128 {
         self.owed_bits
     }

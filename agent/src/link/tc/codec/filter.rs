@@ -405,9 +405,9 @@ fn read_u32(selector: &[u8]) -> Option<Option<Match>> {
             .into_iter()
             .zip(layout.addresses)
         {
-            let length: i32 = if ipv6 { 16 } else { 4 };
-            let inside = |key: &&Key| (start..start + length).contains(&key.offset);
-            let mut address = vec![0; usize::from(length.unsigned_abs() as u8)];
+            let length = if ipv6 { 16_u8 } else { 4 };
+            let inside = |key: &&Key| (start..start + i32::from(length)).contains(&key.offset);
+            let mut address = vec![0; usize::from(length)];
             let mut mask = address.clone();
             for key in found.iter().filter(inside) {
                 let at = usize::try_from(key.offset - start).ok()?;

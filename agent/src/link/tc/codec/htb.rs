@@ -12,9 +12,6 @@ const HTB_DIRECT_QLEN: u16 = 5;
 const HTB_RATE64: u16 = 6;
 const HTB_CEIL64: u16 = 7;
 
-/// Of the structure `tc_htb_opt`: two rates of 12 bytes, then five words.
-pub(crate) const HTB_PARMS_BYTES: usize = 44;
-
 /// Nanoseconds as ticks.
 pub(crate) fn ticks(nanoseconds: u64) -> u32 {
     u32::try_from(nanoseconds >> TICK_SHIFT).unwrap_or(u32::MAX)

@@ -44,6 +44,14 @@ pub struct ObjectSeen {
     pub drops: Option<u64>,
 }
 
+/// What an interface has.
+struct Found {
+    interface: String,
+    qdiscs: Vec<Qdisc>,
+    classes: Vec<Class>,
+    filters: Vec<Filter>,
+}
+
 fn list<T>(
     socket: &mut RouteSocket,
     (new, place): (u16, Place),
@@ -118,33 +126,36 @@ pub(super) fn has_no_hook(socket: &mut RouteSocket, interface: &str) -> Result<b
 /// # Errors
 /// Something is missing or different; the message names it.
 pub(crate) fn verify(socket: &mut RouteSocket, steps: &[TcStep]) -> Result<(), LinkError> {
-    let mut read: Vec<(String, Vec<Qdisc>, Vec<Class>, Vec<Filter>)> = Vec::new();
+    let mut read: Vec<Found> = Vec::new();
     for step in steps {
         let name = &step.interface;
         if matches!(step.making, Making::Ifb | Making::Up) {
             continue;
         }
-        if !read.iter().any(|(known, ..)| known == name) {
+        if !read.iter().any(|found| &found.interface == name) {
             let mut caught = filters(socket, name, ROOT)?;
             caught.extend(filters(socket, name, Handle::INGRESS_HANDLE)?);
-            read.push((
-                name.clone(),
-                qdiscs(socket, name)?,
-                classes(socket, name)?,
-                caught,
-            ));
+            read.push(Found {
+                interface: name.clone(),
+                qdiscs: qdiscs(socket, name)?,
+                classes: classes(socket, name)?,
+                filters: caught,
+            });
         }
-        let Some((_, qdiscs, classes, filters)) = read.iter().find(|(known, ..)| known == name)
-        else {
+        let Some(found) = read.iter().find(|found| &found.interface == name) else {
             continue;
         };
         let there = match &step.making {
             Making::Ifb | Making::Up => true,
-            Making::Qdisc(asked) => qdiscs.iter().any(|found| is_same_qdisc(asked, found)),
-            Making::Class(asked) => classes
+            Making::Qdisc(asked) => found.qdiscs.iter().any(|found| is_same_qdisc(asked, found)),
+            Making::Class(asked) => found
+                .classes
                 .iter()
                 .any(|found| found.place.handle == asked.place.handle && found.htb == asked.htb),
-            Making::Filter(asked, _) => filters.iter().any(|found| is_same_filter(asked, found)),
+            Making::Filter(asked, _) => found
+                .filters
+                .iter()
+                .any(|found| is_same_filter(asked, found)),
         };
         if !there {
             return Err(LinkError::Netlink {
