@@ -128,7 +128,7 @@ fn perform(
         energy_j,
     }));
     scene.build(stage, input, events, stop)?;
-    scene.calibrate(events, stop)?;
+    scene.calibrate(&input.plan, events, stop)?;
     let secret = jobs::random_secret()?;
     for part in jobs::parts(&input.plan, &secret)? {
         phase::play(stage, &input.plan, &part, scene, events, (stop, desk))?;

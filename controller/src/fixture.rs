@@ -144,6 +144,7 @@ pub(crate) fn plan() -> Plan {
             mtu: 1500,
             settings: LinkSettings::drop_tail(300_000),
         }],
+        uncalibrated: Vec::new(),
         calibration: CalibrationPlan {
             flow_ns: 3 * S,
             packet_payload_bytes: 1400,

@@ -33,7 +33,8 @@ struct Description<'a> {
 /// How long playing the plan takes, about, once its model is there.
 #[must_use]
 pub(crate) fn estimated_ns(plan: &Plan) -> u64 {
-    let links = u64::try_from(plan.links.len()).unwrap_or(u64::MAX);
+    let calibrated = plan.links.len() - plan.uncalibrated.len().min(plan.links.len());
+    let links = u64::try_from(calibrated).unwrap_or(u64::MAX);
     // Both directions, one after the other, each with half a second to drain.
     let calibration = (plan.calibration.flow_ns + 500_000_000).saturating_mul(2 * links);
     let phases = plan

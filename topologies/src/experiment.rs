@@ -120,6 +120,8 @@ pub struct Link {
     pub datapath: DatapathChoice,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
+    /// Whether it is measured before anything runs over it.
+    pub calibrate: bool,
     /// Queue and service, where the trace leaves them open.
     pub settings: LinkSettings,
 }

@@ -30,6 +30,8 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// The links between them.
     pub links: Vec<LinkPlan>,
+    /// Links that are not calibrated: no phase crosses them, and nothing is claimed about them.
+    pub uncalibrated: Vec<String>,
     /// The calibration that precedes the phases.
     pub calibration: CalibrationPlan,
     /// Phases without a model; they come first.

@@ -85,6 +85,12 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
         nodes,
         traffic,
         links,
+        uncalibrated: experiment
+            .links
+            .iter()
+            .filter(|link| !link.calibrate)
+            .map(|link| link.name.clone())
+            .collect(),
         calibration: experiment.calibration.clone(),
         model: resolved
             .model

@@ -181,10 +181,15 @@ impl Scene {
     /// back: when the plan is to end meanwhile, it is left to itself, and loses its nodes.
     pub(super) fn calibrate(
         &mut self,
+        plan: &Plan,
         events: &EventSink,
         stop: &StopWish,
     ) -> Result<(), PlayError> {
         for (name, mut link) in std::mem::take(&mut self.links) {
+            if plan.uncalibrated.contains(&name) {
+                self.links.push((name, link));
+                continue;
+            }
             let (finished, outcome) = channel();
             std::thread::Builder::new()
                 .name("hx-calibrate".to_owned())

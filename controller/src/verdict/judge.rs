@@ -1,7 +1,7 @@
 //! Compares what was recorded with the plan's bounds.
 
 use hexloop_proto::PhaseEnd;
-use hexloop_topologies::plan::{PhasePlan, Plan};
+use hexloop_topologies::plan::{LinkPlan, PhasePlan, Plan};
 use hexloop_traces::Direction;
 use hexloop_workloads::job::{Outcome, Placement};
 
@@ -62,7 +62,8 @@ impl Findings {
 pub fn judge(plan: &Plan, results: &Results) -> Verdict {
     let mut findings = Findings::default();
     completeness(&mut findings, plan, results);
-    for link in &plan.links {
+    let calibrated = |link: &&LinkPlan| !plan.uncalibrated.contains(&link.name);
+    for link in plan.links.iter().filter(calibrated) {
         for direction in Direction::BOTH {
             calibration(&mut findings, plan, results, &link.name, direction);
         }
@@ -92,6 +93,12 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
         quantity: "events lost",
     };
     findings.check(&what, lost.to_string(), "0".to_owned(), Some(lost == 0));
+    if !plan.uncalibrated.is_empty() {
+        findings.notes.push(format!(
+            "{} links were not calibrated, and nothing is claimed about them",
+            plan.uncalibrated.len()
+        ));
+    }
     if plan.faults.is_any() {
         let faults = serde_json::to_string(&plan.faults).unwrap_or_default();
         findings

@@ -91,6 +91,13 @@ pub(super) const LINK: &[Field] = &[
         Usually("1500"),
         "Largest IP packet, in bytes (IPv6 needs 1280).",
     ),
+    field(
+        "calibrate",
+        Kind::Boolean,
+        Usually("true"),
+        "Measure it before anything runs over it, which takes some seconds. Phases need links that \
+         are measured.",
+    ),
     queue(Usually("300 kB")),
     discipline(Usually("drop-tail")),
     QUEUE_TARGET,

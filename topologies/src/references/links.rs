@@ -80,6 +80,7 @@ pub(super) fn read(
                 _ => DatapathChoice::Auto,
             },
             mtu: section.integer_u32("mtu"),
+            calibrate: section.boolean("calibrate"),
             settings: settings(reporter, &section),
         });
     }

@@ -25,7 +25,7 @@ pub(super) fn read(
     }
     let mut phases = Vec::new();
     for section in sections {
-        let link = link(reporter, &section, links);
+        let link = crossed_link(reporter, &section, links);
         let [device, edge] = phase_ends(reporter, &section, nodes, link);
         let phase = Phase {
             name: section.text("name"),
@@ -50,6 +50,21 @@ pub(super) fn read(
         phases.push(phase);
     }
     phases
+}
+
+/// The link that a phase crosses: one that is measured.
+pub(super) fn crossed_link<'a>(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    links: &'a [Link],
+) -> Option<&'a Link> {
+    let link = link(reporter, section, links)?;
+    if !link.calibrate {
+        let message = format!("link {} is not calibrated", quoted(&link.name));
+        let help = "a phase crosses a link that was measured: take its `calibrate = false` out";
+        reporter.report(section.place("link"), message, Some(help.to_owned()));
+    }
+    Some(link)
 }
 
 /// The link that a phase or an event names: the only one, if it names none.

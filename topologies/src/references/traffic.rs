@@ -21,7 +21,7 @@ pub(super) fn read(
 ) -> Vec<Traffic> {
     let mut traffic = Vec::new();
     for section in file.array("traffic") {
-        let link = phases::link(reporter, &section, links);
+        let link = phases::crossed_link(reporter, &section, links);
         let name = section.text("name");
         if let Some(written) = section.written("name")
             && others.iter().any(|phase| phase.name == name)

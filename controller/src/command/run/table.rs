@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::format::{grouped, significant};
-use crate::summary::{Distribution, JobSummary, Summary};
+use crate::summary::{Distribution, JobSummary, Summary, TrafficSummary};
 
 /// The table that ends a run.
 pub(super) fn summary_table(summary: &Summary) -> String {
@@ -48,6 +48,68 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
                 .map_or_else(|| "-".to_owned(), significant)
         )?;
     }
+    for change in &summary.changes {
+        writeln!(
+            text,
+            "  changed in {}: {} {}, asked at {:.6} s, from {:.6} s on",
+            change.phase, change.link, change.change, change.asked_s, change.achieved_s
+        )?;
+    }
+    for phase in &summary.traffic {
+        traffic_rows(text, phase)?;
+    }
+    if !summary.jobs.is_empty() {
+        job_rows(text, &summary.jobs)?;
+    }
+    for expectation in &summary.expectations {
+        let outcome = expectation.outcome.name();
+        writeln!(
+            text,
+            "  {outcome:9}  {}: {}",
+            expectation.name, expectation.detail
+        )?;
+    }
+    writeln!(text)
+}
+
+fn traffic_rows(text: &mut String, phase: &TrafficSummary) -> std::fmt::Result {
+    let load = if phase.load { ", loaded" } else { "" };
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
+    for one in &phase.following {
+        writeln!(
+            text,
+            "  traffic {} {:4} over {}{load}: delivered/trace {} in {} of {} windows, \
+             correlation {}, {} of {} steps late",
+            phase.phase,
+            one.direction,
+            phase.link,
+            one.delivered_over_trace
+                .map_or_else(|| "-".to_owned(), |share| format!("{share:.4}")),
+            one.backlogged_windows,
+            one.windows,
+            one.correlation
+                .map_or_else(|| "-".to_owned(), |value| format!("{value:.4}")),
+            one.late_steps,
+            one.steps
+        )?;
+    }
+    if let Some(trips) = &phase.round_trips {
+        writeln!(
+            text,
+            "  traffic {} over {}{load}: round trip p50 {} ms of {} asked, largest {}, {} of {} lost",
+            phase.phase,
+            phase.link,
+            number(trips.p50_ms),
+            number(trips.asked_p50_ms),
+            number(trips.max_ms),
+            trips.lost,
+            trips.sent
+        )?;
+    }
+    Ok(())
+}
+
+fn job_rows(text: &mut String, jobs: &[JobSummary]) -> std::fmt::Result {
     writeln!(
         text,
         "\n  {:14} {:>9} {:>7}  {:>17}  {:>17}  {:>17}  {:>12} {:>12}",
@@ -60,18 +122,7 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
         "up B",
         "down B"
     )?;
-    for job in &summary.jobs {
-        job_row(text, job)?;
-    }
-    for expectation in &summary.expectations {
-        let outcome = expectation.outcome.name();
-        writeln!(
-            text,
-            "  {outcome:9}  {}: {}",
-            expectation.name, expectation.detail
-        )?;
-    }
-    writeln!(text)
+    jobs.iter().try_for_each(|job| job_row(text, job))
 }
 
 fn job_row(text: &mut String, job: &JobSummary) -> std::fmt::Result {
