@@ -291,7 +291,7 @@ pub struct LinkControl {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkChanged {
     /// The event of the plan that asked for it; `None` if it was made by hand.
-    pub event: Option<String>,
+    pub asked_by: Option<String>,
     /// What was asked for.
     pub control: LinkControl,
     /// From when on it holds, as an offset from T0.
@@ -378,4 +378,52 @@ pub struct PhaseEnd {
     /// link's tap, in nanoseconds, with its sign.
     #[serde(default)]
     pub clock_step_ns: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hexloop_traces::PlaybackChange;
+    use hexloop_workloads::traffic::{ProbeRecord, TrafficRecord};
+
+    #[test]
+    fn events_of_links_and_traffic_read_back_as_they_were_written() {
+        let control = LinkControl {
+            link: "radio".to_owned(),
+            directions: Direction::BOTH.to_vec(),
+            change: LinkChange::Play(PlaybackChange::Jump { to_ns: 7 }),
+        };
+        let changed = LinkChanged {
+            asked_by: Some("blockage".to_owned()),
+            control,
+            at_ns: 9,
+        };
+        let probe = ProbeRecord {
+            sent_ns: 1,
+            round_trip_ns: Some(2),
+        };
+        let record = TrafficRecord {
+            probes: vec![probe],
+            ..TrafficRecord::default()
+        };
+        let traffic = EventBody::Traffic {
+            node: "first".to_owned(),
+            record,
+        };
+        for body in [EventBody::LinkChanged(changed), traffic] {
+            let event = Event {
+                sequence: 3,
+                phase: Some("bulk".to_owned()),
+                due_ns: -1,
+                done_ns: 1,
+                body,
+            };
+            let text = serde_json::to_string(&event).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Event>(&text).unwrap(),
+                event,
+                "{text}"
+            );
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl ControlDesk {
         })?;
         let at_ns = remote.change(&control.directions, due, control.change)?;
         let changed = LinkChanged {
-            event: event.map(str::to_owned),
+            asked_by: event.map(str::to_owned),
             control: control.clone(),
             at_ns,
         };

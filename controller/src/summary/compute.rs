@@ -116,7 +116,7 @@ fn changes(phase: &PhaseResults) -> impl Iterator<Item = ChangeSummary> {
         let asked_s = ns_to_s(made.asked_ns.unsigned_abs());
         ChangeSummary {
             phase: phase.name.clone(),
-            event: made.changed.event.clone(),
+            event: made.changed.asked_by.clone(),
             link: control.link.clone(),
             directions: directions.map(|d| d.name().to_owned()).collect(),
             change: control.change.to_string(),
