@@ -4,6 +4,7 @@ mod exact;
 mod latency;
 mod loaded;
 mod many;
+mod star;
 mod throughput;
 
 use hexloop_topologies::plan::DatapathChoice;
@@ -43,7 +44,7 @@ pub struct Row {
 }
 
 /// All of them, in the order of the table.
-pub const ROWS: [Row; 12] = [
+pub const ROWS: [Row; 13] = [
     Row {
         name: "relay-exact-10ms",
         what: "relay, 12/48/120/300 Mbit/s in 10 ms steps, 400 Mbit/s offered",
@@ -83,6 +84,11 @@ pub const ROWS: [Row; 12] = [
         name: "relay-200-links",
         what: "relay, 200 links at 5 Mbit/s in 1 ms steps, one machine",
         work: |ask| many::links(ask.scale),
+    },
+    Row {
+        name: "star-1000",
+        what: "a star of 1000 nodes, each with its namespace and its link, in one process",
+        work: |ask| star::star(ask.scale),
     },
     Row {
         name: "relay-loaded",
