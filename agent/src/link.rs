@@ -25,6 +25,7 @@ pub(crate) mod tap;
 pub mod tc;
 #[cfg(test)]
 pub(crate) mod testing;
+mod together;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;

@@ -235,7 +235,13 @@ impl Shaped {
     pub(super) fn new(wanted: &Wanted) -> Result<Shaped, BenchError> {
         let nodes = Nodes::new(wanted)?;
         let [first, second] = &nodes.namespaces;
-        let link = build(&nodes.plan, wanted, [first, second])?;
+        let faults = FaultPlan::default();
+        let link = Link::build(&specification(
+            &nodes.plan,
+            wanted,
+            &faults,
+            [first, second],
+        ))?;
         Ok(Shaped {
             link,
             nodes,
@@ -281,22 +287,22 @@ pub(super) fn describe(link: &Link) -> String {
     format!("{}, {}", description.datapath, description.scheduling)
 }
 
-/// Builds a link of the product.
-pub(super) fn build(
-    plan: &LinkPlan,
-    wanted: &Wanted,
-    ends: [&NetworkNamespace; 2],
-) -> Result<Link, BenchError> {
-    let spec = LinkSpec {
+/// What a link of the product is built from.
+pub(super) fn specification<'a>(
+    plan: &'a LinkPlan,
+    wanted: &'a Wanted,
+    faults: &'a FaultPlan,
+    ends: [&'a NetworkNamespace; 2],
+) -> LinkSpec<'a> {
+    LinkSpec {
         plan,
         trace: Arc::clone(&wanted.trace),
-        faults: &FaultPlan::default(),
+        faults,
         calibration: &wanted.calibration,
         seed: 1,
         relay_cpu: relay_cpu(),
         ends,
-    };
-    Ok(Link::build(&spec)?)
+    }
 }
 
 /// The counters of a node's interface: what has arrived there.

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::thread;
 
-use hexloop_topologies::plan::{DatapathChoice, LinkPlan};
+use hexloop_topologies::plan::{DatapathChoice, FaultPlan, LinkPlan};
 use hexloop_workloads::clock;
 
 use super::super::scene::{
@@ -55,9 +55,17 @@ pub(super) fn links(scale: Scale) -> Result<Measured, BenchError> {
     let rates = RATES_MBPS.map(|mbps| (MS, state(mbps * 1_000_000, 0)));
     let wanted = Wanted::new(DatapathChoice::Relay, steps(&rates)?, QUEUE_PACKETS);
     let ends = [NetworkNamespace::create()?, NetworkNamespace::create()?];
+    let plans: Vec<_> = (0..count)
+        .map(|number| scene::link_plan(number, &wanted))
+        .collect();
+    let faults = FaultPlan::default();
+    let specs: Vec<_> = plans
+        .iter()
+        .map(|plan| scene::specification(plan, &wanted, &faults, [&ends[0], &ends[1]]))
+        .collect();
     let mut links = Vec::new();
-    for number in 0..count {
-        links.push(One::build(&wanted, number, &ends)?);
+    for (link, plan) in Link::build_all(&specs)?.into_iter().zip(&plans) {
+        links.push(One::new(link, plan, &ends)?);
     }
     let datapath = scene::describe(&links[0].link);
 
@@ -86,6 +94,7 @@ pub(super) fn links(scale: Scale) -> Result<Measured, BenchError> {
         window_ns: SECOND,
         span_ns,
     };
+    let link_cpu_ns = process_cpu_ns.saturating_sub(bench_cpu_ns);
     let (mut largest, mut wrong_links, mut largest_cumulative) = (0.0_f64, 0_u32, 0.0_f64);
     for one in &links {
         let found = ideal.compare(&one.arrivals_ns);
@@ -98,12 +107,12 @@ pub(super) fn links(scale: Scale) -> Result<Measured, BenchError> {
         wrong_links += u32::from(worst > 1.0);
         largest_cumulative = largest_cumulative.max(found.largest_cumulative_packets);
     }
+    Link::take_down_all(links.into_iter().map(|one| one.link).collect());
     let mut measured = Measured {
         datapath,
         scale: format!("{count} links, {} s", span_ns / SECOND),
         ..Measured::default()
     };
-    let link_cpu_ns = process_cpu_ns.saturating_sub(bench_cpu_ns);
     measured.value("window_error_largest", "%", largest);
     measured.value(
         "link_cpu",
@@ -121,15 +130,9 @@ pub(super) fn links(scale: Scale) -> Result<Measured, BenchError> {
 }
 
 impl One {
-    fn build(
-        wanted: &Wanted,
-        number: u16,
-        ends: &[NetworkNamespace; 2],
-    ) -> Result<One, BenchError> {
-        let plan = scene::link_plan(number, wanted);
-        let link = scene::build(&plan, wanted, [&ends[0], &ends[1]])?;
+    fn new(link: Link, plan: &LinkPlan, ends: &[NetworkNamespace; 2]) -> Result<One, BenchError> {
         let [from, to] = &plan.ends;
-        let socket = |end: usize| open(&plan, &ends[end], end);
+        let socket = |end: usize| open(plan, &ends[end], end);
         let address = (to.ipv4, PORT);
         let port = ends[1].run(move || std::net::UdpSocket::bind(address))?;
         Ok(One {

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use hexloop_topologies::plan::DatapathChoice;
+use hexloop_topologies::plan::{DatapathChoice, FaultPlan};
 use hexloop_workloads::clock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -32,12 +32,6 @@ const RATE_BPS: u64 = 5_000_000;
 const DELAY_NS: u64 = 5 * MS;
 const QUEUE_PACKETS: u64 = 20;
 
-/// A node of the star. Its link goes before its namespace.
-struct Node {
-    link: Link,
-    namespace: NetworkNamespace,
-}
-
 pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     let count: u16 = scale.pick(20, 1000);
     let nodes = u64::from(count);
@@ -50,21 +44,17 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
 
     let start = clock::now();
     let hub = NetworkNamespace::create()?;
-    let mut star = Vec::with_capacity(usize::from(count));
-    for number in 0..count {
-        let namespace = NetworkNamespace::create()?;
-        let plan = scene::link_plan(number, &wanted);
-        let link = scene::build(&plan, &wanted, [&namespace, &hub])?;
-        star.push(Node { link, namespace });
-    }
+    let namespaces = (0..count).map(|_| NetworkNamespace::create());
+    let namespaces = namespaces.collect::<Result<Vec<_>, _>>()?;
+    let links = build(&wanted, &namespaces, &hub)?;
     let up_ns = clock::now() - start;
     let up = Held::now();
-    let datapath = star.first().map(|node| scene::describe(&node.link));
-    let reached = reached(&star, &hub, &wanted)?;
+    let datapath = links.first().map(scene::describe);
+    let reached = reached(&namespaces, &hub, &wanted)?;
 
     let start = clock::now();
-    drop(star);
-    drop(hub);
+    Link::take_down_all(links);
+    drop((namespaces, hub));
     let gone = watch.all_gone(start + LONGEST_DOWN_NS)?;
     let down_ns = clock::now() - start;
     let after = Held::now();
@@ -104,6 +94,25 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     Ok(measured)
 }
 
+/// A link from every node to the hub.
+fn build(
+    wanted: &Wanted,
+    nodes: &[NetworkNamespace],
+    hub: &NetworkNamespace,
+) -> Result<Vec<Link>, BenchError> {
+    let plans: Vec<_> = (0..)
+        .zip(nodes)
+        .map(|(number, _)| scene::link_plan(number, wanted))
+        .collect();
+    let faults = FaultPlan::default();
+    let specs: Vec<_> = plans
+        .iter()
+        .zip(nodes)
+        .map(|(plan, node)| scene::specification(plan, wanted, &faults, [node, hub]))
+        .collect();
+    Ok(Link::build_all(&specs)?)
+}
+
 /// Raises this process's limit on descriptors as far as it needs and may.
 fn allow_descriptors(needed: u64) -> Result<(), BenchError> {
     let failed = |error: nix::Error| BenchError::Socket {
@@ -124,7 +133,11 @@ fn allow_descriptors(needed: u64) -> Result<(), BenchError> {
 }
 
 /// How many nodes get an answer from the hub over their link.
-fn reached(star: &[Node], hub: &NetworkNamespace, wanted: &Wanted) -> Result<u64, BenchError> {
+fn reached(
+    nodes: &[NetworkNamespace],
+    hub: &NetworkNamespace,
+    wanted: &Wanted,
+) -> Result<u64, BenchError> {
     let open_hub = || {
         let socket = UdpSocket::bind(("0.0.0.0", PORT))?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -133,7 +146,7 @@ fn reached(star: &[Node], hub: &NetworkNamespace, wanted: &Wanted) -> Result<u64
     let hub = hub.run(open_hub)?;
     let hub = hub.map_err(BenchError::socket("open the hub's port"))?;
     let mut reached = 0;
-    for (number, node) in (0..).zip(star) {
+    for (number, node) in (0..).zip(nodes) {
         let plan = scene::link_plan(number, wanted);
         let (own, other) = ((plan.ends[0].ipv4, 0), (plan.ends[1].ipv4, PORT));
         let ask = || {
@@ -143,7 +156,7 @@ fn reached(star: &[Node], hub: &NetworkNamespace, wanted: &Wanted) -> Result<u64
             socket.send(&number.to_be_bytes())?;
             Ok(socket)
         };
-        let socket = node.namespace.run(ask)?;
+        let socket = node.run(ask)?;
         let socket = socket.map_err(BenchError::socket("ask the hub from a node"))?;
         let mut question = [0; 2];
         let Ok((length, from)) = hub.recv_from(&mut question) else {
