@@ -47,6 +47,7 @@ pub use error::LinkError;
 pub use relay::{Observer, PassedPacket};
 pub use remote::LinkRemote;
 pub(crate) use scheduling::make_punctual;
+pub(crate) use tc::measure_change_cost;
 
 /// Destination, source and type.
 const ETHERNET_HEADER_BYTES: usize = 14;
@@ -127,7 +128,8 @@ pub struct Link {
     reason: String,
     /// In the order of [`Direction::BOTH`].
     references: [Reference; 2],
-    ends: [NetworkNamespace; 2],
+    /// Dropped behind the datapath, which must not see its ports go.
+    ends: Ends,
     relay_cpu: Option<u32>,
     counters: [Counter; 2],
     /// `None` while their thread has them.
@@ -186,7 +188,10 @@ impl Link {
             faults: spec.faults.clone(),
             reason,
             references: Direction::BOTH.map(|direction| Reference::new(&spec.trace, direction)),
-            ends: [first.map_err(cloned)?, second.map_err(cloned)?],
+            ends: Ends {
+                plan: plan.clone(),
+                namespaces: [first.map_err(cloned)?, second.map_err(cloned)?],
+            },
             relay_cpu: spec.relay_cpu,
             counters: [down_counter, up_counter],
             taps: Some(Taps {
@@ -229,7 +234,7 @@ impl Link {
             calibration: &self.calibration,
             faults: &self.faults,
             references: &self.references,
-            ends: [&self.ends[0], &self.ends[1]],
+            ends: self.ends.namespaces.each_ref(),
             cpu: self.relay_cpu,
         };
         bench.run(taps, &self.playback)
@@ -373,8 +378,20 @@ impl Drop for Link {
             let _ = self.playback.stop();
             let _ = watching.thread.join();
         }
-        // The nodes' namespaces may outlive the link; a pair goes with either of its ends.
-        for (end, namespace) in self.plan.ends.iter().zip(&self.ends) {
+    }
+}
+
+/// The nodes' interfaces, which are removed when this is dropped: the nodes' namespaces may outlive
+/// the link. A pair goes with either of its ends.
+#[derive(Debug)]
+struct Ends {
+    plan: LinkPlan,
+    namespaces: [NetworkNamespace; 2],
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        for (end, namespace) in self.plan.ends.iter().zip(&self.namespaces) {
             let _ =
                 interfaces::inside(&self.plan, namespace, || interfaces::remove(&end.interface));
         }

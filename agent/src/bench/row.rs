@@ -5,6 +5,7 @@ mod latency;
 mod loaded;
 mod many;
 mod star;
+mod tc;
 mod throughput;
 
 use hexloop_topologies::plan::DatapathChoice;
@@ -44,7 +45,7 @@ pub struct Row {
 }
 
 /// All of them, in the order of the table.
-pub const ROWS: [Row; 13] = [
+pub const ROWS: [Row; 15] = [
     Row {
         name: "relay-exact-10ms",
         what: "relay, 12/48/120/300 Mbit/s in 10 ms steps, 400 Mbit/s offered",
@@ -110,6 +111,16 @@ pub const ROWS: [Row; 13] = [
         name: "tc-1ms",
         what: "tc, ten rates from 12 to 300 Mbit/s in 1 ms steps, 400 Mbit/s offered",
         work: |ask| exact::one_millisecond(DatapathChoice::Tc, ask.scale),
+    },
+    Row {
+        name: "tc-change",
+        what: "tc, one change in place by a prepared message; and 64 in one send",
+        work: |_| tc::change(),
+    },
+    Row {
+        name: "edt-1ms",
+        what: "edt, ten rates from 12 to 300 Mbit/s in 1 ms steps, 400 Mbit/s offered",
+        work: |ask| exact::one_millisecond(DatapathChoice::Edt, ask.scale),
     },
 ];
 

@@ -60,7 +60,7 @@ const fn at_full_scale(row: &'static str, quantity: &'static str, bound: Bound) 
     }
 }
 
-const TARGETS: [Target; 24] = [
+const TARGETS: [Target; 27] = [
     always("relay-exact-10ms", "window_error", Bound::AtMost(0.1)),
     always("relay-exact-1ms", "cumulative_error", Bound::AtMost(0.02)),
     always("relay-exact-1ms", "window_error", Bound::AtMost(0.1)),
@@ -85,6 +85,9 @@ const TARGETS: [Target; 24] = [
     at_full_scale("relay-loaded-verdict", "rarer_verdict", Bound::AtLeast(1.0)),
     always("tc-10ms", "cumulative_error", Bound::AtMost(0.5)),
     always("tc-1ms", "cumulative_error", Bound::AtMost(1.0)),
+    always("tc-change", "single_p50", Bound::AtMost(4.0)),
+    always("tc-change", "batched", Bound::AtLeast(250.0)),
+    always("edt-1ms", "cumulative_error", Bound::AtMost(0.5)),
     at_full_scale("star-1000", "up", Bound::AtMost(60.0)),
     at_full_scale("star-1000", "down", Bound::AtMost(30.0)),
     at_full_scale("star-1000", "memory_per_node", Bound::AtMost(2.0)),
