@@ -18,6 +18,9 @@ const PORT: u16 = 47_007;
 /// Descriptors that a node and its link hold, and some.
 const DESCRIPTORS_PER_NODE: u64 = 20;
 
+/// Nodes that are built before it is looked whether there is memory for all.
+const BATCH: usize = 50;
+
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -46,7 +49,11 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     let hub = NetworkNamespace::create()?;
     let namespaces = (0..count).map(|_| NetworkNamespace::create());
     let namespaces = namespaces.collect::<Result<Vec<_>, _>>()?;
-    let links = build(&wanted, &namespaces, &hub)?;
+    let mut links = Vec::with_capacity(namespaces.len());
+    for batch in namespaces.chunks(BATCH) {
+        links.extend(build(&wanted, links.len(), batch, &hub)?);
+        refuse_without_memory(&before, links.len(), namespaces.len())?;
+    }
     let up_ns = clock::now() - start;
     let up = Held::now();
     let datapath = links.first().map(scene::describe);
@@ -97,12 +104,13 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
 /// A link from every node to the hub.
 fn build(
     wanted: &Wanted,
+    first: usize,
     nodes: &[NetworkNamespace],
     hub: &NetworkNamespace,
 ) -> Result<Vec<Link>, BenchError> {
-    let plans: Vec<_> = (0..)
-        .zip(nodes)
-        .map(|(number, _)| scene::link_plan(number, wanted))
+    let number = |place: usize| u16::try_from(first + place).unwrap_or(u16::MAX);
+    let plans: Vec<_> = (0..nodes.len())
+        .map(|place| scene::link_plan(number(place), wanted))
         .collect();
     let faults = FaultPlan::default();
     let specs: Vec<_> = plans
@@ -111,6 +119,29 @@ fn build(
         .map(|(plan, node)| scene::specification(plan, wanted, &faults, [node, hub]))
         .collect();
     Ok(Link::build_all(&specs)?)
+}
+
+/// Ends a star that would take more memory than there is, seen by what its first nodes take.
+fn refuse_without_memory(before: &Held, built: usize, asked: usize) -> Result<(), BenchError> {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let Some(available) = kib_line(&meminfo, "MemAvailable:") else {
+        return Ok(());
+    };
+    let grown = Held::now().pss_bytes.saturating_sub(before.pss_bytes);
+    let [built, asked] = [built, asked].map(|count| u64::try_from(count).unwrap_or(u64::MAX));
+    let each = grown / built.max(1);
+    let missing = each.saturating_mul(asked.saturating_sub(built));
+    // A fifth stays for everything else.
+    if missing > available / 5 * 4 {
+        let why = format!(
+            "the first {built} nodes take {:.1} MB each, and {asked} would take more than the {:.0} MB \
+             that are available",
+            to_f64(each) / 1e6,
+            to_f64(available) / 1e6
+        );
+        return Err(BenchError::Unavailable { why });
+    }
+    Ok(())
 }
 
 /// Raises this process's limit on descriptors as far as it needs and may.
@@ -189,13 +220,14 @@ impl Held {
         Held {
             descriptors: entries("/proc/self/fd"),
             threads: entries("/proc/self/task"),
-            pss_bytes: pss_bytes(&rollup).unwrap_or(0),
+            pss_bytes: kib_line(&rollup, "Pss:").unwrap_or(0),
         }
     }
 }
 
-fn pss_bytes(rollup: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+/// A line such as `Pss:  1234 kB`, in bytes.
+fn kib_line(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -237,8 +269,8 @@ mod tests {
     #[test]
     fn the_proportional_share_is_read_in_bytes() {
         let text = "5581-7ffd [rollup]\nRss:      3000 kB\nPss:      1234 kB\nPss_Dirty: 1 kB\n";
-        assert_eq!(pss_bytes(text), Some(1234 * 1024));
-        assert_eq!(pss_bytes("Rss: 1 kB\n"), None);
+        assert_eq!(kib_line(text, "Pss:"), Some(1234 * 1024));
+        assert_eq!(kib_line("Rss: 1 kB\n", "Pss:"), None);
     }
 
     #[test]
