@@ -6,150 +6,14 @@
 //! that is under way when something changes needs no special care: the integral covers what was
 //! before and what comes after.
 
-use serde::{Deserialize, Serialize};
+mod carried;
+mod intervention;
 
-use crate::curve::{PER_BIT, area, effective_bps};
+use crate::curve::{area, effective_bps};
 use crate::{CapacityCurve, LinkState, UNLIMITED_RATE_BPS};
 
-/// Values that are used instead of the trace's, in one direction. What is left out follows the
-/// trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StateOverride {
-    /// Bits per second of IP packets; 0 is an outage, [`UNLIMITED_RATE_BPS`] no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate_bps: Option<u64>,
-    /// One-way delay in nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delay_ns: Option<u64>,
-    /// Half-width of the jitter in nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jitter_ns: Option<u32>,
-    /// Loss in parts per 10^9.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss_ppb: Option<u32>,
-    /// Mean burst length of losses in thousandths of a packet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss_burst_milli: Option<u32>,
-    /// Duplicated packets in parts per 10^9.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dup_ppb: Option<u32>,
-    /// Packets with a flipped bit in parts per 10^9.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub corrupt_ppb: Option<u32>,
-    /// The queue in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue_bytes: Option<u32>,
-}
-
-impl StateOverride {
-    /// Nothing is overridden.
-    pub const NONE: StateOverride = StateOverride {
-        rate_bps: None,
-        delay_ns: None,
-        jitter_ns: None,
-        loss_ppb: None,
-        loss_burst_milli: None,
-        dup_ppb: None,
-        corrupt_ppb: None,
-        queue_bytes: None,
-    };
-
-    /// `state` with these values in it.
-    #[must_use]
-    pub fn over(&self, state: LinkState) -> LinkState {
-        LinkState {
-            rate_bps: self.rate_bps.unwrap_or(state.rate_bps),
-            delay_ns: self.delay_ns.unwrap_or(state.delay_ns),
-            jitter_ns: self.jitter_ns.unwrap_or(state.jitter_ns),
-            loss_ppb: self.loss_ppb.unwrap_or(state.loss_ppb),
-            loss_burst_milli: self.loss_burst_milli.unwrap_or(state.loss_burst_milli),
-            dup_ppb: self.dup_ppb.unwrap_or(state.dup_ppb),
-            corrupt_ppb: self.corrupt_ppb.unwrap_or(state.corrupt_ppb),
-            queue_bytes: self.queue_bytes.unwrap_or(state.queue_bytes),
-        }
-    }
-}
-
-/// What may be done to a trace that plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PlaybackChange {
-    /// The trace stands still: the link stays in the state that it is in.
-    Pause,
-    /// The trace goes on from where it stands.
-    Resume,
-    /// The trace goes on from another place, or stands there if it is paused.
-    Jump {
-        /// Offset from the start of the trace, in nanoseconds.
-        to_ns: u64,
-    },
-    /// These values hold instead of the trace's, and those of an earlier override no longer.
-    Override(StateOverride),
-}
-
-/// A change and its moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intervention {
-    /// From when on, in nanoseconds after T0.
-    pub at_ns: u64,
-    /// What changes.
-    pub change: PlaybackChange,
-}
-
-/// What a link has carried since T0, exactly: in bits x 10^9.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Carried(u128);
-
-impl Carried {
-    /// So many bits.
-    #[must_use]
-    pub const fn of_bits(bits: u64) -> Carried {
-        Carried(bits as u128 * PER_BIT)
-    }
-
-    /// What came after `earlier`; nothing if that is more.
-    #[must_use]
-    pub const fn since(self, earlier: Carried) -> Carried {
-        Carried(self.0.saturating_sub(earlier.0))
-    }
-
-    /// In bits x 10^9, for comparisons.
-    pub(crate) fn as_f64(self) -> f64 {
-        // A share of a slot is far below 2^53 bits; what is lost are parts of 10^-9 bit.
-        #[expect(clippy::cast_precision_loss, reason = "see above")]
-        let value = self.0 as f64;
-        value
-    }
-
-    /// What a channel that carries so much in `whole_ns` carries in `ns`, rounded down.
-    pub(crate) fn part(self, ns: u64, whole_ns: u64) -> Carried {
-        Carried(self.0 * u128::from(ns) / u128::from(whole_ns.max(1)))
-    }
-
-    /// How long it takes on a channel that carries `channel` in `whole_ns`, rounded up.
-    pub(crate) fn time_on(self, channel: Carried, whole_ns: u64) -> u64 {
-        let Some(time) = self.0.checked_mul(u128::from(whole_ns)) else {
-            return u64::MAX;
-        };
-        match channel.0 {
-            0 => u64::MAX,
-            channel => u64::try_from(time.div_ceil(channel)).unwrap_or(u64::MAX),
-        }
-    }
-
-    /// So much and `bits` more.
-    #[must_use]
-    pub fn and_bits(self, bits: u64) -> Carried {
-        Carried(self.0 + u128::from(bits) * PER_BIT)
-    }
-
-    /// So much and the least that there is.
-    #[must_use]
-    pub const fn and_the_least(self) -> Carried {
-        Carried(self.0 + 1)
-    }
-}
+pub use carried::Carried;
+pub use intervention::{Intervention, PlaybackChange, StateOverride};
 
 /// A stretch of time without interventions. It lasts until the next one.
 #[derive(Debug, Clone, Copy)]
@@ -297,14 +161,14 @@ impl Schedule {
     /// An unlimited rate counts as 10^15 bit/s here.
     #[must_use]
     pub fn carried_by(&self, t_ns: u64) -> Carried {
-        Carried(self.integral_in(self.piece_at(t_ns), t_ns))
+        Carried::of_integral(self.integral_in(self.piece_at(t_ns), t_ns))
     }
 
     /// The first whole nanosecond by which the link can have carried `target`; `None` if that
     /// never happens.
     #[must_use]
     pub fn moment_of(&self, target: Carried) -> Option<u64> {
-        let target = target.0;
+        let target = target.integral();
         if target == 0 {
             return Some(0);
         }
@@ -355,8 +219,8 @@ impl Schedule {
     /// As [`CapacityCurve::bits_between`], in time since T0.
     #[must_use]
     pub fn bits_between(&self, from_ns: u64, to_ns: u64) -> u64 {
-        let integral = self.carried_by(to_ns.max(from_ns)).0 - self.carried_by(from_ns).0;
-        u64::try_from(integral / PER_BIT).unwrap_or(u64::MAX)
+        let carried = self.carried_by(to_ns.max(from_ns));
+        carried.since(self.carried_by(from_ns)).whole_bits()
     }
 
     /// As [`CapacityCurve::arrivals_between`], in time since T0.

@@ -23,6 +23,7 @@ mod fates;
 mod flight;
 mod line;
 mod loss;
+mod outcome;
 mod pie;
 mod service;
 
@@ -43,60 +44,10 @@ use service::{Server, Serving};
 
 pub(crate) use flight::Departure;
 pub(crate) use line::Packet;
+pub(crate) use outcome::{Admission, Arrival, Edit, ShaperSetup};
 
 /// The shortest slot of 5G NR below its numerology 5: 62.5 us (3GPP TS 38.211, table 4.3.2-1).
 const SHORTEST_SLOT_NS: u64 = 62_500;
-
-/// What a shaper is made for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ShaperSetup<'a> {
-    /// Longest IP packet.
-    pub(crate) mtu: u32,
-    /// Packets that it has room for.
-    pub(crate) most_packets: usize,
-    pub(crate) seed: u64,
-    /// Names its streams of randomness.
-    pub(crate) purpose: &'a str,
-}
-
-/// What becomes of a packet before the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// Lost, as the trace asks.
-    Lost,
-    /// It goes on to the queue.
-    Arrives {
-        /// And so does a copy of it.
-        duplicated: bool,
-    },
-}
-
-/// What becomes of a packet at the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// Dropped: the queue has no room, or the discipline does not want it.
-    Dropped,
-    /// Taken in; [`Shaper::next_edit`] may say more about it.
-    Taken {
-        /// A number to choose a bit with that is to be flipped.
-        corrupt: Option<u32>,
-    },
-}
-
-/// What the owner of the packets must do to one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Edit {
-    /// It was dropped after it had been taken in.
-    Discard {
-        /// What its owner knows it by.
-        slot: u32,
-    },
-    /// It is to say that it met congestion.
-    Mark {
-        /// What its owner knows it by.
-        slot: u32,
-    },
-}
 
 /// One direction of a link, playing its trace.
 #[derive(Debug)]
@@ -308,9 +259,9 @@ impl Shaper {
             let service = self.settings.service;
             let draw = self.fates.jitter();
             let free_ns = self.server.free_ns();
-            let state = self.schedule.state_at(start_ns);
-            self.server
-                .begin(&packet, start_ns, service, draw, &state, &self.schedule);
+            let state = self
+                .server
+                .begin(&packet, start_ns, service, draw, &self.schedule);
             if let Some(gap_end_ns) = service::gap_before(&packet, start_ns, free_ns, &state) {
                 // The receiver sees the gap a delay later.
                 books.idle(self.arrival_ns, gap_end_ns.saturating_add(state.delay_ns));

@@ -108,16 +108,16 @@ impl Server {
         }
     }
 
-    /// Begins to serve a packet at its start, when the link's state is `state`.
+    /// Begins to serve a packet at its start; returns the link's state then.
     pub(super) fn begin(
         &mut self,
         packet: &Packet,
         start_ns: u64,
         service: Service,
         draw: u32,
-        state: &LinkState,
         schedule: &Schedule,
-    ) {
+    ) -> LinkState {
+        let state = schedule.state_at(start_ns);
         let finish_ns = if state.rate_bps == UNLIMITED_RATE_BPS {
             self.target = schedule.carried_by(start_ns);
             start_ns
@@ -138,6 +138,7 @@ impl Server {
             target: self.target,
             service,
         });
+        state
     }
 
     pub(super) const fn set_due(&mut self, undisturbed_ns: u64, due_ns: u64) {
