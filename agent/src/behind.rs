@@ -36,7 +36,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
-use crate::link::{Link, LinkDescription, LinkError, LinkPhaseReport, LinkSpec};
+use crate::link::{
+    Link, LinkDescription, LinkError, LinkPhaseReport, LinkSpec, ModeChoice, RelayOptions,
+};
 use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::privilege::Privilege;
 use crate::process::SelfCommand;
@@ -228,6 +230,15 @@ impl Behind {
             seed: spec.seed,
             relay_cpu: None,
             ends: [&inner.network, &far],
+            relay: RelayOptions {
+                // The forwarder takes packets of at most the MTU.
+                mode: if far_end == FarEnd::Forwarder {
+                    ModeChoice::Exact
+                } else {
+                    ModeChoice::Auto
+                },
+                ..RelayOptions::default()
+            },
         })?;
         let block = claim.block;
         let mut notes = inner

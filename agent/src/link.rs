@@ -26,10 +26,10 @@ pub mod tc;
 #[cfg(test)]
 pub(crate) mod testing;
 mod together;
+mod trouble;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::thread::JoinHandle;
 
 use hexloop_proto::{LateHistogram, LinkCalibration, LinkCounters, LinkWindow};
 use hexloop_topologies::plan::{CalibrationPlan, FaultPlan, LinkPlan};
@@ -41,10 +41,10 @@ use crate::sys::packet::ReceiveBuffers;
 use netlink::RouteSocket;
 use playback::Playback;
 use reference::Reference;
-use tap::{Taps, Watch, Watched};
+use tap::{TapStation, Taps, Watch};
 
 pub use error::LinkError;
-pub use relay::{Observer, PassedPacket};
+pub use relay::{ModeChoice, Observer, PassedPacket, RelayEngine, RelayMode};
 pub use remote::LinkRemote;
 pub(crate) use scheduling::make_punctual;
 pub(crate) use tc::measure_change_cost;
@@ -69,6 +69,19 @@ pub struct LinkSpec<'a> {
     pub relay_cpu: Option<u32>,
     /// The namespaces of the nodes at its ends, in the order of the plan.
     pub ends: [&'a NetworkNamespace; 2],
+    /// How it is relayed, if it is.
+    pub relay: RelayOptions,
+}
+
+/// How a link is relayed.
+#[derive(Debug, Clone, Default)]
+pub struct RelayOptions {
+    /// Whose threads serve it; `None` gives it threads of its own.
+    pub engine: Option<RelayEngine>,
+    /// The mode that is asked for.
+    pub mode: ModeChoice,
+    /// Who is shown every packet.
+    pub observer: Option<Observer>,
 }
 
 /// How a link works here.
@@ -76,6 +89,8 @@ pub struct LinkSpec<'a> {
 pub struct LinkDescription {
     /// `relay`, `tc` or `edt`.
     pub datapath: &'static str,
+    /// How the relay works; `None` for another datapath.
+    pub mode: Option<RelayMode>,
     /// Why this one, in words.
     pub reason: String,
     /// Scheduling of its thread, such as `SCHED_FIFO 20 on CPU 1`.
@@ -102,6 +117,8 @@ pub struct LinkPhaseReport {
     pub windows_dropped: u64,
     /// Packets that the taps did not see because they found no room.
     pub packets_missed: u64,
+    /// Packets that were lost on the machine otherwise than the trace asks, in words.
+    pub warnings: Vec<String>,
 }
 
 /// What calibrating a link found.
@@ -134,6 +151,8 @@ pub struct Link {
     counters: [Counter; 2],
     /// `None` while their thread has them.
     taps: Option<Taps>,
+    /// The thread that reads them, for a datapath without an engine.
+    own_taps: TapStation,
     /// What the counters read at the last [`Link::mark`].
     marked: Option<[(u64, u64); 2]>,
     watching: Option<Watching>,
@@ -148,7 +167,7 @@ struct Counter {
 
 #[derive(Debug)]
 struct Watching {
-    thread: JoinHandle<Watched>,
+    taps: tap::Watching,
     at_start: [(u64, u64); 2],
 }
 
@@ -161,6 +180,7 @@ impl Link {
         let plan = spec.plan;
         let played = played::with_faults(&spec.trace, spec.faults);
         let (datapath, reason) = probe::build(spec, &played)?;
+        let peak_bps = probe::peak_bps(&played);
         let receivers = Direction::BOTH.map(|direction| {
             let end = usize::from(direction == Direction::Up);
             (plan.receiver(direction), spec.ends[end])
@@ -172,7 +192,7 @@ impl Link {
                     socket: interfaces::open_socket()?,
                     index,
                 };
-                Ok((Taps::open_one(&end.interface)?, counter))
+                Ok((Taps::open_one(&end.interface, peak_bps)?, counter))
             })
         });
         let ((down_tap, down_counter), (up_tap, up_counter)) = (down?, up?);
@@ -198,6 +218,7 @@ impl Link {
                 sockets: [down_tap, up_tap],
                 buffers: ReceiveBuffers::new(),
             }),
+            own_taps: TapStation::default(),
             marked: None,
             watching: None,
         })
@@ -208,6 +229,7 @@ impl Link {
     pub fn description(&self) -> LinkDescription {
         LinkDescription {
             datapath: self.playback.name(),
+            mode: self.playback.relay().map(|(mode, _)| mode),
             reason: self.reason.clone(),
             scheduling: self.playback.scheduling().description.clone(),
         }
@@ -295,8 +317,12 @@ impl Link {
         let Some(taps) = self.taps.take() else {
             return Err(self.not_playing());
         };
-        let thread = watch.spawn(self.plan.index, taps)?;
-        self.watching = Some(Watching { thread, at_start });
+        let station = match self.playback.relay() {
+            Some((_, engine)) => engine.taps(),
+            None => &self.own_taps,
+        };
+        let taps = station.watch(watch, taps)?;
+        self.watching = Some(Watching { taps, at_start });
         Ok(())
     }
 
@@ -325,14 +351,9 @@ impl Link {
         };
         let at_end = self.received();
         let played = self.playback.stop()?;
-        let watched = watching
-            .thread
-            .join()
-            .map_err(|_panic| LinkError::ThreadGone {
-                link: self.plan.name.clone(),
-                name: "tap",
-            })?;
+        let watched = watching.taps.finish()?;
         self.taps = Some(watched.taps);
+        let warnings = trouble::judge(&self.plan, &played, watched.failures)?;
         let at_end = at_end?;
         let counters = Direction::BOTH
             .into_iter()
@@ -360,6 +381,7 @@ impl Link {
             clock_step_ns: watched.clock_step_ns,
             windows_dropped: watched.windows_dropped,
             packets_missed: watched.missed,
+            warnings,
         })
     }
 
@@ -376,7 +398,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         if let Some(watching) = self.watching.take() {
             let _ = self.playback.stop();
-            let _ = watching.thread.join();
+            let _ = watching.taps.finish();
         }
     }
 }

@@ -9,7 +9,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use hexloop_agent::link::{Link, LinkError, LinkSpec};
+    use hexloop_agent::link::{Link, LinkError, LinkSpec, RelayOptions};
     use hexloop_agent::namespace::NetworkNamespace;
     use hexloop_proto::{LinkCalibration, LinkWindow};
     use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
@@ -123,6 +123,7 @@ mod tests {
                 seed: 1,
                 relay_cpu: u32::try_from(last_cpu).ok(),
                 ends: [&self.nodes[0], &self.nodes[1]],
+                relay: RelayOptions::default(),
             })
         }
 

@@ -9,7 +9,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use hexloop_agent::link::{CalibrationReport, Link, LinkError, LinkSpec};
+    use hexloop_agent::link::{CalibrationReport, Link, LinkError, LinkSpec, RelayOptions};
     use hexloop_agent::namespace::NetworkNamespace;
     use hexloop_proto::LinkCalibration;
     use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
@@ -81,6 +81,7 @@ mod tests {
         calibration: CalibrationPlan,
         faults: FaultPlan,
         trace: Arc<Trace>,
+        relay: RelayOptions,
     }
 
     impl Testbed {
@@ -108,6 +109,7 @@ mod tests {
                 },
                 faults: FaultPlan::default(),
                 trace,
+                relay: RelayOptions::default(),
             }
         }
 
@@ -126,6 +128,7 @@ mod tests {
                 seed: 1,
                 relay_cpu: u32::try_from(last_cpu).ok(),
                 ends: [&self.nodes[0], &self.nodes[1]],
+                relay: self.relay.clone(),
             })
         }
 

@@ -15,7 +15,7 @@ use hexloop_workloads::clock::MonotonicNs;
 
 use super::BenchError;
 use crate::link::tap::Taps;
-use crate::link::{Link, LinkPhaseReport, LinkSpec, interfaces};
+use crate::link::{Link, LinkPhaseReport, LinkSpec, RelayOptions, interfaces};
 use crate::namespace::NetworkNamespace;
 use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions};
 
@@ -35,12 +35,14 @@ pub(super) struct Wanted {
     pub(super) trace: Arc<Trace>,
     pub(super) settings: LinkSettings,
     pub(super) calibration: CalibrationPlan,
+    pub(super) relay: RelayOptions,
 }
 
 impl Wanted {
     /// A link that follows a trace, with a queue of so many packets of full size.
     pub(super) fn new(datapath: DatapathChoice, trace: Trace, queue_packets: u64) -> Wanted {
         Wanted {
+            relay: RelayOptions::default(),
             datapath,
             trace: Arc::new(trace),
             settings: LinkSettings::drop_tail(queue_packets * u64::from(PACKET_BYTES)),
@@ -188,7 +190,7 @@ impl Nodes {
     pub(super) fn taps(&self) -> Result<Taps, BenchError> {
         let tap = |end: usize| {
             let interface = &self.plan.ends[end].interface;
-            let opened = self.namespaces[end].run(|| Taps::open_one(interface))?;
+            let opened = self.namespaces[end].run(|| Taps::open_one(interface, u64::MAX))?;
             Ok::<_, BenchError>(opened?)
         };
         Ok(Taps::on([tap(0)?, tap(1)?]))
@@ -284,7 +286,15 @@ pub(super) fn window_channel() -> (SyncSender<LinkWindow>, Receiver<LinkWindow>)
 /// What shapes the packets of a link, in words.
 pub(super) fn describe(link: &Link) -> String {
     let description = link.description();
-    format!("{}, {}", description.datapath, description.scheduling)
+    match description.mode {
+        Some(mode) => format!(
+            "{} ({}), {}",
+            description.datapath,
+            mode.name(),
+            description.scheduling
+        ),
+        None => format!("{}, {}", description.datapath, description.scheduling),
+    }
 }
 
 /// What a link of the product is built from.
@@ -302,6 +312,7 @@ pub(super) fn specification<'a>(
         seed: 1,
         relay_cpu: relay_cpu(),
         ends,
+        relay: wanted.relay.clone(),
     }
 }
 

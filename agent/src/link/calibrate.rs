@@ -182,7 +182,7 @@ impl Bench<'_> {
         let mut counts = DeliveredWindows::default();
         for arrival in &recording.arrivals[side] {
             if let Some(since_ns) = arrival.at.checked_sub(t0) {
-                counts.add(since_ns / window_ns, arrival.ip_bytes);
+                counts.add(since_ns / window_ns, arrival.ip_bytes, arrival.packets);
             }
         }
         let flow_ns = self.calibration.flow_ns;

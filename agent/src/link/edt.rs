@@ -205,7 +205,8 @@ fn open_ports(
     plan: &LinkPlan,
     [down, up]: [&Loaded; 2],
 ) -> Result<([Port; 2], [Program; 2]), LinkError> {
-    let [first, second] = interfaces::relay_ports(plan.index).map(|port| Port::open(&port));
+    let [first, second] =
+        interfaces::relay_ports(u32::from(plan.index)).map(|port| Port::open(&port));
     let (mut first, mut second) = (first?, second?);
     let forward = |from: &mut Port, to: &Port| {
         let index = u32::try_from(to.index).unwrap_or(0);

@@ -104,13 +104,38 @@ pub enum LinkError {
     },
     /// A change was asked for that the datapath cannot make while it plays.
     #[error(
-        "link {link}: datapath {datapath} cannot be changed while it plays; use datapath relay"
+        "link {link}: datapath {datapath} cannot be changed while it plays; use datapath relay in mode exact"
     )]
     ChangeRefused {
         /// The link.
         link: String,
         /// The datapath.
         datapath: &'static str,
+    },
+    /// An interface of the link failed while it was in use.
+    #[error(
+        "link {link}: interface {interface} {failure} while the link was in use; leave interfaces whose names begin with hx alone and run again"
+    )]
+    InterfaceFailed {
+        /// The link.
+        link: String,
+        /// The interface of the node.
+        interface: String,
+        /// What became of it.
+        failure: String,
+    },
+    /// Packets came that are longer than the link's MTU, or longer than an interface's after it
+    /// was changed.
+    #[error(
+        "link {link}: {packets} packets were longer than its MTU of {mtu} bytes or than an interface's; leave the interfaces' MTU as it is"
+    )]
+    TooLong {
+        /// The link.
+        link: String,
+        /// Its MTU in bytes.
+        mtu: u32,
+        /// How many packets were lost.
+        packets: u64,
     },
     /// The link is playing already.
     #[error("link {link} is playing already")]

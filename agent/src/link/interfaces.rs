@@ -33,8 +33,20 @@ use crate::sys::ethtool::{self, Offload};
 const IPV4_PREFIX: u8 = 30;
 const IPV6_PREFIX: u8 = 64;
 
+/// Which offloads the interfaces of a link keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offloads {
+    /// None: every packet crosses with its whole checksum and at most MTU bytes, because nobody
+    /// behind them finishes a checksum or cuts a packet.
+    None,
+    /// Checksums are left to whoever needs them; packets are at most MTU bytes long.
+    Checksum,
+    /// All: whoever takes the packets knows how to cut them.
+    All,
+}
+
 /// Names of the two ports in the relay's namespace.
-pub(crate) fn relay_ports(link: u16) -> [String; 2] {
+pub(crate) fn relay_ports(link: u32) -> [String; 2] {
     [format!("hxr{link}a"), format!("hxr{link}b")]
 }
 
@@ -43,16 +55,17 @@ pub(crate) fn build_relayed(
     plan: &LinkPlan,
     ends: [&NetworkNamespace; 2],
     relay: &NetworkNamespace,
+    ports: &[String; 2],
+    offloads: Offloads,
 ) -> Result<(), LinkError> {
-    let ports = relay_ports(plan.index);
-    for ((end, namespace), port) in plan.ends.iter().zip(ends).zip(&ports) {
+    for ((end, namespace), port) in plan.ends.iter().zip(ends).zip(ports) {
         check_name(&end.interface)?;
         inside(plan, relay, || {
             make_pair(port, None, end, namespace, plan.mtu)
         })?;
-        inside(plan, relay, || prepare_port(port))?;
+        inside(plan, relay, || prepare_port(port, offloads))?;
     }
-    configure_ends(plan, ends)
+    configure_ends(plan, ends, offloads)
 }
 
 /// Makes one pair that joins the nodes directly.
@@ -97,7 +110,7 @@ pub(crate) fn move_far_end(
         // be changed, what is not local is only answered with an error that nobody gets.
         let _ = fs::write("/proc/sys/net/ipv4/ip_forward", "0");
         make_pair(port, None, own, there, plan.mtu)?;
-        prepare_port(port)?;
+        prepare_port(port, Offloads::None)?;
         let mut socket = open_socket()?;
         let index = index_of(&own.interface)?;
         for (address, prefix) in [(own.ipv4, IPV4_PREFIX), (own.ipv6, IPV6_PREFIX)] {
@@ -110,7 +123,7 @@ pub(crate) fn move_far_end(
         }
         Ok(())
     })?;
-    inside(plan, there, || configure_end(own, other))
+    inside(plan, there, || configure_end(own, other, Offloads::None))
 }
 
 /// Names of the pair between both ports of a link that tc shapes.
@@ -125,7 +138,7 @@ pub(crate) fn build_inner_pair(link: u16, mtu: u32) -> Result<(), LinkError> {
 
 /// Makes the two ports of a link as a pair with nothing behind it, to try things out on.
 pub(crate) fn build_lone_ports(link: u16, mtu: u32) -> Result<(), LinkError> {
-    build_pair_here(&relay_ports(link), mtu)
+    build_pair_here(&relay_ports(u32::from(link)), mtu)
 }
 
 fn build_pair_here([first, second]: &[String; 2], mtu: u32) -> Result<(), LinkError> {
@@ -137,8 +150,8 @@ fn build_pair_here([first, second]: &[String; 2], mtu: u32) -> Result<(), LinkEr
     open_socket()?.request(RouteNetlinkMessage::NewLink(pair), Mode::Create, || {
         format!("make the veth pair of {first} and {second}")
     })?;
-    prepare_port(first)?;
-    prepare_port(second)
+    prepare_port(first, Offloads::None)?;
+    prepare_port(second, Offloads::None)
 }
 
 /// Takes an interface away, and its peer with it.
@@ -282,10 +295,13 @@ fn set_up(socket: &mut RouteSocket, interface: &str, quiet: bool) -> Result<u32,
     Ok(index)
 }
 
-/// Every packet must cross with its whole checksum and at most MTU bytes: the relay and the
-/// queueing disciplines see single packets, and nobody behind them finishes a checksum.
-fn turn_offloads_off(interface: &str) -> Result<(), LinkError> {
-    for offload in Offload::ALL {
+fn turn_offloads_off(interface: &str, keep: Offloads) -> Result<(), LinkError> {
+    let off: &[Offload] = match keep {
+        Offloads::None => &Offload::ALL,
+        Offloads::Checksum => &Offload::CUTTING,
+        Offloads::All => &[],
+    };
+    for &offload in off {
         ethtool::turn_off(interface, offload).map_err(|source| LinkError::Feature {
             interface: interface.to_owned(),
             feature: offload.name(),
@@ -295,23 +311,27 @@ fn turn_offloads_off(interface: &str) -> Result<(), LinkError> {
     Ok(())
 }
 
-fn prepare_port(port: &str) -> Result<(), LinkError> {
+fn prepare_port(port: &str, offloads: Offloads) -> Result<(), LinkError> {
     // A refusal (a read-only /proc/sys) leaves a port that listens but has nothing to say.
     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{port}/disable_ipv6"), "1");
-    turn_offloads_off(port)?;
+    turn_offloads_off(port, offloads)?;
     set_up(&mut open_socket()?, port, true).map(|_| ())
 }
 
-fn configure_ends(plan: &LinkPlan, ends: [&NetworkNamespace; 2]) -> Result<(), LinkError> {
+fn configure_ends(
+    plan: &LinkPlan,
+    ends: [&NetworkNamespace; 2],
+    offloads: Offloads,
+) -> Result<(), LinkError> {
     for (number, namespace) in ends.into_iter().enumerate() {
         let (own, other) = (&plan.ends[number], &plan.ends[1 - number]);
-        inside(plan, namespace, || configure_end(own, other))?;
+        inside(plan, namespace, || configure_end(own, other, offloads))?;
     }
     Ok(())
 }
 
-fn configure_end(own: &LinkEnd, other: &LinkEnd) -> Result<(), LinkError> {
-    turn_offloads_off(&own.interface)?;
+fn configure_end(own: &LinkEnd, other: &LinkEnd, offloads: Offloads) -> Result<(), LinkError> {
+    turn_offloads_off(&own.interface, offloads)?;
     address_end(own, other)
 }
 

@@ -1,5 +1,6 @@
 //! A datapath with what it plays.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use hexloop_topologies::plan::{CalibrationPlan, LinkPlan};
@@ -9,7 +10,7 @@ use hexloop_workloads::clock::MonotonicNs;
 use super::LinkError;
 use super::edt::EdtPlayer;
 use super::histogram::NanosecondHistogram;
-use super::relay::{Play, Played, Relay, ShaperWindow};
+use super::relay::{Play, Played, Relay, RelayEngine, RelayMode, ShaperWindow};
 use super::remote::RemoteDatapath;
 use super::scheduling::Scheduling;
 use super::tc::TcPlayer;
@@ -25,8 +26,10 @@ pub(crate) enum Datapath {
     Relay {
         /// Dropped first: its thread holds the ports.
         relay: Relay,
-        /// Goes away, with the ports, when this handle does.
-        _namespace: NetworkNamespace,
+        /// Whose threads serve it.
+        engine: RelayEngine,
+        /// Goes away when the last link of the engine does.
+        _namespace: Arc<NetworkNamespace>,
     },
     /// Queueing disciplines on the nodes' own interfaces.
     Tc(TcPlayer),
@@ -113,7 +116,12 @@ impl Playback {
     /// What changes it from another thread.
     pub(super) fn remote(&self) -> RemoteDatapath {
         match &self.datapath {
-            Datapath::Relay { relay, .. } => RemoteDatapath::Relay(relay.remote()),
+            Datapath::Relay { relay, .. } if relay.mode() == RelayMode::Exact => {
+                RemoteDatapath::Relay(relay.remote())
+            }
+            Datapath::Relay { .. } => {
+                RemoteDatapath::Fixed("relay in a mode that passes packets through")
+            }
             Datapath::Tc(_) | Datapath::Edt { .. } => RemoteDatapath::Fixed(self.name()),
         }
     }
@@ -134,7 +142,15 @@ impl Playback {
         }
     }
 
-    pub(crate) const fn scheduling(&self) -> &Scheduling {
+    /// The relay's mode, and the engine that serves it.
+    pub(crate) const fn relay(&self) -> Option<(RelayMode, &RelayEngine)> {
+        match &self.datapath {
+            Datapath::Relay { relay, engine, .. } => Some((relay.mode(), engine)),
+            Datapath::Tc(_) | Datapath::Edt { .. } => None,
+        }
+    }
+
+    pub(crate) fn scheduling(&self) -> &Scheduling {
         match &self.datapath {
             Datapath::Relay { relay, .. } => relay.scheduling(),
             Datapath::Tc(player) => player.scheduling(),

@@ -4,8 +4,9 @@ use hexloop_topologies::plan::DatapathChoice;
 use hexloop_traces::{CapacityCurve, Direction, Trace};
 
 use super::edt::{self, EdtPlayer};
+use super::interfaces::Offloads;
 use super::playback::{Datapath, longest_delay_ns};
-use super::relay::{Relay, RelaySizes};
+use super::relay::{NewLink, Relay, RelayMode, RelaySizes, choose_mode, is_transparent};
 use super::tc::{self, TcPlayer};
 use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
@@ -14,6 +15,15 @@ use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions};
 
 /// Frames that may come in while the relay's thread is kept from running.
 const RING_FRAMES: usize = 4096;
+
+/// The same for links whose rate never exceeds this.
+const SLOW_BPS: u64 = 50_000_000;
+const SLOW_RING_FRAMES: usize = 256;
+
+/// What may wait in a socket's buffer, as the kernel counts it.
+const BUFFER_BYTES: usize = 16 << 20;
+/// The same where no more is allowed: every system allows its default.
+const SMALL_BUFFER_BYTES: usize = 200_000;
 
 /// Makes the interfaces of the link and starts what shapes it; says why in words.
 pub(super) fn build(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), LinkError> {
@@ -110,24 +120,33 @@ fn between(spec: &LinkSpec<'_>) -> Result<NetworkNamespace, LinkError> {
         link: plan.name.clone(),
         source,
     })?;
-    interfaces::build_relayed(plan, spec.ends, &namespace)?;
+    let ports = interfaces::relay_ports(u32::from(plan.index));
+    interfaces::build_relayed(plan, spec.ends, &namespace, &ports, Offloads::None)?;
     Ok(namespace)
 }
 
 fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
     let plan = spec.plan;
-    let namespace = between(spec)?;
-    let snap_bytes = usize::try_from(plan.mtu).unwrap_or(1500) + 64;
-    let options = PacketSocketOptions {
-        intake: Intake::Ring {
-            snap_bytes,
-            frames: RING_FRAMES,
-        },
-        headers: false,
+    let options = &spec.relay;
+    let acts =
+        !is_transparent(played) || spec.faults.stop_relay_ns > 0 || options.observer.is_some();
+    let mode = choose_mode(options.mode, acts).map_err(|reason| LinkError::NoDatapath {
+        link: plan.name.clone(),
+        reason: reason.to_owned(),
+    })?;
+    let failed = |source| LinkError::Namespace {
+        link: plan.name.clone(),
+        source,
     };
-    let [first, second] = interfaces::relay_ports(plan.index).map(|port| {
+    let engine = options.engine.clone().unwrap_or_default();
+    let namespace = engine.namespace().map_err(failed)?;
+    let number = engine.next_link();
+    let ports = interfaces::relay_ports(number);
+    let (socket, offloads) = socket_options(mode, plan.mtu, peak_bps(played));
+    interfaces::build_relayed(plan, spec.ends, &namespace, &ports, offloads)?;
+    let [first, second] = ports.map(|port| {
         interfaces::inside(plan, &namespace, || {
-            PacketSocket::open(&port, options).map_err(|source| LinkError::Socket {
+            PacketSocket::open(&port, socket).map_err(|source| LinkError::Socket {
                 action: format!("open a packet socket on relay port {port}"),
                 source,
             })
@@ -137,17 +156,61 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
         mtu: plan.mtu,
         held_bytes: held_bytes(spec, played),
     };
-    let relay = Relay::spawn(
-        &plan.name,
-        plan.index,
-        [first?, second?],
-        sizes,
+    let relay = Relay::attach(
+        &engine,
+        (&plan.name, number),
+        mode,
+        NewLink {
+            ports: [first?, second?],
+            sizes,
+            observer: options.observer.clone(),
+        },
         spec.relay_cpu,
     )?;
     Ok(Datapath::Relay {
         relay,
+        engine,
         _namespace: namespace,
     })
+}
+
+/// How the ports' packets come in, and what may come. A relay that may have large socket buffers
+/// takes super-packets; one that may not has rings of its own, for packets of at most the MTU.
+/// So have slow links, where a ring without system calls counts for more.
+fn socket_options(mode: RelayMode, mtu: u32, peak_bps: u64) -> (PacketSocketOptions, Offloads) {
+    let may_buffer = PacketSocket::may_buffer(BUFFER_BYTES);
+    let slots = |frames| Intake::Ring {
+        snap_bytes: usize::try_from(mtu).unwrap_or(1500) + 64,
+        frames,
+    };
+    let (intake, offloads) = match mode {
+        RelayMode::Bulk => (Intake::Blocks, Offloads::All),
+        RelayMode::LowLatency if may_buffer => {
+            let bytes = BUFFER_BYTES;
+            (Intake::Buffer { bytes }, Offloads::All)
+        }
+        RelayMode::LowLatency => {
+            let bytes = SMALL_BUFFER_BYTES;
+            (Intake::Buffer { bytes }, Offloads::All)
+        }
+        RelayMode::Exact if peak_bps <= SLOW_BPS => (slots(SLOW_RING_FRAMES), Offloads::Checksum),
+        RelayMode::Exact if may_buffer => {
+            let bytes = BUFFER_BYTES;
+            (Intake::Buffer { bytes }, Offloads::All)
+        }
+        RelayMode::Exact => (slots(RING_FRAMES), Offloads::Checksum),
+    };
+    let options = PacketSocketOptions {
+        intake,
+        headers: true,
+    };
+    (options, offloads)
+}
+
+/// The highest rate of either direction.
+pub(super) fn peak_bps(played: &Trace) -> u64 {
+    let peaks = Direction::BOTH.map(|direction| CapacityCurve::new(played, direction).peak_bps());
+    peaks.into_iter().max().unwrap_or(0)
 }
 
 /// The longest queue, and what is in flight behind it at the highest rate.
@@ -161,8 +224,7 @@ fn held_bytes(spec: &LinkSpec<'_>, played: &Trace) -> u64 {
         .max()
         .unwrap_or(0)
         .max(spec.plan.settings.most_queue_bytes(spec.plan.mtu));
-    let peaks = Direction::BOTH.map(|direction| CapacityCurve::new(played, direction).peak_bps());
-    let peak_bps = peaks.into_iter().max().unwrap_or(0);
-    let flight_bits = u128::from(peak_bps) * u128::from(longest_delay_ns(played)) / 1_000_000_000;
+    let flight_bits =
+        u128::from(peak_bps(played)) * u128::from(longest_delay_ns(played)) / 1_000_000_000;
     queue.saturating_add(u64::try_from(flight_bits / 8).unwrap_or(u64::MAX))
 }

@@ -52,6 +52,16 @@ pub(crate) fn make_real_time(cpu: Option<u32>) -> Scheduling {
     Scheduling { description, cpus }
 }
 
+/// Pins the calling thread and leaves it an ordinary one.
+pub(crate) fn make_ordinary(cpu: Option<u32>) -> Scheduling {
+    let cpus = pin(cpu);
+    let description = match cpus.as_slice() {
+        [cpu] => format!("SCHED_OTHER on CPU {cpu}"),
+        _ => "SCHED_OTHER on any CPU".to_owned(),
+    };
+    Scheduling { description, cpus }
+}
+
 /// Makes the calling thread wake in time where that is allowed: for the short flows that
 /// measure a link, behind the relay itself.
 pub(crate) fn make_punctual() {

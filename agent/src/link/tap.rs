@@ -1,30 +1,37 @@
 //! The independent truth: what arrives at the receiving interfaces, and when, by the kernel's
 //! own stamps. It shares nothing with the shaper but the clock.
 //!
-//! A tap is a packet socket on each node's interface that keeps only headers. Its thread reads
-//! them a hundred times a second: the ring holds what comes between, so that watching costs the
-//! jobs no wake-ups.
+//! A tap is a packet socket on each node's interface that keeps only headers. One thread reads
+//! those of all links a hundred times a second: the rings hold what comes between, so that
+//! watching costs the jobs no wake-ups. A super-packet counts as the packets it stands for.
 
 mod arrival;
+mod station;
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError};
-use std::thread;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use hexloop_proto::LinkWindow;
 use hexloop_traces::{Direction, UNLIMITED_RATE_BPS};
 use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 
+use super::LinkError;
 use super::reference::Reference;
-use super::relay::ShaperWindow;
-use super::{LinkError, scheduling};
+use super::relay::{PortFailure, ShaperWindow, failure_of};
 use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions, ReceiveBuffers};
 
 pub(crate) use arrival::Arrival;
+pub(crate) use station::{TapStation, Watching};
 
 /// Ethernet, IPv6 with an extension or IPv4 with options, UDP, and the number in a probe.
 const SNAP_BYTES: usize = 160;
-const RING_FRAMES: usize = 16_384;
+/// Bounds on the frames that a ring holds; within them, what small packets at the link's highest
+/// rate fill in a tenth of a second.
+const FEWEST_FRAMES: u64 = 256;
+const MOST_FRAMES: u64 = 16_384;
+const SMALL_PACKET_BITS: u64 = 8 * 128;
+/// Twice the largest ring: a sender that never stops must not hold the reader up.
+const READ_AT_MOST: usize = 32_768;
 const TICK_NS: u64 = 10_000_000;
 
 /// Stamps that the wall clock took a larger step than this beside are not to be believed. (A
@@ -35,6 +42,7 @@ const LARGEST_STEP_NS: u64 = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Taps {
     pub(crate) sockets: [PacketSocket; 2],
+    /// Not used by sockets with a ring.
     pub(crate) buffers: ReceiveBuffers,
 }
 
@@ -62,19 +70,23 @@ pub(crate) struct Watched {
     pub(crate) missed: u64,
     /// Largest step of the wall clock between two looks.
     pub(crate) clock_step_ns: i64,
-    /// CPU time of the thread.
+    /// What became of the receiving interfaces, in the order of [`Direction::BOTH`].
+    pub(crate) failures: [Option<PortFailure>; 2],
+    /// CPU time that the thread used for this link.
     pub(crate) cpu_ns: u64,
 }
 
 impl Taps {
-    /// Opens a socket on an interface of this thread's namespace.
-    pub(crate) fn open_one(interface: &str) -> Result<PacketSocket, LinkError> {
+    /// Opens a socket on an interface of this thread's namespace that gets at most so many bits
+    /// per second.
+    pub(crate) fn open_one(interface: &str, peak_bps: u64) -> Result<PacketSocket, LinkError> {
+        let frames = (peak_bps / 10 / SMALL_PACKET_BITS).clamp(FEWEST_FRAMES, MOST_FRAMES);
         let options = PacketSocketOptions {
             intake: Intake::Ring {
                 snap_bytes: SNAP_BYTES,
-                frames: RING_FRAMES,
+                frames: usize::try_from(frames).unwrap_or(0),
             },
-            headers: false,
+            headers: true,
         };
         PacketSocket::open(interface, options).map_err(|source| LinkError::Socket {
             action: format!("open a packet socket on interface {interface}"),
@@ -93,15 +105,14 @@ impl Taps {
     /// Throws away what has come in so far.
     pub(crate) fn drain(&mut self) {
         for socket in &mut self.sockets {
-            // At most twice the ring: a sender that never stops must not hold us here.
-            let _ = socket.receive(2 * RING_FRAMES, &mut self.buffers, |_| {});
+            let _ = socket.receive(READ_AT_MOST, &mut self.buffers, |_| {});
             let _ = socket.take_drops();
         }
     }
 
     fn read(&mut self, pair: ClockPair, mut take: impl FnMut(usize, Arrival)) {
         for (side, socket) in self.sockets.iter_mut().enumerate() {
-            let _ = socket.receive(2 * RING_FRAMES, &mut self.buffers, |frame| {
+            let _ = socket.receive(READ_AT_MOST, &mut self.buffers, |frame| {
                 let at = pair.to_monotonic(frame.realtime_ns);
                 take(side, Arrival::of(&frame, at));
             });
@@ -131,6 +142,12 @@ impl Taps {
         recording.clock_step_ns = steps.largest_ns;
         recording.missed = self.missed();
         recording
+    }
+
+    /// What became of the interfaces since the last call.
+    fn failures(&self) -> [Option<PortFailure>; 2] {
+        let [down, up] = &self.sockets;
+        [down, up].map(|socket| failure_of(socket, socket.take_error().as_ref()))
     }
 
     /// Frames that the rings had no room for since the last call.
@@ -190,60 +207,6 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts the thread. It ends when the shaper has closed its side of the channel.
-    pub(crate) fn spawn(
-        self,
-        index: u16,
-        taps: Taps,
-    ) -> Result<thread::JoinHandle<Watched>, LinkError> {
-        let name = format!("hx-tap-{index}");
-        let thread = thread::Builder::new().name(name.clone());
-        thread
-            .spawn(move || self.run(taps))
-            .map_err(|source| LinkError::Thread { name, source })
-    }
-
-    fn run(self, mut taps: Taps) -> Watched {
-        scheduling::pin(self.cpu);
-        let mut counts = [DeliveredWindows::default(), DeliveredWindows::default()];
-        let mut windows_dropped = 0;
-        let mut steps = StepWatch::new();
-        let mut tick = self.t0;
-        loop {
-            clock::sleep_until(tick);
-            tick = (tick + TICK_NS).max(clock::now());
-            let mut closed = Vec::new();
-            let ended = loop {
-                match self.from_shaper.try_recv() {
-                    Ok(window) => closed.push(window),
-                    Err(TryRecvError::Empty) => break false,
-                    Err(TryRecvError::Disconnected) => break true,
-                }
-            };
-            // Read after the windows were taken: what belongs to them lies in the ring by now.
-            taps.read(steps.look().0, |side, arrival| {
-                if let Some(since) = arrival.at.checked_sub(self.t0) {
-                    counts[side].add(since / self.window_ns, arrival.ip_bytes);
-                }
-            });
-            for window in closed {
-                if !self.send(window, &mut counts) {
-                    windows_dropped += 1;
-                }
-            }
-            if ended {
-                let skipped: u64 = counts.iter().map(|counts| counts.skipped).sum();
-                return Watched {
-                    missed: taps.missed(),
-                    taps,
-                    windows_dropped: windows_dropped + skipped,
-                    clock_step_ns: steps.largest_ns,
-                    cpu_ns: clock::thread_cpu_ns(),
-                };
-            }
-        }
-    }
-
     fn send(&self, window: ShaperWindow, counts: &mut [DeliveredWindows; 2]) -> bool {
         let side = usize::from(window.direction == Direction::Up);
         let reference = &self.references[side];
@@ -265,7 +228,7 @@ pub(crate) struct DeliveredWindows {
 }
 
 impl DeliveredWindows {
-    pub(crate) fn add(&mut self, window: u64, bytes: u64) {
+    pub(crate) fn add(&mut self, window: u64, bytes: u64, packets: u64) {
         let Some(place) = window.checked_sub(self.oldest) else {
             return;
         };
@@ -279,7 +242,7 @@ impl DeliveredWindows {
             self.windows.resize(place + 1, (0, 0));
         }
         self.windows[place].0 += bytes;
-        self.windows[place].1 += 1;
+        self.windows[place].1 += packets;
     }
 
     /// Takes a window out, and forgets those before it.
@@ -349,13 +312,13 @@ mod tests {
     #[test]
     fn arrivals_are_counted_in_the_window_they_fall_into() {
         let mut windows = DeliveredWindows::default();
-        windows.add(0, 100);
-        windows.add(2, 50);
-        windows.add(2, 50);
+        windows.add(0, 100, 1);
+        windows.add(2, 50, 1);
+        windows.add(2, 50, 1);
         assert_eq!(windows.take(0), (100, 1));
         assert_eq!(windows.take(1), (0, 0));
         assert_eq!(windows.take(2), (100, 2));
-        windows.add(1, 7);
+        windows.add(1, 7, 1);
         assert_eq!(windows.take(3), (0, 0));
         assert_eq!(windows.skipped, 0);
         windows.take(6);

@@ -107,7 +107,7 @@ fn install(
     needs: Needs,
 ) -> Result<[Stage; 2], LinkError> {
     interfaces::build_inner_pair(plan.index, plan.mtu)?;
-    let [outer_a, outer_b] = interfaces::relay_ports(plan.index);
+    let [outer_a, outer_b] = interfaces::relay_ports(u32::from(plan.index));
     let [inner_a, inner_b] = interfaces::inner_ports(plan.index);
     let up = [
         port(&outer_a)?,

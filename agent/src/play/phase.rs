@@ -180,6 +180,10 @@ pub(super) fn play(
         .collect();
     for (link, report) in &reports {
         note_losses(events, link, report.windows_dropped, report.packets_missed);
+        for warning in &report.warnings {
+            let message = warning.clone();
+            events.emit(EventBody::Warning { message });
+        }
     }
     events.emit(EventBody::PhaseEnded(PhaseEnd {
         duration_ns: ended.saturating_sub(t0),

@@ -19,7 +19,7 @@ use super::stop::StopWish;
 use super::{PlayInput, Stage};
 use crate::cgroup::NodeCgroups;
 use crate::ledger::UndoId;
-use crate::link::{Link, LinkSpec};
+use crate::link::{Link, LinkSpec, ModeChoice, RelayEngine, RelayOptions};
 use crate::node::{DutyCycle, Node, NodeMessage, cpus_of, pin};
 use crate::telemetry::node::NodeMeter;
 use crate::undo::Undo;
@@ -35,6 +35,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub(super) struct Scene {
     pub(super) nodes: Vec<Node>,
     pub(super) links: Vec<(String, Link)>,
+    /// Serves all relayed links.
+    relay: RelayEngine,
     pub(super) meters: Vec<(String, NodeMeter)>,
     pub(super) messages: Receiver<NodeMessage>,
     duty: Vec<DutyCycle>,
@@ -46,6 +48,7 @@ impl Scene {
         Scene {
             nodes: Vec::new(),
             links: Vec::new(),
+            relay: RelayEngine::new(),
             meters: Vec::new(),
             messages: channel().1,
             duty: Vec::new(),
@@ -151,6 +154,21 @@ impl Scene {
                 &cpus_of(std::process::id()).unwrap_or_default(),
             ),
             ends: [end(0)?, end(1)?],
+            relay: RelayOptions {
+                engine: Some(self.relay.clone()),
+                // What is to be changed while it plays must be able to act on packets.
+                mode: if input
+                    .plan
+                    .events
+                    .iter()
+                    .any(|event| event.link == plan.name)
+                {
+                    ModeChoice::Exact
+                } else {
+                    ModeChoice::Auto
+                },
+                observer: None,
+            },
         };
         let link = Link::build(&spec)?;
         if let Some(event) = input
@@ -170,7 +188,10 @@ impl Scene {
         events.emit(EventBody::LinkUp {
             link: plan.name.clone(),
             datapath: description.datapath.to_owned(),
-            reason: description.reason,
+            reason: match description.mode {
+                Some(mode) => format!("{}; mode {}", description.reason, mode.name()),
+                None => description.reason,
+            },
             scheduling: description.scheduling,
         });
         self.links.push((plan.name.clone(), link));

@@ -30,6 +30,13 @@ impl Offload {
         Offload::TransmitChecksum,
     ];
 
+    /// Those that let packets longer than the MTU cross.
+    pub(crate) const CUTTING: [Offload; 3] = [
+        Offload::TcpSegmentation,
+        Offload::GenericSegmentation,
+        Offload::GenericReceive,
+    ];
+
     /// The name that `ethtool -k` prints.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -17,7 +17,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{LinkAddr, getsockname, getsockopt, setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use blocks::BlockRing;
 use ring::Ring;
@@ -159,9 +159,22 @@ impl PacketSocket {
         })
     }
 
+    /// Whether this process may have receive buffers of this size ([`Intake::Buffer`]).
+    pub(crate) fn may_buffer(bytes: usize) -> bool {
+        let kind = nix::sys::socket::SockType::Datagram;
+        let flags = nix::sys::socket::SockFlag::SOCK_CLOEXEC;
+        nix::sys::socket::socket(nix::sys::socket::AddressFamily::Unix, kind, flags, None)
+            .is_ok_and(|socket| buffer::make_room(&socket, bytes).is_ok())
+    }
+
     /// Whether every frame is sent with a [`VirtioHeader`] before it.
     pub(crate) const fn has_headers(&self) -> bool {
         self.headers
+    }
+
+    /// Whether frames come in by [`PacketSocket::next_block`].
+    pub(crate) const fn has_blocks(&self) -> bool {
+        matches!(self.queue, Queue::Blocks(_))
     }
 
     /// Hands at most `limit` frames that have arrived to `take`, oldest first, and returns how
@@ -260,9 +273,25 @@ impl PacketSocket {
 
     /// Whether its interface still exists in the namespace that it was opened in.
     pub(crate) fn is_attached(&self) -> bool {
+        let mut address = libc::sockaddr_ll {
+            sll_family: 0,
+            sll_protocol: 0,
+            sll_ifindex: 0,
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
+        let Ok(mut length) = length_of::<libc::sockaddr_ll>() else {
+            return false;
+        };
+        let pointer = std::ptr::from_mut(&mut address).cast();
+        let raw = self.descriptor.as_raw_fd();
+        #[expect(unsafe_code, reason = "nix refuses addresses of packet sockets")]
+        // SAFETY: pointer and length describe `address`, which outlives the call.
+        let result = unsafe { libc::getsockname(raw, pointer, &raw mut length) };
         // The kernel sets the index to -1 when the interface goes (packet_notifier).
-        getsockname::<LinkAddr>(self.descriptor.as_raw_fd())
-            .is_ok_and(|address| libc::c_int::try_from(address.ifindex()).is_ok_and(|i| i > 0))
+        result == 0 && address.sll_ifindex > 0
     }
 }
 

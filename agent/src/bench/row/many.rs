@@ -12,7 +12,7 @@ use super::super::scene::{
 use super::super::schedule::Ideal;
 use super::super::{BenchError, Measured, Scale, frame, to_f64};
 use crate::link::scheduling;
-use crate::link::{Link, interfaces};
+use crate::link::{Link, RelayEngine, interfaces};
 use crate::namespace::NetworkNamespace;
 use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions, ReceiveBuffers};
 
@@ -53,7 +53,9 @@ pub(super) fn links(scale: Scale) -> Result<Measured, BenchError> {
     let count = scale.pick(20, 200);
     let span_ns = scale.pick(2, 10) * SECOND;
     let rates = RATES_MBPS.map(|mbps| (MS, state(mbps * 1_000_000, 0)));
-    let wanted = Wanted::new(DatapathChoice::Relay, steps(&rates)?, QUEUE_PACKETS);
+    let mut wanted = Wanted::new(DatapathChoice::Relay, steps(&rates)?, QUEUE_PACKETS);
+    // One engine serves them all, as in a run.
+    wanted.relay.engine = Some(RelayEngine::new());
     let ends = [NetworkNamespace::create()?, NetworkNamespace::create()?];
     let plans: Vec<_> = (0..count)
         .map(|number| scene::link_plan(number, &wanted))

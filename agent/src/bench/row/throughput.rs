@@ -12,7 +12,7 @@ use super::super::scene::{
     BarePair, Counter, LEAD_NS, MS, Nodes, SECOND, Shaped, Wanted, other_cpu, state, steps,
 };
 use super::super::{BenchError, Measured, Scale, Seen, flow, frame, to_f64};
-use crate::link::scheduling;
+use crate::link::{ModeChoice, scheduling};
 
 /// Packets of full size that wait at most.
 const QUEUE_PACKETS: u64 = 1000;
@@ -160,7 +160,8 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
 pub(super) fn shortest_frames(scale: Scale) -> Result<Measured, BenchError> {
     let blocks = scale.pick(2, 10);
     let trace = steps(&[(SECOND, LinkState::TRANSPARENT)])?;
-    let wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
+    let mut wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
+    wanted.relay.mode = ModeChoice::Bulk;
     let bare = BarePair::with_offloads(&wanted)?;
     let mut shaped = Shaped::new(&wanted)?;
     let mut found = Vec::new();

@@ -126,6 +126,7 @@ mod tests {
     fn arrival(at: u64, ip_bytes: u64, number: u64) -> Arrival {
         Arrival {
             at,
+            packets: 1,
             ip_bytes,
             udp_port: Some(PROBE_PORT),
             number,

@@ -174,7 +174,7 @@ impl Reader {
             Some(playing) => clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
             None => 0,
         };
-        Ok(Played { lateness, cpu_ns })
+        Ok(Played::undisturbed(lateness, cpu_ns))
     }
 }
 

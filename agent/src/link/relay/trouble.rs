@@ -12,7 +12,9 @@ pub(crate) struct Trouble {
     pub(crate) longest_bytes: usize,
     /// Packets that an interface refused because it was down or gone.
     pub(crate) interface_away: u64,
-    /// Packets that could not be sent or described for another reason, and the last one's error
+    /// Frames that found no room on their way into the relay.
+    pub(crate) overflow: u64,
+    /// Packets that could not be cut, sent or described for another reason, and the last one's error
     /// number.
     pub(crate) refused: u64,
     pub(crate) error: i32,
@@ -23,6 +25,12 @@ impl Trouble {
     pub(crate) fn note_too_long(&mut self, bytes: usize) {
         self.too_long += 1;
         self.longest_bytes = self.longest_bytes.max(bytes);
+    }
+
+    /// A packet of several segments that is not known how to cut.
+    pub(crate) fn note_uncut(&mut self) {
+        self.refused += 1;
+        self.error = libc::EINVAL;
     }
 
     /// A packet that the interface did not take.
@@ -44,6 +52,7 @@ impl Trouble {
         self.too_long += other.too_long;
         self.longest_bytes = self.longest_bytes.max(other.longest_bytes);
         self.interface_away += other.interface_away;
+        self.overflow += other.overflow;
         self.refused += other.refused;
         if other.error != 0 {
             self.error = other.error;
@@ -71,6 +80,7 @@ mod tests {
             too_long: 1,
             longest_bytes: 0,
             interface_away: 2,
+            overflow: 0,
             refused: 1,
             error: libc::EPERM,
         };

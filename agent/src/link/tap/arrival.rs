@@ -3,16 +3,19 @@
 use hexloop_workloads::clock::MonotonicNs;
 
 use crate::link::ETHERNET_HEADER_BYTES;
+use crate::link::relay::on_the_wire;
 use crate::sys::packet::Frame;
 
 const UDP: u8 = 17;
 
-/// One packet at the receiving interface.
+/// One packet, or one super-packet, at the receiving interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrival {
     /// When.
     pub(crate) at: MonotonicNs,
-    /// Its length without the Ethernet header.
+    /// How many packets it stands for: more than one if it is a super-packet.
+    pub(crate) packets: u64,
+    /// Their lengths without the Ethernet headers.
     pub(crate) ip_bytes: u64,
     /// Destination port, for UDP over IPv4 without fragments.
     pub(crate) udp_port: Option<u16>,
@@ -25,14 +28,15 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// Reads the headers of a frame.
     pub(crate) fn of(frame: &Frame<'_>, at: MonotonicNs) -> Arrival {
-        let ip_bytes = frame.wire_bytes.saturating_sub(ETHERNET_HEADER_BYTES);
+        let (packets, ip_bytes) = on_the_wire(frame.bytes, frame.wire_bytes, frame.virtio);
         let (udp_port, number) = match datagram(frame.bytes) {
             Some((port, number)) => (Some(port), number),
             None => (None, 0),
         };
         Arrival {
             at,
-            ip_bytes: u64::try_from(ip_bytes).unwrap_or(0),
+            packets,
+            ip_bytes,
             udp_port,
             number,
             certain: true,
@@ -76,6 +80,7 @@ mod tests {
         let arrival = Arrival::of(&frame, 5);
         let expected = Arrival {
             at: 5,
+            packets: 1,
             ip_bytes: 1500,
             udp_port: Some(4711),
             number: 99,

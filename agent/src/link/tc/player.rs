@@ -147,10 +147,7 @@ impl Worker {
         let Some(playing) = playing else {
             let empty = NanosecondHistogram::new;
             return Ok(TcPlayed {
-                played: Played {
-                    lateness: [empty(), empty()],
-                    cpu_ns: 0,
-                },
+                played: Played::undisturbed([empty(), empty()], 0),
                 largest_error_bytes,
             });
         };
@@ -158,10 +155,10 @@ impl Worker {
             return Err(failure);
         }
         Ok(TcPlayed {
-            played: Played {
-                lateness: playing.sides.map(|side| side.lateness),
-                cpu_ns: clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
-            },
+            played: Played::undisturbed(
+                playing.sides.map(|side| side.lateness),
+                clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
+            ),
             largest_error_bytes,
         })
     }

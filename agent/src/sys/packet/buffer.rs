@@ -18,7 +18,8 @@ const FRAME_BYTES: usize = (1 << 16) + 128;
 /// Room for one stamp: a header of 16 bytes and the time in seconds and nanoseconds.
 const CONTROL_WORDS: usize = 8;
 
-/// Where frames are copied to. One thread needs one, for all its sockets.
+/// Where frames are copied to. One thread needs one, for all its sockets; it takes memory with
+/// the first socket that needs it.
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffers {
     frames: Vec<u8>,
@@ -57,10 +58,10 @@ fn stamp_ns(control: &[u64], length: usize) -> u64 {
 }
 
 impl ReceiveBuffers {
-    pub(crate) fn new() -> ReceiveBuffers {
+    pub(crate) const fn new() -> ReceiveBuffers {
         ReceiveBuffers {
-            frames: vec![0; BATCH * FRAME_BYTES],
-            control: vec![0; BATCH * CONTROL_WORDS],
+            frames: Vec::new(),
+            control: Vec::new(),
         }
     }
 
@@ -72,6 +73,8 @@ impl ReceiveBuffers {
         limit: usize,
         take: &mut impl FnMut(Frame<'_>),
     ) -> io::Result<usize> {
+        self.frames.resize(BATCH * FRAME_BYTES, 0);
+        self.control.resize(BATCH * CONTROL_WORDS, 0);
         let mut count = 0;
         while count < limit {
             let asked = BATCH.min(limit - count);
@@ -137,11 +140,10 @@ impl ReceiveBuffers {
                 continue;
             };
             let virtio = header.try_into().map(VirtioHeader::from_bytes);
-            let control_bytes = usize::try_from(message.msg_hdr.msg_controllen).unwrap_or(0);
             take(Frame {
                 bytes,
                 wire_bytes: whole - before,
-                realtime_ns: stamp_ns(control, control_bytes),
+                realtime_ns: stamp_ns(control, message.msg_hdr.msg_controllen),
                 virtio: virtio.unwrap_or_default(),
             });
         }

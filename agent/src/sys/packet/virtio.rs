@@ -73,17 +73,6 @@ impl VirtioHeader {
             _ => Cut::Other,
         }
     }
-
-    /// The header of one packet whose checksum is partial as this one's, or whole as this one's.
-    pub(crate) const fn of_one_packet(&self, header_bytes: u16) -> VirtioHeader {
-        VirtioHeader {
-            flags: self.flags & NEEDS_CHECKSUM,
-            gso_type: 0,
-            header_bytes,
-            segment_bytes: 0,
-            ..*self
-        }
-    }
 }
 
 #[cfg(test)]
@@ -103,8 +92,5 @@ mod tests {
         assert_eq!(VirtioHeader::from_bytes(header.to_bytes()), header);
         assert_eq!(header.cut(), Cut::Tcp);
         assert!(header.needs_checksum());
-        let single = header.of_one_packet(54);
-        assert_eq!((single.cut(), single.segment_bytes), (Cut::Not, 0));
-        assert_eq!((single.checksum_start, single.checksum_offset), (34, 16));
     }
 }

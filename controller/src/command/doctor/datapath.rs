@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use hexloop_agent::link::{Link, LinkSpec};
+use hexloop_agent::link::{Link, LinkSpec, RelayOptions};
 use hexloop_agent::namespace::NetworkNamespace;
 use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
 use hexloop_traces::{
@@ -53,6 +53,7 @@ fn attempt(choice: DatapathChoice, index: u8) -> Result<String, String> {
         seed: 1,
         relay_cpu: None,
         ends: [&first, &second],
+        relay: RelayOptions::default(),
     })
     .map_err(|error| with_causes(error.into()))?;
     let description = link.description();

@@ -1,0 +1,452 @@
+//! The thread that serves links on which something acts on packets: every packet leaves at its
+//! due time.
+//!
+//! A lane with frames waiting is looked at when its next one is due; its arrivals wake nobody,
+//! since they cannot be due before. Only an empty lane is watched.
+
+use std::hint;
+use std::os::fd::AsFd;
+use std::sync::mpsc::SyncSender;
+
+use hexloop_traces::Direction;
+use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+
+use super::agenda::Agenda;
+use super::lane::Lane;
+use super::pace::{Pace, Wait};
+use super::port::{self, PortFailure};
+use super::segment;
+use super::{Change, Command, Inbox, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
+use crate::sys::packet::{Frame, PacketSocket, ReceiveBuffers};
+
+/// Frames taken from a port before another one gets its turn.
+const RECEIVE_BATCH: usize = 128;
+
+/// A lane that is not watched is looked at this often, so that its port does not overflow.
+const LOOK_NS: u64 = 2_000_000;
+
+/// Windows are closed on this grid, so that many links need one wake-up for it.
+const ERRAND_GRID_NS: u64 = 1_000_000;
+
+/// Items of the agenda per link: two lanes and the errands.
+const ITEMS: usize = 3;
+const ERRANDS: usize = 2;
+
+/// What the eventfd is watched as.
+const WAKE: u64 = u64::MAX;
+
+/// Events taken at a time.
+const EVENTS: usize = 64;
+
+struct Playing {
+    windows: SyncSender<ShaperWindow>,
+    pause: Option<(MonotonicNs, MonotonicNs)>,
+    share: Share,
+}
+
+/// One link. Lane 0 takes frames from port 0 and sends them on port 1: uplink.
+struct Served {
+    ports: [PacketSocket; 2],
+    lanes: [Lane; 2],
+    /// Whether arrivals at the lane's port wake the thread.
+    watched: [bool; 2],
+    /// Whether a later packet may be due earlier: then arrivals always wake the thread.
+    reorders: bool,
+    /// The load period that the lane was last busy in.
+    busy_in: [MonotonicNs; 2],
+    playing: Option<Playing>,
+    /// A fault: nothing is sent before.
+    still_until: MonotonicNs,
+    trouble: Trouble,
+    failures: [Option<PortFailure>; 2],
+}
+
+pub(super) struct ExactWorker {
+    inbox: Inbox,
+    epoll: Epoll,
+    links: Vec<Option<Box<Served>>>,
+    agenda: Agenda,
+    pace: Pace,
+    meter: Meter,
+    buffers: ReceiveBuffers,
+    scratch: Vec<u8>,
+    due: Vec<usize>,
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn token(link: usize, side: usize) -> u64 {
+    u64::try_from(link * 2 + side).unwrap_or(WAKE)
+}
+
+impl ExactWorker {
+    pub(super) fn new(inbox: Inbox) -> std::io::Result<ExactWorker> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&inbox.wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        Ok(ExactWorker {
+            inbox,
+            epoll,
+            links: Vec::new(),
+            agenda: Agenda::default(),
+            pace: Pace::default(),
+            meter: Meter::default(),
+            buffers: ReceiveBuffers::new(),
+            scratch: Vec::with_capacity(1 << 16),
+            due: Vec::new(),
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        while self.events() {
+            let turn = clock::now();
+            self.pace.advance(turn);
+            self.do_due(turn);
+            self.wait(turn);
+        }
+    }
+
+    fn wait(&mut self, turn: MonotonicNs) {
+        let next = self.agenda.next();
+        let now = clock::now();
+        match self.pace.wait(now, turn, next) {
+            Wait::Not => {}
+            Wait::Spin(until) => {
+                while clock::now() < until {
+                    hint::spin_loop();
+                }
+            }
+            Wait::Sleep(until) => clock::sleep_until(until),
+            Wait::Watch(until) => {
+                let left_ns = until.saturating_sub(now);
+                let seconds = i64::try_from(left_ns / 1_000_000_000).unwrap_or(1);
+                let rest = i64::try_from(left_ns % 1_000_000_000).unwrap_or(0);
+                let mut watched = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+                // An interrupted wait is as good as an ended one.
+                let _ = ppoll(&mut watched, Some(TimeSpec::new(seconds, rest)), None);
+            }
+        }
+    }
+
+    /// Takes in what has arrived at watched ports, and obeys; false when the thread is to end.
+    fn events(&mut self) -> bool {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let count = self
+            .epoll
+            .wait(&mut events, EpollTimeout::ZERO)
+            .unwrap_or(0);
+        let pair = (count > 0).then(ClockPair::read);
+        for event in &events[..count] {
+            if event.data() == WAKE {
+                let _ = self.inbox.wake.read();
+                if !self.obey() {
+                    return false;
+                }
+                continue;
+            }
+            let place = usize::try_from(event.data()).unwrap_or(usize::MAX);
+            let (link, side) = (place / 2, place % 2);
+            if event.events().contains(EpollFlags::EPOLLERR) {
+                self.inspect(link, side);
+            }
+            if let Some(pair) = pair {
+                self.serve(link, side, pair);
+            }
+        }
+        true
+    }
+
+    fn inspect(&mut self, link: usize, side: usize) {
+        if let Some(Some(served)) = self.links.get_mut(link) {
+            let failure = port::inspect(&served.ports[side], &self.epoll);
+            served.failures[side] = failure.or(served.failures[side]);
+        }
+    }
+
+    fn do_due(&mut self, now: MonotonicNs) {
+        let mut due = std::mem::take(&mut self.due);
+        self.agenda.take_due(now, &mut due);
+        if !due.is_empty() {
+            let pair = ClockPair::read();
+            for &item in &due {
+                match (item / ITEMS, item % ITEMS) {
+                    (link, ERRANDS) => self.run_errands(link, now, pair),
+                    (link, side) => self.serve(link, side, pair),
+                }
+            }
+        }
+        self.due = due;
+    }
+
+    /// Takes in what has arrived for a lane, sends what is due, and sees to it that the lane is
+    /// served again in time.
+    fn serve(&mut self, link: usize, side: usize, pair: ClockPair) {
+        let Some(Some(served)) = self.links.get_mut(link) else {
+            return;
+        };
+        let Served {
+            ports,
+            lanes,
+            watched,
+            reorders,
+            busy_in,
+            playing,
+            still_until,
+            trouble,
+            failures,
+        } = &mut **served;
+        let lane = &mut lanes[side];
+        let waited = lane.next_due().is_some();
+        let scratch = &mut self.scratch;
+        let take = |frame: Frame<'_>| take_in(frame, pair, lane, scratch, trouble);
+        let received = ports[side].receive(RECEIVE_BATCH, &mut self.buffers, take);
+        let full = received.as_ref().is_ok_and(|&count| count == RECEIVE_BATCH);
+        lane.has_received(pair, full);
+        let received = match received {
+            Ok(received) => received,
+            Err(error) => {
+                trouble.note_refusal(&error);
+                let failure = port::failure_of(&ports[side], Some(&error));
+                if matches!(failure, Some(PortFailure::Gone | PortFailure::Down)) {
+                    failures[side] = failure;
+                }
+                0
+            }
+        };
+        let now = clock::now();
+        let still = now < *still_until;
+        let sent = if still {
+            0
+        } else {
+            lane.send_due(&ports[1 - side])
+        };
+        let work = u64::try_from(received + sent).unwrap_or(0);
+        let share = playing.as_mut().map(|playing| &mut playing.share);
+        self.meter.note(share, work);
+        self.pace.note_packets(sent);
+        if work > 0 && busy_in[side] != self.pace.period() {
+            busy_in[side] = self.pace.period();
+            self.pace.note_lane();
+        }
+        // Arrivals that found the lane waiting woke the thread for nothing.
+        let next_due = lane.next_due();
+        let watch = match next_due {
+            None => true,
+            Some(_) if *reorders => true,
+            Some(_) if waited && received > 0 => false,
+            Some(_) => watched[side],
+        };
+        if watch != watched[side] {
+            let flags = if watch {
+                EpollFlags::EPOLLIN
+            } else {
+                EpollFlags::empty()
+            };
+            let mut event = EpollEvent::new(flags, token(link, side));
+            // A port that is gone is not watched any more.
+            let _ = self.epoll.modify(ports[side].as_fd(), &mut event);
+            watched[side] = watch;
+        }
+        let look = (!watch).then_some(now + LOOK_NS);
+        let next_due = next_due.map(|due| if still { due.max(*still_until) } else { due });
+        let next = if received == RECEIVE_BATCH {
+            Some(now)
+        } else {
+            next_due.into_iter().chain(look).min()
+        };
+        self.agenda.set(link * ITEMS + side, next);
+    }
+
+    /// Does what is to be done beside packets; the books of `now` are only right once all that
+    /// came before has been taken in.
+    fn run_errands(&mut self, link: usize, now: MonotonicNs, pair: ClockPair) {
+        for side in 0..2 {
+            self.serve(link, side, pair);
+        }
+        let Some(Some(served)) = self.links.get_mut(link) else {
+            return;
+        };
+        let Some(playing) = &mut served.playing else {
+            return;
+        };
+        if let Some((from, until)) = playing.pause
+            && now >= from
+        {
+            playing.pause = None;
+            served.still_until = until;
+        }
+        for lane in &mut served.lanes {
+            lane.close_windows(now, &playing.windows);
+        }
+        self.meter.note(Some(&mut playing.share), 1);
+        let close = served.lanes.iter().filter_map(Lane::next_close).min();
+        let close = close.map(|at| at.next_multiple_of(ERRAND_GRID_NS));
+        let pause = playing.pause.map(|pause| pause.0);
+        let next = close.into_iter().chain(pause).min();
+        self.agenda.set(link * ITEMS + ERRANDS, next);
+    }
+
+    /// Does what was commanded; false when the thread is to end.
+    fn obey(&mut self) -> bool {
+        while let Some(command) = self.inbox.next() {
+            match command {
+                Command::Add(number, new) => self.add(index(number), *new),
+                Command::Play(number, play) => self.play(index(number), *play),
+                // The askers may have given up waiting.
+                Command::Change(number, change) => {
+                    let _ = change.reply.send(self.change(index(number), &change));
+                }
+                Command::Stop(number, reply) => {
+                    if let Some(played) = self.stop(index(number)) {
+                        let _ = reply.send(played);
+                    }
+                }
+                Command::Remove(number, reply) => {
+                    let _ = reply.send(self.remove(index(number)));
+                }
+                Command::Quit => return false,
+            }
+        }
+        true
+    }
+
+    fn add(&mut self, link: usize, new: NewLink) {
+        let NewLink {
+            ports,
+            sizes,
+            observer,
+        } = new;
+        let mut failures = [None; 2];
+        for (side, port) in ports.iter().enumerate() {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, token(link, side));
+            if let Err(error) = self.epoll.add(port, event) {
+                failures[side] = Some(PortFailure::Other(error as i32));
+            }
+        }
+        if link >= self.links.len() {
+            self.links.resize_with(link + 1, || None);
+        }
+        self.links[link] = Some(Box::new(Served {
+            ports,
+            lanes: [
+                Lane::new(Direction::Up, sizes, observer.clone()),
+                Lane::new(Direction::Down, sizes, observer),
+            ],
+            watched: [true; 2],
+            reorders: false,
+            busy_in: [0; 2],
+            playing: None,
+            still_until: 0,
+            trouble: Trouble::default(),
+            failures,
+        }));
+    }
+
+    fn remove(&mut self, link: usize) -> Option<[PacketSocket; 2]> {
+        for item in 0..ITEMS {
+            self.agenda.set(link * ITEMS + item, None);
+        }
+        let served = self.links.get_mut(link)?.take()?;
+        for port in &served.ports {
+            // A port that is gone is not watched any more.
+            let _ = self.epoll.delete(port.as_fd());
+        }
+        Some(served.ports)
+    }
+
+    fn play(&mut self, link: usize, play: Play) {
+        let Some(Some(served)) = self.links.get_mut(link) else {
+            return;
+        };
+        for lane in &mut served.lanes {
+            lane.start(&play);
+        }
+        served.reorders = play.settings.reorder;
+        for port in &served.ports {
+            // What was lost before does not belong to this playback.
+            let _ = port.take_drops();
+        }
+        served.playing = Some(Playing {
+            windows: play.windows,
+            pause: play.pause.map(|(from, to)| (play.t0 + from, play.t0 + to)),
+            share: self.meter.begin(clock::thread_cpu_ns()),
+        });
+        self.agenda.set(link * ITEMS + ERRANDS, Some(play.t0));
+    }
+
+    fn change(&mut self, link: usize, change: &Change) -> Option<u64> {
+        let side = usize::from(change.direction == Direction::Down);
+        // What came before the change is to feel nothing of it.
+        self.serve(link, side, ClockPair::read());
+        let served = self.links.get_mut(link)?.as_mut()?;
+        served.reorders = true;
+        let at_ns = served.lanes[side].change(change.at, change.change);
+        self.agenda.set(link * ITEMS + side, Some(0));
+        at_ns
+    }
+
+    fn stop(&mut self, link: usize) -> Option<Played> {
+        self.run_errands(link, clock::now(), ClockPair::read());
+        let served = self.links.get_mut(link)?.as_mut()?;
+        for side in 0..2 {
+            let failure = port::inspect(&served.ports[side], &self.epoll);
+            served.failures[side] = failure.or(served.failures[side]);
+        }
+        let mut trouble = std::mem::take(&mut served.trouble);
+        for lane in &mut served.lanes {
+            trouble.add(lane.take_trouble());
+        }
+        for port in &served.ports {
+            trouble.overflow += port.take_drops().unwrap_or(0);
+        }
+        let playing = served.playing.take();
+        served.still_until = 0;
+        let [up, down] = &mut served.lanes;
+        let played = Played {
+            lateness: [down.finish(), up.finish()],
+            cpu_ns: playing.map_or(0, |playing| {
+                playing.share.cpu_ns(self.meter, clock::thread_cpu_ns())
+            }),
+            trouble,
+            failures: std::mem::take(&mut served.failures),
+        };
+        // What still waits goes at once.
+        for side in 0..2 {
+            self.agenda.set(link * ITEMS + side, Some(0));
+        }
+        self.agenda.set(link * ITEMS + ERRANDS, None);
+        Some(played)
+    }
+}
+
+/// Takes a frame into a lane, cut into packets if it is several.
+fn take_in(
+    frame: Frame<'_>,
+    pair: ClockPair,
+    lane: &mut Lane,
+    scratch: &mut Vec<u8>,
+    trouble: &mut Trouble,
+) {
+    if frame.bytes.len() != frame.wire_bytes {
+        trouble.note_too_long(frame.wire_bytes);
+        return;
+    }
+    let cut = segment::cut(frame.bytes, frame.virtio, scratch, &mut |bytes, virtio| {
+        lane.take_in(
+            Frame {
+                bytes,
+                wire_bytes: bytes.len(),
+                realtime_ns: frame.realtime_ns,
+                virtio,
+            },
+            pair,
+        );
+    });
+    if cut.is_err() {
+        trouble.note_uncut();
+    }
+}

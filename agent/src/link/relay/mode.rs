@@ -1,0 +1,95 @@
+//! What a relayed link is best at.
+
+use hexloop_traces::{Trace, UNLIMITED_RATE_BPS};
+
+/// How a relayed link is to work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModeChoice {
+    /// Low latency where nothing acts on packets, else exact.
+    #[default]
+    Auto,
+    /// As [`RelayMode::LowLatency`], or not at all.
+    LowLatency,
+    /// As [`RelayMode::Exact`].
+    Exact,
+    /// As [`RelayMode::Bulk`], or not at all.
+    Bulk,
+}
+
+/// How a relayed link works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayMode {
+    /// Packets pass at once, and super-packets whole.
+    LowLatency,
+    /// Every packet leaves at its due time; super-packets are cut into packets first.
+    Exact,
+    /// Packets pass in blocks, up to some milliseconds late: for many small ones.
+    Bulk,
+}
+
+impl RelayMode {
+    /// Its name in the record.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            RelayMode::LowLatency => "low-latency",
+            RelayMode::Exact => "exact",
+            RelayMode::Bulk => "bulk",
+        }
+    }
+}
+
+/// Whether a trace leaves every packet alone, in both directions, from beginning to end.
+pub(crate) fn is_transparent(trace: &Trace) -> bool {
+    let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
+    states.all(|state| {
+        state.rate_bps == UNLIMITED_RATE_BPS
+            && state.delay_ns == 0
+            && state.jitter_ns == 0
+            && state.loss_ppb == 0
+            && state.dup_ppb == 0
+            && state.corrupt_ppb == 0
+    })
+}
+
+/// The mode for what is asked; `acts` says whether anything acts on packets one by one.
+pub(crate) fn choose(choice: ModeChoice, acts: bool) -> Result<RelayMode, &'static str> {
+    match (choice, acts) {
+        (ModeChoice::Auto | ModeChoice::LowLatency, false) => Ok(RelayMode::LowLatency),
+        (ModeChoice::Bulk, false) => Ok(RelayMode::Bulk),
+        (ModeChoice::Auto, true) | (ModeChoice::Exact, _) => Ok(RelayMode::Exact),
+        (ModeChoice::LowLatency, true) => Err(
+            "mode low-latency passes packets through, but the trace, a fault or a capture acts on \
+             each; choose mode exact or auto",
+        ),
+        (ModeChoice::Bulk, true) => Err(
+            "mode bulk passes packets through, but the trace, a fault or a capture acts on each; \
+             choose mode exact or auto",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::testing::{MS, state, trace};
+    use hexloop_traces::EndPolicy;
+
+    #[test]
+    fn only_a_trace_without_rate_and_delay_is_transparent() {
+        let rows = |rate, delay| trace(EndPolicy::Hold, &[(MS, state(rate, delay))]);
+        assert!(is_transparent(&rows(UNLIMITED_RATE_BPS, 0)));
+        assert!(!is_transparent(&rows(UNLIMITED_RATE_BPS, 1)));
+        assert!(!is_transparent(&rows(1_000_000_000, 0)));
+    }
+
+    #[test]
+    fn what_acts_on_packets_one_by_one_needs_the_exact_mode() {
+        assert_eq!(choose(ModeChoice::Auto, false), Ok(RelayMode::LowLatency));
+        assert_eq!(choose(ModeChoice::Auto, true), Ok(RelayMode::Exact));
+        assert_eq!(choose(ModeChoice::Exact, false), Ok(RelayMode::Exact));
+        assert_eq!(choose(ModeChoice::Bulk, false), Ok(RelayMode::Bulk));
+        assert!(choose(ModeChoice::Bulk, true).is_err());
+        assert!(choose(ModeChoice::LowLatency, true).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! What the troubles of a playback mean for the link: a failure, or a warning.
+
+use hexloop_topologies::plan::LinkPlan;
+use hexloop_traces::Direction;
+
+use super::LinkError;
+use super::relay::{Played, PortFailure};
+
+fn failure_in_words(failure: PortFailure) -> String {
+    match failure {
+        PortFailure::Gone => "went away".to_owned(),
+        PortFailure::Down => "was taken down".to_owned(),
+        PortFailure::Other(number) => {
+            let error = std::io::Error::from_raw_os_error(number);
+            format!("could not be used any more ({error})")
+        }
+    }
+}
+
+/// Warnings of packets that were lost on the machine; `taps` is what became of the receiving
+/// interfaces, in the order of [`Direction::BOTH`].
+///
+/// # Errors
+/// An interface failed, or packets were too long.
+pub(super) fn judge(
+    plan: &LinkPlan,
+    played: &Played,
+    taps: [Option<PortFailure>; 2],
+) -> Result<Vec<String>, LinkError> {
+    let ports = plan.ends.iter().zip(played.failures);
+    let receivers = Direction::BOTH.map(|direction| plan.receiver(direction));
+    let failed = ports.chain(receivers.into_iter().zip(taps));
+    if let Some((end, failure)) = failed
+        .filter_map(|(end, failure)| Some((end, failure?)))
+        .next()
+    {
+        return Err(LinkError::InterfaceFailed {
+            link: plan.name.clone(),
+            interface: end.interface.clone(),
+            failure: failure_in_words(failure),
+        });
+    }
+    let trouble = played.trouble;
+    if trouble.too_long > 0 {
+        return Err(LinkError::TooLong {
+            link: plan.name.clone(),
+            mtu: plan.mtu,
+            packets: trouble.too_long,
+        });
+    }
+    let error = std::io::Error::from_raw_os_error(trouble.error);
+    let losses = [
+        (
+            trouble.overflow,
+            "found no room in the relay's socket".to_owned(),
+        ),
+        (
+            trouble.no_room,
+            "found no room at the receiving interface".to_owned(),
+        ),
+        (
+            trouble.interface_away,
+            "found the interface down".to_owned(),
+        ),
+        (trouble.refused, format!("could not be passed on ({error})")),
+    ];
+    let warnings = losses.into_iter().filter(|(packets, _)| *packets > 0);
+    Ok(warnings
+        .map(|(packets, what)| format!("link {}: {packets} packets {what}", plan.name))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::histogram::NanosecondHistogram;
+    use crate::link::relay::Trouble;
+    use hexloop_topologies::plan::{DatapathChoice, LinkEnd};
+    use hexloop_traces::LinkSettings;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    fn plan() -> LinkPlan {
+        let end = |number: u8| LinkEnd {
+            node: format!("node{number}"),
+            interface: format!("hx{number}"),
+            ipv4: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ipv6: IpAddr::V6(Ipv6Addr::LOCALHOST),
+            mac: [0; 6],
+        };
+        LinkPlan {
+            name: "air".to_owned(),
+            index: 0,
+            ends: [end(0), end(1)],
+            trace: String::new(),
+            trace_sha256: String::new(),
+            datapath: DatapathChoice::Relay,
+            mtu: 1500,
+            settings: LinkSettings::drop_tail(1),
+        }
+    }
+
+    fn played(trouble: Trouble, failures: [Option<PortFailure>; 2]) -> Played {
+        Played {
+            lateness: [NanosecondHistogram::new(), NanosecondHistogram::new()],
+            cpu_ns: 0,
+            trouble,
+            failures,
+        }
+    }
+
+    #[test]
+    fn a_failed_interface_is_named_whoever_saw_it() {
+        let clean = || played(Trouble::default(), [None; 2]);
+        let at_port = played(Trouble::default(), [None, Some(PortFailure::Gone)]);
+        let error = judge(&plan(), &at_port, [None; 2]).unwrap_err();
+        assert!(
+            error.to_string().contains("interface hx1 went away"),
+            "{error}"
+        );
+        // Down is what arrives at the first node.
+        let error = judge(&plan(), &clean(), [Some(PortFailure::Down), None]).unwrap_err();
+        assert!(
+            error.to_string().contains("interface hx0 was taken down"),
+            "{error}"
+        );
+        assert_eq!(
+            judge(&plan(), &clean(), [None; 2]).unwrap(),
+            [] as [&str; 0]
+        );
+    }
+
+    #[test]
+    fn losses_on_the_machine_are_warnings_and_packets_that_are_too_long_a_failure() {
+        let trouble = Trouble {
+            no_room: 7,
+            refused: 1,
+            error: libc::EPERM,
+            ..Trouble::default()
+        };
+        let warnings = judge(&plan(), &played(trouble, [None; 2]), [None; 2]).unwrap();
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].starts_with("link air: 7 packets found no room"));
+        let trouble = Trouble {
+            too_long: 3,
+            ..Trouble::default()
+        };
+        let error = judge(&plan(), &played(trouble, [None; 2]), [None; 2]).unwrap_err();
+        assert!(
+            error.to_string().contains("3 packets were longer"),
+            "{error}"
+        );
+    }
+}
