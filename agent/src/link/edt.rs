@@ -52,6 +52,9 @@ use program::Clock;
 use reader::{Command, Lane, Reader};
 use table::Table;
 
+/// As in the shaper: 62.5 us.
+const SHORTEST_SLOT_NS: u64 = 62_500;
+
 /// Plays a trace by departure times. Dropping it ends its thread.
 #[derive(Debug)]
 pub(crate) struct EdtPlayer {
@@ -194,6 +197,10 @@ fn loaded(spec: &LinkSpec<'_>, played: &Trace, direction: Direction) -> Result<L
         horizon_ns: HORIZON_NS,
         seed: stream(spec.seed, &format!("link {}", direction.name())).next_u64(),
         reorder: plan.settings.reorder,
+        slot_ns: match plan.settings.service {
+            Service::Fluid => None,
+            Service::Opportunities { slot_ns } => Some(slot_ns.max(SHORTEST_SLOT_NS)),
+        },
         clock: Clock::Kernel,
     };
     Loaded::new(table, settings)
@@ -289,8 +296,5 @@ const fn unsupported(settings: &LinkSettings) -> Option<&'static str> {
     if settings.ecn {
         return Some("ECN marks are asked for, and a queue that only fills up sets none");
     }
-    match settings.service {
-        Service::Fluid => None,
-        Service::Opportunities { .. } => Some("the trace is to be served in slots"),
-    }
+    None
 }

@@ -19,6 +19,7 @@ pub(super) struct Settings {
     pub(super) horizon_ns: u64,
     pub(super) seed: u64,
     pub(super) reorder: bool,
+    pub(super) slot_ns: Option<u64>,
     pub(super) clock: Clock,
 }
 
@@ -26,6 +27,7 @@ pub(super) struct Settings {
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) table: Table,
+    slot_ns: u64,
     pub(super) stamp: Program,
     pub(super) observe: Program,
     control: SharedMemory,
@@ -95,12 +97,14 @@ impl Loaded {
             horizon_ns: settings.horizon_ns,
             seed: settings.seed,
             reorder: settings.reorder,
+            slot_ns: settings.slot_ns,
             clock: settings.clock,
         };
         Ok(Loaded {
             stamp: load("hx_stamp", stamp.assemble())?,
             observe: load("hx_observe", program::observe(maps))?,
             table,
+            slot_ns: settings.slot_ns.unwrap_or(1),
             control,
             state,
             lateness,
@@ -133,6 +137,11 @@ impl Loaded {
             self.control.write(&memory::control(NEVER, None)),
             "write the end",
         )
+    }
+
+    /// The integral of what the link has granted by a moment, modulo 2^64.
+    pub(super) fn granted_at(&self, t_ns: u64) -> u64 {
+        self.table.integral_at(t_ns - t_ns % self.slot_ns)
     }
 
     /// The state as it is now.

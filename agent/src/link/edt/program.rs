@@ -86,6 +86,8 @@ pub(super) struct Stamp<'a> {
     pub(super) seed: u64,
     /// Jitter may change the order of packets.
     pub(super) reorder: bool,
+    /// Packets are served in delivery opportunities at the ends of slots of this length.
+    pub(super) slot_ns: Option<u64>,
     pub(super) clock: Clock,
 }
 
@@ -247,6 +249,14 @@ impl Stamp<'_> {
 
     /// `R8` = the entry of the arrival, `AT_ARRIVAL` = C(arrival).
     fn integral_at_arrival(&self, p: &mut Assembler) {
+        // A slot grants all that it has to what comes in it: C counts from its start.
+        if let Some(slot_ns) = self.slot_ns {
+            p.set_wide(R2, slot_ns);
+            p.set(R3, R9);
+            p.divide(R3, R2);
+            p.multiply(R3, R2);
+            p.set(R9, R3);
+        }
         // R3 = whole bodies gone by, R9 = the time without them.
         p.set(R3, 0);
         p.set_wide(R2, self.table.lead_ns);
@@ -434,6 +444,13 @@ impl Stamp<'_> {
         p.when(R9, Is::AtLeast, R1, |p| p.add(R8, i32::from(NEXT)));
         p.load(R1, Width::Double, R10, PERIOD_NS);
         p.add(R9, R1);
+        if let Some(slot_ns) = self.slot_ns {
+            p.set_wide(R2, slot_ns);
+            p.add(R9, R2);
+            p.subtract(R9, 1);
+            p.divide(R9, R2);
+            p.multiply(R9, R2);
+        }
         p.load(R1, Width::Double, R10, ARRIVED);
         p.when(R9, Is::Below, R1, |p| p.set(R9, R1));
     }

@@ -222,7 +222,7 @@ impl LaneBooks {
             self.windows.lost(counted_ns);
         }
         (self.dropped, self.lost) = (dropped, field(&state, LOST));
-        let ahead = field(&state, CONSUMED).wrapping_sub(table.integral_at(now_ns));
+        let ahead = field(&state, CONSUMED).wrapping_sub(lane.loaded.granted_at(now_ns));
         let ahead = if ahead > u64::MAX / 2 { 0 } else { ahead };
         let idle = ahead == 0 && field(&state, FINISH) < now_ns;
         Ok(Close {

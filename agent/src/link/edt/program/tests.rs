@@ -14,12 +14,22 @@ const T0_NS: u64 = 1_000_000_000_000;
 const HORIZON_NS: u64 = 4_000_000_000_000;
 
 fn loaded(end: EndPolicy, steps: &[(u64, LinkState)], queue_bytes: u64) -> Loaded {
+    served(end, steps, queue_bytes, None)
+}
+
+fn served(
+    end: EndPolicy,
+    steps: &[(u64, LinkState)],
+    queue_bytes: u64,
+    slot_ns: Option<u64>,
+) -> Loaded {
     let table = Table::new(&trace(end, steps), Direction::Down, queue_bytes).unwrap();
     let settings = Settings {
         window_ns: 10 * MS,
         horizon_ns: HORIZON_NS,
         seed: 7,
         reorder: false,
+        slot_ns,
         clock: Clock::Packet,
     };
     let loaded = Loaded::new(table, settings).unwrap_or_else(|error| panic!("{error:?}"));
@@ -269,5 +279,30 @@ fn a_packet_costs_what_is_printed_here() {
         let ran = run(&program, MS, 1000, 100_000);
         println!("{rows} rows: {} ns per packet", ran.duration_ns);
         assert!(ran.duration_ns > 0);
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn opportunities_grant_a_slot_at_its_end_and_carry_over_what_waits() {
+    // 3000 bytes per slot of 2 ms.
+    let rows = [(MS, state(12_000_000, 0))];
+    let program = served(EndPolicy::Hold, &rows, 100_000, Some(2 * MS));
+    let sent = [
+        // The first slot takes two packets, whenever they come in it; the third waits.
+        (MS / 2, 1500, 2),
+        (MS, 1500, 2),
+        (MS, 1500, 4),
+        // Half of the second slot is left.
+        (3 * MS, 1000, 4),
+        // And of that 500 bytes: the packet spans two grants.
+        (3 * MS, 1000, 6),
+        // Nobody came for the rest of the third: it is lost.
+        (20 * MS, 1500, 22),
+        (20 * MS, 1500, 22),
+        (20 * MS, 60, 24),
+    ];
+    for (arrival_ns, ip_bytes, due_ms) in sent {
+        assert_eq!(stamped(&program, arrival_ns, ip_bytes), Some(due_ms * MS));
     }
 }
