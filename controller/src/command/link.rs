@@ -56,6 +56,10 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
     let peer = arguments.peer.as_deref().map(words::split).transpose();
     let peer =
         peer.map_err(|problem| Failure::message(ExitCode::Usage, format!("--peer: {problem}")))?;
+    if arguments.pcap.is_some() {
+        let message = "--pcap: this version cannot capture packets yet";
+        return Err(Failure::message(ExitCode::Usage, message));
+    }
     let trace = Arc::new(trace);
     let spec = BehindSpec {
         trace: Arc::clone(&trace),
