@@ -255,7 +255,13 @@ impl Behind {
         let mut limit_bps = None;
         if forwarder.is_some() {
             match forward::measure(&inner.network, block.gateway()[0]) {
-                Ok(found) => limit_bps = Some(found),
+                Ok(found) => {
+                    limit_bps = Some(found);
+                    // Its own connections are nobody's.
+                    if let Some(forwarder) = &forwarder {
+                        forwarder.counters().connections.store(0, Ordering::Relaxed);
+                    }
+                }
                 Err(error) => notes.push(format!(
                     "what the forwarder carries at most could not be measured: {error}"
                 )),
@@ -360,7 +366,7 @@ impl Behind {
             let t0 = clock::now() + START_AFTER_NS;
             self.link.start(t0, windows)?;
             let ended = self.live(command, environment);
-            let played_ns = clock::now().checked_sub(t0).unwrap_or(0);
+            let played_ns = clock::now().saturating_sub(t0);
             let link = self.link.stop()?;
             let (command, peer) = ended?;
             Ok(BehindReport {

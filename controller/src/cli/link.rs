@@ -165,7 +165,7 @@ pub enum DisciplineArgument {
 #[derive(Debug, Clone, Subcommand)]
 pub enum InterfaceAction {
     /// Shape a real interface with tc until it is cleared or its lease ends.
-    Apply(InterfaceApplyArguments),
+    Apply(Box<InterfaceApplyArguments>),
     /// Confirm from a new connection that this machine can still be reached.
     Confirm(InterfaceArguments),
     /// Tell what shapes an interface, since when and until when; without one, every interface.
@@ -297,8 +297,8 @@ fn burst_milli(text: &str) -> Result<u32, String> {
     }
     let milli: u64 = format!("{whole}{fraction:0<3}")
         .parse()
-        .map_err(|_| expected())?;
-    let milli = u32::try_from(milli).map_err(|_| expected())?;
+        .map_err(|_not_a_number| expected())?;
+    let milli = u32::try_from(milli).map_err(|_too_large| expected())?;
     if (1000..=1_000_000_000).contains(&milli) {
         Ok(milli)
     } else {

@@ -97,6 +97,12 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         forwarded: None,
         notes: stage.notes().to_vec(),
     };
+    if arguments.command.is_empty() && !voice.quiet {
+        eprintln!(
+            "link: a shell behind the link; the gateway is {}; `exit` leaves",
+            setting.gateway[0]
+        );
+    }
     let name = command.first().cloned().unwrap_or_default();
     let report = stage
         .run(command, environment, |window| log.take(&window))

@@ -77,7 +77,7 @@ fn one_side(mut stream: TcpStream, sends: bool) -> io::Result<u64> {
         let now = clock::now();
         let start = *start.get_or_insert(now);
         if length == 0 {
-            let ns = now.checked_sub(start).unwrap_or(0).max(1);
+            let ns = now.saturating_sub(start).max(1);
             let bits = u128::from(bytes) * 8 * 1_000_000_000 / u128::from(ns);
             return match u64::try_from(bits) {
                 Ok(bits) if bytes > 0 => Ok(bits),

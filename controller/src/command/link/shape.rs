@@ -169,8 +169,9 @@ fn constant() -> Result<Trace, Failure> {
 fn with_options(trace: &Trace, arguments: &ShapeArguments) -> Result<Trace, Failure> {
     let jitter = arguments.jitter.map(|both| {
         let ns = |ns: u64| {
-            u32::try_from(ns)
-                .map_err(|_| Failure::message(ExitCode::InvalidInput, "--jitter is 4.29 s at most"))
+            u32::try_from(ns).map_err(|_too_long| {
+                Failure::message(ExitCode::InvalidInput, "--jitter is 4.29 s at most")
+            })
         };
         Ok(Both {
             down: ns(both.down.ns)?,

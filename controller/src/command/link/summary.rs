@@ -314,7 +314,7 @@ impl Forwarding {
             (done.foreign_echoes, "pings not forwarded"),
         ] {
             if count > 0 {
-                text += &format!(", {count} {what}");
+                text.extend([", ", &count.to_string(), " ", what]);
             }
         }
         text
