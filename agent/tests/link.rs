@@ -14,8 +14,8 @@ mod tests {
     use hexloop_proto::LinkCalibration;
     use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
     use hexloop_traces::{
-        EndPolicy, LinkSettings, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow,
-        TraceStatus,
+        EndPolicy, LinkChange, LinkSettings, LinkState, PlaybackChange, StateOverride,
+        TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus,
     };
     use hexloop_workloads::clock;
 
@@ -509,6 +509,54 @@ mod tests {
             "{}",
             description.reason
         );
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn the_relay_damages_and_duplicates_packets_and_stops_when_told_to() {
+        let damaging = LinkState {
+            corrupt_ppb: 1_000_000_000,
+            ..state(20_000_000, MS)
+        };
+        let testbed = Testbed::new(DatapathChoice::Relay, trace(&[(60_000 * MS, damaging)]));
+        let mut link = testbed.link();
+        let [client, server] = &testbed.plan.ends;
+        // The neighbours get to know each other before anything is damaged.
+        exchange_udp(&testbed, client.ipv4, server.ipv4);
+        let bind = |address: IpAddr| move || UdpSocket::bind((address, 5004)).unwrap();
+        let receiver = testbed.nodes[1].run(bind(server.ipv4)).unwrap();
+        let sender = testbed.nodes[0].run(bind(client.ipv4)).unwrap();
+        let timeout = Some(Duration::from_secs(5));
+        receiver.set_read_timeout(timeout).unwrap();
+        let send = |number: u8| {
+            sender
+                .send_to(&[number; 1000], (server.ipv4, 5004))
+                .unwrap()
+        };
+        let (windows, _reader) = sync_channel(10_000);
+        link.start(clock::now(), windows).unwrap();
+        (0..50).for_each(|number| assert_eq!(send(number), 1000));
+        let instead = StateOverride {
+            corrupt_ppb: Some(0),
+            dup_ppb: Some(1_000_000_000),
+            ..StateOverride::NONE
+        };
+        let change = LinkChange::Play(PlaybackChange::Override(instead));
+        link.change(hexloop_traces::Direction::Up, clock::now(), change)
+            .unwrap();
+        (50..60).for_each(|number| assert_eq!(send(number), 1000));
+        for number in 50..60 {
+            for _copy in 0..2 {
+                let mut buffer = [0; 2000];
+                assert_eq!(receiver.recv(&mut buffer).unwrap(), 1000);
+                assert_eq!(buffer[..1000], [number; 1000]);
+            }
+        }
+        link.stop().unwrap();
+        let seen = checksum_errors(&testbed.nodes[1]);
+        let noticed: u64 = seen.iter().map(|(_, count)| count).sum();
+        // The others were hit in their IP header, which is counted elsewhere.
+        assert!((40..=50).contains(&noticed), "{seen:?}");
     }
 
     #[test]
