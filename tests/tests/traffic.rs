@@ -1,12 +1,13 @@
-//! Phases without a model, and links that change while they play, as a user runs them.
+//! Phases without a model, and links that change or vanish while they play, as a user runs them.
 
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::Command;
 
-    use hexloop_tests::sandbox::Sandbox;
+    use hexloop_tests::sandbox::{Sandbox, finish, within_ms};
     use hexloop_tests::summary::check;
     use hexloop_tests::system::{System, exclusive};
     use serde_json::Value;
@@ -106,5 +107,45 @@ phase = "bulk"
             allowed(true),
             allowed(false)
         );
+    }
+
+    /// The events that a run which is under way has recorded so far.
+    fn recorded(sandbox: &Sandbox) -> Vec<Value> {
+        let output = fs::read_dir(sandbox.path("output")).into_iter().flatten();
+        let texts = output
+            .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("events.ndjson")).ok());
+        let text: String = texts.collect();
+        // The last line may be torn.
+        let lines = text.lines().map(serde_json::from_str);
+        lines.filter_map(Result::ok).collect()
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn an_interface_that_vanishes_while_it_is_used_fails_the_run_and_leaves_nothing() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY);
+        let before = System::look("");
+        sandbox.write("experiment.toml", EXPERIMENT);
+        let arguments = ["run", "experiment.toml", "--output", "output", "--json"];
+        let child = sandbox.command(arguments).spawn().unwrap();
+        let plays = |event: &Value| event["event"] == "phase-started";
+        assert!(
+            within_ms(60_000, || recorded(&sandbox).iter().any(plays)),
+            "no phase began"
+        );
+        let events = recorded(&sandbox);
+        let node = events.iter().find(|event| event["event"] == "node-up");
+        let pid = node.unwrap()["pid"].to_string();
+        let removed = Command::new("nsenter")
+            .args(["--target", &pid, "--net", "ip", "link", "delete", "hx0a"])
+            .status();
+        assert!(removed.unwrap().success());
+        let finished = finish(child, 120);
+        finished.expect_code(1);
+        finished.expect_error(&["radio"]);
+        before.expect_clean_within(2_000);
+        let summary = finished.stderr;
+        assert!(summary.contains(".interrupted"), "{summary}");
     }
 }

@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_names_the_key_and_the_remedy() {
-        let cases: [(&str, &[(&str, &str)], &str); 6] = [
+        /// Action, keys with values, and what is said.
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case<'_>; 6] = [
             ("jump", &[], "give it at least one of `to`"),
             (
                 "override",
