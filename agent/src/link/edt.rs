@@ -12,9 +12,11 @@
 //! sockets and queues are left alone; *forward* takes packets off their sender's account.
 //!
 //! The arithmetic is that of the relay's shaper to within 2 ns per packet, and no rounding adds
-//! up (see `table`). What differs:
+//! up (see `table`). A packet costs 40 to 190 ns of compiled program, the latter with 65 536 rows,
+//! and 1.6 to 4 us where the kernel only interprets it. What differs:
 //!
 //! - The queue limit counts what is left of the packet in service, the shaper all of it.
+//! - Opportunities: a slot has no limit if the trace has none where the slot begins.
 //! - Losses and jitter have the same distributions, but are drawn from another generator.
 //! - Packets that the trace would hold for ever, or longer than fq's horizon of an hour, are
 //!   dropped at once.
