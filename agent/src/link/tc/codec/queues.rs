@@ -60,6 +60,19 @@ fn number(options: &[u8], kind: u16) -> Option<u32> {
 }
 
 impl Codel {
+    /// As the kernel keeps it: in units of 1.024 us (CODEL_SHIFT in net/codel.h).
+    pub(crate) fn as_kept(self) -> Codel {
+        let kept = |us: u32| {
+            let units = u64::from(us) * 1000 >> 10;
+            u32::try_from((units << 10) / 1000).unwrap_or(u32::MAX)
+        };
+        Codel {
+            target_us: kept(self.target_us),
+            interval_us: kept(self.interval_us),
+            ..self
+        }
+    }
+
     // TCA_CODEL_*: target, limit, interval, ecn.
     pub(super) fn write(&self, writer: &mut Writer) {
         writer.u32(1, self.target_us).u32(2, self.limit_packets);
@@ -111,25 +124,25 @@ impl Pie {
 
 impl Fq {
     // TCA_FQ_*: plimit 1, flow_plimit 2, quantum 3, initial_quantum 4, flow_max_rate 7,
-    // horizon 15, horizon_drop 16 (u8).
+    // horizon 14, horizon_drop 15 (u8).
     pub(super) fn write(&self, writer: &mut Writer) {
         writer.u32(1, self.limit_packets);
         writer.u32(2, self.flow_limit_packets);
         writer.u32(3, self.quantum).u32(4, self.initial_quantum);
         writer.u32(7, self.flow_max_rate);
-        writer.u32(15, self.horizon_us);
-        writer.u8(16, u8::from(self.horizon_drop));
+        writer.u32(14, self.horizon_us);
+        writer.u8(15, u8::from(self.horizon_drop));
     }
 
     pub(super) fn read(options: &[u8]) -> Option<Fq> {
-        let horizon_drop = Attributes::find(options, 16)?.first()?;
+        let horizon_drop = Attributes::find(options, 15)?.first()?;
         Some(Fq {
             limit_packets: number(options, 1)?,
             flow_limit_packets: number(options, 2)?,
             quantum: number(options, 3)?,
             initial_quantum: number(options, 4)?,
             flow_max_rate: number(options, 7)?,
-            horizon_us: number(options, 15)?,
+            horizon_us: number(options, 14)?,
             horizon_drop: *horizon_drop == 1,
         })
     }

@@ -6,6 +6,7 @@ use crate::link::LinkError;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::codec::filter::{Filter, Target};
 use crate::link::tc::codec::netem::Netem;
+use crate::link::tc::codec::queues::{FqCodel, Pie};
 use crate::link::tc::codec::{
     Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb,
 };
@@ -176,6 +177,22 @@ fn is_same_qdisc(asked: &Qdisc, found: &Qdisc) -> bool {
             *asked
                 == Netem {
                     seed: asked.seed,
+                    ..*found
+                }
+        }
+        (Discipline::Codel(asked), Discipline::Codel(found)) => asked.as_kept() == *found,
+        (Discipline::FqCodel(asked), Discipline::FqCodel(found)) => {
+            *found
+                == FqCodel {
+                    codel: asked.codel.as_kept(),
+                    ..*asked
+                }
+        }
+        // The kernel counts updates in its own ticks.
+        (Discipline::Pie(asked), Discipline::Pie(found)) => {
+            *asked
+                == Pie {
+                    update_us: asked.update_us,
                     ..*found
                 }
         }
