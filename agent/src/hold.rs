@@ -17,7 +17,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use hexloop_traces::{LinkState, QueueLimit, UNLIMITED_RATE_BPS};
+use hexloop_traces::units::{BitRate, TimeSpan};
+use hexloop_traces::{LinkSettings, Trace, UNLIMITED_RATE_BPS};
 use hexloop_workloads::clock;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use nix::fcntl::{Flock, FlockArg};
@@ -30,13 +31,17 @@ use crate::guardian::{self, Guardian, GuardianError};
 use crate::ledger::Held;
 use crate::link::LinkError;
 use crate::link::netlink::RouteSocket;
-use crate::management;
+use crate::link::tc::interface::{TcStep, classifier_here, ifb_name, verify};
+use crate::management::{self, Protected};
 use crate::process::SelfCommand;
 use crate::sys::ethtool;
 use crate::undo::network::{called, has_our_root, link, link_name, qdiscs, tc_kind};
 use crate::undo::{HANDLE, InterfaceIdentity, NamespaceIdentity};
 
+pub use crate::link::tc::interface::Transport as PeerTransport;
 pub use clear::{Seen, clear, confirm, seen};
+pub use shaping::Peer;
+use shaping::{Follower, Shaping};
 pub use start::Holder;
 use wait::{Ended, Waiting};
 
@@ -48,12 +53,12 @@ const GRACE_NS: u64 = 3_000_000_000;
 pub struct HoldOrder {
     /// The interface.
     pub interface: String,
-    /// What it receives.
-    pub down: LinkState,
-    /// What it sends.
-    pub up: LinkState,
-    /// The queue where the states leave it open.
-    pub queue: QueueLimit,
+    /// The text of the trace that it follows: `down` is what it receives, `up` what it sends.
+    pub trace: String,
+    /// The queue where the trace leaves it open, and who is dropped.
+    pub settings: LinkSettings,
+    /// Whose packets; everybody's when there is none.
+    pub peers: Vec<Peer>,
     /// The same in words.
     pub shape: String,
     /// For how long, in nanoseconds.
@@ -227,35 +232,49 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 fn hold(order: &HoldOrder, state: &Path, waiting: &Waiting) -> Result<(), HoldError> {
-    let (interface, mtu) = check(order)?;
+    let trace = hexloop_traces::format::parse(&order.trace)
+        .map_err(|error| HoldError::Senseless(error.to_string()))?;
+    let found = check(order, &trace)?;
     let lock = lock(state)?;
-    put_right(state, &interface)?;
+    put_right(state, &found.interface)?;
+    let shaping = Shaping {
+        interface: &found.interface,
+        mtu: found.mtu,
+        speed_bps: found.speed_bps,
+        trace: &trace,
+        settings: order.settings,
+        peers: &order.peers,
+        filters: classifier_here()?,
+    };
+    let steps = shaping.check()?;
     failpoint::reach("hold-checked");
     let guardian = Guardian::start_as(&SelfCommand::hexloop(), state, "link")?;
     let began = Began {
         order,
-        interface: &interface,
+        shaping: &shaping,
+        protected: found.protected,
         since_unix_ns: clock::wall_clock_ns(),
         since_boot_ns: clock::since_boot_ns(),
     };
-    let _ = fs::remove_file(ended_path(state, &interface.name));
+    let name = &found.interface.name;
+    let _ = fs::remove_file(ended_path(state, name));
     let held = began
-        .apply(&guardian, mtu)
+        .apply(&guardian, &steps)
         .and_then(|()| began.confirm(&guardian, waiting));
     // From here on others may be applied to other interfaces.
     drop(lock);
     let (ended, failure) = match held {
-        Ok(None) => (began.keep(&guardian, waiting, mtu), None),
+        Ok(None) => (began.keep(&guardian, waiting), None),
         Ok(Some(ended)) => {
             let why = ended.to_string();
-            let interface = interface.name.clone();
+            let interface = name.clone();
             (ended, Some(HoldError::PutBack { interface, why }))
         }
         Err(error) => (Ended::Failed(with_causes(&error)), Some(error)),
     };
     failpoint::reach("hold-ends");
     let put_back = guardian.finish();
-    write_ended(state, &interface.name, &ended);
+    write_ended(state, name, &ended);
     failpoint::reach("hold-ended");
     put_back?;
     failure.map_or(Ok(()), Err)
@@ -264,7 +283,9 @@ fn hold(order: &HoldOrder, state: &Path, waiting: &Waiting) -> Result<(), HoldEr
 /// An interface that is being shaped.
 struct Began<'a> {
     order: &'a HoldOrder,
-    interface: &'a InterfaceIdentity,
+    shaping: &'a Shaping<'a>,
+    /// The interfaces over which this machine was reached before.
+    protected: Protected,
     since_unix_ns: u64,
     since_boot_ns: u64,
 }
@@ -272,7 +293,7 @@ struct Began<'a> {
 impl Began<'_> {
     fn note(&self, until_boot_ns: u64, confirmed: bool) -> Held {
         Held {
-            interface: self.interface.clone(),
+            interface: self.shaping.interface.clone(),
             shape: self.order.shape.clone(),
             since_unix_ns: self.since_unix_ns,
             until_boot_ns,
@@ -281,25 +302,18 @@ impl Began<'_> {
     }
 
     /// Makes every change, then looks whether it is there.
-    fn apply(&self, guardian: &Guardian, mtu: u32) -> Result<(), HoldError> {
+    fn apply(&self, guardian: &Guardian, steps: &[TcStep]) -> Result<(), HoldError> {
         let until = self.since_boot_ns + self.order.confirm_within_ns.min(self.order.lease_ns);
         guardian.hold(&self.note(until, false), GRACE_NS)?;
         let mut changes = Changes::new(guardian)?;
-        for step in shaping::steps(self.order, self.interface, mtu) {
-            changes.make(step)?;
+        for step in steps {
+            changes.make(self.shaping.guarded(step))?;
         }
-        let mut socket = open()?;
-        let is_there = self.order.up.rate_bps == UNLIMITED_RATE_BPS
-            || has_our_root(&mut socket, self.interface.index).map_err(system("read back"))?;
-        let ifb = shaping::ifb_name(self.interface.index);
-        let has_ifb = self.order.down.rate_bps == UNLIMITED_RATE_BPS
-            || link(&mut socket, called(&ifb))
-                .map_err(system("read back"))?
-                .is_some();
-        if !is_there || !has_ifb {
+        verify(&mut open()?, steps)?;
+        if management::protected(&self.order.control_peers)? != self.protected {
             return Err(HoldError::PutBack {
-                interface: self.interface.name.clone(),
-                why: "what was set could not be read back".to_owned(),
+                interface: self.shaping.interface.name.clone(),
+                why: "the interfaces over which this machine is reached have changed".to_owned(),
             });
         }
         failpoint::reach("hold-applied");
@@ -310,7 +324,7 @@ impl Began<'_> {
     /// Waits for the word that the machine can still be reached.
     fn confirm(&self, guardian: &Guardian, waiting: &Waiting) -> Result<Option<Ended>, HoldError> {
         let until = self.since_boot_ns + self.order.confirm_within_ns.min(self.order.lease_ns);
-        match waiting.for_confirmation(guardian, self.interface, until)? {
+        match waiting.for_confirmation(guardian, self.shaping.interface, until)? {
             Ended::Confirmed => {}
             ended => return Ok(Some(ended)),
         }
@@ -322,11 +336,12 @@ impl Began<'_> {
         Ok(None)
     }
 
-    /// Waits until the lease or something else ends.
-    fn keep(&self, guardian: &Guardian, waiting: &Waiting, mtu: u32) -> Ended {
+    /// Follows the trace until the lease or something else ends.
+    fn keep(&self, guardian: &Guardian, waiting: &Waiting) -> Ended {
         let until = self.since_boot_ns + self.order.lease_ns;
+        let follower = Follower::new(self.shaping, clock::since_boot_ns());
         waiting
-            .for_the_end(guardian, self.interface, mtu, until)
+            .for_the_end(guardian, self.shaping, follower, until)
             .unwrap_or_else(|error| Ended::Failed(with_causes(&error)))
     }
 }
@@ -342,14 +357,22 @@ fn open() -> Result<RouteSocket, HoldError> {
     RouteSocket::open().map_err(system("open a netlink socket"))
 }
 
-/// What may be refused before anything is made. Returns the interface and its MTU.
-fn check(order: &HoldOrder) -> Result<(InterfaceIdentity, u32), HoldError> {
+/// What was found of an interface that may be shaped.
+struct Found {
+    interface: InterfaceIdentity,
+    mtu: u32,
+    speed_bps: Option<u64>,
+    protected: Protected,
+}
+
+/// What may be refused before anything is made.
+fn check(order: &HoldOrder, trace: &Trace) -> Result<Found, HoldError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(HoldError::NotRoot);
     }
     let configuration = Configuration::load()?;
-    check_allowed(order, &configuration)?;
-    shaping::refuse_unsupported(order).map_err(HoldError::Senseless)?;
+    let highest_bps = highest_rate(trace);
+    check_allowed(order, highest_bps, &configuration)?;
     let mut socket = open()?;
     let name = &order.interface;
     let found = link(&mut socket, called(name)).map_err(system("find the interface"))?;
@@ -358,21 +381,38 @@ fn check(order: &HoldOrder) -> Result<(InterfaceIdentity, u32), HoldError> {
         return Err(HoldError::NoInterface(name.clone()));
     };
     let index = found.header.index;
-    if let Some(reason) = management::protected(&order.control_peers)?.remove(&index) {
+    let protected = management::protected(&order.control_peers)?;
+    if let Some(reason) = protected.get(&index) {
         return Err(HoldError::Protected {
             interface: name.clone(),
-            reason,
+            reason: reason.clone(),
         });
     }
-    check_speed(order)?;
+    let speed_bps = check_speed(name, highest_bps)?;
     let namespace =
         NamespaceIdentity::of_this_thread().map_err(system("find out the network namespace"))?;
-    let interface = InterfaceIdentity {
-        namespace,
-        index,
-        name: name.clone(),
-    };
-    Ok((interface, mtu_of(&found)))
+    Ok(Found {
+        interface: InterfaceIdentity {
+            namespace,
+            index,
+            name: name.clone(),
+        },
+        mtu: mtu_of(&found),
+        speed_bps,
+        protected,
+    })
+}
+
+/// The highest rate that is asked for; 0 when none is.
+fn highest_rate(trace: &Trace) -> u64 {
+    let rates = trace
+        .rows()
+        .iter()
+        .flat_map(|row| [row.down.rate_bps, row.up.rate_bps]);
+    rates
+        .filter(|rate| *rate != UNLIMITED_RATE_BPS)
+        .max()
+        .unwrap_or(0)
 }
 
 pub(crate) fn mtu_of(link: &LinkMessage) -> u32 {
@@ -383,7 +423,11 @@ pub(crate) fn mtu_of(link: &LinkMessage) -> u32 {
     mtu.unwrap_or(1500)
 }
 
-fn check_allowed(order: &HoldOrder, configuration: &Configuration) -> Result<(), HoldError> {
+fn check_allowed(
+    order: &HoldOrder,
+    highest_bps: u64,
+    configuration: &Configuration,
+) -> Result<(), HoldError> {
     let (host, path) = (&configuration.host, configuration.path.display());
     let refuse = |what: String, remedy: String| Err(HoldError::NotAllowed { what, remedy });
     let name = &order.interface;
@@ -397,42 +441,34 @@ fn check_allowed(order: &HoldOrder, configuration: &Configuration) -> Result<(),
         let remedy = format!("its owner can add you to `allow_users` in {path}");
         return refuse("shaping by this user".to_owned(), remedy);
     }
-    let most = host.max_rate_bps.unwrap_or(u64::MAX);
-    for state in [&order.down, &order.up] {
-        if state.rate_bps != UNLIMITED_RATE_BPS && state.rate_bps > most {
-            let rate = hexloop_traces::units::BitRate {
-                bps: state.rate_bps,
-            };
-            let remedy = format!("`max_rate` in {path} says how much is");
-            return refuse(format!("a rate of {rate}"), remedy);
-        }
+    if highest_bps > host.max_rate_bps.unwrap_or(u64::MAX) {
+        let rate = BitRate { bps: highest_bps };
+        let remedy = format!("`max_rate` in {path} says how much is");
+        return refuse(format!("a rate of {rate}"), remedy);
     }
     if order.lease_ns > host.max_lease_ns {
-        let span = |ns| hexloop_traces::units::TimeSpan { ns };
+        let span = |ns| TimeSpan { ns };
         let remedy = format!("`max_lease` in {path} is {}", span(host.max_lease_ns));
         return refuse(format!("a lease of {}", span(order.lease_ns)), remedy);
     }
     Ok(())
 }
 
-/// A rate above the interface's own shapes nothing.
-fn check_speed(order: &HoldOrder) -> Result<(), HoldError> {
-    let name = &order.interface;
+/// A rate above the interface's own shapes nothing. Returns that.
+fn check_speed(name: &str, highest_bps: u64) -> Result<Option<u64>, HoldError> {
     let speed = ethtool::speed_mbps(name).map_err(system("read the speed of the interface"))?;
-    let Some(most) = speed.map(|mbps| u64::from(mbps) * 1_000_000) else {
-        return Ok(());
+    let Some(most_bps) = speed.map(|mbps| u64::from(mbps) * 1_000_000) else {
+        return Ok(None);
     };
-    for state in [&order.down, &order.up] {
-        if state.rate_bps != UNLIMITED_RATE_BPS && state.rate_bps > most {
-            let rate = |bps| hexloop_traces::units::BitRate { bps };
-            return Err(HoldError::Senseless(format!(
-                "a rate of {} is more than interface {name} has: {}",
-                rate(state.rate_bps),
-                rate(most)
-            )));
-        }
+    if highest_bps > most_bps {
+        let rate = |bps| BitRate { bps };
+        return Err(HoldError::Senseless(format!(
+            "a rate of {} is more than interface {name} has: {}",
+            rate(highest_bps),
+            rate(most_bps)
+        )));
     }
-    Ok(())
+    Ok(Some(most_bps))
 }
 
 /// Qdiscs that the kernel puts there by itself have no handle.
@@ -527,7 +563,7 @@ fn unclaimed(interface: &InterfaceIdentity) -> io::Result<Vec<String>> {
              handle {major:x}:` takes it away"
         ));
     }
-    let ifb = shaping::ifb_name(interface.index);
+    let ifb = ifb_name(interface.index);
     if link(&mut socket, called(&ifb))?.is_some() {
         left.push(format!(
             "there is a link {ifb} and no ledger knows of it; `ip link del {ifb}` takes it away"

@@ -619,6 +619,55 @@ mod tests {
 
     #[test]
     #[ignore = "needs root"]
+    fn a_trace_is_followed_until_it_ends_and_peers_have_classes_of_their_own() {
+        with_trial(|trial| {
+            trial.points.decide(|_, _| Answer::Go);
+            let trace = "# {\"schema\":1,\"scenario\":\"steps\",\"status\":\"control\",\
+                         \"duration_ns\":600000000,\"end\":\"clear\",\"seed\":null,\
+                         \"generator\":\"test\"}\n\
+                         t_ns,down_rate_bps,up_rate_bps\n0,8000000,16000000\n\
+                         200000000,4000000,24000000\n";
+            trial.sandbox.write("steps.csv", trace);
+            let classes = || stage::output("tc", &["class", "show", "dev", NIC]);
+            let arguments = [
+                "link",
+                "apply",
+                NIC,
+                "--down",
+                "steps.csv",
+                "--lease",
+                "60 s",
+            ];
+            trial.run(&arguments).expect_code(0);
+            assert!(classes().contains("rate 16Mbit") || classes().contains("rate 24Mbit"));
+            let stepped = within_ms(CLEAN_MS, || classes().contains("rate 24Mbit"));
+            let ended = within_ms(CLEAN_MS, || classes().is_empty());
+            assert!(stepped && ended, "{}", classes());
+            let show = trial.run(&["link", "show", NIC]);
+            assert!(show.stdout.contains("its trace ended"), "{}", show.told());
+
+            let arguments = [
+                "link",
+                "apply",
+                NIC,
+                "--rate",
+                "8Mbit/s",
+                "--peer",
+                "10.99.1.2:443",
+                "--peer",
+                "[fd99::2]:53/udp",
+            ];
+            trial.run(&arguments).expect_code(0);
+            assert_eq!(classes().lines().count(), 2, "{}", classes());
+            let filters = stage::output("tc", &["filter", "show", "dev", NIC]);
+            assert!(filters.contains("protocol ip ") && filters.contains("protocol ipv6 "));
+            trial.run(&["link", "clear", NIC]).expect_code(0);
+            trial.expect_clean("cleared");
+        });
+    }
+
+    #[test]
+    #[ignore = "needs root"]
     fn two_shapings_of_one_interface_do_not_mix() {
         with_trial(|trial| {
             trial.points.decide(|_, _| Answer::Go);

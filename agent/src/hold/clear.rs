@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::{HoldError, open, system};
 use crate::guardian::{HeldLink, replay_leftovers};
-use crate::undo::HANDLE;
-use crate::undo::network::{qdiscs, tc_kind};
+use crate::link::tc::interface::show;
 
 /// How long a holder that was told to end may take, and then its guardian.
 const CLEAR_LIMIT_NS: u64 = 5_000_000_000;
@@ -79,46 +78,41 @@ pub fn confirm(held: &HeldLink) -> Result<(), HoldError> {
     }
 }
 
-/// A qdisc of an interface, as the kernel tells it.
+/// A discipline or class of an interface, as the kernel tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Seen {
-    /// Its kind, such as `htb`.
-    pub kind: String,
+    /// What it is, with its parameters.
+    pub what: String,
     /// Its handle, as `tc` prints it.
     pub handle: String,
     /// Where it hangs, as `tc` prints it.
     pub parent: String,
-    /// Whether it carries hexloop's handle.
-    pub ours: bool,
+    /// Bytes that it has sent; `null` where the kernel does not count.
+    pub sent_bytes: Option<u64>,
+    /// Bytes that wait in it now.
+    pub backlog_bytes: Option<u64>,
+    /// Packets that it has dropped.
+    pub drops: Option<u64>,
 }
 
-/// The qdiscs of an interface of this thread's network namespace.
+/// What is on an interface of this thread's network namespace.
 ///
 /// # Errors
 /// There is no such interface, or the kernel does not tell.
 pub fn seen(interface: &str) -> Result<Vec<Seen>, HoldError> {
-    let Ok(index) = if_nametoindex(interface) else {
+    if if_nametoindex(interface).is_err() {
         return Err(HoldError::NoInterface(interface.to_owned()));
-    };
-    let mut socket = open()?;
-    let found = qdiscs(&mut socket, index).map_err(system("list the qdiscs"))?;
+    }
+    let found = show(&mut open()?, interface)?;
     Ok(found
-        .iter()
-        .map(|qdisc| Seen {
-            kind: tc_kind(qdisc).to_owned(),
-            handle: written(qdisc.header.handle.into()),
-            parent: written(qdisc.header.parent.into()),
-            ours: [HANDLE.major, HANDLE.major + 1].contains(&qdisc.header.handle.major),
+        .into_iter()
+        .map(|object| Seen {
+            what: object.what,
+            handle: object.handle.to_string(),
+            parent: object.parent.to_string(),
+            sent_bytes: object.sent_bytes,
+            backlog_bytes: object.backlog_bytes,
+            drops: object.drops,
         })
         .collect())
-}
-
-fn written(handle: u32) -> String {
-    let (major, minor) = (handle >> 16, handle & 0xffff);
-    match (handle, minor) {
-        (u32::MAX, _) => "root".to_owned(),
-        (0xffff_fff1, _) => "ingress".to_owned(),
-        (_, 0) => format!("{major:x}:"),
-        _ => format!("{major:x}:{minor:x}"),
-    }
 }

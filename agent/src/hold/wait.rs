@@ -14,6 +14,7 @@ use nix::sys::socket::{
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
+use super::shaping::{Follower, Shaping};
 use super::start::{CONFIRM, LATER};
 use super::{HoldError, mtu_of, system};
 use crate::guardian::{Guardian, timespec};
@@ -35,6 +36,8 @@ pub(super) enum Ended {
     Abandoned,
     /// The lease is over.
     LeaseOver,
+    /// The trace is over, and says that every limit is lifted then.
+    TraceOver,
     /// It was asked to end.
     Cleared,
     /// The guardian process is gone.
@@ -54,6 +57,7 @@ impl fmt::Display for Ended {
             Ended::NotConfirmed => f.write_str("nobody confirmed it in time"),
             Ended::Abandoned => f.write_str("whoever asked for it went away before confirming it"),
             Ended::LeaseOver => f.write_str("its lease ended"),
+            Ended::TraceOver => f.write_str("its trace ended"),
             Ended::Cleared => f.write_str("it was cleared"),
             Ended::Unguarded => f.write_str("its guardian process was killed"),
             Ended::Vanished => f.write_str("the interface vanished"),
@@ -146,20 +150,24 @@ impl Waiting {
         }
     }
 
-    /// Waits for the end of the lease, or for whatever ends it earlier.
+    /// Follows the trace until the end of the lease, or until something ends it earlier.
     pub(super) fn for_the_end(
         &self,
         guardian: &Guardian,
-        interface: &InterfaceIdentity,
-        mtu: u32,
+        shaping: &Shaping<'_>,
+        mut follower: Follower<'_>,
         until_boot_ns: u64,
     ) -> Result<Ended, HoldError> {
-        let timer = timer(until_boot_ns)?;
+        let (interface, mtu) = (shaping.interface, Some(shaping.mtu));
         // It may have changed before anybody looked.
-        if let Some(ended) = self.look(interface, Some(mtu))? {
+        if let Some(ended) = self.look(interface, mtu)? {
             return Ok(ended);
         }
+        let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
         loop {
+            let next = follower.next_boot_ns().unwrap_or(until_boot_ns);
+            let is_row = next < until_boot_ns;
+            let timer = timer(next.min(until_boot_ns))?;
             match self.wait(guardian, &timer, false)? {
                 Came::Signal => match self.signals.read_signal() {
                     Ok(Some(signal)) if signal.ssi_signo != Signal::SIGUSR1 as u32 => {
@@ -168,11 +176,16 @@ impl Waiting {
                     _ => {}
                 },
                 Came::News => {
-                    if let Some(ended) = self.look(interface, Some(mtu))? {
+                    if let Some(ended) = self.look(interface, mtu)? {
                         return Ok(ended);
                     }
                 }
                 Came::GuardianGone => return Ok(Ended::Unguarded),
+                Came::TimeOver if is_row => {
+                    if !follower.go_on(&mut socket)? {
+                        return Ok(Ended::TraceOver);
+                    }
+                }
                 Came::TimeOver => return Ok(Ended::LeaseOver),
                 Came::Word => {}
             }

@@ -217,12 +217,16 @@ pub struct InterfaceApplyArguments {
     /// What is done to packets; down is what the interface receives, up what it sends.
     #[command(flatten)]
     pub shape: ShapeArguments,
+    /// Shape only packets from and to this peer, such as 192.0.2.7, 192.0.2.0/24, 192.0.2.7:443 or
+    /// [2001:db8::7]:53/udp; may be repeated.
+    #[arg(long, value_name = "PEER")]
+    pub peer: Vec<String>,
     /// After how long the shaping ends by itself.
     #[arg(long, default_value = "10 min")]
     pub lease: TimeSpan,
     /// Put everything back unless somebody confirms within this time that the machine can still be
     /// reached: by a key here, or by `hexloop link confirm` over a new connection. Without it the
-    /// shaping is confirmed once nothing but this interface has changed.
+    /// shaping is confirmed once the ways over which this machine is reached are found unchanged.
     #[arg(long, value_name = "TIME")]
     pub confirm_within: Option<TimeSpan>,
 }

@@ -5,28 +5,26 @@
 
 mod show;
 
-use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Read};
 use std::net::IpAddr;
 
 use hexloop_agent::guardian::{self, HeldLink};
-use hexloop_agent::hold::{self, HoldError, HoldEvent, HoldOrder, Holder};
+use hexloop_agent::hold::{self, HoldError, HoldEvent, HoldOrder, Holder, Peer, PeerTransport};
 use hexloop_agent::management;
-use hexloop_traces::units::{ByteSize, TimeSpan};
-use hexloop_traces::{LinkState, QueueLimit, UNLIMITED_RATE_BPS};
+use hexloop_traces::format::to_text;
+use hexloop_traces::units::{BitRate, ByteSize, TimeSpan};
+use hexloop_traces::{LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMITED_RATE_BPS};
 use serde_json::json;
 
 use super::super::{Voice, print, print_json};
-use crate::cli::link::{InterfaceAction, InterfaceApplyArguments, ShapeArguments};
+use super::shape::shape;
+use crate::cli::link::{InterfaceAction, InterfaceApplyArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::paths::Paths;
 
 /// Within how long a shaping must be confirmed when nobody said so.
 const CONFIRM_WITHIN_NS: u64 = 15_000_000_000;
-
-/// Before a bottleneck whose queue nobody gave.
-const QUEUE_BYTES: u64 = 300_000;
 
 pub(super) fn interface(action: &InterfaceAction, voice: Voice) -> Outcome {
     let state = Paths::of_this_user()?.state;
@@ -182,25 +180,27 @@ fn told(order: &HoldOrder, until_boot_ns: Option<u64>, voice: Voice) -> Outcome 
 }
 
 fn order(arguments: &InterfaceApplyArguments) -> Result<HoldOrder, Failure> {
-    let shape = &arguments.shape;
-    let [down, up] = states(shape)?;
-    let queue = shape.queue.unwrap_or(QueueLimit::Bytes(QUEUE_BYTES));
+    let (trace, settings) = shape(&arguments.shape)?;
+    if settings.service != Service::Fluid {
+        return Err(Failure::message(
+            ExitCode::Usage,
+            "--slots: the kernel's disciplines do not serve in delivery opportunities",
+        ));
+    }
+    let peers = arguments.peer.iter().map(|text| peer(text));
+    let peers: Vec<Peer> = peers.collect::<Result<_, _>>()?;
     let confirm = arguments.confirm_within.map(|span| span.ns);
     Ok(HoldOrder {
         interface: arguments.interface.interface.clone(),
-        down,
-        up,
-        queue,
-        shape: in_words(&down, &up, queue),
+        shape: in_words(&trace, &settings, peers.len()),
+        trace: to_text(&trace),
+        settings,
+        peers,
         lease_ns: arguments.lease.ns,
         confirm_within_ns: confirm.unwrap_or(CONFIRM_WITHIN_NS),
-        control_peers: control_peers(),
+        control_peers: management::control_peers(),
         invoking_user: invoking_user(),
     })
-}
-
-fn control_peers() -> BTreeSet<IpAddr> {
-    management::control_peers()
 }
 
 /// The user behind sudo; `None` for root itself.
@@ -209,54 +209,125 @@ fn invoking_user() -> Option<u32> {
     (user != 0).then_some(user)
 }
 
-fn states(shape: &ShapeArguments) -> Result<[LinkState; 2], Failure> {
-    if shape.down.is_some() || shape.up.is_some() {
-        return Err(Failure::message(
-            ExitCode::Usage,
-            "a real interface cannot follow a trace yet; give --rate",
-        ));
+/// ADDRESS[/PREFIX][:PORT[/tcp|/udp]]; an IPv6 address with a port is written in brackets.
+pub(super) fn peer(text: &str) -> Result<Peer, Failure> {
+    let wrong = || {
+        let message = format!("`{text}` is no peer");
+        Failure::message(ExitCode::Usage, message).remedy(
+            "write 192.0.2.7, 192.0.2.0/24, 192.0.2.7:443, 192.0.2.7:53/udp or [2001:db8::7]:443",
+        )
+    };
+    let is_bare = text.parse::<IpAddr>().is_ok();
+    let (network, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (network, rest) = rest.split_once(']').ok_or_else(wrong)?;
+        match rest.strip_prefix(':') {
+            Some(port) => (network, Some(port)),
+            None if rest.is_empty() => (network, None),
+            None => return Err(wrong()),
+        }
+    } else if !is_bare && text.matches(':').count() == 1 {
+        let (network, port) = text.split_once(':').ok_or_else(wrong)?;
+        (network, Some(port))
+    } else {
+        (text, None)
+    };
+    let (address, prefix) = match network.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (network, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let prefix_bits = match prefix {
+        Some(prefix) => prefix.parse().map_err(|_| wrong())?,
+        None => most,
+    };
+    let port = match port {
+        None => None,
+        Some(port) => {
+            let (number, transport) = match port.split_once('/') {
+                None | Some((_, "tcp")) => (port.trim_end_matches("/tcp"), PeerTransport::Tcp),
+                Some((number, "udp")) => (number, PeerTransport::Udp),
+                Some(_) => return Err(wrong()),
+            };
+            Some((transport, number.parse().map_err(|_| wrong())?))
+        }
+    };
+    if prefix_bits > most {
+        return Err(wrong());
     }
-    let mut states = [LinkState::TRANSPARENT; 2];
-    if let Some(rate) = shape.rate {
-        states[0].rate_bps = rate.down.bps;
-        states[1].rate_bps = rate.up.bps;
-    }
-    if let Some(delay) = shape.delay {
-        states[0].delay_ns = delay.down.ns;
-        states[1].delay_ns = delay.up.ns;
-    }
-    if let Some(jitter) = shape.jitter {
-        let clamped = |ns: u64| u32::try_from(ns).unwrap_or(u32::MAX);
-        states[0].jitter_ns = clamped(jitter.down.ns);
-        states[1].jitter_ns = clamped(jitter.up.ns);
-    }
-    if let Some(loss) = shape.loss {
-        states[0].loss_ppb = loss.down.ppb();
-        states[1].loss_ppb = loss.up.ppb();
-    }
-    Ok(states)
+    Ok(Peer {
+        address,
+        prefix_bits,
+        port,
+    })
 }
 
-fn in_words(down: &LinkState, up: &LinkState, queue: QueueLimit) -> String {
+fn in_words(trace: &Trace, settings: &LinkSettings, peers: usize) -> String {
+    let rows = trace.rows();
     let one = |name: &str, state: &LinkState| {
-        let mut words = name.to_owned();
-        if state.rate_bps == UNLIMITED_RATE_BPS {
-            words.push_str(" unlimited");
-        } else {
-            let rate = hexloop_traces::units::BitRate {
-                bps: state.rate_bps,
-            };
-            words.push_str(&format!(" {rate}"));
-        }
-        if state.delay_ns > 0 {
-            let delay = TimeSpan { ns: state.delay_ns };
-            words.push_str(&format!(" {delay}"));
-        }
-        words
+        let rate = match state.rate_bps {
+            UNLIMITED_RATE_BPS => "unlimited".to_owned(),
+            bps => BitRate { bps }.to_string(),
+        };
+        let delay = TimeSpan { ns: state.delay_ns };
+        format!("{name} {rate} {delay}")
     };
-    let queue = match queue {
-        QueueLimit::Bytes(bytes) => ByteSize { bytes }.to_string(),
-        QueueLimit::Packets(packets) => format!("{packets} packets"),
+    let mut words = if rows.len() > 1 {
+        vec![format!(
+            "{} rows of {}",
+            rows.len(),
+            trace.metadata().scenario
+        )]
+    } else {
+        vec![one("down", &rows[0].down), one("up", &rows[0].up)]
     };
-    format!("{}, {}, queue {queue}", one("down", down), one("up", up))
+    words.push(match settings.queue {
+        QueueLimit::Bytes(bytes) => format!("queue {}", ByteSize { bytes }),
+        QueueLimit::Packets(packets) => format!("queue {packets} packets"),
+    });
+    if peers > 0 {
+        words.push(format!("{peers} peers"));
+    }
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_addresses_networks_and_ports() {
+        let read = |text: &str| peer(text).unwrap();
+        let v4 = |bits, port| Peer {
+            address: "192.0.2.7".parse().unwrap(),
+            prefix_bits: bits,
+            port,
+        };
+        assert_eq!(read("192.0.2.7"), v4(32, None));
+        assert_eq!(read("192.0.2.7/24"), v4(24, None));
+        assert_eq!(
+            read("192.0.2.7:443"),
+            v4(32, Some((PeerTransport::Tcp, 443)))
+        );
+        assert_eq!(
+            read("192.0.2.7/24:53/udp"),
+            v4(24, Some((PeerTransport::Udp, 53)))
+        );
+        let v6 = read("[2001:db8::7/64]:80/tcp");
+        assert_eq!(
+            (v6.prefix_bits, v6.port),
+            (64, Some((PeerTransport::Tcp, 80)))
+        );
+        assert_eq!(read("2001:db8::7").prefix_bits, 128);
+        for text in [
+            "",
+            "example.org",
+            "192.0.2.7/33",
+            "192.0.2.7:http",
+            "192.0.2.7:1/sctp",
+            "[::1",
+        ] {
+            assert!(peer(text).is_err(), "{text}");
+        }
+    }
 }

@@ -149,6 +149,43 @@ impl TcStep {
     }
 }
 
+impl TcStep {
+    /// Changes what an earlier step made to what this one asks for, in place. What has no rate and
+    /// no queue stays as it is.
+    ///
+    /// # Errors
+    /// It does not exist, or the kernel refuses.
+    pub(crate) fn change(&self, socket: &mut RouteSocket) -> Result<(), LinkError> {
+        let what = || format!("change: {}", self.what);
+        match &self.making {
+            Making::Class(class) => {
+                let index = signed(index_of(socket, &self.interface)?);
+                let place = Place {
+                    index,
+                    ..class.place
+                };
+                let class = Class { place, ..*class };
+                socket.order(NEW_CLASS, Mode::Change, &class.message(), what)
+            }
+            // Roots and hooks hang on the interface itself.
+            Making::Qdisc(qdisc)
+                if ![Handle::ROOT, Handle::INGRESS].contains(&qdisc.place.parent) =>
+            {
+                let index = signed(index_of(socket, &self.interface)?);
+                let qdisc = Qdisc {
+                    place: Place {
+                        index,
+                        ..qdisc.place
+                    },
+                    ..qdisc.clone()
+                };
+                socket.order(NEW_QDISC, Mode::Change, &qdisc.message(), what)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl TcUndo {
     /// What it does, in words.
     #[must_use]

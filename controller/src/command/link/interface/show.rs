@@ -26,7 +26,7 @@ struct Shown {
     /// What will be undone at its end.
     undone_at_the_end: Vec<String>,
     /// What the kernel says; `null` when the interface cannot be looked at.
-    qdiscs: Option<Vec<Seen>>,
+    kernel: Option<Vec<Seen>>,
     /// How it was held before.
     ended: Option<EndedLink>,
 }
@@ -69,7 +69,7 @@ fn of_held(link: &HeldLink) -> Shown {
         since_unix_ns: Some(held.since_unix_ns),
         left_ns: Some(held.until_boot_ns.saturating_sub(clock::since_boot_ns())),
         undone_at_the_end: link.outstanding.clone(),
-        qdiscs: hold::seen(&held.interface.name).ok(),
+        kernel: hold::seen(&held.interface.name).ok(),
         ended: None,
     }
 }
@@ -82,7 +82,7 @@ fn not_held(state: &Path, name: &str) -> Result<Shown, Failure> {
         since_unix_ns: None,
         left_ns: None,
         undone_at_the_end: Vec::new(),
-        qdiscs: Some(hold::seen(name).map_err(refused)?),
+        kernel: Some(hold::seen(name).map_err(refused)?),
         ended: hold::last_end(state, name),
     })
 }
@@ -102,15 +102,26 @@ fn in_words(shown: &Shown) -> String {
     for undo in &shown.undone_at_the_end {
         lines.push(format!("  at the end: {undo}"));
     }
-    for qdisc in shown.qdiscs.iter().flatten() {
-        let whose = if qdisc.ours { ", hexloop's" } else { "" };
+    for object in shown.kernel.iter().flatten() {
         let Seen {
-            kind,
+            what,
             handle,
             parent,
-            ..
-        } = qdisc;
-        lines.push(format!("  kernel: {kind} {handle} below {parent}{whose}"));
+            sent_bytes,
+            backlog_bytes,
+            drops,
+        } = object;
+        let mut line = format!("  kernel: {what} ({handle} below {parent})");
+        for (name, value) in [
+            ("sent", sent_bytes),
+            ("waiting", backlog_bytes),
+            ("dropped", drops),
+        ] {
+            if let Some(value) = value {
+                line.push_str(&format!(", {name} {value}"));
+            }
+        }
+        lines.push(line);
     }
     if let Some(ended) = &shown.ended {
         let ago = span(clock::wall_clock_ns().saturating_sub(ended.at_unix_ns));
