@@ -641,7 +641,9 @@ mod tests {
             trial.run(&arguments).expect_code(0);
             assert!(classes().contains("rate 16Mbit") || classes().contains("rate 24Mbit"));
             let stepped = within_ms(CLEAN_MS, || classes().contains("rate 24Mbit"));
-            let ended = within_ms(CLEAN_MS, || classes().is_empty());
+            let ended = within_ms(CLEAN_MS, || {
+                trial.ledgers().is_empty() && trial.processes(&[HOLDER, GUARDIAN]).is_empty()
+            });
             assert!(stepped && ended, "{}", classes());
             let show = trial.run(&["link", "show", NIC]);
             assert!(show.stdout.contains("its trace ended"), "{}", show.told());
