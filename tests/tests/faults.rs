@@ -185,6 +185,7 @@ mod tests {
 
     /// One round: apply, and clear if that went well, with a strike at one point.
     fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str]) {
+        let when = format!("{victims:?} killed at {point:?}");
         let (struck, target) = (Arc::new(AtomicBool::new(false)), point.clone());
         let (hit, before) = (Arc::clone(&struck), trial.system.clone());
         trial.points.decide(move |point, _| {
@@ -195,11 +196,15 @@ mod tests {
         });
         let applied = trial.apply();
         trial.stage.expect_reachable();
-        if applied.code() == Some(0) && !trial.processes(&[HOLDER]).is_empty() {
+        // An applier that was killed after it had confirmed leaves what it asked for.
+        let is_over = || trial.processes(&[HOLDER]).is_empty();
+        let is_held = || trial.run(&["link", "show", NIC]).stdout.contains(": held");
+        let settled = within_ms(CLEAN_MS, || is_over() || is_held());
+        assert!(settled, "{when}: neither held nor over: {}", applied.told());
+        if !is_over() {
             let cleared = trial.run(&["link", "clear", "--all"]);
             assert_ne!(cleared.code(), Some(5), "{}", cleared.told());
         }
-        let when = format!("{victims:?} killed at {point:?}");
         assert!(struck.load(Ordering::SeqCst), "nothing was {when}");
         if victims.contains(&HOLDER) && victims.contains(&GUARDIAN) {
             // Nobody is left who could: the next start, or `undo`, does it.

@@ -34,9 +34,10 @@ pub use netns::{classifier_here, speed_bps};
 pub use session::Session;
 pub use step::{TcStep, TcUndo};
 pub use steps::steps;
-pub use verify::{ObjectSeen, Root};
 #[cfg(test)]
-pub(crate) use verify::{root, show, verify};
+pub(crate) use verify::root;
+pub use verify::{ObjectSeen, Root};
+pub(crate) use verify::{show, verify};
 
 /// The handle of the root discipline on an interface that is not ours: "he" in ASCII.
 pub const ROOT: Handle = Handle::new(0x6865, 0);
