@@ -155,7 +155,7 @@ fn judge_claim(
 }
 
 /// Fewest filled windows and probes that a claim about traffic is judged by.
-const LEAST_TRAFFIC_VALUES: u64 = 20;
+const LEAST_TRAFFIC_VALUES: u64 = 10;
 
 /// The claims about traffic phases: a bulk phase has directions, a ping phase round trips.
 fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement {
