@@ -9,7 +9,10 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use hexloop_agent::link::{CalibrationReport, Link, LinkError, LinkSpec, RelayOptions};
+    use hexloop_agent::link::{
+        CalibrationReport, Link, LinkError, LinkSpec, ModeChoice, Observer, RelayEngine, RelayMode,
+        RelayOptions,
+    };
     use hexloop_agent::namespace::NetworkNamespace;
     use hexloop_proto::LinkCalibration;
     use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
@@ -610,6 +613,135 @@ mod tests {
                 .all(|w| w.backlogged && w.delivered_bytes == 0 && w.trace_bytes == 0)
         );
         assert!(held.iter().all(|window| window.queue_bytes == 1028));
+    }
+
+    /// Runs iproute2 in a node.
+    fn ip(node: &NetworkNamespace, arguments: &[&str]) {
+        let run = || std::process::Command::new("ip").args(arguments).status();
+        assert!(
+            node.run(run).unwrap().unwrap().success(),
+            "ip {arguments:?}"
+        );
+    }
+
+    /// What a playing link says at its end after something was done to its interface.
+    fn stopped_after(arguments: &[&str], trace: Arc<Trace>) -> Result<(), String> {
+        let testbed = Testbed::new(DatapathChoice::Relay, trace);
+        let mut link = testbed.link();
+        let (windows, _reader) = sync_channel(10_000);
+        link.start(clock::now(), windows).unwrap();
+        ip(&testbed.nodes[1], arguments);
+        link.stop().map(|_| ()).map_err(|error| chain(&error))
+    }
+
+    fn transparent() -> Arc<Trace> {
+        trace(&[(60_000 * MS, LinkState::TRANSPARENT)])
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn an_interface_that_goes_away_or_down_fails_the_link_by_name_in_every_mode() {
+        let shaped = || trace(&[(60_000 * MS, state(200_000_000, MS))]);
+        let slow = || trace(&[(60_000 * MS, state(5_000_000, MS))]);
+        for trace in [shaped(), slow(), transparent()] {
+            let gone = stopped_after(&["link", "delete", "hxl0n1"], Arc::clone(&trace));
+            let text = gone.unwrap_err();
+            assert!(text.contains("interface hxl0n1 went away"), "{text}");
+            let down = stopped_after(&["link", "set", "hxl0n1", "down"], trace);
+            let text = down.unwrap_err();
+            assert!(text.contains("interface hxl0n1 was taken down"), "{text}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_packet_that_is_longer_than_the_mtu_after_a_change_fails_the_link() {
+        let testbed = Testbed::new(
+            DatapathChoice::Relay,
+            trace(&[(60_000 * MS, state(200_000_000, MS))]),
+        );
+        let mut link = testbed.link();
+        let (windows, _reader) = sync_channel(10_000);
+        link.start(clock::now(), windows).unwrap();
+        // The sender's may be raised; its peer, the relay's port, still takes a little more than
+        // the old MTU, and the link does not.
+        ip(&testbed.nodes[0], &["link", "set", "hxl0n0", "mtu", "1504"]);
+        let [client, server] = &testbed.plan.ends;
+        let bind = |address: IpAddr| move || UdpSocket::bind((address, 5005)).unwrap();
+        let receiver = testbed.nodes[1].run(bind(server.ipv4)).unwrap();
+        receiver
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let sender = testbed.nodes[0].run(bind(client.ipv4)).unwrap();
+        sender.send_to(&[1; 1476], (server.ipv4, 5005)).unwrap();
+        sender.send_to(&[2; 100], (server.ipv4, 5005)).unwrap();
+        let mut buffer = [0; 2000];
+        // The short one passes: one bad packet stops nothing.
+        let length = receiver.recv(&mut buffer).unwrap();
+        assert!(length == 100 || length == 1476);
+        let outcome = link.stop().map(|_| ()).map_err(|error| chain(&error));
+        assert_eq!(outcome.is_err(), length == 100, "{outcome:?}");
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn packets_of_both_families_pass_whole_where_nothing_acts_on_them() {
+        for mode in [ModeChoice::Auto, ModeChoice::Bulk] {
+            let mut testbed = Testbed::new(DatapathChoice::Relay, transparent());
+            testbed.relay.mode = mode;
+            let expected = if mode == ModeChoice::Bulk {
+                RelayMode::Bulk
+            } else {
+                RelayMode::LowLatency
+            };
+            assert_eq!(testbed.link().description().mode, Some(expected));
+            packets_of_both_families_arrive_whole(&testbed);
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_mode_that_passes_packets_through_is_refused_where_something_acts() {
+        let mut testbed = Testbed::new(DatapathChoice::Relay, steps());
+        testbed.relay.mode = ModeChoice::LowLatency;
+        let text = chain(&testbed.try_link().unwrap_err());
+        assert!(text.contains("choose mode exact or auto"), "{text}");
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn an_observer_sees_every_segment_of_at_most_the_mtu_with_its_times() {
+        let mut testbed = Testbed::new(
+            DatapathChoice::Relay,
+            trace(&[(60_000 * MS, state(200_000_000, 2 * MS))]),
+        );
+        let (observer, packets) = Observer::new(10_000);
+        testbed.relay.observer = Some(observer.clone());
+        testbed.relay.engine = Some(RelayEngine::new());
+        let mut link = testbed.link();
+        let (windows, _reader) = sync_channel(10_000);
+        link.start(clock::now(), windows).unwrap();
+        exchange_tcp(&testbed, testbed.plan.ends[1].ipv4);
+        let report = link.stop().unwrap();
+        assert_eq!((observer.dropped(), report.warnings), (0, Vec::new()));
+        drop(link);
+        let (mut seen, mut payload) = (0, 0);
+        for packet in packets.try_iter() {
+            seen += 1;
+            // The playback's end lets go of what waits.
+            if packet.due == 0 {
+                continue;
+            }
+            assert!(packet.arrival + 2 * MS <= packet.due, "{packet:?}");
+            assert!(packet.due <= packet.achieved, "{packet:?}");
+            let frame = packet.into_frame();
+            assert!(frame.len() <= 1514, "{}", frame.len());
+            payload += frame.len();
+        }
+        assert!(
+            seen > 400 && payload > 600_000,
+            "{seen} packets, {payload} bytes"
+        );
     }
 
     #[test]

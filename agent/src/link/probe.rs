@@ -18,7 +18,7 @@ const RING_FRAMES: usize = 4096;
 
 /// The same for links whose rate never exceeds this.
 const SLOW_BPS: u64 = 50_000_000;
-const SLOW_RING_FRAMES: usize = 256;
+const SLOW_RING_FRAMES: usize = 128;
 
 /// What may wait in a socket's buffer, as the kernel counts it.
 const BUFFER_BYTES: usize = 16 << 20;

@@ -26,7 +26,7 @@ pub(crate) use station::{TapStation, Watching};
 /// Ethernet, IPv6 with an extension or IPv4 with options, UDP, and the number in a probe.
 const SNAP_BYTES: usize = 160;
 /// Bounds on the frames that a ring holds; within them, what small packets at the link's highest
-/// rate fill in a tenth of a second.
+/// rate fill in a twentieth of a second.
 const FEWEST_FRAMES: u64 = 256;
 const MOST_FRAMES: u64 = 16_384;
 const SMALL_PACKET_BITS: u64 = 8 * 128;
@@ -80,7 +80,7 @@ impl Taps {
     /// Opens a socket on an interface of this thread's namespace that gets at most so many bits
     /// per second.
     pub(crate) fn open_one(interface: &str, peak_bps: u64) -> Result<PacketSocket, LinkError> {
-        let frames = (peak_bps / 10 / SMALL_PACKET_BITS).clamp(FEWEST_FRAMES, MOST_FRAMES);
+        let frames = (peak_bps / 20 / SMALL_PACKET_BITS).clamp(FEWEST_FRAMES, MOST_FRAMES);
         let options = PacketSocketOptions {
             intake: Intake::Ring {
                 snap_bytes: SNAP_BYTES,

@@ -18,7 +18,8 @@ pub struct PassedPacket {
     pub direction: Direction,
     /// When it came in, by the kernel's stamp.
     pub arrival: MonotonicNs,
-    /// When it was to leave; where nothing plays, when it came in.
+    /// When it was to leave; where nothing plays, when it came in; 0 if the end of the playback let
+    /// it go.
     pub due: MonotonicNs,
     /// When it was sent.
     pub achieved: MonotonicNs,
