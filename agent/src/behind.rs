@@ -11,6 +11,7 @@
 //! no daemon: everything belongs to this process, and the kernel takes it away with it.
 
 pub mod address;
+mod capture;
 mod forward;
 pub mod hold;
 pub mod inhabit;
@@ -23,6 +24,7 @@ use std::ffi::OsString;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -42,6 +44,7 @@ use crate::link::{
 use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::privilege::Privilege;
 use crate::process::SelfCommand;
+use capture::Capture;
 use forward::Forwarder;
 use hold::Held;
 use network::Claim;
@@ -49,6 +52,7 @@ use power::Power;
 use resident::{Resident, Running};
 use signals::Signals;
 
+pub use capture::Captured;
 pub use inhabit::Said;
 
 /// The command's interface.
@@ -76,6 +80,8 @@ pub struct BehindSpec {
     pub mtu: u32,
     /// Seed of losses and jitter.
     pub seed: u64,
+    /// Where packets are captured, if they are to be.
+    pub capture: Option<PathBuf>,
     /// The command at the far end, if it is to be one.
     pub peer: Option<Vec<OsString>>,
     /// Whom the commands run as, where that is not who started this program.
@@ -108,6 +114,15 @@ pub enum BehindError {
     /// The link or its routes.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The capture.
+    #[error("cannot capture packets in {}", directory.display())]
+    Capture {
+        /// The directory.
+        directory: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// A command could not be started, for a reason that is not its own.
     #[error("cannot start {what}")]
     Start {
@@ -169,6 +184,7 @@ pub struct Behind {
     link: Link,
     /// Before the namespaces that it works in.
     forwarder: Option<Forwarder>,
+    capture: Option<Capture>,
     /// What the way through the forwarder carries unshaped, in bit/s in the order of
     /// [`hexloop_traces::Direction::BOTH`].
     limit_bps: Option<[u64; 2]>,
@@ -217,6 +233,13 @@ impl Behind {
             (FarEnd::Forwarder, NetworkNamespace::create()?)
         };
         let plan = plan(&spec, &claim);
+        let capture = spec.capture.as_ref().map(|directory| {
+            Capture::start(directory).map_err(|source| BehindError::Capture {
+                directory: directory.clone(),
+                source,
+            })
+        });
+        let capture = capture.transpose()?;
         let link = Link::build(&LinkSpec {
             plan: &plan,
             trace: Arc::clone(&spec.trace),
@@ -237,6 +260,7 @@ impl Behind {
                 } else {
                     ModeChoice::Auto
                 },
+                observer: capture.as_ref().map(Capture::observer),
                 ..RelayOptions::default()
             },
         })?;
@@ -280,6 +304,7 @@ impl Behind {
         Ok(Behind {
             link,
             forwarder,
+            capture,
             limit_bps,
             spec,
             power,
@@ -323,6 +348,20 @@ impl Behind {
             foreign_echoes: read(&counters.foreign_echoes),
             frames_dropped: read(&counters.frames_dropped),
         })
+    }
+
+    /// Takes everything away, and says what was captured, where that was asked for.
+    #[must_use]
+    pub fn take_down(self) -> Option<Captured> {
+        let Behind {
+            link,
+            forwarder,
+            capture,
+            ..
+        } = self;
+        // The link's threads must have shown their last packet.
+        drop((link, forwarder));
+        capture.map(Capture::finish)
     }
 
     /// What the user should know.

@@ -357,6 +357,52 @@ mod tests {
         }
     }
 
+    /// The comments of the packets of a pcapng file, whose blocks must fit together.
+    fn comments(file: &[u8]) -> Vec<String> {
+        let word = |at: usize| u32::from_ne_bytes(file[at..at + 4].try_into().unwrap());
+        let mut comments = Vec::new();
+        let mut at = 0;
+        while at < file.len() {
+            let (kind, length) = (word(at), usize::try_from(word(at + 4)).unwrap());
+            assert_eq!(word(at + length - 4), word(at + 4));
+            if kind == 6 {
+                let captured = usize::try_from(word(at + 20)).unwrap();
+                let option = at + 28 + captured.next_multiple_of(4);
+                let [code, size] = [option, option + 2]
+                    .map(|at| u16::from_ne_bytes(file[at..at + 2].try_into().unwrap()));
+                assert_eq!(code, 1);
+                let text = &file[option + 4..option + 4 + usize::from(size)];
+                comments.push(String::from_utf8(text.to_vec()).unwrap());
+            }
+            at += length;
+        }
+        assert_eq!(at, file.len());
+        comments
+    }
+
+    #[test]
+    fn every_packet_is_captured_with_when_it_came_was_due_and_left() {
+        let _alone = exclusive();
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let captures = directory.path().join("captures");
+        let script = format!("{ROUND_TRIP} round_trip $HEXLOOP_GATEWAY once");
+        let path = captures.to_str().unwrap();
+        let arguments = [
+            "--delay", "5ms", "--pcap", path, "--", "bash", "-c", &script,
+        ];
+        run(Who::Ordinary, &arguments)
+            .expect_code(0)
+            .expect_error(&["packets captured"]);
+        for name in ["link-down.pcapng", "link-up.pcapng"] {
+            let comments = comments(&fs::read(captures.join(name)).unwrap());
+            let delayed = comments
+                .iter()
+                .filter(|comment| comment.contains("held 5000000 ns"));
+            assert!(delayed.count() > 0, "{name}: {comments:#?}");
+        }
+    }
+
     #[test]
     fn the_log_has_the_columns_of_a_run_and_adds_up_to_what_crossed() {
         let _alone = exclusive();

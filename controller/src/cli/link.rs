@@ -145,6 +145,8 @@ pub enum DatapathArgument {
     Relay,
     /// Kernel queueing disciplines.
     Tc,
+    /// A BPF program that stamps departure times, and fq, which holds packets until then.
+    Edt,
 }
 
 /// Names of the queue disciplines.

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::process::ExitCode as Status;
 use std::sync::Arc;
 
-use hexloop_agent::behind::{self, Behind, BehindReport, BehindSpec, Said};
+use hexloop_agent::behind::{self, Behind, BehindReport, BehindSpec, Captured, Said};
 use hexloop_agent::privilege::PrivilegeError;
 use hexloop_agent::process::SelfCommand;
 use hexloop_topologies::plan::DatapathChoice;
@@ -56,8 +56,11 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
     let peer = arguments.peer.as_deref().map(words::split).transpose();
     let peer =
         peer.map_err(|problem| Failure::message(ExitCode::Usage, format!("--peer: {problem}")))?;
-    if arguments.pcap.is_some() {
-        let message = "--pcap: this version cannot capture packets yet";
+    if arguments.pcap.is_some()
+        && arguments.datapath != DatapathArgument::Auto
+        && arguments.datapath != DatapathArgument::Relay
+    {
+        let message = "--pcap: only the relay knows when a packet was due; use --datapath relay";
         return Err(Failure::message(ExitCode::Usage, message));
     }
     let trace = Arc::new(trace);
@@ -65,12 +68,15 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         trace: Arc::clone(&trace),
         settings,
         datapath: match arguments.datapath {
+            DatapathArgument::Auto if arguments.pcap.is_some() => DatapathChoice::Relay,
             DatapathArgument::Auto => DatapathChoice::Auto,
             DatapathArgument::Relay => DatapathChoice::Relay,
             DatapathArgument::Tc => DatapathChoice::Tc,
+            DatapathArgument::Edt => DatapathChoice::Edt,
         },
         mtu: arguments.mtu,
         seed: arguments.seed,
+        capture: arguments.pcap.clone(),
         peer: peer.map(|words| words.into_iter().map(OsString::from).collect()),
         user: user::invoking()?,
         program: SelfCommand::hexloop(),
@@ -108,7 +114,9 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         .run(command, environment, |window| log.take(&window))
         .or_fail(ExitCode::Failed, || "the link failed".to_owned())?;
     setting.forwarded = stage.forwarded();
-    drop(stage);
+    if let Some(captured) = stage.take_down() {
+        setting.notes.extend(notes_of(&captured));
+    }
     let status = status_of(&report, &name)?;
     let summary = summary::summarise(setting, &report, &log.finish()?, Some(status));
     if !voice.quiet {
@@ -130,6 +138,24 @@ fn no_power(error: PrivilegeError) -> Failure {
     Failure::new(ExitCode::Preflight, error)
         .context("this user may not make networks")
         .remedy(remedy)
+}
+
+/// What a capture has to say for itself.
+fn notes_of(captured: &Captured) -> Vec<String> {
+    let mut notes = vec![format!("{} packets captured", captured.packets)];
+    if captured.dropped > 0 {
+        notes.push(format!(
+            "{} packets found no room in the capture and are missing there",
+            captured.dropped
+        ));
+    }
+    notes.extend(
+        captured
+            .failed
+            .iter()
+            .map(|reason| format!("the capture is not complete: {reason}")),
+    );
+    notes
 }
 
 fn is_limited(trace: &Trace, direction: Direction) -> bool {
