@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::super::scene::{self, MS, SECOND, Wanted, state, steps};
 use super::super::{BenchError, Measured, Scale, to_f64};
-use crate::link::{Link, interfaces};
+use crate::link::{Link, RelayEngine, interfaces};
 use crate::namespace::NetworkNamespace;
 
 const PORT: u16 = 47_007;
@@ -40,12 +40,14 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     let nodes = u64::from(count);
     allow_descriptors(nodes * DESCRIPTORS_PER_NODE)?;
     let trace = steps(&[(SECOND, state(RATE_BPS, DELAY_NS))])?;
-    let wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
+    let mut wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
     // What the allocator keeps once is not the nodes'.
     let before = Held::now();
     let watch = Watch::new(&wanted)?;
 
     let start = clock::now();
+    // One engine serves them all, as in a run; its threads end with the last link.
+    wanted.relay.engine = Some(RelayEngine::new());
     let hub = NetworkNamespace::create()?;
     let namespaces = (0..count).map(|_| NetworkNamespace::create());
     let namespaces = namespaces.collect::<Result<Vec<_>, _>>()?;
@@ -60,6 +62,7 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     let reached = reached(&namespaces, &hub, &wanted)?;
 
     let start = clock::now();
+    wanted.relay.engine = None;
     Link::take_down_all(links);
     drop((namespaces, hub));
     let gone = watch.all_gone(start + LONGEST_DOWN_NS)?;
