@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tonic::transport::Server;
 
 use crate::cgroup::Controllers;
+use crate::configuration::{Configuration, ConfigurationError};
 use crate::guardian::{Guardian, GuardianError, replay_leftovers};
 use crate::play::Stage;
 use crate::privilege::{self, Privilege, PrivilegeError};
@@ -88,6 +89,9 @@ pub enum ServeError {
     /// No privilege.
     #[error(transparent)]
     Privilege(#[from] PrivilegeError),
+    /// What the owner of this machine wrote.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
     /// The guardian.
     #[error(transparent)]
     Guardian(#[from] GuardianError),
@@ -133,6 +137,7 @@ impl ServeError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
+            ServeError::Configuration(ConfigurationError::Invalid(_)) => 3,
             ServeError::Dirty { .. } | ServeError::Guardian(GuardianError::Dirty { .. }) => 5,
             ServeError::Server(_) => 1,
             _ => 4,
@@ -148,7 +153,11 @@ impl ServeError {
 /// No privilege, a dirty machine, or the socket cannot be served.
 pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let privilege = privilege::acquire()?;
-    let job_user = JobUser::invoking();
+    // Without root there is no other user to run them as.
+    let job_user = match privilege {
+        Privilege::Root => Configuration::load()?.job_user()?,
+        Privilege::UserNamespace => JobUser::invoking(),
+    };
     let left: Vec<String> = replay_leftovers(&options.state_directory)?
         .into_iter()
         .flat_map(|report| report.failed)
