@@ -63,7 +63,7 @@ impl Codel {
     /// As the kernel keeps it: in units of 1.024 us (CODEL_SHIFT in net/codel.h).
     pub(crate) fn as_kept(self) -> Codel {
         let kept = |us: u32| {
-            let units = u64::from(us) * 1000 >> 10;
+            let units = (u64::from(us) * 1000) >> 10;
             u32::try_from((units << 10) / 1000).unwrap_or(u32::MAX)
         };
         Codel {

@@ -448,7 +448,7 @@ fn assert_captured(case: &str, parent: Handle, kernels: usize, expected: &Discip
         let found = messages.iter().filter_map(|message| Qdisc::read(message));
         let found = found.filter(|qdisc| qdisc.place.parent == parent);
         let found: Vec<_> = found.map(|qdisc| qdisc.discipline).collect();
-        assert_eq!(found, [expected.clone()], "{case} of {kernel}");
+        assert_eq!(found, std::slice::from_ref(expected), "{case} of {kernel}");
     }
 }
 
