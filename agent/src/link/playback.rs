@@ -16,8 +16,9 @@ use super::scheduling::Scheduling;
 use super::tc::TcPlayer;
 use crate::namespace::NetworkNamespace;
 
-/// Windows that may wait for the tap: a second of both directions at the shortest windows.
-const WINDOW_BACKLOG: usize = 4096;
+/// Windows that may wait for the tap: a second of both directions, within bounds.
+const FEWEST_WINDOWS: u64 = 64;
+const MOST_WINDOWS: u64 = 4096;
 
 /// What makes packets wait.
 #[derive(Debug)]
@@ -79,7 +80,9 @@ impl Playback {
         t0: MonotonicNs,
         pause: Option<(u64, u64)>,
     ) -> Result<Receiver<ShaperWindow>, LinkError> {
-        let (windows, receiver) = sync_channel(WINDOW_BACKLOG);
+        let backlog = 2_000_000_000 / self.window_ns.max(1);
+        let backlog = backlog.clamp(FEWEST_WINDOWS, MOST_WINDOWS);
+        let (windows, receiver) = sync_channel(usize::try_from(backlog).unwrap_or(0));
         let play = Play {
             t0,
             curves: self.curves.clone(),
