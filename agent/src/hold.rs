@@ -33,6 +33,7 @@ use crate::link::LinkError;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::interface::{TcStep, classifier_here, ifb_name, verify};
 use crate::management::{self, Protected};
+use crate::node::with_causes;
 use crate::process::SelfCommand;
 use crate::sys::ethtool;
 use crate::undo::network::{called, has_our_root, link, link_name, qdiscs, tc_kind};
@@ -219,16 +220,6 @@ pub fn run(state_directory: &Path) -> Result<(), HoldError> {
         });
     }
     outcome
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }
 
 fn hold(order: &HoldOrder, state: &Path, waiting: &Waiting) -> Result<(), HoldError> {

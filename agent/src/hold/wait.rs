@@ -242,13 +242,10 @@ impl Waiting {
         mtu: Option<u32>,
     ) -> Result<Option<Ended>, HoldError> {
         let mut buffer = vec![0; 32_768];
-        loop {
-            match recv(self.news.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                // ENOBUFS says that some were lost.
-                Ok(_) | Err(nix::Error::EINTR | nix::Error::ENOBUFS) => {}
-                Err(_) => break,
-            }
-        }
+        // ENOBUFS says that some were lost.
+        while let Ok(_) | Err(nix::Error::EINTR | nix::Error::ENOBUFS) =
+            recv(self.news.as_raw_fd(), &mut buffer, MsgFlags::empty())
+        {}
         let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
         let found = link(&mut socket, numbered(interface.index))
             .map_err(system("look at the interface"))?;

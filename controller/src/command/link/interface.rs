@@ -235,10 +235,10 @@ pub(super) fn peer(text: &str) -> Result<Peer, Failure> {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (network, None),
     };
-    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let address: IpAddr = address.parse().map_err(|_unreadable| wrong())?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let prefix_bits = match prefix {
-        Some(prefix) => prefix.parse().map_err(|_| wrong())?,
+        Some(prefix) => prefix.parse().map_err(|_unreadable| wrong())?,
         None => most,
     };
     let port = match port {
@@ -249,7 +249,7 @@ pub(super) fn peer(text: &str) -> Result<Peer, Failure> {
                 Some((number, "udp")) => (number, PeerTransport::Udp),
                 Some(_) => return Err(wrong()),
             };
-            Some((transport, number.parse().map_err(|_| wrong())?))
+            Some((transport, number.parse().map_err(|_unreadable| wrong())?))
         }
     };
     if prefix_bits > most {

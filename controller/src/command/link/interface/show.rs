@@ -118,7 +118,7 @@ fn in_words(shown: &Shown) -> String {
             ("dropped", drops),
         ] {
             if let Some(value) = value {
-                line.push_str(&format!(", {name} {value}"));
+                line = format!("{line}, {name} {value}");
             }
         }
         lines.push(line);
