@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     #[ignore = "needs root, fq"]
-    fn an_outage_holds_packets_back_and_lets_them_go() {
+    fn an_outage_in_the_map_holds_packets_back_and_lets_them_go() {
         let rows = [
             (100 * MS, state(20_000_000, 2 * MS)),
             (300 * MS, state(0, 2 * MS)),
