@@ -1,180 +1,24 @@
 //! Links whose packets get their departure times in the kernel, with real packets.
 
 #[cfg(test)]
+mod testbed;
+
+#[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+    use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
     use std::sync::Arc;
     use std::sync::mpsc::sync_channel;
     use std::thread;
     use std::time::Duration;
 
-    use hexloop_agent::link::{Link, LinkError, LinkSpec, RelayOptions};
     use hexloop_agent::namespace::NetworkNamespace;
-    use hexloop_proto::{LinkCalibration, LinkWindow};
-    use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
-    use hexloop_traces::{
-        Direction, EndPolicy, LinkSettings, LinkState, QueueDiscipline, TRACE_SCHEMA, Trace,
-        TraceMetadata, TraceRow, TraceStatus,
-    };
+    use hexloop_proto::LinkWindow;
+    use hexloop_topologies::plan::DatapathChoice;
+    use hexloop_traces::{Direction, EndPolicy, QueueDiscipline, Trace};
     use hexloop_workloads::clock;
 
-    const MS: u64 = 1_000_000;
-
-    fn state(rate_bps: u64, delay_ns: u64) -> LinkState {
-        LinkState {
-            rate_bps,
-            delay_ns,
-            ..LinkState::TRANSPARENT
-        }
-    }
-
-    fn trace(end: EndPolicy, steps: &[(u64, LinkState)]) -> Arc<Trace> {
-        let mut t_ns = 0;
-        let mut rows = Vec::new();
-        for &(length_ns, state) in steps {
-            rows.push(TraceRow {
-                t_ns,
-                down: state,
-                up: state,
-                diagnostics: Default::default(),
-            });
-            t_ns += length_ns;
-        }
-        let metadata = TraceMetadata {
-            schema: TRACE_SCHEMA,
-            scenario: "control".to_owned(),
-            status: TraceStatus::Control,
-            duration_ns: t_ns,
-            end,
-            seed: None,
-            generator: "test".to_owned(),
-            configuration: Default::default(),
-            notes: Vec::new(),
-        };
-        Arc::new(Trace::new(metadata, rows).unwrap())
-    }
-
-    fn end(number: u8) -> LinkEnd {
-        LinkEnd {
-            node: format!("node{number}"),
-            interface: format!("hxl0n{number}"),
-            ipv4: IpAddr::V4(Ipv4Addr::new(10, 78, 0, number + 1)),
-            ipv6: IpAddr::V6(Ipv6Addr::new(
-                0xfd78,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                u16::from(number) + 1,
-            )),
-            mac: [2, 0x68, 0x78, 0, 1, number],
-        }
-    }
-
-    /// Two nodes, and what a link between them is built from.
-    struct Testbed {
-        nodes: [NetworkNamespace; 2],
-        plan: LinkPlan,
-        calibration: CalibrationPlan,
-        faults: FaultPlan,
-        trace: Arc<Trace>,
-    }
-
-    impl Testbed {
-        fn new(datapath: DatapathChoice, trace: Arc<Trace>) -> Testbed {
-            Testbed {
-                nodes: [(); 2].map(|()| NetworkNamespace::create().unwrap()),
-                plan: LinkPlan {
-                    name: "air".to_owned(),
-                    index: 0,
-                    ends: [end(0), end(1)],
-                    trace: "control".to_owned(),
-                    trace_sha256: String::new(),
-                    datapath,
-                    mtu: 1500,
-                    settings: LinkSettings::drop_tail(250_000),
-                },
-                calibration: CalibrationPlan {
-                    flow_ns: 3000 * MS,
-                    packet_payload_bytes: 1222,
-                    probe_gap_ns: 5 * MS,
-                    window_ns: 20 * MS,
-                },
-                faults: FaultPlan::default(),
-                trace,
-            }
-        }
-
-        fn link(&self) -> Link {
-            self.try_link()
-                .unwrap_or_else(|error| panic!("{}", chain(&error)))
-        }
-
-        fn try_link(&self) -> Result<Link, LinkError> {
-            let last_cpu = thread::available_parallelism().unwrap().get() - 1;
-            Link::build(&LinkSpec {
-                plan: &self.plan,
-                trace: Arc::clone(&self.trace),
-                faults: &self.faults,
-                calibration: &self.calibration,
-                seed: 1,
-                relay_cpu: u32::try_from(last_cpu).ok(),
-                ends: [&self.nodes[0], &self.nodes[1]],
-                relay: RelayOptions::default(),
-            })
-        }
-
-        fn calibrated(&self) -> Vec<LinkCalibration> {
-            let mut link = self.link();
-            println!("{:?}", link.description());
-            let report = link.calibrate().unwrap();
-            assert_eq!(report.packets_missed + report.windows_dropped, 0);
-            for result in &report.directions {
-                println!("{}", described(result));
-            }
-            report.directions
-        }
-    }
-
-    fn chain(error: &dyn std::error::Error) -> String {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
-    }
-
-    fn described(result: &LinkCalibration) -> String {
-        let (late, error) = (&result.lateness, &result.delay_error);
-        format!(
-            "{:?}: {:.6} over {} windows; late {:?}/{:?}/{:?} of {}; delay {} error {:?}/{:?}/{:?} \
-             of {}, lost {}",
-            result.direction,
-            ratio(result),
-            result.backlogged_windows,
-            late.p50_ns,
-            late.p99_ns,
-            late.max_ns,
-            late.count,
-            result.asked_delay_ns,
-            error.p50_ns,
-            error.p99_ns,
-            error.max_ns,
-            error.count,
-            result.probes_lost,
-        )
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    fn ratio(result: &LinkCalibration) -> f64 {
-        result.delivered_bytes as f64 / result.trace_bytes as f64
-    }
+    use crate::testbed::{MS, Testbed, chain, described, ratio, state, trace};
 
     /// Steps of one millisecond: 12, 48, 120 and 300 Mbit/s in a fixed disorder.
     fn millisecond_steps(delay_ns: u64) -> Arc<Trace> {

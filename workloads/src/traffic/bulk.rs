@@ -1,10 +1,13 @@
 //! Bulk TCP: as much as the connection takes, in one direction or both.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
+
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::{PATIENCE, TrafficError, TrafficRecord, Work, failed, same, spawn};
 use crate::clock::{self, MonotonicNs};
@@ -24,6 +27,10 @@ pub(super) struct Transfer {
 
 impl Transfer {
     fn new(stream: TcpStream, peer: SocketAddr, sends: bool) -> Transfer {
+        // CUBIC (RFC 9438) fills the bottleneck's queue, and only a queue that is never empty proves
+        // a rate; BBR keeps it short. A refusal leaves the system's choice: the windows in which the
+        // queue was empty then say so.
+        let _ = setsockopt(&stream, sockopt::TcpCongestion, &OsString::from("cubic"));
         Transfer {
             stream,
             peer,
