@@ -205,7 +205,11 @@ mod tests {
             let cleared = trial.run(&["link", "clear", "--all"]);
             assert_ne!(cleared.code(), Some(5), "{}", cleared.told());
         }
-        assert!(struck.load(Ordering::SeqCst), "nothing was {when}");
+        assert!(
+            struck.load(Ordering::SeqCst),
+            "nothing was {when}: {}",
+            applied.told()
+        );
         if victims.contains(&HOLDER) && victims.contains(&GUARDIAN) {
             // Nobody is left who could: the next start, or `undo`, does it.
             let gone = within_ms(CLEAN_MS, || {

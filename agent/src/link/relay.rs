@@ -15,6 +15,7 @@ mod engine;
 mod exact;
 mod lane;
 mod mode;
+mod mooring;
 mod observer;
 mod pace;
 mod passing;

@@ -52,14 +52,13 @@ pub(crate) fn make_real_time(cpu: Option<u32>) -> Scheduling {
     Scheduling { description, cpus }
 }
 
-/// Pins the calling thread and leaves it an ordinary one.
-pub(crate) fn make_ordinary(cpu: Option<u32>) -> Scheduling {
-    let cpus = pin(cpu);
-    let description = match cpus.as_slice() {
-        [cpu] => format!("SCHED_OTHER on CPU {cpu}"),
-        _ => "SCHED_OTHER on any CPU".to_owned(),
-    };
-    Scheduling { description, cpus }
+/// Leaves the calling thread an ordinary one that may run anywhere: it holds itself to a CPU while
+/// it is busy.
+pub(crate) fn leave_ordinary() -> Scheduling {
+    Scheduling {
+        description: "SCHED_OTHER on any CPU, held to one while busy".to_owned(),
+        cpus: pin(None),
+    }
 }
 
 /// Makes the calling thread wake in time where that is allowed: for the short flows that

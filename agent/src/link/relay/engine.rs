@@ -134,7 +134,7 @@ impl Station {
             let scheduling = if exact {
                 scheduling::make_real_time(cpu)
             } else {
-                scheduling::make_ordinary(cpu)
+                scheduling::leave_ordinary()
             };
             let ready = if exact {
                 ExactWorker::new(inbox)

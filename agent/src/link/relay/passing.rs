@@ -14,6 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::agenda::Agenda;
+use super::mooring::Mooring;
 use super::port::{self, PortFailure};
 use super::{Command, Inbox, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
 use crate::link::books::WindowBooks;
@@ -55,6 +56,7 @@ pub(super) struct PassingWorker {
     /// When windows are to be closed.
     agenda: Agenda,
     meter: Meter,
+    mooring: Mooring,
     frame: Vec<u8>,
     due: Vec<usize>,
 }
@@ -69,6 +71,7 @@ impl PassingWorker {
             links: Vec::new(),
             agenda: Agenda::default(),
             meter: Meter::default(),
+            mooring: Mooring::new(),
             frame: vec![0; FRAME_BYTES],
             due: Vec::new(),
         })
@@ -135,6 +138,7 @@ impl PassingWorker {
             way.pass_frames(from, &mut self.frame);
         }
         let (passed, lost) = (way.passed, way.lost);
+        self.mooring.note(passed);
         let share = served.playing.as_mut().map(|playing| &mut playing.share);
         self.meter.note(share, passed);
         if let Some(playing) = &mut served.playing
