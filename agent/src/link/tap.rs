@@ -26,12 +26,13 @@ pub(crate) use station::{TapStation, Watching};
 /// Ethernet, IPv6 with an extension or IPv4 with options, UDP, and the number in a probe.
 const SNAP_BYTES: usize = 160;
 /// Bounds on the frames that a ring holds; within them, what small packets at the link's highest
-/// rate fill in a twentieth of a second.
+/// rate bring in 200 ms, and on slow links, of which there may be a thousand, in 50 ms.
 const FEWEST_FRAMES: u64 = 256;
-const MOST_FRAMES: u64 = 16_384;
+const MOST_FRAMES: u64 = 65_536;
+const SLOW_BPS: u64 = 50_000_000;
 const SMALL_PACKET_BITS: u64 = 8 * 128;
 /// Twice the largest ring: a sender that never stops must not hold the reader up.
-const READ_AT_MOST: usize = 32_768;
+const READ_AT_MOST: usize = 131_072;
 const TICK_NS: u64 = 10_000_000;
 
 /// Stamps that the wall clock took a larger step than this beside are not to be believed. (A
@@ -80,7 +81,13 @@ impl Taps {
     /// Opens a socket on an interface of this thread's namespace that gets at most so many bits
     /// per second.
     pub(crate) fn open_one(interface: &str, peak_bps: u64) -> Result<PacketSocket, LinkError> {
-        let frames = (peak_bps / 20 / SMALL_PACKET_BITS).clamp(FEWEST_FRAMES, MOST_FRAMES);
+        let per_second = peak_bps / SMALL_PACKET_BITS;
+        let frames = if peak_bps > SLOW_BPS {
+            per_second / 5
+        } else {
+            per_second / 20
+        };
+        let frames = frames.clamp(FEWEST_FRAMES, MOST_FRAMES);
         let options = PacketSocketOptions {
             intake: Intake::Ring {
                 snap_bytes: SNAP_BYTES,
