@@ -152,6 +152,8 @@ pub(super) fn observe(maps: Maps) -> Result<Vec<u64>, AssemblyError> {
 /// A binary search without a branch: a sign bit becomes a mask. The verifier follows every
 /// branch on its own, and 2^16 ways through 16 steps are too many for it.
 fn search(p: &mut Assembler, stamp: &Stamp<'_>, sought: Register, key: i16) {
+    let last_bytes = (ENTRY_BYTES << stamp.table.search_steps()) - ENTRY_BYTES;
+    let last_bytes = i32::try_from(last_bytes).unwrap_or(0);
     p.set_address(R8, stamp.maps.table, 0);
     p.set(R4, 0);
     for step in (0..stamp.table.search_steps()).rev() {
@@ -166,6 +168,8 @@ fn search(p: &mut Assembler, stamp: &Stamp<'_>, sought: Register, key: i16) {
         p.exclusive_or(R2, -1);
         p.and(R2, step_bytes);
         p.or(R4, R2);
+        // Changes nothing, but tells the verifiers of older kernels what they lose track of above.
+        p.and(R4, last_bytes & -step_bytes);
     }
     p.add(R8, R4);
 }
