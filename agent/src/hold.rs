@@ -488,6 +488,9 @@ fn is_root(qdisc: &netlink_packet_route::tc::TcMessage) -> bool {
 }
 
 /// One interface at a time is taken, until it is confirmed.
+/// How long the lock of a process that is being killed is waited for.
+const DYING_NS: u64 = 1_000_000_000;
+
 fn lock(state: &Path) -> Result<Flock<fs::File>, HoldError> {
     let path = state.join("link.lock");
     let doing = format!("lock {}", path.display());
@@ -502,14 +505,26 @@ fn lock(state: &Path) -> Result<Flock<fs::File>, HoldError> {
         .mode(0o600)
         .open(&path)
         .map_err(system(&doing))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        nix::Error::EWOULDBLOCK => HoldError::Taken {
-            interface: "shaping".to_owned(),
-            what: "of another interface is not confirmed yet".to_owned(),
-            remedy: "`hexloop link show` tells which; confirm or clear it first".to_owned(),
-        },
-        error => system(&doing)(error.into()),
-    })
+    // A holder that was killed a moment ago may not have let go yet.
+    let deadline = clock::now() + DYING_NS;
+    let mut attempt = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    loop {
+        match attempt {
+            Ok(lock) => return Ok(lock),
+            Err((file, nix::Error::EWOULDBLOCK)) if clock::now() < deadline => {
+                clock::sleep_until(clock::now() + 10_000_000);
+                attempt = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+            }
+            Err((_, nix::Error::EWOULDBLOCK)) => {
+                return Err(HoldError::Taken {
+                    interface: "shaping".to_owned(),
+                    what: "of another interface is not confirmed yet".to_owned(),
+                    remedy: "`hexloop link show` tells which; confirm or clear it first".to_owned(),
+                });
+            }
+            Err((_, error)) => return Err(system(&doing)(error.into())),
+        }
+    }
 }
 
 /// Undoes what dead owners left, and looks whether the interface is free.
