@@ -22,7 +22,7 @@ const PASSED_ON: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
-/// Blocks the signals that would end this program. They come out of [`Signals::read`]. To be
+/// Blocks the signals that would end this program. They come out of `Signals::read`. To be
 /// called before any thread exists, so that all threads block them.
 ///
 /// # Errors
