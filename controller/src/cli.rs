@@ -369,7 +369,7 @@ pub struct AgentControlArguments {
     pub action: String,
     /// The link.
     pub link: String,
-    /// The keys of an experiment file's [[events]], such as rate="20 Mbit/s", to="5 s",
+    /// The keys of an experiment file's `[[events]]`, such as rate="20 Mbit/s", to="5 s",
     /// discipline=codel or direction=up.
     #[arg(value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub settings: Vec<(String, String)>,

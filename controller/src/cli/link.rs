@@ -220,7 +220,7 @@ pub struct InterfaceApplyArguments {
     #[command(flatten)]
     pub shape: ShapeArguments,
     /// Shape only packets from and to this peer, such as 192.0.2.7, 192.0.2.0/24, 192.0.2.7:443 or
-    /// [2001:db8::7]:53/udp; may be repeated.
+    /// `[2001:db8::7]:53/udp`; may be repeated.
     #[arg(long, value_name = "PEER")]
     pub peer: Vec<String>,
     /// After how long the shaping ends by itself.
