@@ -16,7 +16,8 @@
 //! - [`CellScheduler`]: how several users share the slots of one radio cell.
 //! - [`LinkSettings`]: what a link is set to beside its trace: queue, discipline, service.
 //! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.
-//! - [`stream`]: random streams, one per purpose, so that none disturbs another.
+//! - [`stream`] and [`CounterRng`]: random numbers, one source per purpose, so that none disturbs
+//!   another.
 //!
 //! ```
 //! use hexloop_traces::generate::{StreetSettings, generate};
@@ -52,7 +53,7 @@ pub use change::{LinkChange, SettingsChange};
 pub use curve::CapacityCurve;
 pub use error::TraceError;
 pub use pair::pair;
-pub use rng::stream;
+pub use rng::{CounterRng, stream};
 pub use schedule::{Carried, Intervention, PlaybackChange, Schedule, StateOverride};
 pub use settings::{LinkSettings, QueueDiscipline, QueueLimit, Service};
 pub use state::{Diagnostics, Direction, LinkState, UNLIMITED_RATE_BPS};

@@ -1,8 +1,12 @@
-//! Seeded random streams that do not disturb each other.
+//! Seeded random numbers that do not disturb each other: streams, and draws by index.
+
+mod counter;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
+
+pub use counter::CounterRng;
 
 /// A random stream that belongs to one purpose.
 ///
