@@ -69,6 +69,7 @@ pub(crate) fn trace() -> Trace {
         generator: "fixture 1".to_owned(),
         configuration: BTreeMap::new(),
         notes: vec!["made by hand for tests; not calibrated against any specification".to_owned()],
+        provenance: hexloop_traces::Provenance::default(),
     };
     Trace::new(metadata, rows).expect("a valid trace")
 }

@@ -344,6 +344,7 @@ mod tests {
             generator: "test".to_owned(),
             configuration: Default::default(),
             notes: Vec::new(),
+            provenance: Default::default(),
         };
         Trace::new(metadata, rows).unwrap()
     }

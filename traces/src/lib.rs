@@ -40,6 +40,7 @@ mod error;
 pub mod format;
 pub mod generate;
 mod pair;
+mod provenance;
 pub mod rng;
 mod schedule;
 mod settings;
@@ -53,9 +54,12 @@ pub use change::{LinkChange, SettingsChange};
 pub use curve::CapacityCurve;
 pub use error::TraceError;
 pub use pair::pair;
+pub use provenance::{Provenance, Radio, Source};
 pub use rng::{CounterRng, stream};
 pub use schedule::{Carried, Intervention, PlaybackChange, Schedule, StateOverride};
 pub use settings::{LinkSettings, QueueDiscipline, QueueLimit, Service};
 pub use state::{Diagnostics, Direction, LinkState, UNLIMITED_RATE_BPS};
 pub use stats::TraceStatistics;
-pub use trace::{EndPolicy, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus};
+pub use trace::{
+    EndPolicy, OLDEST_TRACE_SCHEMA, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus,
+};

@@ -81,10 +81,17 @@ impl LinkState {
 pub struct Diagnostics {
     /// Signal to interference and noise ratio of the downlink, in hundredths of a decibel.
     pub sinr_cdb: Option<i32>,
+    /// Index of the downlink's modulation and coding scheme, in the table that the trace's
+    /// configuration names.
+    pub mcs: Option<u8>,
+    /// The serving cell, beam or satellite, by the generator's or the recording's own number.
+    pub cell_id: Option<u32>,
     /// Whether the direct path is clear of buildings.
     pub los: Option<bool>,
     /// Whether a blocker stands in the direct path.
     pub blocked: Option<bool>,
+    /// The elevation of the serving satellite above the horizon, in hundredths of a degree.
+    pub elevation_cdeg: Option<i32>,
     /// A named event that starts with this row, such as `outage`.
     pub event: Option<String>,
 }

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{EVENT_NAME_RULE, is_event_name};
-use crate::{Diagnostics, Direction, LinkState, TraceError, UNLIMITED_RATE_BPS};
+use crate::{Diagnostics, Direction, LinkState, Provenance, TraceError, UNLIMITED_RATE_BPS};
 
-/// The version of the trace schema that this crate reads and writes.
-pub const TRACE_SCHEMA: u32 = 1;
+/// The version of the trace schema that this crate writes: 2 since the diagnostics name the
+/// scheme, the cell and the elevation. It reads [`OLDEST_TRACE_SCHEMA`] too.
+pub const TRACE_SCHEMA: u32 = 2;
+
+/// The oldest version of the trace schema that this crate reads.
+pub const OLDEST_TRACE_SCHEMA: u32 = 1;
 
 /// What happens when a trace has been played to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +44,7 @@ pub enum TraceStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceMetadata {
-    /// The schema version: [`TRACE_SCHEMA`].
+    /// The schema version. A trace in memory has [`TRACE_SCHEMA`], whatever its file had.
     pub schema: u32,
     /// A short name, such as `street-fr3-blockage`.
     pub scenario: String,
@@ -60,6 +64,9 @@ pub struct TraceMetadata {
     /// What the reader must know: what is standard, extrapolated or assumed.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What it follows and what it was made of.
+    #[serde(default, skip_serializing_if = "Provenance::is_empty")]
+    pub provenance: Provenance,
 }
 
 /// One row: the state of both directions from `t_ns` until the next row.

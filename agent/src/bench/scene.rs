@@ -84,6 +84,7 @@ pub(super) fn steps(steps: &[(u64, LinkState)]) -> Result<Trace, BenchError> {
         generator: "hexloop bench link".to_owned(),
         configuration: BTreeMap::new(),
         notes: Vec::new(),
+        provenance: hexloop_traces::Provenance::default(),
     };
     Ok(Trace::new(metadata, rows)?)
 }

@@ -37,6 +37,7 @@ pub(crate) fn trace(end: EndPolicy, steps: &[(u64, LinkState)]) -> Trace {
         generator: "test".to_owned(),
         configuration: Default::default(),
         notes: Vec::new(),
+        provenance: Default::default(),
     };
     Trace::new(metadata, rows).unwrap()
 }

@@ -44,6 +44,7 @@ pub(crate) fn trace(end: EndPolicy, steps: &[(u64, LinkState)]) -> Arc<Trace> {
         generator: "test".to_owned(),
         configuration: Default::default(),
         notes: Vec::new(),
+        provenance: Default::default(),
     };
     Arc::new(Trace::new(metadata, rows).unwrap())
 }

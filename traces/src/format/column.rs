@@ -11,8 +11,11 @@ pub(super) enum Column {
     Time,
     Link(Direction, Field),
     Sinr,
+    Mcs,
+    Cell,
     Los,
     Blocked,
+    Elevation,
     Event,
 }
 
@@ -56,8 +59,11 @@ impl Column {
         });
         std::iter::once(Column::Time).chain(links).chain([
             Column::Sinr,
+            Column::Mcs,
+            Column::Cell,
             Column::Los,
             Column::Blocked,
+            Column::Elevation,
             Column::Event,
         ])
     }
@@ -73,8 +79,11 @@ impl Column {
                 format!("{}_{name}", direction.name())
             }
             Column::Sinr => "sinr_cdb".to_owned(),
+            Column::Mcs => "mcs".to_owned(),
+            Column::Cell => "cell_id".to_owned(),
             Column::Los => "los".to_owned(),
             Column::Blocked => "blocked".to_owned(),
+            Column::Elevation => "elevation_cdeg".to_owned(),
             Column::Event => "event".to_owned(),
         }
     }
@@ -95,12 +104,19 @@ impl Column {
                 field.read(state, text)?;
             }
             Column::Sinr => {
-                row.diagnostics.sinr_cdb = if text.is_empty() {
-                    None
-                } else {
-                    let expected = "hundredths of a decibel as a whole number, or nothing";
-                    Some(text.parse().ok().ok_or(expected)?)
-                };
+                let expected = "hundredths of a decibel as a whole number, or nothing";
+                row.diagnostics.sinr_cdb = known(text, expected)?;
+            }
+            Column::Mcs => {
+                row.diagnostics.mcs = known(text, "a whole number from 0 to 255, or nothing")?;
+            }
+            Column::Cell => {
+                let expected = "a whole number from 0 to 4294967295, or nothing";
+                row.diagnostics.cell_id = known(text, expected)?;
+            }
+            Column::Elevation => {
+                let expected = "hundredths of a degree as a whole number, or nothing";
+                row.diagnostics.elevation_cdeg = known(text, expected)?;
             }
             Column::Los => row.diagnostics.los = flag(text)?,
             Column::Blocked => row.diagnostics.blocked = flag(text)?,
@@ -153,6 +169,16 @@ fn whole(text: &str) -> Option<u64> {
         .flatten()
 }
 
+/// A number that may be missing.
+fn known<T: std::str::FromStr>(text: &str, expected: Expected) -> Result<Option<T>, Expected> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let written = !text.starts_with('+');
+    let value = written.then(|| text.parse().ok()).flatten();
+    value.map(Some).ok_or(expected)
+}
+
 fn whole_u32(text: &str) -> Option<u32> {
     u32::try_from(whole(text)?).ok()
 }
@@ -181,10 +207,9 @@ pub(super) struct Cell<'a> {
 impl fmt::Display for Cell<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let diagnostics = &self.row.diagnostics;
-        let flag = |f: &mut fmt::Formatter<'_>, value: Option<bool>| match value {
-            Some(value) => write!(f, "{}", u8::from(value)),
-            None => Ok(()),
-        };
+        fn known(f: &mut fmt::Formatter<'_>, value: Option<impl fmt::Display>) -> fmt::Result {
+            value.map_or(Ok(()), |value| write!(f, "{value}"))
+        }
         match self.column {
             Column::Time => write!(f, "{}", self.row.t_ns),
             Column::Link(direction, field) => {
@@ -201,12 +226,12 @@ impl fmt::Display for Cell<'_> {
                     Field::Queue => write!(f, "{}", state.queue_bytes),
                 }
             }
-            Column::Sinr => match diagnostics.sinr_cdb {
-                Some(sinr_cdb) => write!(f, "{sinr_cdb}"),
-                None => Ok(()),
-            },
-            Column::Los => flag(f, diagnostics.los),
-            Column::Blocked => flag(f, diagnostics.blocked),
+            Column::Sinr => known(f, diagnostics.sinr_cdb),
+            Column::Mcs => known(f, diagnostics.mcs),
+            Column::Cell => known(f, diagnostics.cell_id),
+            Column::Los => known(f, diagnostics.los.map(u8::from)),
+            Column::Blocked => known(f, diagnostics.blocked.map(u8::from)),
+            Column::Elevation => known(f, diagnostics.elevation_cdeg),
             Column::Event => f.write_str(diagnostics.event.as_deref().unwrap_or("")),
         }
     }

@@ -1,8 +1,8 @@
 //! The project's own trace file: commented CSV.
 //!
 //! ```text
-//! # {"schema":1,"scenario":"...","status":"control","duration_ns":20000000000,...}
-//! t_ns,down_rate_bps,down_delay_ns,...,up_queue_bytes,sinr_cdb,los,blocked,event
+//! # {"schema":2,"scenario":"...","status":"control","duration_ns":20000000000,...}
+//! t_ns,down_rate_bps,down_delay_ns,...,up_queue_bytes,sinr_cdb,mcs,...,event
 //! 0,60000000,4000000,...
 //! ```
 //!
@@ -14,7 +14,10 @@
 use std::fmt::Write as _;
 
 use super::column::{Cell, Column};
-use crate::{Diagnostics, LinkState, TRACE_SCHEMA, Trace, TraceError, TraceMetadata, TraceRow};
+use crate::{
+    Diagnostics, LinkState, OLDEST_TRACE_SCHEMA, TRACE_SCHEMA, Trace, TraceError, TraceMetadata,
+    TraceRow,
+};
 
 /// The text of a trace in canonical form: equal traces give equal bytes.
 #[must_use]
@@ -141,20 +144,25 @@ pub fn parse(text: &str) -> Result<Trace, TraceError> {
 fn parse_metadata(place: Place<'_>, comment: &str) -> Result<TraceMetadata, TraceError> {
     let json = comment.trim_start();
     let start = place.text.len() - json.len();
-    let metadata: TraceMetadata = serde_json::from_str(json).map_err(|error| {
+    let mut metadata: TraceMetadata = serde_json::from_str(json).map_err(|error| {
         let offset = start + error.column().saturating_sub(1);
         place.error(
             offset.min(place.text.len()),
             format!("in the metadata: {}", bare(&error)),
         )
     })?;
-    if metadata.schema != TRACE_SCHEMA {
+    if !(OLDEST_TRACE_SCHEMA..=TRACE_SCHEMA).contains(&metadata.schema) {
         let schema = metadata.schema;
         return Err(place.error(
             start,
-            format!("the trace has schema {schema}; this version reads schema {TRACE_SCHEMA}"),
+            format!(
+                "the trace has schema {schema}; this version reads schemas {OLDEST_TRACE_SCHEMA} \
+                 to {TRACE_SCHEMA}"
+            ),
         ));
     }
+    // Newer schemas only add what older files leave unknown.
+    metadata.schema = TRACE_SCHEMA;
     Ok(metadata)
 }
 

@@ -33,19 +33,32 @@ fn a_short_file_written_by_hand_is_a_trace() {
 }
 
 #[test]
+fn a_file_of_the_first_schema_is_read_and_written_as_the_newest() {
+    let old = with_rows("0,max,1000");
+    assert!(old.contains("\"schema\":1"));
+    let trace = parse(&old).unwrap();
+    assert_eq!(trace.metadata().schema, TRACE_SCHEMA);
+    assert_eq!(trace.metadata().provenance, crate::Provenance::default());
+    assert_eq!(parse(&to_text(&trace)).unwrap(), trace);
+}
+
+#[test]
 fn canonical_text_has_all_columns_in_the_documented_order() {
     let trace = parse(&with_rows("0,max,1000")).unwrap();
     let text = to_text(&trace);
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].starts_with("# {\"schema\":1,\"scenario\":\"test\","));
+    assert!(lines[0].starts_with("# {\"schema\":2,\"scenario\":\"test\","));
     assert_eq!(
         lines[1],
         "t_ns,down_rate_bps,down_delay_ns,down_jitter_ns,down_loss_ppb,down_loss_burst_milli,\
          down_dup_ppb,down_corrupt_ppb,down_queue_bytes,up_rate_bps,up_delay_ns,up_jitter_ns,\
-         up_loss_ppb,up_loss_burst_milli,up_dup_ppb,up_corrupt_ppb,up_queue_bytes,sinr_cdb,los,\
-         blocked,event"
+         up_loss_ppb,up_loss_burst_milli,up_dup_ppb,up_corrupt_ppb,up_queue_bytes,sinr_cdb,mcs,\
+         cell_id,los,blocked,elevation_cdeg,event"
     );
-    assert_eq!(lines[2], "0,max,0,0,0,1000,0,0,0,1000,0,0,0,1000,0,0,0,,,,");
+    assert_eq!(
+        lines[2],
+        "0,max,0,0,0,1000,0,0,0,1000,0,0,0,1000,0,0,0,,,,,,,"
+    );
 }
 
 #[test]
@@ -113,10 +126,10 @@ fn every_mistake_is_reported_with_line_column_and_what_was_expected() {
         ),
         ("# {\"schema\":1".to_owned(), 1, 0, "EOF"),
         (
-            METADATA.replace("\"schema\":1", "\"schema\":2"),
+            METADATA.replace("\"schema\":1", "\"schema\":3"),
             1,
             3,
-            "schema 2",
+            "schema 3",
         ),
         (
             METADATA.replace("control", "sure"),
@@ -194,16 +207,24 @@ fn link_state() -> impl Strategy<Value = LinkState> {
 fn diagnostics() -> impl Strategy<Value = Diagnostics> {
     (
         any::<Option<i32>>(),
+        any::<Option<u8>>(),
+        any::<Option<u32>>(),
         any::<Option<bool>>(),
         any::<Option<bool>>(),
+        any::<Option<i32>>(),
         prop::option::of("[a-z][a-z0-9_-]{0,20}"),
     )
-        .prop_map(|(sinr_cdb, los, blocked, event)| Diagnostics {
-            sinr_cdb,
-            los,
-            blocked,
-            event,
-        })
+        .prop_map(
+            |(sinr_cdb, mcs, cell_id, los, blocked, elevation_cdeg, event)| Diagnostics {
+                sinr_cdb,
+                mcs,
+                cell_id,
+                los,
+                blocked,
+                elevation_cdeg,
+                event,
+            },
+        )
 }
 
 fn any_trace() -> impl Strategy<Value = Trace> {
@@ -242,6 +263,7 @@ fn any_trace() -> impl Strategy<Value = Trace> {
                 end: EndPolicy::Clear,
                 seed,
                 configuration,
+                provenance: Default::default(),
             };
             Trace::new(metadata, rows).unwrap()
         })

@@ -109,6 +109,7 @@ pub fn parse(down: &str, up: Option<&str>, settings: &ImportSettings) -> Result<
         generator: "hexloop mahimahi import v1".to_owned(),
         configuration: BTreeMap::new(),
         notes,
+        provenance: crate::Provenance::default(),
     };
     Trace::new(metadata, rows)
 }

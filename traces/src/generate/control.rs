@@ -119,6 +119,7 @@ fn build(scenario: &str, link: Link, steps: &[(u64, u64)]) -> Result<Trace, Trac
         generator: "hexloop control v1".to_owned(),
         configuration: BTreeMap::new(),
         notes: vec!["an analytic control; it stands for no radio channel".to_owned()],
+        provenance: crate::Provenance::default(),
     };
     Trace::new(metadata, rows)
 }

@@ -94,6 +94,7 @@ pub fn generate(settings: &StreetSettings, seed: u64) -> Result<Trace, TraceErro
                 los: Some(settings.sight == Sight::Clear),
                 blocked: Some(blocker_db > 0.0),
                 event: event.map(str::to_owned),
+                ..Diagnostics::default()
             },
         });
         was_out = out;
@@ -117,6 +118,7 @@ fn metadata(settings: &StreetSettings, seed: u64) -> TraceMetadata {
         generator: GENERATOR.to_owned(),
         configuration: settings.resolved(),
         notes: NOTES.map(str::to_owned).to_vec(),
+        provenance: crate::Provenance::default(),
     }
 }
 

@@ -13,7 +13,7 @@ fn the_same_settings_and_seed_give_the_same_bytes_on_every_machine() {
     let text = to_text(&default_trace(1));
     assert_eq!(
         sha256_hex(&text),
-        "cadee56c15f5607ea398bb6ab38fc3a1978fb5250d2ebe3be0bccb9a17cc0b96"
+        "acf2d8835042e4ad0baaaf2879e48063b47c1801470c765a63db17b4dce69824"
     );
     assert_eq!(parse(&text).unwrap(), default_trace(1));
     assert_ne!(to_text(&default_trace(2)), text);

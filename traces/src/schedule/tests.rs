@@ -33,6 +33,7 @@ fn curve(end: EndPolicy, steps: &[(u64, u64, u64)]) -> CapacityCurve {
         generator: "test".to_owned(),
         configuration: Default::default(),
         notes: Vec::new(),
+        provenance: Default::default(),
     };
     CapacityCurve::new(&Trace::new(metadata, rows).unwrap(), Direction::Down)
 }

@@ -101,6 +101,7 @@ fn trace() -> Result<Trace, hexloop_traces::TraceError> {
         generator: "hexloop doctor".to_owned(),
         configuration: BTreeMap::new(),
         notes: Vec::new(),
+        provenance: hexloop_traces::Provenance::default(),
     };
     let diagnostics = Diagnostics::default();
     Trace::new(

@@ -155,6 +155,7 @@ fn constant() -> Result<Trace, Failure> {
         generator: format!("hexloop link {}", crate::VERSION),
         configuration: std::collections::BTreeMap::default(),
         notes: Vec::new(),
+        provenance: hexloop_traces::Provenance::default(),
     };
     let row = TraceRow {
         t_ns: 0,
