@@ -39,6 +39,8 @@ mod curve;
 mod error;
 pub mod format;
 pub mod generate;
+pub mod mobility;
+pub mod network;
 mod pair;
 mod provenance;
 pub mod rng;
