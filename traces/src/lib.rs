@@ -15,6 +15,7 @@
 //! - [`stats`]: what a trace amounts to, and where its outages are.
 //! - [`CellScheduler`]: how several users share the slots of one radio cell.
 //! - [`LinkSettings`]: what a link is set to beside its trace: queue, discipline, service.
+//! - [`fading`]: tapped delay lines; the power of a link in every subband as its user moves.
 //! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.
 //! - [`stream`] and [`CounterRng`]: random numbers, one source per purpose, so that none disturbs
 //!   another.
@@ -37,6 +38,7 @@ mod cell;
 mod change;
 mod curve;
 mod error;
+pub mod fading;
 pub mod format;
 pub mod generate;
 pub mod mobility;
