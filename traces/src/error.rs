@@ -76,6 +76,21 @@ pub enum TraceError {
         #[source]
         source: std::io::Error,
     },
+    /// The rows could not be read or written, wherever they come from or go to.
+    #[error("cannot {action} the trace")]
+    Stream {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A columnar file cannot be understood.
+    #[error("{problem}")]
+    Columnar {
+        /// What is wrong and what was expected.
+        problem: String,
+    },
     /// The file is larger than any trace that this program plays.
     #[error(
         "trace file {} is larger than {limit_bytes} bytes; use a longer step or a shorter trace",

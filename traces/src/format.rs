@@ -7,8 +7,9 @@ mod column;
 mod csv;
 mod file;
 pub mod mahimahi;
+mod metadata;
 
-pub use csv::{parse, to_text};
+pub use csv::{CsvReader, CsvWriter, parse, to_text};
 pub use file::{LARGEST_FILE_BYTES, read_file, write_file};
 
 /// SHA-256 of a text, in hexadecimal: what names a trace in plans and records.

@@ -96,6 +96,19 @@ pub struct Diagnostics {
     pub event: Option<String>,
 }
 
+impl Diagnostics {
+    /// Nothing is known.
+    pub const UNKNOWN: Diagnostics = Diagnostics {
+        sinr_cdb: None,
+        mcs: None,
+        cell_id: None,
+        los: None,
+        blocked: None,
+        elevation_cdeg: None,
+        event: None,
+    };
+}
+
 /// The largest share: everything.
 pub(crate) const LARGEST_PPB: u32 = 1_000_000_000;
 

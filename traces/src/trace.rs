@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::{EVENT_NAME_RULE, is_event_name};
-use crate::{Diagnostics, Direction, LinkState, Provenance, TraceError, UNLIMITED_RATE_BPS};
+use crate::{
+    Diagnostics, Direction, LinkState, Provenance, RowCheck, TraceError, UNLIMITED_RATE_BPS,
+};
 
 /// The version of the trace schema that this crate writes: 2 since the diagnostics name the
 /// scheme, the cell and the elevation. It reads [`OLDEST_TRACE_SCHEMA`] too.
@@ -110,32 +111,11 @@ impl Trace {
     /// `metadata.duration_ns`, a share above 1, a loss burst shorter than one packet, or an event
     /// whose name is not a word. The error's `row` counts data rows from 1.
     pub fn new(metadata: TraceMetadata, rows: Vec<TraceRow>) -> Result<Trace, TraceError> {
-        let Some(first) = rows.first() else {
-            return Err(TraceError::Empty);
-        };
-        if first.t_ns != 0 {
-            return Err(TraceError::FirstRowNotAtZero { t_ns: first.t_ns });
+        let mut check = RowCheck::new(metadata.duration_ns);
+        for row in &rows {
+            check.accept(row)?;
         }
-        for (index, pair) in rows.windows(2).enumerate() {
-            if pair[1].t_ns <= pair[0].t_ns {
-                return Err(TraceError::TimeGoesBack {
-                    row: index + 2,
-                    t_ns: pair[1].t_ns,
-                    previous_ns: pair[0].t_ns,
-                });
-            }
-        }
-        for (index, row) in rows.iter().enumerate() {
-            check_row(index + 1, row)?;
-        }
-        let last = rows.last().map_or(0, |row| row.t_ns);
-        if last >= metadata.duration_ns {
-            return Err(TraceError::RowAfterEnd {
-                row: rows.len(),
-                t_ns: last,
-                duration_ns: metadata.duration_ns,
-            });
-        }
+        check.finish()?;
         Ok(Trace { metadata, rows })
     }
 
@@ -191,28 +171,6 @@ impl Trace {
             .notes
             .push(format!("{ns} ns added to every delay on purpose"));
         trace
-    }
-}
-
-fn check_row(row_number: usize, row: &TraceRow) -> Result<(), TraceError> {
-    for direction in Direction::BOTH {
-        if let Some((field, value, expected)) = row.direction(direction).impossible() {
-            return Err(TraceError::Impossible {
-                row: row_number,
-                field: format!("{}_{field}", direction.name()),
-                value: value.to_string(),
-                expected,
-            });
-        }
-    }
-    match &row.diagnostics.event {
-        Some(name) if !is_event_name(name) => Err(TraceError::Impossible {
-            row: row_number,
-            field: "event".to_owned(),
-            value: format!("{name:?}"),
-            expected: EVENT_NAME_RULE,
-        }),
-        _ => Ok(()),
     }
 }
 

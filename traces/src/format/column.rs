@@ -1,7 +1,5 @@
 //! The columns of a trace file: their names, what they may hold, how they are written.
 
-use std::fmt;
-
 use crate::state::{LARGEST_PPB, SMALLEST_BURST_MILLI};
 use crate::{Direction, LinkState, TraceRow, UNLIMITED_RATE_BPS};
 
@@ -86,6 +84,20 @@ impl Column {
             Column::Elevation => "elevation_cdeg".to_owned(),
             Column::Event => "event".to_owned(),
         }
+    }
+
+    /// The column of that name; the error lists those that there are.
+    pub(super) fn named(name: &str) -> Result<Column, String> {
+        Column::all()
+            .find(|column| column.name() == name)
+            .ok_or_else(|| {
+                let shown: String = name.chars().take(40).collect();
+                let known: Vec<String> = Column::all().map(Column::name).collect();
+                format!(
+                    "unknown column `{shown}`; the columns are {}",
+                    known.join(", ")
+                )
+            })
     }
 
     pub(super) const fn is_required(self) -> bool {
@@ -198,41 +210,126 @@ fn flag(text: &str) -> Result<Option<bool>, Expected> {
     }
 }
 
-/// One field of one row, as it is written.
-pub(super) struct Cell<'a> {
-    pub(super) column: Column,
-    pub(super) row: &'a TraceRow,
-}
-
-impl fmt::Display for Cell<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let diagnostics = &self.row.diagnostics;
-        fn known(f: &mut fmt::Formatter<'_>, value: Option<impl fmt::Display>) -> fmt::Result {
-            value.map_or(Ok(()), |value| write!(f, "{value}"))
-        }
-        match self.column {
-            Column::Time => write!(f, "{}", self.row.t_ns),
+impl Column {
+    /// Appends the field of `row` as it is written.
+    pub(super) fn write(self, row: &TraceRow, text: &mut Vec<u8>) {
+        let diagnostics = &row.diagnostics;
+        match self {
+            Column::Time => push_whole(text, row.t_ns),
             Column::Link(direction, field) => {
-                let state = self.row.direction(direction);
+                let state = row.direction(direction);
                 match field {
-                    Field::Rate if state.rate_bps == UNLIMITED_RATE_BPS => f.write_str("max"),
-                    Field::Rate => write!(f, "{}", state.rate_bps),
-                    Field::Delay => write!(f, "{}", state.delay_ns),
-                    Field::Jitter => write!(f, "{}", state.jitter_ns),
-                    Field::Loss => write!(f, "{}", state.loss_ppb),
-                    Field::LossBurst => write!(f, "{}", state.loss_burst_milli),
-                    Field::Duplicates => write!(f, "{}", state.dup_ppb),
-                    Field::Corruption => write!(f, "{}", state.corrupt_ppb),
-                    Field::Queue => write!(f, "{}", state.queue_bytes),
+                    Field::Rate if state.rate_bps == UNLIMITED_RATE_BPS => {
+                        text.extend_from_slice(b"max");
+                    }
+                    Field::Rate => push_whole(text, state.rate_bps),
+                    Field::Delay => push_whole(text, state.delay_ns),
+                    Field::Jitter => push_whole(text, state.jitter_ns.into()),
+                    Field::Loss => push_whole(text, state.loss_ppb.into()),
+                    Field::LossBurst => push_whole(text, state.loss_burst_milli.into()),
+                    Field::Duplicates => push_whole(text, state.dup_ppb.into()),
+                    Field::Corruption => push_whole(text, state.corrupt_ppb.into()),
+                    Field::Queue => push_whole(text, state.queue_bytes.into()),
                 }
             }
-            Column::Sinr => known(f, diagnostics.sinr_cdb),
-            Column::Mcs => known(f, diagnostics.mcs),
-            Column::Cell => known(f, diagnostics.cell_id),
-            Column::Los => known(f, diagnostics.los.map(u8::from)),
-            Column::Blocked => known(f, diagnostics.blocked.map(u8::from)),
-            Column::Elevation => known(f, diagnostics.elevation_cdeg),
-            Column::Event => f.write_str(diagnostics.event.as_deref().unwrap_or("")),
+            Column::Sinr => push_known(text, diagnostics.sinr_cdb),
+            Column::Mcs => push_known(text, diagnostics.mcs),
+            Column::Cell => push_known(text, diagnostics.cell_id),
+            Column::Los => push_known(text, diagnostics.los),
+            Column::Blocked => push_known(text, diagnostics.blocked),
+            Column::Elevation => push_known(text, diagnostics.elevation_cdeg),
+            Column::Event => {
+                text.extend_from_slice(diagnostics.event.as_deref().unwrap_or("").as_bytes());
+            }
         }
     }
+
+    /// Reads one field as nearly all are written. `None` leaves it to [`Column::read`] to say
+    /// what is wrong or unusual about it.
+    pub(super) fn read_plain(self, row: &mut TraceRow, field: &[u8]) -> Option<()> {
+        match self {
+            Column::Time => row.t_ns = plain(field)?,
+            Column::Link(direction, kind) => {
+                let state = match direction {
+                    Direction::Down => &mut row.down,
+                    Direction::Up => &mut row.up,
+                };
+                match kind {
+                    Field::Rate if field == b"max" => state.rate_bps = UNLIMITED_RATE_BPS,
+                    Field::Rate => state.rate_bps = plain(field)?,
+                    Field::Delay => state.delay_ns = plain(field)?,
+                    Field::Jitter => state.jitter_ns = u32::try_from(plain(field)?).ok()?,
+                    Field::Queue => state.queue_bytes = u32::try_from(plain(field)?).ok()?,
+                    Field::Loss => state.loss_ppb = plain_share(field)?,
+                    Field::Duplicates => state.dup_ppb = plain_share(field)?,
+                    Field::Corruption => state.corrupt_ppb = plain_share(field)?,
+                    Field::LossBurst => {
+                        let burst = u32::try_from(plain(field)?).ok()?;
+                        state.loss_burst_milli =
+                            (burst >= SMALLEST_BURST_MILLI).then_some(burst)?;
+                    }
+                }
+            }
+            _ if field.is_empty() => {}
+            Column::Los | Column::Blocked => {
+                let flag = match field {
+                    b"0" => false,
+                    b"1" => true,
+                    _ => return None,
+                };
+                match self {
+                    Column::Los => row.diagnostics.los = Some(flag),
+                    _ => row.diagnostics.blocked = Some(flag),
+                }
+            }
+            _ => self.read(row, std::str::from_utf8(field).ok()?).ok()?,
+        }
+        Some(())
+    }
+}
+
+/// A whole number of at most 19 digits, which cannot overflow.
+fn plain(field: &[u8]) -> Option<u64> {
+    if field.is_empty() || field.len() > 19 {
+        return None;
+    }
+    let mut value = 0_u64;
+    for &byte in field {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    Some(value)
+}
+
+fn plain_share(field: &[u8]) -> Option<u32> {
+    let ppb = u32::try_from(plain(field)?).ok()?;
+    (ppb <= LARGEST_PPB).then_some(ppb)
+}
+
+fn push_whole(text: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        // The remainder is a digit.
+        digits[start] = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[start..]);
+}
+
+fn push_known<T: Into<i64>>(text: &mut Vec<u8>, value: Option<T>) {
+    let Some(value) = value.map(Into::into) else {
+        return;
+    };
+    if value < 0 {
+        text.push(b'-');
+    }
+    push_whole(text, value.unsigned_abs());
 }

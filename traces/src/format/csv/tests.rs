@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Diagnostics, LinkState, TRACE_SCHEMA, TraceMetadata, TraceRow};
 use crate::{EndPolicy, TraceStatus, UNLIMITED_RATE_BPS};
 use proptest::prelude::*;
 
