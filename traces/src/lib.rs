@@ -16,6 +16,7 @@
 //! - [`CellScheduler`]: how several users share the slots of one radio cell.
 //! - [`LinkSettings`]: what a link is set to beside its trace: queue, discipline, service.
 //! - [`fading`]: tapped delay lines; the power of a link in every subband as its user moves.
+//! - [`phy`]: from SINR to service: coding schemes, block errors, link adaptation, HARQ.
 //! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.
 //! - [`stream`] and [`CounterRng`]: random numbers, one source per purpose, so that none disturbs
 //!   another.
@@ -44,6 +45,7 @@ pub mod generate;
 pub mod mobility;
 pub mod network;
 mod pair;
+pub mod phy;
 mod provenance;
 pub mod rng;
 mod row_check;
