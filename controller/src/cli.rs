@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod link;
+pub mod trace;
 
 use std::path::PathBuf;
 
@@ -258,6 +259,8 @@ pub enum TraceAction {
     Gen(TraceGenArguments),
     /// Make a trace from recordings in another format.
     Import(TraceImportArguments),
+    /// Evaluate one channel model for every row of a table.
+    Eval(trace::TraceEvalArguments),
     /// Print a trace's metadata and rows.
     Show {
         /// The trace file.

@@ -12,6 +12,8 @@
 //!   value overridden.
 //! - [`mod@format`]: the trace file (commented CSV) and imports of others' files.
 //! - [`generate`]: generators, from a simplified urban street to analytic controls.
+//! - [`tr38901`]: 3GPP's channel model: path loss, line of sight, shadowing, walls, blockers.
+//! - [`eval`]: any one model for every row of a table.
 //! - [`stats`]: what a trace amounts to, and where its outages are.
 //! - [`CellScheduler`]: how several users share the slots of one radio cell.
 //! - [`LinkSettings`]: what a link is set to beside its trace: queue, discipline, service.
@@ -39,6 +41,7 @@ mod cell;
 mod change;
 mod curve;
 mod error;
+pub mod eval;
 pub mod fading;
 pub mod format;
 pub mod generate;
@@ -53,6 +56,7 @@ mod schedule;
 mod settings;
 mod state;
 pub mod stats;
+pub mod tr38901;
 mod trace;
 pub mod units;
 

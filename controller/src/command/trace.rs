@@ -1,5 +1,7 @@
 //! `hexloop trace`: channel traces.
 
+mod eval;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -21,6 +23,7 @@ pub(super) fn trace(action: &TraceAction, voice: Voice) -> Outcome {
     match action {
         TraceAction::Gen(arguments) => generate(arguments, voice),
         TraceAction::Import(arguments) => import(arguments, voice),
+        TraceAction::Eval(arguments) => eval::eval(arguments, voice),
         TraceAction::Show { trace, rows } => show(&read(trace)?, *rows, voice),
         TraceAction::Stats { trace } => statistics(&read(trace)?, voice),
     }

@@ -1,0 +1,96 @@
+//! Where the report's formulas hold: the ranges of table 7.4.1-1 and its notes.
+
+use super::path_loss::Geometry;
+use super::{Condition, Scenario};
+
+/// A quantity outside the range that the report gives for it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{quantity} is {value}; TR 38.901 gives {scenario} {expected}")]
+pub struct OutOfRange {
+    /// What it is, with its unit, such as `fc_ghz`.
+    pub quantity: &'static str,
+    /// How much it is.
+    pub value: f64,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// What the report says.
+    pub expected: String,
+}
+
+/// Collects what lies outside.
+struct Check {
+    scenario: Scenario,
+    found: Vec<OutOfRange>,
+}
+
+impl Check {
+    fn range(&mut self, quantity: &'static str, value: f64, [low, high]: [f64; 2]) {
+        if !(low..=high).contains(&value) {
+            self.found.push(OutOfRange {
+                quantity,
+                value,
+                scenario: self.scenario,
+                expected: format!("{low} to {high}"),
+            });
+        }
+    }
+}
+
+/// The carriers of a scenario in GHz, note 2 of table 7.4.1-1.
+#[must_use]
+pub const fn carriers_ghz(scenario: Scenario) -> [f64; 2] {
+    match scenario {
+        Scenario::Rma => [0.5, 30.0],
+        _ => [0.5, 100.0],
+    }
+}
+
+/// What the report does not cover of that carrier.
+#[must_use]
+pub fn carrier(scenario: Scenario, carrier_ghz: f64) -> Vec<OutOfRange> {
+    let mut check = Check {
+        scenario,
+        found: Vec::new(),
+    };
+    check.range("fc_ghz", carrier_ghz, carriers_ghz(scenario));
+    check.found
+}
+
+/// What table 7.4.1-1 does not cover of that link.
+#[must_use]
+pub fn path_loss(
+    scenario: Scenario,
+    state: Condition,
+    carrier_ghz: f64,
+    geometry: &Geometry,
+) -> Vec<OutOfRange> {
+    let mut check = Check {
+        scenario,
+        found: carrier(scenario, carrier_ghz),
+    };
+    let los = state == Condition::Los;
+    match scenario {
+        Scenario::Umi | Scenario::Uma => {
+            check.range("d2d_m", geometry.d2d_m, [10.0, 5000.0]);
+            check.range("h_ut_m", geometry.user_height_m, [1.5, 22.5]);
+        }
+        Scenario::Rma => {
+            let farthest_m = if los { 10_000.0 } else { 5000.0 };
+            check.range("d2d_m", geometry.d2d_m, [10.0, farthest_m]);
+            check.range("h_bs_m", geometry.base_height_m, [10.0, 150.0]);
+            check.range("h_ut_m", geometry.user_height_m, [1.0, 10.0]);
+            check.range("building_height_m", geometry.building_height_m, [5.0, 50.0]);
+            check.range("street_width_m", geometry.street_width_m, [5.0, 50.0]);
+        }
+        Scenario::Sma => {
+            check.range("d2d_m", geometry.d2d_m, [10.0, 5000.0]);
+            check.range("h_bs_m", geometry.base_height_m, [25.0, 35.0]);
+            check.range("h_ut_m", geometry.user_height_m, [1.0, 14.0]);
+        }
+        Scenario::InhOpen | Scenario::InhMixed => {
+            check.range("d3d_m", geometry.d3d_m(), [1.0, 150.0]);
+        }
+        _ => check.range("d3d_m", geometry.d3d_m(), [1.0, 600.0]),
+    }
+    check.found
+}
