@@ -9,6 +9,7 @@ use hexloop_topologies::plan::CpuQuota;
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 
+use crate::failpoint;
 use crate::process::ProcessIdentity;
 use crate::undo::Undo;
 
@@ -223,7 +224,10 @@ impl NodeCgroups {
                 let path = parent.join(name);
                 if !path.is_dir() {
                     record(Undo::RemoveCgroup { path: path.clone() })?;
-                    fs::create_dir(&path).map_err(failed("make the control group", &path))?;
+                    failpoint::fallible("cgroup")
+                        .and_then(|()| fs::create_dir(&path))
+                        .map_err(failed("make the control group", &path))?;
+                    failpoint::reach("cgroup-made");
                 }
                 Ok::<_, E>(Some((*version, path)))
             }

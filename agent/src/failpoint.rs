@@ -38,11 +38,7 @@ pub fn fallible(name: &'static str) -> io::Result<()> {
     let Ok(mut stream) = UnixStream::connect(path) else {
         return Ok(());
     };
-    // `hexloop agent PART`, `hexloop link PART`, or a verb without parts.
-    let mut words = std::env::args().skip(1).take(2);
-    let part = words.next().unwrap_or_default();
-    let part = words.next().unwrap_or(part);
-    let line = format!("{} {part} {name}\n", std::process::id());
+    let line = format!("{} {} {name}\n", std::process::id(), part());
     let mut answer = String::new();
     let asked = stream.write_all(line.as_bytes());
     if asked.is_err() || BufReader::new(stream).read_line(&mut answer).is_err() {
@@ -52,4 +48,32 @@ pub fn fallible(name: &'static str) -> io::Result<()> {
         Ok(0) | Err(_) => Ok(()),
         Ok(code) => Err(io::Error::from_raw_os_error(code)),
     }
+}
+
+/// The part that this process plays: `PART` of `hexloop agent PART` and `hexloop link PART`, else
+/// the verb; a guardian's with its owner's name, such as `guard-agent`.
+#[cfg(feature = "failpoints")]
+fn part() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["agent", "guard", "--ledger", ledger] => {
+            let file = ledger.rsplit('/').next().unwrap_or(ledger);
+            let owner = file.split('-').next().unwrap_or(file);
+            format!("guard-{owner}")
+        }
+        ["agent" | "link", part, ..] | [part, ..] => part.to_owned(),
+        [] => String::new(),
+    }
+}
+
+/// How long the flow of a calibration lasts: as planned, but in programs built for tests, which
+/// have no use for what it measures.
+#[must_use]
+pub fn flow_ns(planned_ns: u64) -> u64 {
+    #[cfg(feature = "failpoints")]
+    if std::env::var_os("HEXLOOP_FAILPOINTS").is_some() {
+        return planned_ns.min(100_000_000);
+    }
+    planned_ns
 }

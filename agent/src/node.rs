@@ -22,6 +22,7 @@ use std::time::Duration;
 use hexloop_workloads::clock;
 use nix::sched::{CloneFlags, unshare};
 
+use crate::failpoint;
 use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::process::{ProcessIdentity, SelfCommand};
 use crate::sys::spawn;
@@ -269,6 +270,7 @@ fn enter_and_start(program: &SelfCommand, node: &str) -> Result<(Child, UnixStre
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC;
+    failpoint::reach("node-begins");
     unshare(namespaces).map_err(|source| NodeError::Namespaces {
         node: node.to_owned(),
         source,
@@ -280,6 +282,7 @@ fn enter_and_start(program: &SelfCommand, node: &str) -> Result<(Child, UnixStre
         // Where a test harness is the program, its chatter must not reach anybody's output.
         command.stdout(Stdio::null());
         spawn::die_with_parent_thread(&mut command);
+        failpoint::fallible("node-spawn")?;
         let child = command.spawn()?;
         Ok((child, ours))
     };

@@ -18,6 +18,7 @@ use tonic::transport::Server;
 
 use crate::cgroup::Controllers;
 use crate::configuration::{Configuration, ConfigurationError};
+use crate::failpoint;
 use crate::guardian::{Guardian, GuardianError, replay_leftovers};
 use crate::play::Stage;
 use crate::privilege::{self, Privilege, PrivilegeError};
@@ -186,7 +187,9 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
     guardian.record(Undo::RemoveFile {
         path: options.socket.clone(),
     })?;
+    failpoint::reach("agent-guarded");
     let outcome = serve(options, Arc::new(stage));
+    failpoint::reach("agent-ends");
     // Removes the socket, and whatever a plan that did not end in time has left.
     let finished = Arc::into_inner(guardian).map_or(Ok(()), Guardian::finish);
     outcome?;

@@ -267,6 +267,7 @@ impl RouteSocket {
         messages: &mut [Prepared],
         scratch: &mut Vec<u8>,
     ) -> io::Result<()> {
+        crate::failpoint::fallible("netlink")?;
         scratch.clear();
         for message in &mut *messages {
             let sequence = self.next_number();

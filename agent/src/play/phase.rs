@@ -21,6 +21,7 @@ use super::scene::{Scene, check, note_losses};
 use super::sink::EventSink;
 use super::stop::StopWish;
 use super::timeline::Timeline;
+use crate::failpoint;
 use crate::link::LinkPhaseReport;
 use crate::node::{NodeError, NodeMessage, NodeReply, NodeRequest, Program, Stream};
 use crate::telemetry::node::tcp_between;
@@ -104,6 +105,7 @@ pub(super) fn play(
         playing.start_job(stage, id, job)?;
     }
 
+    failpoint::reach("jobs-ready");
     let t0 = clock::now() + LEAD_NS;
     events.begin_phase(part.name, t0);
     let (windows, arrived) = sync_channel(WINDOWS);
@@ -146,6 +148,7 @@ pub(super) fn play(
     let timeline = Timeline::start(timeline.cloned().collect(), t0, desk.clone())
         .map_err(system("start the thread that changes links"))?;
 
+    failpoint::reach("phase-plays");
     let outcome = playing.until_over(t0 + part.duration_ns, &arrived);
     let ended = clock::now();
     desk.close();
@@ -161,6 +164,7 @@ pub(super) fn play(
     changed?;
     let reports = reports?;
     playing.kill_all()?;
+    failpoint::reach("phase-over");
 
     let jobs = playing
         .scene

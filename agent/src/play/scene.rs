@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use hexloop_proto::{EventBody, NodeUp};
-use hexloop_topologies::plan::{LinkPlan, NodePlan, Plan};
+use hexloop_topologies::plan::{CalibrationPlan, LinkPlan, NodePlan, Plan};
 use hexloop_traces::stream;
 use hexloop_workloads::clock;
 use rand_core::Rng;
@@ -18,6 +18,7 @@ use super::sink::EventSink;
 use super::stop::StopWish;
 use super::{PlayInput, Stage};
 use crate::cgroup::NodeCgroups;
+use crate::failpoint;
 use crate::ledger::UndoId;
 use crate::link::{Link, LinkSpec, ModeChoice, RelayEngine, RelayOptions};
 use crate::node::{DutyCycle, Node, NodeMessage, cpus_of, pin};
@@ -80,6 +81,7 @@ impl Scene {
             check(stop)?;
             let groups = self.make_groups(stage, node_plan, &run)?;
             let mut node = Node::start(&stage.program, &node_plan.name, place, sender.clone())?;
+            failpoint::reach("node-started");
             self.record(stage, Undo::kill(node.process))?;
             let pinning = pin(node_plan, node.process.pid, &groups)?;
             if pinning.quota_by == "stop-continue" {
@@ -99,6 +101,7 @@ impl Scene {
             self.meters
                 .push((name.clone(), NodeMeter::new(pid, groups)));
             self.nodes.push(node);
+            failpoint::reach("node-up");
             events.emit(EventBody::NodeUp(NodeUp {
                 node: name,
                 pid,
@@ -143,11 +146,15 @@ impl Scene {
             node.map(|node| &node.namespace)
                 .ok_or_else(|| lacks("a node that the plan lacks"))
         };
+        let calibration = CalibrationPlan {
+            flow_ns: failpoint::flow_ns(input.plan.calibration.flow_ns),
+            ..input.plan.calibration.clone()
+        };
         let spec = LinkSpec {
             plan,
             trace: Arc::clone(trace),
             faults: &input.plan.faults,
-            calibration: &input.plan.calibration,
+            calibration: &calibration,
             seed: stream(input.plan.seed, &format!("link {}", plan.name)).next_u64(),
             relay_cpu: relay_cpu(
                 &input.plan,
@@ -195,6 +202,7 @@ impl Scene {
             scheduling: description.scheduling,
         });
         self.links.push((plan.name.clone(), link));
+        failpoint::reach("link-up");
         Ok(())
     }
 
@@ -237,6 +245,7 @@ impl Scene {
                 }
             };
             let report = report?;
+            failpoint::reach("link-calibrated");
             for window in report.windows {
                 events.emit(EventBody::LinkWindow(window));
             }
@@ -254,12 +263,14 @@ impl Scene {
     /// Takes everything down. Returns what is left, in words.
     pub(super) fn take_down(&mut self, stage: &Stage) -> Vec<String> {
         let mut leftovers = Vec::new();
+        failpoint::reach("taking-down");
         self.duty.clear();
         self.links.clear();
         for node in &mut self.nodes {
             leftovers.extend(node.take_down());
         }
         self.nodes.clear();
+        failpoint::reach("nodes-down");
         for (id, undo) in self.undo.drain(..).rev() {
             match undo.perform(clock::now() + REMOVE_LIMIT_NS) {
                 // If it cannot be noted, it is undone once more later, which does no harm.

@@ -148,6 +148,7 @@ pub(crate) fn speed_mbps(interface: &str) -> io::Result<Option<u32>> {
 
 /// One ethtool command; `data` points to its structure.
 fn control(interface: &str, data: *mut libc::c_char) -> io::Result<()> {
+    crate::failpoint::fallible("ethtool")?;
     let control = socket(
         AddressFamily::Inet,
         SockType::Datagram,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use hexloop_agent::failpoint;
 use hexloop_agent::guardian::Guardian;
 use hexloop_agent::process::ProcessIdentity;
 use hexloop_agent::undo::Undo;
@@ -85,6 +86,7 @@ impl AgentProcess {
             .process_group(0)
             .spawn()
             .or_fail(ExitCode::Failed, || "cannot start the agent".to_owned())?;
+        failpoint::reach("agent-spawned");
         let lease = child.stdin.take();
         let agent = AgentProcess {
             child,

@@ -5,6 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use hexloop_agent::failpoint;
+
 use crate::format::utc_compact;
 
 /// What went wrong with a run directory.
@@ -112,7 +114,10 @@ impl RunDirectory {
     /// The directory cannot be made.
     pub fn create(&mut self) -> Result<(), RecordError> {
         let path = self.path();
-        fs::create_dir(&path).map_err(failed("make", &path))?;
+        failpoint::fallible("run-directory")
+            .and_then(|()| fs::create_dir(&path))
+            .map_err(failed("make", &path))?;
+        failpoint::reach("run-directory-made");
         for part in ["traces", "logs"] {
             let part = path.join(part);
             fs::create_dir(&part).map_err(failed("make", &part))?;
@@ -140,7 +145,8 @@ impl RunDirectory {
         let mut text = String::with_capacity(line.len() + 1);
         text.push_str(line);
         text.push('\n');
-        file.write_all(text.as_bytes())
+        failpoint::fallible("event-write")
+            .and_then(|()| file.write_all(text.as_bytes()))
             .map_err(failed("write", &path))
     }
 
@@ -193,7 +199,9 @@ impl RunDirectory {
         } else {
             self.interrupted_path()
         };
-        fs::rename(&path, &target).map_err(failed("rename", &path))?;
+        failpoint::fallible("run-rename")
+            .and_then(|()| fs::rename(&path, &target))
+            .map_err(failed("rename", &path))?;
         synchronise_directory(&self.root)?;
         Ok(target)
     }
@@ -206,6 +214,7 @@ pub(crate) fn write_synchronised(path: &Path, bytes: &[u8]) -> Result<(), Record
         .map(|name| name.to_string_lossy().into_owned());
     let temporary = path.with_file_name(format!(".{}.new", name.unwrap_or_default()));
     let write = || {
+        failpoint::fallible("record-write")?;
         let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;

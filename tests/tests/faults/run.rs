@@ -1,0 +1,89 @@
+//! A run as small as one can be, on a host with a management path: two nodes, one link, one phase
+//! without a model.
+
+use std::fs;
+
+use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::sandbox::{Finished, finish, within_ms};
+
+use crate::shaping::{CLEAN_MS, GUARDIAN, Trial};
+
+/// The controller; its file tells it from everybody else.
+pub(crate) const CONTROLLER: &str = "run small.toml";
+pub(crate) const AGENT: &str = "agent serve";
+/// The first processes of the nodes.
+pub(crate) const NODES: &str = "agent init";
+
+const SMALL: &str = r#"
+schema = 1
+name = "small"
+seed = 1
+
+[traces.constant.steps]
+rates = ["10 Mbit/s"]
+delay = "1 ms"
+duration = "10 s"
+
+[nodes.first]
+cpu_quota = "50 %"
+[nodes.second]
+
+[[links]]
+name = "link"
+between = ["first", "second"]
+trace = "constant"
+
+[[traffic]]
+name = "ping"
+job = "ping"
+gap = "10 ms"
+duration = "1 s"
+
+[calibration]
+flow = "3 s"
+"#;
+
+/// The run, to its end, whatever that is.
+pub(crate) fn play(trial: &Trial<'_>) -> Finished {
+    trial.sandbox.write("small.toml", SMALL);
+    let arguments = ["run", "small.toml", "--output", "output", "--quiet"];
+    finish(trial.command(&arguments).spawn().unwrap(), 60)
+}
+
+/// Every point of a run to which nothing happens.
+pub(crate) fn walk(trial: &Trial<'_>) -> Vec<Point> {
+    trial.points.decide(|_, _| Answer::Go);
+    let played = play(trial);
+    // Its calibration is too short for a verdict other than INVALID.
+    assert_eq!(played.code(), Some(6), "{}", played.told());
+    let points = trial.points.so_far();
+    expect_clean(trial, "nothing happened");
+    points
+}
+
+/// Checks that the machine is as it was, and that what is kept of runs says what it is.
+#[track_caller]
+pub(crate) fn expect_clean(trial: &Trial<'_>, when: &str) {
+    trial.expect_clean(when);
+    let left = fs::read_dir(trial.sandbox.path("runtime")).unwrap().count();
+    assert_eq!(left, 0, "{when}: sockets are left");
+    for run in fs::read_dir(trial.sandbox.path("output"))
+        .unwrap()
+        .flatten()
+    {
+        let name = run.file_name().into_string().unwrap();
+        let is_whole = run.path().join("summary.json").is_file();
+        let is_named = name.ends_with(".interrupted") || (is_whole && !name.starts_with('.'));
+        assert!(is_named, "{when}: half a run {name}");
+        fs::remove_dir_all(run.path()).unwrap();
+    }
+}
+
+/// Waits until none of the run's processes is left.
+#[track_caller]
+pub(crate) fn expect_ended(trial: &Trial<'_>, when: &str) {
+    let everybody = [CONTROLLER, AGENT, GUARDIAN, NODES];
+    let gone = within_ms(CLEAN_MS, || trial.processes(&everybody).is_empty());
+    let left = trial.processes(&everybody);
+    assert!(gone, "{when}: somebody survived: {left:?}");
+}

@@ -1,0 +1,84 @@
+//! Runs whose processes are killed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hexloop_tests::points::{Answer, Point};
+
+use crate::run::{AGENT, CONTROLLER, expect_clean, expect_ended, play, walk};
+use crate::shaping::{GUARDIAN, Trial, rounds, strike, with_trial};
+
+/// Whom to kill at once; `GUARDIAN` is both.
+const VICTIMS: [&[&str]; 7] = [
+    &[AGENT],
+    &[GUARDIAN],
+    &[CONTROLLER],
+    &[AGENT, GUARDIAN],
+    &[AGENT, CONTROLLER],
+    &[GUARDIAN, CONTROLLER],
+    &[AGENT, GUARDIAN, CONTROLLER],
+];
+
+/// Points before which nothing has happened since an earlier one: a process that dies there leaves
+/// the same behind. They are struck only in more than one round.
+const NOTHING_NEW: [&str; 7] = [
+    "ledger-write",
+    "ledger-synchronise",
+    "cgroup",
+    "guardian-spawn",
+    "node-spawn",
+    "run-directory",
+    "undo",
+];
+
+/// Which points are struck. What is made over netlink and by ethtool goes with the namespaces, so
+/// that one round strikes every eighth of them; events come in numbers that differ from run to run.
+fn is_struck(point: &Point) -> bool {
+    let name = point.name.as_str();
+    let thinned = match name {
+        "netlink" | "ethtool" => point.before % 8 == 3,
+        _ => !NOTHING_NEW.contains(&name),
+    };
+    (thinned || rounds() > 1) && (name != "event-write" || point.before < 3)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn whoever_is_killed_at_any_step_of_a_run_the_machine_is_put_back() {
+    with_trial(|trial| {
+        let walked = walk(trial);
+        let points: Vec<_> = walked.iter().filter(|point| is_struck(point)).collect();
+        println!("{} of {} points", points.len(), walked.len());
+        for (number, point) in points.into_iter().enumerate() {
+            for round in 0..rounds().min(VICTIMS.len()) {
+                killed_at(trial, point, VICTIMS[(number + round) % VICTIMS.len()]);
+            }
+        }
+    });
+}
+
+fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str]) {
+    let when = format!("{victims:?} killed at {point:?}");
+    let (struck, target) = (Arc::new(AtomicBool::new(false)), point.clone());
+    let (hit, before) = (Arc::clone(&struck), trial.system.clone());
+    trial.points.decide(move |point, _| {
+        if *point == target && !hit.swap(true, Ordering::SeqCst) {
+            strike(&before, victims);
+        }
+        Answer::Go
+    });
+    let played = play(trial);
+    trial.stage.expect_reachable();
+    assert!(
+        struck.load(Ordering::SeqCst),
+        "nothing was {when}: {}",
+        played.told()
+    );
+    expect_ended(trial, &when);
+    trial.points.decide(|_, _| Answer::Go);
+    if victims.contains(&GUARDIAN) && victims.len() > 1 {
+        // Nobody is left who could: the next start, or `undo`, does it.
+        trial.undo().expect_code(0);
+    }
+    expect_clean(trial, &when);
+}

@@ -1,0 +1,169 @@
+//! A host on which `hexloop link apply` shapes an interface, and who can be killed there.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use hexloop_tests::points::{Answer, Point, Points};
+use hexloop_tests::sandbox::{Finished, Sandbox, finish, within_ms};
+use hexloop_tests::stage::{self, NIC, Stage};
+use hexloop_tests::system::{System, Trace, exclusive};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
+
+/// Within how long nothing may be left, in milliseconds.
+pub(crate) const CLEAN_MS: u64 = 10_000;
+
+pub(crate) const ALLOWED: &str = "schema = 1\nallow_interfaces = [\"nic0\", \"mgmt0\"]\n";
+
+/// The three kinds of process.
+pub(crate) const APPLIER: &str = "link apply";
+pub(crate) const HOLDER: &str = "agent keep";
+pub(crate) const GUARDIAN: &str = "agent guard";
+
+/// Whom to kill at once.
+pub(crate) const VICTIMS: [&[&str]; 7] = [
+    &[HOLDER],
+    &[GUARDIAN],
+    &[APPLIER],
+    &[HOLDER, GUARDIAN],
+    &[HOLDER, APPLIER],
+    &[GUARDIAN, APPLIER],
+    &[HOLDER, GUARDIAN, APPLIER],
+];
+
+/// A host with a sandbox, the points of the processes in it, and how it looked at first.
+pub(crate) struct Trial<'a> {
+    pub(crate) stage: &'a Stage,
+    /// Before the sandbox, which takes its socket away.
+    pub(crate) points: Points,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) network: Vec<String>,
+    pub(crate) system: System,
+}
+
+impl Trial<'_> {
+    pub(crate) fn new(stage: &Stage) -> Trial<'_> {
+        let sandbox = Sandbox::new(BINARY);
+        let trial = Trial {
+            stage,
+            points: Points::listen(&sandbox.path("points")),
+            network: stage.snapshot(),
+            system: System::look(""),
+            sandbox,
+        };
+        trial.allow(ALLOWED);
+        trial
+    }
+
+    pub(crate) fn allow(&self, text: &str) {
+        let path = self.sandbox.write("agent.toml", text);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.command(arguments);
+        command
+            .env("HEXLOOP_FAILPOINTS", self.sandbox.path("points"))
+            .env("HEXLOOP_TEST_AGENT_TOML", self.sandbox.path("agent.toml"))
+            .env_remove("SSH_CONNECTION");
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
+        finish(self.command(arguments).spawn().unwrap(), 60)
+    }
+
+    pub(crate) fn apply(&self) -> Finished {
+        self.run(&[
+            "link",
+            "apply",
+            NIC,
+            "--rate",
+            "20Mbit/s,10Mbit/s",
+            "--lease",
+            "100 s",
+        ])
+    }
+
+    pub(crate) fn undo(&self) -> Finished {
+        self.run(&["undo"])
+    }
+
+    pub(crate) fn ledgers(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.sandbox.path("state/ledgers"));
+        let entries = entries.into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
+    pub(crate) fn processes(&self, parts: &[&str]) -> Vec<Pid> {
+        processes(&self.system, parts)
+    }
+
+    /// Checks that everything is as it was at first.
+    #[track_caller]
+    pub(crate) fn expect_clean(&self, when: &str) {
+        let clean = within_ms(CLEAN_MS, || {
+            self.ledgers().is_empty() && self.system.left_over_within(0).is_empty()
+        });
+        let left = self.system.left_over_within(0);
+        assert!(clean, "{when}: left over {left:#?} {:?}", self.ledgers());
+        eprintln!("{when}");
+        self.stage.expect_as_before(&self.network);
+        self.stage.expect_reachable();
+    }
+
+    /// Every point of a shaping that is applied, cleared, and undone in order.
+    pub(crate) fn walk(&self) -> Vec<Point> {
+        self.points.decide(|_, _| Answer::Go);
+        self.apply().expect_code(0);
+        assert_ne!(self.stage.snapshot(), self.network, "it is shaped");
+        self.stage.expect_reachable();
+        self.run(&["link", "clear", NIC]).expect_code(0);
+        self.expect_clean("applied and cleared");
+        self.points.so_far()
+    }
+}
+
+pub(crate) fn processes(before: &System, parts: &[&str]) -> Vec<Pid> {
+    let ours = System::look("").since(before);
+    let process = |one: &Trace| match one {
+        Trace::Process(pid, _, name) if parts.iter().any(|part| name.contains(part)) => {
+            Some(Pid::from_raw(i32::try_from(*pid).ok()?))
+        }
+        _ => None,
+    };
+    ours.iter().filter_map(process).collect()
+}
+
+pub(crate) fn strike(before: &System, parts: &[&str]) {
+    for pid in processes(before, parts) {
+        // One that is gone already is as dead as the others.
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+}
+
+pub(crate) fn rounds() -> usize {
+    env::var("HEXLOOP_FAULT_ROUNDS").map_or(1, |text| text.parse().expect("a number"))
+}
+
+pub(crate) fn with_trial(test: impl FnOnce(&Trial<'_>) + Send) {
+    let _alone = exclusive();
+    stage::play(|stage| test(&Trial::new(stage)));
+}
+
+/// Applies, kills everybody, and hands over the text of the ledger.
+pub(crate) fn abandoned(trial: &Trial<'_>) -> (PathBuf, String) {
+    trial.points.decide(|_, _| Answer::Go);
+    trial.apply().expect_code(0);
+    strike(&trial.system, &[HOLDER, GUARDIAN]);
+    let gone = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
+    assert!(gone, "somebody survived");
+    let ledger = trial.ledgers().pop().expect("a ledger");
+    let text = fs::read_to_string(&ledger).unwrap();
+    (ledger, text)
+}

@@ -1,0 +1,161 @@
+//! How a shaping ends: its lease, its trace, its interface, its owner.
+
+use std::fs;
+
+use hexloop_tests::points::Answer;
+use hexloop_tests::sandbox::within_ms;
+use hexloop_tests::stage::{self, NIC, command};
+use nix::sys::signal::{Signal, kill};
+
+use crate::shaping::{CLEAN_MS, GUARDIAN, HOLDER, Trial, with_trial};
+
+#[test]
+#[ignore = "needs root"]
+fn a_lease_ends_by_itself_also_when_the_holder_does_not_move() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let arguments = ["link", "apply", NIC, "--rate", "10Mbit/s", "--lease", "1 s"];
+        trial.run(&arguments).expect_code(0);
+        trial.expect_clean("the lease is over");
+        let show = trial.run(&["link", "show", NIC]);
+        show.expect_code(0);
+        assert!(show.stdout.contains("its lease ended"), "{}", show.told());
+        trial.run(&arguments).expect_code(0);
+        for pid in trial.processes(&[HOLDER]) {
+            kill(pid, Signal::SIGSTOP).unwrap();
+        }
+        trial.expect_clean("the lease of a stopped holder is over");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_nobody_confirms_is_put_back() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let arguments = [
+            "link",
+            "apply",
+            NIC,
+            "--rate",
+            "10Mbit/s",
+            "--confirm-within",
+            "1 s",
+        ];
+        trial.run(&arguments).expect_code(0);
+        trial.expect_clean("nobody confirmed");
+        let show = trial.run(&["link", "show", NIC]);
+        assert!(show.stdout.contains("nobody confirmed"), "{}", show.told());
+        let arguments = [
+            "link",
+            "apply",
+            NIC,
+            "--rate",
+            "10Mbit/s",
+            "--confirm-within",
+            "60 s",
+        ];
+        trial.run(&arguments).expect_code(0);
+        let show = trial.run(&["link", "show", NIC]);
+        assert!(show.stdout.contains("unconfirmed"), "{}", show.told());
+        trial.run(&["link", "confirm", NIC]).expect_code(0);
+        let held = within_ms(CLEAN_MS, || {
+            trial.run(&["link", "show", NIC]).stdout.contains(": held")
+        });
+        assert!(held, "it stays unconfirmed");
+        trial.run(&["link", "clear", "--all"]).expect_code(0);
+        trial.expect_clean("confirmed and cleared");
+    });
+}
+
+/// Applies with nobody in the way, does something to the machine, and waits for the end.
+fn applied_and(trial: &Trial<'_>, lines: &[&str], why: &str) {
+    trial.points.decide(|_, _| Answer::Go);
+    trial.apply().expect_code(0);
+    for line in lines {
+        command(line);
+    }
+    let ended = within_ms(CLEAN_MS, || {
+        trial.ledgers().is_empty() && trial.processes(&[HOLDER, GUARDIAN]).is_empty()
+    });
+    assert!(ended, "{lines:?}: it is still held");
+    trial.stage.expect_reachable();
+    let show = fs::read_to_string(trial.sandbox.path("state/ended/nic0.json")).unwrap();
+    assert!(show.contains(why), "{show}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn an_interface_that_changes_under_us_ends_the_shaping_with_the_reason() {
+    with_trial(|trial| {
+        applied_and(trial, &["ip link set nic0 mtu 1400"], "from 1500 to 1400");
+        command("ip link set nic0 mtu 1500");
+        trial.expect_clean("the MTU is back");
+
+        // A name is only a name: the shaping stays, and is undone under the new one.
+        trial.points.decide(|_, _| Answer::Go);
+        trial.apply().expect_code(0);
+        command("ip link set nic0 down");
+        command("ip link set nic0 name other0");
+        command("ip link set other0 up");
+        trial.run(&["link", "clear", NIC]).expect_code(0);
+        let left = stage::output("tc", &["qdisc", "show", "dev", "other0"]);
+        assert!(!left.contains("htb"), "{left}");
+        command("ip link set other0 name nic0");
+        command("ip -6 address add fd99::1/64 dev nic0 nodad");
+        trial.expect_clean("the name is back");
+
+        applied_and(trial, &["ip link del nic0"], "vanished");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_trace_is_followed_until_it_ends_and_peers_have_classes_of_their_own() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let trace = "# {\"schema\":1,\"scenario\":\"steps\",\"status\":\"control\",\
+                     \"duration_ns\":600000000,\"end\":\"clear\",\"seed\":null,\
+                     \"generator\":\"test\"}\n\
+                     t_ns,down_rate_bps,up_rate_bps\n0,8000000,16000000\n\
+                     200000000,4000000,24000000\n";
+        trial.sandbox.write("steps.csv", trace);
+        let classes = || stage::output("tc", &["class", "show", "dev", NIC]);
+        let arguments = [
+            "link",
+            "apply",
+            NIC,
+            "--down",
+            "steps.csv",
+            "--lease",
+            "60 s",
+        ];
+        trial.run(&arguments).expect_code(0);
+        assert!(classes().contains("rate 16Mbit") || classes().contains("rate 24Mbit"));
+        let stepped = within_ms(CLEAN_MS, || classes().contains("rate 24Mbit"));
+        let ended = within_ms(CLEAN_MS, || {
+            trial.ledgers().is_empty() && trial.processes(&[HOLDER, GUARDIAN]).is_empty()
+        });
+        assert!(stepped && ended, "{}", classes());
+        let show = trial.run(&["link", "show", NIC]);
+        assert!(show.stdout.contains("its trace ended"), "{}", show.told());
+
+        let arguments = [
+            "link",
+            "apply",
+            NIC,
+            "--rate",
+            "8Mbit/s",
+            "--peer",
+            "10.99.1.2:443",
+            "--peer",
+            "[fd99::2]:53/udp",
+        ];
+        trial.run(&arguments).expect_code(0);
+        assert_eq!(classes().lines().count(), 2, "{}", classes());
+        let filters = stage::output("tc", &["filter", "show", "dev", NIC]);
+        assert!(filters.contains("protocol ip ") && filters.contains("protocol ipv6 "));
+        trial.run(&["link", "clear", NIC]).expect_code(0);
+        trial.expect_clean("cleared");
+    });
+}

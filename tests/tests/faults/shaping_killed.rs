@@ -1,0 +1,117 @@
+//! Shapings whose processes are killed, and undoings that are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::sandbox::within_ms;
+use hexloop_tests::stage::NIC;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::shaping::{
+    APPLIER, CLEAN_MS, GUARDIAN, HOLDER, Trial, VICTIMS, rounds, strike, with_trial,
+};
+
+#[test]
+#[ignore = "needs root"]
+fn whoever_is_killed_at_any_step_of_a_shaping_the_machine_is_put_back() {
+    with_trial(|trial| {
+        let walked = trial.walk();
+        println!("{} points", walked.len());
+        for (number, point) in walked.iter().enumerate() {
+            for round in 0..rounds().min(VICTIMS.len()) {
+                let victims = VICTIMS[(number + round) % VICTIMS.len()];
+                killed_at(trial, point, victims);
+            }
+        }
+    });
+}
+
+/// One round: apply, and clear if that went well, with a strike at one point.
+fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str]) {
+    let when = format!("{victims:?} killed at {point:?}");
+    let (struck, target) = (Arc::new(AtomicBool::new(false)), point.clone());
+    let (hit, before) = (Arc::clone(&struck), trial.system.clone());
+    trial.points.decide(move |point, _| {
+        if *point == target && !hit.swap(true, Ordering::SeqCst) {
+            strike(&before, victims);
+        }
+        Answer::Go
+    });
+    let applied = trial.apply();
+    trial.stage.expect_reachable();
+    // An applier that was killed after it had confirmed leaves what it asked for.
+    let is_over = || trial.processes(&[HOLDER]).is_empty();
+    let is_held = || trial.run(&["link", "show", NIC]).stdout.contains(": held");
+    let settled = within_ms(CLEAN_MS, || is_over() || is_held());
+    assert!(settled, "{when}: neither held nor over: {}", applied.told());
+    if !is_over() {
+        let cleared = trial.run(&["link", "clear", "--all"]);
+        assert_ne!(cleared.code(), Some(5), "{}", cleared.told());
+    }
+    assert!(
+        struck.load(Ordering::SeqCst),
+        "nothing was {when}: {}",
+        applied.told()
+    );
+    if victims.contains(&HOLDER) && victims.contains(&GUARDIAN) {
+        // Nobody is left who could: the next start, or `undo`, does it.
+        let gone = within_ms(CLEAN_MS, || {
+            trial.processes(&[APPLIER, HOLDER, GUARDIAN]).is_empty()
+        });
+        assert!(gone, "{when}: somebody survived");
+        trial.undo().expect_code(0);
+    }
+    trial.expect_clean(&when);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_guardian_or_an_undo_killed_at_any_step_leaves_the_rest_to_the_next_undo() {
+    with_trial(|trial| {
+        for part in ["guard-link", "undo"] {
+            let mut number = 0;
+            while undo_killed_at(trial, part, number) {
+                number += 1;
+            }
+            assert!(number > 10, "only {number} points of {part}");
+            println!("{part}: killed at {number} points");
+        }
+    });
+}
+
+/// Whether there was such a point.
+fn undo_killed_at(trial: &Trial<'_>, part: &'static str, number: usize) -> bool {
+    trial.points.decide(|_, _| Answer::Go);
+    trial.apply().expect_code(0);
+    let struck = Arc::new(AtomicBool::new(false));
+    let hit = Arc::clone(&struck);
+    let mut count = 0;
+    trial.points.decide(move |point, pid| {
+        if point.part == part {
+            if count == number {
+                hit.store(true, Ordering::SeqCst);
+                let pid = Pid::from_raw(i32::try_from(pid).expect("a process id"));
+                kill(pid, Signal::SIGKILL).expect("a living process");
+            }
+            count += 1;
+        }
+        Answer::Go
+    });
+    if part == "guard-link" {
+        strike(&trial.system, &[HOLDER]);
+        let ended = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
+        assert!(ended, "the guardian neither ended nor was killed");
+    } else {
+        strike(&trial.system, &[HOLDER, GUARDIAN]);
+        let gone = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
+        assert!(gone, "somebody survived");
+        let _ = trial.undo();
+    }
+    trial.stage.expect_reachable();
+    trial.points.decide(|_, _| Answer::Go);
+    trial.undo().expect_code(0);
+    trial.expect_clean(&format!("{part} killed at its point {number}"));
+    struck.load(Ordering::SeqCst)
+}
