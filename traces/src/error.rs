@@ -57,6 +57,18 @@ pub enum TraceError {
         /// What is wrong and what was expected.
         problem: String,
     },
+    /// A recording in another format cannot be imported.
+    #[error("{file}:{line}:{column}: {problem}")]
+    Recording {
+        /// The file's name.
+        file: String,
+        /// Line in the file, counted from 1.
+        line: usize,
+        /// Character in the line, counted from 1.
+        column: usize,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
     /// A generator was asked for something it cannot make.
     #[error("generator setting {setting}: {problem}")]
     Generator {
@@ -118,7 +130,8 @@ impl TraceError {
     #[must_use]
     pub fn position(&self) -> Option<(usize, usize)> {
         match self {
-            TraceError::Syntax { line, column, .. } => Some((*line, *column)),
+            TraceError::Syntax { line, column, .. }
+            | TraceError::Recording { line, column, .. } => Some((*line, *column)),
             TraceError::InFile { source, .. } => source.position(),
             _ => None,
         }

@@ -6,6 +6,7 @@
 mod column;
 mod csv;
 mod file;
+pub mod import;
 pub mod mahimahi;
 mod metadata;
 

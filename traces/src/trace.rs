@@ -93,6 +93,14 @@ impl TraceRow {
             Direction::Up => &self.up,
         }
     }
+
+    /// The state of one direction, to be changed.
+    pub const fn direction_mut(&mut self, direction: Direction) -> &mut LinkState {
+        match direction {
+            Direction::Down => &mut self.down,
+            Direction::Up => &mut self.up,
+        }
+    }
 }
 
 /// A whole trace in memory. It exists only in a valid state: at least one row, the first at 0,

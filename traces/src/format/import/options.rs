@@ -1,0 +1,49 @@
+//! What whoever imports a recording says about it.
+
+use std::collections::BTreeMap;
+
+use super::GapPolicy;
+use crate::{Direction, EndPolicy};
+
+/// What a recording leaves open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// The name of the trace.
+    pub scenario: String,
+    /// One-way delay of each direction, where the recording holds none.
+    pub delay_ns: u64,
+    /// Queue before the bottleneck, in bytes; 0 leaves it to the link.
+    pub queue_bytes: u32,
+    /// The direction of a recording that holds one and does not say which.
+    pub direction: Direction,
+    /// What becomes of time without samples.
+    pub gaps: GapPolicy,
+    /// The longest time without samples that is held silently counted in the notes; by default
+    /// three times the usual distance between samples.
+    pub longest_hold_ns: Option<u64>,
+    /// The length of the rows to make, where the recording's own are not wanted.
+    pub step_ns: Option<u64>,
+    /// What follows the end of the trace; by default what the format says, or a loop.
+    pub end: Option<EndPolicy>,
+    /// The licence of the recording.
+    pub licence: Option<String>,
+    /// Which rows count: those whose column has this value.
+    pub select: BTreeMap<String, String>,
+}
+
+impl Default for ImportOptions {
+    fn default() -> ImportOptions {
+        ImportOptions {
+            scenario: "recording".to_owned(),
+            delay_ns: 0,
+            queue_bytes: 0,
+            direction: Direction::Down,
+            gaps: GapPolicy::Refuse,
+            longest_hold_ns: None,
+            step_ns: None,
+            end: None,
+            licence: None,
+            select: BTreeMap::new(),
+        }
+    }
+}
