@@ -17,7 +17,9 @@
 //! ```
 
 mod error;
+mod fading;
 mod geometry;
+mod propagation;
 mod row;
 mod table;
 
@@ -141,7 +143,7 @@ pub struct Model {
 
 /// Every model, by family.
 pub fn models() -> impl Iterator<Item = &'static Model> {
-    let families: [&'static [Model]; 1] = [geometry::MODELS];
+    let families: [&'static [Model]; 3] = [geometry::MODELS, propagation::MODELS, fading::MODELS];
     families.into_iter().flatten()
 }
 

@@ -19,6 +19,7 @@
 //! - [`LinkSettings`]: what a link is set to beside its trace: queue, discipline, service.
 //! - [`fading`]: tapped delay lines; the power of a link in every subband as its user moves.
 //! - [`phy`]: from SINR to service: coding schemes, block errors, link adaptation, HARQ.
+//! - [`propagation`]: close-in path loss above 100 GHz; gases, rain, cloud and fog.
 //! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.
 //! - [`stream`] and [`CounterRng`]: random numbers, one source per purpose, so that none disturbs
 //!   another.
@@ -49,6 +50,7 @@ pub mod mobility;
 pub mod network;
 mod pair;
 pub mod phy;
+pub mod propagation;
 mod provenance;
 pub mod rng;
 mod row_check;
