@@ -19,6 +19,7 @@
 mod error;
 mod fading;
 mod geometry;
+mod obstacles;
 mod propagation;
 mod row;
 mod table;
@@ -143,7 +144,12 @@ pub struct Model {
 
 /// Every model, by family.
 pub fn models() -> impl Iterator<Item = &'static Model> {
-    let families: [&'static [Model]; 3] = [geometry::MODELS, propagation::MODELS, fading::MODELS];
+    let families = [
+        geometry::MODELS, // One family a line.
+        obstacles::MODELS,
+        propagation::MODELS,
+        fading::MODELS,
+    ];
     families.into_iter().flatten()
 }
 

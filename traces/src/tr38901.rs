@@ -4,8 +4,13 @@
 //! Distances and heights are in metres, frequencies in GHz, losses in dB. The functions compute
 //! what the clause says and nothing else; [`validity`] says where the clause says it.
 
+pub mod blockage;
+pub mod large_scale;
+pub mod los;
+pub mod o2i;
 pub mod path_loss;
 mod scenario;
+pub mod shadowing;
 pub mod validity;
 
 pub use scenario::{Condition, Scenario, SpecVersion, UnknownName};

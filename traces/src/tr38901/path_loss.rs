@@ -87,6 +87,12 @@ impl PathLoss {
         }
     }
 
+    /// Whose formulas.
+    #[must_use]
+    pub const fn scenario(&self) -> Scenario {
+        self.scenario
+    }
+
     /// The same with another speed of light in the breakpoints: 3.0e8 is that of note 1.
     #[must_use]
     pub const fn with_speed_of_light(self, light_m_per_s: f64) -> PathLoss {

@@ -40,7 +40,8 @@ pub struct UnknownName {
     pub expected: String,
 }
 
-fn find<T: Copy>(
+/// The one of that name, in any case.
+pub(super) fn find<T: Copy>(
     kind: &'static str,
     name: &str,
     all: &[T],
