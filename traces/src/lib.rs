@@ -54,6 +54,7 @@ pub mod propagation;
 mod provenance;
 pub mod rng;
 mod row_check;
+pub mod scenario;
 mod schedule;
 mod settings;
 mod state;

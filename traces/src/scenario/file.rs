@@ -1,0 +1,177 @@
+//! A scenario file: its text, its checks, and what the command line puts over it.
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::error::{ScenarioError, ScenarioProblem, locate};
+use super::{Control, Generator, ScriptedEvent, Variant};
+use crate::units::TimeSpan;
+use crate::{EndPolicy, TraceError};
+
+/// The longest scenario file.
+const LONGEST_TEXT_BYTES: usize = 1 << 20;
+
+/// A scenario: what its file says, with defaults filled in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// A short name, such as `umi-fr3-street`.
+    pub name: String,
+    /// What it is, in one line.
+    pub about: String,
+    /// Length of the trace.
+    pub duration: TimeSpan,
+    /// Time between rows.
+    pub step: TimeSpan,
+    /// What follows the end.
+    #[serde(default = "hold")]
+    pub end: EndPolicy,
+    /// A link by formula.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+    /// What is scripted on top.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<ScriptedEvent>,
+}
+
+const fn hold() -> EndPolicy {
+    EndPolicy::Hold
+}
+
+impl Scenario {
+    /// Reads the text of a scenario file; `file` is the name for errors.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with line and column.
+    pub fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
+        Scenario::parse_with(file, text, &[])
+    }
+
+    /// The same with settings of the command line put over it: dotted keys and values as in TOML,
+    /// or as plain text (`radio.carrier` to `15 GHz`).
+    ///
+    /// # Errors
+    /// Everything that is wrong; what comes of a setting is told without a place in the file.
+    pub fn parse_with(
+        file: &str,
+        text: &str,
+        settings: &[(String, String)],
+    ) -> Result<Scenario, ScenarioError> {
+        if text.len() > LONGEST_TEXT_BYTES {
+            let problem = format!("the file is larger than {LONGEST_TEXT_BYTES} bytes");
+            return Err(ScenarioError::at(file, "", Some(0), problem));
+        }
+        let mut scenario: Scenario =
+            toml::from_str(text).map_err(|error| ScenarioError::of_toml(file, text, &error))?;
+        if !settings.is_empty() {
+            let mut table: Table =
+                toml::from_str(text).map_err(|error| ScenarioError::of_toml(file, text, &error))?;
+            for (key, value) in settings {
+                put(&mut table, key, value)
+                    .and_then(|()| {
+                        Scenario::deserialize(Value::Table(table.clone()))
+                            .map_err(|error| error.message().to_owned())
+                    })
+                    .map(|changed| scenario = changed)
+                    .map_err(|problem| {
+                        let problem = format!("setting {key}={value}: {problem}");
+                        ScenarioError::at(file, text, None, problem)
+                    })?;
+            }
+        }
+        let problems: Vec<ScenarioProblem> = scenario
+            .problems()
+            .into_iter()
+            .map(|(path, problem)| ScenarioProblem {
+                place: place_of(text, &path, settings),
+                problem: format!("{path}: {problem}"),
+            })
+            .collect();
+        if problems.is_empty() {
+            Ok(scenario)
+        } else {
+            Err(ScenarioError {
+                file: file.to_owned(),
+                problems,
+            })
+        }
+    }
+
+    /// Everything that is wrong with it: the dotted key and why.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut report = |path: String, problem: String| found.push((path, problem));
+        if !crate::state::is_event_name(&self.name) {
+            let rule = "a name has at most 64 letters, digits, `-`, `_` and `.`";
+            report("name".to_owned(), rule.to_owned());
+        }
+        if self.step.ns < 1_000 {
+            report("step".to_owned(), "at least 1 us".to_owned());
+        }
+        if self.duration.ns < self.step.ns {
+            let problem = format!("at least one step of {}", self.step);
+            report("duration".to_owned(), problem);
+        }
+        match &self.control {
+            Some(control) => {
+                if let Some((key, problem)) = control.problem() {
+                    report(format!("control.{key}"), problem);
+                }
+            }
+            None => {
+                let problem = "the scenario says nothing about the link: it needs a [control]";
+                report("control".to_owned(), problem.to_owned());
+            }
+        }
+        for (index, event) in self.events.iter().enumerate() {
+            if let Some((key, problem)) = event.problem() {
+                report(format!("events.{index}.{key}"), problem);
+            }
+        }
+        found
+    }
+
+    /// The trace of this scenario, row by row.
+    ///
+    /// # Errors
+    /// A scenario with [`Scenario::problems`].
+    pub fn generate(&self, variant: Variant) -> Result<Generator, TraceError> {
+        Generator::new(self, variant)
+    }
+}
+
+/// Where the value at `path` was written, unless the command line put another over it.
+fn place_of(text: &str, path: &str, settings: &[(String, String)]) -> Option<(usize, usize)> {
+    let set = settings
+        .iter()
+        .any(|(key, _)| path == key || path.starts_with(&format!("{key}.")));
+    (!set).then(|| locate(text, path))
+}
+
+/// Puts a value over what stands at a dotted key.
+fn put(table: &mut Table, key: &str, value: &str) -> Result<(), String> {
+    let parsed = toml::from_str::<Table>(&format!("value = {value}"))
+        .ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"));
+    let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut keys: Vec<&str> = key.split('.').collect();
+    let Some(last) = keys.pop().filter(|last| !last.is_empty()) else {
+        return Err("a setting is a dotted key, such as `radio.carrier`".to_owned());
+    };
+    let mut place = table;
+    for key in keys {
+        place = place
+            .entry(key)
+            .or_insert_with(|| Value::Table(Table::new()))
+            .as_table_mut()
+            .ok_or_else(|| format!("`{key}` is not a table"))?;
+    }
+    place.insert(last.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,121 @@
+use super::*;
+
+const TEXT: &str = r#"name = "small"
+about = "A small one."
+duration = "1 s"
+step = "10 ms"
+
+[control]
+shape = "step"
+rate = "20 Mbit/s"
+low_rate = "5 Mbit/s"
+period = "100 ms"
+delay = "5 ms"
+
+[[events]]
+kind = "outage"
+at = "500 ms"
+length = "50 ms"
+"#;
+
+fn problems(text: &str) -> String {
+    Scenario::parse("small.toml", text).unwrap_err().to_string()
+}
+
+#[test]
+fn every_mistake_is_told_with_its_line_and_column() {
+    assert!(Scenario::parse("small.toml", TEXT).is_ok());
+    for (from, to, expected) in [
+        (
+            "step = \"10 ms\"",
+            "step = \"10\"",
+            "small.toml:4:8: `10` is not a time span",
+        ),
+        (
+            "rate = \"20",
+            "rates = \"20",
+            "small.toml:8:1: unknown field `rates`",
+        ),
+        (
+            "period = \"100 ms\"",
+            "",
+            "small.toml:6:1: control.period: shapes",
+        ),
+        (
+            "kind = \"outage\"",
+            "kind = \"strike\"",
+            "small.toml:14:8: unknown variant `strike`",
+        ),
+        (
+            "length = \"50 ms\"",
+            "length = \"0 s\"",
+            "small.toml:16:10: events.0.length: an event",
+        ),
+        (
+            "duration = \"1 s\"",
+            "duration = \"1 ms\"",
+            "small.toml:3:12: duration: at least",
+        ),
+        (
+            "name = \"small\"",
+            "name = \"s m\"",
+            "small.toml:1:8: name: a name has",
+        ),
+        ("[control]", "[control", "small.toml:6:9: "),
+        (
+            "about = \"A small one.\"\n",
+            "",
+            "small.toml:1:1: missing field `about`",
+        ),
+    ] {
+        let found = problems(&TEXT.replacen(from, to, 1));
+        assert!(found.starts_with(expected), "{found}");
+    }
+    let two = problems(&TEXT.replace("1 s", "0 s").replace("100 ms", "0 s"));
+    assert_eq!(two.lines().count(), 2, "{two}");
+}
+
+#[test]
+fn settings_go_over_the_file_and_their_mistakes_are_named_as_theirs() {
+    let with = |key: &str, value: &str| {
+        let settings = [(key.to_owned(), value.to_owned())];
+        Scenario::parse_with("small.toml", TEXT, &settings)
+    };
+    let changed = with("control.rate", "1 Gbit/s").unwrap();
+    assert_eq!(changed.control.unwrap().rate.bps, 1_000_000_000);
+    assert_eq!(with("end", "\"loop\"").unwrap().end, EndPolicy::Loop);
+    for (key, value, expected) in [
+        (
+            "control.rate",
+            "fast",
+            "small.toml: setting control.rate=fast: `fast` is not",
+        ),
+        (
+            "control.speed",
+            "1",
+            "small.toml: setting control.speed=1: unknown field `speed`",
+        ),
+        ("", "1", "small.toml: setting =1: a setting is a dotted key"),
+        (
+            "name.x",
+            "1",
+            "small.toml: setting name.x=1: `name` is not a table",
+        ),
+        (
+            "duration",
+            "1 us",
+            "small.toml: duration: at least one step of 10 ms",
+        ),
+    ] {
+        let found = with(key, value).unwrap_err().to_string();
+        assert!(found.starts_with(expected), "{found}");
+    }
+}
+
+#[test]
+fn an_empty_or_absurd_file_is_an_error() {
+    for text in ["", "\u{0}", "[[[[", "name", "=", "name = 1e999"] {
+        assert!(Scenario::parse("x", text).is_err(), "{text:?}");
+    }
+    assert!(problems(&"#".repeat(LONGEST_TEXT_BYTES + 1)).contains("larger"));
+}
