@@ -1,6 +1,7 @@
 //! The command line: verbs, arguments and what they mean.
 
 pub mod bench;
+pub mod generate;
 pub mod link;
 pub mod trace;
 
@@ -255,8 +256,10 @@ pub enum ModelAction {
 /// What to do with traces.
 #[derive(Debug, Clone, Subcommand)]
 pub enum TraceAction {
-    /// Generate a trace.
-    Gen(TraceGenArguments),
+    /// Generate traces of a scenario.
+    Gen(generate::TraceGenArguments),
+    /// List the bundled scenarios.
+    List,
     /// Make a trace from recordings in another format.
     Import(TraceImportArguments),
     /// Evaluate one channel model for every row of a table.
@@ -274,23 +277,6 @@ pub enum TraceAction {
         /// The trace file.
         trace: PathBuf,
     },
-}
-
-/// Arguments of `trace gen`.
-#[derive(Debug, Clone, Args)]
-pub struct TraceGenArguments {
-    /// Which generator.
-    #[arg(value_enum, default_value = "street")]
-    pub generator: TraceGenerator,
-    /// Length.
-    #[arg(long, default_value = "20 s")]
-    pub duration: hexloop_traces::units::TimeSpan,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// The file to write; by default standard output.
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
 }
 
 /// Arguments of `trace import`.
@@ -311,13 +297,6 @@ pub struct TraceImportArguments {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
-}
-
-/// Generators of traces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TraceGenerator {
-    /// An urban street at 7 GHz with a blocker; simplified.
-    Street,
 }
 
 /// Parts of the agent.

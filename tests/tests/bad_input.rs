@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_trace_that_goes_back_in_time_is_refused_with_file_and_row() {
         let sandbox = Sandbox::new(BINARY);
-        let generated = sandbox.run(60, ["trace", "gen", "street", "--duration", "20 s"]);
+        let generated = sandbox.run(60, ["trace", "gen", "step", "--duration", "60 s"]);
         generated.expect_code(0);
         let mut lines: Vec<&str> = generated.stdout.lines().collect();
         let rows = lines.len();

@@ -1,6 +1,8 @@
 //! `hexloop trace`: channel traces.
 
 mod eval;
+mod generate;
+mod list;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -12,7 +14,7 @@ use hexloop_traces::{Direction, Trace, UNLIMITED_RATE_BPS, format};
 use serde::Serialize;
 
 use super::{Voice, print, print_json};
-use crate::cli::{TraceAction, TraceGenArguments, TraceGenerator, TraceImportArguments};
+use crate::cli::{TraceAction, TraceImportArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::format::{bit_rate, count_to_f64, milliseconds, ns_to_s};
@@ -21,7 +23,8 @@ use crate::summary::outages;
 
 pub(super) fn trace(action: &TraceAction, voice: Voice) -> Outcome {
     match action {
-        TraceAction::Gen(arguments) => generate(arguments, voice),
+        TraceAction::Gen(arguments) => generate::generate(arguments, voice),
+        TraceAction::List => list::list(voice),
         TraceAction::Import(arguments) => import(arguments, voice),
         TraceAction::Eval(arguments) => eval::eval(arguments, voice),
         TraceAction::Show { trace, rows } => show(&read(trace)?, *rows, voice),
@@ -33,34 +36,6 @@ fn read(path: &Path) -> Result<Trace, Failure> {
     format::read_file(path).or_fail(ExitCode::InvalidInput, || {
         format!("{} is not a trace", path.display())
     })
-}
-
-fn generate(arguments: &TraceGenArguments, voice: Voice) -> Outcome {
-    let trace = match arguments.generator {
-        TraceGenerator::Street => {
-            let settings = hexloop_traces::generate::StreetSettings {
-                duration: arguments.duration,
-                ..hexloop_traces::generate::StreetSettings::default()
-            };
-            hexloop_traces::generate::generate(&settings, arguments.seed)
-                .or_fail(ExitCode::InvalidInput, || {
-                    "cannot generate the trace".to_owned()
-                })?
-        }
-    };
-    let text = format::to_text(&trace);
-    match &arguments.output {
-        Some(path) => {
-            write_file(path, text.as_bytes()).or_fail(ExitCode::Failed, || {
-                format!("cannot write the trace to {}", path.display())
-            })?;
-            if voice.json {
-                print_json(trace.metadata())?;
-            }
-        }
-        None => print(&text)?,
-    }
-    Ok(ExitCode::Done)
 }
 
 /// The text of a recording, not longer than a trace file may be.

@@ -5,8 +5,8 @@ use toml::{Table, Value};
 
 use super::error::{ScenarioError, ScenarioProblem, locate};
 use super::{Control, Generator, ScriptedEvent, Variant};
-use crate::units::TimeSpan;
-use crate::{EndPolicy, TraceError};
+use crate::units::{Frequency, TimeSpan};
+use crate::{EndPolicy, TraceError, TraceStatus};
 
 /// The longest scenario file.
 const LONGEST_TEXT_BYTES: usize = 1 << 20;
@@ -130,6 +130,24 @@ impl Scenario {
             }
         }
         found
+    }
+
+    /// The carrier of a channel; controls have none.
+    #[must_use]
+    pub const fn carrier(&self) -> Option<Frequency> {
+        None
+    }
+
+    /// Its bandwidth.
+    #[must_use]
+    pub const fn bandwidth(&self) -> Option<Frequency> {
+        None
+    }
+
+    /// How far the trace may be trusted.
+    #[must_use]
+    pub const fn status(&self) -> TraceStatus {
+        TraceStatus::Control
     }
 
     /// The trace of this scenario, row by row.
