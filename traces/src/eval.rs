@@ -20,6 +20,7 @@ mod error;
 mod fading;
 mod geometry;
 mod obstacles;
+mod orbit;
 mod propagation;
 mod row;
 mod table;
@@ -149,6 +150,7 @@ pub fn models() -> impl Iterator<Item = &'static Model> {
         obstacles::MODELS,
         propagation::MODELS,
         fading::MODELS,
+        orbit::MODELS,
     ];
     families.into_iter().flatten()
 }

@@ -20,6 +20,7 @@
 //! - [`fading`]: tapped delay lines; the power of a link in every subband as its user moves.
 //! - [`phy`]: from SINR to service: coding schemes, block errors, link adaptation, HARQ.
 //! - [`propagation`]: close-in path loss above 100 GHz; gases, rain, cloud and fog.
+//! - [`ntn`]: satellites in low orbit: geometry, losses, who serves when.
 //! - [`units`]: quantities as people write them, `100 Mbit/s` or `7 GHz`.
 //! - [`stream`] and [`CounterRng`]: random numbers, one source per purpose, so that none disturbs
 //!   another.
@@ -48,6 +49,7 @@ pub mod format;
 pub mod generate;
 pub mod mobility;
 pub mod network;
+pub mod ntn;
 mod pair;
 pub mod phy;
 pub mod propagation;
