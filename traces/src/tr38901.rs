@@ -7,10 +7,12 @@
 pub mod blockage;
 pub mod large_scale;
 pub mod los;
+pub mod normal;
 pub mod o2i;
 pub mod path_loss;
 mod scenario;
 pub mod shadowing;
+pub mod track;
 pub mod validity;
 
 pub use scenario::{Condition, Scenario, SpecVersion, UnknownName};

@@ -336,6 +336,12 @@ impl LargeScale {
         })
     }
 
+    /// The condition whose parameters these are.
+    #[must_use]
+    pub const fn condition(&self) -> Condition {
+        self.condition
+    }
+
     /// Mean and standard deviation of log10(DS / 1 s).
     #[must_use]
     pub const fn delay_spread(&self) -> (f64, f64) {
