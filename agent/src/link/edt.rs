@@ -24,6 +24,7 @@
 //! - Lateness is measured where packets are received (*observe*), so it has the way through the
 //!   last pair of interfaces in it.
 
+mod asked;
 mod assembler;
 mod loaded;
 mod memory;
@@ -31,14 +32,16 @@ mod messages;
 mod port;
 mod program;
 mod reader;
+mod remote;
 mod table;
 
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use hexloop_topologies::plan::LinkPlan;
 use hexloop_traces::{
-    Direction, LinkSettings, QueueDiscipline, QueueLimit, Service, Trace, stream,
+    Direction, LinkSettings, LinkState, QueueDiscipline, QueueLimit, Service, Trace, stream,
 };
 use rand_core::Rng;
 
@@ -47,11 +50,13 @@ use super::scheduling::{self, Scheduling};
 use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
 use crate::sys::bpf::Program;
+use asked::Source;
 use loaded::{Loaded, Settings};
 use messages::Hook;
 use port::{HORIZON_NS, Port};
 use program::Clock;
 use reader::{Command, Lane, Reader};
+pub(crate) use remote::EdtRemote;
 use table::Table;
 
 /// As in the shaper: 62.5 us.
@@ -93,15 +98,23 @@ impl EdtPlayer {
             })?;
         }
         let [first, second] = ports;
+        let trace = Arc::new(played.clone());
+        let source = |direction| Source {
+            link: plan.name.clone(),
+            direction,
+            trace: Arc::clone(&trace),
+            settings: plan.settings,
+            mtu: plan.mtu,
+        };
         // What goes down leaves through the port that faces the first node.
         let lanes = [
             Lane {
-                direction: Direction::Down,
+                source: source(Direction::Down),
                 loaded: down,
                 port: first,
             },
             Lane {
-                direction: Direction::Up,
+                source: source(Direction::Up),
                 loaded: up,
                 port: second,
             },
@@ -152,6 +165,11 @@ impl EdtPlayer {
         answer.recv().map_err(|_gone| gone(&self.link))?
     }
 
+    /// What changes it from another thread.
+    pub(crate) fn remote(&self) -> EdtRemote {
+        EdtRemote::new(&self.link, self.commands.clone())
+    }
+
     /// Ends the playback, and waits until what was delayed has gone.
     ///
     /// # Errors
@@ -198,14 +216,23 @@ fn loaded(spec: &LinkSpec<'_>, played: &Trace, direction: Direction) -> Result<L
         window_ns: spec.calibration.window_ns,
         horizon_ns: HORIZON_NS,
         seed: stream(spec.seed, &format!("link {}", direction.name())).next_u64(),
-        reorder: plan.settings.reorder,
-        slot_ns: match plan.settings.service {
+        reorder: false,
+        slot_ns: None,
+        clock: Clock::Kernel,
+    };
+    Loaded::new(table, settings_of(settings, &plan.settings))
+}
+
+/// The program's settings with those of a link in them.
+fn settings_of(settings: Settings, asked: &LinkSettings) -> Settings {
+    Settings {
+        reorder: asked.reorder,
+        slot_ns: match asked.service {
             Service::Fluid => None,
             Service::Opportunities { slot_ns } => Some(slot_ns.max(SHORTEST_SLOT_NS)),
         },
-        clock: Clock::Kernel,
-    };
-    Loaded::new(table, settings)
+        ..settings
+    }
 }
 
 /// Both ports with what is on them, in the order of the plan's ends, and the programs that
@@ -226,7 +253,7 @@ fn open_ports(
     let programs = [forward(&mut first, &second)?, forward(&mut second, &first)?];
     for (port, loaded) in [(&mut first, down), (&mut second, up)] {
         port.put_fq()?;
-        port.attach(Hook::Egress, &loaded.stamp, "hx_stamp")?;
+        port.attach(Hook::Egress, &loaded.now().stamp, "hx_stamp")?;
     }
     Ok(([first, second], programs))
 }
@@ -250,27 +277,31 @@ pub(crate) fn try_out(plan: &LinkPlan) -> Result<(), LinkError> {
 
 /// What the trace or the settings ask for and departure times cannot do.
 fn refuse_what_it_cannot(plan: &LinkPlan, played: &Trace) -> Result<(), LinkError> {
-    let states = || played.rows().iter().flat_map(|row| [row.down, row.up]);
-    let longest_ns = states()
-        .map(|state| state.delay_ns + u64::from(state.jitter_ns))
-        .max();
-    let what = if let Some(what) = unsupported(&plan.settings) {
-        what.to_owned()
-    } else if states().any(|state| state.dup_ppb > 0) {
-        "packets are duplicated, and the program sends none of its own".to_owned()
-    } else if states().any(|state| state.corrupt_ppb > 0) {
-        "packets are corrupted, and the program does not write into them".to_owned()
-    } else if let Some(longest_ns) = longest_ns
-        && longest_ns > HORIZON_NS
-    {
-        format!("a delay of {longest_ns} ns is above fq's horizon, which is {HORIZON_NS} ns here")
+    let mut states = played.rows().iter().flat_map(|row| [row.down, row.up]);
+    let what = unsupported(&plan.settings).map(str::to_owned);
+    match what.or_else(|| states.find_map(|state| unsupported_state(&state))) {
+        None => Ok(()),
+        Some(what) => Err(LinkError::NotOnEdt {
+            link: plan.name.clone(),
+            what,
+        }),
+    }
+}
+
+/// What a state asks for and departure times cannot do.
+fn unsupported_state(state: &LinkState) -> Option<String> {
+    let longest_ns = state.delay_ns.saturating_add(u64::from(state.jitter_ns));
+    if state.dup_ppb > 0 {
+        Some("packets are duplicated, and the program sends none of its own".to_owned())
+    } else if state.corrupt_ppb > 0 {
+        Some("packets are corrupted, and the program does not write into them".to_owned())
+    } else if longest_ns > HORIZON_NS {
+        Some(format!(
+            "a delay of {longest_ns} ns is above fq's horizon, which is {HORIZON_NS} ns here"
+        ))
     } else {
-        return Ok(());
-    };
-    Err(LinkError::NotOnEdt {
-        link: plan.name.clone(),
-        what,
-    })
+        None
+    }
 }
 
 /// A departure time is given on arrival and never taken back: whatever is decided later, or by

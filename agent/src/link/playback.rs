@@ -125,7 +125,8 @@ impl Playback {
             Datapath::Relay { .. } => {
                 RemoteDatapath::Fixed("relay in a mode that passes packets through")
             }
-            Datapath::Tc(_) | Datapath::Edt { .. } => RemoteDatapath::Fixed(self.name()),
+            Datapath::Tc(player) => RemoteDatapath::Tc(player.remote()),
+            Datapath::Edt { edt, .. } => RemoteDatapath::Edt(edt.remote()),
         }
     }
 

@@ -1,11 +1,26 @@
 //! Changing a link from another thread while its trace plays.
 
+use std::sync::mpsc::SyncSender;
+
 use hexloop_traces::{Direction, Intervention, LinkChange};
 use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
 use super::reference::Reference;
+use super::edt::EdtRemote;
 use super::relay::RelayRemote;
+use super::tc::TcRemote;
+
+/// A change of one direction, on its way to the thread that makes it.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) direction: Direction,
+    /// From when on it is to hold.
+    pub(super) at: MonotonicNs,
+    pub(super) change: LinkChange,
+    /// Gets the offset from T0 at which it takes hold; `None` if nothing plays.
+    pub(super) reply: SyncSender<Result<Option<u64>, LinkError>>,
+}
 
 /// A handle on a link, for timeline events and for whoever intervenes by hand. Copies are handles
 /// on the same link; they do not keep it.
@@ -21,6 +36,8 @@ pub struct LinkRemote {
 #[derive(Debug, Clone)]
 pub(super) enum RemoteDatapath {
     Relay(RelayRemote),
+    Tc(TcRemote),
+    Edt(EdtRemote),
     /// One that plays what it was given to its end, by name.
     Fixed(&'static str),
 }
@@ -43,16 +60,30 @@ impl LinkRemote {
     /// # Errors
     /// Its datapath plays what it was given to its end.
     pub fn check(&self) -> Result<(), LinkError> {
-        self.relay().map(|_| ())
+        match &self.datapath {
+            RemoteDatapath::Fixed(datapath) => Err(self.refused(datapath)),
+            RemoteDatapath::Relay(_) | RemoteDatapath::Tc(_) | RemoteDatapath::Edt(_) => Ok(()),
+        }
     }
 
-    fn relay(&self) -> Result<&RelayRemote, LinkError> {
+    fn refused(&self, datapath: &'static str) -> LinkError {
+        LinkError::ChangeRefused {
+            link: self.link.clone(),
+            datapath,
+        }
+    }
+
+    fn change_one(
+        &self,
+        direction: Direction,
+        at: MonotonicNs,
+        change: LinkChange,
+    ) -> Result<Option<u64>, LinkError> {
         match &self.datapath {
-            RemoteDatapath::Relay(relay) => Ok(relay),
-            RemoteDatapath::Fixed(datapath) => Err(LinkError::ChangeRefused {
-                link: self.link.clone(),
-                datapath,
-            }),
+            RemoteDatapath::Relay(relay) => relay.change(direction, at, change),
+            RemoteDatapath::Tc(tc) => tc.change(direction, at, change),
+            RemoteDatapath::Edt(edt) => edt.change(direction, at, change),
+            RemoteDatapath::Fixed(datapath) => Err(self.refused(datapath)),
         }
     }
 
@@ -68,14 +99,13 @@ impl LinkRemote {
         at: MonotonicNs,
         change: LinkChange,
     ) -> Result<u64, LinkError> {
-        let relay = self.relay()?;
         let directions = match change {
             LinkChange::Play(_) => directions,
             LinkChange::Set(_) => &Direction::BOTH,
         };
         let mut latest_ns = None;
         for &direction in directions {
-            let at_ns = relay.change(direction, at, change)?;
+            let at_ns = self.change_one(direction, at, change)?;
             if let (Some(at_ns), LinkChange::Play(change)) = (at_ns, change) {
                 let side = usize::from(direction == Direction::Up);
                 self.references[side].apply(Intervention { at_ns, change });

@@ -25,6 +25,8 @@ pub mod interface;
 mod leaf;
 mod path;
 mod player;
+mod playing;
+mod remote;
 mod stage;
 mod steering;
 mod wire;
@@ -45,6 +47,7 @@ pub use cost::{BATCH, ChangeCost, measure_change_cost};
 use leaf::Leaf;
 use path::Path;
 use player::{Command, TcPlayed, Worker};
+pub(crate) use remote::TcRemote;
 use stage::{Port, Stage, StagePlan};
 
 /// Plays a trace by changing queueing disciplines in place. Dropping it ends its thread.
@@ -64,11 +67,9 @@ pub(crate) struct TcPlayer {
 #[derive(Debug, Clone, Copy)]
 struct Needs {
     leaf: Leaf,
-    path: Option<Path>,
+    path: Path,
+    needs_path: bool,
 }
-
-/// Packets of this size at least are counted on for what is in flight.
-const SMALL_PACKET_BYTES: u64 = 64;
 
 impl Needs {
     fn new(plan: &LinkPlan, trace: &Trace, held_bytes: u64) -> Result<Needs, LinkError> {
@@ -79,15 +80,14 @@ impl Needs {
             link: plan.name.clone(),
             reason,
         })?;
-        let packets = held_bytes / SMALL_PACKET_BYTES + 1000;
-        let path = Path {
-            limit: u32::try_from(packets).unwrap_or(u32::MAX),
-            reorder: plan.settings.reorder,
-            seed: None,
-        };
         Ok(Needs {
             leaf,
-            path: states.any(|state| path::is_needed(&state)).then_some(path),
+            path: Path {
+                limit: path::packets_of(held_bytes),
+                reorder: plan.settings.reorder,
+                seed: None,
+            },
+            needs_path: states.any(|state| path::is_needed(&state)),
         })
     }
 }
@@ -118,10 +118,12 @@ fn install(
     let [first, second, third, fourth] = up.clone();
     let down = [fourth, third, second, first];
     let stage = |direction, ports| StagePlan {
+        link: plan.name.clone(),
         direction,
         ports,
         leaf: needs.leaf,
         path: needs.path,
+        needs_path: needs.needs_path,
         mtu: plan.mtu,
     };
     // Both hooks of a port are made by different stages: each port is entered only once.
@@ -163,11 +165,10 @@ impl TcPlayer {
         let name = format!("hx-tc-{}", plan.index);
         let (commands, inbox) = channel();
         let (report, reported) = sync_channel(1);
-        let trace = played.clone();
         let work = move || {
             let scheduling = scheduling::make_real_time(cpu);
             if report.send(scheduling).is_ok() {
-                Worker::new(socket, stages, trace, inbox).run();
+                Worker::new(socket, stages, inbox).run();
             }
         };
         let thread = thread::Builder::new().name(name.clone());
@@ -205,6 +206,12 @@ impl TcPlayer {
     /// Plays from T0 on.
     pub(crate) fn play(&self, play: Play) -> Result<(), LinkError> {
         self.command(Command::Play(Box::new(play)))
+    }
+
+    /// What changes it from another thread.
+    pub(crate) fn remote(&self) -> TcRemote {
+        let thread = self.thread.as_ref().map(|thread| thread.thread().clone());
+        TcRemote::new(&self.link, self.commands.clone(), thread)
     }
 
     /// Ends the playback and lifts every limit.

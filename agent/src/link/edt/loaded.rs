@@ -26,16 +26,60 @@ pub(super) struct Settings {
 /// One direction. It is transparent until [`Loaded::start`].
 #[derive(Debug)]
 pub(super) struct Loaded {
-    pub(super) table: Table,
-    slot_ns: u64,
-    pub(super) stamp: Program,
+    /// What is played now.
+    now: Generation,
+    /// What a playback begins with, while something else is played.
+    first: Option<Generation>,
     pub(super) observe: Program,
     control: SharedMemory,
     state: SharedMemory,
     lateness: SharedMemory,
-    /// The programs use these two; nobody here reads them.
+    /// The programs use it; nobody here reads it.
+    due: SharedMemory,
+}
+
+/// A trace with the program made for it.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) table: Table,
+    pub(super) settings: Settings,
+    pub(super) stamp: Program,
+    /// The program reads it.
     _entries: SharedMemory,
-    _due: SharedMemory,
+}
+
+impl Generation {
+    fn new(table: Table, settings: Settings, shared: [&SharedMemory; 4]) -> Result<Generation, LinkError> {
+        let bytes = table.to_bytes();
+        let entries = memory("hx_trace", bytes.len())?;
+        touched(entries.write(&bytes), "write the trace")?;
+        let stamp = Stamp {
+            table: &table,
+            maps: maps(shared, entries.number()),
+            window_ns: settings.window_ns.max(1),
+            horizon_ns: settings.horizon_ns,
+            seed: settings.seed,
+            reorder: settings.reorder,
+            slot_ns: settings.slot_ns,
+            clock: settings.clock,
+        };
+        Ok(Generation {
+            stamp: load("hx_stamp", stamp.assemble())?,
+            table,
+            settings,
+            _entries: entries,
+        })
+    }
+}
+
+fn maps([control, state, due, lateness]: [&SharedMemory; 4], table: i32) -> Maps {
+    Maps {
+        control: control.number(),
+        state: state.number(),
+        table,
+        due: due.number(),
+        lateness: lateness.number(),
+    }
 }
 
 fn memory(name: &str, bytes: usize) -> Result<SharedMemory, LinkError> {
@@ -72,9 +116,6 @@ fn touched<T>(result: std::io::Result<T>, action: &str) -> Result<T, LinkError> 
 impl Loaded {
     /// Loads both programs and the table.
     pub(super) fn new(table: Table, settings: Settings) -> Result<Loaded, LinkError> {
-        let bytes = table.to_bytes();
-        let entries = memory("hx_trace", bytes.len())?;
-        touched(entries.write(&bytes), "write the trace")?;
         let control = memory("hx_control", memory::CONTROL_BYTES)?;
         touched(
             control.write(&memory::control(NEVER, None)),
@@ -83,34 +124,47 @@ impl Loaded {
         let state = memory("hx_state", STATE_BYTES)?;
         let due = memory("hx_due", memory::DUE_BYTES)?;
         let lateness = memory("hx_lateness", LATENESS_BYTES)?;
-        let maps = Maps {
-            control: control.number(),
-            state: state.number(),
-            table: entries.number(),
-            due: due.number(),
-            lateness: lateness.number(),
-        };
-        let stamp = Stamp {
-            table: &table,
-            maps,
-            window_ns: settings.window_ns.max(1),
-            horizon_ns: settings.horizon_ns,
-            seed: settings.seed,
-            reorder: settings.reorder,
-            slot_ns: settings.slot_ns,
-            clock: settings.clock,
-        };
+        let shared = [&control, &state, &due, &lateness];
+        let now = Generation::new(table, settings, shared)?;
+        // This one looks nothing up in the trace.
+        let observe = load("hx_observe", program::observe(maps(shared, -1)))?;
         Ok(Loaded {
-            stamp: load("hx_stamp", stamp.assemble())?,
-            observe: load("hx_observe", program::observe(maps))?,
-            table,
-            slot_ns: settings.slot_ns.unwrap_or(1),
+            now,
+            first: None,
+            observe,
             control,
             state,
             lateness,
-            _entries: entries,
-            _due: due,
+            due,
         })
+    }
+
+    /// What is played.
+    pub(super) const fn now(&self) -> &Generation {
+        &self.now
+    }
+
+    /// Makes a program for something else to play; [`Loaded::take_over`] makes it what is played.
+    pub(super) fn another(&self, table: Table, settings: Settings) -> Result<Generation, LinkError> {
+        let shared = [&self.control, &self.state, &self.due, &self.lateness];
+        Generation::new(table, settings, shared)
+    }
+
+    /// From now on this is played.
+    pub(super) fn take_over(&mut self, next: Generation) {
+        let before = std::mem::replace(&mut self.now, next);
+        self.first.get_or_insert(before);
+    }
+
+    /// Goes back to what a playback begins with; says whether that is another program.
+    pub(super) fn begin_anew(&mut self) -> bool {
+        match self.first.take() {
+            Some(first) => {
+                self.now = first;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Shapes from `t0` on, from the beginning of the trace.
@@ -141,7 +195,8 @@ impl Loaded {
 
     /// The integral of what the link has granted by a moment, modulo 2^64.
     pub(super) fn granted_at(&self, t_ns: u64) -> u64 {
-        self.table.integral_at(t_ns - t_ns % self.slot_ns)
+        let slot_ns = self.now.settings.slot_ns.unwrap_or(1);
+        self.now.table.integral_at(t_ns - t_ns % slot_ns)
     }
 
     /// The state as it is now.

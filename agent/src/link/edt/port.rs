@@ -59,10 +59,33 @@ impl Port {
         program: &Program,
         name: &str,
     ) -> Result<(), LinkError> {
+        self.hang(hook, program, name, Mode::Create)
+    }
+
+    /// Hangs a program where another one is. Each packet meets the one or the other.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn exchange(
+        &mut self,
+        hook: Hook,
+        program: &Program,
+        name: &str,
+    ) -> Result<(), LinkError> {
+        self.hang(hook, program, name, Mode::Change)
+    }
+
+    fn hang(
+        &mut self,
+        hook: Hook,
+        program: &Program,
+        name: &str,
+        mode: Mode,
+    ) -> Result<(), LinkError> {
         let filter = messages::filter(self.index, hook, program.number(), name);
         let filter = RouteNetlinkMessage::NewTrafficFilter(filter);
         let interface = &self.interface;
-        self.socket.request(filter, Mode::Create, || {
+        self.socket.request(filter, mode, || {
             format!("hang BPF program {name} on interface {interface} (CONFIG_NET_CLS_BPF)")
         })
     }

@@ -184,7 +184,7 @@ impl Stamp<'_> {
     /// The program.
     pub(super) fn assemble(&self) -> Result<Vec<u64>, AssemblyError> {
         let mut p = Assembler::default();
-        let [pass, full, lost, through] = [(); 4].map(|()| p.label());
+        let [pass, full, held, lost, through] = [(); 5].map(|()| p.label());
         self.arrive(&mut p, pass);
         self.integral_at_arrival(&mut p);
         if self.table.has_loss || self.table.has_jitter {
@@ -202,10 +202,10 @@ impl Stamp<'_> {
         p.load(R9, Width::Double, R10, ARRIVED);
         p.jump(through);
         p.place(limited);
-        self.invert(&mut p, full);
+        self.invert(&mut p, held);
         p.place(through);
         self.due(&mut p);
-        self.leave(&mut p, full);
+        self.leave(&mut p, held);
 
         p.place(pass);
         p.set(R0, GO_ON);
@@ -216,6 +216,12 @@ impl Stamp<'_> {
             p.set(R0, DROP);
             p.exit();
         }
+        // What would be held for ever, or too long, uses nothing up.
+        p.place(held);
+        p.load(R1, Width::Double, R10, UNITS);
+        p.set(R2, 0);
+        p.subtract(R2, R1);
+        p.fetch_add(R7, CONSUMED, R2);
         p.place(full);
         count(&mut p, DROPPED);
         p.set(R0, DROP);

@@ -3,18 +3,21 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use hexloop_traces::Direction;
+use hexloop_traces::{Direction, LinkChange};
 use hexloop_workloads::clock::{self, MonotonicNs};
 
-use super::loaded::Loaded;
+use super::asked::{Asked, Source};
+use super::loaded::{Generation, Loaded};
 use super::memory::{
     ARRIVAL, CONSUMED, DROPPED, FINISH, GAP_RING, GAP_RING_ENTRIES, GAPS, LOST, ORDER, PEAK_RING,
     PEAK_RING_ENTRIES, field,
 };
+use super::messages::Hook;
 use super::port::Port;
 use crate::link::LinkError;
 use crate::link::books::WindowBooks;
 use crate::link::relay::{Play, Played, ShaperWindow};
+use crate::link::remote::Order;
 
 /// After the end of a trace, packets that it has delayed may go in peace for so long.
 const LONGEST_DRAIN_NS: u64 = 1_000_000_000;
@@ -27,13 +30,14 @@ const READ_AGAIN: u64 = 8;
 
 pub(super) enum Command {
     Play(Box<Play>, SyncSender<Result<(), LinkError>>),
+    Change(Order),
     Stop(SyncSender<Result<Played, LinkError>>),
     Quit,
 }
 
 /// One direction.
 pub(super) struct Lane {
-    pub(super) direction: Direction,
+    pub(super) source: Source,
     pub(super) loaded: Loaded,
     /// The port whose fq holds its packets.
     pub(super) port: Port,
@@ -41,6 +45,8 @@ pub(super) struct Lane {
 
 struct Playing {
     play: Box<Play>,
+    /// What is asked for, in the order of [`Direction::BOTH`].
+    asked: [Asked; 2],
     books: [LaneBooks; 2],
     next_look_ns: u64,
     cpu_at_start_ns: u64,
@@ -69,6 +75,24 @@ pub(super) struct Reader {
     playing: Option<Playing>,
 }
 
+impl Lane {
+    /// Goes back to what a playback begins with.
+    fn begin_anew(&mut self) -> Result<(), LinkError> {
+        if self.loaded.begin_anew() {
+            let stamp = &self.loaded.now().stamp;
+            self.port.exchange(Hook::Egress, stamp, "hx_stamp")?;
+        }
+        Ok(())
+    }
+
+    /// From now on another program stamps.
+    pub(super) fn play(&mut self, next: Generation) -> Result<(), LinkError> {
+        self.port.exchange(Hook::Egress, &next.stamp, "hx_stamp")?;
+        self.loaded.take_over(next);
+        Ok(())
+    }
+}
+
 impl Reader {
     pub(super) const fn new(lanes: [Lane; 2], inbox: Receiver<Command>) -> Reader {
         Reader {
@@ -84,6 +108,9 @@ impl Reader {
             match self.next_command() {
                 Ok(Command::Play(play, reply)) => {
                     let _ = reply.send(self.start(play));
+                }
+                Ok(Command::Change(order)) => {
+                    let _ = order.reply.send(self.change(&order));
                 }
                 Ok(Command::Stop(reply)) => {
                     let _ = reply.send(self.finish());
@@ -102,13 +129,17 @@ impl Reader {
                 .recv()
                 .map_err(|_gone| RecvTimeoutError::Disconnected);
         };
-        let look = playing.play.t0.saturating_add(playing.next_look_ns);
+        let [down, up] = &playing.asked;
+        let settings_ns = down.next_settings_ns().min(up.next_settings_ns());
+        let look_ns = playing.next_look_ns.min(settings_ns);
+        let look = playing.play.t0.saturating_add(look_ns);
         let wait = Duration::from_nanos(look.saturating_sub(clock::now()));
         self.inbox.recv_timeout(wait)
     }
 
     fn start(&mut self, play: Box<Play>) -> Result<(), LinkError> {
         for lane in &mut self.lanes {
+            lane.begin_anew()?;
             lane.port.forget_drops()?;
             lane.loaded.start(play.t0, play.pause)?;
         }
@@ -118,7 +149,11 @@ impl Reader {
             dropped: 0,
             lost: 0,
         });
+        let [down, up] = &self.lanes;
+        let [first, second] = play.curves.clone();
+        let asked = [Asked::new(first, down), Asked::new(second, up)];
         self.playing = Some(Playing {
+            asked,
             books,
             next_look_ns: 0,
             cpu_at_start_ns: clock::thread_cpu_ns(),
@@ -136,14 +171,38 @@ impl Reader {
         let Some(now_ns) = now.checked_sub(playing.play.t0) else {
             return;
         };
+        for (lane, asked) in self.lanes.iter_mut().zip(&mut playing.asked) {
+            if let Err(failure) = asked.change_settings_by(now_ns, lane) {
+                playing.failure = Some(failure);
+            }
+        }
+        if now_ns < playing.next_look_ns {
+            return;
+        }
         for (lane, books) in self.lanes.iter_mut().zip(&mut playing.books) {
             match books.read(lane, now_ns, playing.play.window_ns) {
-                Ok(close) => close.send(lane.direction, books, &playing.play),
+                Ok(close) => close.send(lane.source.direction, books, &playing.play),
                 Err(failure) => playing.failure = Some(failure),
             }
         }
         // After a failure nothing is closed, and nobody is in a hurry.
         playing.next_look_ns = playing.next_close_ns().max(now_ns + SHORTEST_SLEEP_NS);
+    }
+
+    /// Changes what is played; `None` if nothing is.
+    fn change(&mut self, order: &Order) -> Result<Option<u64>, LinkError> {
+        let Some(playing) = &mut self.playing else {
+            return Ok(None);
+        };
+        let side = usize::from(order.direction == Direction::Up);
+        let at_ns = order.at.saturating_sub(playing.play.t0);
+        let now_ns = clock::now().saturating_sub(playing.play.t0);
+        let (asked, lane) = (&mut playing.asked[side], &mut self.lanes[side]);
+        let made = match order.change {
+            LinkChange::Play(change) => asked.change(at_ns, now_ns, change, lane),
+            LinkChange::Set(change) => asked.change_settings(at_ns.max(now_ns), change, lane),
+        };
+        made.map(Some)
     }
 
     fn finish(&mut self) -> Result<Played, LinkError> {
@@ -205,7 +264,7 @@ impl LaneBooks {
     fn read(&mut self, lane: &mut Lane, now_ns: u64, window_ns: u64) -> Result<Close, LinkError> {
         // The clock was read before: what comes meanwhile makes the queue look longer, not idle.
         let state = lane.loaded.state()?;
-        let table = &lane.loaded.table;
+        let table = &lane.loaded.now().table;
         self.read_gaps(&state, now_ns, window_ns);
         let peaks = ring(&state, PEAK_RING, PEAK_RING_ENTRIES);
         for (number, units) in peaks.filter(|&(number, _)| number > 0) {

@@ -5,8 +5,9 @@
 //! rounded from packet to packet. Only the two conversions round, each once per packet and never
 //! into the next one: C(arrival) down to a unit, and C^-1 up to a nanosecond. k is as large as
 //! 62 bits for a whole day of the trace and its queue allow, for the program compares modulo 2^64,
-//! and a link may be idle for as long as a phase lasts; one unit takes less than a nanosecond at
-//! rates above 10^9 / 2^k bit/s (at k = 20, a kilobit per second).
+//! and a link may be idle for as long as a phase lasts; and no larger than a day at 10 Gbit/s
+//! allows, for such a rate may be asked for while the trace plays. One unit takes less than a
+//! nanosecond at rates above 10^9 / 2^k bit/s (at k = 11, half a megabit per second).
 //!
 //! What follows the end of a trace is part of the table: it has a lead-in, played once, and a
 //! body, played for ever. A trace that loops is all body; one that holds or clears is all
@@ -14,6 +15,11 @@
 //!
 //! A stretch without a limit begins with a jump of the integral by more than any queue holds,
 //! spread over one nanosecond; what comes later in it passes at once.
+//!
+//! What is asked for while a trace plays makes another table ([`Table::following`]), which goes on
+//! where the first one is and counts in the same units.
+
+mod rest;
 
 use hexloop_traces::{Direction, EndPolicy, LinkState, Trace, UNLIMITED_RATE_BPS};
 
@@ -46,6 +52,9 @@ const LONGEST_PLAYBACK_NS: u64 = 86_400_000_000_000;
 
 /// As in the traces' own integral.
 const HIGHEST_FINITE_RATE_BPS: u64 = 1_000_000_000_000_000;
+
+/// Rates up to this one can be asked for while any trace plays.
+const HEADROOM_BPS: u64 = 10_000_000_000;
 
 /// The finest unit: 2^-30 bit.
 const FINEST_UNIT_BITS: u32 = 30;
@@ -108,13 +117,18 @@ pub(crate) struct Table {
 pub(crate) enum TableError {
     /// Too many rows.
     #[error("the trace may need {entries} table entries; the most is {MOST_ENTRIES}")]
-    TooLong {
+    Rows {
         /// How many it may need.
         entries: usize,
     },
     /// Rates and times whose product does not fit.
     #[error("the trace carries 2^61 bits or more in a day")]
-    TooMuch,
+    Bits,
+    /// A rate that was asked for later.
+    #[error(
+        "a rate above {HEADROOM_BPS} bit/s and above all of the trace cannot be set while it plays"
+    )]
+    Rate,
 }
 
 /// The entries of a stretch.
@@ -180,7 +194,7 @@ impl Table {
             .unwrap_or(usize::MAX)
             .saturating_add(2 * trace.rows().len());
         if entries >= MOST_ENTRIES {
-            return Err(TableError::TooLong { entries });
+            return Err(TableError::Rows { entries });
         }
         let mut stretches = Vec::new();
         let mut last = LinkState::TRANSPARENT;
@@ -199,13 +213,17 @@ impl Table {
             EndPolicy::Hold => cut(&mut stretches, LONGEST_ENTRY_NS, last),
             EndPolicy::Clear => cut(&mut stretches, LONGEST_ENTRY_NS, LinkState::TRANSPARENT),
         }
-        Table::from_stretches(&stretches, body_starts, default_queue_bytes)
+        Table::from_stretches(&stretches, body_starts, default_queue_bytes, None)
     }
 
+    /// The table of these stretches, of which those from number `body_starts` on are played for
+    /// ever. `base` is where the integral begins, with the bits of its units, where another table
+    /// went before.
     fn from_stretches(
         stretches: &[Stretch],
         body_starts: usize,
         default_queue_bytes: u64,
+        base: Option<(u64, u32)>,
     ) -> Result<Table, TableError> {
         let longest_queue = stretches
             .iter()
@@ -230,8 +248,22 @@ impl Table {
             .map(|s| finite_bps(&s.state))
             .max()
             .unwrap_or(0);
-        let unit_bits =
-            unit_bits(total_bits.saturating_add(jump_bits), peak_bps).ok_or(TableError::TooMuch)?;
+        let headroom_bits = u128::from(HEADROOM_BPS) * u128::from(LONGEST_PLAYBACK_NS) / NS_PER_S;
+        let most_bits = total_bits.saturating_add(jump_bits);
+        let (base_units, unit_bits) = match base {
+            None => {
+                let most_bits = most_bits.max(headroom_bits);
+                let bits = unit_bits(most_bits, peak_bps).ok_or(TableError::Bits)?;
+                (0, bits)
+            }
+            Some((units, bits)) => {
+                let finest = unit_bits(most_bits, peak_bps).ok_or(TableError::Rate)?;
+                if finest < bits {
+                    return Err(TableError::Rate);
+                }
+                (units, bits)
+            }
+        };
         let units = |bit_ns: u128| u64::try_from((bit_ns << unit_bits) / NS_PER_S).unwrap_or(NEVER);
         let mut table = Table {
             entries: Vec::with_capacity(stretches.len() + 1),
@@ -246,7 +278,8 @@ impl Table {
         let (mut start_ns, mut integral) = (0_u64, 0_u128);
         for (index, stretch) in stretches.iter().enumerate() {
             if index == body_starts {
-                (table.lead_ns, table.lead_units) = (start_ns, units(integral));
+                table.lead_ns = start_ns;
+                table.lead_units = base_units.wrapping_add(units(integral));
             }
             let state = &stretch.state;
             let (multiplier, shift) = if stretch.jump {
@@ -259,7 +292,7 @@ impl Table {
             let limit_bits = u128::from(queue_bytes(state, default_queue_bytes)) * 8 + 1;
             table.entries.push(Entry {
                 start_ns,
-                integral: units(integral),
+                integral: base_units.wrapping_add(units(integral)),
                 multiplier,
                 shift,
                 unlimited: state.rate_bps == UNLIMITED_RATE_BPS,
@@ -273,12 +306,13 @@ impl Table {
             integral += area(stretch);
         }
         table.body_ns = start_ns - table.lead_ns;
-        table.body_units = units(integral) - table.lead_units;
+        let end_units = base_units.wrapping_add(units(integral));
+        table.body_units = end_units.wrapping_sub(table.lead_units);
         // What a packet finds that is through exactly at the end of the body.
         if let Some(&first) = table.entries.get(body_starts) {
             table.entries.push(Entry {
                 start_ns,
-                integral: units(integral),
+                integral: end_units,
                 ..first
             });
         }
@@ -459,7 +493,7 @@ mod tests {
     #[test]
     fn units_are_fine_and_leave_room() {
         let slow = table(EndPolicy::Loop, &[(60_000 * MS, state(1_000_000, 0))]);
-        assert!(slow.unit_bits >= 24, "{}", slow.unit_bits);
+        assert!(slow.unit_bits >= 11, "{}", slow.unit_bits);
         let fast = table(EndPolicy::Loop, &[(60_000 * MS, state(100_000_000_000, 0))]);
         assert!(fast.unit_bits >= 8, "{}", fast.unit_bits);
         assert!(fast.entries.iter().all(|entry| entry.multiplier < 1 << 36));

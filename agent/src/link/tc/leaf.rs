@@ -14,7 +14,7 @@ pub(super) struct Leaf {
     settings: LinkSettings,
     mtu: u32,
     /// The trace has outages: the queue must be able to hold.
-    holds: bool,
+    must_hold: bool,
 }
 
 fn microseconds(nanoseconds: u64) -> u32 {
@@ -26,13 +26,13 @@ impl Leaf {
     ///
     /// # Errors
     /// The kernel has no discipline for them.
-    pub(super) fn new(settings: LinkSettings, mtu: u32, holds: bool) -> Result<Leaf, Refusal> {
+    pub(super) fn new(settings: LinkSettings, mtu: u32, must_hold: bool) -> Result<Leaf, Refusal> {
         if settings.service != Service::Fluid {
             return Err("delivery opportunities need datapath relay: htb serves bit by bit");
         }
         let plain = settings.discipline == QueueDiscipline::DropTail
             && matches!(settings.queue, QueueLimit::Bytes(_));
-        if holds && !plain {
+        if must_hold && !plain {
             return Err(
                 "outages need a drop-tail queue with a limit in bytes on tc, whose plug holds nothing else; \
                  choose that queue, or datapath relay",
@@ -58,7 +58,7 @@ impl Leaf {
         Ok(Leaf {
             settings,
             mtu,
-            holds,
+            must_hold,
         })
     }
 
@@ -83,17 +83,17 @@ impl Leaf {
         let ecn = self.settings.ecn;
         let limit_packets = self.packets(queue_bytes);
         match (self.settings.discipline, self.settings.queue) {
-            (QueueDiscipline::DropTail, QueueLimit::Packets(_)) if queue_bytes == 0 => {
-                vec![Discipline::Pfifo(limit_packets)]
-            }
-            (QueueDiscipline::DropTail, _) if self.holds => {
-                vec![Discipline::Plug(Plug::Limit(self.bytes(queue_bytes)))]
-            }
             (QueueDiscipline::DropTail, QueueLimit::Packets(_)) => {
                 vec![Discipline::Pfifo(limit_packets)]
             }
             (QueueDiscipline::DropTail, QueueLimit::Bytes(_)) => {
-                vec![Discipline::Bfifo(self.bytes(queue_bytes))]
+                // A plug that holds nothing is a fifo, and an outage may yet be asked for.
+                let bytes = self.bytes(queue_bytes);
+                let mut queues = vec![Discipline::Plug(Plug::Limit(bytes))];
+                if !self.must_hold {
+                    queues.push(Discipline::Bfifo(bytes));
+                }
+                queues
             }
             (QueueDiscipline::DropHead, _) => vec![Discipline::PfifoHeadDrop(limit_packets)],
             (
@@ -132,9 +132,14 @@ impl Leaf {
         }
     }
 
-    /// Whether it can hold packets while the trace allows none.
-    pub(super) const fn holds(&self) -> bool {
-        self.holds
+    /// Whether the trace asks that it can hold packets.
+    pub(super) const fn must_hold(&self) -> bool {
+        self.must_hold
+    }
+
+    /// The settings that it follows.
+    pub(super) const fn settings(&self) -> LinkSettings {
+        self.settings
     }
 }
 
@@ -146,8 +151,12 @@ mod tests {
     fn each_setting_has_its_discipline_or_a_refusal_that_says_what_to_do() {
         let tail = LinkSettings::drop_tail(30_000);
         let leaf = Leaf::new(tail, 1500, false).unwrap();
-        assert_eq!(leaf.disciplines(0), [Discipline::Bfifo(30_000)]);
-        assert_eq!(leaf.disciplines(9000), [Discipline::Bfifo(9000)]);
+        let either = |bytes| {
+            let plug = Discipline::Plug(Plug::Limit(bytes));
+            [plug, Discipline::Bfifo(bytes)]
+        };
+        assert_eq!(leaf.disciplines(0), either(30_000));
+        assert_eq!(leaf.disciplines(9000), either(9000));
         let holding = Leaf::new(tail, 1500, true).unwrap();
         let plug = Discipline::Plug(Plug::Limit(30_000));
         assert_eq!(holding.disciplines(0), [plug]);

@@ -37,6 +37,25 @@ pub(super) struct Path {
     pub(super) seed: Option<u64>,
 }
 
+/// Packets of this size at least are counted on for what is in flight.
+const SMALL_PACKET_BYTES: u64 = 64;
+
+/// What a rate that is not limited counts as for what is in flight.
+const FASTEST_BPS: u64 = 10_000_000_000;
+
+/// So many packets hold these bytes, and a few more.
+pub(super) fn packets_of(held_bytes: u64) -> u32 {
+    let packets = held_bytes / SMALL_PACKET_BYTES + 1000;
+    u32::try_from(packets).unwrap_or(u32::MAX)
+}
+
+/// So many packets may be under way in a state.
+pub(super) fn packets_in_flight(state: &LinkState) -> u32 {
+    let rate_bps = u128::from(state.rate_bps.min(FASTEST_BPS));
+    let bytes = rate_bps * u128::from(state.delay_ns) / 8_000_000_000;
+    packets_of(u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
 /// netem for a state. `change` counts the changes: each continues with other numbers.
 pub(super) fn netem(state: &LinkState, path: Path, change: u64) -> Netem {
     let rate = if path.reorder {

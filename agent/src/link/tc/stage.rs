@@ -2,7 +2,9 @@
 
 use std::io;
 
-use hexloop_traces::{CapacityCurve, Direction, LinkState, UNLIMITED_RATE_BPS};
+use hexloop_traces::{
+    Direction, LinkState, PlaybackChange, Schedule, SettingsChange, UNLIMITED_RATE_BPS,
+};
 
 use super::LinkError;
 use super::codec::filter::{Classifier, ETH_P_ALL, Filter, Target, info};
@@ -18,7 +20,8 @@ use crate::link::netlink::{Mode, RouteSocket};
 
 const ROOT: Handle = Handle::new(1, 0);
 const CLASS: Handle = Handle::new(1, 1);
-const LEAF: Handle = Handle::new(2, 0);
+/// A queue of another kind gets the other handle: one that exists cannot change its kind.
+const LEAVES: [Handle; 2] = [Handle::new(2, 0), Handle::new(3, 0)];
 
 /// The trace counts IP bytes: the Ethernet header comes off.
 const ETHERNET_OVERHEAD: i32 = -14;
@@ -42,12 +45,22 @@ pub(super) struct Queue {
 /// One direction.
 #[derive(Debug)]
 pub(super) struct Stage {
+    link: String,
     pub(super) direction: Direction,
     /// Where packets wait for their turn.
     bottleneck: Port,
     /// Where they leave for the receiver.
     exit: Port,
+    /// As the plan asks, and as it is now.
+    asked_leaf: Leaf,
     leaf: Leaf,
+    /// Which of [`LEAVES`] it has, and the discipline that the kernel had for it.
+    leaf_place: usize,
+    leaf_kind: String,
+    /// Packets that were lost with queues of another kind.
+    lost_with_queues: u64,
+    /// As the plan asks, and as it is now.
+    asked_path: Path,
     path: Path,
     /// netem is there.
     has_path: bool,
@@ -64,12 +77,14 @@ pub(super) struct Stage {
 /// What a stage is made of.
 #[derive(Debug, Clone)]
 pub(super) struct StagePlan {
+    pub(super) link: String,
     pub(super) direction: Direction,
     /// Where packets come in, wait, come out of waiting, and leave.
     pub(super) ports: [Port; 4],
     pub(super) leaf: Leaf,
-    /// `None` needs no netem.
-    pub(super) path: Option<Path>,
+    pub(super) path: Path,
+    /// The trace cannot do without netem.
+    pub(super) needs_path: bool,
     pub(super) mtu: u32,
 }
 
@@ -139,14 +154,16 @@ impl Stage {
             format!("make the class of {name}")
         })?;
         let mut stage = Stage {
+            link: plan.link,
             direction: plan.direction,
+            asked_leaf: plan.leaf,
             leaf: plan.leaf,
-            path: plan.path.unwrap_or(Path {
-                limit: 0,
-                reorder: false,
-                seed: None,
-            }),
-            has_path: plan.path.is_some(),
+            leaf_place: 0,
+            leaf_kind: String::new(),
+            lost_with_queues: 0,
+            asked_path: plan.path,
+            path: plan.path,
+            has_path: plan.needs_path,
             changes: 0,
             class: PreparedClass::new(place, UNLIMITED_BYTES_PER_S, plan.mtu),
             steering: Steering::new(plan.mtu),
@@ -157,10 +174,7 @@ impl Stage {
             bottleneck,
             exit,
         };
-        stage.set_leaf(socket, 0, Mode::Create)?;
-        if stage.leaf.holds() {
-            stage.plug(socket, Plug::Release)?;
-        }
+        stage.make_leaf(socket, Mode::Create)?;
         if stage.has_path {
             stage.set_path(socket, &LinkState::TRANSPARENT, Mode::Create)?;
         }
@@ -169,29 +183,55 @@ impl Stage {
         Ok(stage)
     }
 
-    fn set_leaf(
-        &mut self,
-        socket: &mut RouteSocket,
-        queue_bytes: u32,
-        mode: Mode,
-    ) -> Result<(), LinkError> {
-        let place = Place::new(self.bottleneck.index, LEAF, CLASS);
+    /// Makes the queue, of the best kind that the kernel has, in place of the one that is there.
+    fn make_leaf(&mut self, socket: &mut RouteSocket, mode: Mode) -> Result<(), LinkError> {
         let mut result = Ok(());
-        for discipline in self.leaf.disciplines(queue_bytes) {
+        for discipline in self.leaf.disciplines(self.state.queue_bytes) {
             let kind = discipline.kind().to_owned();
-            let message = Qdisc::new(place, discipline).message();
-            result = socket.order(NEW_QDISC, mode, &message, || {
-                format!("set the {kind} queue of {}", self.bottleneck.name)
-            });
+            result = self.order_leaf(socket, discipline, mode);
             if result.is_ok() {
+                self.leaf_kind = kind;
                 break;
             }
         }
-        result
+        result?;
+        if self.can_hold() {
+            self.plug(socket, Plug::Release)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the limits of the queue in place.
+    fn set_leaf(&mut self, socket: &mut RouteSocket, queue_bytes: u32) -> Result<(), LinkError> {
+        let disciplines = self.leaf.disciplines(queue_bytes);
+        let same = |discipline: &Discipline| discipline.kind() == self.leaf_kind;
+        match disciplines.into_iter().find(same) {
+            Some(discipline) => self.order_leaf(socket, discipline, Mode::Change),
+            None => Ok(()),
+        }
+    }
+
+    fn order_leaf(
+        &self,
+        socket: &mut RouteSocket,
+        discipline: Discipline,
+        mode: Mode,
+    ) -> Result<(), LinkError> {
+        let place = Place::new(self.bottleneck.index, LEAVES[self.leaf_place], CLASS);
+        let kind = discipline.kind().to_owned();
+        let message = Qdisc::new(place, discipline).message();
+        socket.order(NEW_QDISC, mode, &message, || {
+            format!("set the {kind} queue of {}", self.bottleneck.name)
+        })
+    }
+
+    /// Whether the queue can hold packets while the trace allows none.
+    fn can_hold(&self) -> bool {
+        self.leaf_kind == "plug"
     }
 
     fn plug(&self, socket: &mut RouteSocket, plug: Plug) -> Result<(), LinkError> {
-        let place = Place::new(self.bottleneck.index, LEAF, CLASS);
+        let place = Place::new(self.bottleneck.index, LEAVES[self.leaf_place], CLASS);
         let message = Qdisc::new(place, Discipline::Plug(plug)).message();
         socket.order(NEW_QDISC, Mode::Change, &message, || {
             format!("hold or release the queue of {}", self.bottleneck.name)
@@ -218,7 +258,101 @@ impl Stage {
         self.steering = Steering::new(self.mtu);
         self.seen = None;
         self.changes = 0;
+        self.lost_with_queues = 0;
         self.path.seed = Some(seed ^ u64::from(self.direction == Direction::Up));
+    }
+
+    fn refused(&self, reason: &'static str) -> LinkError {
+        LinkError::RefusedByTc {
+            link: self.link.clone(),
+            reason,
+        }
+    }
+
+    /// Sees to it that a change can be made when its time has come.
+    ///
+    /// # Errors
+    /// The kernel or the queue that is there cannot do what it asks for.
+    pub(super) fn prepare_for(
+        &mut self,
+        socket: &mut RouteSocket,
+        change: &PlaybackChange,
+    ) -> Result<(), LinkError> {
+        let PlaybackChange::Override(over) = change else {
+            return Ok(());
+        };
+        if over.rate_bps == Some(0) && !self.can_hold() {
+            return Err(self.refused(
+                "an outage needs a drop-tail queue with a limit in bytes and a kernel with the plug                  discipline (CONFIG_NET_SCH_PLUG); choose those, or datapath relay",
+            ));
+        }
+        let state = over.over(LinkState::TRANSPARENT);
+        if !path::is_needed(&state) {
+            return Ok(());
+        }
+        self.path.limit = self.path.limit.max(path::packets_in_flight(&state));
+        if !self.has_path {
+            self.set_path(socket, &LinkState::TRANSPARENT, Mode::Create)?;
+            self.has_path = true;
+        }
+        Ok(())
+    }
+
+    fn leaf_after(&self, change: &SettingsChange) -> Result<Leaf, LinkError> {
+        let settings = change.over(self.leaf.settings());
+        let must_hold = self.leaf.must_hold() || self.holding;
+        let leaf = Leaf::new(settings, self.mtu, must_hold);
+        leaf.map_err(|reason| self.refused(reason))
+    }
+
+    /// Whether the settings can be changed so.
+    ///
+    /// # Errors
+    /// The kernel has no discipline for them.
+    pub(super) fn check(&self, change: &SettingsChange) -> Result<(), LinkError> {
+        self.leaf_after(change).map(|_| ())
+    }
+
+    /// Changes settings. A queue that becomes one of another kind loses the packets in it; they
+    /// are counted as dropped.
+    pub(super) fn change_settings(
+        &mut self,
+        socket: &mut RouteSocket,
+        change: &SettingsChange,
+    ) -> Result<(), LinkError> {
+        let leaf = self.leaf_after(change)?;
+        if leaf.settings() != self.leaf.settings() {
+            self.change_leaf(socket, leaf)?;
+        }
+        let reorder = leaf.settings().reorder;
+        if reorder != self.path.reorder {
+            self.path.reorder = reorder;
+            if self.has_path {
+                self.set_path(socket, &self.state.clone(), Mode::Change)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change_leaf(&mut self, socket: &mut RouteSocket, leaf: Leaf) -> Result<(), LinkError> {
+        let before = std::mem::replace(&mut self.leaf, leaf);
+        let disciplines = self.leaf.disciplines(self.state.queue_bytes);
+        let stays = |discipline: &Discipline| discipline.kind() == self.leaf_kind;
+        if disciplines.iter().any(stays) {
+            return self.set_leaf(socket, self.state.queue_bytes);
+        }
+        let waiting = self.class.ask(socket);
+        let waiting = waiting.map_err(failed(self.about("read the queue of")))?;
+        self.leaf_place = 1 - self.leaf_place;
+        let kind = self.leaf_kind.clone();
+        if let Err(error) = self.make_leaf(socket, Mode::Replace) {
+            // The old one is still there.
+            (self.leaf, self.leaf_kind) = (before, kind);
+            self.leaf_place = 1 - self.leaf_place;
+            return Err(error);
+        }
+        self.lost_with_queues += u64::from(waiting.queue.packets);
+        Ok(())
     }
 
     /// Sets what a new row asks for beside its rate, and holds the queue if that is 0.
@@ -235,7 +369,7 @@ impl Stage {
             self.set_path(socket, state, Mode::Change)?;
         }
         if state.queue_bytes != self.state.queue_bytes {
-            self.set_leaf(socket, state.queue_bytes, Mode::Change)?;
+            self.set_leaf(socket, state.queue_bytes)?;
         }
         self.state = *state;
         Ok(())
@@ -245,7 +379,7 @@ impl Stage {
     pub(super) fn look(
         &mut self,
         socket: &mut RouteSocket,
-        curve: &CapacityCurve,
+        schedule: &Schedule,
         at_ns: u64,
     ) -> Result<Queue, LinkError> {
         let asked = self.class.ask(socket);
@@ -263,11 +397,11 @@ impl Stage {
                     && before.backlog_bytes >= seen.bytes.saturating_sub(before.bytes)
             });
         if self.state.rate_bps != UNLIMITED_RATE_BPS {
-            self.steering.look(curve, seen);
+            self.steering.look(schedule, seen);
         }
         Ok(Queue {
             backlog_bytes,
-            drops: u64::from(statistics.queue.drops),
+            drops: u64::from(statistics.queue.drops) + self.lost_with_queues,
             never_empty,
         })
     }
@@ -276,14 +410,14 @@ impl Stage {
     pub(super) fn steer(
         &mut self,
         socket: &mut RouteSocket,
-        curve: &CapacityCurve,
+        schedule: &Schedule,
         now_ns: u64,
         until_ns: u64,
     ) -> Result<(), LinkError> {
         let bytes_per_s = match self.state.rate_bps {
             0 => return Ok(()),
             UNLIMITED_RATE_BPS => UNLIMITED_BYTES_PER_S,
-            _ => (self.steering.rate_bps(curve, now_ns, until_ns) / 8)
+            _ => (self.steering.rate_bps(schedule, now_ns, until_ns) / 8)
                 .clamp(1, UNLIMITED_BYTES_PER_S),
         };
         self.set_rate(socket, bytes_per_s)?;
@@ -319,11 +453,21 @@ impl Stage {
         self.steering.largest_error_bytes()
     }
 
-    /// Lifts every limit.
+    /// Lifts every limit, and undoes what was changed beside the trace.
     pub(super) fn clear(&mut self, socket: &mut RouteSocket) -> Result<(), LinkError> {
         self.set_rate(socket, UNLIMITED_BYTES_PER_S)?;
         self.release(socket)?;
-        self.enter(socket, &LinkState::TRANSPARENT)
+        self.enter(socket, &LinkState::TRANSPARENT)?;
+        if self.leaf.settings() != self.asked_leaf.settings() {
+            self.change_leaf(socket, self.asked_leaf)?;
+        }
+        if self.path != self.asked_path {
+            self.path = self.asked_path;
+            if self.has_path {
+                self.set_path(socket, &LinkState::TRANSPARENT, Mode::Change)?;
+            }
+        }
+        Ok(())
     }
 
     fn about(&self, what: &str) -> String {

@@ -11,7 +11,7 @@
 //!
 //! Pure arithmetic on bits and nanoseconds; it is told the time.
 
-use hexloop_traces::CapacityCurve;
+use hexloop_traces::Schedule;
 
 /// What the class says at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Steering {
     }
 
     /// Takes an observation in.
-    pub(super) fn look(&mut self, curve: &CapacityCurve, seen: Seen) {
+    pub(super) fn look(&mut self, schedule: &Schedule, seen: Seen) {
         let previous = self.previous.replace(seen);
         let Some(previous) = previous else { return };
         if seen.backlog_bytes == 0 {
@@ -79,7 +79,7 @@ impl Steering {
             self.owed_bits = -self.packet_bits / 2;
             return;
         }
-        let allowed = i128::from(curve.bits_between(previous.at_ns, seen.at_ns));
+        let allowed = i128::from(schedule.bits_between(previous.at_ns, seen.at_ns));
         let sent = i128::from(seen.bytes.saturating_sub(previous.bytes)) * 8;
         let mut missing = allowed - sent;
         // What was sent had all been waiting before: then the queue was never empty. Else only
@@ -93,9 +93,9 @@ impl Steering {
     }
 
     /// The rate to set now, in bit/s, so that at `until_ns` the trace is met.
-    pub(super) fn rate_bps(&self, curve: &CapacityCurve, now_ns: u64, until_ns: u64) -> u64 {
+    pub(super) fn rate_bps(&self, schedule: &Schedule, now_ns: u64, until_ns: u64) -> u64 {
         let length_ns = until_ns.saturating_sub(now_ns).max(1);
-        let allowed = i128::from(curve.bits_between(now_ns, until_ns));
+        let allowed = i128::from(schedule.bits_between(now_ns, until_ns));
         let plain = per_second(allowed, length_ns);
         let tolerated = self.packet_bits * DEAD_ZONE_PERCENT / 100;
         let correction = self.owed_bits - self.owed_bits.clamp(-tolerated, tolerated);

@@ -50,7 +50,7 @@ fn run(loaded: &Loaded, arrival_ns: u64, ip_bytes: usize, repeat: u32) -> Ran {
         WIRE_LENGTH,
         &u32::try_from(packet.len()).unwrap().to_ne_bytes(),
     );
-    loaded.stamp.run(&packet, &context, repeat).unwrap()
+    loaded.now().stamp.run(&packet, &context, repeat).unwrap()
 }
 
 /// What the kernel makes of a packet of `ip_bytes` that comes at an offset from T0: its due time

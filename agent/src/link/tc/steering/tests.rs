@@ -1,6 +1,6 @@
 use super::*;
 use crate::link::testing::{MS, state, trace};
-use hexloop_traces::{Direction, EndPolicy};
+use hexloop_traces::{CapacityCurve, Direction, EndPolicy};
 
 /// One class of htb as net/sched/sch_htb.c works it, with a queue that is never empty and a
 /// timer that is late by a fixed time.
@@ -54,9 +54,9 @@ impl Htb {
 
 const MBIT: u64 = 1_000_000;
 
-fn steps(length_ns: u64) -> CapacityCurve {
+fn steps(length_ns: u64) -> Schedule {
     let rows = [12, 48, 120, 300].map(|rate| (length_ns, state(rate * MBIT, 0)));
-    CapacityCurve::new(&trace(EndPolicy::Loop, &rows), Direction::Up)
+    CapacityCurve::new(&trace(EndPolicy::Loop, &rows), Direction::Up).into()
 }
 
 /// Plays on the model; returns bytes sent over bytes allowed, and the largest distance of both
@@ -124,7 +124,7 @@ fn seen(at_ns: u64, bytes: u64, backlog_bytes: u64) -> Seen {
 #[test]
 fn what_nobody_used_is_not_made_up_for() {
     let rows = [(1000 * MS, state(12 * MBIT, 0))];
-    let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up);
+    let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();
     let mut steering = Steering::new(1500);
     steering.look(&curve, seen(0, 0, 0));
     steering.look(&curve, seen(100 * MS, 0, 0));
@@ -139,7 +139,7 @@ fn what_nobody_used_is_not_made_up_for() {
 #[test]
 fn what_was_lost_while_packets_waited_is_made_up_for() {
     let rows = [(1000 * MS, state(12 * MBIT, 0))];
-    let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up);
+    let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();
     let mut steering = Steering::new(1500);
     steering.look(&curve, seen(0, 0, 90_000));
     // 15000 bytes were allowed, 6000 left although all of them waited: 9000 are owed, and one
@@ -158,7 +158,7 @@ fn what_was_lost_while_packets_waited_is_made_up_for() {
 #[test]
 fn being_ahead_slows_down_but_never_below_half() {
     let rows = [(1000 * MS, state(12 * MBIT, 0))];
-    let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up);
+    let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();
     let mut steering = Steering::new(1500);
     steering.look(&curve, seen(0, 0, 900_000));
     steering.look(&curve, seen(10 * MS, 60_000, 840_000));

@@ -1,0 +1,50 @@
+//! Changing what a link plays by departure times, from another thread.
+
+use std::sync::mpsc::{Sender, sync_channel};
+
+use hexloop_traces::{Direction, LinkChange};
+use hexloop_workloads::clock::MonotonicNs;
+
+use super::LinkError;
+use super::reader::Command;
+use crate::link::remote::Order;
+
+/// A handle on a link.
+#[derive(Debug, Clone)]
+pub(crate) struct EdtRemote {
+    link: String,
+    commands: Sender<Command>,
+}
+
+impl EdtRemote {
+    pub(super) fn new(link: &str, commands: Sender<Command>) -> EdtRemote {
+        EdtRemote {
+            link: link.to_owned(),
+            commands,
+        }
+    }
+
+    /// Changes one direction of what is played from `at` on or, if that is gone by, from now on.
+    /// Gives the offset from T0 at which the change takes hold; `None` if nothing plays.
+    pub(crate) fn change(
+        &self,
+        direction: Direction,
+        at: MonotonicNs,
+        change: LinkChange,
+    ) -> Result<Option<u64>, LinkError> {
+        let gone = || LinkError::ThreadGone {
+            link: self.link.clone(),
+            name: "edt",
+        };
+        let (reply, answer) = sync_channel(1);
+        let order = Order {
+            direction,
+            at,
+            change,
+            reply,
+        };
+        let sent = self.commands.send(Command::Change(order));
+        sent.map_err(|_closed| gone())?;
+        answer.recv().map_err(|_closed| gone())?
+    }
+}
