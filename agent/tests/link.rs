@@ -1,6 +1,8 @@
 //! Links between two network namespaces, with real packets.
 
 #[cfg(test)]
+mod datapaths;
+#[cfg(test)]
 mod testbed;
 
 #[cfg(test)]

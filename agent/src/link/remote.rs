@@ -6,8 +6,8 @@ use hexloop_traces::{Direction, Intervention, LinkChange};
 use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
-use super::reference::Reference;
 use super::edt::EdtRemote;
+use super::reference::Reference;
 use super::relay::RelayRemote;
 use super::tc::TcRemote;
 

@@ -44,7 +44,7 @@ use super::scheduling::{self, Scheduling};
 use super::{LinkError, interfaces};
 use crate::namespace::NetworkNamespace;
 pub use cost::{BATCH, ChangeCost, measure_change_cost};
-use leaf::Leaf;
+use leaf::{Leaf, Outages};
 use path::Path;
 use player::{Command, TcPlayed, Worker};
 pub(crate) use remote::TcRemote;
@@ -74,7 +74,11 @@ struct Needs {
 impl Needs {
     fn new(plan: &LinkPlan, trace: &Trace, held_bytes: u64) -> Result<Needs, LinkError> {
         let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
-        let outages = states.clone().any(|state| state.rate_bps == 0);
+        let outages = if states.clone().any(|state| state.rate_bps == 0) {
+            Outages::Certainly
+        } else {
+            Outages::Perhaps
+        };
         let leaf = Leaf::new(plan.settings, plan.mtu, outages);
         let leaf = leaf.map_err(|reason| LinkError::RefusedByTc {
             link: plan.name.clone(),

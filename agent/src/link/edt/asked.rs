@@ -164,11 +164,7 @@ fn generation(
 }
 
 /// What a schedule asks for from a moment on and departure times cannot do.
-fn unsupported_change(
-    schedule: &Schedule,
-    at_ns: u64,
-    change: &PlaybackChange,
-) -> Option<String> {
+fn unsupported_change(schedule: &Schedule, at_ns: u64, change: &PlaybackChange) -> Option<String> {
     let state = schedule.state_at(at_ns);
     let is_set = matches!(change, PlaybackChange::Override(over) if over.rate_bps == Some(0));
     if is_set || (state.rate_bps == 0 && schedule.change_after(at_ns).is_none()) {

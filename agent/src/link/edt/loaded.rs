@@ -49,7 +49,11 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    fn new(table: Table, settings: Settings, shared: [&SharedMemory; 4]) -> Result<Generation, LinkError> {
+    fn new(
+        table: Table,
+        settings: Settings,
+        shared: [&SharedMemory; 4],
+    ) -> Result<Generation, LinkError> {
         let bytes = table.to_bytes();
         let entries = memory("hx_trace", bytes.len())?;
         touched(entries.write(&bytes), "write the trace")?;
@@ -145,7 +149,11 @@ impl Loaded {
     }
 
     /// Makes a program for something else to play; [`Loaded::take_over`] makes it what is played.
-    pub(super) fn another(&self, table: Table, settings: Settings) -> Result<Generation, LinkError> {
+    pub(super) fn another(
+        &self,
+        table: Table,
+        settings: Settings,
+    ) -> Result<Generation, LinkError> {
         let shared = [&self.control, &self.state, &self.due, &self.lateness];
         Generation::new(table, settings, shared)
     }

@@ -8,13 +8,23 @@ use super::codec::queues::{Codel, FqCodel, Pie, Plug};
 /// Why a link's settings cannot be had with tc, and what to do.
 pub(super) type Refusal = &'static str;
 
+/// Whether the queue is to hold packets for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outages {
+    /// There are none.
+    Never,
+    /// One may be asked for, where the kernel can do it.
+    Perhaps,
+    /// The trace has some.
+    Certainly,
+}
+
 /// The queue of a link, and how its limit follows the trace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leaf {
     settings: LinkSettings,
     mtu: u32,
-    /// The trace has outages: the queue must be able to hold.
-    must_hold: bool,
+    outages: Outages,
 }
 
 fn microseconds(nanoseconds: u64) -> u32 {
@@ -26,13 +36,13 @@ impl Leaf {
     ///
     /// # Errors
     /// The kernel has no discipline for them.
-    pub(super) fn new(settings: LinkSettings, mtu: u32, must_hold: bool) -> Result<Leaf, Refusal> {
+    pub(super) fn new(settings: LinkSettings, mtu: u32, outages: Outages) -> Result<Leaf, Refusal> {
         if settings.service != Service::Fluid {
             return Err("delivery opportunities need datapath relay: htb serves bit by bit");
         }
         let plain = settings.discipline == QueueDiscipline::DropTail
             && matches!(settings.queue, QueueLimit::Bytes(_));
-        if must_hold && !plain {
+        if outages == Outages::Certainly && !plain {
             return Err(
                 "outages need a drop-tail queue with a limit in bytes on tc, whose plug holds nothing else; \
                  choose that queue, or datapath relay",
@@ -58,7 +68,7 @@ impl Leaf {
         Ok(Leaf {
             settings,
             mtu,
-            must_hold,
+            outages,
         })
     }
 
@@ -87,13 +97,17 @@ impl Leaf {
                 vec![Discipline::Pfifo(limit_packets)]
             }
             (QueueDiscipline::DropTail, QueueLimit::Bytes(_)) => {
-                // A plug that holds nothing is a fifo, and an outage may yet be asked for.
+                // A plug that holds nothing is a fifo.
                 let bytes = self.bytes(queue_bytes);
-                let mut queues = vec![Discipline::Plug(Plug::Limit(bytes))];
-                if !self.must_hold {
-                    queues.push(Discipline::Bfifo(bytes));
+                let (plug, fifo) = (
+                    Discipline::Plug(Plug::Limit(bytes)),
+                    Discipline::Bfifo(bytes),
+                );
+                match self.outages {
+                    Outages::Never => vec![fifo],
+                    Outages::Perhaps => vec![plug, fifo],
+                    Outages::Certainly => vec![plug],
                 }
-                queues
             }
             (QueueDiscipline::DropHead, _) => vec![Discipline::PfifoHeadDrop(limit_packets)],
             (
@@ -132,9 +146,9 @@ impl Leaf {
         }
     }
 
-    /// Whether the trace asks that it can hold packets.
-    pub(super) const fn must_hold(&self) -> bool {
-        self.must_hold
+    /// What it was made for.
+    pub(super) const fn outages(&self) -> Outages {
+        self.outages
     }
 
     /// The settings that it follows.
@@ -150,14 +164,16 @@ mod tests {
     #[test]
     fn each_setting_has_its_discipline_or_a_refusal_that_says_what_to_do() {
         let tail = LinkSettings::drop_tail(30_000);
-        let leaf = Leaf::new(tail, 1500, false).unwrap();
+        let leaf = Leaf::new(tail, 1500, Outages::Perhaps).unwrap();
         let either = |bytes| {
             let plug = Discipline::Plug(Plug::Limit(bytes));
             [plug, Discipline::Bfifo(bytes)]
         };
         assert_eq!(leaf.disciplines(0), either(30_000));
         assert_eq!(leaf.disciplines(9000), either(9000));
-        let holding = Leaf::new(tail, 1500, true).unwrap();
+        let plain = Leaf::new(tail, 1500, Outages::Never).unwrap();
+        assert_eq!(plain.disciplines(0), [Discipline::Bfifo(30_000)]);
+        let holding = Leaf::new(tail, 1500, Outages::Certainly).unwrap();
         let plug = Discipline::Plug(Plug::Limit(30_000));
         assert_eq!(holding.disciplines(0), [plug]);
 
@@ -165,10 +181,10 @@ mod tests {
             queue: QueueLimit::Packets(20),
             ..tail
         };
-        let leaf = Leaf::new(packets, 1500, false).unwrap();
+        let leaf = Leaf::new(packets, 1500, Outages::Perhaps).unwrap();
         assert_eq!(leaf.disciplines(0), [Discipline::Pfifo(20)]);
         assert!(
-            Leaf::new(packets, 1500, true)
+            Leaf::new(packets, 1500, Outages::Certainly)
                 .unwrap_err()
                 .contains("relay")
         );
@@ -177,7 +193,7 @@ mod tests {
             discipline: QueueDiscipline::DropHead,
             ..packets
         };
-        let leaf = Leaf::new(head, 1500, false).unwrap();
+        let leaf = Leaf::new(head, 1500, Outages::Perhaps).unwrap();
         assert_eq!(leaf.disciplines(0), [Discipline::PfifoHeadDrop(20)]);
 
         let codel = LinkSettings {
@@ -186,7 +202,9 @@ mod tests {
             ..tail
         };
         let [Discipline::Codel(own), Discipline::FqCodel(fair)] =
-            Leaf::new(codel, 1500, false).unwrap().disciplines(0)[..]
+            Leaf::new(codel, 1500, Outages::Perhaps)
+                .unwrap()
+                .disciplines(0)[..]
         else {
             panic!("two ways to CoDel");
         };
@@ -200,7 +218,7 @@ mod tests {
             service: Service::Opportunities { slot_ns: 1_000_000 },
             ..tail
         };
-        assert!(Leaf::new(slots, 1500, false).is_err());
-        assert!(Leaf::new(LinkSettings { ecn: true, ..tail }, 1500, false).is_err());
+        assert!(Leaf::new(slots, 1500, Outages::Perhaps).is_err());
+        assert!(Leaf::new(LinkSettings { ecn: true, ..tail }, 1500, Outages::Never).is_err());
     }
 }

@@ -13,7 +13,7 @@ use super::codec::queues::Plug;
 use super::codec::{Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc};
 use super::handle::Handle;
 use super::htb_class::{self, PreparedClass, UNLIMITED_BYTES_PER_S};
-use super::leaf::Leaf;
+use super::leaf::{Leaf, Outages};
 use super::path::{self, Path};
 use super::steering::{Seen, Steering};
 use crate::link::netlink::{Mode, RouteSocket};
@@ -300,8 +300,12 @@ impl Stage {
 
     fn leaf_after(&self, change: &SettingsChange) -> Result<Leaf, LinkError> {
         let settings = change.over(self.leaf.settings());
-        let must_hold = self.leaf.must_hold() || self.holding;
-        let leaf = Leaf::new(settings, self.mtu, must_hold);
+        let outages = if self.holding {
+            Outages::Certainly
+        } else {
+            self.asked_leaf.outages()
+        };
+        let leaf = Leaf::new(settings, self.mtu, outages);
         leaf.map_err(|reason| self.refused(reason))
     }
 

