@@ -114,6 +114,18 @@ pub enum TraceError {
         /// The largest size that is read.
         limit_bytes: u64,
     },
+    /// The file has more rows than a trace in memory.
+    #[error(
+        "trace file {} has more than {limit} rows, too many to hold in memory; use a longer step \
+         (`hexloop trace export --step`) or a shorter trace",
+        path.display()
+    )]
+    TooManyRows {
+        /// The file.
+        path: PathBuf,
+        /// The most rows of a trace in memory.
+        limit: u64,
+    },
     /// The file's content is wrong.
     #[error("trace file {} is not usable", path.display())]
     InFile {

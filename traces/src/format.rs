@@ -1,17 +1,25 @@
-//! Trace files. The project's own format is commented CSV ([`parse`], [`to_text`]); others are
-//! imported ([`mahimahi`]).
+//! Trace files: commented CSV ([`parse`], [`to_text`]), Arrow IPC and Parquet, which hold the same
+//! rows and metadata. [`TraceReader`] and [`TraceWriter`] take rows one by one, so that a trace
+//! need not fit in memory; [`MappedTrace`] gives the columns of an Arrow IPC file where they lie.
+//! Others' recordings are imported ([`import`], [`mahimahi`]).
 //!
 //! Parsing is a pure function of the text: it looks at no path and panics on no bytes.
 
 mod column;
+mod columnar;
 mod csv;
 mod file;
 pub mod import;
 pub mod mahimahi;
 mod metadata;
+mod reader;
+mod writer;
 
+pub use columnar::{LinkColumns, METADATA_KEY, MappedTrace, ROWS_KEY, RowsHash, TraceColumns};
 pub use csv::{CsvReader, CsvWriter, parse, to_text};
-pub use file::{LARGEST_FILE_BYTES, read_file, write_file};
+pub use file::{FileFormat, LARGEST_FILE_BYTES, MOST_ROWS_IN_MEMORY, read_file, write_file};
+pub use reader::TraceReader;
+pub use writer::TraceWriter;
 
 /// SHA-256 of a text, in hexadecimal: what names a trace in plans and records.
 #[must_use]

@@ -48,4 +48,4 @@ pub fn parse(text: &str) -> Result<Trace, TraceError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,128 +1,110 @@
-//! Reading and writing trace files.
+//! Whole traces in files, and which format a file has.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _};
 use std::path::Path;
 
+use super::{TraceReader, TraceWriter};
+use crate::generate::MOST_ROWS;
 use crate::{Trace, TraceError};
 
-/// The largest trace file that is read: 512 MiB.
+/// The largest text file that is read into memory: 512 MiB.
 pub const LARGEST_FILE_BYTES: u64 = 512 << 20;
 
-/// Reads a trace file in the project's own format.
-///
-/// # Errors
-/// The file cannot be read or is too large ([`TraceError::File`], [`TraceError::TooLarge`]), or
-/// its content is wrong ([`TraceError::InFile`], whose [`TraceError::position`] says where).
-pub fn read_file(path: &Path) -> Result<Trace, TraceError> {
-    let text = read_text(path)?;
-    super::parse(&text).map_err(|source| TraceError::InFile {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })
+/// The most rows of a trace in memory: ten million, which take 1.5 GB.
+pub const MOST_ROWS_IN_MEMORY: u64 = MOST_ROWS;
+
+/// The formats of trace files. All hold the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFormat {
+    /// Commented CSV.
+    Csv,
+    /// Arrow IPC ("Feather"), without compression: mapped for playback.
+    Arrow,
+    /// Parquet, for archives.
+    Parquet,
 }
 
-/// Reads the text of a file, refusing more than [`LARGEST_FILE_BYTES`].
-fn read_text(path: &Path) -> Result<String, TraceError> {
-    let failed = |source| TraceError::File {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST_FILE_BYTES) {
+impl FileFormat {
+    /// The format that a file of this name is written in: by its ending, else CSV.
+    #[must_use]
+    pub fn of_name(path: &Path) -> FileFormat {
+        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+        match ending.as_deref().and_then(|ending| ending.to_str()) {
+            Some("arrow" | "feather" | "ipc") => FileFormat::Arrow,
+            Some("parquet" | "pq") => FileFormat::Parquet,
+            _ => FileFormat::Csv,
+        }
+    }
+
+    /// The format of a file with this beginning.
+    #[must_use]
+    pub fn of_content(beginning: &[u8]) -> FileFormat {
+        if beginning.starts_with(b"ARROW1") {
+            FileFormat::Arrow
+        } else if beginning.starts_with(b"PAR1") {
+            FileFormat::Parquet
+        } else {
+            FileFormat::Csv
+        }
+    }
+
+    /// The format of an open file, which is left at its start.
+    pub(super) fn of_file(file: &mut File) -> std::io::Result<FileFormat> {
+        let mut beginning = Vec::new();
+        file.take(8).read_to_end(&mut beginning)?;
+        file.rewind()?;
+        Ok(FileFormat::of_content(&beginning))
+    }
+}
+
+/// Reads a whole trace file in any of the formats, told by its content.
+///
+/// # Errors
+/// The file cannot be read or is too large ([`TraceError::File`], [`TraceError::TooLarge`],
+/// [`TraceError::TooManyRows`]), or its content is wrong ([`TraceError::InFile`], whose
+/// [`TraceError::position`] says where).
+pub fn read_file(path: &Path) -> Result<Trace, TraceError> {
+    let mut reader = TraceReader::open(path)?;
+    if reader.format() == FileFormat::Csv && reader.file_bytes() > LARGEST_FILE_BYTES {
         return Err(TraceError::TooLarge {
             path: path.to_owned(),
             limit_bytes: LARGEST_FILE_BYTES,
         });
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = good.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let start = good
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
-        let column = String::from_utf8_lossy(&good[start..]).chars().count() + 1;
-        TraceError::InFile {
-            path: path.to_owned(),
-            source: Box::new(TraceError::Syntax {
-                line,
-                column,
-                problem: "not UTF-8 text; expected a trace file (commented CSV)".to_owned(),
-            }),
+    let too_many = || TraceError::TooManyRows {
+        path: path.to_owned(),
+        limit: MOST_ROWS_IN_MEMORY,
+    };
+    if reader.rows().is_some_and(|rows| rows > MOST_ROWS_IN_MEMORY) {
+        return Err(too_many());
+    }
+    let mut rows = Vec::new();
+    while let Some(row) = reader.next_row()? {
+        rows.push(row);
+        if u64::try_from(rows.len()).is_ok_and(|rows| rows > MOST_ROWS_IN_MEMORY) {
+            return Err(too_many());
         }
+    }
+    Trace::new(reader.metadata().clone(), rows).map_err(|source| TraceError::InFile {
+        path: path.to_owned(),
+        source: Box::new(source),
     })
 }
 
-/// Writes a trace in its canonical form, replacing the file only when all of it is on disk.
+/// Writes a trace in the format that the file's name ends with, replacing the file only when all
+/// of it is on disk.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_file(path: &Path, trace: &Trace) -> Result<(), TraceError> {
-    let failed = |source| TraceError::File {
-        action: "write",
-        path: path.to_owned(),
-        source,
-    };
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.part", std::process::id()));
-    let temporary = std::path::PathBuf::from(temporary);
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(super::to_text(trace).as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|source| {
-        // The first failure is the one to report; the remainder may not even exist.
-        let _ = std::fs::remove_file(&temporary);
-        failed(source)
-    })
+    let mut writer = TraceWriter::create(path, trace.metadata())?;
+    for row in trace.rows() {
+        writer.write_row(row)?;
+    }
+    writer.finish()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::generate::control;
-
-    #[test]
-    fn a_written_file_reads_back_the_same_and_leaves_no_other_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.csv");
-        let trace = control::constant(1_000_000, 5_000_000, 30_000, 1_000_000_000).unwrap();
-        write_file(&path, &trace).unwrap();
-        write_file(&path, &trace).unwrap();
-        assert_eq!(read_file(&path).unwrap(), trace);
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_missing_or_broken_file_is_named_with_the_position() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("b.csv");
-        assert!(matches!(
-            read_file(&path),
-            Err(TraceError::File { action: "read", .. })
-        ));
-        std::fs::write(&path, b"# {}\nab\xff\n").unwrap();
-        let error = read_file(&path).unwrap_err();
-        assert_eq!(error.position(), Some((2, 3)));
-        assert!(error.to_string().contains("b.csv"));
-        std::fs::write(&path, b"nonsense").unwrap();
-        assert!(read_file(&path).unwrap_err().position().is_some());
-        let nowhere = directory.path().join("missing").join("c.csv");
-        let trace = control::constant(1, 0, 0, 1).unwrap();
-        assert!(matches!(
-            write_file(&nowhere, &trace),
-            Err(TraceError::File {
-                action: "write",
-                ..
-            })
-        ));
-    }
-}
+#[path = "file_tests.rs"]
+mod tests;

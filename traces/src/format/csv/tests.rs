@@ -228,7 +228,7 @@ fn diagnostics() -> impl Strategy<Value = Diagnostics> {
         )
 }
 
-fn any_trace() -> impl Strategy<Value = Trace> {
+pub(in crate::format) fn any_trace() -> impl Strategy<Value = Trace> {
     let row = (
         1_u64..1_000_000_000_000,
         link_state(),
