@@ -39,12 +39,12 @@ use hexloop_workloads::clock::MonotonicNs;
 use crate::namespace::NetworkNamespace;
 use crate::sys::packet::ReceiveBuffers;
 use netlink::RouteSocket;
-use playback::Playback;
+use playback::{Company, Playback};
 use reference::Reference;
 use tap::{TapStation, Taps, Watch};
 
 pub use error::LinkError;
-pub use relay::{ModeChoice, Observer, PassedPacket, RelayEngine, RelayMode};
+pub use relay::{CellSeat, ModeChoice, Observer, PassedPacket, RelayEngine, RelayMode, SharedCell};
 pub use remote::LinkRemote;
 pub(crate) use scheduling::make_punctual;
 pub(crate) use tc::measure_change_cost;
@@ -82,6 +82,8 @@ pub struct RelayOptions {
     pub mode: ModeChoice,
     /// Who is shown every packet.
     pub observer: Option<Observer>,
+    /// The cell that it shares with other links of the same engine.
+    pub seat: Option<CellSeat>,
 }
 
 /// How a link works here.
@@ -202,7 +204,7 @@ impl Link {
             source,
         };
         Ok(Link {
-            playback: Playback::new(datapath, plan, &played, spec.calibration, spec.seed),
+            playback: Playback::new(datapath, spec, &played),
             plan: plan.clone(),
             calibration: spec.calibration.clone(),
             faults: spec.faults.clone(),
@@ -310,7 +312,7 @@ impl Link {
             t0,
             window_ns: self.calibration.window_ns,
             references: self.references.clone(),
-            from_shaper: self.playback.play(t0, None)?,
+            from_shaper: self.playback.play(t0, None, Company::Cell)?,
             windows,
             cpu: self.relay_cpu,
         };

@@ -145,6 +145,7 @@ pub(crate) fn plan() -> Plan {
             mtu: 1500,
             settings: LinkSettings::drop_tail(300_000),
         }],
+        cells: Vec::new(),
         uncalibrated: Vec::new(),
         calibration: CalibrationPlan {
             flow_ns: 3 * S,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use hexloop_traces::units::TimeSpan;
-use hexloop_traces::{Direction, UNLIMITED_RATE_BPS};
+use hexloop_traces::{CellPolicy, Direction, UNLIMITED_RATE_BPS};
 use hexloop_workloads::job::Placement;
 
 use crate::plan::{
@@ -99,6 +99,7 @@ impl Display for Description<'_> {
         }
         writeln!(f, "\nlinks:")?;
         self.links(f)?;
+        self.cells(f)?;
         writeln!(f, "\nsteps:")?;
         let calibration = &plan.calibration;
         writeln!(
@@ -197,6 +198,27 @@ impl Description<'_> {
                 let most = rate(rates().max().unwrap_or_default());
                 writeln!(f, "      {}: {least} to {most}", direction.name())?;
             }
+        }
+        Ok(())
+    }
+
+    fn cells(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.plan.cells.is_empty() {
+            writeln!(f, "\ncells:")?;
+        }
+        for cell in &self.plan.cells {
+            let by_weight = cell.settings.policy == CellPolicy::FixedShare;
+            let users = cell.users.iter().map(|user| match user.weight {
+                weight if by_weight => format!("{} (weight {weight})", user.link),
+                _ => user.link.clone(),
+            });
+            let users: Vec<String> = users.collect();
+            let most = match &cell.trace {
+                Some(trace) => format!("at most trace {trace} in all, "),
+                None => String::new(),
+            };
+            let (name, settings) = (&cell.name, cell.settings);
+            writeln!(f, "  {name}: {most}{settings}, among {}", users.join(", "))?;
         }
         Ok(())
     }

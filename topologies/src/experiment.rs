@@ -10,8 +10,8 @@ use crate::plan::{
 };
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
-use hexloop_traces::LinkSettings;
 use hexloop_traces::generate::StreetSettings;
+use hexloop_traces::{CellSettings, LinkSettings};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::RequestStream;
 
@@ -32,6 +32,8 @@ pub struct Experiment {
     pub nodes: Vec<Node>,
     /// The links, in the order of the file.
     pub links: Vec<Link>,
+    /// The cells that some of them share, in the order of the file.
+    pub cells: Vec<Cell>,
     /// The model, with a directory as it was written; `None` if there are only traffic phases.
     pub model: Option<ModelSource>,
     /// The requests of every phase, if there are any.
@@ -118,12 +120,34 @@ pub struct Link {
     pub trace: String,
     /// How packets are shaped.
     pub datapath: DatapathChoice,
+    /// Its place in a cell, if it shares one.
+    pub cell: Option<CellSeat>,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
     /// Whether it is measured before anything runs over it.
     pub calibrate: bool,
     /// Queue and service, where the trace leaves them open.
     pub settings: LinkSettings,
+}
+
+/// A radio cell that links share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// Its name.
+    pub name: String,
+    /// The trace that limits all links together, if one does.
+    pub trace: Option<String>,
+    /// Who gets what of a slot.
+    pub settings: CellSettings,
+}
+
+/// The place of a link in a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellSeat {
+    /// The cell's name.
+    pub cell: String,
+    /// The link's weight in it.
+    pub weight: u32,
 }
 
 /// A phase.

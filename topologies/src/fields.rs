@@ -9,7 +9,7 @@ mod traffic;
 
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
 pub(crate) use link::EVENT;
-use link::LINK;
+use link::{CELL, LINK};
 pub(crate) use street::STREET;
 use traffic::{STEPS, TRAFFIC};
 
@@ -179,6 +179,16 @@ pub(crate) const ROOT: &[Field] = &[
         },
         Required,
         "Links between nodes.",
+    ),
+    field(
+        "cells",
+        Kind::Array {
+            of: CELL,
+            what: "cell",
+        },
+        Optional,
+        "Radio cells, each with the links that name it: they share its capacity, each direction \
+         apart.",
     ),
     field(
         "model",

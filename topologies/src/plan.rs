@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use hexloop_traces::{Direction, LinkChange, LinkSettings};
+use hexloop_traces::{CellSettings, Direction, LinkChange, LinkSettings};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, ScheduledRequest};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::describe::describe;
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 3;
+pub const PLAN_SCHEMA: u32 = 4;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// The links between them.
     pub links: Vec<LinkPlan>,
+    /// The cells that some of the links share.
+    pub cells: Vec<CellPlan>,
     /// Links that are not calibrated: no phase crosses them, and nothing is claimed about them.
     pub uncalibrated: Vec<String>,
     /// The calibration that precedes the phases.
@@ -110,6 +112,31 @@ pub struct LinkPlan {
     pub mtu: u32,
     /// Queue and service, where the trace leaves them open.
     pub settings: LinkSettings,
+}
+
+/// A radio cell: its links share its slots, each direction apart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellPlan {
+    /// Its name in the experiment file.
+    pub name: String,
+    /// The trace whose rates all links together do not exceed, by name; `None` if only their own
+    /// traces limit them.
+    pub trace: Option<String>,
+    /// SHA-256 of that trace's canonical text, in hexadecimal.
+    pub trace_sha256: Option<String>,
+    /// Who gets what of a slot.
+    pub settings: CellSettings,
+    /// The links, in the order of the plan.
+    pub users: Vec<CellUserPlan>,
+}
+
+/// A link of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellUserPlan {
+    /// Its name.
+    pub link: String,
+    /// Its weight, where the policy asks for one.
+    pub weight: u32,
 }
 
 /// A change of a link at a moment of a phase.

@@ -6,10 +6,11 @@ use hexloop_workloads::recipe::hexadecimal;
 use hexloop_workloads::request::RequestStream;
 use sha2::{Digest, Sha256};
 
-use crate::experiment::{Experiment, Link, Node, Phase};
+use crate::experiment::{Cell, Experiment, Link, Node, Phase};
 use crate::model::BYTES_PER_ACTIVATION;
 use crate::plan::{
-    LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA, PhasePlan, Plan, TrafficPlan,
+    CellPlan, CellUserPlan, LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA, PhasePlan, Plan,
+    TrafficPlan,
 };
 use crate::problem::{Problem, Problems, listed, quoted};
 use crate::resolve::ResolvedExperiment;
@@ -85,6 +86,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
         nodes,
         traffic,
         links,
+        cells: cells(resolved),
         uncalibrated: experiment
             .links
             .iter()
@@ -219,6 +221,29 @@ fn ends(index: u16, link: &Link) -> [LinkEnd; 2] {
         )),
         mac: [0x02, 0x68, 0x78, high, low, host],
     })
+}
+
+fn cells(resolved: &ResolvedExperiment) -> Vec<CellPlan> {
+    let experiment = &resolved.experiment;
+    let plan = |cell: &Cell| {
+        let trace = cell.trace.as_ref();
+        let resolved = trace.and_then(|trace| resolved.traces.get(trace));
+        let users = experiment.links.iter().filter_map(|link| {
+            let seat = link.cell.as_ref().filter(|seat| seat.cell == cell.name)?;
+            Some(CellUserPlan {
+                link: link.name.clone(),
+                weight: seat.weight,
+            })
+        });
+        CellPlan {
+            name: cell.name.clone(),
+            trace: cell.trace.clone(),
+            trace_sha256: resolved.map(|trace| trace.sha256.clone()),
+            settings: cell.settings,
+            users: users.collect(),
+        }
+    };
+    experiment.cells.iter().map(plan).collect()
 }
 
 /// The address that the second end of a link listens at.

@@ -1,6 +1,7 @@
 //! What the text of an experiment file says as a whole: every name that is used is declared,
 //! and the values go together.
 
+mod cells;
 pub(crate) mod events;
 mod links;
 mod phases;
@@ -41,7 +42,8 @@ pub(crate) fn resolve(
     let file = Section::new(root, fields::ROOT, &top);
     let traces = traces(reporter, &file);
     let nodes = nodes(reporter, &file);
-    let links = links::read(reporter, &file, &nodes, &traces);
+    let cells = cells::read(reporter, &file, &traces);
+    let links = links::read(reporter, &file, (&nodes, &cells), &traces);
     let (model, shape, requests) = if file.written("phases").is_some() {
         let (model, shape) = model_source(reporter, &file);
         let requests = requests(reporter, &file, shape);
@@ -74,6 +76,7 @@ pub(crate) fn resolve(
         traces,
         nodes,
         links,
+        cells,
         model,
         requests,
         traffic,

@@ -5,9 +5,12 @@
 //! something to send and a channel to send it on. What a user does not need goes to the others
 //! within the same slot, so that no time is lost while anybody waits.
 
+use std::fmt::{self, Display};
+
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::Carried;
+use crate::units::TimeSpan;
 
 /// How a cell divides its slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +43,29 @@ pub struct CellSettings {
     pub policy: CellPolicy,
     /// Length of a slot in nanoseconds; 62 500 at least.
     pub slot_ns: u64,
+}
+
+impl Display for CellPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            CellPolicy::ProportionalFair { averaging_ns } => {
+                write!(
+                    f,
+                    "proportional-fair over {}",
+                    TimeSpan { ns: averaging_ns }
+                )
+            }
+            CellPolicy::RoundRobin => f.write_str("round-robin"),
+            CellPolicy::FixedShare => f.write_str("fixed-share"),
+        }
+    }
+}
+
+impl Display for CellSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slot = TimeSpan { ns: self.slot_ns };
+        write!(f, "{} in slots of {slot}", self.policy)
+    }
 }
 
 impl CellSettings {
@@ -130,6 +156,19 @@ impl CellScheduler {
         self.average(shares);
     }
 
+    /// Passes over slots in which nobody has anything to send.
+    pub fn skip(&mut self, slots: u64) {
+        if let Some(weight) = self.averaging_weight() {
+            // So many slots are far below 2^53.
+            #[expect(clippy::cast_precision_loss, reason = "see above")]
+            let decay = libm::pow(1.0 - weight, slots as f64);
+            for user in &mut self.users {
+                user.average *= decay;
+            }
+        }
+        self.slot = self.slot.saturating_add(slots);
+    }
+
     /// Who is served next in this slot.
     fn next_user(&self, shares: &[SlotShare]) -> Option<usize> {
         let users = self.users.iter().zip(shares).enumerate();
@@ -202,16 +241,23 @@ impl CellScheduler {
 
     /// Brings the averages up to date: of users that got nothing too.
     fn average(&mut self, shares: &[SlotShare]) {
-        let CellPolicy::ProportionalFair { averaging_ns } = self.settings.policy else {
+        let Some(weight) = self.averaging_weight() else {
             return;
+        };
+        for (user, share) in self.users.iter_mut().zip(shares) {
+            user.average += weight * (share.granted.as_f64() - user.average);
+        }
+    }
+
+    /// What one slot counts in the averages, if there are any.
+    fn averaging_weight(&self) -> Option<f64> {
+        let CellPolicy::ProportionalFair { averaging_ns } = self.settings.policy else {
+            return None;
         };
         // Spans of time are far below 2^53 ns, 104 days.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         let weight = self.settings.slot_ns as f64 / averaging_ns.max(1) as f64;
-        let weight = weight.min(1.0);
-        for (user, share) in self.users.iter_mut().zip(shares) {
-            user.average += weight * (share.granted.as_f64() - user.average);
-        }
+        Some(weight.min(1.0))
     }
 }
 

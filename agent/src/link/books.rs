@@ -1,6 +1,8 @@
 //! What the shaper knows about each window of time: was its queue ever empty, how long did it
 //! get, what was dropped. The bytes that were delivered are counted elsewhere, at the receiver.
 
+use hexloop_traces::Carried;
+
 /// What happened in one window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct WindowBook {
@@ -18,6 +20,8 @@ pub(crate) struct WindowBook {
     pub(crate) duplicated: u64,
     /// Packets with a flipped bit, as the trace asks.
     pub(crate) corrupted: u64,
+    /// What a cell has granted for it, on a link that shares one.
+    pub(crate) granted: Option<Carried>,
 }
 
 /// The books of the windows that are still open: a ring that never grows.
@@ -27,6 +31,8 @@ pub(crate) struct WindowBooks {
     /// Number of the oldest open window.
     oldest: u64,
     ring: Vec<WindowBook>,
+    /// Whether a cell grants capacity: then each window has had its part, if nothing.
+    shared: bool,
 }
 
 /// How long after its end a window is closed, so that stamps on their way are not missed.
@@ -44,6 +50,22 @@ impl WindowBooks {
             length_ns,
             oldest: 0,
             ring: vec![WindowBook::default(); windows + 64],
+            shared: false,
+        }
+    }
+
+    /// Books of a link that shares a cell.
+    pub(crate) fn of_a_cell(length_ns: u64, horizon_ns: u64) -> WindowBooks {
+        WindowBooks {
+            shared: true,
+            ..WindowBooks::new(length_ns, horizon_ns)
+        }
+    }
+
+    /// A cell has granted something that arrives at this moment.
+    pub(crate) fn granted(&mut self, at_ns: u64, granted: Carried) {
+        if let Some(book) = self.slot(at_ns / self.length_ns) {
+            book.granted = Some(book.granted.unwrap_or_default().and(granted));
         }
     }
 
@@ -121,6 +143,9 @@ impl WindowBooks {
         let mut book = std::mem::take(self.slot(window)?);
         book.idle |= idle_since.is_some_and(|since| since < end_ns);
         book.queue_bytes = book.queue_bytes.max(queue_bytes);
+        if self.shared {
+            book.granted.get_or_insert_default();
+        }
         self.oldest += 1;
         Some((window, book))
     }

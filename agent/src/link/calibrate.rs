@@ -13,7 +13,7 @@ use hexloop_traces::Direction;
 use hexloop_workloads::clock::{self, MonotonicNs};
 
 use super::histogram::NanosecondHistogram;
-use super::playback::Playback;
+use super::playback::{Company, Playback};
 use super::reference::Reference;
 use super::tap::{DeliveredWindows, Recording, Taps};
 use super::{CalibrationReport, LinkError, scheduling};
@@ -113,7 +113,7 @@ impl Bench<'_> {
         let pause = (stop_ns > 0).then_some((length_ns / 2, length_ns / 2 + stop_ns));
         taps.drain();
         let t0 = clock::now() + LEAD_NS;
-        let windows = playback.play(t0, pause)?;
+        let windows = playback.play(t0, pause, Company::Alone)?;
         let end = t0 + length_ns + TAIL_NS;
         let reference = &self.references[side];
         let calibration = self.calibration;

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use hexloop_topologies::plan::{CalibrationPlan, LinkPlan};
 use hexloop_traces::{CapacityCurve, Direction, LinkSettings, Trace};
 use hexloop_workloads::clock::MonotonicNs;
 
-use super::LinkError;
 use super::edt::EdtPlayer;
 use super::histogram::NanosecondHistogram;
 use super::relay::{Play, Played, Relay, RelayEngine, RelayMode, ShaperWindow};
 use super::remote::RemoteDatapath;
 use super::scheduling::Scheduling;
 use super::tc::TcPlayer;
+use super::{LinkError, LinkSpec};
 use crate::namespace::NetworkNamespace;
 
 /// Windows that may wait for the tap: a second of both directions, within bounds.
@@ -43,6 +42,15 @@ pub(crate) enum Datapath {
     },
 }
 
+/// With whom a link that shares a cell plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// With nobody: what is measured then is the link.
+    Alone,
+    /// With the other users of its cell, if it has one.
+    Cell,
+}
+
 /// A datapath and the trace that it plays, faults included.
 #[derive(Debug)]
 pub(crate) struct Playback {
@@ -53,24 +61,21 @@ pub(crate) struct Playback {
     window_ns: u64,
     longest_delay_ns: u64,
     seed: u64,
+    has_cell: bool,
 }
 
 impl Playback {
-    pub(crate) fn new(
-        datapath: Datapath,
-        plan: &LinkPlan,
-        played: &Trace,
-        calibration: &CalibrationPlan,
-        seed: u64,
-    ) -> Playback {
+    pub(crate) fn new(datapath: Datapath, spec: &LinkSpec<'_>, played: &Trace) -> Playback {
+        let plan = spec.plan;
         Playback {
             datapath,
             curves: Direction::BOTH.map(|direction| CapacityCurve::new(played, direction)),
             settings: plan.settings,
             mtu: plan.mtu,
-            window_ns: calibration.window_ns,
+            window_ns: spec.calibration.window_ns,
             longest_delay_ns: longest_delay_ns(played),
-            seed,
+            seed: spec.seed,
+            has_cell: spec.relay.seat.is_some(),
         }
     }
 
@@ -79,6 +84,7 @@ impl Playback {
         &self,
         t0: MonotonicNs,
         pause: Option<(u64, u64)>,
+        company: Company,
     ) -> Result<Receiver<ShaperWindow>, LinkError> {
         let backlog = 2_000_000_000 / self.window_ns.max(1);
         let backlog = backlog.clamp(FEWEST_WINDOWS, MOST_WINDOWS);
@@ -93,6 +99,7 @@ impl Playback {
             seed: self.seed,
             windows,
             pause,
+            shares_cell: self.has_cell && company == Company::Cell,
         };
         match &self.datapath {
             Datapath::Relay { relay, .. } => relay.play(play)?,

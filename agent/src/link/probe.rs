@@ -28,6 +28,9 @@ const SMALL_BUFFER_BYTES: usize = 200_000;
 /// Makes the interfaces of the link and starts what shapes it; says why in words.
 pub(super) fn build(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), LinkError> {
     let asked = "asked for by the experiment";
+    if spec.relay.seat.is_some() {
+        return shared(spec, played);
+    }
     match spec.plan.datapath {
         DatapathChoice::Relay => Ok((relay(spec, played)?, asked.to_owned())),
         DatapathChoice::Tc => {
@@ -50,6 +53,21 @@ pub(super) fn build(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, St
             Ok((edt(spec, played)?, asked.to_owned()))
         }
         DatapathChoice::Auto => choose(spec, played),
+    }
+}
+
+/// Only one thread that serves all links of a cell can divide its slots.
+fn shared(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), LinkError> {
+    match spec.plan.datapath {
+        DatapathChoice::Auto | DatapathChoice::Relay => {
+            let reason = "links that share a cell are served by one thread of the relay";
+            Ok((relay(spec, played)?, reason.to_owned()))
+        }
+        DatapathChoice::Tc | DatapathChoice::Edt => Err(LinkError::NoDatapath {
+            link: spec.plan.name.clone(),
+            reason: "tc and edt shape each link by itself and cannot divide a cell among several;                      choose datapath relay or auto"
+                .to_owned(),
+        }),
     }
 }
 
@@ -128,8 +146,10 @@ fn between(spec: &LinkSpec<'_>) -> Result<NetworkNamespace, LinkError> {
 fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
     let plan = spec.plan;
     let options = &spec.relay;
-    let acts =
-        !is_transparent(played) || spec.faults.stop_relay_ns > 0 || options.observer.is_some();
+    let acts = !is_transparent(played)
+        || spec.faults.stop_relay_ns > 0
+        || options.observer.is_some()
+        || options.seat.is_some();
     let mode = choose_mode(options.mode, acts).map_err(|reason| LinkError::NoDatapath {
         link: plan.name.clone(),
         reason: reason.to_owned(),
@@ -164,6 +184,7 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
             ports: [first?, second?],
             sizes,
             observer: options.observer.clone(),
+            seat: options.seat.clone(),
         },
         spec.relay_cpu,
     )?;

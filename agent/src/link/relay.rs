@@ -6,10 +6,12 @@
 //! spins over the last microseconds, within a budget, because a timer alone wakes 5 to 40 us
 //! late. Due times follow from the kernel's arrival stamps, so a late wake-up makes packets late
 //! and nothing else. The other one (`passing`) serves links on which nothing acts on packets.
+//! Links that share a radio cell (`cell`) are served by the exact thread, slot by slot.
 //! One thread sends each direction of a link, so that nothing is reordered. While no trace
 //! plays, frames pass at once.
 
 mod agenda;
+mod cell;
 mod checksum;
 mod engine;
 mod exact;
@@ -39,6 +41,7 @@ use super::scheduling::Scheduling;
 use crate::sys::packet::PacketSocket;
 use engine::Station;
 
+pub use cell::{CellSeat, SharedCell};
 pub use engine::RelayEngine;
 pub use mode::{ModeChoice, RelayMode};
 pub(crate) use mode::{choose as choose_mode, is_transparent};
@@ -72,6 +75,8 @@ pub(crate) struct Play {
     pub(crate) windows: SyncSender<ShaperWindow>,
     /// A fault: stand still from one offset from T0 to another.
     pub(crate) pause: Option<(u64, u64)>,
+    /// Whether the link is to share its cell, or is to be alone as it is.
+    pub(crate) shares_cell: bool,
 }
 
 /// What was played.
@@ -125,6 +130,8 @@ pub(crate) struct NewLink {
     pub(crate) ports: [PacketSocket; 2],
     pub(crate) sizes: RelaySizes,
     pub(crate) observer: Option<Observer>,
+    /// The cell that it shares with others, if it does.
+    pub(crate) seat: Option<CellSeat>,
 }
 
 /// Where a thread hears of commands.

@@ -14,6 +14,9 @@
 //! - It is due at the receiver at `f + delay(f)` and some jitter; unless reordering is asked for,
 //!   never before the packet ahead of it.
 //!
+//! On a link of a cell, what the trace gives is only what the link could carry; what counts is
+//! what the cell grants it, slot by slot.
+//!
 //! The queue holds what has not been sent wholly, the packet in service included.
 
 mod codel;
@@ -21,6 +24,7 @@ mod discipline;
 pub(super) mod ecn;
 mod fates;
 mod flight;
+mod grants;
 mod line;
 mod loss;
 mod outcome;
@@ -30,8 +34,8 @@ mod service;
 use std::collections::VecDeque;
 
 use hexloop_traces::{
-    Intervention, LinkChange, LinkSettings, LinkState, QueueLimit, Schedule, Service,
-    SettingsChange,
+    Carried, Intervention, LinkChange, LinkSettings, LinkState, QueueLimit, Schedule, Service,
+    SettingsChange, UNLIMITED_RATE_BPS,
 };
 
 use super::books::{WindowBook, WindowBooks};
@@ -39,10 +43,12 @@ use codel::Action;
 use discipline::Discipline;
 use fates::Fates;
 use flight::Flight;
+use grants::Grants;
 use line::WaitingLine;
-use service::{Server, Serving};
+use service::{Server, Serving, Supply};
 
 pub(crate) use flight::Departure;
+pub(crate) use grants::Slot;
 pub(crate) use line::Packet;
 pub(crate) use outcome::{Admission, Arrival, Edit, ShaperSetup};
 
@@ -53,6 +59,8 @@ const SHORTEST_SLOT_NS: u64 = 62_500;
 #[derive(Debug)]
 pub(crate) struct Shaper {
     schedule: Schedule,
+    /// Where a cell divides the capacity.
+    grants: Option<Grants>,
     settings: LinkSettings,
     mtu: u32,
     seed: u64,
@@ -87,10 +95,12 @@ impl Shaper {
             most_packets,
             seed,
             purpose,
+            granted,
         } = setup;
         let settings = possible(settings);
         Shaper {
             schedule,
+            grants: granted.then_some(Grants::NONE),
             settings,
             mtu,
             seed,
@@ -256,13 +266,16 @@ impl Shaper {
             .discipline
             .take(start_ns, &mut self.line, ecn, &mut act);
         if let Some(packet) = packet {
-            let service = self.settings.service;
             let draw = self.fates.jitter();
             let free_ns = self.server.free_ns();
-            let state = self
-                .server
-                .begin(&packet, start_ns, service, draw, &self.schedule);
-            if let Some(gap_end_ns) = service::gap_before(&packet, start_ns, free_ns, &state) {
+            let supply = Supply {
+                schedule: &self.schedule,
+                service: self.settings.service,
+                grants: self.grants.as_ref(),
+            };
+            let state = self.server.begin(&packet, start_ns, draw, supply);
+            let unlimited = state.rate_bps == UNLIMITED_RATE_BPS && self.grants.is_none();
+            if let Some(gap_end_ns) = service::gap_before(&packet, start_ns, free_ns, unlimited) {
                 // The receiver sees the gap a delay later.
                 books.idle(self.arrival_ns, gap_end_ns.saturating_add(state.delay_ns));
             }
@@ -271,12 +284,65 @@ impl Shaper {
         self.look_at_head();
     }
 
+    const fn supply(&self) -> Supply<'_> {
+        Supply {
+            schedule: &self.schedule,
+            service: self.settings.service,
+            grants: self.grants.as_ref(),
+        }
+    }
+
+    /// Computes anew what is in service, and when the head of the line begins.
+    fn rescale(&mut self) {
+        self.server.rescale(Supply {
+            schedule: &self.schedule,
+            service: self.settings.service,
+            grants: self.grants.as_ref(),
+        });
+        self.find_due();
+        self.look_at_head();
+    }
+
+    /// What this direction brings to a slot of its cell: what it could carry in all of it, and
+    /// what waits at its start. Slots must follow one another.
+    pub(crate) fn demand(&mut self, slot: Slot, books: &mut WindowBooks) -> (Carried, Carried) {
+        self.advance(slot.start_ns, books);
+        let Some(grants) = &self.grants else {
+            return (Carried::default(), Carried::default());
+        };
+        let carried = |t_ns| self.schedule.carried_by(t_ns);
+        let channel = carried(slot.end_ns).since(carried(slot.start_ns));
+        let begun = self
+            .server
+            .wanted()
+            .map_or(Carried::default(), |target| grants.missing(target));
+        let backlog = begun.and_bits(self.line.bytes_by(slot.start_ns) * 8);
+        (channel, backlog)
+    }
+
+    /// What the cell grants in the slot that was asked for last.
+    pub(crate) fn grant(&mut self, slot: Slot, granted: Carried, books: &mut WindowBooks) {
+        let Some(grants) = &mut self.grants else {
+            return;
+        };
+        grants.add(slot, granted);
+        let delay_ns = self.schedule.state_at(slot.end_ns).delay_ns;
+        books.granted(slot.end_ns.saturating_add(delay_ns), granted);
+        self.rescale();
+    }
+
+    /// Since when something has waited to be sent, if anything does.
+    pub(crate) fn waiting_since_ns(&self) -> Option<u64> {
+        if self.server.serving().is_some() {
+            return Some(0);
+        }
+        self.line.head().map(|head| head.arrival_ns)
+    }
+
     /// Computes anew when the head of the line begins.
     fn look_at_head(&mut self) {
         self.head_start_ns = match self.line.head() {
-            Some(head) => self
-                .server
-                .start_ns(head, self.settings.service, &self.schedule),
+            Some(head) => self.server.start_ns(head, self.supply()),
             None => u64::MAX,
         };
     }
@@ -364,9 +430,7 @@ impl Shaper {
         match change {
             LinkChange::Play(change) => {
                 self.schedule.apply(Intervention { at_ns, change });
-                self.server.rescale(&self.schedule);
-                self.find_due();
-                self.look_at_head();
+                self.rescale();
             }
             LinkChange::Set(change) => {
                 let index = self.changes.partition_point(|(at, _)| *at <= at_ns);

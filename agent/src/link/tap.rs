@@ -276,13 +276,19 @@ impl DeliveredWindows {
         let end_ns = start_ns + window_ns;
         // An unlimited link has no queue and nothing to compare with.
         let departure_ns = reference.departure_ns(start_ns);
-        let limited = reference.state_at(departure_ns).rate_bps != UNLIMITED_RATE_BPS;
+        let limited = window.book.granted.is_some()
+            || reference.state_at(departure_ns).rate_bps != UNLIMITED_RATE_BPS;
+        // On a link of a cell the trace is what it could carry, and its share what it may.
+        let trace_bits = match window.book.granted {
+            Some(granted) => granted.whole_bits(),
+            None => reference.arriving_bits(start_ns, end_ns),
+        };
         LinkWindow {
             link: link.to_owned(),
             direction: window.direction,
             start_ns,
             length_ns: window_ns,
-            trace_bytes: reference.arriving_bits(start_ns, end_ns) / 8,
+            trace_bytes: trace_bits / 8,
             delivered_bytes,
             delivered_packets,
             backlogged: !window.book.idle && limited,

@@ -1,6 +1,6 @@
 //! The nodes and links of a plan as they exist on this machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::{PlayInput, Stage};
 use crate::cgroup::NodeCgroups;
 use crate::failpoint;
 use crate::ledger::UndoId;
-use crate::link::{Link, LinkSpec, ModeChoice, RelayEngine, RelayOptions};
+use crate::link::{CellSeat, Link, LinkSpec, ModeChoice, RelayEngine, RelayOptions, SharedCell};
 use crate::node::{DutyCycle, Node, NodeMessage, cpus_of, pin};
 use crate::telemetry::node::NodeMeter;
 use crate::undo::Undo;
@@ -38,6 +38,8 @@ pub(super) struct Scene {
     pub(super) links: Vec<(String, Link)>,
     /// Serves all relayed links.
     relay: RelayEngine,
+    /// The places in cells of the links that have one, and the same in words.
+    seats: BTreeMap<String, (CellSeat, String)>,
     pub(super) meters: Vec<(String, NodeMeter)>,
     pub(super) messages: Receiver<NodeMessage>,
     duty: Vec<DutyCycle>,
@@ -50,6 +52,7 @@ impl Scene {
             nodes: Vec::new(),
             links: Vec::new(),
             relay: RelayEngine::new(),
+            seats: BTreeMap::new(),
             meters: Vec::new(),
             messages: channel().1,
             duty: Vec::new(),
@@ -108,6 +111,7 @@ impl Scene {
                 pinning,
             }));
         }
+        self.seats = seats(input)?;
         for link in &plan.links {
             check(stop)?;
             self.make_link(input, link, events)?;
@@ -150,6 +154,7 @@ impl Scene {
             flow_ns: failpoint::flow_ns(input.plan.calibration.flow_ns),
             ..input.plan.calibration.clone()
         };
+        let seat = self.seats.get(&plan.name);
         let spec = LinkSpec {
             plan,
             trace: Arc::clone(trace),
@@ -175,6 +180,7 @@ impl Scene {
                     ModeChoice::Auto
                 },
                 observer: None,
+                seat: seat.map(|(seat, _)| seat.clone()),
             },
         };
         let link = Link::build(&spec)?;
@@ -192,12 +198,16 @@ impl Scene {
             })?;
         }
         let description = link.description();
+        let mut reason = description.reason;
+        if let Some((_, place)) = seat {
+            reason = format!("{reason}; {place}");
+        }
         events.emit(EventBody::LinkUp {
             link: plan.name.clone(),
             datapath: description.datapath.to_owned(),
             reason: match description.mode {
-                Some(mode) => format!("{}; mode {}", description.reason, mode.name()),
-                None => description.reason,
+                Some(mode) => format!("{reason}; mode {}", mode.name()),
+                None => reason,
             },
             scheduling: description.scheduling,
         });
@@ -280,6 +290,38 @@ impl Scene {
         }
         leftovers
     }
+}
+
+/// The places of links in the cells of the plan, by the links' names.
+fn seats(input: &PlayInput) -> Result<BTreeMap<String, (CellSeat, String)>, PlayError> {
+    let mut seats = BTreeMap::new();
+    for cell in &input.plan.cells {
+        let capacity = cell.trace.as_ref().map(|name| {
+            input.traces.get(name).cloned().ok_or_else(|| {
+                PlayError::Plan(format!(
+                    "cell {} names a trace that did not come with the plan",
+                    cell.name
+                ))
+            })
+        });
+        let shared = Arc::new(SharedCell {
+            settings: cell.settings,
+            capacity: capacity.transpose()?,
+        });
+        for user in &cell.users {
+            let seat = CellSeat {
+                cell: Arc::clone(&shared),
+                weight: user.weight,
+            };
+            let (users, weight) = (cell.users.len(), user.weight);
+            let place = format!(
+                "one of {users} links of cell {} ({}), weight {weight}",
+                cell.name, cell.settings
+            );
+            seats.insert(user.link.clone(), (seat, place));
+        }
+    }
+    Ok(seats)
 }
 
 /// What a link's taps had no room for is as lost as an event that was dropped.

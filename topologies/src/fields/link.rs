@@ -83,6 +83,23 @@ pub(super) const LINK: &[Field] = &[
         "How packets are shaped: in userspace (relay), by the kernel (tc, edt), or whatever works best.",
     ),
     field(
+        "cell",
+        Kind::Identifier,
+        Optional,
+        "The cell that it shares with other links: `trace` is then what it could carry if it had \
+         every slot of the cell to itself.",
+    ),
+    field(
+        "weight",
+        Kind::Integer {
+            least: 1,
+            most: 1000,
+        },
+        Optional,
+        "With a cell of policy `fixed-share`: its part of every slot, in proportion; 1 unless \
+         given.",
+    ),
+    field(
         "mtu",
         Kind::Integer {
             least: 1280,
@@ -117,6 +134,38 @@ pub(super) const LINK: &[Field] = &[
         time(62_500, SECOND),
         Optional,
         "With service `opportunities`: length of a slot; 1 ms unless given.",
+    ),
+];
+
+pub(super) const CELL: &[Field] = &[
+    field("name", Kind::Identifier, Required, "Its name."),
+    field(
+        "trace",
+        Kind::Identifier,
+        Optional,
+        "What the cell carries at most, all links together, by the rates of a trace. Without it, \
+         the traces of the links are the only limit.",
+    ),
+    field(
+        "policy",
+        Kind::Choice(&["proportional-fair", "round-robin", "fixed-share"]),
+        Usually("proportional-fair"),
+        "Who gets a slot: the link whose rate is best compared with what it got of late \
+         (proportional-fair), one after the other (round-robin), or all, by weight (fixed-share). \
+         What one does not need goes to the others.",
+    ),
+    field(
+        "averaging",
+        time(1_000_000, 60 * SECOND),
+        Optional,
+        "With policy `proportional-fair`: time constant of what a link got of late; 1 s unless \
+         given.",
+    ),
+    field(
+        "slot",
+        time(62_500, SECOND),
+        Usually("1 ms"),
+        "Length of a slot. What waits at its start is through at its end.",
     ),
 ];
 

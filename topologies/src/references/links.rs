@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use hexloop_traces::{LinkSettings, QueueDiscipline, Service};
 
-use super::undeclared;
+use super::{cells, undeclared};
 use crate::check::Reporter;
-use crate::experiment::{Link, Node, TraceSource};
+use crate::experiment::{Cell, Link, Node, TraceSource};
 use crate::plan::DatapathChoice;
 use crate::problem::{listed, quoted};
 use crate::section::Section;
@@ -21,7 +21,7 @@ const USUAL_SLOT_NS: u64 = 1_000_000;
 pub(super) fn read(
     reporter: &mut Reporter<'_>,
     file: &Section<'_>,
-    nodes: &[Node],
+    (nodes, cells): (&[Node], &[Cell]),
     traces: &BTreeMap<String, TraceSource>,
 ) -> Vec<Link> {
     let sections = file.array("links");
@@ -79,6 +79,7 @@ pub(super) fn read(
                 "edt" => DatapathChoice::Edt,
                 _ => DatapathChoice::Auto,
             },
+            cell: cells::seat(reporter, &section, cells),
             mtu: section.integer_u32("mtu"),
             calibrate: section.boolean("calibrate"),
             settings: settings(reporter, &section),

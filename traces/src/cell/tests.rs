@@ -187,3 +187,21 @@ fn time_constant_of_the_average_is_the_one_stated() {
     }
     assert_eq!(until, 693, "ln 2 of 1000 slots of {MS} ns");
 }
+
+#[test]
+fn slots_that_are_passed_over_count_in_the_averages() {
+    let mut passed = cell(CellPolicy::PROPORTIONAL_FAIR, &[1; 2]);
+    let mut divided = passed.clone();
+    for cell in [&mut passed, &mut divided] {
+        for _ in 0..500 {
+            cell.divide(&mut [share(1000, ENDLESS), share(1000, 0)]);
+        }
+    }
+    passed.skip(700);
+    for _ in 0..700 {
+        divided.divide(&mut [share(1000, 0), share(1000, 0)]);
+    }
+    let (a, b) = (passed.users[0].average, divided.users[0].average);
+    assert!((a / b - 1.0).abs() < 1e-9, "{a} {b}");
+    assert_eq!(passed.slot, divided.slot);
+}

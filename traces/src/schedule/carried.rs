@@ -30,7 +30,8 @@ impl Carried {
     }
 
     /// Bits, rounded down.
-    pub(super) fn whole_bits(self) -> u64 {
+    #[must_use]
+    pub fn whole_bits(self) -> u64 {
         u64::try_from(self.0 / PER_BIT).unwrap_or(u64::MAX)
     }
 
@@ -56,6 +57,12 @@ impl Carried {
             0 => u64::MAX,
             channel => u64::try_from(time.div_ceil(channel)).unwrap_or(u64::MAX),
         }
+    }
+
+    /// So much and `more`.
+    #[must_use]
+    pub const fn and(self, more: Carried) -> Carried {
+        Carried(self.0 + more.0)
     }
 
     /// So much and `bits` more.

@@ -36,6 +36,13 @@ impl Agenda {
         }
     }
 
+    /// Sets the moment of an item unless it has an earlier one.
+    pub(super) fn bring_forward(&mut self, item: usize, at: MonotonicNs) {
+        if self.moments.get(item).is_none_or(|earlier| at < *earlier) {
+            self.set(item, Some(at));
+        }
+    }
+
     fn compact(&mut self) {
         let items = self.moments.iter().enumerate();
         let live = items.filter(|&(_, &at)| at != NEVER);
@@ -98,6 +105,17 @@ mod tests {
         agenda.set(1, Some(60));
         assert_eq!(due(&mut agenda, 55), [0]);
         agenda.set(1, None);
+        assert_eq!(agenda.next(), None);
+    }
+
+    #[test]
+    fn a_moment_is_brought_forward_but_not_put_off() {
+        let mut agenda = Agenda::default();
+        agenda.bring_forward(0, 50);
+        agenda.bring_forward(0, 70);
+        assert_eq!(agenda.next(), Some(50));
+        agenda.bring_forward(0, 20);
+        assert_eq!(due(&mut agenda, 80), [0]);
         assert_eq!(agenda.next(), None);
     }
 

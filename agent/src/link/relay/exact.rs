@@ -4,6 +4,8 @@
 //! A lane with frames waiting is looked at when its next one is due; its arrivals wake nobody,
 //! since they cannot be due before. Only an empty lane is watched.
 
+mod shared;
+
 use std::hint;
 use std::os::fd::AsFd;
 use std::sync::mpsc::SyncSender;
@@ -15,6 +17,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::time::TimeSpec;
 
 use super::agenda::Agenda;
+use super::cell::Cell;
 use super::lane::Lane;
 use super::pace::{Pace, Wait};
 use super::port::{self, PortFailure};
@@ -62,6 +65,9 @@ struct Served {
     still_until: MonotonicNs,
     trouble: Trouble,
     failures: [Option<PortFailure>; 2],
+    /// The cell that it has a place in, and the same while it plays there.
+    cell: Option<usize>,
+    in_cell: Option<usize>,
 }
 
 pub(super) struct ExactWorker {
@@ -69,6 +75,9 @@ pub(super) struct ExactWorker {
     epoll: Epoll,
     links: Vec<Option<Box<Served>>>,
     agenda: Agenda,
+    cells: Vec<Option<Cell>>,
+    /// When their next slots begin, of those in which something waits.
+    cell_agenda: Agenda,
     pace: Pace,
     meter: Meter,
     buffers: ReceiveBuffers,
@@ -93,6 +102,8 @@ impl ExactWorker {
             epoll,
             links: Vec::new(),
             agenda: Agenda::default(),
+            cells: Vec::new(),
+            cell_agenda: Agenda::default(),
             pace: Pace::default(),
             meter: Meter::default(),
             buffers: ReceiveBuffers::new(),
@@ -106,12 +117,14 @@ impl ExactWorker {
             let turn = clock::now();
             self.pace.advance(turn);
             self.do_due(turn);
+            self.divide_slots(turn);
             self.wait(turn);
         }
     }
 
     fn wait(&mut self, turn: MonotonicNs) {
-        let next = self.agenda.next();
+        let next = self.agenda.next().into_iter();
+        let next = next.chain(self.cell_agenda.next()).min();
         let now = clock::now();
         match self.pace.wait(now, turn, next) {
             Wait::Not => {}
@@ -198,6 +211,8 @@ impl ExactWorker {
             still_until,
             trouble,
             failures,
+            in_cell,
+            ..
         } = &mut **served;
         let lane = &mut lanes[side];
         let waited = lane.next_due().is_some();
@@ -258,7 +273,11 @@ impl ExactWorker {
         } else {
             next_due.into_iter().chain(look).min()
         };
+        let waits = in_cell.zip(lane.waiting_since());
         self.agenda.set(link * ITEMS + side, next);
+        if let Some((cell, since)) = waits {
+            self.wake_cell(cell, since);
+        }
     }
 
     /// Does what is to be done beside packets; the books of `now` are only right once all that
@@ -319,6 +338,7 @@ impl ExactWorker {
             ports,
             sizes,
             observer,
+            seat,
         } = new;
         let mut failures = [None; 2];
         for (side, port) in ports.iter().enumerate() {
@@ -330,6 +350,7 @@ impl ExactWorker {
         if link >= self.links.len() {
             self.links.resize_with(link + 1, || None);
         }
+        let cell = seat.map(|seat| self.join(link, &seat));
         self.links[link] = Some(Box::new(Served {
             ports,
             lanes: [
@@ -343,6 +364,8 @@ impl ExactWorker {
             still_until: 0,
             trouble: Trouble::default(),
             failures,
+            cell,
+            in_cell: None,
         }));
     }
 
@@ -351,6 +374,9 @@ impl ExactWorker {
             self.agenda.set(link * ITEMS + item, None);
         }
         let served = self.links.get_mut(link)?.take()?;
+        if let Some(cell) = served.cell {
+            self.leave(link, cell);
+        }
         for port in &served.ports {
             // A port that is gone is not watched any more.
             let _ = self.epoll.delete(port.as_fd());
@@ -375,6 +401,10 @@ impl ExactWorker {
             pause: play.pause.map(|(from, to)| (play.t0 + from, play.t0 + to)),
             share: self.meter.begin(clock::thread_cpu_ns()),
         });
+        served.in_cell = served.cell.filter(|_| play.shares_cell);
+        if let Some(Some(cell)) = served.in_cell.and_then(|cell| self.cells.get_mut(cell)) {
+            cell.play(play.t0);
+        }
         self.agenda.set(link * ITEMS + ERRANDS, Some(play.t0));
     }
 
@@ -405,6 +435,13 @@ impl ExactWorker {
         }
         let playing = served.playing.take();
         served.still_until = 0;
+        if let Some(Some(cell)) = served
+            .in_cell
+            .take()
+            .and_then(|cell| self.cells.get_mut(cell))
+        {
+            cell.stop();
+        }
         let [up, down] = &mut served.lanes;
         let played = Played {
             lateness: [down.finish(), up.finish()],

@@ -5,9 +5,10 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::mpsc::SyncSender;
 
-use hexloop_traces::{Direction, LinkChange, Schedule};
+use hexloop_traces::{Carried, Direction, LinkChange, Schedule};
 use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 
+use super::cell::CellUser;
 use super::checksum::complete_checksum;
 use super::observer::{Observer, PassedPacket};
 use super::trouble::Trouble;
@@ -15,7 +16,7 @@ use super::{Play, RelaySizes, ShaperWindow};
 use crate::link::ETHERNET_HEADER_BYTES;
 use crate::link::books::WindowBooks;
 use crate::link::histogram::NanosecondHistogram;
-use crate::link::shaper::{Admission, Arrival, Edit, Packet, Shaper, ShaperSetup, ecn};
+use crate::link::shaper::{Admission, Arrival, Edit, Packet, Shaper, ShaperSetup, Slot, ecn};
 use crate::sys::packet::{Frame, PacketSocket, SEND_BATCH, VirtioHeader};
 
 /// Bounds on the frames that one direction can hold.
@@ -121,9 +122,14 @@ impl Lane {
                     most_packets: self.held.len(),
                     seed: play.seed,
                     purpose: &purpose,
+                    granted: play.shares_cell,
                 },
             ),
-            books: WindowBooks::new(play.window_ns, play.longest_delay_ns),
+            books: if play.shares_cell {
+                WindowBooks::of_a_cell(play.window_ns, play.longest_delay_ns)
+            } else {
+                WindowBooks::new(play.window_ns, play.longest_delay_ns)
+            },
         });
     }
 
@@ -182,6 +188,17 @@ impl Lane {
         } else {
             pair.monotonic_ns
         };
+    }
+
+    /// Until when every frame that arrived has been taken in.
+    pub(super) const fn seen_until(&self) -> MonotonicNs {
+        self.seen_until
+    }
+
+    /// Since when something has waited to be sent, if anything does.
+    pub(super) fn waiting_since(&self) -> Option<MonotonicNs> {
+        let playing = self.playing.as_ref()?;
+        Some(playing.t0 + playing.shaper.waiting_since_ns()?)
     }
 
     /// Hands a frame to the shaper, once for each copy of it.
@@ -422,6 +439,34 @@ impl Lane {
     pub(super) fn next_close(&self) -> Option<MonotonicNs> {
         let playing = self.playing.as_ref()?;
         Some(playing.t0 + playing.books.next_close_ns())
+    }
+}
+
+impl CellUser for Lane {
+    fn demand(&mut self, start: MonotonicNs, end: MonotonicNs) -> (Carried, Carried) {
+        match &mut self.playing {
+            Some(playing) if start >= playing.t0 => {
+                let slot = slot(playing.t0, start, end);
+                playing.shaper.demand(slot, &mut playing.books)
+            }
+            _ => (Carried::default(), Carried::default()),
+        }
+    }
+
+    fn grant(&mut self, start: MonotonicNs, end: MonotonicNs, granted: Carried) {
+        if let Some(playing) = &mut self.playing
+            && start >= playing.t0
+        {
+            let slot = slot(playing.t0, start, end);
+            playing.shaper.grant(slot, granted, &mut playing.books);
+        }
+    }
+}
+
+const fn slot(t0: MonotonicNs, start: MonotonicNs, end: MonotonicNs) -> Slot {
+    Slot {
+        start_ns: start - t0,
+        end_ns: end - t0,
     }
 }
 

@@ -52,6 +52,14 @@ impl WaitingLine {
         self.bytes
     }
 
+    /// Bytes of the packets that had come by a moment.
+    pub(super) fn bytes_by(&self, t_ns: u64) -> u64 {
+        let later = self.packets.iter().rev();
+        let later = later.take_while(|packet| packet.arrival_ns > t_ns);
+        let later_bytes: u64 = later.map(|packet| u64::from(packet.ip_bytes)).sum();
+        self.bytes - later_bytes
+    }
+
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.packets.capacity()

@@ -10,6 +10,8 @@ pub(crate) struct ShaperSetup<'a> {
     pub(crate) seed: u64,
     /// Names its streams of randomness.
     pub(crate) purpose: &'a str,
+    /// Whether a cell divides the capacity: then only [`super::Shaper::grant`] gives any.
+    pub(crate) granted: bool,
 }
 
 /// What becomes of a packet before the queue.

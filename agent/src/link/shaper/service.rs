@@ -11,7 +11,17 @@
 
 use hexloop_traces::{Carried, LinkState, Schedule, Service, UNLIMITED_RATE_BPS};
 
+use super::grants::Grants;
 use super::line::Packet;
+
+/// Where the capacity comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Supply<'a> {
+    pub(super) schedule: &'a Schedule,
+    pub(super) service: Service,
+    /// Where a cell divides it, nothing counts but what that has granted.
+    pub(super) grants: Option<&'a Grants>,
+}
 
 /// A packet in service.
 #[derive(Debug, Clone, Copy)]
@@ -53,9 +63,9 @@ pub(super) const fn gap_before(
     packet: &Packet,
     start_ns: u64,
     free_ns: u64,
-    state: &LinkState,
+    unlimited: bool,
 ) -> Option<u64> {
-    if state.rate_bps == UNLIMITED_RATE_BPS {
+    if unlimited {
         Some(start_ns)
     } else if packet.arrival_ns > free_ns {
         Some(packet.arrival_ns)
@@ -69,12 +79,28 @@ impl Server {
         self.serving
     }
 
+    /// What the packet in service has to have been granted, if there is one.
+    pub(super) fn wanted(&self) -> Option<Carried> {
+        self.serving.map(|serving| serving.target)
+    }
+
     pub(super) const fn free_ns(&self) -> u64 {
         self.free_ns
     }
 
     /// When `head`, which is next, begins its service; `u64::MAX` if never.
-    pub(super) fn start_ns(&self, head: &Packet, service: Service, schedule: &Schedule) -> u64 {
+    pub(super) fn start_ns(&self, head: &Packet, supply: Supply<'_>) -> u64 {
+        let Supply {
+            schedule,
+            service,
+            grants,
+        } = supply;
+        if let Some(grants) = grants {
+            let granted = grants.before(head, self.target);
+            return grants
+                .moment_of(granted.and_the_least())
+                .unwrap_or(u64::MAX);
+        }
         let ready_ns = head.arrival_ns.max(self.free_ns);
         let Service::Opportunities { slot_ns } = service else {
             return ready_ns;
@@ -82,7 +108,7 @@ impl Server {
         if schedule.state_at(ready_ns).rate_bps == UNLIMITED_RATE_BPS {
             return ready_ns;
         }
-        let sent = self.sent_before(head, ready_ns, service, schedule);
+        let sent = self.sent_before(head, ready_ns, supply);
         match schedule.moment_of(sent.and_the_least()) {
             Some(moment_ns) => slot_end(moment_ns, slot_ns).max(ready_ns),
             None => u64::MAX,
@@ -91,14 +117,12 @@ impl Server {
 
     /// What the link has to have carried before it can carry anything of this packet, which
     /// starts at `start_ns` or later.
-    fn sent_before(
-        &self,
-        packet: &Packet,
-        start_ns: u64,
-        service: Service,
-        schedule: &Schedule,
-    ) -> Carried {
-        match service {
+    fn sent_before(&self, packet: &Packet, start_ns: u64, supply: Supply<'_>) -> Carried {
+        let schedule = supply.schedule;
+        if let Some(grants) = supply.grants {
+            return grants.before(packet, self.target);
+        }
+        match supply.service {
             Service::Fluid if start_ns > self.free_ns => schedule.carried_by(start_ns),
             Service::Opportunities { slot_ns } if packet.arrival_ns >= self.free_ns => {
                 let slot_start_ns = packet.arrival_ns - packet.arrival_ns % slot_ns;
@@ -113,18 +137,22 @@ impl Server {
         &mut self,
         packet: &Packet,
         start_ns: u64,
-        service: Service,
         draw: u32,
-        schedule: &Schedule,
+        supply: Supply<'_>,
     ) -> LinkState {
+        let Supply {
+            schedule,
+            service,
+            grants,
+        } = supply;
         let state = schedule.state_at(start_ns);
-        let finish_ns = if state.rate_bps == UNLIMITED_RATE_BPS {
+        let finish_ns = if state.rate_bps == UNLIMITED_RATE_BPS && grants.is_none() {
             self.target = schedule.carried_by(start_ns);
             start_ns
         } else {
-            let sent = self.sent_before(packet, start_ns, service, schedule);
+            let sent = self.sent_before(packet, start_ns, supply);
             self.target = sent.and_bits(u64::from(packet.ip_bytes) * 8);
-            end_ns(self.target, service, schedule).max(start_ns)
+            end_ns(self.target, supply).max(start_ns)
         };
         self.free_ns = finish_ns;
         self.serving = Some(Serving {
@@ -153,10 +181,11 @@ impl Server {
         self.serving = None;
     }
 
-    /// The rates after the present have changed.
-    pub(super) fn rescale(&mut self, schedule: &Schedule) {
+    /// The rates after the present have changed, or a cell has granted more.
+    pub(super) fn rescale(&mut self, supply: Supply<'_>) {
         if let Some(serving) = &mut self.serving {
-            let finish_ns = end_ns(serving.target, serving.service, schedule);
+            let service = serving.service;
+            let finish_ns = end_ns(serving.target, Supply { service, ..supply });
             serving.finish_ns = finish_ns.max(serving.start_ns);
             self.free_ns = serving.finish_ns;
         }
@@ -164,8 +193,11 @@ impl Server {
 }
 
 /// When the link has carried `target`, as the service counts it; `u64::MAX` if never.
-fn end_ns(target: Carried, service: Service, schedule: &Schedule) -> u64 {
-    match (schedule.moment_of(target), service) {
+fn end_ns(target: Carried, supply: Supply<'_>) -> u64 {
+    if let Some(grants) = supply.grants {
+        return grants.moment_of(target).unwrap_or(u64::MAX);
+    }
+    match (supply.schedule.moment_of(target), supply.service) {
         (None, _) => u64::MAX,
         (Some(moment_ns), Service::Fluid) => moment_ns,
         (Some(moment_ns), Service::Opportunities { slot_ns }) => slot_end(moment_ns, slot_ns),

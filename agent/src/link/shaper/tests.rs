@@ -39,6 +39,7 @@ fn seeded(seed: u64, end: EndPolicy, rows: &[(u64, LinkState)], settings: LinkSe
         most_packets: 10_000,
         seed,
         purpose: "test",
+        granted: false,
     };
     Bench {
         shaper: Shaper::new(Schedule::new(curve), settings, setup),
