@@ -165,6 +165,7 @@ mod tests {
                 node_plan("edge", 1, None),
             ],
             links: Vec::new(),
+            cells: Vec::new(),
             uncalibrated: Vec::new(),
             calibration: CalibrationPlan {
                 flow_ns: 0,

@@ -523,3 +523,34 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn cells_and_the_links_that_share_them_reach_the_plan() {
+    use hexloop_traces::{CellPolicy, CellSettings};
+    let seat = "trace = \"street\"\ncell = \"macro\"\nweight = 3\n";
+    let cell = "\n[[cells]]\nname = \"macro\"\ntrace = \"street\"\npolicy = \"fixed-share\"\n\
+                slot = \"500 us\"\n";
+    let text = base().replace("trace = \"street\"\n", seat) + cell;
+    let planned = planned(&text, &Overrides::default(), 2);
+    let [cell] = planned.plan.cells.as_slice() else {
+        panic!("{:?}", planned.plan.cells);
+    };
+    let settings = CellSettings {
+        policy: CellPolicy::FixedShare,
+        slot_ns: 500_000,
+    };
+    assert_eq!(cell.settings, settings);
+    assert_eq!(
+        cell.trace_sha256.as_ref(),
+        Some(&planned.plan.links[0].trace_sha256)
+    );
+    assert_eq!(
+        (cell.users[0].link.as_str(), cell.users[0].weight),
+        ("radio", 3)
+    );
+    let resolved = resolved(&text, &Overrides::default());
+    let words = describe(&planned.plan, &resolved.traces);
+    let expected = "  macro: at most trace street in all, fixed-share in slots of 500 us, among \
+                    radio (weight 3)\n";
+    assert!(words.contains(expected), "{words}");
+}

@@ -12,7 +12,7 @@ use crate::sys::packet::{Cut, VirtioHeader};
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const IPV6_HEADER_BYTES: usize = 40;
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 const UDP: u8 = 17;
 const UDP_HEADER_BYTES: usize = 8;
 
@@ -28,15 +28,15 @@ pub(crate) struct CannotCut;
 
 /// Where the parts of a packet begin, from the Ethernet header on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layout {
-    ipv6: bool,
-    protocol: u8,
-    transport: usize,
-    payload: usize,
+pub(super) struct Layout {
+    pub(super) ipv6: bool,
+    pub(super) protocol: u8,
+    pub(super) transport: usize,
+    pub(super) payload: usize,
 }
 
 impl Layout {
-    fn of(frame: &[u8]) -> Option<Layout> {
+    pub(super) fn of(frame: &[u8]) -> Option<Layout> {
         let network = ETHERNET_HEADER_BYTES;
         let kind: [u8; 2] = frame.get(12..network)?.try_into().ok()?;
         let (ipv6, protocol, transport) = match kind {
@@ -65,7 +65,7 @@ impl Layout {
     }
 
     /// The sum of the pseudo-header without the length.
-    fn pseudo_sum(self, frame: &[u8]) -> u64 {
+    pub(super) fn pseudo_sum(self, frame: &[u8]) -> u64 {
         let network = ETHERNET_HEADER_BYTES;
         let addresses = if self.ipv6 {
             &frame[network + 8..network + 40]
@@ -75,7 +75,7 @@ impl Layout {
         sum(addresses) + u64::from(self.protocol)
     }
 
-    const fn checksum_offset(self) -> u16 {
+    pub(super) const fn checksum_offset(self) -> u16 {
         if self.protocol == TCP { 16 } else { 6 }
     }
 }
@@ -96,7 +96,7 @@ fn behind_extensions(frame: &[u8], network: usize) -> Option<(u8, usize)> {
     }
 }
 
-fn put(bytes: &mut [u8], place: usize, value: u16) {
+pub(super) fn put(bytes: &mut [u8], place: usize, value: u16) {
     bytes[place..place + 2].copy_from_slice(&value.to_be_bytes());
 }
 

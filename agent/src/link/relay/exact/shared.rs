@@ -111,11 +111,10 @@ impl ExactWorker {
     }
 
     fn served_of(&self, cell: &Cell) -> impl Iterator<Item = &Served> {
-        let served = cell.members().filter_map(|link| {
+        cell.members().filter_map(|link| {
             let served = self.links.get(link)?.as_deref()?;
             served.in_cell.map(|_| served)
-        });
-        served
+        })
     }
 
     fn lanes_of(&self, cell: &Cell) -> impl Iterator<Item = &super::Lane> {
