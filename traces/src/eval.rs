@@ -21,6 +21,7 @@ mod fading;
 mod geometry;
 mod obstacles;
 mod orbit;
+mod phy;
 mod propagation;
 mod row;
 mod table;
@@ -151,6 +152,7 @@ pub fn models() -> impl Iterator<Item = &'static Model> {
         propagation::MODELS,
         fading::MODELS,
         orbit::MODELS,
+        phy::MODELS,
     ];
     families.into_iter().flatten()
 }

@@ -196,11 +196,11 @@ mod tests {
                     };
                     let at_db = curve.esno_db(0.1, 1);
                     assert!(at_db > shannon_db, "{scheme:?} {bits}");
-                    assert!(
-                        at_db < before_db + 0.35,
-                        "{scheme:?} {bits}: {at_db} {before_db}"
-                    );
-                    if (100..=2000).contains(&bits) {
+                    // 100 bits at a high rate fill whole symbols worse than 40 bits do.
+                    if bits >= 200 {
+                        assert!(at_db < before_db + 0.3, "{scheme:?} {bits} {at_db}");
+                    }
+                    if bits > 40 {
                         assert_eq!(curve.basis(curve.median_db()), Basis::Simulated);
                     }
                     before_db = at_db;
