@@ -14,12 +14,15 @@
 //! ```
 
 mod bundled;
+mod channel;
 mod control;
 mod error;
 mod event;
 mod file;
 mod generator;
 mod metadata;
+mod settings;
+mod text;
 
 pub use bundled::{BundledScenario, bundled_scenarios};
 pub use control::Control;
@@ -27,3 +30,7 @@ pub use error::{ScenarioError, ScenarioProblem};
 pub use event::{EventDirection, EventKind, ScriptedEvent};
 pub use file::Scenario;
 pub use generator::{Generator, Variant};
+pub use settings::{
+    BlockageSettings, BlockerKind, ChannelModel, ChannelSettings, HandoverSettings, Holding,
+    LayoutName, MobilityKind, MobilitySettings, NetworkSettings, RadioLink, SightChoice, Weather,
+};

@@ -23,7 +23,7 @@ macro_rules! bundled {
 /// The scenarios that come with the program, channels first, then controls.
 #[must_use]
 pub const fn bundled_scenarios() -> &'static [BundledScenario] {
-    bundled!["ideal", "step", "sawtooth", "outage"]
+    bundled!["umi-fr3-street", "ideal", "step", "sawtooth", "outage"]
 }
 
 impl BundledScenario {

@@ -4,7 +4,12 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::error::{ScenarioError, ScenarioProblem, locate};
+use super::settings::{
+    BlockageSettings, ChannelSettings, HandoverSettings, MobilitySettings, NetworkSettings,
+    RadioLink, Weather,
+};
 use super::{Control, Generator, ScriptedEvent, Variant};
+use crate::mobility::{RecordedTrack, TrackError, TrackFormat};
 use crate::units::{Frequency, TimeSpan};
 use crate::{EndPolicy, TraceError, TraceStatus};
 
@@ -29,9 +34,37 @@ pub struct Scenario {
     /// A link by formula.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control: Option<Control>,
+    /// The air interface of a radio link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radio: Option<RadioLink>,
+    /// Its channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<ChannelSettings>,
+    /// Sites and antennas.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub network: NetworkSettings,
+    /// How the user moves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mobility: MobilitySettings,
+    /// When the user is handed over.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub handover: HandoverSettings,
+    /// What stands in the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blockage: Option<BlockageSettings>,
+    /// What the air does.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub weather: Weather,
     /// What is scripted on top.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<ScriptedEvent>,
+    /// The track of [`MobilitySettings::file`], once it has been read.
+    #[serde(skip)]
+    track: Option<RecordedTrack>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 const fn hold() -> EndPolicy {
@@ -113,41 +146,111 @@ impl Scenario {
             let problem = format!("at least one step of {}", self.step);
             report("duration".to_owned(), problem);
         }
-        match &self.control {
-            Some(control) => {
+        match (&self.control, &self.radio) {
+            (Some(control), None) => {
                 if let Some((key, problem)) = control.problem() {
                     report(format!("control.{key}"), problem);
                 }
             }
-            None => {
-                let problem = "the scenario says nothing about the link: it needs a [control]";
+            (None, Some(radio)) => self.radio_problems(radio, &mut found),
+            (Some(_), Some(_)) => {
+                let problem = "a scenario has a [control] or a [radio], not both";
+                report("radio".to_owned(), problem.to_owned());
+            }
+            (None, None) => {
+                let problem = "the scenario says nothing about the link: it needs a [radio] with its \
+                               [channel], or a [control]";
                 report("control".to_owned(), problem.to_owned());
             }
         }
         for (index, event) in self.events.iter().enumerate() {
             if let Some((key, problem)) = event.problem() {
-                report(format!("events.{index}.{key}"), problem);
+                found.push((format!("events.{index}.{key}"), problem));
             }
         }
         found
     }
 
+    fn radio_problems(&self, radio: &RadioLink, found: &mut Vec<(String, String)>) {
+        radio.problems(found);
+        match &self.channel {
+            Some(channel) => channel.problems(radio.carrier, found),
+            None => found.push((
+                "channel".to_owned(),
+                "a [radio] needs a [channel] with its `scenario`".to_owned(),
+            )),
+        }
+        self.network.problems(found);
+        self.mobility.problems(found);
+        self.handover.problems(found);
+        self.weather.problems(found);
+        if let Some(blockage) = &self.blockage {
+            blockage.problems(found);
+        }
+        if let Ok(numerology) = radio.numerology()
+            && !self.step.ns.is_multiple_of(numerology.slot_ns())
+        {
+            let slot_ns = numerology.slot_ns();
+            let problem = format!("a multiple of the slot, which lasts {slot_ns} ns");
+            found.push(("step".to_owned(), problem));
+        }
+    }
+
     /// The carrier of a channel; controls have none.
     #[must_use]
-    pub const fn carrier(&self) -> Option<Frequency> {
-        None
+    pub fn carrier(&self) -> Option<Frequency> {
+        self.radio.as_ref().map(|radio| radio.carrier)
     }
 
     /// Its bandwidth.
     #[must_use]
-    pub const fn bandwidth(&self) -> Option<Frequency> {
-        None
+    pub fn bandwidth(&self) -> Option<Frequency> {
+        self.radio.as_ref().map(|radio| radio.bandwidth)
     }
 
     /// How far the trace may be trusted.
     #[must_use]
-    pub const fn status(&self) -> TraceStatus {
-        TraceStatus::Control
+    pub fn status(&self) -> TraceStatus {
+        match (&self.radio, &self.channel) {
+            (Some(radio), Some(channel)) if channel.is_extrapolated(radio.carrier) => {
+                TraceStatus::Simplified
+            }
+            (Some(_), Some(_)) => TraceStatus::Checked,
+            _ => TraceStatus::Control,
+        }
+    }
+
+    /// The channel of a radio link.
+    pub(super) fn channel(&self) -> Result<&ChannelSettings, TraceError> {
+        self.channel.as_ref().ok_or_else(|| TraceError::Generator {
+            setting: "channel",
+            problem: "a [radio] needs a [channel]".to_owned(),
+        })
+    }
+
+    /// The file of the track that the user follows.
+    #[must_use]
+    pub fn track_file(&self) -> Option<&str> {
+        self.mobility.file.as_deref()
+    }
+
+    /// Gives the track of [`Scenario::track_file`], which whoever reads files has read.
+    ///
+    /// # Errors
+    /// Text that is not such a track, with line and column.
+    pub fn set_track(&mut self, text: &str) -> Result<(), TrackError> {
+        let format = TrackFormat::of_file(self.track_file().unwrap_or_default());
+        let usual = self
+            .channel
+            .as_ref()
+            .map_or(1.5, |channel| channel.scenario.usual_heights_m().1);
+        let height_m = self.mobility.height_m(usual);
+        self.track = Some(RecordedTrack::parse(text, format, height_m)?);
+        Ok(())
+    }
+
+    pub(super) const fn track(&self) -> Option<&RecordedTrack> {
+        self.track.as_ref()
     }
 
     /// The trace of this scenario, row by row.

@@ -1,5 +1,6 @@
 //! From a scenario to rows, one by one.
 
+use super::channel::RadioRows;
 use super::event::EventLayer;
 use super::{Control, Scenario, metadata};
 use crate::{Trace, TraceError, TraceMetadata, TraceRow};
@@ -36,6 +37,7 @@ enum Below {
         next_ns: u64,
         step_ns: u64,
     },
+    Radio(Box<RadioRows>),
 }
 
 impl Below {
@@ -53,6 +55,7 @@ impl Below {
                 *next_ns = following_ns;
                 Ok(Some(row))
             }
+            Below::Radio(rows) => rows.next(duration_ns),
         }
     }
 }
@@ -65,16 +68,20 @@ impl Generator {
                 problem: format!("{path}: {problem}"),
             });
         }
-        let Some(control) = scenario.control.clone() else {
-            return Err(TraceError::Empty);
-        };
-        Ok(Generator {
-            metadata: metadata::of(scenario, variant),
-            below: Below::Control {
-                control,
+        let below = match (&scenario.control, &scenario.radio) {
+            (Some(control), _) => Below::Control {
+                control: control.clone(),
                 next_ns: 0,
                 step_ns: scenario.step.ns,
             },
+            (None, Some(radio)) => {
+                Below::Radio(Box::new(RadioRows::new(scenario, radio, variant)?))
+            }
+            (None, None) => return Err(TraceError::Empty),
+        };
+        Ok(Generator {
+            metadata: metadata::of(scenario, variant),
+            below,
             events: EventLayer::new(scenario.events.clone(), scenario.duration.ns),
         })
     }

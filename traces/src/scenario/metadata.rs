@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
+use super::settings::{ChannelModel, MobilityKind};
 use super::{Scenario, Variant};
-use crate::{Provenance, TRACE_SCHEMA, TraceMetadata, TraceStatus};
+use crate::{Provenance, Radio, TRACE_SCHEMA, TraceMetadata};
 
 /// The metadata of a scenario's trace: its whole configuration, so that it can be made again.
 pub(super) fn of(scenario: &Scenario, variant: Variant) -> TraceMetadata {
@@ -21,15 +22,77 @@ pub(super) fn of(scenario: &Scenario, variant: Variant) -> TraceMetadata {
     TraceMetadata {
         schema: TRACE_SCHEMA,
         scenario: scenario.name.clone(),
-        status: TraceStatus::Control,
+        status: scenario.status(),
         duration_ns: scenario.duration.ns,
         end: scenario.end,
-        seed: None,
+        seed: scenario.radio.as_ref().map(|_| variant.seed),
         generator: format!("hexloop {} scenario v1", env!("CARGO_PKG_VERSION")),
         configuration,
-        notes: vec!["an analytic control; it stands for no radio channel".to_owned()],
-        provenance: Provenance::default(),
+        notes: notes(scenario),
+        provenance: provenance(scenario),
     }
+}
+
+/// What is standard, extrapolated or assumed.
+fn notes(scenario: &Scenario) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut note = |text: &str| notes.push(text.to_owned());
+    match (&scenario.radio, &scenario.channel) {
+        (Some(radio), Some(channel)) => {
+            note("38.901 channel + NR-like L2, extrapolated; there is no 6G air interface yet");
+            match channel.model {
+                ChannelModel::Tr38901 => note(
+                    "standard: path loss, line of sight (soft, spatially consistent), shadowing \
+                     and blockage of TR 38.901; TDL fading; NR coding schemes and transport blocks",
+                ),
+                ChannelModel::CloseIn => note(
+                    "standard: close-in path loss with NYUSIM's parameters, gases of ITU-R P.676, \
+                     rain of P.838; line of sight, shadowing's course and fading of TR 38.901",
+                ),
+            }
+            note(
+                "assumed: delay spread and K factor are those of the start; fading goes on through a \
+                 handover; other cells interfere with their mean load; equal shares among the \
+                 cell's users; times of handover and re-establishment",
+            );
+            if channel.is_extrapolated(radio.carrier) {
+                note(
+                    "extrapolated: the carrier lies outside of what the channel model was made for",
+                );
+            }
+        }
+        _ => note("an analytic control; it stands for no radio channel"),
+    }
+    if !scenario.events.is_empty() {
+        note("scripted events lie over it");
+    }
+    notes
+}
+
+fn provenance(scenario: &Scenario) -> Provenance {
+    let mut provenance = Provenance::default();
+    let (Some(radio), Some(channel)) = (&scenario.radio, &scenario.channel) else {
+        return provenance;
+    };
+    let mut follows = |name: &str, version: &str| {
+        let (name, version) = (name.to_owned(), version.to_owned());
+        provenance.spec_versions.insert(name, version);
+    };
+    follows("3GPP TR 38.901", channel.spec.name());
+    follows("3GPP TS 38.214", "18");
+    follows("3GPP TS 38.331", "18");
+    if channel.model == ChannelModel::CloseIn {
+        follows("ITU-R P.676", "12");
+        follows("ITU-R P.838", "3");
+    }
+    provenance.radio = Some(Radio {
+        carrier_hz: radio.carrier.hz,
+        bandwidth_hz: Some(radio.bandwidth.hz),
+        numerology: Some(radio.numerology),
+        speed_mm_s: (scenario.mobility.kind == MobilityKind::Line)
+            .then_some(scenario.mobility.speed.mm_per_h / 3600),
+    });
+    provenance
 }
 
 /// Puts a value and all within it under dotted keys.

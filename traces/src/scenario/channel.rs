@@ -1,0 +1,14 @@
+//! From where users and cells are to the rows of a trace.
+//!
+//! The order is that of a base station's day: every 5 ms the large-scale state (places, path loss,
+//! shadowing, line of sight, blockers, the serving cell), every slot the fading in each subband,
+//! the SINR, and what link adaptation makes of it; every row what the slots carried.
+
+mod blockers;
+mod link;
+mod rows;
+mod sharing;
+mod sites;
+mod window;
+
+pub(super) use rows::RadioRows;

@@ -1,0 +1,174 @@
+//! One user's link slot by slot: fading, SINR in each subband, and what is carried.
+
+use super::sites::PathGain;
+use crate::fading::{FadingSettings, Profile, TappedDelayLine};
+use crate::phy::{LinkAdapter, RadioSettings, SlotService};
+use crate::scenario::settings::RadioLink;
+use crate::units::Ratio;
+use crate::{CounterRng, Direction, TraceError};
+
+/// Subbands of the carrier, in which fading differs.
+pub(super) const SUBBANDS: usize = 18;
+
+/// Below this share of the power a part of the channel is left out.
+const NEGLIGIBLE: f64 = 1e-4;
+
+/// Thermal noise in mW per Hz at 290 K: -174 dBm.
+const NOISE_MW_PER_HZ: f64 = 3.981_071_705_534_969e-18;
+
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
+fn error(problem: impl ToString) -> TraceError {
+    TraceError::Generator {
+        setting: "radio",
+        problem: problem.to_string(),
+    }
+}
+
+/// The powers of one moment, in mW over the whole carrier.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Powers {
+    /// What arrives of the serving cell by the direct way, without fading.
+    pub(super) direct_mw: f64,
+    /// And by others.
+    pub(super) scattered_mw: f64,
+    /// What arrives of all other cells.
+    pub(super) interference_mw: f64,
+}
+
+/// The link between a user and its serving cell.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    direct: TappedDelayLine,
+    scattered: TappedDelayLine,
+    down: LinkAdapter,
+    up: LinkAdapter,
+    noise_mw: f64,
+    uplink_noise_mw: f64,
+    /// The user's power over the cell's.
+    uplink_share: f64,
+    wavelength_m: f64,
+    /// The gains of the subbands by the direct way and by others.
+    gains: [[f64; SUBBANDS]; 2],
+    sinr: [[f64; SUBBANDS]; 2],
+}
+
+/// What a slot carried, and what it was like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) down: SlotService,
+    pub(super) up: SlotService,
+    /// Mean SINR of the downlink's subbands, linear.
+    pub(super) sinr: f64,
+}
+
+fn power_of(ratio: Ratio) -> f64 {
+    libm::exp10(ratio.as_db_f64() / 10.0)
+}
+
+impl Link {
+    /// `spreads` are delay spread and K factor with and without a line of sight.
+    pub(super) fn new(
+        radio: &RadioLink,
+        spreads: [(f64, Option<f64>); 2],
+        wavelength_m: f64,
+        (seed, user): (u64, &str),
+    ) -> Result<Link, TraceError> {
+        let bandwidth_hz = radio.bandwidth.as_ghz_f64() * 1e9;
+        let fading = |profile, (delay_spread_s, k_db), process| {
+            let settings = FadingSettings {
+                k_factor_db: k_db,
+                bandwidth_hz,
+                subbands: SUBBANDS,
+                receive_branches: usize::from(radio.receive_branches),
+                ..FadingSettings::new(profile, Some(delay_spread_s), 1.0)
+            };
+            TappedDelayLine::new(&settings, CounterRng::new(seed, user, process)).map_err(error)
+        };
+        let [direct, scattered] = spreads;
+        let adapter = |direction: Direction| {
+            let numerology = radio.numerology().map_err(error)?;
+            let pattern = radio.pattern().map_err(error)?;
+            let mut settings = RadioSettings::new(direction, numerology, pattern)
+                .with_bandwidth(radio.bandwidth.hz);
+            settings.mcs_table = radio.table().map_err(error)?;
+            settings.maximum_rank = match direction {
+                Direction::Down => radio.downlink_layers,
+                Direction::Up => radio.uplink_layers,
+            };
+            let slots = (radio.report_period.ns / numerology.slot_ns()).clamp(1, 100_000);
+            let slots = u32::try_from(slots).unwrap_or(1);
+            settings.reports.period_slots = slots;
+            settings.reports.age_slots = slots;
+            LinkAdapter::new(settings, CounterRng::new(seed, user, direction.name())).map_err(error)
+        };
+        let noise_mw = NOISE_MW_PER_HZ * bandwidth_hz;
+        let difference_db = radio.user_power.as_dbm_f64() - radio.base_power.as_dbm_f64();
+        Ok(Link {
+            direct: fading(Profile::TdlD, direct, "fading direct")?,
+            scattered: fading(Profile::TdlC, (scattered.0, None), "fading scattered")?,
+            down: adapter(Direction::Down)?,
+            up: adapter(Direction::Up)?,
+            noise_mw: noise_mw * power_of(radio.user_noise_figure),
+            uplink_noise_mw: noise_mw
+                * power_of(radio.base_noise_figure)
+                * power_of(radio.uplink_interference),
+            uplink_share: libm::exp10(difference_db / 10.0),
+            wavelength_m,
+            gains: [[1.0; SUBBANDS]; 2],
+            sinr: [[0.0; SUBBANDS]; 2],
+        })
+    }
+
+    /// Noise of the user's receiver over the carrier.
+    pub(super) const fn noise_mw(&self) -> f64 {
+        self.noise_mw
+    }
+
+    /// Forgets the channel: another cell serves.
+    pub(super) fn reset(&mut self) {
+        self.down.reset();
+        self.up.reset();
+    }
+
+    /// Plays one slot. `way_m` is how far user and surroundings have moved, `share` the user's part
+    /// of the cell.
+    pub(super) fn step(&mut self, slot: u64, way_m: f64, powers: &Powers, share: f64) -> Slot {
+        let total = powers.direct_mw + powers.scattered_mw;
+        let wavelengths = way_m / self.wavelength_m;
+        if powers.direct_mw > NEGLIGIBLE * total {
+            self.direct.power_at(wavelengths, &mut self.gains[0]);
+        }
+        if powers.scattered_mw > NEGLIGIBLE * total {
+            self.scattered.power_at(wavelengths, &mut self.gains[1]);
+        }
+        let disturbed_mw = self.noise_mw + powers.interference_mw;
+        // The uplink's power lies in the user's share of the band alone.
+        let up_over_down =
+            self.uplink_share * disturbed_mw / (self.uplink_noise_mw * share.max(1e-3));
+        let mut sum = 0.0;
+        let [direct, scattered] = &self.gains;
+        let [down, up] = &mut self.sinr;
+        let subbands = direct
+            .iter()
+            .zip(scattered)
+            .zip(down.iter_mut().zip(up.iter_mut()));
+        for ((direct, scattered), (down, up)) in subbands {
+            let signal_mw = powers.direct_mw * direct + powers.scattered_mw * scattered;
+            *down = signal_mw / disturbed_mw;
+            *up = *down * up_over_down;
+            sum += *down;
+        }
+        Slot {
+            down: self.down.step(slot, &self.sinr[0], share),
+            up: self.up.step(slot, &self.sinr[1], share),
+            sinr: sum / SUBBANDS as f64,
+        }
+    }
+}
+
+/// The powers of a path with `gain` for a transmitter of `power_mw` with antennas, when `blocked`
+/// (linear, 1 for nothing in the way) and `leak` (what arrives all the same) act on its direct way.
+pub(super) fn powers_of(gain: &PathGain, power_mw: f64, blocked: f64, leak: f64) -> [f64; 2] {
+    let direct = gain.direct * (blocked + leak).min(1.0);
+    [power_mw * direct, power_mw * gain.scattered]
+}

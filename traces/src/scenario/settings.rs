@@ -1,0 +1,23 @@
+//! What a scenario file says about a radio channel.
+
+mod mobility;
+mod network;
+mod radio;
+mod surroundings;
+
+pub use mobility::{MobilityKind, MobilitySettings};
+pub use network::{HandoverSettings, LayoutName, NetworkSettings};
+pub use radio::RadioLink;
+pub use surroundings::{
+    BlockageSettings, BlockerKind, ChannelModel, ChannelSettings, Holding, SightChoice, Weather,
+};
+
+/// Problems that are found: the dotted key and why.
+pub(super) type Problems = Vec<(String, String)>;
+
+/// Reports `key` unless `holds`.
+pub(super) fn expect(problems: &mut Problems, holds: bool, key: &str, problem: &str) {
+    if !holds {
+        problems.push((key.to_owned(), problem.to_owned()));
+    }
+}
