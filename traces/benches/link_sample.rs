@@ -11,6 +11,11 @@ use hexloop_traces::tr38901::{Condition, Scenario, SpecVersion};
 
 const STEP_M: f64 = 0.001;
 
+/// From 100 m to 200 m, again and again.
+fn next(d2d_m: f64) -> f64 {
+    if d2d_m < 200.0 { d2d_m + STEP_M } else { 100.0 }
+}
+
 fn link_sample(criterion: &mut Criterion) {
     let scenario = Scenario::Umi;
     let mut geometry = Geometry::new(scenario, 100.0, 10.0, 1.5);
@@ -28,22 +33,17 @@ fn link_sample(criterion: &mut Criterion) {
     group.bench_function("shadowing", |bencher| {
         bencher.iter(|| track.advance_shadowing_db(black_box(STEP_M), &geometry));
     });
-    group.bench_function("path_loss_los", |bencher| {
+    let prepared = model.prepare(&geometry);
+    group.bench_function("path_loss", |bencher| {
         bencher.iter(|| {
-            geometry.d2d_m += STEP_M;
-            model.los_db(black_box(&geometry))
+            geometry.d2d_m = next(geometry.d2d_m);
+            prepared.both_db(black_box(geometry.d2d_m))
         });
     });
-    group.bench_function("path_loss_nlos", |bencher| {
+    group.bench_function("scalar_link_sample", |bencher| {
         bencher.iter(|| {
-            geometry.d2d_m += STEP_M;
-            model.nlos_db(black_box(&geometry))
-        });
-    });
-    group.bench_function("path_loss_and_shadowing", |bencher| {
-        bencher.iter(|| {
-            geometry.d2d_m += STEP_M;
-            let loss_db = model.los_db(black_box(&geometry));
+            geometry.d2d_m = next(geometry.d2d_m);
+            let loss_db = prepared.los_db(black_box(geometry.d2d_m));
             loss_db - track.advance_shadowing_db(STEP_M, &geometry)
         });
     });

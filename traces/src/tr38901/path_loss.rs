@@ -129,105 +129,205 @@ impl PathLoss {
         }
     }
 
-    /// Path loss in line of sight.
+    /// The formulas for antennas at these heights in these surroundings; the geometry's distance
+    /// does not count.
     #[must_use]
-    pub fn los_db(&self, geometry: &Geometry) -> f64 {
-        let d3d_m = geometry.d3d_m();
-        let distance = libm::log10(d3d_m);
-        match self.scenario {
-            Scenario::Umi => self.two_slopes_db(geometry, [32.4, 21.0, 9.5]),
-            Scenario::Uma => self.two_slopes_db(geometry, [28.0, 22.0, 9.0]),
+    pub fn prepare(&self, geometry: &Geometry) -> Prepared {
+        let carrier = self.carrier_db;
+        let height_m = geometry.base_height_m - geometry.user_height_m;
+        let breakpoint_m = self.breakpoint_m(geometry).unwrap_or(f64::INFINITY);
+        let two_slopes = |at_1m: f64, slope: f64, back: f64| {
+            // Behind the breakpoint the slope is 40 and the breakpoint takes something back.
+            let bend = libm::log10(breakpoint_m * breakpoint_m + height_m * height_m);
+            let far = Line::new(at_1m + carrier - back * bend, 40.0);
+            (Line::new(at_1m + carrier, slope), far)
+        };
+        let (near, far) = match self.scenario {
+            Scenario::Umi => two_slopes(32.4, 21.0, 9.5),
+            Scenario::Uma => two_slopes(28.0, 22.0, 9.0),
             Scenario::Rma | Scenario::Sma => {
-                let breakpoint_m = self.breakpoint_m(geometry).unwrap_or(f64::INFINITY);
-                if geometry.d2d_m <= breakpoint_m {
-                    self.rural_near_db(geometry, d3d_m)
-                } else {
-                    self.rural_near_db(geometry, breakpoint_m)
-                        + 40.0 * libm::log10(d3d_m / breakpoint_m)
-                }
+                let near = self.rural_near(geometry);
+                let bend = libm::log10(breakpoint_m);
+                let far = near.at(bend, breakpoint_m) - 40.0 * bend;
+                (near, Line::new(far, 40.0))
             }
-            Scenario::InhOpen | Scenario::InhMixed => 32.4 + 17.3 * distance + self.carrier_db,
+            Scenario::InhOpen | Scenario::InhMixed => {
+                let line = Line::new(32.4 + carrier, 17.3);
+                (line, line)
+            }
             Scenario::InfSl
             | Scenario::InfDl
             | Scenario::InfSh
             | Scenario::InfDh
-            | Scenario::InfHh => 31.84 + 21.5 * distance + 0.95 * self.carrier_db,
+            | Scenario::InfHh => {
+                let line = Line::new(31.84 + 0.95 * carrier, 21.5);
+                (line, line)
+            }
+        };
+        let (nlos, at_least_los) = self.nlos_lines(geometry);
+        Prepared {
+            square_m2: height_m * height_m,
+            breakpoint_m,
+            near,
+            far,
+            nlos,
+            at_least_los,
         }
+    }
+
+    /// Path loss in line of sight.
+    #[must_use]
+    pub fn los_db(&self, geometry: &Geometry) -> f64 {
+        self.prepare(geometry).los_db(geometry.d2d_m)
     }
 
     /// Path loss without line of sight. `None` in `InF-HH`, which always has it.
-    ///
-    /// It is never less than that in line of sight, except in `SMa` and in the optional formulas
-    /// of `UMi` and `UMa`, whose rows have no such maximum.
     #[must_use]
     pub fn nlos_db(&self, geometry: &Geometry) -> Option<f64> {
-        let distance = libm::log10(geometry.d3d_m());
-        let carrier = self.carrier_db;
-        let own = match (self.scenario, self.optional) {
-            (Scenario::InfHh, _) => return None,
-            (Scenario::Umi, true) => return Some(32.4 + carrier + 31.9 * distance),
-            (Scenario::Uma, true) => return Some(32.4 + carrier + 30.0 * distance),
-            (Scenario::Sma, _) => return Some(self.rural_nlos_db(geometry, distance)),
-            (Scenario::Umi, false) => {
-                35.3 * distance + 22.4 + 1.065 * carrier - 0.3 * (geometry.user_height_m - 1.5)
-            }
-            (Scenario::Uma, false) => {
-                13.54 + 39.08 * distance + carrier - 0.6 * (geometry.user_height_m - 1.5)
-            }
-            (Scenario::Rma, _) => self.rural_nlos_db(geometry, distance),
-            (Scenario::InhOpen | Scenario::InhMixed, false) => {
-                38.3 * distance + 17.3 + 1.245 * carrier
-            }
-            (Scenario::InhOpen | Scenario::InhMixed, true) => 32.4 + carrier + 31.9 * distance,
-            (Scenario::InfSl, _) => sparse_low_db(distance, carrier),
-            (Scenario::InfDl, _) => {
-                (18.6 + 35.7 * distance + carrier).max(sparse_low_db(distance, carrier))
-            }
-            (Scenario::InfSh, _) => 32.4 + 23.0 * distance + carrier,
-            (Scenario::InfDh, _) => 33.63 + 21.9 * distance + carrier,
-        };
-        Some(own.max(self.los_db(geometry)))
+        self.prepare(geometry).nlos_db(geometry.d2d_m)
     }
 
-    /// `UMi` and `UMa` in line of sight; of the three numbers, the first is at 1 m, the second the
-    /// slope before the breakpoint, the third what the breakpoint takes back behind it.
-    fn two_slopes_db(&self, geometry: &Geometry, [at_1m, slope, back]: [f64; 3]) -> f64 {
-        let distance = libm::log10(geometry.d3d_m());
-        let breakpoint_m = self.breakpoint_m(geometry).unwrap_or(f64::INFINITY);
-        if geometry.d2d_m <= breakpoint_m {
-            return at_1m + slope * distance + self.carrier_db;
-        }
-        let height_m = geometry.base_height_m - geometry.user_height_m;
-        let bend = libm::log10(breakpoint_m * breakpoint_m + height_m * height_m);
-        at_1m + 40.0 * distance + self.carrier_db - back * bend
+    /// The lines of which the highest holds without line of sight, and whether the loss is at
+    /// least that in line of sight. It is not in `SMa` and in the optional formulas of `UMi` and
+    /// `UMa`, whose rows have no such maximum.
+    fn nlos_lines(&self, geometry: &Geometry) -> ([Option<Line>; 2], bool) {
+        let carrier = self.carrier_db;
+        let above_m = geometry.user_height_m - 1.5;
+        let sparse_low = Line::new(33.0 + carrier, 25.5);
+        let (line, at_least_los) = match (self.scenario, self.optional) {
+            (Scenario::InfHh, _) => return ([None; 2], true),
+            (Scenario::Umi, true) => (Line::new(32.4 + carrier, 31.9), false),
+            (Scenario::Uma, true) => (Line::new(32.4 + carrier, 30.0), false),
+            (Scenario::Umi, false) => (
+                Line::new(22.4 + 1.065 * carrier - 0.3 * above_m, 35.3),
+                true,
+            ),
+            (Scenario::Uma, false) => (Line::new(13.54 + carrier - 0.6 * above_m, 39.08), true),
+            (Scenario::Rma, _) => (self.rural_nlos(geometry), true),
+            (Scenario::Sma, _) => (self.rural_nlos(geometry), false),
+            (Scenario::InhOpen | Scenario::InhMixed, false) => {
+                (Line::new(17.3 + 1.245 * carrier, 38.3), true)
+            }
+            (Scenario::InhOpen | Scenario::InhMixed, true) => {
+                (Line::new(32.4 + carrier, 31.9), true)
+            }
+            (Scenario::InfSl, _) => (sparse_low, true),
+            (Scenario::InfDl, _) => {
+                let own = Line::new(18.6 + carrier, 35.7);
+                return ([Some(own), Some(sparse_low)], true);
+            }
+            (Scenario::InfSh, _) => (Line::new(32.4 + carrier, 23.0), true),
+            (Scenario::InfDh, _) => (Line::new(33.63 + carrier, 21.9), true),
+        };
+        ([Some(line), None], at_least_los)
     }
 
     /// PL1 of `RMa` and `SMa`.
-    fn rural_near_db(&self, geometry: &Geometry, d3d_m: f64) -> f64 {
+    fn rural_near(&self, geometry: &Geometry) -> Line {
         let height = libm::pow(geometry.building_height_m, 1.72);
-        20.0 * libm::log10(40.0 * PI * d3d_m * self.carrier_ghz / 3.0)
-            + (0.03 * height).min(10.0) * libm::log10(d3d_m)
-            - (0.044 * height).min(14.77)
-            + 0.002 * libm::log10(geometry.building_height_m) * d3d_m
+        let at_1m = 20.0 * libm::log10(40.0 * PI * self.carrier_ghz / 3.0);
+        Line {
+            at_1m: at_1m - (0.044 * height).min(14.77),
+            slope: 20.0 + (0.03 * height).min(10.0),
+            per_m: 0.002 * libm::log10(geometry.building_height_m),
+        }
     }
 
     /// PL'NLOS of `RMa`, PLNLOS of `SMa`.
-    fn rural_nlos_db(&self, geometry: &Geometry, distance: f64) -> f64 {
+    fn rural_nlos(&self, geometry: &Geometry) -> Line {
         let base = libm::log10(geometry.base_height_m);
         let ratio = geometry.building_height_m / geometry.base_height_m;
         let user = libm::log10(11.75 * geometry.user_height_m);
-        161.04 - 7.1 * libm::log10(geometry.street_width_m)
+        let slope = 43.42 - 3.1 * base;
+        let at_1m = 161.04 - 7.1 * libm::log10(geometry.street_width_m)
             + 7.5 * libm::log10(geometry.building_height_m)
             - (24.37 - 3.7 * ratio * ratio) * base
-            + (43.42 - 3.1 * base) * (distance - 3.0)
+            - 3.0 * slope
             + self.carrier_db
-            - (3.2 * user * user - 4.97)
+            - (3.2 * user * user - 4.97);
+        Line::new(at_1m, slope)
     }
 }
 
-/// NLOS of `InF-SL`, which also bounds `InF-DL`.
-fn sparse_low_db(distance: f64, carrier_db: f64) -> f64 {
-    33.0 + 25.5 * distance + carrier_db
+/// at_1m + slope log10(d3D / 1 m) + per_m d3D.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Line {
+    at_1m: f64,
+    slope: f64,
+    per_m: f64,
+}
+
+impl Line {
+    const fn new(at_1m: f64, slope: f64) -> Line {
+        Line {
+            at_1m,
+            slope,
+            per_m: 0.0,
+        }
+    }
+
+    fn at(&self, log10_m: f64, d3d_m: f64) -> f64 {
+        self.at_1m + self.slope * log10_m + self.per_m * d3d_m
+    }
+}
+
+/// Path losses over distance, for antennas that keep their heights: one logarithm a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prepared {
+    /// The square of the antennas' difference in height.
+    square_m2: f64,
+    breakpoint_m: f64,
+    near: Line,
+    far: Line,
+    nlos: [Option<Line>; 2],
+    at_least_los: bool,
+}
+
+impl Prepared {
+    /// log10 of d3D, and d3D itself.
+    fn distance(&self, d2d_m: f64) -> (f64, f64) {
+        let square_m2 = d2d_m * d2d_m + self.square_m2;
+        (0.5 * libm::log10(square_m2), libm::sqrt(square_m2))
+    }
+
+    fn los_at(&self, d2d_m: f64, (log10_m, d3d_m): (f64, f64)) -> f64 {
+        let line = if d2d_m <= self.breakpoint_m {
+            &self.near
+        } else {
+            &self.far
+        };
+        line.at(log10_m, d3d_m)
+    }
+
+    /// Path loss in line of sight at a horizontal distance.
+    #[must_use]
+    pub fn los_db(&self, d2d_m: f64) -> f64 {
+        self.los_at(d2d_m, self.distance(d2d_m))
+    }
+
+    /// Path loss without line of sight at a horizontal distance. `None` in `InF-HH`.
+    #[must_use]
+    pub fn nlos_db(&self, d2d_m: f64) -> Option<f64> {
+        self.both_db(d2d_m).1
+    }
+
+    /// Both at once.
+    #[must_use]
+    pub fn both_db(&self, d2d_m: f64) -> (f64, Option<f64>) {
+        let distance = self.distance(d2d_m);
+        let los_db = self.los_at(d2d_m, distance);
+        let [Some(line), other] = self.nlos else {
+            return (los_db, None);
+        };
+        let mut nlos_db = line.at(distance.0, distance.1);
+        if let Some(other) = other {
+            nlos_db = nlos_db.max(other.at(distance.0, distance.1));
+        }
+        if self.at_least_los {
+            nlos_db = nlos_db.max(los_db);
+        }
+        (los_db, Some(nlos_db))
+    }
 }
 
 /// The effective height of the surroundings in `UMa` for a user, note 1 of table 7.4.1-1, from two
