@@ -25,17 +25,28 @@ const ROTATIONS: u32 = 1024;
 /// How far a step may be from the regular one, as a share of it, before it is taken as another.
 const REGULAR: f64 = 1e-5;
 
+/// One process: its sinusoids side by side, so that they are turned and added in parallel.
+#[derive(Debug, Clone)]
+struct Process {
+    /// Cycles per wavelength of way: cos alpha.
+    frequency: [f64; SINUSOIDS],
+    /// In cycles.
+    phase: [f64; SINUSOIDS],
+    wave: Waves,
+    rotation: Waves,
+}
+
+/// Complex numbers, parts apart.
+#[derive(Debug, Clone)]
+struct Waves {
+    real: [f64; SINUSOIDS],
+    imaginary: [f64; SINUSOIDS],
+}
+
 /// Independent Rayleigh processes of unit mean power at one place.
 #[derive(Debug, Clone)]
 pub(super) struct SinusoidBank {
-    /// Cycles per wavelength of way: cos alpha.
-    frequency: Vec<f64>,
-    /// In cycles.
-    phase: Vec<f64>,
-    real: Vec<f64>,
-    imaginary: Vec<f64>,
-    rotation_real: Vec<f64>,
-    rotation_imaginary: Vec<f64>,
+    processes: Vec<Process>,
     /// The sums: one complex gain per process.
     gains: Vec<[f64; 2]>,
     position: f64,
@@ -47,35 +58,75 @@ pub(super) struct SinusoidBank {
     last_step: f64,
 }
 
-impl SinusoidBank {
-    /// `processes` of them, from draws `first_draw ..` of `random`.
-    pub(super) fn new(processes: usize, random: CounterRng) -> SinusoidBank {
-        let count = processes * SINUSOIDS;
-        let mut frequency = Vec::with_capacity(count);
-        let mut phase = Vec::with_capacity(count);
-        let mut draw = 0;
-        for _ in 0..processes {
-            let [place, side] = random.uniform_pair(draw);
-            let from_middle = 0.05 + 0.25 * place;
-            let offset = if side < 0.5 {
-                0.5 - from_middle
-            } else {
-                0.5 + from_middle
-            };
-            draw += 1;
-            for n in 0..SINUSOIDS {
-                frequency.push(libm::cos(PI * (small(n) + offset) / small(SINUSOIDS)));
-                phase.push(random.uniform(draw));
-                draw += 1;
-            }
+impl Process {
+    fn new(number: usize, random: &CounterRng) -> Process {
+        let mut draws = (number as u64 * (1 + SINUSOIDS as u64))..;
+        let mut draw = || draws.next().unwrap_or_default();
+        let [place, side] = random.uniform_pair(draw());
+        let from_middle = 0.05 + 0.25 * place;
+        let offset = if side < 0.5 {
+            0.5 - from_middle
+        } else {
+            0.5 + from_middle
+        };
+        let still = Waves {
+            real: [0.0; SINUSOIDS],
+            imaginary: [0.0; SINUSOIDS],
+        };
+        Process {
+            frequency: core::array::from_fn(|n| {
+                libm::cos(PI * (small(n) + offset) / small(SINUSOIDS))
+            }),
+            phase: core::array::from_fn(|_| random.uniform(draw())),
+            wave: still.clone(),
+            rotation: still,
         }
+    }
+
+    fn compute(&mut self, position: f64) {
+        for n in 0..SINUSOIDS {
+            let [real, imaginary] = phasor(self.frequency[n] * position + self.phase[n]);
+            self.wave.real[n] = real;
+            self.wave.imaginary[n] = imaginary;
+        }
+    }
+
+    fn prepare(&mut self, step: f64) {
+        for n in 0..SINUSOIDS {
+            let [real, imaginary] = phasor(self.frequency[n] * step);
+            self.rotation.real[n] = real;
+            self.rotation.imaginary[n] = imaginary;
+        }
+    }
+
+    #[inline]
+    fn rotate(&mut self) {
+        let Process { wave, rotation, .. } = self;
+        for n in 0..SINUSOIDS {
+            let (x, y) = (wave.real[n], wave.imaginary[n]);
+            let (u, v) = (rotation.real[n], rotation.imaginary[n]);
+            wave.real[n] = x * u - y * v;
+            wave.imaginary[n] = x * v + y * u;
+        }
+    }
+
+    #[inline]
+    fn sum(&self) -> [f64; 2] {
+        const SCALE: f64 = 0.223_606_797_749_978_97; // 1 / sqrt(20)
+        [
+            SCALE * total(&self.wave.real),
+            SCALE * total(&self.wave.imaginary),
+        ]
+    }
+}
+
+impl SinusoidBank {
+    /// As many as `processes`, each from draws of its own of `random`.
+    pub(super) fn new(processes: usize, random: CounterRng) -> SinusoidBank {
         SinusoidBank {
-            frequency,
-            phase,
-            real: vec![0.0; count],
-            imaginary: vec![0.0; count],
-            rotation_real: vec![0.0; count],
-            rotation_imaginary: vec![0.0; count],
+            processes: (0..processes)
+                .map(|number| Process::new(number, &random))
+                .collect(),
             gains: vec![[0.0; 2]; processes],
             position: f64::NAN,
             anchor: f64::NAN,
@@ -100,8 +151,11 @@ impl SinusoidBank {
         let regular = self.anchor + f64::from(self.rotations + 1) * self.step;
         let on_the_grid = (position - regular).abs() <= REGULAR * self.step.abs();
         if on_the_grid && self.rotations < ROTATIONS {
-            self.rotate();
             self.rotations += 1;
+            for (process, gain) in self.processes.iter_mut().zip(&mut self.gains) {
+                process.rotate();
+                *gain = process.sum();
+            }
         } else {
             if on_the_grid {
                 // The mean of many steps is a better step than the difference of two positions.
@@ -111,21 +165,15 @@ impl SinusoidBank {
             } else {
                 self.step = 0.0;
             }
-            self.compute(position);
+            for (process, gain) in self.processes.iter_mut().zip(&mut self.gains) {
+                process.compute(position);
+                *gain = process.sum();
+            }
             self.anchor = position;
             self.rotations = 0;
         }
         self.last_step = step;
         self.position = position;
-        self.sum();
-    }
-
-    fn compute(&mut self, position: f64) {
-        for n in 0..self.frequency.len() {
-            let [real, imaginary] = phasor(self.frequency[n] * position + self.phase[n]);
-            self.real[n] = real;
-            self.imaginary[n] = imaginary;
-        }
     }
 
     fn prepare(&mut self, step: f64) {
@@ -133,43 +181,19 @@ impl SinusoidBank {
             return;
         }
         self.step = step;
-        for n in 0..self.frequency.len() {
-            let [real, imaginary] = phasor(self.frequency[n] * step);
-            self.rotation_real[n] = real;
-            self.rotation_imaginary[n] = imaginary;
-        }
-    }
-
-    fn rotate(&mut self) {
-        let parts = self.real.iter_mut().zip(&mut self.imaginary);
-        let rotations = self.rotation_real.iter().zip(&self.rotation_imaginary);
-        for ((real, imaginary), (rotation_real, rotation_imaginary)) in parts.zip(rotations) {
-            let (x, y) = (*real, *imaginary);
-            *real = x * rotation_real - y * rotation_imaginary;
-            *imaginary = x * rotation_imaginary + y * rotation_real;
-        }
-    }
-
-    fn sum(&mut self) {
-        let scale = 1.0 / libm::sqrt(small(SINUSOIDS));
-        let parts = self
-            .real
-            .chunks_exact(SINUSOIDS)
-            .zip(self.imaginary.chunks_exact(SINUSOIDS));
-        for (gain, (real, imaginary)) in self.gains.iter_mut().zip(parts) {
-            *gain = [scale * total(real), scale * total(imaginary)];
+        for process in &mut self.processes {
+            process.prepare(step);
         }
     }
 }
 
-/// The sum in an order that is the same on every machine and can be added in parallel.
+/// The sum in an order that is the same on every machine and can be added in parallel. (Loops by
+/// index here and above: the compiler turns them into vector instructions in any build.)
 #[inline]
-fn total(values: &[f64]) -> f64 {
+fn total(values: &[f64; SINUSOIDS]) -> f64 {
     let mut lanes = [0.0; LANES];
-    for part in values.chunks_exact(LANES) {
-        for (lane, value) in lanes.iter_mut().zip(part) {
-            *lane += value;
-        }
+    for n in 0..SINUSOIDS {
+        lanes[n % LANES] += values[n];
     }
     (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
 }
