@@ -389,8 +389,11 @@ impl Link {
 
     fn received(&mut self) -> Result<[(u64, u64); 2], LinkError> {
         let mut received = [(0, 0); 2];
-        for (counter, place) in self.counters.iter_mut().zip(&mut received) {
-            *place = interfaces::received(&mut counter.socket, counter.index)?;
+        let counters = self.counters.iter_mut().zip(Direction::BOTH);
+        for ((counter, direction), place) in counters.zip(&mut received) {
+            let look = interfaces::look(&mut counter.socket, counter.index)?;
+            look.expect(&self.plan, self.plan.receiver(direction))?;
+            *place = look.received;
         }
         Ok(received)
     }

@@ -76,9 +76,19 @@ fn head(page: &mut String, data: &Data<'_>) -> fmt::Result {
     writeln!(page, "<header>\n<h1>{}</h1>", escape(&summary.experiment))?;
     let requests: u64 = summary.jobs.iter().map(|job| job.requests).sum();
     let tokens: u64 = summary.jobs.iter().map(|job| job.output_tokens).sum();
+    let placements = if summary.jobs.is_empty() {
+        String::new()
+    } else {
+        format!(
+            " {} requests and {} generated tokens under {} placements.",
+            grouped(requests),
+            grouped(tokens),
+            summary.jobs.len(),
+        )
+    };
     writeln!(
         page,
-        "<p class=\"sub\">Run <code>{}</code>, started {}, seed {}{}. {} requests and {} generated tokens under {} placements.</p>\n</header>",
+        "<p class=\"sub\">Run <code>{}</code>, started {}, seed {}{}.{placements}</p>\n</header>",
         escape(&summary.run),
         escape(&summary.started),
         summary.seed,
@@ -86,9 +96,6 @@ fn head(page: &mut String, data: &Data<'_>) -> fmt::Result {
             .preset
             .as_ref()
             .map_or_else(String::new, |preset| format!(", preset {}", escape(preset))),
-        grouped(requests),
-        grouped(tokens),
-        summary.jobs.len(),
     )?;
     if summary.status == RunStatus::Interrupted {
         let why = summary

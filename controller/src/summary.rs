@@ -5,7 +5,7 @@ mod bytes;
 mod compute;
 mod distribution;
 mod expectations;
-mod traffic;
+pub(crate) mod traffic;
 
 use std::collections::BTreeMap;
 
@@ -188,6 +188,8 @@ pub struct TrafficSummary {
     pub load: bool,
     /// Length of the phase in seconds.
     pub duration_s: Option<f64>,
+    /// With job `bulk`: the congestion controls that the senders really used.
+    pub congestion_control: Vec<String>,
     /// With job `bulk`: how what was delivered follows the trace, per direction that was filled.
     pub following: Vec<Following>,
     /// With job `ping`: how long packets took there and back.

@@ -71,11 +71,11 @@ impl PhaseTally {
     }
 
     /// The line, after which the rates are counted anew.
-    pub(crate) fn line(&mut self, phase: &str, second: u64, offered: u64) -> String {
-        let mut parts = vec![
-            format!("{phase} {second:>3} s"),
-            format!("requests {}/{offered}", self.ended.completed),
-        ];
+    pub(crate) fn line(&mut self, phase: &str, second: u64, offered: Option<u64>) -> String {
+        let mut parts = vec![format!("{phase} {second:>3} s")];
+        if let Some(offered) = offered {
+            parts.push(format!("requests {}/{offered}", self.ended.completed));
+        }
         if let Some(first_token_ns) = self.last_first_token_ns {
             parts.push(format!("last ttft {}", milliseconds(first_token_ns)));
         }

@@ -90,13 +90,14 @@ impl LineMonitor {
         self.second = 0;
         let name = event.phase.as_deref()?;
         Some(match self.outline.phase(event) {
-            Some((index, phase)) => format!(
-                "{name} begins: phase {} of {}, {} requests in {} s",
-                index + 1,
-                self.outline.phases.len(),
-                phase.offered,
-                seconds(phase.length_ns),
-            ),
+            Some((index, phase)) => {
+                let requests = phase
+                    .offered
+                    .map_or_else(String::new, |offered| format!("{offered} requests in "));
+                let (number, phases) = (index + 1, self.outline.phases.len());
+                let length = seconds(phase.length_ns);
+                format!("{name} begins: phase {number} of {phases}, {requests}{length} s")
+            }
             None => format!("{name} begins"),
         })
     }
@@ -105,6 +106,10 @@ impl LineMonitor {
         let name = event.phase.as_deref()?;
         let ended = self.phase.ended;
         let duration = seconds(end.duration_ns);
+        let requests = self.outline.phase(event);
+        if requests.is_some_and(|(_, phase)| phase.offered.is_none()) {
+            return Some(format!("{name} ends after {duration} s"));
+        }
         let (completed, unfinished, failed) = (ended.completed, ended.unfinished, ended.failed);
         Some(format!(
             "{name} ends after {duration} s: {completed} requests completed, {unfinished} \
@@ -149,7 +154,7 @@ mod tests {
         let phase = PhaseOutline {
             name: "split".to_owned(),
             length_ns: 20_000 * MS,
-            offered: 8,
+            offered: Some(8),
         };
         LineMonitor::new(RunOutline {
             phases: vec![phase],
@@ -270,6 +275,34 @@ mod tests {
         split   2 s | requests 1/8 | last ttft 50.0 ms | down 0.00 Mbit/s of 0.00 Mbit/s, queue 0 B | up 0.00 Mbit/s of 0.00 Mbit/s, queue 0 B | device cpu 50 % | OUTAGE
         split  19 s | requests 1/8 | last ttft 50.0 ms | device cpu 0 %
         split ends after 20.0 s: 1 requests completed, 1 unfinished, 1 failed
+        ");
+    }
+
+    #[test]
+    fn a_phase_without_requests_speaks_of_none() {
+        let outline = RunOutline {
+            phases: vec![PhaseOutline {
+                name: "split".to_owned(),
+                length_ns: 20_000 * MS,
+                offered: None,
+            }],
+        };
+        let mut monitor = LineMonitor::new(outline);
+        let events = [
+            at(0, phase_start()),
+            at(100, window(Direction::Down, 125_000, 125_000)),
+            at(1_000, sample(1_000, 500)),
+            at(20_000, phase_end()),
+        ];
+        let lines: Vec<String> = events
+            .iter()
+            .flat_map(|one| monitor.on_event(one))
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"), @"
+        split begins: phase 1 of 1, 20.0 s
+        split   1 s | down 10.00 Mbit/s of 10.00 Mbit/s, queue 125.0 kB
+        split  20 s | device cpu 50 %
+        split ends after 20.0 s
         ");
     }
 

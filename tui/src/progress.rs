@@ -9,8 +9,8 @@ pub struct PhaseOutline {
     pub name: String,
     /// Its planned length from T0.
     pub length_ns: u64,
-    /// Requests that its schedule offers.
-    pub offered: u64,
+    /// Requests that its schedule offers; `None` where nothing is requested.
+    pub offered: Option<u64>,
 }
 
 /// What is known of a run beforehand.
@@ -85,7 +85,7 @@ mod tests {
         let phase = |name: &str| PhaseOutline {
             name: name.to_owned(),
             length_ns: 20_000_000_000,
-            offered: 10,
+            offered: Some(10),
         };
         RunOutline {
             phases: vec![phase("device"), phase("split")],

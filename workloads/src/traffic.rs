@@ -79,6 +79,9 @@ pub struct TrafficRecord {
     pub received_bytes: u64,
     /// Bytes of payload that were handed to the kernel.
     pub sent_bytes: u64,
+    /// The congestion control that a TCP sender really used; empty for everybody else.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub congestion_control: String,
     /// Probes, in the order of sending.
     pub probes: Vec<ProbeRecord>,
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use super::{HoldError, open, system};
-use crate::guardian::{HeldLink, replay_leftovers};
+use crate::guardian::{HeldLink, held_links, replay_leftovers};
 use crate::link::tc::interface::show;
 
 /// How long a holder that was told to end may take, and then its guardian.
@@ -59,22 +59,34 @@ fn is_gone_within(path: &Path, limit_ns: u64) -> bool {
     true
 }
 
-/// Confirms that the machine can still be reached.
+/// Confirms that the machine can still be reached, and waits until the holder has noted that.
 ///
 /// # Errors
 /// The holder is gone, or may not be signalled.
-pub fn confirm(held: &HeldLink) -> Result<(), HoldError> {
+pub fn confirm(held: &HeldLink, state_directory: &Path) -> Result<(), HoldError> {
     let sent = held
         .owner
         .signal(Signal::SIGUSR1)
         .map_err(system("signal the process that holds the interface"))?;
-    if sent {
-        Ok(())
-    } else {
-        Err(HoldError::PutBack {
-            interface: held.held.interface.name.clone(),
-            why: "the process that held it is gone".to_owned(),
-        })
+    let deadline = clock::now() + CLEAR_LIMIT_NS;
+    let is_noted = || -> Result<bool, HoldError> {
+        let links = held_links(state_directory)?;
+        let mut ours = links.iter().filter(|link| link.ledger == held.ledger);
+        Ok(ours.any(|link| link.held.confirmed))
+    };
+    while sent && !is_noted()? {
+        if !held.owner.is_alive() || clock::now() >= deadline {
+            return Err(gone(held));
+        }
+        clock::sleep_until(clock::now() + 5_000_000);
+    }
+    if sent { Ok(()) } else { Err(gone(held)) }
+}
+
+fn gone(held: &HeldLink) -> HoldError {
+    HoldError::PutBack {
+        interface: held.held.interface.name.clone(),
+        why: "the process that held it is gone".to_owned(),
     }
 }
 

@@ -14,13 +14,14 @@ use nix::sys::socket::{
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
+use super::renew::LOOK;
 use super::shaping::{Follower, Shaping};
 use super::start::{CONFIRM, LATER};
-use super::{HoldError, mtu_of, system};
+use super::{HoldError, system};
 use crate::guardian::{Guardian, timespec};
 use crate::link::netlink::RouteSocket;
 use crate::undo::InterfaceIdentity;
-use crate::undo::network::{link, numbered};
+use crate::undo::network::{link, mtu_of, numbered};
 
 /// `RTMGRP_LINK` of linux/rtnetlink.h: news of links.
 const LINK_NEWS: u32 = 1;
@@ -95,6 +96,7 @@ impl Waiting {
             Signal::SIGINT,
             Signal::SIGHUP,
             Signal::SIGUSR1,
+            LOOK,
         ] {
             mask.add(signal);
         }
@@ -136,6 +138,8 @@ impl Waiting {
                     Ok(Some(signal)) if signal.ssi_signo == Signal::SIGUSR1 as u32 => {
                         return Ok(Ended::Confirmed);
                     }
+                    // What is not confirmed is not renewed.
+                    Ok(Some(signal)) if signal.ssi_signo == LOOK as u32 => {}
                     Ok(Some(_)) => return Ok(Ended::Cleared),
                     Ok(None) | Err(_) => {}
                 },
@@ -150,13 +154,14 @@ impl Waiting {
         }
     }
 
-    /// Follows the trace until the end of the lease, or until something ends it earlier.
+    /// Follows the trace until the end of the lease, or until something ends it earlier. Whoever
+    /// asks for another end of the lease is heard by `renewed`.
     pub(super) fn for_the_end(
         &self,
         guardian: &Guardian,
         shaping: &Shaping<'_>,
         mut follower: Follower<'_>,
-        until_boot_ns: u64,
+        (mut until_boot_ns, renewed): (u64, impl Fn() -> Option<u64>),
     ) -> Result<Ended, HoldError> {
         let (interface, mtu) = (shaping.interface, Some(shaping.mtu));
         // It may have changed before anybody looked.
@@ -170,6 +175,9 @@ impl Waiting {
             let timer = timer(next.min(until_boot_ns))?;
             match self.wait(guardian, &timer, false)? {
                 Came::Signal => match self.signals.read_signal() {
+                    Ok(Some(signal)) if signal.ssi_signo == LOOK as u32 => {
+                        until_boot_ns = renewed().unwrap_or(until_boot_ns);
+                    }
                     Ok(Some(signal)) if signal.ssi_signo != Signal::SIGUSR1 as u32 => {
                         return Ok(Ended::Cleared);
                     }

@@ -17,6 +17,16 @@ pub enum LinkError {
         #[source]
         source: NamespaceError,
     },
+    /// Somebody changed an end of it.
+    #[error("link {link}: interface {interface} was changed while it was in use: {what}")]
+    InterfaceChanged {
+        /// The link.
+        link: String,
+        /// What the interface was made as.
+        interface: String,
+        /// What became of it.
+        what: String,
+    },
     /// The kernel refused a change of an interface, an address or a queueing discipline.
     #[error("cannot {action}")]
     Netlink {

@@ -29,6 +29,7 @@ use super::LinkError;
 use super::netlink::{Mode, RouteSocket};
 use crate::namespace::NetworkNamespace;
 use crate::sys::ethtool::{self, Offload};
+use crate::undo::network::{link_name, mtu_of};
 
 const IPV4_PREFIX: u8 = 30;
 const IPV6_PREFIX: u8 = 64;
@@ -164,24 +165,64 @@ pub(crate) fn remove(interface: &str) -> Result<(), LinkError> {
     })
 }
 
-/// What an interface of this thread's namespace has received.
+/// An interface at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Look {
+    name: String,
+    mtu: u32,
+    /// Bytes and packets that it has received.
+    pub(crate) received: (u64, u64),
+}
+
+impl Look {
+    /// Checks that the end of a link is what it was made as: with another name nobody who was told
+    /// the old one finds it, with another MTU it sends other packets than the plan says.
+    pub(crate) fn expect(&self, plan: &LinkPlan, end: &LinkEnd) -> Result<(), LinkError> {
+        let changed = |what: String| {
+            Err(LinkError::InterfaceChanged {
+                link: plan.name.clone(),
+                interface: end.interface.clone(),
+                what,
+            })
+        };
+        if self.name != end.interface {
+            changed(format!("it was renamed to {}", self.name))
+        } else if self.mtu != plan.mtu {
+            let (was, now) = (plan.mtu, self.mtu);
+            changed(format!("its MTU went from {was} to {now} bytes"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What an interface of this thread's namespace has received: bytes and packets.
 pub(crate) fn received(socket: &mut RouteSocket, index: u32) -> Result<(u64, u64), LinkError> {
+    Ok(look(socket, index)?.received)
+}
+
+/// An interface of this thread's namespace as it is now.
+pub(crate) fn look(socket: &mut RouteSocket, index: u32) -> Result<Look, LinkError> {
     let mut message = LinkMessage::default();
     message.header.index = index;
     let action = || format!("read the counters of interface {index}");
     let answers = socket.query(RouteNetlinkMessage::GetLink(message), false, action)?;
     let found = answers.into_iter().find_map(|answer| match answer {
-        RouteNetlinkMessage::NewLink(link) => statistics(&link),
+        RouteNetlinkMessage::NewLink(link) => Some((statistics(&link)?, link)),
         _ => None,
     });
-    let Some(found) = found else {
+    let Some((counters, link)) = found else {
         let source = std::io::ErrorKind::NotFound.into();
         return Err(LinkError::Netlink {
             action: action(),
             source,
         });
     };
-    Ok((found.rx_bytes, found.rx_packets))
+    Ok(Look {
+        name: link_name(&link),
+        mtu: mtu_of(&link),
+        received: (counters.rx_bytes, counters.rx_packets),
+    })
 }
 
 fn statistics(link: &LinkMessage) -> Option<Stats64> {

@@ -22,6 +22,7 @@ use crate::failpoint;
 use crate::ledger::UndoId;
 use crate::link::{CellSeat, Link, LinkSpec, ModeChoice, RelayEngine, RelayOptions, SharedCell};
 use crate::node::{DutyCycle, Node, NodeMessage, cpus_of, pin};
+use crate::process::allow_descriptors;
 use crate::telemetry::node::NodeMeter;
 use crate::undo::Undo;
 
@@ -112,11 +113,8 @@ impl Scene {
             }));
         }
         self.seats = seats(input)?;
-        for link in &plan.links {
-            check(stop)?;
-            self.make_link(input, link, events)?;
-        }
-        Ok(())
+        check(stop)?;
+        self.make_links(input, events)
     }
 
     fn record(&mut self, stage: &Stage, undo: Undo) -> Result<(), PlayError> {
@@ -135,46 +133,84 @@ impl Scene {
         NodeCgroups::create(&stage.controllers, &name, |undo| self.record(stage, undo))
     }
 
-    fn make_link(
-        &mut self,
-        input: &PlayInput,
-        plan: &LinkPlan,
-        events: &Arc<EventSink>,
-    ) -> Result<(), PlayError> {
-        let lacks = |what: &str| PlayError::Plan(format!("link {} names {what}", plan.name));
-        let trace = input.traces.get(&plan.trace);
+    /// Makes all links side by side: most of it is waiting for the kernel.
+    fn make_links(&mut self, input: &PlayInput, events: &EventSink) -> Result<(), PlayError> {
+        let plan = &input.plan;
+        allow_descriptors(descriptors_of(plan)).map_err(|source| PlayError::System {
+            action: "raise the limit on open descriptors (`ulimit -Hn`) to what the links need",
+            source,
+        })?;
+        let calibration = CalibrationPlan {
+            flow_ns: failpoint::flow_ns(plan.calibration.flow_ns),
+            ..plan.calibration.clone()
+        };
+        let specs = plan.links.iter();
+        let specs = specs.map(|link| self.specification(input, link, &calibration));
+        let specs = specs.collect::<Result<Vec<_>, _>>()?;
+        let links = Link::build_all(&specs)?;
+        self.links = plan
+            .links
+            .iter()
+            .map(|link| link.name.clone())
+            .zip(links)
+            .collect();
+        for (name, link) in &self.links {
+            let event = plan.events.iter().find(|event| &event.link == name);
+            if let Some(event) = event {
+                let event = event.name.clone();
+                link.remote().check().map_err(|error| PlayError::Event {
+                    event,
+                    source: error.into(),
+                })?;
+            }
+            let description = link.description();
+            let mut reason = description.reason;
+            if let Some((_, place)) = self.seats.get(name) {
+                reason = format!("{reason}; {place}");
+            }
+            events.emit(EventBody::LinkUp {
+                link: name.clone(),
+                datapath: description.datapath.to_owned(),
+                reason: match description.mode {
+                    Some(mode) => format!("{reason}; mode {}", mode.name()),
+                    None => reason,
+                },
+                scheduling: description.scheduling,
+            });
+            failpoint::reach("link-up");
+        }
+        Ok(())
+    }
+
+    fn specification<'a>(
+        &'a self,
+        input: &'a PlayInput,
+        link: &'a LinkPlan,
+        calibration: &'a CalibrationPlan,
+    ) -> Result<LinkSpec<'a>, PlayError> {
+        let plan = &input.plan;
+        let lacks = |what: &str| PlayError::Plan(format!("link {} names {what}", link.name));
+        let trace = input.traces.get(&link.trace);
         let trace = trace.ok_or_else(|| lacks("a trace that did not come with the plan"))?;
         let end = |index: usize| {
-            let name = &plan.ends[index].node;
+            let name = &link.ends[index].node;
             let node = self.nodes.iter().find(|node| &node.name == name);
             node.map(|node| &node.namespace)
                 .ok_or_else(|| lacks("a node that the plan lacks"))
         };
-        let calibration = CalibrationPlan {
-            flow_ns: failpoint::flow_ns(input.plan.calibration.flow_ns),
-            ..input.plan.calibration.clone()
-        };
-        let seat = self.seats.get(&plan.name);
-        let spec = LinkSpec {
-            plan,
+        let seat = self.seats.get(&link.name);
+        Ok(LinkSpec {
+            plan: link,
             trace: Arc::clone(trace),
-            faults: &input.plan.faults,
-            calibration: &calibration,
-            seed: stream(input.plan.seed, &format!("link {}", plan.name)).next_u64(),
-            relay_cpu: relay_cpu(
-                &input.plan,
-                &cpus_of(std::process::id()).unwrap_or_default(),
-            ),
+            faults: &plan.faults,
+            calibration,
+            seed: stream(plan.seed, &format!("link {}", link.name)).next_u64(),
+            relay_cpu: relay_cpu(plan, &cpus_of(std::process::id()).unwrap_or_default()),
             ends: [end(0)?, end(1)?],
             relay: RelayOptions {
                 engine: Some(self.relay.clone()),
                 // What is to be changed while it plays must be able to act on packets.
-                mode: if input
-                    .plan
-                    .events
-                    .iter()
-                    .any(|event| event.link == plan.name)
-                {
+                mode: if plan.events.iter().any(|event| event.link == link.name) {
                     ModeChoice::Exact
                 } else {
                     ModeChoice::Auto
@@ -182,38 +218,7 @@ impl Scene {
                 observer: None,
                 seat: seat.map(|(seat, _)| seat.clone()),
             },
-        };
-        let link = Link::build(&spec)?;
-        if let Some(event) = input
-            .plan
-            .events
-            .iter()
-            .find(|event| event.link == plan.name)
-        {
-            let event = event.name.clone();
-            let refused = link.remote().check();
-            refused.map_err(|error| PlayError::Event {
-                event,
-                source: error.into(),
-            })?;
-        }
-        let description = link.description();
-        let mut reason = description.reason;
-        if let Some((_, place)) = seat {
-            reason = format!("{reason}; {place}");
-        }
-        events.emit(EventBody::LinkUp {
-            link: plan.name.clone(),
-            datapath: description.datapath.to_owned(),
-            reason: match description.mode {
-                Some(mode) => format!("{reason}; mode {}", mode.name()),
-                None => reason,
-            },
-            scheduling: description.scheduling,
-        });
-        self.links.push((plan.name.clone(), link));
-        failpoint::reach("link-up");
-        Ok(())
+        })
     }
 
     /// Measures every link, one after the other. A measurement takes seconds and knows no way
@@ -275,7 +280,8 @@ impl Scene {
         let mut leftovers = Vec::new();
         failpoint::reach("taking-down");
         self.duty.clear();
-        self.links.clear();
+        let links = std::mem::take(&mut self.links);
+        Link::take_down_all(links.into_iter().map(|(_, link)| link).collect());
         for node in &mut self.nodes {
             leftovers.extend(node.take_down());
         }
@@ -339,6 +345,13 @@ pub(super) fn note_losses(events: &EventSink, link: &str, windows: u64, packets:
 pub(super) fn check(stop: &StopWish) -> Result<(), PlayError> {
     stop.reason()
         .map_or(Ok(()), |reason| Err(PlayError::Stopped(reason)))
+}
+
+/// Descriptors that an agent with these nodes and links has open, generously.
+fn descriptors_of(plan: &Plan) -> u64 {
+    let [nodes, links] =
+        [plan.nodes.len(), plan.links.len()].map(|count| u64::try_from(count).unwrap_or(0));
+    256 + 8 * nodes + 32 * links
 }
 
 /// Tells the control groups of runs on one machine apart.

@@ -142,6 +142,15 @@ pub(crate) fn link_name(link: &LinkMessage) -> String {
     name.unwrap_or_default()
 }
 
+/// Its MTU in bytes.
+pub(crate) fn mtu_of(link: &LinkMessage) -> u32 {
+    let mtu = link.attributes.iter().find_map(|one| match one {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    });
+    mtu.unwrap_or(1500)
+}
+
 /// What kind of qdisc it is.
 pub(crate) fn tc_kind(message: &TcMessage) -> &str {
     let kind = message.attributes.iter().find_map(|one| match one {

@@ -168,12 +168,24 @@ pub enum DisciplineArgument {
 pub enum InterfaceAction {
     /// Shape a real interface with tc until it is cleared or its lease ends.
     Apply(Box<InterfaceApplyArguments>),
-    /// Confirm from a new connection that this machine can still be reached.
-    Confirm(InterfaceArguments),
+    /// Confirm from a new connection that this machine can still be reached; with --extend, have
+    /// the lease end later.
+    Confirm(InterfaceConfirmArguments),
     /// Tell what shapes an interface, since when and until when; without one, every interface.
     Show(InterfaceShowArguments),
     /// Take the shaping of an interface away.
     Clear(InterfaceClearArguments),
+}
+
+/// Arguments of `link confirm`.
+#[derive(Debug, Clone, Args)]
+pub struct InterfaceConfirmArguments {
+    /// The interface.
+    #[command(flatten)]
+    pub interface: InterfaceArguments,
+    /// Have the lease end this long from now, such as 10min; at most the `max_lease` of agent.toml.
+    #[arg(long, value_name = "TIME")]
+    pub extend: Option<TimeSpan>,
 }
 
 /// Arguments of `link show`.

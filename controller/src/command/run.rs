@@ -275,12 +275,14 @@ fn outline(plan: &Plan) -> RunOutline {
     let traffic = plan.traffic.iter().map(|phase| PhaseOutline {
         name: phase.name.clone(),
         length_ns: phase.duration_ns,
-        offered: 0,
+        offered: None,
     });
     let phases = plan.phases.iter().map(|phase| PhaseOutline {
         name: phase.name.clone(),
         length_ns: phase.duration_ns,
-        offered: crate::format::length(&hexloop_agent::play::requests_of(plan, phase)),
+        offered: Some(crate::format::length(&hexloop_agent::play::requests_of(
+            plan, phase,
+        ))),
     });
     RunOutline {
         phases: traffic.chain(phases).collect(),

@@ -111,7 +111,7 @@ pub fn sample_table(results: &Results) -> csv::Result<Vec<u8>> {
 }
 
 /// The columns of link.csv.
-pub(crate) const LINK_COLUMNS: [&str; 12] = [
+pub(crate) const LINK_COLUMNS: [&str; 15] = [
     "phase",
     "link",
     "direction",
@@ -124,6 +124,9 @@ pub(crate) const LINK_COLUMNS: [&str; 12] = [
     "queue_bytes",
     "dropped_packets",
     "lost_packets",
+    "marked_packets",
+    "duplicated_packets",
+    "corrupted_packets",
 ];
 
 /// One row of link.csv.
@@ -141,6 +144,9 @@ pub(crate) fn link_row(phase: &str, window: &LinkWindow) -> [String; LINK_COLUMN
         window.queue_bytes.to_string(),
         window.dropped_packets.to_string(),
         window.lost_packets.to_string(),
+        window.marked_packets.to_string(),
+        window.duplicated_packets.to_string(),
+        window.corrupted_packets.to_string(),
     ]
 }
 

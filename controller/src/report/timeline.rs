@@ -16,9 +16,17 @@ use crate::format::{count_to_f64, length, ns_to_s};
 use crate::results::PhaseResults;
 use crate::summary::outages;
 
-const WIDTH: f64 = 960.0;
+pub(super) const WIDTH: f64 = 960.0;
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    if !data.summary.jobs.is_empty() {
+        jobs(page, data)?;
+    }
+    changes(page, data)?;
+    calibration(page, data)
+}
+
+fn jobs(page: &mut String, data: &Data<'_>) -> fmt::Result {
     writeln!(page, "<h2>The channel and the requests over time</h2>")?;
     writeln!(
         page,
@@ -54,8 +62,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             writeln!(page, "</figure>")?;
         }
     }
-    changes(page, data)?;
-    calibration(page, data)
+    Ok(())
 }
 
 /// Changes of links while they played; nothing where there were none.
@@ -96,7 +103,7 @@ fn changes(page: &mut String, data: &Data<'_>) -> fmt::Result {
     )
 }
 
-fn rates(windows: &[LinkWindow], link: &str, direction: Direction) -> Rates {
+pub(super) fn rates(windows: &[LinkWindow], link: &str, direction: Direction) -> Rates {
     let ours = windows
         .iter()
         .filter(|w| w.link == link && w.direction == direction);
@@ -116,13 +123,13 @@ fn rates(windows: &[LinkWindow], link: &str, direction: Direction) -> Rates {
 }
 
 #[derive(Default)]
-struct Rates {
-    asked: Vec<(f64, f64)>,
-    delivered: Vec<(f64, f64)>,
-    end: f64,
+pub(super) struct Rates {
+    pub(super) asked: Vec<(f64, f64)>,
+    pub(super) delivered: Vec<(f64, f64)>,
+    pub(super) end: f64,
 }
 
-fn highest(points: &[(f64, f64)]) -> f64 {
+pub(super) fn highest(points: &[(f64, f64)]) -> f64 {
     points.iter().map(|(_, value)| *value).fold(0.0, f64::max)
 }
 

@@ -1,10 +1,17 @@
-//! Phases without a model: what was delivered beside what the trace allowed, and round trips.
+//! Phases without a model: what was delivered beside what the trace allowed, and round trips, as
+//! tables and over time.
 
 use std::fmt::{self, Write};
 
+use hexloop_traces::Direction;
+
 use super::Data;
-use super::html::{Table, escape};
-use crate::format::{grouped, significant};
+use super::html::{Table, escape, legend};
+use super::svg::{Axis, Chart};
+use super::timeline::{WIDTH, highest, rates};
+use crate::format::{grouped, ns_to_ms, ns_to_s, significant};
+use crate::summary::TrafficSummary;
+use crate::summary::traffic::asked_round_trips;
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     let traffic = &data.summary.traffic;
@@ -18,6 +25,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         "Bulk TCP",
         "Link",
         "Load",
+        "Control",
         "",
         "Windows",
         "Filled",
@@ -26,7 +34,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         "Steps",
         "Late",
     ];
-    let mut table = Table::new(&head, 4);
+    let mut table = Table::new(&head, 5);
     let mut any = false;
     for (phase, one) in traffic
         .iter()
@@ -37,6 +45,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             escape(&phase.phase),
             escape(&phase.link),
             load(phase.load),
+            escape(&phase.congestion_control.join(", ")),
             escape(&one.direction),
             grouped(one.windows),
             grouped(one.backlogged_windows),
@@ -96,5 +105,85 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             "<p class=\"small\">Round trips as the sending process saw them. Asked is what the trace gives at each packet's moment, both transmissions included. A 99th percentile needs 459 values.</p>"
         )?;
     }
+    charts(page, data)
+}
+
+/// What was delivered, and the round trips, over time.
+fn charts(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    legend(
+        page,
+        &[
+            ("asked".to_owned(), "asked by the trace".to_owned()),
+            ("fill s0".to_owned(), "delivered".to_owned()),
+            ("tick".to_owned(), "round trip".to_owned()),
+        ],
+    )?;
+    for phase in &data.summary.traffic {
+        writeln!(page, "<figure><h3>{}</h3>", escape(&phase.phase))?;
+        for one in &phase.following {
+            rate_chart(page, data, phase, &one.direction);
+        }
+        if phase.round_trips.is_some() {
+            round_trip_chart(page, data, phase);
+        }
+        writeln!(page, "</figure>")?;
+    }
     Ok(())
+}
+
+fn rate_chart(page: &mut String, data: &Data<'_>, phase: &TrafficSummary, direction: &str) {
+    let Some(recorded) = data.records.results.phase(&phase.phase) else {
+        return;
+    };
+    let found = Direction::BOTH
+        .into_iter()
+        .find(|one| one.name() == direction);
+    let Some(rates) = found.map(|one| rates(&recorded.windows, &phase.link, one)) else {
+        return;
+    };
+    if rates.asked.is_empty() {
+        return;
+    }
+    let top = highest(&rates.asked).max(highest(&rates.delivered)) * 1.08;
+    let x = Axis::linear(0.0, rates.end, "time since T0, s");
+    let y = Axis::linear(0.0, top, &format!("{direction}, Mbit/s"));
+    let description = format!(
+        "Rate of {} {direction} in {}, asked and delivered",
+        phase.link, phase.phase
+    );
+    let mut chart = Chart::new((WIDTH, 170.0), x, y, &description);
+    chart.filled_steps(&rates.delivered, rates.end, "s0");
+    chart.steps(&rates.asked, rates.end, "asked");
+    page.push_str(&chart.render());
+}
+
+fn round_trip_chart(page: &mut String, data: &Data<'_>, phase: &TrafficSummary) {
+    let records = data.records;
+    let plan = records
+        .plan
+        .traffic
+        .iter()
+        .find(|one| one.name == phase.phase);
+    let (Some(plan), Some(recorded)) = (plan, records.results.phase(&phase.phase)) else {
+        return;
+    };
+    let link = records.plan.link(&plan.link);
+    let trace = link.and_then(|link| records.traces.get(&link.trace));
+    let probes = || recorded.traffic.iter().flat_map(|record| &record.probes);
+    let measured: Vec<(f64, f64)> = probes()
+        .filter_map(|probe| Some((ns_to_s(probe.sent_ns), ns_to_ms(probe.round_trip_ns?))))
+        .collect();
+    let asked: Vec<(f64, f64)> = probes()
+        .zip(asked_round_trips(plan, recorded, trace))
+        .filter_map(|(probe, asked_ns)| Some((ns_to_s(probe.sent_ns), ns_to_ms(asked_ns?))))
+        .collect();
+    let end = ns_to_s(plan.duration_ns);
+    let top = highest(&measured).max(highest(&asked)) * 1.08;
+    let x = Axis::linear(0.0, end, "time since T0, s");
+    let y = Axis::linear(0.0, top, "round trip, ms");
+    let description = format!("Round trips over {} in {}", phase.link, phase.phase);
+    let mut chart = Chart::new((WIDTH, 170.0), x, y, &description);
+    chart.marks(&measured, 5.0, "s0");
+    chart.steps(&asked, end, "asked");
+    page.push_str(&chart.render());
 }

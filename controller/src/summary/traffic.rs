@@ -1,7 +1,7 @@
 //! What phases without a model found: how closely what was delivered follows the trace, and how
 //! long packets took there and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_proto::LinkWindow;
 use hexloop_topologies::plan::{Plan, TrafficJob, TrafficPlan};
@@ -42,6 +42,14 @@ fn summary(phase: &TrafficPlan, recorded: &PhaseResults, trace: Option<&Trace>) 
         job: job.to_owned(),
         link: phase.link.clone(),
         load: phase.load,
+        congestion_control: recorded
+            .traffic
+            .iter()
+            .map(|record| record.congestion_control.clone())
+            .filter(|name| !name.is_empty())
+            .collect::<BTreeSet<String>>()
+            .into_iter()
+            .collect(),
         duration_s: recorded.end.as_ref().map(|end| ns_to_s(end.duration_ns)),
         following: directions
             .iter()
@@ -132,18 +140,30 @@ fn ideal_round_trip_ns(probe: &ProbeRecord, curves: &[CapacityCurve; 2], bits: u
     Some(back_ns - probe.sent_ns)
 }
 
+/// When each probe of a phase should have been back, in the order of the records.
+pub(crate) fn asked_round_trips(
+    phase: &TrafficPlan,
+    recorded: &PhaseResults,
+    trace: Option<&Trace>,
+) -> Vec<Option<u64>> {
+    let bits = probe_ip_bytes(phase.address.is_ipv6()) * 8;
+    let curves =
+        trace.map(|trace| Direction::BOTH.map(|direction| CapacityCurve::new(trace, direction)));
+    let probes = recorded.traffic.iter().flat_map(|record| &record.probes);
+    probes
+        .map(|probe| ideal_round_trip_ns(probe, curves.as_ref()?, bits))
+        .collect()
+}
+
 fn round_trips(phase: &TrafficPlan, recorded: &PhaseResults, trace: Option<&Trace>) -> RoundTrips {
     let probes = recorded.traffic.iter().flat_map(|record| &record.probes);
     let probes: Vec<&ProbeRecord> = probes.collect();
     let mut measured: Vec<u64> = probes.iter().filter_map(|p| p.round_trip_ns).collect();
-    let bits = probe_ip_bytes(phase.address.is_ipv6()) * 8;
-    let curves =
-        trace.map(|trace| Direction::BOTH.map(|direction| CapacityCurve::new(trace, direction)));
-    let with_ideal = |probe: &&ProbeRecord| {
-        let ideal_ns = ideal_round_trip_ns(probe, curves.as_ref()?, bits)?;
-        Some((probe.round_trip_ns?, ideal_ns))
-    };
-    let pairs: Vec<(u64, u64)> = probes.iter().filter_map(with_ideal).collect();
+    let asked = asked_round_trips(phase, recorded, trace);
+    let pairs = probes.iter().zip(asked);
+    let pairs: Vec<(u64, u64)> = pairs
+        .filter_map(|(probe, asked_ns)| Some((probe.round_trip_ns?, asked_ns?)))
+        .collect();
     let mut asked: Vec<u64> = pairs.iter().map(|(_, ideal)| *ideal).collect();
     let mut errors: Vec<u64> = pairs
         .iter()

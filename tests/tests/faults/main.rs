@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod run_disturbed;
+#[cfg(test)]
 mod run_failed;
 #[cfg(test)]
 mod run_killed;

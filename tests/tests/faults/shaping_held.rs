@@ -159,3 +159,49 @@ fn a_trace_is_followed_until_it_ends_and_peers_have_classes_of_their_own() {
         trial.expect_clean("cleared");
     });
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_lease_that_is_renewed_ends_later_and_never_later_than_allowed() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        trial.allow("schema = 1\nallow_interfaces = [\"nic0\"]\nmax_lease = \"100 s\"\n");
+        let apply = |more: &[&str]| {
+            let mut arguments = vec!["link", "apply", NIC, "--rate", "10Mbit/s"];
+            arguments.extend(more);
+            trial.run(&arguments).expect_code(0);
+        };
+        let left_s = || {
+            let show = trial.run(&["link", "show", NIC, "--json"]);
+            let document: serde_json::Value = serde_json::from_str(&show.stdout).unwrap();
+            document[0]["left_ns"].as_u64().map(|ns| ns / 1_000_000_000)
+        };
+        apply(&["--lease", "50 s"]);
+        let extend = |time| trial.run(&["link", "confirm", NIC, "--extend", time]);
+        extend("101 s").expect_code(4).expect_error(&["max_lease"]);
+        assert!(left_s().unwrap() < 50);
+        extend("90 s").expect_code(0);
+        assert!(left_s().unwrap() > 50, "{:?}", left_s());
+        trial.stage.expect_reachable();
+        // Shorter is as good.
+        extend("1 s").expect_code(0);
+        trial.expect_clean("the renewed lease is over");
+
+        // The guardian has heard of it too, should the holder not move any more.
+        apply(&["--lease", "2 s"]);
+        extend("3 s").expect_code(0);
+        for pid in trial.processes(&[HOLDER]) {
+            kill(pid, Signal::SIGSTOP).unwrap();
+        }
+        trial.expect_clean("the renewed lease of a stopped holder is over");
+
+        // What nobody has confirmed is confirmed by the same word.
+        apply(&["--lease", "60 s", "--confirm-within", "30 s"]);
+        extend("80 s").expect_code(0);
+        assert!(left_s().unwrap() > 60);
+        for pid in trial.processes(&[HOLDER]) {
+            kill(pid, Signal::SIGKILL).unwrap();
+        }
+        trial.expect_clean("a renewed lease whose holder was killed");
+    });
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use super::{PATIENCE, TrafficError, TrafficRecord, Work, failed, same, spawn};
 use crate::clock::{self, MonotonicNs};
@@ -21,18 +21,35 @@ pub(super) struct Transfer {
     stream: TcpStream,
     peer: SocketAddr,
     sends: bool,
+    congestion_control: String,
     received: Arc<AtomicU64>,
     sent: Arc<AtomicU64>,
 }
 
+/// What fills a queue, the best first: only a queue that is never empty proves a rate, and BBR
+/// keeps it short. CUBIC (RFC 9438) is refused to processes without privileges where the
+/// machine's `net.ipv4.tcp_allowed_congestion_control` lacks it; Reno (RFC 5681) never is.
+const FILL_THE_QUEUE: [&str; 2] = ["cubic", "reno"];
+
+/// Chooses how a connection is controlled, and reads back what came of it. A kernel that has
+/// neither leaves its own choice: the windows in which the queue was empty then say so.
+fn choose_congestion_control(stream: &TcpStream) -> String {
+    for name in FILL_THE_QUEUE {
+        if setsockopt(stream, sockopt::TcpCongestion, &OsString::from(name)).is_ok() {
+            break;
+        }
+    }
+    getsockopt(stream, sockopt::TcpCongestion)
+        .map(|name| name.to_string_lossy().trim_end_matches('\0').to_owned())
+        .unwrap_or_default()
+}
+
 impl Transfer {
     fn new(stream: TcpStream, peer: SocketAddr, sends: bool) -> Transfer {
-        // CUBIC (RFC 9438) fills the bottleneck's queue, and only a queue that is never empty proves
-        // a rate; BBR keeps it short. A refusal leaves the system's choice: the windows in which the
-        // queue was empty then say so.
-        let _ = setsockopt(&stream, sockopt::TcpCongestion, &OsString::from("cubic"));
+        let congestion_control = choose_congestion_control(&stream);
         Transfer {
             stream,
+            congestion_control,
             peer,
             sends,
             received: Arc::default(),
@@ -96,6 +113,11 @@ impl Work for Transfer {
         TrafficRecord {
             received_bytes: self.received.load(Ordering::Relaxed),
             sent_bytes: self.sent.load(Ordering::Relaxed),
+            congestion_control: if self.sends {
+                self.congestion_control.clone()
+            } else {
+                String::new()
+            },
             probes: Vec::new(),
         }
     }

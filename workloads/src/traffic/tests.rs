@@ -66,6 +66,9 @@ fn bulk_bytes_arrive_in_the_directions_that_were_asked_for() {
         "{sent:?} {received:?}"
     );
     assert_eq!((sent.received_bytes, received.sent_bytes), (0, 0));
+    let fills_the_queue = ["cubic", "reno"].contains(&sent.congestion_control.as_str());
+    assert!(fills_the_queue, "{sent:?}");
+    assert_eq!(received.congestion_control, "");
 }
 
 #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use hexloop_topologies::plan::{DatapathChoice, FaultPlan};
 use hexloop_workloads::clock;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::super::scene::{self, MS, SECOND, Wanted, state, steps};
 use super::super::{BenchError, Measured, Scale, to_f64};
 use crate::link::{Link, RelayEngine, interfaces};
 use crate::namespace::NetworkNamespace;
+use crate::process::allow_descriptors;
 
 const PORT: u16 = 47_007;
 
@@ -38,7 +38,10 @@ const QUEUE_PACKETS: u64 = 20;
 pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     let count: u16 = scale.pick(20, 1000);
     let nodes = u64::from(count);
-    allow_descriptors(nodes * DESCRIPTORS_PER_NODE)?;
+    allow_descriptors(nodes * DESCRIPTORS_PER_NODE).map_err(|error| {
+        let why = error.to_string();
+        BenchError::Unavailable { why }
+    })?;
     let trace = steps(&[(SECOND, state(RATE_BPS, DELAY_NS))])?;
     let mut wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
     // What the allocator keeps once is not the nodes'.
@@ -143,25 +146,6 @@ fn refuse_without_memory(before: &Held, built: usize, asked: usize) -> Result<()
             to_f64(available) / 1e6
         );
         return Err(BenchError::Unavailable { why });
-    }
-    Ok(())
-}
-
-/// Raises this process's limit on descriptors as far as it needs and may.
-fn allow_descriptors(needed: u64) -> Result<(), BenchError> {
-    let failed = |error: nix::Error| BenchError::Socket {
-        action: "raise the limit on open descriptors".to_owned(),
-        source: error.into(),
-    };
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
-    if hard < needed {
-        let why = format!(
-            "{needed} descriptors are needed and {hard} allowed: raise the hard limit (`ulimit -Hn`)"
-        );
-        return Err(BenchError::Unavailable { why });
-    }
-    if soft < needed {
-        setrlimit(Resource::RLIMIT_NOFILE, needed, hard).map_err(failed)?;
     }
     Ok(())
 }

@@ -34,9 +34,12 @@ pub(super) fn interface(action: &InterfaceAction, voice: Voice) -> Outcome {
     match action {
         InterfaceAction::Apply(arguments) => apply(arguments, &state, voice),
         InterfaceAction::Confirm(arguments) => {
-            let held = held(&state, Some(&arguments.interface))?;
+            let held = held(&state, Some(&arguments.interface.interface))?;
             for link in &held {
-                hold::confirm(link).map_err(refused)?;
+                hold::confirm(link, &state).map_err(refused)?;
+                if let Some(lease) = arguments.extend {
+                    hold::extend(link, &state, lease.ns).map_err(refused)?;
+                }
             }
             done(&held, "confirmed", voice)
         }

@@ -1,7 +1,7 @@
 //! What a link did while a command ran behind it: for standard error and as JSON.
 
 use hexloop_agent::behind::{BehindReport, Forwarded};
-use hexloop_agent::link::LinkDescription;
+use hexloop_agent::link::{LinkDescription, RelayMode};
 use hexloop_proto::{LateHistogram, LinkWindow};
 use hexloop_traces::Direction;
 use serde::Serialize;
@@ -49,6 +49,8 @@ pub(super) struct Summary {
     /// How the far end is reached: `veth`, `peer`, `forwarder`.
     mode: &'static str,
     datapath: &'static str,
+    /// How the relay works: `exact`, `low-latency`, `bulk`; `null` for another datapath.
+    relay_mode: Option<&'static str>,
     datapath_reason: String,
     scheduling: String,
     trace: String,
@@ -144,6 +146,7 @@ pub(super) fn summarise(
         hexloop: crate::VERSION,
         mode: setting.mode,
         datapath: setting.description.datapath,
+        relay_mode: setting.description.mode.map(RelayMode::name),
         datapath_reason: setting.description.reason,
         scheduling: setting.description.scheduling,
         trace: setting.trace,
@@ -245,6 +248,8 @@ fn judge(directions: &[DirectionSummary], report: &BehindReport) -> (&'static st
             wrong.push(format!("{count} {what}"));
         }
     }
+    // Packets that were lost on this machine otherwise than asked.
+    wrong.extend(link.warnings.iter().cloned());
     if link.clock_step_ns.unsigned_abs() > LATENESS_NS {
         wrong.push(format!(
             "the wall clock stepped by {} ns",
@@ -267,10 +272,12 @@ fn judge(directions: &[DirectionSummary], report: &BehindReport) -> (&'static st
 impl Summary {
     /// For standard error: one line per direction, one for the verdict.
     pub(super) fn text(&self) -> String {
+        let mode = self.relay_mode.map(|mode| format!(", mode {mode}"));
         let mut lines = vec![format!(
-            "link: {} s, {} ({}), far end by {}",
+            "link: {} s, {}{} ({}), far end by {}",
             trimmed(self.duration_s, 3),
             self.datapath,
+            mode.unwrap_or_default(),
             self.scheduling,
             self.mode
         )];

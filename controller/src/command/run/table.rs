@@ -72,17 +72,26 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
     writeln!(text)
 }
 
+fn congestion_control(phase: &TrafficSummary) -> String {
+    if phase.congestion_control.is_empty() {
+        "TCP".to_owned()
+    } else {
+        phase.congestion_control.join(" and ")
+    }
+}
+
 fn traffic_rows(text: &mut String, phase: &TrafficSummary) -> std::fmt::Result {
     let load = if phase.load { ", loaded" } else { "" };
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
     for one in &phase.following {
         writeln!(
             text,
-            "  traffic {} {:4} over {}{load}: delivered/trace {} in {} of {} windows, \
+            "  traffic {} {:4} over {}{load} by {}: delivered/trace {} in {} of {} windows, \
              correlation {}, {} of {} steps late",
             phase.phase,
             one.direction,
             phase.link,
+            congestion_control(phase),
             one.delivered_over_trace
                 .map_or_else(|| "-".to_owned(), |share| format!("{share:.4}")),
             one.backlogged_windows,

@@ -1,0 +1,127 @@
+//! Why an interface is not held, and what the user can do about it.
+
+use std::io;
+
+use crate::change::ChangeError;
+use crate::configuration::ConfigurationError;
+use crate::guardian::GuardianError;
+use crate::link::LinkError;
+
+/// Why an interface is not held.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HoldError {
+    /// Not root.
+    #[error("shaping an interface needs root")]
+    NotRoot,
+    /// What the owner of the machine wrote.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// What the owner of the machine does not allow.
+    #[error("{what} is not allowed on this machine")]
+    NotAllowed {
+        /// What was asked for.
+        what: String,
+        /// How the owner can allow it.
+        remedy: String,
+    },
+    /// No such interface.
+    #[error("there is no interface {0}")]
+    NoInterface(String),
+    /// The machine is reached over it.
+    #[error("interface {interface} is never shaped: {reason}")]
+    Protected {
+        /// The interface.
+        interface: String,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else's, or ours already.
+    #[error("interface {interface} {what}")]
+    Taken {
+        /// The interface.
+        interface: String,
+        /// By what.
+        what: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// What was asked for makes no sense here.
+    #[error("{0}")]
+    Senseless(String),
+    /// What earlier owners left.
+    #[error("this machine is dirty: {0}")]
+    Dirty(String),
+    /// A change.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The guardian.
+    #[error(transparent)]
+    Guardian(#[from] GuardianError),
+    /// The kernel.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// Files and processes.
+    #[error("cannot {action}")]
+    System {
+        /// What was being done.
+        action: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Its lease ends when it was to end before.
+    #[error("the lease of interface {interface} was not renewed: {why}")]
+    NotRenewed {
+        /// The interface.
+        interface: String,
+        /// Why.
+        why: String,
+    },
+    /// It was applied, and taken back.
+    #[error("interface {interface} was put back: {why}")]
+    PutBack {
+        /// The interface.
+        interface: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl HoldError {
+    /// The exit code that it calls for.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            HoldError::Dirty(_) | HoldError::Guardian(GuardianError::Dirty { .. }) => 5,
+            HoldError::Configuration(ConfigurationError::Invalid(_)) => 3,
+            HoldError::Senseless(_) => 2,
+            HoldError::PutBack { .. } | HoldError::NotRenewed { .. } => 1,
+            _ => 4,
+        }
+    }
+
+    /// What the user can do about it, where the message does not say it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        let words = match self {
+            HoldError::NotRoot => "start it with sudo",
+            HoldError::NotAllowed { remedy, .. } | HoldError::Taken { remedy, .. } => remedy,
+            HoldError::NoInterface(_) => "`ip link` tells which there are",
+            HoldError::Protected { .. } => {
+                "this machine could not be reached any more; choose another interface"
+            }
+            HoldError::Dirty(_) | HoldError::Guardian(GuardianError::Dirty { .. }) => {
+                "put right what it says, then `hexloop undo`"
+            }
+            HoldError::Change(ChangeError::Foreign { .. }) => {
+                "hexloop never replaces what others made: take it away yourself, or choose another \
+                 interface"
+            }
+            HoldError::NotRenewed { .. } => "`hexloop link show` tells when it ends",
+            HoldError::PutBack { .. } => "apply it again when the cause is gone",
+            _ => return None,
+        };
+        Some(words.to_owned())
+    }
+}

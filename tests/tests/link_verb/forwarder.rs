@@ -1,0 +1,121 @@
+//! What crosses the forwarder of an ordinary user: datagrams, half-closed connections and broken
+//! ones arrive as what they are.
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use hexloop_tests::sandbox::Finished;
+use hexloop_tests::system::exclusive;
+use serde_json::Value;
+
+use crate::harness::{Who, everybody, run, this_program};
+use crate::part::{break_off, words};
+
+/// Only a failure waits so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Plays a part behind a link; its summary.
+fn played(who: Who, part: &[&str]) -> (Finished, Value) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let json = directory.path().join("summary.json");
+    let mut arguments = vec!["--delay", "2ms", "--json", json.to_str().unwrap(), "--"];
+    let program = this_program();
+    arguments.extend(words(program, part));
+    let finished = run(who, &arguments);
+    finished.expect_code(0);
+    let summary = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    (finished, summary)
+}
+
+/// Answers one connection, and hands over what became of it.
+fn one_connection<T: Send + 'static>(
+    talk: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (String, Receiver<T>) {
+    // Everywhere: as root the command comes over an interface, not over the loopback.
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // A test that has failed does not listen.
+        drop(tell.send(talk(stream)));
+    });
+    (port.to_string(), told)
+}
+
+#[test]
+fn datagrams_come_back_through_the_forwarder_and_nobody_refuses() {
+    let _alone = exclusive();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
+    thread::spawn(move || {
+        let mut datagram = vec![0; 65_536];
+        while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+            let back: (usize, SocketAddr) = (length, from);
+            assert_eq!(socket.send_to(&datagram[..length], from).unwrap(), back.0);
+        }
+    });
+    let (finished, summary) = played(Who::Ordinary, &["datagrams", &port]);
+    assert_eq!(summary["mode"], "forwarder", "{}", finished.told());
+    assert_eq!(summary["forwarder"]["flows"], 2, "{summary}");
+    assert_eq!(summary["forwarder"]["refused"], 1, "{summary}");
+}
+
+#[test]
+fn a_half_closed_connection_still_carries_the_answer() {
+    let _alone = exclusive();
+    for who in everybody() {
+        let (port, heard) = one_connection(|mut stream| {
+            let mut question = Vec::new();
+            stream.read_to_end(&mut question).unwrap();
+            stream.write_all(&vec![7; 300_000]).unwrap();
+            question
+        });
+        let (finished, summary) = played(who, &["half-close", &port, "300000"]);
+        let heard = heard.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(heard, b"question", "{who:?}: {}", finished.told());
+        let mode = if who == Who::Root {
+            "veth"
+        } else {
+            "forwarder"
+        };
+        assert_eq!(summary["mode"], mode);
+        assert_eq!(summary["datapath"], "relay");
+        assert_eq!(summary["relay_mode"], "exact", "{summary}");
+        assert!(
+            finished.stderr.contains("relay, mode exact"),
+            "{}",
+            finished.told()
+        );
+    }
+}
+
+#[test]
+fn a_connection_that_is_reset_on_one_side_is_reset_on_the_other() {
+    let _alone = exclusive();
+    let (port, _) = one_connection(|mut stream| {
+        stream.read_exact(&mut [0]).unwrap();
+        break_off(&stream);
+    });
+    played(Who::Ordinary, &["is-reset", &port]);
+
+    let (port, broken) = one_connection(|mut stream| {
+        stream.write_all(b"!").unwrap();
+        stream.read(&mut [0; 16]).map_err(|error| error.kind())
+    });
+    let (finished, _) = played(Who::Ordinary, &["resets", &port]);
+    let broken = broken.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(
+        broken,
+        Err(ErrorKind::ConnectionReset),
+        "{}",
+        finished.told()
+    );
+}

@@ -1,0 +1,156 @@
+//! Who runs the program, what it talks to, and how what it wrote is read.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+
+use hexloop_tests::sandbox::{Finished, finish};
+use nix::unistd::geteuid;
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
+pub(crate) const NOBODY: u32 = 65_534;
+pub(crate) const LIMIT_S: u64 = 60;
+
+/// Prints how long it takes, in microseconds, to be refused at an address: one round trip.
+pub(crate) const ROUND_TRIP: &str = r#"
+    round_trip() {
+        local start=${EPOCHREALTIME/./}
+        (exec 3<>"/dev/tcp/$1/9") 2>/dev/null && echo "not refused"
+        echo "$2 $((${EPOCHREALTIME/./} - start))"
+    }
+"#;
+
+/// Who runs the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Root,
+    /// An ordinary user: nobody, where the tests run as root.
+    Ordinary,
+}
+
+/// Everybody whom these tests can be.
+pub(crate) fn everybody() -> Vec<Who> {
+    if geteuid().is_root() {
+        vec![Who::Root, Who::Ordinary]
+    } else {
+        println!("SKIPPED(root) what only root does");
+        vec![Who::Ordinary]
+    }
+}
+
+/// Programs where everybody may read them: the one under test, and this one.
+fn copies() -> &'static [PathBuf; 2] {
+    static COPIES: OnceLock<(tempfile::TempDir, [PathBuf; 2])> = OnceLock::new();
+    let (_, paths) = COPIES.get_or_init(|| {
+        let directory = tempfile::Builder::new().prefix("hexloop-test-").tempdir();
+        let directory = directory.unwrap();
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(directory.path(), open.clone()).unwrap();
+        let this = std::env::current_exe().unwrap();
+        let programs = [
+            (PathBuf::from(BINARY), "hexloop-under-test"),
+            (this, "this-test"),
+        ];
+        let paths = programs.map(|(program, name)| {
+            let path = directory.path().join(name);
+            fs::copy(program, &path).unwrap();
+            fs::set_permissions(&path, open.clone()).unwrap();
+            path
+        });
+        (directory, paths)
+    });
+    paths
+}
+
+/// The program under test where everybody may read it.
+fn binary() -> &'static Path {
+    &copies()[0]
+}
+
+/// This program where everybody may read it.
+pub(crate) fn this_program() -> &'static str {
+    copies()[1].to_str().unwrap()
+}
+
+pub(crate) fn link(who: Who, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .arg("link")
+        .args(arguments)
+        .current_dir("/")
+        .env_remove("SUDO_UID")
+        .env("HEXLOOP", binary())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if who == Who::Ordinary && geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+pub(crate) fn run(who: Who, arguments: &[&str]) -> Finished {
+    finish(link(who, arguments).spawn().unwrap(), LIMIT_S)
+}
+
+/// The numbers behind the words in lines of output, in order.
+pub(crate) fn numbers(output: &str) -> Vec<(String, u64)> {
+    output
+        .lines()
+        .map(|line| {
+            let (name, number) = line.split_once(' ').unwrap_or_else(|| panic!("{output}"));
+            (name.to_owned(), number.parse().unwrap())
+        })
+        .collect()
+}
+
+/// Serves so many bytes to everybody who asks, on the loopback of the tests.
+pub(crate) fn server(bytes: usize) -> (u16, Vec<u8>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let content: Vec<u8> = (0..bytes)
+        .map(|i| u8::try_from(i * i % 251).unwrap())
+        .collect();
+    let served = content.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut asked = String::new();
+            BufReader::new(&stream).read_line(&mut asked).unwrap();
+            if stream.write_all(&served).is_ok() {
+                stream.shutdown(Shutdown::Write).unwrap();
+                stream.read_to_end(&mut Vec::new()).ok();
+            }
+        }
+    });
+    (port, content)
+}
+
+/// The comments of the packets of a pcapng file, whose blocks must fit together.
+pub(crate) fn comments(file: &[u8]) -> Vec<String> {
+    let word = |at: usize| u32::from_ne_bytes(file[at..at + 4].try_into().unwrap());
+    let mut comments = Vec::new();
+    let mut at = 0;
+    while at < file.len() {
+        let (kind, length) = (word(at), usize::try_from(word(at + 4)).unwrap());
+        assert_eq!(word(at + length - 4), word(at + 4));
+        if kind == 6 {
+            let captured = usize::try_from(word(at + 20)).unwrap();
+            let option = at + 28 + captured.next_multiple_of(4);
+            let [code, size] = [option, option + 2]
+                .map(|at| u16::from_ne_bytes(file[at..at + 2].try_into().unwrap()));
+            assert_eq!(code, 1);
+            let text = &file[option + 4..option + 4 + usize::from(size)];
+            comments.push(String::from_utf8(text.to_vec()).unwrap());
+        }
+        at += length;
+    }
+    assert_eq!(at, file.len());
+    comments
+}

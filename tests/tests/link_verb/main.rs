@@ -1,0 +1,14 @@
+//! `hexloop link -- COMMAND`, as a user runs it: as root and as an ordinary user.
+
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod forwarder;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod part;
+#[cfg(test)]
+mod shapes;
+#[cfg(test)]
+mod verb;
