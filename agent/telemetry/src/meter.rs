@@ -1,0 +1,31 @@
+//! What every source of energy and power offers.
+
+pub(crate) mod external;
+pub(crate) mod hwmon;
+pub(crate) mod nvml;
+pub(crate) mod perf;
+pub(crate) mod pmic;
+pub(crate) mod powercap;
+
+use crate::{Channel, GpuState, Trouble};
+
+/// One value of one channel, or why there is none: microjoules or microwatts, as the channel's
+/// quantity says.
+pub type Reading = Result<u64, Trouble>;
+
+/// A source of energy or power.
+pub trait Meter: Send {
+    /// What the source is called, such as `RAPL (powercap)`.
+    fn name(&self) -> &str;
+
+    /// Its channels; they do not change while it lives.
+    fn channels(&self) -> &[Channel];
+
+    /// Reads every channel now, in their order, into `readings` (cleared first).
+    fn read(&mut self, readings: &mut Vec<Reading>);
+
+    /// The slow things about its GPUs, by UUID; none for other sources.
+    fn gpu_states(&self) -> Vec<(String, Result<GpuState, Trouble>)> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,296 @@
+//! GPUs of NVIDIA through NVML.
+
+mod state;
+
+use std::path::Path;
+
+use nvml_wrapper::enums::device::DeviceArchitecture;
+use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::{Device, Nvml};
+
+use super::{Meter, Reading};
+use crate::sys::nvml::{Field, FieldError, field_values};
+use crate::{Channel, Origin, Quality, Quantity, Scope, Trouble};
+
+pub use state::{GpuProcess, GpuState};
+
+/// `NVML_FI_DEV_POWER_AVERAGE`: averaged over one second.
+const POWER_AVERAGE: u32 = 185;
+/// `NVML_FI_DEV_POWER_INSTANT`.
+const POWER_INSTANT: u32 = 186;
+/// `NVML_POWER_SCOPE_GPU`, `_MODULE`, `_MEMORY`.
+const SCOPES: [(u32, Scope); 3] = [(0, Scope::Gpu), (1, Scope::Module), (2, Scope::GpuMemory)];
+/// The window of averages, by the documentation of `nvmlDeviceGetPowerUsage`.
+const AVERAGE_WINDOW_NS: u64 = 1_000_000_000;
+
+/// What a GPU's name holds where a test's library stands in for NVML.
+const STUB_MARK: &str = "stub";
+
+/// The energy counters and powers of every GPU.
+pub struct NvmlMeter {
+    nvml: Nvml,
+    gpus: Vec<Gpu>,
+    channels: Vec<Channel>,
+    values: Vec<Result<u64, FieldError>>,
+}
+
+struct Gpu {
+    index: u32,
+    uuid: String,
+    counter: bool,
+    fields: Vec<Field>,
+    /// `nvmlDeviceGetPowerUsage`, where no field tells power.
+    usage: bool,
+}
+
+impl std::fmt::Debug for NvmlMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NvmlMeter")
+            .field("channels", &self.channels)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NvmlMeter {
+    /// Loads NVML (from `library` if one is named) and tries what each GPU supports.
+    ///
+    /// # Errors
+    /// No library, no driver, or no GPU that tells energy or power.
+    pub fn find(library: Option<&Path>) -> Result<NvmlMeter, Trouble> {
+        let mut builder = Nvml::builder();
+        if let Some(path) = library {
+            builder.lib_path(path.as_os_str());
+        }
+        let nvml = builder.init().map_err(|error| failed("NVML", &error))?;
+        let count = nvml
+            .device_count()
+            .map_err(|error| failed("the number of GPUs", &error))?;
+        let (mut gpus, mut channels) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let device = nvml
+                .device_by_index(index)
+                .map_err(|error| failed(&format!("GPU {index}"), &error))?;
+            let gpu = probe(&device, index, &mut channels)?;
+            gpus.push(gpu);
+        }
+        if channels.is_empty() {
+            return Err(Trouble::NotSupported {
+                source_name: format!("NVML with {count} GPUs"),
+                what: "energy or power of any of them".to_owned(),
+            });
+        }
+        Ok(NvmlMeter {
+            nvml,
+            gpus,
+            channels,
+            values: Vec::new(),
+        })
+    }
+
+    /// The version of the driver.
+    #[must_use]
+    pub fn driver(&self) -> String {
+        let version = self.nvml.sys_driver_version();
+        version.unwrap_or_else(|error| format!("unknown ({error})"))
+    }
+}
+
+/// Adds the channels that a GPU supports.
+fn probe(device: &Device<'_>, index: u32, channels: &mut Vec<Channel>) -> Result<Gpu, Trouble> {
+    let uuid = device
+        .uuid()
+        .map_err(|error| failed(&format!("the UUID of GPU {index}"), &error))?;
+    let name = device.name().unwrap_or_default();
+    let origin = if name.contains(STUB_MARK) {
+        Origin::Stub
+    } else {
+        Origin::Hardware
+    };
+    let mut add = |scope: Scope, quantity: Quantity, source: String, counted: bool| {
+        channels.push(Channel {
+            device: uuid.clone(),
+            scope,
+            quantity,
+            quality: Quality::Measured,
+            source,
+            counted,
+            origin,
+        });
+    };
+    let counter = device.total_energy_consumption().is_ok();
+    if counter {
+        let quantity = Quantity::EnergyCounter { wraps_at_uj: None };
+        add(Scope::Gpu, quantity, "NVML total energy".to_owned(), true);
+    }
+    let asked: Vec<(Field, Scope)> = [POWER_INSTANT, POWER_AVERAGE]
+        .into_iter()
+        .flat_map(|id| SCOPES.map(|(scope, covers)| (Field { id, scope }, covers)))
+        .collect();
+    let fields: Vec<Field> = asked.iter().map(|(field, _)| *field).collect();
+    let mut values = Vec::new();
+    let mut kept = Vec::new();
+    if field_values(device, &fields, &mut values).is_ok() {
+        for ((field, scope), value) in asked.iter().zip(&values) {
+            // A scope that is not there reads as 0 on some drivers instead of failing.
+            if !matches!(value, Ok(1..)) {
+                continue;
+            }
+            kept.push(*field);
+            let (quantity, name) = if field.id == POWER_INSTANT {
+                (Quantity::InstantPower, "POWER_INSTANT")
+            } else {
+                let window_ns = Some(AVERAGE_WINDOW_NS);
+                (Quantity::AveragePower { window_ns }, "POWER_AVERAGE")
+            };
+            let source = format!("NVML field {} ({name}), {}", field.id, scope.name());
+            let counted = *scope == Scope::Gpu && field.id == POWER_INSTANT && !counter;
+            add(*scope, quantity, source, counted);
+        }
+    }
+    let usage = kept.is_empty() && device.power_usage().is_ok();
+    if usage {
+        let (quantity, what) = usage_quantity(device);
+        let source = format!("NVML power usage ({what})");
+        add(Scope::Gpu, quantity, source, !counter);
+    }
+    Ok(Gpu {
+        index,
+        uuid,
+        counter,
+        fields: kept,
+        usage,
+    })
+}
+
+/// `nvmlDeviceGetPowerUsage` is a one-second average from Ampere on, GA100 apart, and
+/// instantaneous before (documentation of the call).
+fn usage_quantity(device: &Device<'_>) -> (Quantity, &'static str) {
+    let average = Quantity::AveragePower {
+        window_ns: Some(AVERAGE_WINDOW_NS),
+    };
+    let is_ga100 = device.name().is_ok_and(|name| name.contains("A100"));
+    match device.architecture() {
+        Ok(
+            DeviceArchitecture::Kepler
+            | DeviceArchitecture::Maxwell
+            | DeviceArchitecture::Pascal
+            | DeviceArchitecture::Volta
+            | DeviceArchitecture::Turing,
+        ) => (Quantity::InstantPower, "instantaneous before Ampere"),
+        Ok(DeviceArchitecture::Ampere) if is_ga100 => {
+            (Quantity::InstantPower, "instantaneous on GA100")
+        }
+        Ok(_) => (average, "average over 1 s"),
+        Err(_) => (
+            Quantity::AveragePower { window_ns: None },
+            "average or instantaneous: the architecture is unknown",
+        ),
+    }
+}
+
+fn failed(what: &str, error: &NvmlError) -> Trouble {
+    Trouble::Failed {
+        what: what.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+fn trouble(uuid: &str, error: &NvmlError) -> Trouble {
+    match error {
+        NvmlError::GpuLost => Trouble::Lost {
+            device: uuid.to_owned(),
+            reason: error.to_string(),
+        },
+        NvmlError::NotSupported => Trouble::NotSupported {
+            source_name: uuid.to_owned(),
+            what: "this call".to_owned(),
+        },
+        NvmlError::NoPermission => Trouble::NoPermission {
+            what: uuid.to_owned(),
+            remedy: "run as root".to_owned(),
+        },
+        _ => failed(uuid, error),
+    }
+}
+
+/// NVML's code as an error (nvml.h, `nvmlReturn_enum`).
+fn field_trouble(uuid: &str, error: FieldError) -> Trouble {
+    match error.0 {
+        Some(15) => Trouble::Lost {
+            device: uuid.to_owned(),
+            reason: "it has fallen off the bus".to_owned(),
+        },
+        Some(3) => Trouble::NotSupported {
+            source_name: uuid.to_owned(),
+            what: "this field".to_owned(),
+        },
+        code => Trouble::Failed {
+            what: format!("power of {uuid}"),
+            reason: code.map_or_else(
+                || "no whole number".to_owned(),
+                |code| format!("NVML code {code}"),
+            ),
+        },
+    }
+}
+
+impl Meter for NvmlMeter {
+    fn name(&self) -> &str {
+        "NVML"
+    }
+
+    fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    fn gpu_states(&self) -> Vec<(String, Result<GpuState, Trouble>)> {
+        let state = |gpu: &Gpu| {
+            self.nvml
+                .device_by_index(gpu.index)
+                .map(|device| GpuState::read(&device))
+                .map_err(|error| trouble(&gpu.uuid, &error))
+        };
+        self.gpus
+            .iter()
+            .map(|gpu| (gpu.uuid.clone(), state(gpu)))
+            .collect()
+    }
+
+    fn read(&mut self, readings: &mut Vec<Reading>) {
+        readings.clear();
+        for gpu in &self.gpus {
+            let device = match self.nvml.device_by_index(gpu.index) {
+                Ok(device) => device,
+                Err(error) => {
+                    let count =
+                        usize::from(gpu.counter) + gpu.fields.len() + usize::from(gpu.usage);
+                    let trouble = trouble(&gpu.uuid, &error);
+                    readings.extend(std::iter::repeat_n(Err(trouble), count));
+                    continue;
+                }
+            };
+            if gpu.counter {
+                let millijoules = device.total_energy_consumption();
+                let microjoules = millijoules.map(|energy| energy.saturating_mul(1_000));
+                readings.push(microjoules.map_err(|error| trouble(&gpu.uuid, &error)));
+            }
+            if !gpu.fields.is_empty() {
+                match field_values(&device, &gpu.fields, &mut self.values) {
+                    Ok(()) => readings.extend(self.values.iter().map(|value| {
+                        let milliwatts = value.map_err(|error| field_trouble(&gpu.uuid, error))?;
+                        Ok(milliwatts.saturating_mul(1_000))
+                    })),
+                    Err(error) => {
+                        let trouble = field_trouble(&gpu.uuid, error);
+                        readings.extend(std::iter::repeat_n(Err(trouble), gpu.fields.len()));
+                    }
+                }
+            }
+            if gpu.usage {
+                let milliwatts = device.power_usage();
+                let microwatts = milliwatts.map(|power| u64::from(power) * 1_000);
+                readings.push(microwatts.map_err(|error| trouble(&gpu.uuid, &error)));
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What needs `unsafe`: one module per subject, each behind a safe interface.
+
+pub(crate) mod nvml;
+pub(crate) mod perf;
