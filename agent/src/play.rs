@@ -4,6 +4,7 @@
 mod burner;
 mod desk;
 mod error;
+mod idle;
 mod jobs;
 mod meter;
 mod phase;
@@ -16,16 +17,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hexloop_proto::{AgentDescription, EventBody, Measurement};
+use hexloop_proto::{AgentDescription, EventBody};
+use hexloop_telemetry::Places;
 use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
 use hexloop_traces::Trace;
+use hexloop_workloads::clock;
 
 use crate::cgroup::Controllers;
 use crate::guardian::Guardian;
 use crate::node::{kernel_release, with_causes};
 use crate::privilege::Privilege;
 use crate::process::SelfCommand;
-use crate::telemetry::energy::EnergyMeter;
+use crate::telemetry::power::PowerSampler;
 
 pub use desk::{ControlDesk, ControlError, Made};
 pub use error::PlayError;
@@ -50,8 +53,8 @@ pub struct Stage {
     pub controllers: Controllers,
     /// Who undoes everything if this process is killed.
     pub guardian: Arc<Guardian>,
-    /// Energy counters of the machine.
-    pub energy: EnergyMeter,
+    /// Where meters of energy and power are looked for.
+    pub meters: Places,
 }
 
 /// What is to be played.
@@ -74,10 +77,21 @@ pub fn play(
     stop: &StopWish,
     desk: &ControlDesk,
 ) {
-    let energy_before = stage.energy.read();
+    let began = clock::now();
+    let power = PowerSampler::start(&stage.meters).map_err(|source| PlayError::System {
+        action: "start the thread that reads the meters",
+        source,
+    });
     let mut scene = Scene::empty();
-    let outcome = perform(stage, input, events, (stop, desk), &mut scene);
+    let outcome = match &power {
+        Ok(power) => perform(stage, input, events, (stop, desk, power), &mut scene),
+        Err(_) => Ok(()),
+    };
     events.end_phase();
+    let (power, outcome) = match power {
+        Ok(power) => (Some(power), outcome),
+        Err(error) => (None, Err(error)),
+    };
     if let Err(error) = outcome {
         let message = with_causes(&error);
         events.emit(EventBody::Failed {
@@ -86,10 +100,13 @@ pub fn play(
         });
     }
     let leftovers = scene.take_down(stage);
-    let energy_j = stage.energy.between(&energy_before, &stage.energy.read());
+    let energy_j = power
+        .as_ref()
+        .map(|power| power.window(began, clock::now()).0);
     events.emit(EventBody::TakenDown {
         leftovers,
-        energy_j: Some(energy_j),
+        energy_j,
+        metering: power.and_then(PowerSampler::finish),
     });
     events.flush();
 }
@@ -98,7 +115,7 @@ fn perform(
     stage: &Stage,
     input: &PlayInput,
     events: &Arc<EventSink>,
-    (stop, desk): (&StopWish, &ControlDesk),
+    (stop, desk, power): (&StopWish, &ControlDesk, &PowerSampler),
     scene: &mut Scene,
 ) -> Result<(), PlayError> {
     if input.plan.schema != PLAN_SCHEMA {
@@ -108,13 +125,6 @@ fn perform(
              hexloop everywhere"
         )));
     }
-    let energy_j = match stage.energy.describe() {
-        // The whole run's cannot be known at its start.
-        Ok(sensors) => Measurement::Unavailable {
-            why: format!("given per phase and at the end of the run, by {sensors}"),
-        },
-        Err(why) => Measurement::Unavailable { why },
-    };
     let cpu_control = match &stage.controllers.cpu {
         Some(controller) => controller.version.name(),
         None => "stop-continue",
@@ -125,13 +135,23 @@ fn perform(
         job_user: stage.job_user.clone(),
         kernel: kernel_release(),
         cpu_control: cpu_control.to_owned(),
-        energy_j,
+        energy_j: power.outlook(),
+        meters: power.channels(),
     }));
     scene.build(stage, input, events, stop)?;
     scene.calibrate(&input.plan, events, stop)?;
+    idle::measure(power, "before", events, stop)?;
     let secret = jobs::random_secret()?;
     for part in jobs::parts(&input.plan, &secret)? {
-        phase::play(stage, &input.plan, &part, scene, events, (stop, desk))?;
+        phase::play(
+            stage,
+            &input.plan,
+            &part,
+            scene,
+            events,
+            (stop, desk, power),
+        )?;
     }
-    Ok(())
+    events.end_phase();
+    idle::measure(power, "after", events, stop)
 }

@@ -4,11 +4,13 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use serde::{Deserialize, Serialize};
 
+use hexloop_telemetry::{MachineMeters, Places};
+use hexloop_workloads::clock;
+
 use crate::cgroup::{Controller, Controllers, NodeCgroups};
 use crate::namespace::NetworkNamespace;
 use crate::node::with_causes;
 use crate::privilege;
-use crate::telemetry::energy::EnergyMeter;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +81,8 @@ pub fn needed() -> Vec<Check> {
 #[must_use]
 pub fn machine() -> Vec<Check> {
     let mut checks = needed();
-    checks.extend([realtime(), cgroups(), energy()]);
+    checks.extend([realtime(), cgroups()]);
+    checks.extend(energy());
     checks
 }
 
@@ -181,12 +184,50 @@ fn cgroups() -> Check {
     }
 }
 
-fn energy() -> Check {
-    match EnergyMeter::new().describe() {
-        Ok(source) => Check::new("energy", Outcome::Works, source),
-        Err(why) => Check::new("energy", Outcome::Limited, why)
+/// Every source of energy and power: what it offers, or why it is not there.
+fn energy() -> Vec<Check> {
+    let mut meters = MachineMeters::find(&Places::from_environment());
+    let mut checks: Vec<Check> = meters
+        .findings()
+        .iter()
+        .map(|finding| match &finding.outcome {
+            Ok(channels) => Check::new(finding.source, Outcome::Works, channels.join("; ")),
+            Err(trouble) => Check::new(finding.source, Outcome::Limited, trouble.to_string()),
+        })
+        .collect();
+    checks.push(match meters.why_nothing() {
+        Some(_) => Check::new("energy", Outcome::Limited, "no source can be summed up")
             .with_remedy("runs work without; the report says that energy was not measured"),
+        None => Check::new("energy", Outcome::Works, reading_cost(&mut meters)),
+    });
+    checks
+}
+
+/// Readings that the cost is measured over.
+const COSTED_READS: u32 = 50;
+
+/// What reading every channel once costs, and what share of a CPU a hundred readings a second take.
+fn reading_cost(meters: &mut MachineMeters) -> String {
+    let mut readings = Vec::new();
+    let began_ns = clock::now();
+    for _ in 0..COSTED_READS {
+        meters.read(&mut readings);
     }
+    let each_ns = clock::now().saturating_sub(began_ns) / u64::from(COSTED_READS);
+    let failed = readings.iter().filter(|reading| reading.is_err()).count();
+    let stub = if meters.has_stub() {
+        "; STUB, not this machine"
+    } else {
+        ""
+    };
+    format!(
+        "{} channels, {failed} of them without a value, {} us per reading of all, {}.{} % of a CPU at \
+         100 Hz{stub}",
+        readings.len(),
+        each_ns / 1_000,
+        each_ns / 100_000,
+        each_ns / 10_000 % 10,
+    )
 }
 
 #[cfg(test)]
@@ -195,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_is_limited_says_so_in_words() {
-        for check in [cgroups(), energy(), realtime()] {
+        for check in energy().into_iter().chain([cgroups(), realtime()]) {
             assert!(!check.detail.is_empty(), "{check:?}");
             assert_ne!(check.outcome, Outcome::Missing, "{check:?}");
         }

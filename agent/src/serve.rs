@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hexloop_proto::service::agent_server::AgentServer;
+use hexloop_telemetry::Places;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -23,7 +24,6 @@ use crate::guardian::{Guardian, GuardianError, replay_leftovers};
 use crate::play::Stage;
 use crate::privilege::{self, Privilege, PrivilegeError};
 use crate::process::SelfCommand;
-use crate::telemetry::energy::EnergyMeter;
 use crate::undo::Undo;
 
 use service::AgentService;
@@ -182,7 +182,7 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
         job_user: words,
         controllers: Controllers::detect(),
         guardian: Arc::clone(&guardian),
-        energy: EnergyMeter::new(),
+        meters: Places::from_environment(),
     };
     guardian.record(Undo::RemoveFile {
         path: options.socket.clone(),

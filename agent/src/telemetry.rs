@@ -1,5 +1,5 @@
 //! What nodes and the machine use: CPU time, memory, energy. Every value says where it is from,
 //! and what nobody measures is never a number.
 
-pub mod energy;
 pub mod node;
+pub mod power;

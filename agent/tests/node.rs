@@ -17,8 +17,8 @@ mod tests {
     use hexloop_agent::play::{ControlDesk, EventSink, PlayInput, Stage, StopWish, play};
     use hexloop_agent::privilege::{self, Privilege};
     use hexloop_agent::process::{ProcessIdentity, SelfCommand};
-    use hexloop_agent::telemetry::energy::EnergyMeter;
     use hexloop_proto::{Event, EventBody};
+    use hexloop_telemetry::{Origin, Places};
     use hexloop_topologies::plan::{
         CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, ModelPlan, ModelSource, NodePlan,
         PLAN_SCHEMA, PhasePlan, Plan, VerdictBounds,
@@ -250,7 +250,12 @@ mod tests {
             job_user: "nobody".to_owned(),
             controllers: Controllers::detect(),
             guardian: Arc::new(Guardian::start_as(&this_program(), &state, "test").unwrap()),
-            energy: EnergyMeter::with_powercap(Path::new("/nowhere"), false),
+            meters: Places {
+                root: "/nowhere".into(),
+                nvml: None,
+                with_nvml: false,
+                origin: Origin::Stub,
+            },
         }
     }
 
@@ -310,6 +315,7 @@ mod tests {
         let EventBody::TakenDown {
             leftovers,
             energy_j,
+            ..
         } = last
         else {
             panic!("{events:?}")

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod energy;
 pub mod exit_code;
 pub mod failure;
 pub mod format;

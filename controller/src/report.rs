@@ -5,6 +5,7 @@
 
 mod bytes;
 mod definitions;
+mod energy;
 mod html;
 mod latency;
 mod resources;
@@ -36,7 +37,12 @@ struct Data<'a> {
 pub fn render(records: &RunRecords, summary: &Summary) -> Result<String, fmt::Error> {
     let data = Data { records, summary };
     let mut page = String::with_capacity(1 << 18);
-    let title = escape(&summary.experiment);
+    let is_stub = summary
+        .meters
+        .as_ref()
+        .is_some_and(|meters| meters.source == "stub");
+    let mark = if is_stub { " [STUB METERS]" } else { "" };
+    let title = format!("{}{mark}", escape(&summary.experiment));
     writeln!(
         page,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">"
@@ -61,6 +67,7 @@ pub fn render(records: &RunRecords, summary: &Summary) -> Result<String, fmt::Er
     timeline::section(&mut page, &data)?;
     bytes::section(&mut page, &data)?;
     resources::section(&mut page, &data)?;
+    energy::section(&mut page, &data)?;
     trust::expectations(&mut page, &data)?;
     trust::checks(&mut page, &data)?;
     trust::end_to_end(&mut page, &data)?;
@@ -73,7 +80,16 @@ pub fn render(records: &RunRecords, summary: &Summary) -> Result<String, fmt::Er
 
 fn head(page: &mut String, data: &Data<'_>) -> fmt::Result {
     let summary = data.summary;
-    writeln!(page, "<header>\n<h1>{}</h1>", escape(&summary.experiment))?;
+    let is_stub = summary
+        .meters
+        .as_ref()
+        .is_some_and(|meters| meters.source == "stub");
+    let mark = if is_stub { " [STUB METERS]" } else { "" };
+    writeln!(
+        page,
+        "<header>\n<h1>{}{mark}</h1>",
+        escape(&summary.experiment)
+    )?;
     let requests: u64 = summary.jobs.iter().map(|job| job.requests).sum();
     let tokens: u64 = summary.jobs.iter().map(|job| job.output_tokens).sum();
     let placements = if summary.jobs.is_empty() {

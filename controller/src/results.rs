@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use hexloop_proto::{
-    AgentDescription, CommandExit, Event, EventBody, LinkCalibration, LinkChanged, LinkWindow,
-    Measurement, NodeSample, NodeUp, PhaseEnd,
+    AgentDescription, CommandExit, Event, EventBody, GpuSample, IdlePower, LinkCalibration,
+    LinkChanged, LinkWindow, Measurement, MeterReadings, MeteringCost, NodeSample, NodeUp,
+    PhaseEnd,
 };
 use hexloop_traces::LinkChange;
 use hexloop_workloads::job::RequestRecord;
@@ -35,6 +36,10 @@ pub struct Results {
     pub taken_down: Option<Vec<String>>,
     /// Energy of the machine over the whole run; `None` where the end did not say.
     pub energy_j: Option<Measurement>,
+    /// Power without jobs, before and after the phases; empty where no meter can be summed up.
+    pub idle: Vec<IdlePower>,
+    /// What reading the meters cost.
+    pub metering: Option<MeteringCost>,
     next_sequence: u64,
 }
 
@@ -64,6 +69,10 @@ pub struct PhaseResults {
     pub windows: Vec<LinkWindow>,
     /// Samples of its nodes, in order.
     pub samples: Vec<NodeSample>,
+    /// Readings of the meters, in order.
+    pub meters: Vec<MeterReadings>,
+    /// The slow things about its GPUs, in order.
+    pub gpus: Vec<GpuSample>,
     /// Changes of its links while it played, in order.
     pub changes: Vec<ChangeMade>,
     /// What processes of a phase without a model measured.
@@ -188,10 +197,13 @@ impl Results {
             EventBody::TakenDown {
                 leftovers,
                 energy_j,
+                metering,
             } => {
                 self.taken_down = Some(leftovers.clone());
                 self.energy_j.clone_from(energy_j);
+                self.metering.clone_from(metering);
             }
+            EventBody::Idle(idle) => self.idle.push(idle.clone()),
             EventBody::Log { .. } => {}
             EventBody::LinkWindow(window) if event.phase.is_none() => {
                 self.calibration_windows.push(window.clone());
@@ -228,6 +240,8 @@ impl PhaseResults {
             }
             EventBody::LinkWindow(window) => self.windows.push(window.clone()),
             EventBody::NodeSample(sample) => self.samples.push(sample.clone()),
+            EventBody::Meters(readings) => self.meters.push(readings.clone()),
+            EventBody::Gpu(sample) => self.gpus.push(sample.clone()),
             EventBody::LinkChanged(changed) => self.changes.push(ChangeMade {
                 asked_ns: due_ns,
                 changed: changed.clone(),
@@ -275,6 +289,7 @@ mod tests {
         let down = || EventBody::TakenDown {
             leftovers: Vec::new(),
             energy_j: None,
+            metering: None,
         };
         let failed = EventBody::Failed {
             message: "x".to_owned(),

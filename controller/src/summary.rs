@@ -4,6 +4,7 @@
 mod bytes;
 mod compute;
 mod distribution;
+mod energy;
 mod expectations;
 pub(crate) mod traffic;
 
@@ -16,10 +17,14 @@ use crate::verdict::Verdict;
 
 pub use compute::{RunFacts, summarise};
 pub use distribution::{Distribution, PercentileInterval};
+pub use energy::{
+    AttributionSummary, CounterGap, JobEnergy, LARGEST_GAP, MeterChannelSummary, MeterSummary,
+    MeteringSummary,
+};
 pub use expectations::outages;
 
 /// The version of this document.
-pub const SUMMARY_SCHEMA: u32 = 1;
+pub const SUMMARY_SCHEMA: u32 = 2;
 
 /// What a run found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +71,8 @@ pub struct Summary {
     pub expectations: Vec<ExpectationSummary>,
     /// Energy of the machine over the whole run.
     pub energy_j: Quantity,
+    /// What was metered; null where no agent told of it.
+    pub meters: Option<MeterSummary>,
     /// Warnings that were given while the run went on.
     pub warnings: Vec<String>,
     /// What could not be taken down; empty when all is clean.
@@ -291,8 +298,10 @@ pub struct JobSummary {
     pub memory_peak_bytes: BTreeMap<String, u64>,
     /// Length of the phase in seconds.
     pub duration_s: Option<f64>,
-    /// Energy of the machine over the phase.
+    /// Energy of the machine over the phase: gross.
     pub energy_j: Quantity,
+    /// What it amounts to.
+    pub energy: JobEnergy,
 }
 
 /// One direction of the link in one phase: from the formula to the bytes on the wire.

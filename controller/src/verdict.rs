@@ -51,6 +51,8 @@ pub enum ReasonCode {
     CpusNotApplied,
     /// A node did not get the CPU quota that was asked for.
     CpuQuotaNotApplied,
+    /// A GPU was lost, or used by a process that does not belong to the run.
+    GpuNotOurs,
     /// A job or a request failed for another reason than the link.
     JobFailed,
     /// A part of the plan was not played or left no record.
@@ -73,6 +75,7 @@ impl ReasonCode {
             ReasonCode::EventsLost => "events-lost",
             ReasonCode::CpusNotApplied => "cpus-not-applied",
             ReasonCode::CpuQuotaNotApplied => "cpu-quota-not-applied",
+            ReasonCode::GpuNotOurs => "gpu-not-ours",
             ReasonCode::JobFailed => "job-failed",
             ReasonCode::Incomplete => "incomplete",
         }

@@ -1,6 +1,10 @@
 //! A monitor for terminals and logs alike: plain lines.
 
-use hexloop_proto::{Event, EventBody, LinkCalibration, PhaseEnd};
+use std::collections::BTreeSet;
+
+use hexloop_proto::{
+    Event, EventBody, GpuSample, IdlePower, LinkCalibration, Measurement, PhaseEnd,
+};
 
 use crate::line::PhaseTally;
 use crate::progress::RunOutline;
@@ -15,6 +19,8 @@ pub struct LineMonitor {
     phase: PhaseTally,
     /// The second that the last line spoke of.
     second: i64,
+    /// What was said about GPUs already: once is enough.
+    said_of_gpus: BTreeSet<String>,
 }
 
 impl LineMonitor {
@@ -25,7 +31,25 @@ impl LineMonitor {
             outline,
             phase: PhaseTally::default(),
             second: 0,
+            said_of_gpus: BTreeSet::new(),
         }
+    }
+
+    /// What is wrong with a GPU, the first time.
+    fn gpu(&mut self, sample: &GpuSample) -> Option<String> {
+        let trouble = match (&sample.trouble, &sample.foreign_processes, sample.throttled) {
+            (Some(trouble), ..) => trouble.clone(),
+            (None, Some(pids), _) if !pids.is_empty() => {
+                format!(
+                    "{} is used by processes {pids:?} of somebody else",
+                    sample.uuid
+                )
+            }
+            (None, _, Some(true)) => format!("{} lowers its clocks", sample.uuid),
+            _ => return None,
+        };
+        let line = format!("warning: {trouble}");
+        self.said_of_gpus.insert(line.clone()).then_some(line)
     }
 
     /// The lines that an event calls for.
@@ -60,7 +84,10 @@ impl LineMonitor {
             EventBody::TakenDown { leftovers, .. } => {
                 lines.extend(leftovers.iter().map(|what| format!("left behind: {what}")));
             }
+            EventBody::Idle(idle) => lines.push(idle_line(idle)),
+            EventBody::Gpu(sample) => lines.extend(self.gpu(sample)),
             EventBody::AgentUp(_)
+            | EventBody::Meters(_)
             | EventBody::NodeUp(_)
             | EventBody::JobReady { .. }
             | EventBody::Traffic { .. }
@@ -137,6 +164,19 @@ fn calibrated(calibration: &LinkCalibration) -> String {
     format!(
         "link {link} {direction}: delivered {share:.2} % of the trace in {windows} backlogged windows"
     )
+}
+
+/// What the machine draws without jobs.
+fn idle_line(idle: &IdlePower) -> String {
+    let when = &idle.when;
+    match &idle.power_w {
+        Measurement::Measured { value, .. }
+        | Measurement::Derived { value, .. }
+        | Measurement::Estimated { value, .. } => {
+            format!("idle power {when} the phases: {value:.1} W")
+        }
+        Measurement::Unavailable { why } => format!("idle power {when} the phases: none ({why})"),
+    }
 }
 
 #[cfg(test)]
@@ -232,6 +272,8 @@ mod tests {
             jobs: vec![],
             lateness: vec![],
             relay_cpu_ns: vec![],
+            energy_uncertainty_j: None,
+            energy_by_channel: Vec::new(),
             energy_j: Measurement::Unavailable {
                 why: "no sensor".to_owned(),
             },
@@ -346,6 +388,7 @@ mod tests {
             outside(EventBody::TakenDown {
                 leftovers: vec!["namespace hx1".to_owned()],
                 energy_j: None,
+                metering: None,
             }),
         ];
         insta::assert_snapshot!(lines(events), @"

@@ -5,6 +5,8 @@ use hexloop_workloads::job::{JobTotals, RequestRecord};
 use hexloop_workloads::traffic::TrafficRecord;
 use serde::{Deserialize, Serialize};
 
+use crate::{ChannelEnergy, GpuSample, IdlePower, MeterChannel, MeterReadings, MeteringCost};
+
 /// A quantity, or the reason why there is none. What nobody measured is never a number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -102,6 +104,12 @@ pub enum EventBody {
     LinkWindow(LinkWindow),
     /// One sample of a node.
     NodeSample(NodeSample),
+    /// Readings of every meter at some moments.
+    Meters(MeterReadings),
+    /// The slow things about a GPU.
+    Gpu(GpuSample),
+    /// Power of the machine with nodes and links up and no job.
+    Idle(IdlePower),
     /// A program of the experiment has ended.
     CommandExit(CommandExit),
     /// A link was changed while it played. The event is due when that was asked for and done when
@@ -150,6 +158,9 @@ pub enum EventBody {
         /// Energy of the machine over the whole run in joules, or why there is none.
         #[serde(default)]
         energy_j: Option<Measurement>,
+        /// What reading the meters cost; `None` where there was nothing to read.
+        #[serde(default)]
+        metering: Option<MeteringCost>,
     },
 }
 
@@ -168,6 +179,9 @@ pub struct AgentDescription {
     pub cpu_control: String,
     /// Why there is no energy yet: it comes per phase, and for the whole run at its end.
     pub energy_j: Measurement,
+    /// What is metered, in the order of every reading of the run.
+    #[serde(default)]
+    pub meters: Vec<MeterChannel>,
 }
 
 /// A node that exists.
@@ -374,6 +388,12 @@ pub struct PhaseEnd {
     pub relay_cpu_ns: Vec<(String, u64)>,
     /// Energy of the machine over the phase in joules, or why there is none.
     pub energy_j: Measurement,
+    /// What the windows of the counters leave open of it, in joules.
+    #[serde(default)]
+    pub energy_uncertainty_j: Option<f64>,
+    /// Every channel's energy over the phase, in the order of [`AgentDescription::meters`].
+    #[serde(default)]
+    pub energy_by_channel: Vec<ChannelEnergy>,
     /// The largest step of the wall clock against the monotonic one between two looks of any
     /// link's tap, in nanoseconds, with its sign.
     #[serde(default)]

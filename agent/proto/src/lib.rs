@@ -4,6 +4,7 @@
 //! directory stores and what monitor and report read.
 
 mod event;
+mod metering;
 
 pub use event::{
     AgentDescription, CommandExit, CpuPinning, Event, EventBody, JobResources, LateHistogram,
@@ -13,9 +14,12 @@ pub use event::{
 pub use hexloop_traces::Direction;
 pub use hexloop_workloads::job::{Outcome, RequestRecord};
 pub use hexloop_workloads::wire::PayloadBytes;
+pub use metering::{
+    ChannelEnergy, GpuSample, IdlePower, MeterChannel, MeterReadings, MeteringCost,
+};
 
 /// The version of the service and of the events. Peers of another version are refused.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The generated client and server.
 #[expect(

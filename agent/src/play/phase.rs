@@ -25,6 +25,7 @@ use crate::failpoint;
 use crate::link::LinkPhaseReport;
 use crate::node::{NodeError, NodeMessage, NodeReply, NodeRequest, Program, Stream};
 use crate::telemetry::node::tcp_between;
+use crate::telemetry::power::PowerSampler;
 
 /// How long a job may take to load its model, also on a node that is slowed down.
 const READY_LIMIT_NS: u64 = 60_000_000_000;
@@ -81,7 +82,7 @@ pub(super) fn play(
     part: &Part<'_>,
     scene: &mut Scene,
     events: &Arc<EventSink>,
-    (stop, desk): (&StopWish, &ControlDesk),
+    (stop, desk, power): (&StopWish, &ControlDesk, &PowerSampler),
 ) -> Result<(), PlayError> {
     let mut playing = Playing {
         scene,
@@ -140,7 +141,12 @@ pub(super) fn play(
             t0_wall_clock_ns: wall_clock_ns,
         },
     );
-    let energy_before = stage.energy.read();
+    let roots = playing
+        .scene
+        .meters
+        .iter()
+        .map(|(_, meter)| meter.first_process());
+    power.begin_phase(t0, events, roots.collect());
     let remotes = playing.scene.links.iter();
     let remotes = remotes.map(|(name, link)| (name.clone(), link.remote()));
     desk.open(part.name, t0, remotes.collect(), events);
@@ -157,7 +163,8 @@ pub(super) fn play(
     let reports = playing.stop_links();
     let tcp_after: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
     playing.pass_windows(&arrived);
-    let energy_j = stage.energy.between(&energy_before, &stage.energy.read());
+    power.end_phase();
+    let (energy_j, energy_uncertainty_j, energy_by_channel) = power.window(t0, ended);
     let burned_ns = burner.map(Burner::finish);
     let usage = sampler.finish();
     outcome?;
@@ -207,6 +214,8 @@ pub(super) fn play(
             .collect(),
         relay_cpu_ns: relay_cpu(plan, &reports, burned_ns),
         energy_j,
+        energy_uncertainty_j,
+        energy_by_channel,
         clock_step_ns: reports
             .iter()
             .map(|(_, report)| report.clock_step_ns)

@@ -34,7 +34,10 @@ struct State {
 const fn can_be_missed(body: &EventBody, phase: Option<&str>) -> bool {
     match body {
         EventBody::LinkWindow(_) => phase.is_some(),
-        EventBody::NodeSample(_) | EventBody::Log { .. } => true,
+        EventBody::NodeSample(_)
+        | EventBody::Log { .. }
+        | EventBody::Meters(_)
+        | EventBody::Gpu(_) => true,
         _ => false,
     }
 }

@@ -39,6 +39,12 @@ impl NodeMeter {
         }
     }
 
+    /// The node's first process, as the host sees it.
+    #[must_use]
+    pub const fn first_process(&self) -> u32 {
+        self.first_process
+    }
+
     /// Reads it now.
     #[must_use]
     pub fn read(&self) -> NodeUsage {

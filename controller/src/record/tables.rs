@@ -21,11 +21,13 @@ fn text<T: ToString>(value: Option<T>) -> String {
 ///
 /// # Errors
 /// A histogram cannot hold a value, or a table cannot be written to memory.
-pub(crate) fn tables(results: &Results) -> Result<[(&'static str, Vec<u8>); 4], anyhow::Error> {
+pub(crate) fn tables(results: &Results) -> Result<[(&'static str, Vec<u8>); 6], anyhow::Error> {
     Ok([
         ("requests.csv", request_table(results)?),
         ("samples.csv", sample_table(results)?),
         ("link.csv", link_table(results)?),
+        ("power.csv", power_table(results)?),
+        ("gpu.csv", gpu_table(results)?),
         ("latency.hlog", super::histogram_log(results)?),
     ])
 }
@@ -165,6 +167,89 @@ pub fn link_table(results: &Results) -> csv::Result<Vec<u8>> {
     let phases = phases.flat_map(|p| p.windows.iter().map(|window| (p.name.as_str(), window)));
     for (phase, window) in calibration.chain(phases) {
         rows.write_record(link_row(phase, window))?;
+    }
+    finish(rows)
+}
+
+/// One row per reading of a channel of a meter: microjoules of a counter, or microwatts.
+///
+/// # Errors
+/// Never: it is written to memory.
+fn power_table(results: &Results) -> csv::Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "phase", "at_ns", "device", "scope", "quantity", "source", "unit", "value",
+    ])?;
+    let channels = results.agent.as_ref().map(|agent| agent.meters.as_slice());
+    for phase in &results.phases {
+        let moments = phase
+            .meters
+            .iter()
+            .flat_map(|batch| batch.at_ns.iter().zip(&batch.values));
+        for (at_ns, values) in moments {
+            for (channel, value) in channels.unwrap_or_default().iter().zip(values) {
+                let unit = if channel.is_counter() { "uJ" } else { "uW" };
+                rows.write_record([
+                    phase.name.as_str(),
+                    &at_ns.to_string(),
+                    &channel.device,
+                    &channel.scope,
+                    &channel.quantity,
+                    &channel.source,
+                    unit,
+                    &text(*value),
+                ])?;
+            }
+        }
+    }
+    finish(rows)
+}
+
+/// One row per look at a GPU.
+///
+/// # Errors
+/// Never: it is written to memory.
+fn gpu_table(results: &Results) -> csv::Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "phase",
+        "at_ns",
+        "uuid",
+        "trouble",
+        "memory_used_bytes",
+        "busy_percent",
+        "sm_clock_mhz",
+        "memory_clock_mhz",
+        "temperature_c",
+        "throttle_reasons",
+        "performance_state",
+        "mig",
+        "processes",
+        "foreign_processes",
+    ])?;
+    let list = |pids: &Option<Vec<u32>>| {
+        let pids = pids.as_deref().unwrap_or_default().iter();
+        pids.map(u32::to_string).collect::<Vec<String>>().join(" ")
+    };
+    for phase in &results.phases {
+        for sample in &phase.gpus {
+            rows.write_record([
+                phase.name.clone(),
+                sample.at_ns.to_string(),
+                sample.uuid.clone(),
+                text(sample.trouble.as_ref()),
+                text(sample.memory_used_bytes),
+                text(sample.busy_percent),
+                text(sample.sm_clock_mhz),
+                text(sample.memory_clock_mhz),
+                text(sample.temperature_c),
+                text(sample.throttle_reasons),
+                text(sample.performance_state),
+                text(sample.mig),
+                list(&sample.processes),
+                list(&sample.foreign_processes),
+            ])?;
+        }
     }
     finish(rows)
 }

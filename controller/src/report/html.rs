@@ -21,7 +21,7 @@ pub(super) fn escape(text: &str) -> String {
 
 /// A table; cells are HTML already.
 pub(super) struct Table {
-    head: Vec<&'static str>,
+    head: Vec<String>,
     /// Columns, from the left, that hold text and not numbers.
     text_columns: usize,
     rows: Vec<Vec<String>>,
@@ -30,10 +30,15 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(head: &[&'static str], text_columns: usize) -> Table {
         Table {
-            head: head.to_vec(),
+            head: head.iter().map(|name| (*name).to_owned()).collect(),
             text_columns,
             rows: Vec::new(),
         }
+    }
+
+    /// Adds a column whose name a user wrote.
+    pub(super) fn named_column(&mut self, name: &str) {
+        self.head.push(escape(name));
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {

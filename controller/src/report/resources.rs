@@ -1,4 +1,4 @@
-//! CPU, memory and energy of the nodes.
+//! CPU and memory of the nodes.
 
 use std::fmt::{self, Write};
 
@@ -8,10 +8,9 @@ use super::latency::{placement_name, series_class};
 use super::svg::{Axis, Chart};
 use crate::format::{count_to_f64, ns_to_s, significant};
 use crate::results::PhaseResults;
-use crate::summary::{Quality, Quantity};
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
-    writeln!(page, "<h2>CPU and energy</h2>")?;
+    writeln!(page, "<h2>CPU and memory</h2>")?;
     charts(page, data)?;
     let head = [
         "Placement",
@@ -39,14 +38,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         }
     }
     table.write(page)?;
-    programs(page, data)?;
-    writeln!(page, "<h3>Energy</h3>")?;
-    let mut table = Table::new(&["Of the machine", "Joules", "Source"], 3);
-    table.row(energy_row("whole run".to_owned(), &data.summary.energy_j));
-    for job in &data.summary.jobs {
-        table.row(energy_row(placement_name(job), &job.energy_j));
-    }
-    table.write(page)
+    programs(page, data)
 }
 
 /// The experiment's own programs and how they ended; nothing where there are none.
@@ -90,31 +82,6 @@ fn programs(page: &mut String, data: &Data<'_>) -> fmt::Result {
         page,
         "<p class=\"small\">What still runs at the end of a phase is stopped; how it takes that is no failure.</p>"
     )
-}
-
-fn energy_row(name: String, energy: &Quantity) -> Vec<String> {
-    let quality = match energy.quality {
-        Quality::Measured => "measured",
-        Quality::Derived => "derived",
-        Quality::Estimated => "estimated",
-        Quality::Unavailable => "unavailable",
-    };
-    let reason = energy.reason.as_deref().unwrap_or("no reason was recorded");
-    match energy.value {
-        Some(value) => {
-            let source = energy.source.as_deref().unwrap_or_default();
-            vec![
-                name,
-                significant(value),
-                format!("{quality}: {}", escape(source)),
-            ]
-        }
-        None => vec![
-            name,
-            format!("Unavailable: {}", escape(reason)),
-            "none".to_owned(),
-        ],
-    }
 }
 
 /// CPUs in use between samples of one node: (from, CPUs).

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::distribution::{Distribution, Sample};
 use super::{
     ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
-    SUMMARY_SCHEMA, Summary, bytes, expectations, traffic,
+    SUMMARY_SCHEMA, Summary, bytes, energy, expectations, traffic,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
@@ -49,10 +49,12 @@ pub fn summarise(
             .into_iter()
             .map(move |direction| link_summary(link, direction, results))
     });
+    let meters = energy::meters(results);
+    let idle_w = meters.as_ref().and_then(|meters| meters.idle_w.value);
     let jobs = plan.phases.iter().filter_map(|phase| {
-        results.phase(&phase.name).map(|recorded| {
-            job_summary(plan, phase, recorded, traces.get(&link_trace(plan, phase)))
-        })
+        let recorded = results.phase(&phase.name)?;
+        let trace = traces.get(&link_trace(plan, phase));
+        Some(job_summary(plan, phase, (results, recorded, idle_w), trace))
     });
     let status = if results.is_complete() {
         RunStatus::Complete
@@ -79,6 +81,7 @@ pub fn summarise(
         nodes: results.nodes.iter().map(node_summary).collect(),
         expectations: expectations::evaluate(plan, traces, results),
         energy_j: run_energy(results),
+        meters,
         warnings: warnings(plan, results),
         leftovers: results.taken_down.clone().unwrap_or_default(),
     }
@@ -132,7 +135,7 @@ fn link_trace(plan: &Plan, phase: &PhasePlan) -> String {
         .unwrap_or_default()
 }
 
-fn unavailable(why: &str) -> Quantity {
+pub(super) fn unavailable(why: &str) -> Quantity {
     Quantity {
         value: None,
         quality: Quality::Unavailable,
@@ -141,7 +144,7 @@ fn unavailable(why: &str) -> Quantity {
     }
 }
 
-fn quantity(measurement: &Measurement) -> Quantity {
+pub(super) fn quantity(measurement: &Measurement) -> Quantity {
     let known = |value: f64, source: &str, quality| Quantity {
         value: Some(value),
         quality,
@@ -249,7 +252,7 @@ impl Latencies<'_> {
 fn job_summary(
     plan: &Plan,
     phase: &PhasePlan,
-    recorded: &PhaseResults,
+    (results, recorded, idle_w): (&Results, &PhaseResults, Option<f64>),
     trace: Option<&Trace>,
 ) -> JobSummary {
     let mut tokens_hash = Sha256::new();
@@ -342,5 +345,6 @@ fn job_summary(
             || unavailable("the phase did not end"),
             |end| quantity(&end.energy_j),
         ),
+        energy: energy::job_energy(results, recorded, idle_w, completed, good.good),
     }
 }

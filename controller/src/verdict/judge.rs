@@ -1,5 +1,7 @@
 //! Compares what was recorded with the plan's bounds.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hexloop_proto::PhaseEnd;
 use hexloop_topologies::plan::{LinkPlan, PhasePlan, Plan};
 use hexloop_traces::Direction;
@@ -85,6 +87,9 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
     }
     for node in &results.nodes {
         pinning(&mut findings, &node.node, &node.pinning, &results.phases);
+    }
+    for phase in &results.phases {
+        gpus(&mut findings, phase);
     }
     let lost = results.lost_events;
     let what = Quantity {
@@ -274,4 +279,35 @@ fn send_lateness(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, record
         milliseconds(bound_ns),
         Some(value <= bound_ns),
     );
+}
+
+/// No process of somebody else may have used a GPU, and none may have been lost.
+fn gpus(findings: &mut Findings, phase: &PhaseResults) {
+    let mut foreign: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    for sample in &phase.gpus {
+        if let Some(trouble) = &sample.trouble {
+            let message = format!("in phase {}: {trouble}", phase.name);
+            let is_new = !findings
+                .reasons
+                .iter()
+                .any(|reason| reason.message == message);
+            if is_new {
+                findings.reason(ReasonCode::GpuNotOurs, &sample.uuid, message);
+            }
+        }
+        let pids = sample.foreign_processes.iter().flatten();
+        foreign.entry(&sample.uuid).or_default().extend(pids);
+    }
+    for (uuid, pids) in foreign {
+        let what = Quantity {
+            code: ReasonCode::GpuNotOurs,
+            subject: uuid,
+            quantity: "processes of others on the GPU",
+        };
+        let measured = match pids.is_empty() {
+            true => format!("none in phase {}", phase.name),
+            false => format!("{pids:?} in phase {}", phase.name),
+        };
+        findings.check(&what, measured, "none".to_owned(), Some(pids.is_empty()));
+    }
 }

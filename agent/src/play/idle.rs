@@ -1,0 +1,63 @@
+//! Power of the machine without jobs, before and after the phases: what is subtracted as idle.
+
+use hexloop_proto::{EventBody, IdlePower, Measurement};
+use hexloop_workloads::clock;
+
+use super::PlayError;
+use super::scene::check;
+use super::sink::EventSink;
+use super::stop::StopWish;
+use crate::telemetry::power::PowerSampler;
+
+/// How long it is measured: 30 refreshes of a counter that is renewed ten times a second.
+const SPAN_NS: u64 = 3_000_000_000;
+
+/// How often a wish to stop is looked for meanwhile.
+const LOOK_EVERY_NS: u64 = 50_000_000;
+
+/// Measures it; does nothing, and takes no time, where no meter can be summed up.
+pub(super) fn measure(
+    power: &PowerSampler,
+    when: &str,
+    events: &EventSink,
+    stop: &StopWish,
+) -> Result<(), PlayError> {
+    if !power.can_sum() {
+        return Ok(());
+    }
+    let from = clock::now();
+    let to = from + SPAN_NS;
+    while clock::now() < to {
+        check(stop)?;
+        clock::sleep_until(to.min(clock::now() + LOOK_EVERY_NS));
+    }
+    let (energy, uncertainty_j, _) = power.window(from, to);
+    let per_second = |value: f64| value * 1e9 / span_f64();
+    let power_w = match energy {
+        Measurement::Measured { value, source } => Measurement::Measured {
+            value: per_second(value),
+            source,
+        },
+        Measurement::Derived { value, source } => Measurement::Derived {
+            value: per_second(value),
+            source,
+        },
+        Measurement::Estimated { value, source } => Measurement::Estimated {
+            value: per_second(value),
+            source,
+        },
+        unavailable @ Measurement::Unavailable { .. } => unavailable,
+    };
+    events.emit(EventBody::Idle(IdlePower {
+        when: when.to_owned(),
+        span_ns: SPAN_NS,
+        power_w,
+        uncertainty_w: uncertainty_j.map(per_second),
+    }));
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few seconds in nanoseconds")]
+const fn span_f64() -> f64 {
+    SPAN_NS as f64
+}

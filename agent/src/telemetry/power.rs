@@ -1,0 +1,446 @@
+//! The thread that reads every meter of energy and power while a plan is played.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use hexloop_proto::{
+    ChannelEnergy, EventBody, GpuSample, Measurement, MeterChannel, MeterReadings, MeteringCost,
+};
+use hexloop_telemetry::{
+    Channel, EnergyBook, GpuState, MachineMeters, Origin, Places, Quality, Quantity, Reading,
+    Trouble,
+};
+use hexloop_workloads::clock::{self, MonotonicNs};
+
+use super::node::descendants;
+use crate::play::EventSink;
+
+/// Time between readings of energy and power.
+const PERIOD_NS: u64 = 10_000_000;
+
+/// Readings between two looks at the slow things about GPUs: 5 Hz.
+const READS_PER_STATE: u64 = 20;
+
+/// Readings that go into one event.
+const READS_PER_EVENT: usize = 10;
+
+/// A running sampler, or why there is nothing to sample.
+#[derive(Debug)]
+pub struct PowerSampler {
+    shared: Arc<Shared>,
+    channels: Vec<Channel>,
+    /// Why nothing can be summed up, if so.
+    why_nothing: Option<String>,
+    thread: Option<JoinHandle<MeteringCost>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    book: Mutex<EnergyBook>,
+    phase: Mutex<Option<Phase>>,
+    end: AtomicBool,
+}
+
+/// Readings are events while a phase is under way.
+#[derive(Debug, Clone)]
+struct Phase {
+    t0: MonotonicNs,
+    events: Arc<EventSink>,
+    /// First processes of the nodes: what descends from them is ours.
+    roots: Vec<u32>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PowerSampler {
+    /// Looks for meters and reads them from now on.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn start(places: &Places) -> io::Result<PowerSampler> {
+        let meters = MachineMeters::find(places);
+        let channels = meters.channels().to_vec();
+        let why_nothing = meters.why_nothing();
+        let shared = Arc::new(Shared {
+            book: Mutex::new(EnergyBook::new(&channels, PERIOD_NS)),
+            phase: Mutex::new(None),
+            end: AtomicBool::new(false),
+        });
+        let thread = if channels.is_empty() {
+            None
+        } else {
+            let shared = Arc::clone(&shared);
+            let builder = std::thread::Builder::new().name("hx-power".to_owned());
+            Some(builder.spawn(move || sample(meters, &shared))?)
+        };
+        Ok(PowerSampler {
+            shared,
+            channels,
+            why_nothing,
+            thread,
+        })
+    }
+
+    /// The channels, as they are recorded.
+    #[must_use]
+    pub fn channels(&self) -> Vec<MeterChannel> {
+        self.channels.iter().map(recorded).collect()
+    }
+
+    /// Why there is no energy yet, or ever.
+    #[must_use]
+    pub fn outlook(&self) -> Measurement {
+        let why = match &self.why_nothing {
+            Some(why) => why.clone(),
+            None => "given per phase and at the end of the run".to_owned(),
+        };
+        Measurement::Unavailable { why }
+    }
+
+    /// Whether anything can be summed up.
+    #[must_use]
+    pub const fn can_sum(&self) -> bool {
+        self.why_nothing.is_none()
+    }
+
+    /// Readings are events from now on, with times since `t0`.
+    pub fn begin_phase(&self, t0: MonotonicNs, events: &Arc<EventSink>, roots: Vec<u32>) {
+        let events = Arc::clone(events);
+        *held(&self.shared.phase) = Some(Phase { t0, events, roots });
+    }
+
+    /// Readings are no events any more.
+    pub fn end_phase(&self) {
+        *held(&self.shared.phase) = None;
+    }
+
+    /// The energy of the machine over a window, what its edges leave open of it, and every
+    /// channel's.
+    #[must_use]
+    pub fn window(
+        &self,
+        from: MonotonicNs,
+        to: MonotonicNs,
+    ) -> (Measurement, Option<f64>, Vec<ChannelEnergy>) {
+        let book = held(&self.shared.book);
+        let window = book.window(from, to);
+        let by_channel = window
+            .iter()
+            .zip(&self.channels)
+            .map(|(one, channel)| channel_energy(channel, &one.energy))
+            .collect();
+        if let Some(why) = &self.why_nothing {
+            let unavailable = Measurement::Unavailable { why: why.clone() };
+            return (unavailable, None, by_channel);
+        }
+        match book.sum(&window) {
+            Ok(sum) => {
+                let source = self.sum_source();
+                let value = sum.energy_j;
+                let counted = self.channels.iter().filter(|channel| channel.counted);
+                let is_estimated = counted.clone().any(|one| one.quality == Quality::Estimated);
+                let is_counter = counted.clone().all(|one| one.quantity.is_counter());
+                let energy = if is_estimated {
+                    Measurement::Estimated { value, source }
+                } else if is_counter {
+                    Measurement::Measured { value, source }
+                } else {
+                    Measurement::Derived { value, source }
+                };
+                (energy, Some(sum.uncertainty_j), by_channel)
+            }
+            Err(trouble) => (unavailable(&trouble), None, by_channel),
+        }
+    }
+
+    /// `2 x NVML total energy, RAPL (powercap intel-rapl:0)`.
+    fn sum_source(&self) -> String {
+        let mut parts: Vec<(usize, String)> = Vec::new();
+        for channel in self.channels.iter().filter(|channel| channel.counted) {
+            let mark = if channel.origin == Origin::Stub {
+                " (stub)"
+            } else {
+                ""
+            };
+            let name = format!("{}{mark}", channel.source);
+            match parts.iter_mut().find(|(_, known)| *known == name) {
+                Some((count, _)) => *count += 1,
+                None => parts.push((1, name)),
+            }
+        }
+        let words = parts.into_iter().map(|(count, name)| match count {
+            1 => name,
+            _ => format!("{count} x {name}"),
+        });
+        words.collect::<Vec<String>>().join(", ")
+    }
+
+    /// Forgets what lies before a moment.
+    pub fn forget_before(&self, at: MonotonicNs) {
+        held(&self.shared.book).forget_before(at);
+    }
+
+    /// Ends it: what the readings cost; `None` where there was nothing to read.
+    pub fn finish(self) -> Option<MeteringCost> {
+        self.shared.end.store(true, Ordering::Relaxed);
+        self.thread?.join().ok()
+    }
+}
+
+/// A channel as it is recorded.
+fn recorded(channel: &Channel) -> MeterChannel {
+    MeterChannel {
+        device: channel.device.clone(),
+        scope: channel.scope.name().to_owned(),
+        quantity: channel.quantity.name().to_owned(),
+        average_window_ns: match channel.quantity {
+            Quantity::AveragePower { window_ns } => window_ns,
+            _ => None,
+        },
+        wraps_at_uj: match channel.quantity {
+            Quantity::EnergyCounter { wraps_at_uj } => wraps_at_uj,
+            _ => None,
+        },
+        source: channel.source.clone(),
+        estimated: channel.quality == Quality::Estimated,
+        counted: channel.counted,
+        stub: channel.origin == Origin::Stub,
+    }
+}
+
+fn unavailable(trouble: &Trouble) -> Measurement {
+    Measurement::Unavailable {
+        why: trouble.to_string(),
+    }
+}
+
+fn channel_energy(
+    channel: &Channel,
+    energy: &Result<hexloop_telemetry::WindowEnergy, Trouble>,
+) -> ChannelEnergy {
+    let window = match energy {
+        Ok(window) => window,
+        Err(trouble) => {
+            return ChannelEnergy {
+                energy_j: unavailable(trouble),
+                uncertainty_j: None,
+                refresh_period_ns: None,
+            };
+        }
+    };
+    let (value, source) = (window.energy_j, channel.source.clone());
+    ChannelEnergy {
+        energy_j: match (channel.quality, channel.quantity.is_counter()) {
+            (Quality::Estimated, _) => Measurement::Estimated { value, source },
+            (Quality::Measured, true) => Measurement::Measured { value, source },
+            (Quality::Measured, false) => Measurement::Derived {
+                value,
+                source: format!("integral of {source}"),
+            },
+        },
+        uncertainty_j: Some(window.uncertainty_j),
+        refresh_period_ns: Some(window.refresh_period_ns),
+    }
+}
+
+fn sample(mut meters: MachineMeters, shared: &Shared) -> MeteringCost {
+    let began = clock::now();
+    let mut readings: Vec<Reading> = Vec::new();
+    let mut batch = MeterReadings::default();
+    let (mut read_ns, mut state_ns) = (Vec::new(), Vec::new());
+    let mut cost = MeteringCost {
+        period_ns: PERIOD_NS,
+        ..MeteringCost::default()
+    };
+    let mut due = began;
+    while !shared.end.load(Ordering::Relaxed) {
+        clock::sleep_until(due);
+        let at = clock::now();
+        meters.read(&mut readings);
+        read_ns.push(clock::now().saturating_sub(at));
+        held(&shared.book).push(at, &readings);
+        let phase = held(&shared.phase).clone();
+        if let Some(phase) = phase {
+            if at >= phase.t0 {
+                batch.at_ns.push(at - phase.t0);
+                let values = readings
+                    .iter()
+                    .map(|reading| reading.as_ref().ok().copied());
+                batch.values.push(values.collect());
+            }
+            if batch.at_ns.len() >= READS_PER_EVENT {
+                phase
+                    .events
+                    .emit(EventBody::Meters(std::mem::take(&mut batch)));
+            }
+            if cost.reads.is_multiple_of(READS_PER_STATE) {
+                let before = clock::now();
+                let states = meters.gpu_states();
+                if !states.is_empty() {
+                    state_ns.push(clock::now().saturating_sub(before));
+                }
+                for (uuid, state) in states {
+                    let sample = gpu_sample(uuid, at.saturating_sub(phase.t0), state, &phase.roots);
+                    phase.events.emit(EventBody::Gpu(sample));
+                }
+            }
+        } else {
+            batch = MeterReadings::default();
+        }
+        cost.reads += 1;
+        due += PERIOD_NS;
+        let now = clock::now();
+        if now > due + PERIOD_NS {
+            cost.late += 1;
+            due = now;
+        }
+    }
+    cost.cpu_ns = clock::thread_cpu_ns();
+    cost.wall_ns = clock::now().saturating_sub(began);
+    cost.read_p50_ns = rank(&mut read_ns, 50).unwrap_or(0);
+    cost.read_p99_ns = rank(&mut read_ns, 99).unwrap_or(0);
+    cost.state_p50_ns = rank(&mut state_ns, 50);
+    cost
+}
+
+/// The value below which `percent` of them lie.
+fn rank(values: &mut [u64], percent: usize) -> Option<u64> {
+    values.sort_unstable();
+    let last = values.len().checked_sub(1)?;
+    Some(values[(values.len() * percent / 100).min(last)])
+}
+
+fn gpu_sample(
+    uuid: String,
+    at_ns: u64,
+    state: Result<GpuState, Trouble>,
+    roots: &[u32],
+) -> GpuSample {
+    let state = match state {
+        Ok(state) => state,
+        Err(trouble) => {
+            return GpuSample {
+                uuid,
+                at_ns,
+                trouble: Some(trouble.to_string()),
+                ..GpuSample::default()
+            };
+        }
+    };
+    let processes = state
+        .processes
+        .as_ref()
+        .map(|all| all.iter().map(|process| process.pid).collect::<Vec<u32>>());
+    let foreign_processes = processes.as_ref().map(|all| {
+        if all.is_empty() {
+            return Vec::new();
+        }
+        let ours: BTreeSet<u32> = roots
+            .iter()
+            .flat_map(|root| descendants(*root))
+            .chain(roots.iter().copied())
+            .collect();
+        let foreign = all.iter().filter(|pid| !ours.contains(pid));
+        foreign.copied().collect()
+    });
+    GpuSample {
+        uuid,
+        at_ns,
+        trouble: None,
+        memory_used_bytes: state.memory_used_bytes,
+        busy_percent: state.busy_percent,
+        sm_clock_mhz: state.sm_clock_mhz,
+        memory_clock_mhz: state.memory_clock_mhz,
+        temperature_c: state.temperature_c,
+        throttle_reasons: state.throttle_reasons,
+        throttled: state.is_throttled(),
+        performance_state: state.performance_state,
+        mig: state.mig,
+        processes,
+        foreign_processes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    fn places(root: &Path) -> Places {
+        Places {
+            root: root.to_path_buf(),
+            nvml: None,
+            with_nvml: false,
+            origin: Origin::Stub,
+        }
+    }
+
+    #[test]
+    fn a_machine_without_a_meter_has_a_reason_and_no_number() {
+        let root = tempfile::tempdir().unwrap();
+        let sampler = PowerSampler::start(&places(root.path())).unwrap();
+        assert!(!sampler.can_sum() && sampler.channels().is_empty());
+        let (energy, uncertainty, by_channel) = sampler.window(0, u64::MAX);
+        let Measurement::Unavailable { why } = energy else {
+            panic!("unavailable");
+        };
+        assert!(why.starts_with("no sensor ("), "{why}");
+        assert!(uncertainty.is_none() && by_channel.is_empty());
+        assert_eq!(sampler.finish(), None);
+    }
+
+    #[test]
+    fn a_rail_is_integrated_and_named_a_stub() {
+        let root = tempfile::tempdir().unwrap();
+        let chip = root.path().join("sys/class/hwmon/hwmon0");
+        fs::create_dir_all(&chip).unwrap();
+        for (name, text) in [
+            ("name", "ina3221"),
+            ("in1_label", "VDD_IN"),
+            ("in1_input", "5000"),
+            ("curr1_input", "2000"),
+        ] {
+            fs::write(chip.join(name), text).unwrap();
+        }
+        let sampler = PowerSampler::start(&places(root.path())).unwrap();
+        let channels = sampler.channels();
+        assert!(channels[0].stub && channels[0].counted, "{channels:?}");
+        let from = clock::now() + 20_000_000;
+        let to = from + 200_000_000;
+        clock::sleep_until(to + 30_000_000);
+        let (energy, _, by_channel) = sampler.window(from, to);
+        let Measurement::Derived { value, source } = energy else {
+            panic!("derived from power: {energy:?}");
+        };
+        assert!((value - 2.0).abs() < 1e-6, "10 W for 0.2 s: {value}");
+        assert!(source.ends_with("(stub)"), "{source}");
+        assert_eq!(by_channel.len(), 1);
+        let cost = sampler.finish().unwrap();
+        assert!(cost.reads > 0 && cost.read_p99_ns >= cost.read_p50_ns);
+    }
+
+    #[test]
+    fn processes_that_descend_from_no_node_are_foreign() {
+        let state = GpuState {
+            processes: Some(vec![
+                hexloop_telemetry::GpuProcess {
+                    pid: std::process::id(),
+                    memory_bytes: None,
+                },
+                hexloop_telemetry::GpuProcess {
+                    pid: 1,
+                    memory_bytes: None,
+                },
+            ]),
+            ..GpuState::default()
+        };
+        let sample = gpu_sample("GPU".to_owned(), 0, Ok(state), &[std::process::id()]);
+        assert_eq!(sample.foreign_processes, Some(vec![1]));
+    }
+}

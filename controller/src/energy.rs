@@ -1,0 +1,9 @@
+//! What the meters' readings amount to: idle subtracted, per useful unit, per request.
+//!
+//! Pure functions of plan and results.
+
+mod attribution;
+mod curve;
+
+pub use attribution::{Attribution, Coefficients, RequestWork, attribute, calibrate};
+pub use curve::{Interval, intervals};

@@ -1,0 +1,277 @@
+//! Energy: what was metered, what it amounts to, and what reading it cost.
+
+use std::fmt::{self, Write};
+
+use super::Data;
+use super::html::{Table, escape};
+use super::latency::{placement_name, series_class};
+use super::svg::{Axis, Chart};
+use crate::energy::intervals;
+use crate::format::{ns_to_s, significant};
+use crate::summary::{JobSummary, MeterSummary, Quality, Quantity};
+
+/// Length of the steps of the chart of power.
+const STEP_NS: u64 = 100_000_000;
+
+pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    writeln!(page, "<h2>Energy</h2>")?;
+    let Some(meters) = &data.summary.meters else {
+        return writeln!(
+            page,
+            "<p>The agent never started, and nothing was metered.</p>"
+        );
+    };
+    if meters.source == "stub" {
+        writeln!(
+            page,
+            "<div class=\"box interrupted\"><strong>These are not measurements:</strong> a test's stub stood in for at least one meter.</div>"
+        )?;
+    }
+    let mut table = Table::new(&["Of the machine", "Joules", "Source"], 3);
+    table.row(row("whole run".to_owned(), &data.summary.energy_j, None));
+    for job in &data.summary.jobs {
+        let uncertainty = job.energy.uncertainty_j;
+        table.row(row(placement_name(job), &job.energy_j, uncertainty));
+    }
+    table.write(page)?;
+    if meters.channels.is_empty() {
+        return Ok(());
+    }
+    power_charts(page, data)?;
+    per_unit(page, &data.summary.jobs)?;
+    attribution(page, &data.summary.jobs)?;
+    channels(page, data, meters)
+}
+
+fn quality(quality: Quality) -> &'static str {
+    match quality {
+        Quality::Measured => "measured",
+        Quality::Derived => "derived",
+        Quality::Estimated => "estimated",
+        Quality::Unavailable => "unavailable",
+    }
+}
+
+fn row(name: String, energy: &Quantity, uncertainty: Option<f64>) -> Vec<String> {
+    match energy.value {
+        Some(value) => {
+            let source = energy.source.as_deref().unwrap_or_default();
+            let open = uncertainty
+                .map_or_else(String::new, |open| format!(" &#177; {}", significant(open)));
+            vec![
+                name,
+                format!("{}{open}", significant(value)),
+                format!("{}: {}", quality(energy.quality), escape(source)),
+            ]
+        }
+        None => vec![name, unavailable(energy), "none".to_owned()],
+    }
+}
+
+fn unavailable(energy: &Quantity) -> String {
+    let reason = energy.reason.as_deref().unwrap_or("no reason was recorded");
+    format!("Unavailable: {}", escape(reason))
+}
+
+/// The value, or the reason behind a short word.
+fn cell(quantity: &Quantity) -> String {
+    match quantity.value {
+        Some(value) => significant(value),
+        None => {
+            let reason = quantity
+                .reason
+                .as_deref()
+                .unwrap_or("no reason was recorded");
+            format!("<abbr title=\"{}\">unavailable</abbr>", escape(reason))
+        }
+    }
+}
+
+fn per_unit(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "<h3>Per useful unit</h3>")?;
+    let head = [
+        "Placement",
+        "Above idle, J",
+        "J/request",
+        "J/good request",
+        "J/output token",
+        "J/(in+out) token",
+        "Output tokens/J",
+        "Energy-delay product, J s",
+    ];
+    let mut table = Table::new(&head, 1);
+    for job in jobs {
+        let energy = &job.energy;
+        table.row(vec![
+            placement_name(job),
+            cell(&energy.above_idle_j),
+            cell(&energy.j_per_request),
+            cell(&energy.j_per_good_request),
+            cell(&energy.j_per_output_token),
+            cell(&energy.j_per_token),
+            cell(&energy.output_tokens_per_j),
+            cell(&energy.energy_delay_product_j_s),
+        ]);
+    }
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"note\">All but the first are of the gross energy of the machine. The energy-delay product is gross energy per request times mean end-to-end latency.</p>"
+    )
+}
+
+fn attribution(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
+    let has_any = |job: &JobSummary| job.energy.attribution.meter_j.value.is_some();
+    if !jobs.iter().any(has_any) {
+        return Ok(());
+    }
+    writeln!(page, "<h3>Whose energy it was</h3>")?;
+    let head = [
+        "Placement",
+        "Requests, J",
+        "Idle, J",
+        "Unattributed, J",
+        "Meter, J",
+        "Median request, J",
+        "J/prompt token",
+        "J/generated token",
+    ];
+    let mut table = Table::new(&head, 1);
+    let fitted = |value: Option<f64>| value.map_or_else(|| "not fitted".to_owned(), significant);
+    for job in jobs {
+        let split = &job.energy.attribution;
+        table.row(vec![
+            placement_name(job),
+            cell(&split.requests_j),
+            cell(&split.idle_j),
+            cell(&split.unattributed_j),
+            cell(&split.meter_j),
+            cell(&split.request_p50_j),
+            fitted(split.prefill_j_per_token),
+            fitted(split.decode_j_per_token),
+        ]);
+    }
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"note\">Requests + idle + unattributed = meter. Energy above idle is split in intervals of 100 ms by the tokens that requests worked on; values per request are derived, and as uncertain as the meter's window.</p>"
+    )
+}
+
+fn channels(page: &mut String, data: &Data<'_>, meters: &MeterSummary) -> fmt::Result {
+    writeln!(page, "<h3>Meters</h3>")?;
+    let mut table = Table::new(&["Device", "Covers", "Quantity", "Source"], 4);
+    for job in &data.summary.jobs {
+        table.named_column(&format!("{}, J", job.phase));
+    }
+    for (index, channel) in meters.channels.iter().enumerate() {
+        let counted = if channel.counted { " (in the sum)" } else { "" };
+        let mut row = vec![
+            escape(&channel.device),
+            format!("{}{counted}", escape(&channel.scope)),
+            escape(&channel.quantity),
+            escape(&channel.source),
+        ];
+        for job in &data.summary.jobs {
+            let energy = job.energy.channels_j.get(index);
+            row.push(energy.map_or_else(|| "-".to_owned(), cell));
+        }
+        table.row(row);
+    }
+    table.write(page)?;
+    for job in &data.summary.jobs {
+        for gap in &job.energy.counter_gaps {
+            let verdict = if job.energy.suspect {
+                "suspect"
+            } else {
+                "agrees"
+            };
+            writeln!(
+                page,
+                "<p>{}: {}: the integral of instantaneous power is {:+.2} % off its energy counter ({verdict}).</p>",
+                escape(&job.phase),
+                escape(&gap.device),
+                gap.relative * 100.0,
+            )?;
+        }
+    }
+    let idle = |quantity: &Quantity| match quantity.value {
+        Some(value) => format!("{} W", significant(value)),
+        None => unavailable(quantity),
+    };
+    writeln!(
+        page,
+        "<p>Idle power before the phases: {}; after: {}.</p>",
+        idle(&meters.idle_before_w),
+        idle(&meters.idle_after_w)
+    )?;
+    if let Some(cost) = &meters.overhead {
+        writeln!(
+            page,
+            "<p>Metering: {} readings of all channels a second, {:.2} % of one CPU, {:.1} us per reading (p99 {:.1} us), {:.2} % late.</p>",
+            significant(cost.rate_hz),
+            cost.cpu_share * 100.0,
+            cost.read_p50_us,
+            cost.read_p99_us,
+            cost.late_share * 100.0,
+        )?;
+    }
+    Ok(())
+}
+
+/// Power of the counted channels over each phase.
+fn power_charts(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let results = &data.records.results;
+    let Some(agent) = &results.agent else {
+        return Ok(());
+    };
+    let mut charts = Vec::new();
+    let mut top_w: f64 = 0.0;
+    for phase in &results.phases {
+        let Some(found) = intervals(&agent.meters, &phase.meters, STEP_NS) else {
+            continue;
+        };
+        let points: Vec<(f64, f64)> = found
+            .iter()
+            .map(|interval| {
+                (
+                    ns_to_s(interval.from_ns),
+                    interval.energy_j / interval.seconds(),
+                )
+            })
+            .collect();
+        top_w = points.iter().map(|point| point.1).fold(top_w, f64::max);
+        if let Some(last) = found.last() {
+            charts.push((phase.name.clone(), points, ns_to_s(last.to_ns)));
+        }
+    }
+    if charts.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "<figure><div class=\"row\">")?;
+    for (name, points, end) in charts {
+        let x = Axis::linear(0.0, end, "time since T0, s");
+        let y = Axis::linear(0.0, top_w.max(1e-3) * 1.05, "power, W");
+        let description = format!("Power of the machine in {name}");
+        let mut chart = Chart::new((330.0, 200.0), x, y, &description);
+        if let Some(idle_w) = data
+            .summary
+            .meters
+            .as_ref()
+            .and_then(|meters| meters.idle_w.value)
+        {
+            chart.level(idle_w, "bound");
+        }
+        chart.steps(&points, end, &series_class(0));
+        writeln!(page, "<div><h3>{}</h3>", escape(&name))?;
+        page.push_str(&chart.render());
+        writeln!(page, "</div>")?;
+    }
+    writeln!(
+        page,
+        "</div><figcaption>Power of all counted channels in steps of 100 ms; the line is idle power.</figcaption></figure>"
+    )
+}
