@@ -55,6 +55,7 @@ mod tests {
             &[
                 "hexloop",
                 "hexloop-agent",
+                "hexloop-nvml-stub",
                 "hexloop-proto",
                 "hexloop-topologies",
                 "hexloop-traces",

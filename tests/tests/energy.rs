@@ -1,0 +1,241 @@
+//! Energy of whole runs, with boards and GPUs that stubs stand in for: what is metered adds up,
+//! what is not has a reason, and nobody can take a stub for hardware.
+
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use hexloop_nvml_stub::{GpuScript, Script};
+    use hexloop_tests::experiment::{QUICKSTART, SHORTEST};
+    use hexloop_tests::sandbox::{Finished, Sandbox, finish};
+    use hexloop_tests::system::exclusive;
+    use serde_json::Value;
+
+    const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
+
+    const PHASES: [&str; 3] = ["device", "edge", "split"];
+
+    /// The root of a Jetson-like board: its input draws 5 V x 2 A, of which its cores get a part.
+    fn board(sandbox: &Sandbox) -> PathBuf {
+        let root = sandbox.path("board");
+        let chip = root.join("sys/class/hwmon/hwmon0");
+        fs::create_dir_all(&chip).unwrap();
+        for (name, text) in [
+            ("name", "ina3221"),
+            ("in1_label", "VDD_IN"),
+            ("in1_input", "5000"),
+            ("curr1_input", "2000"),
+            ("in2_label", "VDD_CPU_GPU_CV"),
+            ("in2_input", "5000"),
+            ("curr2_input", "700"),
+        ] {
+            fs::write(chip.join(name), text).unwrap();
+        }
+        root
+    }
+
+    /// A library of NVML with one GPU that follows the script.
+    fn gpu(sandbox: &Sandbox, gpu: GpuScript) -> [(&'static str, PathBuf); 2] {
+        let script = Script {
+            gpus: vec![gpu],
+            ..Script::default()
+        };
+        let text = serde_json::to_vec(&script).unwrap();
+        let test = std::env::current_exe().unwrap();
+        let library = test.with_file_name("libhexloop_nvml_stub.so");
+        assert!(
+            library.exists(),
+            "cargo did not build {}",
+            library.display()
+        );
+        [
+            ("HEXLOOP_NVML_STUB", sandbox.write("gpu.json", text)),
+            ("HEXLOOP_NVML_LIBRARY", library),
+        ]
+    }
+
+    /// A short run with these variables. Its verdict may be INVALID: this machine may be busy.
+    #[track_caller]
+    fn run(sandbox: &Sandbox, variables: &[(&str, &Path)]) -> Value {
+        sandbox.write("experiment.toml", QUICKSTART);
+        let mut arguments = vec!["run", "experiment.toml", "--output", "output", "--json"];
+        arguments.extend(SHORTEST);
+        let mut command = sandbox.command(arguments);
+        command.envs(variables.iter().copied());
+        let finished: Finished = finish(command.spawn().unwrap(), 240);
+        assert!(
+            matches!(finished.code(), Some(0 | 6)),
+            "{}",
+            finished.told()
+        );
+        let summary = finished.json();
+        assert_eq!(summary["status"], "complete");
+        summary
+    }
+
+    fn number(value: &Value) -> f64 {
+        value["value"]
+            .as_f64()
+            .unwrap_or_else(|| panic!("not a number: {value}"))
+    }
+
+    fn jobs(summary: &Value) -> &Vec<Value> {
+        let jobs = summary["jobs"].as_array().unwrap();
+        assert_eq!(jobs.len(), PHASES.len());
+        jobs
+    }
+
+    fn report(sandbox: &Sandbox, summary: &Value) -> String {
+        let directory = sandbox.path(summary["run_dir"].as_str().unwrap());
+        fs::read_to_string(directory.join("report.html")).unwrap()
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn the_energy_of_a_board_is_its_power_times_time_and_its_parts_add_up() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let summary = run(&sandbox, &[("HEXLOOP_TELEMETRY_ROOT", &board(&sandbox))]);
+        let meters = &summary["meters"];
+        assert_eq!(meters["source"], "stub");
+        let counted: Vec<(&str, bool)> = meters["channels"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|channel| {
+                let counted = channel["counted"].as_bool().unwrap();
+                (channel["device"].as_str().unwrap(), counted)
+            })
+            .collect();
+        assert_eq!(counted, [("VDD_IN", true), ("VDD_CPU_GPU_CV", false)]);
+        assert!((number(&meters["idle_w"]) - 10.0).abs() < 1e-6, "{meters}");
+        for job in jobs(&summary) {
+            let (energy_j, length_s) = (number(&job["energy_j"]), job["duration_s"].as_f64());
+            let length_s = length_s.unwrap();
+            assert!(
+                (energy_j - 10.0 * length_s).abs() < 1e-3,
+                "{energy_j} J in {length_s} s"
+            );
+            assert!(number(&job["energy"]["above_idle_j"]).abs() < 1e-3);
+            let split = &job["energy"]["attribution"];
+            let parts = number(&split["requests_j"])
+                + number(&split["idle_j"])
+                + number(&split["unattributed_j"]);
+            let meter_j = number(&split["meter_j"]);
+            assert!((parts - meter_j).abs() < 1e-6, "{split}");
+            assert!(meter_j > 0.8 * energy_j, "{meter_j} of {energy_j}");
+        }
+        let page = report(&sandbox, &summary);
+        assert!(
+            page.contains("<title>quickstart [STUB METERS] "),
+            "the title names the stub"
+        );
+        assert!(page.contains("These are not measurements"));
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_gpu_s_counter_is_compared_with_its_integral_and_a_foreign_process_is_found() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        // Process 1 runs everywhere and belongs to no experiment.
+        let script = GpuScript {
+            power_mw: vec![(0, 300_000)],
+            processes: vec![(0, 0, 1, 1 << 30)],
+            ..GpuScript::default()
+        };
+        let nowhere = sandbox.path("nowhere");
+        let gpu = gpu(&sandbox, script);
+        let mut variables: Vec<(&str, &Path)> = gpu
+            .iter()
+            .map(|(name, path)| (*name, path.as_path()))
+            .collect();
+        variables.push(("HEXLOOP_TELEMETRY_ROOT", &nowhere));
+        let summary = run(&sandbox, &variables);
+        assert_eq!(summary["meters"]["source"], "stub");
+        for job in jobs(&summary) {
+            let energy_j = number(&job["energy_j"]);
+            let open_j = job["energy"]["uncertainty_j"].as_f64().unwrap();
+            let length_s = job["duration_s"].as_f64().unwrap();
+            assert!(
+                (energy_j - 300.0 * length_s).abs() <= open_j + 1.0,
+                "{energy_j} +- {open_j} J in {length_s} s"
+            );
+            let gaps = job["energy"]["counter_gaps"].as_array().unwrap();
+            assert_eq!(gaps.len(), 1, "{job}");
+            assert_eq!(job["energy"]["suspect"], false, "{gaps:?}");
+        }
+        assert_eq!(summary["verdict"], "INVALID");
+        let reasons = summary["reasons"].as_array().unwrap();
+        let foreign = reasons
+            .iter()
+            .any(|reason| reason["code"] == "gpu-not-ours");
+        assert!(foreign, "{reasons:#?}");
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_machine_without_any_meter_says_in_words_what_is_unavailable_and_why() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let nowhere = sandbox.path("nowhere");
+        let library = sandbox.path("nowhere/libnvidia-ml.so.1");
+        let summary = run(
+            &sandbox,
+            &[
+                ("HEXLOOP_TELEMETRY_ROOT", &nowhere),
+                ("HEXLOOP_NVML_LIBRARY", &library),
+            ],
+        );
+        for energy in jobs(&summary)
+            .iter()
+            .map(|job| &job["energy_j"])
+            .chain([&summary["energy_j"]])
+        {
+            assert_eq!(energy["value"], Value::Null);
+            let reason = energy["reason"].as_str().unwrap();
+            for source in [
+                "NVML",
+                "RAPL (powercap)",
+                "RAPL (perf)",
+                "board sensors (hwmon)",
+            ] {
+                assert!(reason.contains(source), "{reason}");
+            }
+        }
+        assert_eq!(summary["meters"]["overhead"], Value::Null);
+        let page = report(&sandbox, &summary);
+        assert!(
+            page.contains("Unavailable: no sensor (NVML: "),
+            "the report says why"
+        );
+    }
+
+    #[test]
+    fn doctor_tells_every_source_what_it_offers_and_that_it_is_a_stub() {
+        let sandbox = Sandbox::new(BINARY);
+        let mut command = sandbox.command(["doctor", "--json"]);
+        command.env("HEXLOOP_TELEMETRY_ROOT", board(&sandbox));
+        command.env("HEXLOOP_NVML_LIBRARY", sandbox.path("nowhere.so"));
+        let finished = finish(command.spawn().unwrap(), 60);
+        let findings = finished.json();
+        let detail = |name: &str| {
+            let findings = findings.as_array().unwrap();
+            let found = findings.iter().find(|finding| finding["name"] == name);
+            let found = found.unwrap_or_else(|| panic!("no {name} in {findings:#?}"));
+            found["detail"].as_str().unwrap().to_owned()
+        };
+        assert!(detail("NVML").contains("cannot read NVML"));
+        assert!(detail("RAPL (powercap)").contains("no zone with a counter"));
+        let rails = detail("board sensors (hwmon)");
+        assert!(rails.contains("VDD_IN, instantaneous power"), "{rails}");
+        let cost = detail("energy");
+        assert!(
+            cost.contains("us per reading of all") && cost.ends_with("STUB, not this machine"),
+            "{cost}"
+        );
+    }
+}
