@@ -21,7 +21,6 @@ use hexloop_proto::{AgentDescription, EventBody};
 use hexloop_telemetry::Places;
 use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
 use hexloop_traces::Trace;
-use hexloop_workloads::clock;
 
 use crate::cgroup::Controllers;
 use crate::guardian::Guardian;
@@ -77,7 +76,6 @@ pub fn play(
     stop: &StopWish,
     desk: &ControlDesk,
 ) {
-    let began = clock::now();
     let power = PowerSampler::start(&stage.meters).map_err(|source| PlayError::System {
         action: "start the thread that reads the meters",
         source,
@@ -100,9 +98,7 @@ pub fn play(
         });
     }
     let leftovers = scene.take_down(stage);
-    let energy_j = power
-        .as_ref()
-        .map(|power| power.window(began, clock::now()).0);
+    let energy_j = power.as_ref().map(PowerSampler::whole);
     events.emit(EventBody::TakenDown {
         leftovers,
         energy_j,

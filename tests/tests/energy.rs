@@ -112,6 +112,10 @@ mod tests {
             .collect();
         assert_eq!(counted, [("VDD_IN", true), ("VDD_CPU_GPU_CV", false)]);
         assert!((number(&meters["idle_w"]) - 10.0).abs() < 1e-6, "{meters}");
+        assert!(
+            number(&summary["energy_j"]) > 3.0 * 10.0,
+            "the whole run is longer than 3 s"
+        );
         for job in jobs(&summary) {
             let (energy_j, length_s) = (number(&job["energy_j"]), job["duration_s"].as_f64());
             let length_s = length_s.unwrap();

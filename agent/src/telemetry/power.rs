@@ -158,6 +158,21 @@ impl PowerSampler {
         }
     }
 
+    /// The energy of the machine from the first reading to the last.
+    #[must_use]
+    pub fn whole(&self) -> Measurement {
+        let reach = held(&self.shared.book).reach();
+        match reach {
+            Some((from, to)) => self.window(from, to).0,
+            None => match &self.why_nothing {
+                Some(why) => Measurement::Unavailable { why: why.clone() },
+                None => Measurement::Unavailable {
+                    why: "no meter was read".to_owned(),
+                },
+            },
+        }
+    }
+
     /// `2 x NVML total energy, RAPL (powercap intel-rapl:0)`.
     fn sum_source(&self) -> String {
         let mut parts: Vec<(usize, String)> = Vec::new();

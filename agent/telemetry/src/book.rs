@@ -11,6 +11,8 @@ use crate::{
 pub struct EnergyBook {
     channels: Vec<Channel>,
     tracks: Vec<Track>,
+    /// The first and the last moment that was read.
+    reach: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,6 +69,7 @@ impl EnergyBook {
                     trouble: None,
                 })
                 .collect(),
+            reach: None,
         }
     }
 
@@ -78,6 +81,8 @@ impl EnergyBook {
 
     /// Takes the readings of one moment, in the order of the channels.
     pub fn push(&mut self, at_ns: u64, readings: &[Reading]) {
+        let first_ns = self.reach.map_or(at_ns, |(first_ns, _)| first_ns);
+        self.reach = Some((first_ns, at_ns));
         for (track, reading) in self.tracks.iter_mut().zip(readings) {
             match (reading, &mut track.follows) {
                 (Ok(value), Follows::Counter(counter)) => {
@@ -89,6 +94,12 @@ impl EnergyBook {
                 (Err(trouble), _) => track.trouble = Some((at_ns, trouble.clone())),
             }
         }
+    }
+
+    /// The first and the last moment that was read: the longest window there is.
+    #[must_use]
+    pub const fn reach(&self) -> Option<(u64, u64)> {
+        self.reach
     }
 
     /// The energy of every channel over a window.
@@ -240,6 +251,7 @@ mod tests {
         let book = book(0);
         let window = book.window(1_000 * MS, 4_000 * MS);
         let sum = book.sum(&window).unwrap();
+        assert_eq!(book.reach(), Some((0, 5_000 * MS)));
         assert!((sum.energy_j - 450.0).abs() < 1e-6, "{sum:?}");
     }
 
