@@ -8,6 +8,7 @@
 //! - [`BlerCurve`]: block error rates, fitted to our own simulation of the LDPC codes.
 //! - [`Numerology`], [`DuplexPattern`], [`Timing`]: slots, whose they are, and what the MAC waits for.
 //! - [`LinkAdapter`]: one user's direction slot by slot: reports, rank, scheme, outer loop, HARQ.
+//! - [`SharedCell`]: proportional-fair slots among background users.
 //!
 //! There is no 6G air interface yet: what is computed here is standard for NR, and an assumption
 //! beyond it.
@@ -25,6 +26,7 @@ mod numerology;
 mod radio;
 mod rate_table;
 mod service;
+mod sharing;
 mod timing;
 mod transport_block;
 
@@ -38,5 +40,6 @@ pub use mcs::{CodingScheme, McsTable};
 pub use numerology::{DuplexPattern, Numerology, SYMBOLS_PER_SLOT};
 pub use radio::{ChannelReports, OuterLoop, RadioSettings, RlcMode};
 pub use service::SlotService;
+pub use sharing::{BackgroundTraffic, SharedCell, SharingSettings};
 pub use timing::{AccessDelay, Timing, UplinkAccess};
 pub use transport_block::{Allocation, transport_block_bits};

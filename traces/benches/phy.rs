@@ -1,0 +1,97 @@
+//! What the physical layer costs per slot and user.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "slots of a benchmark fit any width"
+)]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use hexloop_traces::phy::{
+    BlockCode, Combined, Combining, DuplexPattern, LinkAdapter, McsTable, Numerology,
+    RadioSettings, SharedCell, SharingSettings, linear,
+};
+use hexloop_traces::{CounterRng, Direction};
+
+const SUBBANDS: usize = 18;
+const MOMENTS: usize = 256;
+
+/// Frequency-selective fading around 14 dB.
+fn moments() -> Vec<[f64; SUBBANDS]> {
+    let rng = CounterRng::new(1, "bench", "fading");
+    let power = |index: usize| -libm::log(1.0 - rng.uniform(index as u64));
+    (0..MOMENTS)
+        .map(|moment| std::array::from_fn(|at| linear(14.0) * power(moment * SUBBANDS + at)))
+        .collect()
+}
+
+fn link() -> LinkAdapter {
+    let (Ok(numerology), Ok(pattern)) = (
+        Numerology::new(0),
+        DuplexPattern::time_division("DDDSU", 10, 2),
+    ) else {
+        unreachable!("constants of this file");
+    };
+    let settings = RadioSettings::new(Direction::Down, numerology, pattern);
+    let Ok(link) = LinkAdapter::new(settings, CounterRng::new(1, "bench", "link")) else {
+        unreachable!("default settings");
+    };
+    link
+}
+
+fn benches(criterion: &mut Criterion) {
+    let moments = moments();
+    let adapter = link();
+    let mut at = 0;
+    let mut scheme = 10;
+    criterion.bench_function("SINR of 18 subbands to MCS", |bench| {
+        bench.iter(|| {
+            at = (at + 1) % MOMENTS;
+            let (_, allowed) = adapter.inner_loop(scheme, black_box(&moments[at]));
+            scheme = allowed;
+            allowed
+        });
+    });
+
+    let rng = CounterRng::new(1, "bench", "outcome");
+    let codes: Vec<BlockCode> = McsTable::Qam256
+        .schemes()
+        .filter_map(|scheme| BlockCode::of(scheme, 30_216).ok())
+        .collect();
+    let mut slot = 0_u64;
+    criterion.bench_function("outcome of a block", |bench| {
+        bench.iter(|| {
+            slot += 1;
+            let code = &codes[slot as usize % codes.len()];
+            let sinr = black_box(moments[slot as usize % MOMENTS][0]);
+            let combined = Combined::default().with(code, Combining::Chase, sinr);
+            rng.uniform(slot) < code.failure(&combined)
+        });
+    });
+
+    let mut adapter = link();
+    let mut slot = 0_u64;
+    criterion.bench_function("slot of a link", |bench| {
+        bench.iter(|| {
+            slot += 1;
+            adapter
+                .step(slot, black_box(&moments[slot as usize / 64 % MOMENTS]), 1.0)
+                .bits
+        });
+    });
+
+    let Ok(mut cell) = SharedCell::new(SharingSettings::full_buffer(10), 1, "bench") else {
+        unreachable!("default settings");
+    };
+    let mut slot = 0_u64;
+    criterion.bench_function("slot of a cell with 10 background users", |bench| {
+        bench.iter(|| {
+            slot += 1;
+            cell.serves(slot, black_box(1000.0))
+        });
+    });
+}
+
+criterion_group!(phy, benches);
+criterion_main!(phy);
