@@ -15,15 +15,22 @@ use hexloop_traces::phy::{
 use hexloop_traces::{CounterRng, Direction};
 
 const SUBBANDS: usize = 18;
-const MOMENTS: usize = 256;
+const MOMENTS: usize = 1024;
 
-/// Frequency-selective fading around 14 dB.
+/// Frequency-selective Rayleigh fading around 14 dB that keeps 0.99 from slot to slot.
 fn moments() -> Vec<[f64; SUBBANDS]> {
     let rng = CounterRng::new(1, "bench", "fading");
-    let power = |index: usize| -libm::log(1.0 - rng.uniform(index as u64));
-    (0..MOMENTS)
-        .map(|moment| std::array::from_fn(|at| linear(14.0) * power(moment * SUBBANDS + at)))
-        .collect()
+    let draw = |index: usize| rng.normal_pair(index as u64);
+    let mut gains: [[f64; 2]; SUBBANDS] = std::array::from_fn(draw);
+    let (keep, change) = (0.99, libm::sqrt(1.0 - 0.99 * 0.99));
+    let mut moment = |moment: usize| {
+        for (at, gain) in gains.iter_mut().enumerate() {
+            let [re, im] = draw((moment + 1) * SUBBANDS + at);
+            *gain = [keep * gain[0] + change * re, keep * gain[1] + change * im];
+        }
+        gains.map(|[re, im]| linear(14.0) * 0.5 * (re * re + im * im))
+    };
+    (0..MOMENTS).map(&mut moment).collect()
 }
 
 fn link() -> LinkAdapter {
@@ -76,7 +83,7 @@ fn benches(criterion: &mut Criterion) {
         bench.iter(|| {
             slot += 1;
             adapter
-                .step(slot, black_box(&moments[slot as usize / 64 % MOMENTS]), 1.0)
+                .step(slot, black_box(&moments[slot as usize % MOMENTS]), 1.0)
                 .bits
         });
     });

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::eesm::{decibel, effective_sinr};
+use super::eesm::{decibel, linear};
 use super::error::PhyError;
 use super::harq::{BlockCode, Combined, HarqOutlook, MOST_ATTEMPTS};
 use super::radio::{RadioSettings, RlcMode};
@@ -19,7 +19,8 @@ struct Report {
     rank: u8,
     /// 0 to 15.
     indicator: u8,
-    sinr_db: f64,
+    /// Linear.
+    sinr: f64,
 }
 
 /// A HARQ process.
@@ -83,6 +84,8 @@ pub struct LinkAdapter {
     reports: VecDeque<Report>,
     current: Option<Report>,
     offset_db: f64,
+    /// The offset as a factor.
+    offset: f64,
     /// What a success raises the offset by, in dB.
     raise_db: f64,
     processes: Vec<Process>,
@@ -138,6 +141,7 @@ impl LinkAdapter {
             reports: VecDeque::with_capacity(usize::try_from(in_flight).unwrap_or(2)),
             current: None,
             offset_db: 0.0,
+            offset: 1.0,
             raise_db: settings.outer_loop.step_db * target / (1.0 - target),
             processes: vec![idle; usize::from(settings.harq.processes)],
             attempts: [0; MOST_ATTEMPTS + 1],
@@ -205,6 +209,7 @@ impl LinkAdapter {
         self.reports.clear();
         self.current = None;
         self.offset_db = 0.0;
+        self.offset = 1.0;
         for process in &mut self.processes {
             process.state = State::Done;
             process.known_from = 0;
@@ -261,24 +266,24 @@ impl LinkAdapter {
         }
         let first = self.current.is_none();
         let start = usize::from(self.last.mcs);
-        let mut best = (0.0, 1, f64::NEG_INFINITY, 0);
+        let mut best = (0.0, 1, 0.0, 0);
         for rank in 1..=self.settings.maximum_rank {
-            let (sinr_db, _) = self.effective(rank, start, sinr);
+            let (layer_sinr, _) = self.effective(rank, start, sinr);
             let at = usize::from(rank) - 1;
-            let indicator = self.table.indicators_from[at].reached(sinr_db);
-            let scheme = self.table.schemes_from[at].reached(sinr_db);
+            let indicator = self.table.indicators_from[at].reached(layer_sinr);
+            let scheme = self.table.schemes_from[at].reached(layer_sinr);
             let efficiency = self.table.efficiencies[scheme.saturating_sub(1)] * f64::from(rank);
             let worth = if indicator == 0 { 0.0 } else { efficiency };
             if rank == 1 || worth > best.0 {
-                best = (worth, rank, sinr_db, indicator);
+                best = (worth, rank, layer_sinr, indicator);
             }
         }
-        let (_, rank, measured_db, indicator) = best;
-        let sinr_db = match indicator.checked_sub(1) {
+        let (_, rank, measured, indicator) = best;
+        let reported = match indicator.checked_sub(1) {
             Some(at) if self.settings.reports.quantised => {
                 self.table.indicators_from[usize::from(rank) - 1].get(at)
             }
-            _ => measured_db,
+            _ => measured,
         };
         let age = if first {
             0
@@ -289,22 +294,21 @@ impl LinkAdapter {
             usable_from: slot + age,
             rank,
             indicator: u8::try_from(indicator).unwrap_or(15),
-            sinr_db,
+            sinr: reported,
         });
     }
 
-    /// The effective SINR of a layer in dB, with the beta of the scheme that it allows, and that
+    /// The effective linear SINR of a layer, with the beta of the scheme that it allows, and that
     /// scheme. Starts from `scheme` and looks again once.
+    #[inline]
     fn effective(&self, rank: u8, scheme: usize, sinr: &[f64]) -> (f64, usize) {
         let at = usize::from(rank) - 1;
         let part = self.table.layer_parts[at];
-        let (mut scheme, mut sinr_db) = (scheme, 0.0);
+        let (mut scheme, mut layer_sinr) = (scheme, 0.0);
         for _ in 0..2 {
-            let beta = self.table.betas[scheme];
-            sinr_db = decibel(part * effective_sinr(beta / part, sinr));
-            let allowed = self.table.schemes_from[at]
-                .reached(sinr_db)
-                .saturating_sub(1);
+            layer_sinr = part * self.table.mappings[at][scheme].of(sinr);
+            let reached = self.table.schemes_from[at].reached(layer_sinr);
+            let allowed = reached.saturating_sub(1);
             let same = self.table.schemes[allowed].modulation_order()
                 == self.table.schemes[scheme].modulation_order();
             scheme = allowed;
@@ -312,7 +316,7 @@ impl LinkAdapter {
                 break;
             }
         }
-        (sinr_db, scheme)
+        (layer_sinr, scheme)
     }
 
     /// The rank and scheme that the transmitter takes; none out of range.
@@ -320,7 +324,7 @@ impl LinkAdapter {
     fn choice(&self) -> Option<(u8, usize)> {
         let report = self.current.filter(|report| report.indicator > 0)?;
         let thresholds = &self.table.schemes_from[usize::from(report.rank) - 1];
-        let reached = thresholds.reached(report.sinr_db + self.offset_db);
+        let reached = thresholds.reached(report.sinr * self.offset);
         Some((report.rank, reached.saturating_sub(1)))
     }
 
@@ -379,9 +383,9 @@ impl LinkAdapter {
     /// Sends the block of a process, once or again.
     fn attempt(&mut self, at: usize, slot: u64, phase: usize, sinr: &[f64]) {
         let process = &mut self.processes[at];
-        let part = self.table.layer_parts[usize::from(process.rank) - 1];
-        let beta = self.table.betas[usize::from(process.scheme)];
-        let effective = part * effective_sinr(beta / part, sinr);
+        let rank = usize::from(process.rank) - 1;
+        let mapping = self.table.mappings[rank][usize::from(process.scheme)];
+        let effective = self.table.layer_parts[rank] * mapping.of(sinr);
         let combining = self.settings.harq.combining;
         process.combined = process.combined.with(&process.code, combining, effective);
         let failure = process.code.failure(&process.combined).min(process.failure);
@@ -416,6 +420,7 @@ impl LinkAdapter {
             };
             let limit_db = self.settings.outer_loop.limit_db;
             self.offset_db = (self.offset_db + step_db).clamp(-limit_db, limit_db);
+            self.offset = linear(self.offset_db);
             self.last.bler = failure;
         }
         self.last.bits = if fails { 0 } else { process.ip_bits };
@@ -456,7 +461,7 @@ impl LinkAdapter {
         self.last.loss_ppb = u32::try_from(whole(loss * 1e9)).unwrap_or(1_000_000_000);
     }
 
-    /// The effective SINR in dB of a user with one layer, and the scheme of the MCS table that it
+    /// The effective linear SINR of a user with one layer, and the scheme of the MCS table that it
     /// allows: the inner loop alone, without reports or offset.
     #[must_use]
     pub fn inner_loop(&self, start: usize, sinr: &[f64]) -> (f64, usize) {
@@ -491,7 +496,7 @@ impl SlotService {
 /// Equal subbands of a SINR in dB.
 #[cfg(test)]
 pub(super) fn subbands(sinr_db: f64) -> [f64; 18] {
-    [super::eesm::linear(sinr_db); 18]
+    [linear(sinr_db); 18]
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Everything about a direction's transport blocks that does not change from slot to slot.
 
+use super::eesm::{Mapping, linear};
 use super::error::PhyError;
 use super::harq::BlockCode;
 use super::mcs::CodingScheme;
@@ -25,7 +26,7 @@ struct Column {
     blocks: Vec<Block>,
 }
 
-/// SINRs from which something is used; each is at most the next.
+/// Linear SINRs from which something is used; each is at most the next.
 #[derive(Debug, Clone)]
 pub(super) struct Thresholds(Vec<f64>);
 
@@ -34,13 +35,18 @@ impl Thresholds {
         for at in (1..esno_db.len()).rev() {
             esno_db[at - 1] = esno_db[at - 1].min(esno_db[at]);
         }
-        Thresholds(esno_db)
+        Thresholds(esno_db.into_iter().map(linear).collect())
     }
 
-    /// How many thresholds `sinr_db` reaches: the highest that it does, counted from 1.
+    /// How many thresholds `sinr` reaches: the highest that it does, counted from 1.
     #[inline]
-    pub(super) fn reached(&self, sinr_db: f64) -> usize {
-        self.0.partition_point(|&threshold| threshold <= sinr_db)
+    pub(super) fn reached(&self, sinr: f64) -> usize {
+        // Faster than halving: no branch, and four at a time.
+        let mut count = 0;
+        for &threshold in &self.0 {
+            count += usize::from(threshold <= sinr);
+        }
+        count
     }
 
     pub(super) fn get(&self, at: usize) -> f64 {
@@ -51,7 +57,8 @@ impl Thresholds {
 #[derive(Debug, Clone)]
 pub(super) struct RateTable {
     pub(super) schemes: Vec<CodingScheme>,
-    pub(super) betas: Vec<f64>,
+    /// By rank and scheme: the effective SINR of the whole channel, in terms of a layer's beta.
+    pub(super) mappings: Vec<Vec<Mapping>>,
     pub(super) efficiencies: Vec<f64>,
     /// Symbols for data in each slot of the pattern.
     symbols: Vec<u8>,
@@ -136,8 +143,13 @@ impl RateTable {
             let rank = f64::from(rank);
             1.0 / (rank * (1.0 + settings.layer_coupling * (rank - 1.0)))
         };
+        let mappings = |rank: u8| {
+            let part = layer_part(rank);
+            let mapping = |scheme: &CodingScheme| Mapping::new(scheme.eesm_beta() / part);
+            schemes.iter().map(mapping).collect()
+        };
         Ok(RateTable {
-            betas: schemes.iter().map(|scheme| scheme.eesm_beta()).collect(),
+            mappings: ranks.clone().map(mappings).collect(),
             efficiencies: schemes.iter().map(|scheme| scheme.efficiency()).collect(),
             schemes_from: ranks
                 .clone()

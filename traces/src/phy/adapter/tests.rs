@@ -1,4 +1,3 @@
-use super::super::eesm::linear;
 use super::super::numerology::{DuplexPattern, Numerology};
 use super::*;
 use crate::Direction;
