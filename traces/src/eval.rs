@@ -163,8 +163,8 @@ pub fn find(name: &str) -> Option<&'static Model> {
     models().find(|model| model.name == name)
 }
 
-/// A number with as many digits as bring back the same number.
+/// A number with as many digits as bring back the same number; zero without a sign.
 #[must_use]
 pub fn exact(value: f64) -> String {
-    value.to_string()
+    (value + 0.0).to_string()
 }

@@ -95,14 +95,14 @@ pub enum TableError {
         columns: usize,
     },
     /// A row has no result.
-    #[error("row {row} (line {line}): {source}")]
+    #[error("row {row} (line {line}): {problem}")]
     Row {
         /// Data row, counted from 1.
         row: u64,
         /// Line of the file, counted from 1.
         line: u64,
         /// Why.
-        source: EvalError,
+        problem: EvalError,
     },
     /// The text is no CSV, or could not be read.
     #[error("row {row}: not readable as CSV in UTF-8")]
@@ -125,7 +125,7 @@ impl TableError {
             }
             TableError::ColumnTwice { .. } => "rename one of them",
             TableError::TooManyCells { .. } => "quote cells that contain commas",
-            TableError::Row { source, .. } => source.remedy(),
+            TableError::Row { problem, .. } => problem.remedy(),
             TableError::Csv { .. } => "check the row's quotes and the file's encoding",
         }
     }

@@ -154,13 +154,6 @@ fn path_loss_db(row: &Row<'_>, options: &Options) -> Result<Vec<String>, EvalErr
             return Err(EvalError::value("state", state, "LOS or NLOS"));
         }
     };
-    if !loss_db.is_finite() {
-        return Err(EvalError::value(
-            "d2d_m",
-            geometry.d2d_m,
-            "antennas that are apart",
-        ));
-    }
     Ok(vec![exact(loss_db)])
 }
 

@@ -117,7 +117,7 @@ impl<R: Read> Evaluation<R> {
         }
         self.evaluate()
             .map(Some)
-            .map_err(|source| TableError::Row { row, line, source })
+            .map_err(|problem| TableError::Row { row, line, problem })
     }
 
     fn evaluate(&mut self) -> Result<Vec<String>, EvalError> {
@@ -157,6 +157,15 @@ impl<R: Read> Evaluation<R> {
         }
         let results =
             (self.model.evaluate)(&Row::new(inputs, &cells, &extrapolated), &self.options)?;
+        for (cell, output) in results.iter().zip(self.model.outputs) {
+            if cell.parse().is_ok_and(|value: f64| !value.is_finite()) {
+                let problem = format!(
+                    "{} has no finite {output} for these values",
+                    self.model.name
+                );
+                return Err(EvalError::Combination(problem));
+            }
+        }
         self.extrapolated_rows += u64::from(extrapolated.get());
 
         let mut out: Vec<String> = self.record.iter().map(str::to_owned).collect();
@@ -179,3 +188,7 @@ impl<R: Read> Evaluation<R> {
 #[cfg(test)]
 #[path = "table_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "fuzz_tests.rs"]
+mod fuzz;

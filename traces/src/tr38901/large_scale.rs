@@ -3,8 +3,11 @@
 //! Delay spread, angular spreads, K factor and shadowing of a link, their distributions, how they
 //! depend on each other and how far along a track they stay alike.
 
+mod column;
 mod table;
 mod zenith;
+
+use column::{ClusterDelay, Formula, column, correlations, square_root};
 
 use super::path_loss::{Geometry, PathLoss};
 use super::{Condition, Scenario, SpecVersion, shadowing};
@@ -31,93 +34,6 @@ pub enum Parameter {
     /// log10 of the zenith spread of arrival in degrees.
     Zsa = 6,
 }
-
-/// A value of table 7.5-6 as a function of the carrier.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Formula {
-    /// A constant.
-    Fixed(f64),
-    /// slope log10(fc) + constant.
-    Of([f64; 2]),
-    /// slope log10(1 + fc) + constant.
-    OfOnePlus([f64; 2]),
-    /// log10(a V/S + b) + constant.
-    Hall([f64; 3]),
-}
-
-impl Formula {
-    fn at(self, carrier_ghz: f64, hall: Option<Hall>) -> Option<f64> {
-        Some(match self {
-            Formula::Fixed(value) => value,
-            Formula::Of([slope, constant]) => slope * libm::log10(carrier_ghz) + constant,
-            Formula::OfOnePlus([slope, constant]) => {
-                slope * libm::log10(1.0 + carrier_ghz) + constant
-            }
-            Formula::Hall([slope, inner, constant]) => {
-                let hall = hall?;
-                libm::log10(slope * (hall.volume_m3 / hall.surface_m2) + inner) + constant
-            }
-        })
-    }
-}
-
-/// Cluster delay spread, `c_DS`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum ClusterDelay {
-    Unspecified,
-    Ns(f64),
-    /// max(0.25, 6.5622 - 3.4084 log10(fc)) ns.
-    FallsWithCarrier,
-}
-
-/// One column of table 7.5-6 (a row of the CSV file): mean and standard deviation of each.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Column {
-    ds: [Formula; 2],
-    asd: [Formula; 2],
-    asa: [Formula; 2],
-    zsa: [Formula; 2],
-    k: Option<[f64; 2]>,
-    /// In the order of [`PAIRS`].
-    correlations: [f64; 21],
-    delay_scaling: f64,
-    xpr: [f64; 2],
-    clusters: u32,
-    cluster_ds: ClusterDelay,
-    /// ASD, ASA, ZSA.
-    cluster_spreads_deg: [f64; 3],
-    cluster_shadowing_db: f64,
-    /// In the order of [`Parameter`]; 1 m for a K factor that there is not.
-    distances_m: [f64; COUNT],
-}
-
-/// Which pairs the 21 cross-correlations of the table are of, in its order.
-const PAIRS: [(Parameter, Parameter); 21] = {
-    use Parameter::{Asa, Asd, DelaySpread as Ds, K, Shadowing as Sf, Zsa, Zsd};
-    [
-        (Asd, Ds),
-        (Asa, Ds),
-        (Asa, Sf),
-        (Asd, Sf),
-        (Ds, Sf),
-        (Asd, Asa),
-        (Asd, K),
-        (Asa, K),
-        (Ds, K),
-        (Sf, K),
-        (Zsd, Sf),
-        (Zsa, Sf),
-        (Zsd, K),
-        (Zsa, K),
-        (Zsd, Ds),
-        (Zsa, Ds),
-        (Zsd, Asd),
-        (Zsa, Asd),
-        (Zsd, Asa),
-        (Zsa, Asa),
-        (Zsd, Zsa),
-    ]
-};
 
 /// The dimensions of a factory hall.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -228,37 +144,6 @@ pub struct LargeScaleSample {
     pub zsd_deg: f64,
     /// Zenith spread of arrival, at most 52 degrees.
     pub zsa_deg: f64,
-}
-
-fn column(scenario: Scenario, condition: Condition, spec: SpecVersion) -> Option<&'static Column> {
-    use Condition::{Los, Nlos, O2i};
-    use SpecVersion::{V16_1, V19_4};
-    Some(match (scenario, condition, spec) {
-        (Scenario::Umi, Los, V19_4) => &table::UMI_LOS,
-        (Scenario::Umi, Los, V16_1) => &table::UMI_LOS_V16_1,
-        (Scenario::Umi, Nlos, V19_4) => &table::UMI_NLOS,
-        (Scenario::Umi, Nlos, V16_1) => &table::UMI_NLOS_V16_1,
-        (Scenario::Umi, O2i, _) => &table::UMI_O2I,
-        (Scenario::Uma, Los, V19_4) => &table::UMA_LOS,
-        (Scenario::Uma, Los, V16_1) => &table::UMA_LOS_V16_1,
-        (Scenario::Uma, Nlos, V19_4) => &table::UMA_NLOS,
-        (Scenario::Uma, Nlos, V16_1) => &table::UMA_NLOS_V16_1,
-        (Scenario::Uma, O2i, V19_4) => &table::UMA_O2I,
-        (Scenario::Uma, O2i, V16_1) => &table::UMA_O2I_V16_1,
-        (Scenario::Rma, Los, _) => &table::RMA_LOS,
-        (Scenario::Rma, Nlos, _) => &table::RMA_NLOS,
-        (Scenario::Rma, O2i, _) => &table::RMA_O2I,
-        (Scenario::Sma, _, V16_1) => return None,
-        (Scenario::Sma, Los, _) => &table::SMA_LOS,
-        (Scenario::Sma, Nlos, _) => &table::SMA_NLOS,
-        (Scenario::Sma, O2i, _) => &table::SMA_O2I,
-        (Scenario::InhOpen | Scenario::InhMixed, Los, _) => &table::OFFICE_LOS,
-        (Scenario::InhOpen | Scenario::InhMixed, Nlos, _) => &table::OFFICE_NLOS,
-        (Scenario::InfHh, Nlos, _) => return None,
-        (_, O2i, _) => return None,
-        (_, Los, _) => &table::FACTORY_LOS,
-        (_, Nlos, _) => &table::FACTORY_NLOS,
-    })
 }
 
 /// The carrier at which the table's formulas are read: below 2 GHz in `UMi`, and below 6 GHz in
@@ -430,39 +315,6 @@ impl LargeScale {
             zsa_deg: spread(Parameter::Zsa, 52.0),
         }
     }
-}
-
-fn correlations(column: &Column) -> [[f64; COUNT]; COUNT] {
-    let mut matrix = [[0.0; COUNT]; COUNT];
-    for (at, row) in matrix.iter_mut().enumerate() {
-        row[at] = 1.0;
-    }
-    for ((one, other), value) in PAIRS.into_iter().zip(column.correlations) {
-        matrix[one as usize][other as usize] = value;
-        matrix[other as usize][one as usize] = value;
-    }
-    matrix
-}
-
-/// Cholesky's decomposition. Every matrix of the table is positive definite; a test holds it.
-fn square_root(matrix: &[[f64; COUNT]; COUNT]) -> [[f64; COUNT]; COUNT] {
-    let mut root = [[0.0; COUNT]; COUNT];
-    for row in 0..COUNT {
-        for column in 0..=row {
-            let known: f64 = root[row][..column]
-                .iter()
-                .zip(&root[column][..column])
-                .map(|(one, other)| one * other)
-                .sum();
-            let rest = matrix[row][column] - known;
-            root[row][column] = if row == column {
-                libm::sqrt(rest)
-            } else {
-                rest / root[column][column]
-            };
-        }
-    }
-    root
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use super::column::PAIRS;
 use super::*;
 
 const TABLE: &str = include_str!("../../data/tr38901/table-7.5-6.csv");

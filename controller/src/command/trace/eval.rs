@@ -36,8 +36,8 @@ pub(super) fn eval(arguments: &TraceEvalArguments, voice: Voice) -> Outcome {
     };
     if extrapolated > 0 && !voice.quiet {
         eprintln!(
-            "warning: {extrapolated} rows lie outside the range of the model's source; \
-             column extrapolated says which"
+            "warning: rows outside the range of the model's source, as column extrapolated says: \
+             {extrapolated}"
         );
     }
     Ok(ExitCode::Done)

@@ -2,7 +2,7 @@
 //!
 //! Written from the CSV files in `data/tr38901`; a test reads those and compares.
 
-use super::{ClusterDelay, Column, Formula};
+use super::column::{ClusterDelay, Column, Formula};
 
 pub(super) const UMI_LOS: Column = Column {
     ds: [Formula::OfOnePlus([-0.18, -7.28]), Formula::Fixed(0.39)],
