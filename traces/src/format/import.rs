@@ -8,10 +8,15 @@
 //! Every error of an importer is a [`TraceError::Recording`]: file, line, column and problem.
 
 mod clock;
+mod dataset;
 mod gaps;
 mod importer;
+mod iperf3;
+mod lens5g;
 mod mahimahi;
+mod nuwins;
 mod options;
+mod ping;
 mod quantity;
 mod recording;
 mod resample;

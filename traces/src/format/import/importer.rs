@@ -1,6 +1,6 @@
 //! The list of importers, and which of them a file is for.
 
-use super::{ImportOptions, Recording, mahimahi};
+use super::{ImportOptions, Recording, dataset, iperf3, lens5g, mahimahi, nuwins, ping};
 use crate::{Trace, TraceError};
 
 /// One format that can be imported.
@@ -19,7 +19,19 @@ pub struct Importer {
 }
 
 /// All of them, in the order in which they are listed.
-pub const IMPORTERS: &[Importer] = &[mahimahi::IMPORTER];
+pub const IMPORTERS: &[Importer] = &[
+    mahimahi::IMPORTER,
+    dataset::UCC,
+    dataset::LUMOS,
+    dataset::TRACKER,
+    dataset::RTT,
+    dataset::IRTT,
+    ping::IMPORTER,
+    iperf3::IMPORTER,
+    nuwins::IMPORTER,
+    lens5g::IMPORTER,
+    dataset::TABLE,
+];
 
 /// The importer of that name.
 #[must_use]

@@ -29,6 +29,9 @@ pub struct ImportOptions {
     pub licence: Option<String>,
     /// Which rows count: those whose column has this value.
     pub select: BTreeMap<String, String>,
+    /// What the columns of a table are: by role (`time`, `down`, `rtt`, ...) the column's name and
+    /// unit, such as `DL_bitrate:kbit/s`.
+    pub columns: BTreeMap<String, String>,
 }
 
 impl Default for ImportOptions {
@@ -44,6 +47,7 @@ impl Default for ImportOptions {
             end: None,
             licence: None,
             select: BTreeMap::new(),
+            columns: BTreeMap::new(),
         }
     }
 }

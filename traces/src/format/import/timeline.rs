@@ -7,7 +7,7 @@ use super::{GapPolicy, ImportOptions, Place, Recording, resample};
 use crate::generate::MOST_ROWS;
 use crate::{
     Diagnostics, Direction, EndPolicy, LinkState, Provenance, TRACE_SCHEMA, Trace, TraceError,
-    TraceMetadata, TraceRow, TraceStatus,
+    TraceMetadata, TraceRow, TraceStatus, UNLIMITED_RATE_BPS,
 };
 
 /// What a sample is about. All are in the units of [`LinkState`].
@@ -187,6 +187,7 @@ impl Timeline {
             .and_then(|ns| last_ns.checked_add(ns));
         let end_ns = facts.end_ns.or(usual_end).unwrap_or(i64::MAX);
         if facts.sampled {
+            self.rates_of_delays(&mut notes);
             let limit_ns = options
                 .longest_hold_ns
                 .unwrap_or(usual_ns.saturating_mul(3));
@@ -239,6 +240,36 @@ impl Timeline {
             },
         };
         Trace::new(metadata, rows)
+    }
+
+    /// Gives a recording of delays alone rates without limit at its moments: time without an
+    /// answer is a gap like any other.
+    fn rates_of_delays(&mut self, notes: &mut Vec<String>) {
+        if self
+            .tracks
+            .keys()
+            .any(|quantity| matches!(quantity, Quantity::Rate(_)))
+        {
+            return;
+        }
+        for direction in Direction::BOTH {
+            let Some(delays) = self.tracks.get(&Quantity::Delay(direction)) else {
+                continue;
+            };
+            let unlimited = delays
+                .iter()
+                .map(|sample| Sample {
+                    at_ns: sample.at_ns,
+                    sum: UNLIMITED_RATE_BPS.into(),
+                    count: 1,
+                })
+                .collect();
+            self.tracks.insert(Quantity::Rate(direction), unlimited);
+            notes.push(format!(
+                "the recording has no rate of the {}link; it is not limited but in gaps",
+                direction.name()
+            ));
+        }
     }
 
     /// The rows from `begin_ns` on: one at each moment at which something changes.
