@@ -355,7 +355,8 @@ impl Link {
         let played = self.playback.stop()?;
         let watched = watching.taps.finish()?;
         self.taps = Some(watched.taps);
-        let warnings = trouble::judge(&self.plan, &played, watched.failures)?;
+        let mut warnings = trouble::judge(&self.plan, &played, watched.failures)?;
+        warnings.extend(trouble::demotions());
         let at_end = at_end?;
         let counters = Direction::BOTH
             .into_iter()
@@ -363,11 +364,12 @@ impl Link {
             .map(|(side, direction)| {
                 let (bytes_before, packets_before) = watching.at_start[side];
                 let (bytes, packets) = at_end[side];
+                let joined = played.joined[side];
                 LinkCounters {
                     link: self.plan.name.clone(),
                     direction,
-                    wire_bytes: bytes.saturating_sub(bytes_before),
-                    packets: packets.saturating_sub(packets_before),
+                    wire_bytes: bytes.saturating_sub(bytes_before) + joined.header_bytes,
+                    packets: packets.saturating_sub(packets_before) + joined.packets,
                 }
             });
         let [down, up] = &played.lateness;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod datapaths;
 #[cfg(test)]
+mod shared_cell;
+#[cfg(test)]
 mod testbed;
 
 #[cfg(test)]

@@ -340,10 +340,4 @@ impl Counter {
     pub(super) fn packets(&mut self) -> Result<u64, BenchError> {
         Ok(interfaces::received(&mut self.socket, self.index)?.1)
     }
-
-    /// Bytes of IP packets.
-    pub(super) fn ip_bytes(&mut self) -> Result<u64, BenchError> {
-        let (bytes, packets) = interfaces::received(&mut self.socket, self.index)?;
-        Ok(bytes.saturating_sub(packets * 14))
-    }
 }

@@ -15,6 +15,7 @@ mod cell;
 mod checksum;
 mod engine;
 mod exact;
+mod join;
 mod lane;
 mod mode;
 mod mooring;
@@ -88,6 +89,8 @@ pub(crate) struct Played {
     pub(crate) cpu_ns: u64,
     /// Packets that were lost otherwise than the trace asks.
     pub(crate) trouble: Trouble,
+    /// What the receiving interfaces did not count, in the order of [`Direction::BOTH`].
+    pub(crate) joined: [Joined; 2],
     /// What became of the ports, first the one that faces the first node.
     pub(crate) failures: [Option<PortFailure>; 2],
 }
@@ -99,9 +102,18 @@ impl Played {
             lateness,
             cpu_ns,
             trouble: Trouble::default(),
+            joined: [Joined::default(); 2],
             failures: [None; 2],
         }
     }
+}
+
+/// Packets that were handed over within others, and the headers that they would have had: what
+/// the counters of an interface miss of a super-packet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Joined {
+    pub(crate) packets: u64,
+    pub(crate) header_bytes: u64,
 }
 
 enum Command {

@@ -5,6 +5,7 @@ use hexloop_traces::Direction;
 
 use super::LinkError;
 use super::relay::{Played, PortFailure};
+use crate::sys::realtime;
 
 fn failure_in_words(failure: PortFailure) -> String {
     match failure {
@@ -70,6 +71,17 @@ pub(super) fn judge(
         .collect())
 }
 
+/// Threads that ran for so long that they lost real-time scheduling, in words.
+pub(super) fn demotions() -> Option<String> {
+    let threads = realtime::demoted_threads();
+    (threads > 0).then(|| {
+        format!(
+            "{threads} real-time threads ran for 2 s without a pause and are ordinary ones since; \
+             there is more to relay than this machine can"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +116,7 @@ mod tests {
             lateness: [NanosecondHistogram::new(), NanosecondHistogram::new()],
             cpu_ns: 0,
             trouble,
+            joined: [Default::default(); 2],
             failures,
         }
     }

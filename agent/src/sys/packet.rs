@@ -218,20 +218,38 @@ impl PacketSocket {
     /// # Errors
     /// The first frame could not be sent.
     pub(crate) fn send(&self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
-        let count = frames.len().min(SEND_BATCH);
+        self.send_gathered(frames, &[1; SEND_BATCH][..frames.len().min(SEND_BATCH)])
+    }
+
+    /// Sends frames that are each made of so many of the slices, at most [`SEND_BATCH`] frames,
+    /// and returns how many were taken.
+    ///
+    /// # Errors
+    /// The first frame could not be sent.
+    pub(crate) fn send_gathered(
+        &self,
+        mut parts: &[IoSlice<'_>],
+        lengths: &[usize],
+    ) -> io::Result<usize> {
         #[expect(unsafe_code, reason = "msghdr has private padding on some platforms")]
         // SAFETY: all-zero bytes are a valid mmsghdr: null pointers and zero lengths.
         let mut headers: [libc::mmsghdr; SEND_BATCH] = unsafe { std::mem::zeroed() };
-        for (header, frame) in headers.iter_mut().zip(&frames[..count]) {
+        let mut count = 0;
+        for (header, &length) in headers.iter_mut().zip(lengths) {
+            let Some((frame, rest)) = parts.split_at_checked(length) else {
+                break;
+            };
             // An IoSlice has the layout of an iovec; the kernel only reads through it.
-            header.msg_hdr.msg_iov = std::ptr::from_ref(frame).cast_mut().cast();
-            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_iov = frame.as_ptr().cast_mut().cast();
+            // Its type differs among C libraries.
+            header.msg_hdr.msg_iovlen = length as _;
+            parts = rest;
+            count += 1;
         }
-        let length = libc::c_uint::try_from(count).map_err(io::Error::other)?;
         let raw = self.descriptor.as_raw_fd();
         #[expect(unsafe_code, reason = "nix's sendmmsg allocates for every batch")]
-        // SAFETY: the first `length` headers each point to one live iovec of readable bytes.
-        let sent = unsafe { libc::sendmmsg(raw, headers.as_mut_ptr(), length, 0) };
+        // SAFETY: the first `count` headers each point to live iovecs of readable bytes.
+        let sent = unsafe { libc::sendmmsg(raw, headers.as_mut_ptr(), count, 0) };
         usize::try_from(check(sent)?).map_err(io::Error::other)
     }
 

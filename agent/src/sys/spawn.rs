@@ -10,13 +10,16 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, setgroups, setsid};
 
-use super::capability;
+use super::{capability, realtime};
 
 /// Starts the command in a session of its own: signals of the terminal do not reach it.
 pub(crate) fn in_own_session(command: &mut Command) {
-    let prepare = || setsid().map(|_| ()).map_err(io::Error::from);
+    let prepare = || {
+        realtime::lift_limit();
+        setsid().map(|_| ()).map_err(io::Error::from)
+    };
     #[expect(unsafe_code, reason = "pre_exec has no safe form")]
-    // SAFETY: setsid is async-signal-safe, and the closure does not allocate.
+    // SAFETY: the closure makes system calls alone and does not allocate.
     unsafe {
         command.pre_exec(prepare);
     }
@@ -24,9 +27,12 @@ pub(crate) fn in_own_session(command: &mut Command) {
 
 /// Has the command killed when the thread that starts it ends.
 pub(crate) fn die_with_parent_thread(command: &mut Command) {
-    let prepare = || prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from);
+    let prepare = || {
+        realtime::lift_limit();
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)
+    };
     #[expect(unsafe_code, reason = "pre_exec has no safe form")]
-    // SAFETY: prctl is async-signal-safe, and the closure does not allocate.
+    // SAFETY: the closure makes system calls alone and does not allocate.
     unsafe {
         command.pre_exec(prepare);
     }
@@ -44,6 +50,7 @@ pub(crate) struct Credentials {
 /// beyond the standard three. It is killed when the calling thread ends.
 pub(crate) fn unprivileged(command: &mut Command, credentials: Option<Credentials>) {
     let prepare = move || {
+        realtime::lift_limit();
         drop_bounding_set()?;
         clear_ambient_set();
         if let Some(Credentials { user, group }) = credentials {
@@ -82,6 +89,7 @@ pub(crate) struct Habitation {
 /// the terminal of the caller, and with the signals as a program expects them.
 pub(crate) fn inhabitant(command: &mut Command, habitation: Habitation) {
     let prepare = move || {
+        realtime::lift_limit();
         if let Some(namespace) = &habitation.user_namespace {
             setns(namespace, CloneFlags::CLONE_NEWUSER)?;
         }
@@ -112,6 +120,7 @@ pub(crate) fn inhabitant(command: &mut Command, habitation: Habitation) {
 /// it killed when the thread that starts it ends. The descriptors must stay open until then.
 pub(crate) fn with_descriptors(command: &mut Command, descriptors: Vec<RawFd>) {
     let prepare = move || {
+        realtime::lift_limit();
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         for descriptor in &descriptors {
             keep_on_exec(*descriptor)?;

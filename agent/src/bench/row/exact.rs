@@ -26,7 +26,7 @@ const OFFERED_PACKETS_PER_S: u64 = 400_000_000 / (8 * 1500);
 /// Packets that wait at most: 10 ms at the highest rate, and some.
 const QUEUE_PACKETS: u64 = 300;
 
-/// The queue runs empty when the sender pauses for longer than this at the highest rate.
+/// Such a queue runs empty when the sender pauses for longer than this at the highest rate.
 const LONGEST_PAUSE_NS: u64 = 10 * MS;
 
 /// The recorder goes on for so long after the span.
@@ -51,7 +51,7 @@ pub(super) fn ten_milliseconds(
     datapath: DatapathChoice,
     scale: Scale,
 ) -> Result<Measured, BenchError> {
-    measure(datapath, &four_rates(), scale)
+    measure(datapath, &four_rates(), QUEUE_PACKETS, scale)
 }
 
 pub(super) fn one_millisecond(
@@ -59,17 +59,18 @@ pub(super) fn one_millisecond(
     scale: Scale,
 ) -> Result<Measured, BenchError> {
     let rates = RATES_MBPS.map(|mbps| (MS, state(mbps * 1_000_000, 0)));
-    measure(datapath, &rates, scale)
+    measure(datapath, &rates, QUEUE_PACKETS, scale)
 }
 
 /// Plays these steps in a loop under a flow that is faster, and compares what arrives.
 pub(super) fn measure(
     datapath: DatapathChoice,
     rates: &[(u64, LinkState)],
+    queue_packets: u64,
     scale: Scale,
 ) -> Result<Measured, BenchError> {
     let span_ns = scale.pick(SECOND, 10 * SECOND);
-    let wanted = Wanted::new(datapath, steps(rates)?, QUEUE_PACKETS);
+    let wanted = Wanted::new(datapath, steps(rates)?, queue_packets);
     let mut shaped = Shaped::new(&wanted)?;
     let Run {
         found,
@@ -98,7 +99,7 @@ pub(super) fn measure(
     }
     let cpu_percent = 100.0 * to_f64(report.relay_cpu_ns) / to_f64(span_ns);
     measured.value("link_cpu", "% of a core", cpu_percent);
-    measured.notes.extend(complaint(paced));
+    measured.notes.extend(complaint(paced, queue_packets));
     Ok(measured)
 }
 
@@ -165,12 +166,14 @@ fn compare(
 }
 
 /// What is wrong with how the flow was sent. (What a full queue refuses is no fault.)
-fn complaint(paced: Paced) -> Option<String> {
+fn complaint(paced: Paced, queue_packets: u64) -> Option<String> {
     let pause_ms = to_f64(paced.longest_pause_ns) / 1e6;
-    (paced.longest_pause_ns > LONGEST_PAUSE_NS).then(|| {
+    let lasts_ns = LONGEST_PAUSE_NS * queue_packets / QUEUE_PACKETS;
+    (paced.longest_pause_ns > lasts_ns).then(|| {
+        let lasts_ms = lasts_ns / MS;
         format!(
-            "the sender was held up for {pause_ms:.1} ms, and the queue lasts 10 ms at the highest \
-             rate: it may have run empty"
+            "the sender was held up for {pause_ms:.1} ms, and the queue lasts {lasts_ms} ms at the \
+             highest rate: it may have run empty"
         )
     })
 }

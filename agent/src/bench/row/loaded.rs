@@ -25,7 +25,12 @@ const RATE_ERROR: f64 = 0.01;
 /// The exactness of real-time threads while others burn CPU time.
 pub(super) fn exact_under_load(scale: Scale) -> Result<Measured, BenchError> {
     let burners = Burners::start(BURNERS)?;
-    let mut measured = exact::measure(DatapathChoice::Relay, &exact::four_rates(), scale)?;
+    let mut measured = exact::measure(
+        DatapathChoice::Relay,
+        &exact::four_rates(),
+        QUEUE_PACKETS,
+        scale,
+    )?;
     drop(burners);
     if !measured.datapath.contains("SCHED_FIFO") {
         return Err(BenchError::Unavailable {

@@ -25,6 +25,9 @@ const BLOCK_NS: u64 = 500 * MS;
 /// The rate of the shaped flow.
 const SHAPED_BPS: u64 = 3_000_000_000;
 
+/// The shaped flow gets so long to come up to speed.
+const SHAPED_WARM_UP_NS: u64 = 500 * MS;
+
 /// What one block saw.
 #[derive(Debug, Clone, Copy)]
 struct Block {
@@ -120,24 +123,29 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
     let trace = steps(&[(SECOND, state(SHAPED_BPS, 0))])?;
     let wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
     let mut shaped = Shaped::new(&wanted)?;
-    let mut counter = Counter::open(&shaped.nodes, 1)?;
     let t0 = clock::now() + LEAD_NS;
     shaped.start(t0)?;
     clock::sleep_until(t0);
     let flow = TcpFlow::start(&shaped.nodes)?;
-    clock::sleep_until(clock::now() + 5 * WARM_UP_NS);
-    let mut found = Vec::new();
-    let (mut before, mut from) = (counter.ip_bytes()?, clock::now());
-    for _ in 0..blocks {
-        clock::sleep_until(from + BLOCK_NS);
-        let (after, to) = (counter.ip_bytes()?, clock::now());
-        let asked_bytes = to_f64(SHAPED_BPS) / 8e9 * to_f64(to - from);
-        found.push([to_f64(after - before), asked_bytes]);
-        (before, from) = (after, to);
-    }
+    let span_ns = SHAPED_WARM_UP_NS + blocks * BLOCK_NS;
+    clock::sleep_until(t0 + span_ns);
     let congestion = flow.congestion.clone();
     drop(flow);
     let report = shaped.stop()?;
+    // The tap at the receiver counts packets, also those that came in as one.
+    let mut found = vec![[0.0; 2]; usize::try_from(blocks).unwrap_or(0)];
+    for window in shaped.windows() {
+        let end_ns = window.start_ns + window.length_ns;
+        let block = window.start_ns.checked_sub(SHAPED_WARM_UP_NS);
+        let block = block.and_then(|since_ns| usize::try_from(since_ns / BLOCK_NS).ok());
+        if let Some([delivered, asked]) = block.and_then(|block| found.get_mut(block))
+            && window.direction == hexloop_traces::Direction::Up
+            && end_ns <= span_ns
+        {
+            *delivered += to_f64(window.delivered_bytes);
+            *asked += to_f64(window.trace_bytes);
+        }
+    }
     let counted = report
         .counters
         .iter()

@@ -18,6 +18,7 @@ use nix::sys::time::TimeSpec;
 
 use super::agenda::Agenda;
 use super::cell::Cell;
+use super::join::Batch;
 use super::lane::Lane;
 use super::pace::{Pace, Wait};
 use super::port::{self, PortFailure};
@@ -81,6 +82,7 @@ pub(super) struct ExactWorker {
     pace: Pace,
     meter: Meter,
     buffers: ReceiveBuffers,
+    batch: Batch,
     scratch: Vec<u8>,
     due: Vec<usize>,
 }
@@ -107,6 +109,7 @@ impl ExactWorker {
             pace: Pace::default(),
             meter: Meter::default(),
             buffers: ReceiveBuffers::new(),
+            batch: Batch::default(),
             scratch: Vec::with_capacity(1 << 16),
             due: Vec::new(),
         })
@@ -237,7 +240,8 @@ impl ExactWorker {
         let sent = if still {
             0
         } else {
-            lane.send_due(&ports[1 - side])
+            let joins = self.pace.is_in_steps();
+            lane.send_due(&ports[1 - side], &mut self.batch, joins)
         };
         let work = u64::try_from(received + sent).unwrap_or(0);
         let share = playing.as_mut().map(|playing| &mut playing.share);
@@ -444,6 +448,7 @@ impl ExactWorker {
         }
         let [up, down] = &mut served.lanes;
         let played = Played {
+            joined: [down.take_joined(), up.take_joined()],
             lateness: [down.finish(), up.finish()],
             cpu_ns: playing.map_or(0, |playing| {
                 playing.share.cpu_ns(self.meter, clock::thread_cpu_ns())

@@ -10,9 +10,10 @@ use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 
 use super::cell::CellUser;
 use super::checksum::complete_checksum;
+use super::join::Batch;
 use super::observer::{Observer, PassedPacket};
 use super::trouble::Trouble;
-use super::{Play, RelaySizes, ShaperWindow};
+use super::{Joined, Play, RelaySizes, ShaperWindow};
 use crate::link::ETHERNET_HEADER_BYTES;
 use crate::link::books::WindowBooks;
 use crate::link::histogram::NanosecondHistogram;
@@ -74,6 +75,9 @@ pub(super) struct Lane {
     observer: Option<Observer>,
     /// Nothing is sent before, because the socket was full.
     not_before: MonotonicNs,
+    joined: Joined,
+    /// The interface takes no super-packets.
+    joined_refused: bool,
 }
 
 impl Lane {
@@ -99,6 +103,8 @@ impl Lane {
             trouble: Trouble::default(),
             observer,
             not_before: 0,
+            joined: Joined::default(),
+            joined_refused: false,
         }
     }
 
@@ -112,6 +118,7 @@ impl Lane {
         };
         let purpose = format!("link {}", self.direction.name());
         self.lateness = NanosecondHistogram::new();
+        self.joined = Joined::default();
         self.playing = Some(Playing {
             t0: play.t0,
             shaper: Shaper::new(
@@ -329,32 +336,40 @@ impl Lane {
     }
 
     /// Sends what is due, or as much of it as is this lane's turn, and returns how many frames
-    /// that were.
-    pub(super) fn send_due(&mut self, port: &PacketSocket) -> usize {
-        let before = if port.has_headers() {
-            VirtioHeader::BYTES
-        } else {
-            0
-        };
+    /// that were. `joins` says whether segments that are due together leave as one.
+    pub(super) fn send_due(
+        &mut self,
+        port: &PacketSocket,
+        batch: &mut Batch,
+        joins: bool,
+    ) -> usize {
         let mut all = 0;
         while all < SEND_AT_MOST {
             let now = clock::now();
             self.collect_due(now);
-            let mut batch = [IoSlice::new(&[]); SEND_BATCH];
-            let mut count = 0;
-            for ready in self.ready.iter().take(SEND_BATCH) {
-                let Range { start, end } = self.range_of(ready.slot);
-                batch[count] = IoSlice::new(&self.pool[start - before..end]);
-                count += 1;
-            }
-            if count == 0 {
+            let joins = joins && port.has_headers() && !self.joined_refused;
+            let sent = if joins {
+                let ready = self.ready.iter().take(SEND_AT_MOST);
+                batch.plan(ready.map(|ready| self.frame(ready.slot)), true);
+                self.send_batch::<{ SEND_AT_MOST + SEND_BATCH }>(port, batch)
+            } else {
+                let ready = self.ready.iter().take(SEND_BATCH);
+                batch.plan(ready.map(|ready| self.frame(ready.slot)), false);
+                self.send_batch::<SEND_BATCH>(port, batch)
+            };
+            if batch.len() == 0 {
                 break;
             }
-            let sent = match port.send(&batch[..count]) {
+            let sent = match sent {
                 Ok(sent) => sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.not_before = now + RETRY_NS;
                     break;
+                }
+                // Each by itself may pass.
+                Err(_) if batch.joined(0).is_some() => {
+                    self.joined_refused = true;
+                    continue;
                 }
                 // A frame that the interface refuses is lost, as on a real wire; the next may
                 // pass.
@@ -366,13 +381,65 @@ impl Lane {
                     continue;
                 }
             };
-            for _ in 0..sent {
-                self.note_sent(now);
-                self.forget_first();
+            for (message, frames) in batch.frames().take(sent).enumerate() {
+                for _ in 0..frames {
+                    self.note_sent(now);
+                    self.forget_first();
+                }
+                if let Some((_, payload_start)) = batch.joined(message) {
+                    let others = u64::try_from(frames - 1).unwrap_or(0);
+                    let header_bytes = u64::try_from(payload_start).unwrap_or(0);
+                    self.joined.packets += others;
+                    self.joined.header_bytes += others * header_bytes;
+                }
+                all += frames;
             }
-            all += sent;
         }
         all
+    }
+
+    /// The frame of a slot with its header.
+    fn frame(&self, slot: u32) -> (&[u8], VirtioHeader) {
+        (&self.pool[self.range_of(slot)], self.header(slot))
+    }
+
+    /// Sends the frames that are first in line as the batch says; returns how many messages were
+    /// taken.
+    fn send_batch<const PARTS: usize>(
+        &self,
+        port: &PacketSocket,
+        batch: &Batch,
+    ) -> io::Result<usize> {
+        let before = if port.has_headers() {
+            VirtioHeader::BYTES
+        } else {
+            0
+        };
+        let mut parts = [IoSlice::new(&[]); PARTS];
+        let mut lengths = [0; SEND_BATCH];
+        let mut count = 0;
+        let mut ready = self.ready.iter();
+        for (message, frames) in batch.frames().enumerate() {
+            let first = count;
+            let joined = batch.joined(message);
+            if let Some((headers, _)) = joined {
+                parts[count] = IoSlice::new(headers);
+                count += 1;
+            }
+            for ready in ready.by_ref().take(frames) {
+                let Range { start, end } = self.range_of(ready.slot);
+                let start = joined.map_or(start - before, |(_, payload)| start + payload);
+                parts[count] = IoSlice::new(&self.pool[start..end]);
+                count += 1;
+            }
+            lengths[message] = count - first;
+        }
+        port.send_gathered(&parts[..count], &lengths[..batch.len()])
+    }
+
+    /// What the receiving interface did not count since the last call.
+    pub(super) fn take_joined(&mut self) -> Joined {
+        std::mem::take(&mut self.joined)
     }
 
     fn forget_first(&mut self) {

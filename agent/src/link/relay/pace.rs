@@ -57,6 +57,11 @@ impl Pace {
         self.load_start
     }
 
+    /// Whether the thread wakes up in steps, so that packets leave in groups.
+    pub(super) const fn is_in_steps(&self) -> bool {
+        self.step_ns > 0
+    }
+
     /// A lane had something to do for the first time in this period.
     pub(super) const fn note_lane(&mut self) {
         self.lanes += 1;

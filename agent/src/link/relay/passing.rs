@@ -16,7 +16,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use super::agenda::Agenda;
 use super::mooring::Mooring;
 use super::port::{self, PortFailure};
-use super::{Command, Inbox, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
+use super::{Command, Inbox, Joined, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
 use crate::link::books::WindowBooks;
 use crate::link::histogram::NanosecondHistogram;
 use crate::sys::packet::{PacketSocket, SEND_BATCH};
@@ -281,6 +281,7 @@ impl PassingWorker {
                 playing.share.cpu_ns(self.meter, clock::thread_cpu_ns())
             }),
             trouble,
+            joined: [Joined::default(); 2],
             failures: std::mem::take(&mut served.failures),
         })
     }

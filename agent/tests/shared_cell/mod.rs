@@ -1,9 +1,6 @@
 //! Links that share a radio cell, with real packets, counted at the receivers.
 
 #[cfg(test)]
-mod testbed;
-
-#[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
     use std::sync::Arc;
