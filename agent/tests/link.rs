@@ -18,10 +18,10 @@ mod tests {
 
     use hexloop_agent::link::{ModeChoice, Observer, RelayEngine, RelayMode};
     use hexloop_agent::namespace::NetworkNamespace;
-    use hexloop_topologies::plan::DatapathChoice;
+    use hexloop_topologies::plan::{DatapathChoice, LinkEnd};
     use hexloop_traces::{
-        CapacityCurve, Direction, EndPolicy, LinkChange, LinkState, PlaybackChange, StateOverride,
-        Trace,
+        CapacityCurve, Direction, EndPolicy, LinkChange, LinkSettings, LinkState, PlaybackChange,
+        StateOverride, Trace,
     };
     use hexloop_workloads::clock;
 
@@ -222,6 +222,64 @@ mod tests {
     }
 
     /// The four rates of the reference measurement of plain htb stepping.
+    /// Packets that the interface of the second node has counted.
+    fn packets_counted(testbed: &Testbed) -> u64 {
+        let interface = testbed.plan.ends[1].interface.clone();
+        let read = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let text = testbed.nodes[1].run(read).unwrap();
+        let line = text.lines().find(|line| line.contains(&interface)).unwrap();
+        let (_, numbers) = line.split_once(':').unwrap();
+        numbers.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn segments_that_leave_as_one_arrive_unchanged_and_are_counted_as_packets() {
+        const BYTES: usize = 100_000_000;
+        // So fast that many packets are due whenever the relay wakes up.
+        let fast = trace(&[(60_000 * MS, state(10_000_000_000, 0))]);
+        let mut testbed = Testbed::new(DatapathChoice::Relay, fast);
+        testbed.plan.settings = LinkSettings::drop_tail(3_000_000);
+        let mut link = testbed.link();
+        for ends in [|end: &LinkEnd| end.ipv4, |end: &LinkEnd| end.ipv6] {
+            let address = SocketAddr::new(ends(&testbed.plan.ends[1]), 5004);
+            let before = packets_counted(&testbed);
+            let (windows, _reader) = sync_channel(10_000);
+            link.start(clock::now(), windows).unwrap();
+            let listener = testbed.nodes[1]
+                .run(|| TcpListener::bind(address).unwrap())
+                .unwrap();
+            let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(5));
+            let mut stream = testbed.nodes[0].run(connect).unwrap().unwrap();
+            let sent = pattern(BYTES);
+            let received = thread::scope(|scope| {
+                scope.spawn(|| {
+                    stream.write_all(&sent).unwrap();
+                    stream.shutdown(std::net::Shutdown::Write).unwrap();
+                });
+                let mut received = Vec::with_capacity(BYTES);
+                listener
+                    .accept()
+                    .unwrap()
+                    .0
+                    .read_to_end(&mut received)
+                    .unwrap();
+                received
+            });
+            assert!(received == sent, "the bytes came changed over {address}");
+            let report = link.stop().unwrap();
+            let counters = report.counters.iter();
+            let up = counters
+                .clone()
+                .find(|counters| counters.direction == Direction::Up)
+                .unwrap();
+            let counted = packets_counted(&testbed) - before;
+            println!("{address}: {} packets, {counted} counted", up.packets);
+            assert!(up.packets >= counted);
+            assert!(up.packets * 1448 >= u64::try_from(BYTES).unwrap());
+        }
+    }
+
     fn four_rates(step_ns: u64) -> Arc<Trace> {
         let rates = [12, 48, 120, 300];
         trace(&rates.map(|rate| (step_ns, state(rate * 1_000_000, 0))))
