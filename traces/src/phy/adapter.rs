@@ -1,15 +1,16 @@
 //! Link adaptation of one user in one direction, slot by slot.
 
+mod blocks;
+mod reports;
+
 use std::collections::VecDeque;
 
-use super::eesm::{decibel, linear};
 use super::error::PhyError;
-use super::harq::{BlockCode, Combined, HarqOutlook, MOST_ATTEMPTS};
-use super::radio::{RadioSettings, RlcMode};
-use super::rate_table::{RateTable, allocation, ip_bits};
+use super::harq::{BlockCode, Combined, MOST_ATTEMPTS};
+use super::radio::RadioSettings;
+use super::rate_table::RateTable;
 use super::service::SlotService;
 use super::timing::AccessDelay;
-use super::transport_block::transport_block_bits;
 use crate::CounterRng;
 
 /// A report on its way to the transmitter.
@@ -52,7 +53,8 @@ enum State {
 ///
 /// A pure function of the settings, the random numbers and the SINRs given so far. Slots must be
 /// given in order; slots may be left out (a sleeping user), which is as if they had not been granted.
-/// Nothing is allocated per slot.
+/// Nothing is allocated per slot. The outer loop moves when a block is sent: the time that its
+/// acknowledgement takes is left out there, though not in retransmissions.
 ///
 /// ```
 /// use hexloop_traces::phy::{DuplexPattern, LinkAdapter, Numerology, RadioSettings, linear};
@@ -258,215 +260,6 @@ impl LinkAdapter {
     fn phase(&self, slot: u64) -> usize {
         usize::try_from(slot % self.settings.pattern.period()).unwrap_or(0)
     }
-
-    /// The user measures the channel: the rank and scheme with the most bits, and their SINR.
-    fn measure(&mut self, slot: u64, sinr: &[f64]) {
-        if sinr.is_empty() {
-            return;
-        }
-        let first = self.current.is_none();
-        let start = usize::from(self.last.mcs);
-        let mut best = (0.0, 1, 0.0, 0);
-        for rank in 1..=self.settings.maximum_rank {
-            let (layer_sinr, _) = self.effective(rank, start, sinr);
-            let at = usize::from(rank) - 1;
-            let indicator = self.table.indicators_from[at].reached(layer_sinr);
-            let scheme = self.table.schemes_from[at].reached(layer_sinr);
-            let efficiency = self.table.efficiencies[scheme.saturating_sub(1)] * f64::from(rank);
-            let worth = if indicator == 0 { 0.0 } else { efficiency };
-            if rank == 1 || worth > best.0 {
-                best = (worth, rank, layer_sinr, indicator);
-            }
-        }
-        let (_, rank, measured, indicator) = best;
-        let reported = match indicator.checked_sub(1) {
-            Some(at) if self.settings.reports.quantised => {
-                self.table.indicators_from[usize::from(rank) - 1].get(at)
-            }
-            _ => measured,
-        };
-        let age = if first {
-            0
-        } else {
-            u64::from(self.settings.reports.age_slots)
-        };
-        self.reports.push_back(Report {
-            usable_from: slot + age,
-            rank,
-            indicator: u8::try_from(indicator).unwrap_or(15),
-            sinr: reported,
-        });
-    }
-
-    /// The effective linear SINR of a layer, with the beta of the scheme that it allows, and that
-    /// scheme. Starts from `scheme` and looks again once.
-    #[inline]
-    fn effective(&self, rank: u8, scheme: usize, sinr: &[f64]) -> (f64, usize) {
-        let at = usize::from(rank) - 1;
-        let part = self.table.layer_parts[at];
-        let (mut scheme, mut layer_sinr) = (scheme, 0.0);
-        for _ in 0..2 {
-            layer_sinr = part * self.table.mappings[at][scheme].of(sinr);
-            let reached = self.table.schemes_from[at].reached(layer_sinr);
-            let allowed = reached.saturating_sub(1);
-            let same = self.table.schemes[allowed].modulation_order()
-                == self.table.schemes[scheme].modulation_order();
-            scheme = allowed;
-            if same {
-                break;
-            }
-        }
-        (layer_sinr, scheme)
-    }
-
-    /// The rank and scheme that the transmitter takes; none out of range.
-    #[inline]
-    fn choice(&self) -> Option<(u8, usize)> {
-        let report = self.current.filter(|report| report.indicator > 0)?;
-        let thresholds = &self.table.schemes_from[usize::from(report.rank) - 1];
-        let reached = thresholds.reached(report.sinr * self.offset);
-        Some((report.rank, reached.saturating_sub(1)))
-    }
-
-    /// The process that sends in `slot`: the retransmission that waits longest, else a free one.
-    fn process(&self, slot: u64) -> Option<usize> {
-        let known = self
-            .processes
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| p.known_from <= slot);
-        known
-            .min_by_key(|(_, process)| (process.state == State::Done, process.known_from))
-            .map(|(at, _)| at)
-    }
-
-    /// Fills a process with a new block; false if the channel is out of range.
-    fn begin(&mut self, at: usize, slot: u64, phase: usize, share: f64) -> bool {
-        let Some((rank, scheme)) = self.choice() else {
-            return false;
-        };
-        let block = *self.table.block(phase, rank, scheme);
-        let ip_bits = if share >= 1.0 {
-            block.ip_bits
-        } else {
-            self.part(phase, rank, scheme, share)
-        };
-        self.processes[at] = Process {
-            known_from: slot,
-            state: State::Failed,
-            code: block.code,
-            combined: Combined::default(),
-            failure: 1.0,
-            ip_bits,
-            rank,
-            scheme: u8::try_from(scheme).unwrap_or(0),
-            first_slot: slot,
-        };
-        true
-    }
-
-    /// IP bits of a block in a part of the resource blocks.
-    fn part(&self, phase: usize, rank: u8, scheme: usize, share: f64) -> u64 {
-        let mut allocation = allocation(&self.settings, rank, self.table.symbols(phase));
-        let blocks = libm::floor(f64::from(allocation.resource_blocks) * share);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 0 and 275"
-        )]
-        let blocks = blocks.clamp(0.0, 275.0) as u32;
-        allocation.resource_blocks = blocks.max(1);
-        let bits = transport_block_bits(self.table.schemes[scheme], &allocation).unwrap_or(0);
-        ip_bits(u64::from(bits) * u64::from(self.settings.carriers))
-    }
-
-    /// Sends the block of a process, once or again.
-    fn attempt(&mut self, at: usize, slot: u64, phase: usize, sinr: &[f64]) {
-        let process = &mut self.processes[at];
-        let rank = usize::from(process.rank) - 1;
-        let mapping = self.table.mappings[rank][usize::from(process.scheme)];
-        let effective = self.table.layer_parts[rank] * mapping.of(sinr);
-        let combining = self.settings.harq.combining;
-        process.combined = process.combined.with(&process.code, combining, effective);
-        let failure = process.code.failure(&process.combined).min(process.failure);
-        // Who gets here has failed so far: the rest of that probability decides.
-        let fails = self.rng.uniform(slot) * process.failure < failure;
-        let attempts = process.combined.attempts();
-        let first = attempts == 1;
-        process.failure = failure;
-        process.known_from = slot + self.round_trips[phase];
-        let given_up = fails && attempts >= self.settings.harq.maximum_attempts;
-        process.state = if fails && !given_up {
-            State::Failed
-        } else {
-            State::Done
-        };
-        if !fails || given_up {
-            let place = if given_up {
-                MOST_ATTEMPTS
-            } else {
-                usize::from(attempts) - 1
-            };
-            self.attempts[place] += 1;
-        }
-        let process = *process;
-        if first {
-            let outlook = HarqOutlook::new(&process.code, &self.settings.harq, effective, failure);
-            self.look_out(outlook);
-            let step_db = if fails {
-                -self.settings.outer_loop.step_db
-            } else {
-                self.raise_db
-            };
-            let limit_db = self.settings.outer_loop.limit_db;
-            self.offset_db = (self.offset_db + step_db).clamp(-limit_db, limit_db);
-            self.offset = linear(self.offset_db);
-            self.last.bler = failure;
-        }
-        self.last.bits = if fails { 0 } else { process.ip_bits };
-        self.last.sent = true;
-        self.last.decoded = !fails;
-        self.last.attempts = attempts;
-        self.last.waited_slots = slot - process.first_slot;
-        self.last.sinr = effective;
-        self.last.mcs = process.scheme;
-        self.last.rank = process.rank;
-    }
-
-    /// Delay, jitter and loss that blocks of now can expect.
-    fn look_out(&mut self, outlook: HarqOutlook) {
-        let (recovery_ns, loss) = match self.settings.rlc {
-            RlcMode::Unacknowledged => (0.0, outlook.residual),
-            RlcMode::Acknowledged {
-                recovery_ns,
-                maximum_retransmissions,
-            } => {
-                #[expect(clippy::cast_precision_loss, reason = "times of less than 2^53 ns")]
-                let recovery_ns = recovery_ns as f64;
-                let tries = f64::from(maximum_retransmissions) + 1.0;
-                (recovery_ns, libm::pow(outlook.residual, tries))
-            }
-        };
-        let round_trip_ns = self.mean_round_trip_ns;
-        // A block is given up again and again with the same probability.
-        let again = (outlook.residual / (1.0 - outlook.residual).max(1e-3)).min(100.0);
-        let delay_ns = self.access.mean_ns
-            + outlook.mean_retransmissions * round_trip_ns
-            + again * recovery_ns;
-        let variance = self.access.deviation_ns * self.access.deviation_ns
-            + outlook.variance * round_trip_ns * round_trip_ns
-            + again * (1.0 + again) * recovery_ns * recovery_ns;
-        self.last.delay_ns = whole(delay_ns);
-        self.last.jitter_ns = whole(libm::sqrt(variance));
-        self.last.loss_ppb = u32::try_from(whole(loss * 1e9)).unwrap_or(1_000_000_000);
-    }
-
-    /// The effective linear SINR of a user with one layer, and the scheme of the MCS table that it
-    /// allows: the inner loop alone, without reports or offset.
-    #[must_use]
-    pub fn inner_loop(&self, start: usize, sinr: &[f64]) -> (f64, usize) {
-        self.effective(1, start.min(self.table.schemes.len() - 1), sinr)
-    }
 }
 
 /// The first slot of the pattern that carries data.
@@ -483,20 +276,6 @@ pub(super) fn whole(value: f64) -> u64 {
     )]
     let value = libm::round(value.max(0.0)) as u64;
     value
-}
-
-impl SlotService {
-    /// The effective SINR of a layer in dB.
-    #[must_use]
-    pub fn sinr_db(&self) -> f64 {
-        decibel(self.sinr)
-    }
-}
-
-/// Equal subbands of a SINR in dB.
-#[cfg(test)]
-pub(super) fn subbands(sinr_db: f64) -> [f64; 18] {
-    [linear(sinr_db); 18]
 }
 
 #[cfg(test)]

@@ -210,6 +210,44 @@ mod tests {
     }
 
     #[test]
+    fn curves_tell_what_was_counted() {
+        let schemes: Vec<CodingScheme> = McsTable::ALL
+            .into_iter()
+            .flat_map(McsTable::schemes)
+            .collect();
+        let text = include_str!("../../data/phy/ldpc_monte_carlo.csv");
+        let (mut compared, mut worst) = (0, 0.0_f64);
+        for line in text.lines() {
+            let fields: Vec<f64> = line.split(',').filter_map(|f| f.parse().ok()).collect();
+            let [order, rate, bits, _, esno_db, blocks, failed] = fields[..] else {
+                continue;
+            };
+            let is_it = |scheme: &&CodingScheme| {
+                f64::from(scheme.modulation_order())
+                    .total_cmp(&order)
+                    .is_eq()
+                    && scheme.code_rate_x1024().total_cmp(&rate).is_eq()
+            };
+            let scheme = *schemes.iter().find(is_it).unwrap();
+            let bits = SIZES
+                .into_iter()
+                .find(|&size| f64::from(size) >= bits)
+                .unwrap();
+            let curve = BlerCurve::of(scheme, bits).unwrap();
+            if curve.basis(curve.median_db()) != Basis::Simulated {
+                continue;
+            }
+            let rate = curve.error_rate(esno_db);
+            let deviation = libm::sqrt((rate * (1.0 - rate)).max(1e-3) / blocks);
+            worst = worst.max((rate - failed / blocks).abs() / deviation);
+            compared += 1;
+        }
+        assert!(compared > 2000, "{compared}");
+        // Of so many counts, some lie four standard deviations off; more is the shape's error.
+        assert!(worst < 6.0, "{worst}");
+    }
+
+    #[test]
     fn error_rates_fall_from_one_to_nothing() {
         let curve = curve(10, 777);
         let rates: Vec<f64> = (0..200)

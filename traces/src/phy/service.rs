@@ -1,6 +1,7 @@
 //! What a slot brought a user.
 
 use super::adapter::whole;
+use super::eesm::decibel;
 use super::timing::AccessDelay;
 
 /// What came of one slot, and what a packet that is sent now can expect.
@@ -40,6 +41,12 @@ pub struct SlotService {
 }
 
 impl SlotService {
+    /// The effective SINR of a layer in dB.
+    #[must_use]
+    pub fn sinr_db(&self) -> f64 {
+        decibel(self.sinr)
+    }
+
     /// Before anything was sent.
     pub(super) fn idle(access: AccessDelay) -> SlotService {
         SlotService {

@@ -1,10 +1,16 @@
 use super::super::numerology::{DuplexPattern, Numerology};
+use super::super::radio::RlcMode;
 use super::*;
 use crate::Direction;
+use crate::phy::linear;
 
 fn settings(direction: Direction) -> RadioSettings {
     let pattern = DuplexPattern::time_division("DDDSU", 10, 2).unwrap();
     RadioSettings::new(direction, Numerology::new(1).unwrap(), pattern)
+}
+
+fn subbands(sinr_db: f64) -> [f64; 18] {
+    [linear(sinr_db); 18]
 }
 
 fn link(settings: RadioSettings) -> LinkAdapter {
