@@ -347,19 +347,25 @@ impl Lane {
         while all < SEND_AT_MOST {
             let now = clock::now();
             self.collect_due(now);
-            let joins = joins && port.has_headers() && !self.joined_refused;
+            if self.ready.is_empty() {
+                break;
+            }
+            let several = self.ready.len() > 1;
+            let joins = joins && several && port.has_headers() && !self.joined_refused;
             let sent = if joins {
                 let ready = self.ready.iter().take(SEND_AT_MOST);
                 batch.plan(ready.map(|ready| self.frame(ready.slot)), true);
                 self.send_batch::<{ SEND_AT_MOST + SEND_BATCH }>(port, batch)
+            } else if !several {
+                // Most often, where there are many links.
+                let ready = self.ready.iter();
+                batch.plan(ready.map(|ready| self.frame(ready.slot)), false);
+                self.send_batch::<1>(port, batch)
             } else {
                 let ready = self.ready.iter().take(SEND_BATCH);
                 batch.plan(ready.map(|ready| self.frame(ready.slot)), false);
                 self.send_batch::<SEND_BATCH>(port, batch)
             };
-            if batch.len() == 0 {
-                break;
-            }
             let sent = match sent {
                 Ok(sent) => sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -393,6 +399,10 @@ impl Lane {
                     self.joined.header_bytes += others * header_bytes;
                 }
                 all += frames;
+            }
+            if self.ready.is_empty() {
+                // What has become due meanwhile is looked at in the next turn.
+                break;
             }
         }
         all
