@@ -9,11 +9,11 @@ use crate::tr38901::{Condition, Scenario, SpecVersion, shadowing};
 
 const USUAL_BASE_M: Input =
     Input::optional_of_row("h_bs_m", "the scenario's usual height", |row| {
-        Ok(Some(row.name::<Scenario>("scenario")?.usual_heights_m().0))
+        Ok(Some(any_scenario(row)?.usual_heights_m().0))
     });
 const USUAL_USER_M: Input =
     Input::optional_of_row("h_ut_m", "the scenario's usual height", |row| {
-        Ok(Some(row.name::<Scenario>("scenario")?.usual_heights_m().1))
+        Ok(Some(any_scenario(row)?.usual_heights_m().1))
     });
 
 pub(super) const MODELS: &[Model] = &[
@@ -28,14 +28,10 @@ pub(super) const MODELS: &[Model] = &[
             Input::required("h_bs_m"),
             Input::required("h_ut_m"),
             Input::optional_of_row("building_height_m", "5; SMa 10", |row| {
-                Ok(Some(
-                    path_loss::usual_surroundings_m(row.name("scenario")?).0,
-                ))
+                Ok(Some(path_loss::usual_surroundings_m(any_scenario(row)?).0))
             }),
             Input::optional_of_row("street_width_m", "20; SMa 10", |row| {
-                Ok(Some(
-                    path_loss::usual_surroundings_m(row.name("scenario")?).1,
-                ))
+                Ok(Some(path_loss::usual_surroundings_m(any_scenario(row)?).1))
             }),
             Input::optional("effective_env_height_m", "1"),
         ],
@@ -108,6 +104,20 @@ pub(super) fn scenario(row: &Row<'_>, options: &Options) -> Result<Scenario, Eva
     Ok(scenario)
 }
 
+/// The scenario, or `inh` for either office, in the models that treat both alike.
+pub(super) fn scenario_or_office(row: &Row<'_>, options: &Options) -> Result<Scenario, EvalError> {
+    let cell = row.cell("scenario").unwrap_or_default();
+    if cell.eq_ignore_ascii_case("inh") {
+        return Ok(Scenario::InhOpen);
+    }
+    scenario(row, options)
+}
+
+/// The scenario of a row whose defaults are asked for, whatever the version.
+fn any_scenario(row: &Row<'_>) -> Result<Scenario, EvalError> {
+    scenario_or_office(row, &Options::default())
+}
+
 /// Refuses what the report does not cover, or marks the row.
 pub(super) fn covered(
     row: &Row<'_>,
@@ -122,7 +132,7 @@ pub(super) fn covered(
 }
 
 fn path_loss_db(row: &Row<'_>, options: &Options) -> Result<Vec<String>, EvalError> {
-    let scenario = scenario(row, options)?;
+    let scenario = scenario_or_office(row, options)?;
     let state: Condition = row.name("state")?;
     let carrier_ghz = row.positive("fc_ghz")?;
     let geometry = Geometry {
@@ -219,7 +229,7 @@ fn no_such_condition(scenario: Scenario, condition: Condition) -> EvalError {
 }
 
 fn shadow_fading(row: &Row<'_>, options: &Options) -> Result<Vec<String>, EvalError> {
-    let scenario = scenario(row, options)?;
+    let scenario = scenario_or_office(row, options)?;
     let condition: Condition = row.name("state")?;
     let carrier_ghz = row.positive("fc_ghz")?;
     let geometry = Geometry::new(
@@ -237,7 +247,7 @@ fn shadow_fading(row: &Row<'_>, options: &Options) -> Result<Vec<String>, EvalEr
 }
 
 fn delay_spread(row: &Row<'_>, options: &Options) -> Result<Vec<String>, EvalError> {
-    let scenario = scenario(row, options)?;
+    let scenario = scenario_or_office(row, options)?;
     let condition: Condition = row.name("state")?;
     let carrier_ghz = row.positive("fc_ghz")?;
     row.not_negative("d2d_m")?;

@@ -120,3 +120,17 @@ fn a_blocker_hides_what_lies_behind_it() {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
+
+#[test]
+fn inh_stands_for_either_office_where_they_are_alike() {
+    let table = |scenario: &str| {
+        format!("scenario,state,fc_ghz,d2d_m,h_bs_m,h_ut_m\n{scenario},NLOS,28,30,3,1\n")
+    };
+    for model in ["path-loss", "shadow-fading", "delay-spread"] {
+        let of = |scenario| evaluate(model, &table(scenario), SpecVersion::V19_4).unwrap();
+        assert_eq!(of("inh"), of("inh-mixed"));
+    }
+    let table = "scenario,d2d_m,h_bs_m,h_ut_m\ninh,30,3,1\n";
+    let error = evaluate("los-probability", table, SpecVersion::V19_4).unwrap_err();
+    assert!(error.to_string().contains("inh is no scenario"), "{error}");
+}

@@ -1,6 +1,6 @@
 //! What stands in the way in TR 38.901: walls of clause 7.4.3 and blockers of clause 7.6.4.
 
-use super::geometry::scenario;
+use super::geometry::scenario_or_office;
 use super::{EvalError, Input, Model, Options, Row, exact};
 use crate::tr38901::SpecVersion;
 use crate::tr38901::blockage::angular::{Region, WIDEST_DEG};
@@ -55,7 +55,7 @@ fn wall(row: &Row<'_>, options: &Options) -> Result<Vec<String>, EvalError> {
 }
 
 fn blockage(row: &Row<'_>, options: &Options) -> Result<Vec<String>, EvalError> {
-    let scenario = scenario(row, options)?;
+    let scenario = scenario_or_office(row, options)?;
     if scenario.is_factory() {
         let expected = "umi, uma, rma, sma, inh-open or inh-mixed (table 7.6.4.1-2)";
         row.outside(options, "scenario", scenario, expected.to_owned())?;

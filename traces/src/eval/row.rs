@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::{EvalError, Input, Options};
+use super::{EvalError, Input, Options, Without};
 
 /// The values of one row in the columns that a model reads, defaults filled in.
 #[derive(Debug)]
@@ -42,9 +42,13 @@ impl<'a> Row<'a> {
     /// # Errors
     /// There is none.
     pub fn text(&self, column: &'static str) -> Result<&'a str, EvalError> {
-        self.cell(column).ok_or_else(|| EvalError::Absent {
-            column,
-            why: "the row needs it".to_owned(),
+        self.cell(column).ok_or_else(|| {
+            let input = self.inputs.iter().find(|input| input.name == column);
+            let why = match input.map(|input| input.without) {
+                Some(Without::RefusedWhere(rows)) => format!("the row needs it ({rows})"),
+                _ => "the row needs it".to_owned(),
+            };
+            EvalError::Absent { column, why }
         })
     }
 
