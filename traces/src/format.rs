@@ -8,17 +8,20 @@
 mod column;
 mod columnar;
 mod csv;
+pub mod export;
 mod file;
 pub mod import;
 pub mod mahimahi;
 mod metadata;
 mod reader;
+mod rows;
 mod writer;
 
 pub use columnar::{LinkColumns, METADATA_KEY, MappedTrace, ROWS_KEY, RowsHash, TraceColumns};
 pub use csv::{CsvReader, CsvWriter, parse, to_text};
 pub use file::{FileFormat, LARGEST_FILE_BYTES, MOST_ROWS_IN_MEMORY, read_file, write_file};
 pub use reader::TraceReader;
+pub use rows::{RowSource, Spans, TraceRows};
 pub use writer::TraceWriter;
 
 /// SHA-256 of a text, in hexadecimal: what names a trace in plans and records.

@@ -1,5 +1,7 @@
 //! What a trace amounts to: rates, delays, outages. Everything is weighted by time.
 
+pub mod long;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{CapacityCurve, Direction, EndPolicy, LinkState, Trace};

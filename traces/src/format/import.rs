@@ -7,20 +7,26 @@
 //!
 //! Every error of an importer is a [`TraceError::Recording`]: file, line, column and problem.
 
+mod cellreplay;
 mod clock;
 mod dataset;
+mod direction;
+mod errant;
 mod gaps;
 mod importer;
 mod iperf3;
 mod lens5g;
 mod mahimahi;
+mod netem_trace;
 mod nuwins;
 mod options;
+mod pensieve;
 mod ping;
 mod quantity;
 mod recording;
 mod resample;
 mod table;
+mod theaterq;
 mod timeline;
 
 pub use clock::{ZoneCheck, civil_ns, decimal_ns};
@@ -29,6 +35,9 @@ pub use importer::{IMPORTERS, Importer, detect, importer_named};
 pub use options::ImportOptions;
 pub use quantity::{Missing, RateUnit, delay_ns, loss_ppb, number, rate_bps};
 pub use recording::{Place, Recording};
-pub use resample::resample;
+pub use resample::{Resampled, resample};
 pub use table::{Cell, Delimiter, Record, Table, records};
 pub use timeline::{Facts, Quantity, Timeline};
+
+#[cfg(test)]
+mod fuzz_tests;

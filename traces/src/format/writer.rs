@@ -58,6 +58,18 @@ impl TraceWriter {
     /// # Errors
     /// It cannot be written.
     pub fn create(path: &Path, metadata: &TraceMetadata) -> Result<TraceWriter, TraceError> {
+        TraceWriter::create_as(path, FileFormat::of_name(path), metadata)
+    }
+
+    /// Begins a file in a format that its name need not tell.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn create_as(
+        path: &Path,
+        format: FileFormat,
+        metadata: &TraceMetadata,
+    ) -> Result<TraceWriter, TraceError> {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let temporary = Temporary {
@@ -65,7 +77,7 @@ impl TraceWriter {
             keep: false,
         };
         let file = File::create(&temporary.path).map_err(|source| failed(path, source))?;
-        let sink = match FileFormat::of_name(path) {
+        let sink = match format {
             FileFormat::Csv => {
                 let sink = BufWriter::with_capacity(1 << 16, file);
                 Sink::Csv(Box::new(CsvWriter::new(sink, metadata)))

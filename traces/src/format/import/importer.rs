@@ -1,6 +1,9 @@
 //! The list of importers, and which of them a file is for.
 
-use super::{ImportOptions, Recording, dataset, iperf3, lens5g, mahimahi, nuwins, ping};
+use super::{
+    ImportOptions, Recording, cellreplay, dataset, errant, iperf3, lens5g, mahimahi, netem_trace,
+    nuwins, pensieve, ping, theaterq,
+};
 use crate::{Trace, TraceError};
 
 /// One format that can be imported.
@@ -21,6 +24,11 @@ pub struct Importer {
 /// All of them, in the order in which they are listed.
 pub const IMPORTERS: &[Importer] = &[
     mahimahi::IMPORTER,
+    cellreplay::IMPORTER,
+    netem_trace::IMPORTER,
+    theaterq::IMPORTER,
+    pensieve::IMPORTER,
+    errant::IMPORTER,
     dataset::UCC,
     dataset::LUMOS,
     dataset::TRACKER,

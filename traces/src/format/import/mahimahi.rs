@@ -28,7 +28,7 @@ fn import(recordings: &[Recording<'_>], options: &ImportOptions) -> Result<Trace
         queue_bytes: options.queue_bytes,
     };
     let (down, up) = match recordings {
-        [first, second, ..] if first.name.ends_with(".up") || second.name.ends_with(".down") => {
+        [first, second, ..] if first.name.ends_with(".up") && second.name.ends_with(".down") => {
             (*second, Some(*first))
         }
         [first, rest @ ..] => (*first, rest.first().copied()),

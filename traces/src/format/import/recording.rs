@@ -12,6 +12,13 @@ pub struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
+    /// The first of several; an empty one without a name where there is none.
+    #[must_use]
+    pub fn first(recordings: &[Recording<'a>]) -> Recording<'a> {
+        let none = Recording { name: "", text: "" };
+        recordings.first().copied().unwrap_or(none)
+    }
+
     /// The lines with their numbers from 1, without their ends.
     pub fn lines(self) -> impl Iterator<Item = (usize, &'a str)> {
         let text = self.text.strip_prefix('\u{feff}').unwrap_or(self.text);

@@ -1,7 +1,10 @@
 //! Longer rows that carry the same bytes.
 
+use crate::format::{RowSource, Spans};
 use crate::generate::MOST_ROWS;
-use crate::{Diagnostics, Direction, LinkState, TraceError, TraceRow, UNLIMITED_RATE_BPS};
+use crate::{
+    Diagnostics, Direction, LinkState, TraceError, TraceMetadata, TraceRow, UNLIMITED_RATE_BPS,
+};
 
 /// Bits x 10^9.
 const PER_BIT: u128 = 1_000_000_000;
@@ -31,27 +34,125 @@ pub fn resample(
         });
     }
     let mut made: Vec<TraceRow> = Vec::new();
-    let mut bin: Option<Bin> = None;
-    let mut carry = [0_u128; 2];
+    let mut binning = Binning::new(step_ns);
     for (index, row) in rows.iter().enumerate() {
         let mut from_ns = row.t_ns;
         let until_ns = rows.get(index + 1).map_or(duration_ns, |next| next.t_ns);
         while from_ns < until_ns {
-            let step_end = (from_ns / step_ns + 1).saturating_mul(step_ns);
-            let to_ns = until_ns.min(step_end);
-            let is_edge = bin.as_ref().is_some_and(|bin| {
-                bin.start_ns / step_ns != from_ns / step_ns || bin.kinds != kinds(row)
-            });
-            if is_edge && let Some(full) = bin.take() {
-                made.push(full.into_row(&mut carry));
-            }
-            bin.get_or_insert_with(|| Bin::new(from_ns, row))
-                .add(row, to_ns - from_ns);
-            from_ns = to_ns;
+            let (full, reached_ns) = binning.take(row, from_ns, until_ns);
+            made.extend(full);
+            from_ns = reached_ns;
         }
     }
-    made.extend(bin.map(|bin| bin.into_row(&mut carry)));
+    made.extend(binning.finish());
     Ok(made)
+}
+
+/// Rows of another length, made one by one as [`resample`] does. Memory does not grow with their
+/// number.
+#[derive(Debug)]
+pub struct Resampled<S> {
+    spans: Spans<S>,
+    metadata: TraceMetadata,
+    binning: Binning,
+    /// The row being taken apart, how far it was, and its end.
+    current: Option<(TraceRow, u64, u64)>,
+}
+
+impl<S: RowSource> Resampled<S> {
+    /// Rows of `step_ns`.
+    ///
+    /// # Errors
+    /// A step of 0.
+    pub fn new(source: S, step_ns: u64) -> Result<Resampled<S>, TraceError> {
+        if step_ns == 0 {
+            return Err(TraceError::Generator {
+                setting: "step",
+                problem: "rows of 0 ns never end".to_owned(),
+            });
+        }
+        let mut metadata = source.metadata().clone();
+        metadata.notes.push(note(step_ns));
+        Ok(Resampled {
+            spans: Spans::new(source),
+            metadata,
+            binning: Binning::new(step_ns),
+            current: None,
+        })
+    }
+}
+
+impl<S: RowSource> RowSource for Resampled<S> {
+    fn metadata(&self) -> &TraceMetadata {
+        &self.metadata
+    }
+
+    fn next_row(&mut self) -> Result<Option<TraceRow>, TraceError> {
+        loop {
+            let (row, from_ns, until_ns) = match self.current.take() {
+                Some(current) => current,
+                None => match self.spans.next_span()? {
+                    Some((row, until_ns)) => (row.clone(), row.t_ns, until_ns),
+                    None => return Ok(self.binning.finish()),
+                },
+            };
+            let (full, reached_ns) = self.binning.take(&row, from_ns, until_ns);
+            if reached_ns < until_ns {
+                self.current = Some((row, reached_ns, until_ns));
+            }
+            if full.is_some() {
+                return Ok(full);
+            }
+        }
+    }
+}
+
+/// What the notes of a trace say that was resampled.
+pub(super) fn note(step_ns: u64) -> String {
+    format!(
+        "resampled to {step_ns} ns: the mean rate (bytes are kept), the longest delay, the loss \
+         weighted by bytes; outages keep their edges"
+    )
+}
+
+/// A row that is being put together.
+#[derive(Debug)]
+struct Binning {
+    step_ns: u64,
+    bin: Option<Bin>,
+    /// Bit-nanoseconds of each direction that rounding has kept back.
+    carry: [u128; 2],
+}
+
+impl Binning {
+    const fn new(step_ns: u64) -> Binning {
+        Binning {
+            step_ns,
+            bin: None,
+            carry: [0; 2],
+        }
+    }
+
+    /// Takes of a row what belongs into the current bin, and tells up to where that was. A bin
+    /// that is full comes back instead, and nothing was taken.
+    fn take(&mut self, row: &TraceRow, from_ns: u64, until_ns: u64) -> (Option<TraceRow>, u64) {
+        let is_edge = self.bin.as_ref().is_some_and(|bin| {
+            bin.start_ns / self.step_ns != from_ns / self.step_ns || bin.kinds != kinds(row)
+        });
+        if is_edge {
+            return (self.finish(), from_ns);
+        }
+        let step_end = (from_ns / self.step_ns + 1).saturating_mul(self.step_ns);
+        let to_ns = until_ns.min(step_end);
+        let bin = self.bin.get_or_insert_with(|| Bin::new(from_ns, row));
+        bin.add(row, to_ns - from_ns);
+        (None, to_ns)
+    }
+
+    /// What is left.
+    fn finish(&mut self) -> Option<TraceRow> {
+        Some(self.bin.take()?.into_row(&mut self.carry))
+    }
 }
 
 /// Whether a rate may enter a mean.
@@ -71,6 +172,7 @@ fn kinds(row: &TraceRow) -> [Kind; 2] {
 }
 
 /// One row to be.
+#[derive(Debug)]
 struct Bin {
     start_ns: u64,
     length_ns: u64,
@@ -79,7 +181,7 @@ struct Bin {
     diagnostics: Diagnostics,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Sums {
     state: LinkState,
     /// Bit-nanoseconds.
@@ -162,6 +264,7 @@ impl Bin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::TraceRows;
     use crate::generate::control::{self, Link};
     use crate::{CapacityCurve, Trace};
     use proptest::prelude::*;
@@ -189,6 +292,22 @@ mod tests {
                 prop_assert!(old.abs_diff(new) <= 2, "{old} {new}");
             }
         }
+    }
+
+    #[test]
+    fn rows_are_resampled_one_by_one_as_they_are_together() {
+        let steps: Vec<(u64, u64)> = (0..50)
+            .map(|index| (700_000 + index * 13, index % 7 * 1_000_003))
+            .collect();
+        let trace = control::step(Link::new(0, 7, 0), &steps).unwrap();
+        let together = resample(trace.rows(), trace.duration_ns(), 3_000_000).unwrap();
+        let mut one_by_one = Resampled::new(TraceRows::new(&trace), 3_000_000).unwrap();
+        let mut rows = Vec::new();
+        while let Some(row) = one_by_one.next_row().unwrap() {
+            rows.push(row);
+        }
+        assert_eq!(rows, together);
+        assert!(Resampled::new(TraceRows::new(&trace), 0).is_err());
     }
 
     #[test]

@@ -79,6 +79,24 @@ impl Timeline {
         Timeline::default()
     }
 
+    /// Of steps at moments in any order, each of which holds until the next of its quantity.
+    ///
+    /// # Errors
+    /// There are more steps than this program imports.
+    pub fn of_steps(
+        mut steps: Vec<(i64, Quantity, u64)>,
+        recordings: &[Recording<'_>],
+    ) -> Result<Timeline, TraceError> {
+        steps.sort_by_key(|(at_ns, ..)| *at_ns);
+        let place = Recording::first(recordings).place(1, 1);
+        let mut timeline = Timeline::new();
+        for (at_ns, quantity, value) in steps {
+            timeline.moment(at_ns, place)?;
+            timeline.sample(quantity, value);
+        }
+        Ok(timeline)
+    }
+
     /// A moment at which something was sampled, even if all of it is missing: later samples may
     /// be at the same moment but not before it. Call it for every row of the recording.
     ///
@@ -212,10 +230,7 @@ impl Timeline {
         let (rows, status_note) = match options.step_ns {
             Some(step_ns) => (
                 resample(&rows, duration_ns, step_ns)?,
-                Some(format!(
-                    "resampled to {step_ns} ns: the mean rate (bytes are kept), the longest delay, \
-                     the loss weighted by bytes; outages keep their edges"
-                )),
+                Some(resample::note(step_ns)),
             ),
             None => (rows, None),
         };

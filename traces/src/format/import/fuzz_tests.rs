@@ -1,0 +1,138 @@
+//! No bytes make an importer panic or ask for much memory, and every mistake has a place.
+
+use super::*;
+use crate::TraceError;
+use proptest::prelude::*;
+
+/// A small valid file for each format that can be told by its content, and others that are near.
+const EXAMPLES: &[&str] = &[
+    "1\n2\n2\n7\n",
+    "0 20 1 2\n5 30 1\n9 25 1\n",
+    "0.0\t1.022096\n1.4564\t1.065184\n3.0\t0\n",
+    "1000,5000000,12000000,2147483648,10\n2000,0,0,0,20\n",
+    "1000,5000000,1000,-1,0,3000,4294967295,7,1\n",
+    "time,operator,country,technology,quality,download,upload,rtt\n\
+     0,telia,norway,3g,good,5000,1000,60\n5,telia,norway,3g,medium,2500.5,800,80\n",
+    "{\"RepeatedBwPatternConfig\":{\"pattern\":[{\"StaticBwConfig\":{\"bw\":\"12Mbps\",\
+     \"duration\":\"100ms\"}}],\"count\":0}}",
+    "[StaticDelayConfig]\ndelay = \"10ms\"\nduration = \"1s\"\n",
+];
+
+fn try_all(texts: &[&str]) -> Result<(), TestCaseError> {
+    for importer in IMPORTERS {
+        let recordings: Vec<Recording<'_>> = texts
+            .iter()
+            .take(importer.most_files)
+            .map(|text| Recording {
+                name: "fuzzed",
+                text,
+            })
+            .collect();
+        for recording in &recordings {
+            let _ = (importer.detect)(recording);
+        }
+        for gaps in [GapPolicy::Refuse, GapPolicy::Outage] {
+            let options = ImportOptions {
+                gaps,
+                ..ImportOptions::default()
+            };
+            if let Err(error) = (importer.import)(&recordings, &options) {
+                let has_place = matches!(
+                    error,
+                    TraceError::Recording {
+                        line: 1..,
+                        column: 1..,
+                        ..
+                    }
+                );
+                prop_assert!(has_place, "{}: {error:?}", importer.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn no_text_makes_an_importer_panic(first: String, second: String) {
+        try_all(&[&first])?;
+        try_all(&[&first, &second])?;
+    }
+
+    #[test]
+    fn no_table_like_text_makes_an_importer_panic(
+        text in "[-0-9.,;\t\n a-zA-Z:_{}\"\u{e9}]{0,300}",
+    ) {
+        try_all(&[&text])?;
+    }
+
+    #[test]
+    fn no_damage_to_a_valid_file_makes_an_importer_panic(
+        example in prop::sample::select(EXAMPLES),
+        other in prop::sample::select(EXAMPLES),
+        edits in prop::collection::vec(
+            (any::<prop::sample::Index>(), prop::option::of(any::<char>()), "[-0-9.eE\n,]{0,25}"),
+            0..6,
+        ),
+    ) {
+        let mut characters: Vec<char> = example.chars().collect();
+        for (at, replaced, inserted) in edits {
+            let at = at.index(characters.len() + 1);
+            match replaced {
+                Some(replacement) if at < characters.len() => characters[at] = replacement,
+                _ => {
+                    let rest = characters.split_off(at);
+                    characters.extend(inserted.chars());
+                    characters.extend(rest);
+                }
+            }
+        }
+        let text: String = characters.into_iter().collect();
+        try_all(&[&text])?;
+        try_all(&[&text, other])?;
+        try_all(&[other, &text])?;
+    }
+}
+
+#[test]
+fn every_example_is_a_valid_file_of_some_format() {
+    for text in EXAMPLES {
+        let recording = Recording {
+            name: "example",
+            text,
+        };
+        let valid = IMPORTERS
+            .iter()
+            .filter(|importer| (importer.import)(&[recording], &ImportOptions::default()).is_ok());
+        assert!(valid.count() > 0, "{text}");
+    }
+}
+
+#[test]
+fn names_of_importers_are_found_and_all_differ() {
+    for importer in IMPORTERS {
+        let found = importer_named(importer.name).map(|found| found.about);
+        assert_eq!(found, Some(importer.about));
+    }
+    assert!(importer_named("none").is_none());
+}
+
+#[test]
+fn one_line_and_empty_files_are_refused_with_their_place() {
+    for importer in IMPORTERS {
+        for text in ["", "\n", "\u{feff}"] {
+            let recording = Recording {
+                name: "empty",
+                text,
+            };
+            let error = (importer.import)(&[recording], &ImportOptions::default()).unwrap_err();
+            assert!(
+                error.to_string().starts_with("empty:1:"),
+                "{}: {error}",
+                importer.name
+            );
+        }
+    }
+}
