@@ -4,6 +4,7 @@ pub mod bench;
 pub mod generate;
 pub mod link;
 pub mod trace;
+pub mod trace_files;
 
 use std::path::PathBuf;
 
@@ -261,42 +262,18 @@ pub enum TraceAction {
     /// List the bundled scenarios.
     List,
     /// Make a trace from recordings in another format.
-    Import(TraceImportArguments),
+    Import(Box<trace_files::TraceImportArguments>),
+    /// Write a trace in another format.
+    Export(trace_files::TraceExportArguments),
     /// Evaluate one channel model for every row of a table.
     Eval(trace::TraceEvalArguments),
-    /// Print a trace's metadata and rows.
-    Show {
-        /// The trace file.
-        trace: PathBuf,
-        /// Most rows to print.
-        #[arg(long, default_value_t = 20)]
-        rows: usize,
-    },
+    /// Draw a trace in the terminal, as SVG or as a page.
+    Show(trace_files::TraceShowArguments),
     /// Tell rates, delays and outages of a trace.
     Stats {
         /// The trace file.
         trace: PathBuf,
     },
-}
-
-/// Arguments of `trace import`.
-#[derive(Debug, Clone, Args)]
-pub struct TraceImportArguments {
-    /// Mahimahi's packet delivery file of the downlink.
-    #[arg(long, value_name = "FILE")]
-    pub mahimahi_down: PathBuf,
-    /// The same of the uplink; without it the uplink is not limited.
-    #[arg(long, value_name = "FILE")]
-    pub mahimahi_up: Option<PathBuf>,
-    /// One-way delay of each direction, which mahimahi's files do not hold.
-    #[arg(long, default_value = "0 ms")]
-    pub delay: hexloop_traces::units::TimeSpan,
-    /// Queue in front of the bottleneck; by default that of the link that plays the trace.
-    #[arg(long)]
-    pub queue: Option<hexloop_traces::units::ByteSize>,
-    /// The file to write.
-    #[arg(long, value_name = "FILE")]
-    pub output: PathBuf,
 }
 
 /// Parts of the agent.

@@ -6,11 +6,11 @@
 mod bytes;
 mod definitions;
 mod energy;
-mod html;
+pub(crate) mod html;
 mod latency;
 mod resources;
 mod setup;
-mod svg;
+pub(crate) mod svg;
 mod timeline;
 mod traffic;
 mod trust;

@@ -446,6 +446,27 @@ fn a_trace_that_goes_back_in_time_is_reported_in_its_own_file() {
 }
 
 #[test]
+fn a_trace_file_may_be_columnar_and_a_damaged_one_is_reported_at_the_line_that_names_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let trace = hexloop_traces::format::parse(&trace_text()).unwrap();
+    for name in ["drive.arrow", "drive.parquet"] {
+        let path = scratch.path().join(name);
+        hexloop_traces::format::write_file(&path, &trace).unwrap();
+        let text = base()
+            .replace("[traces.street.street]", "[traces.street]")
+            .replacen("duration = \"8 s\"", &format!("file = \"{name}\""), 1);
+        let resolved = resolve(parse(&text).unwrap(), scratch.path()).unwrap();
+        assert_eq!(resolved.traces["street"].text, trace_text());
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let problems = resolve(parse(&text).unwrap(), scratch.path()).unwrap_err();
+        let problems = problems.to_string();
+        assert!(problems.starts_with("base.toml:4:8: "), "{problems}");
+        assert!(problems.contains("cannot read the"), "{problems}");
+    }
+}
+
+#[test]
 fn a_phase_that_outlasts_a_trace_which_does_not_loop_is_refused() {
     let short = trace_text().replace("8000000000", "7000000000");
     let problems = trace_file_problems(Some(&short));

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
+use hexloop_traces::format::FileFormat;
 use hexloop_traces::units::TimeSpan;
 use hexloop_traces::{EndPolicy, Trace, TraceError, format, generate};
 use hexloop_workloads::job::Placement;
@@ -56,6 +57,10 @@ pub fn resolve(
         match read_or_generate(&experiment, name, source, base_directory) {
             Ok(trace) => {
                 let text = format::to_text(&trace);
+                if u64::try_from(text.len()).is_ok_and(|length| length > MAX_TRACE_BYTES) {
+                    problems.push(too_long(&experiment, name, text.len()));
+                    continue;
+                }
                 let sha256 = format::sha256_hex(&text);
                 traces.insert(
                     name.clone(),
@@ -82,6 +87,20 @@ pub fn resolve(
         traces,
         model,
     })
+}
+
+/// A columnar file may hold more rows than an agent is sent.
+fn too_long(experiment: &Experiment, name: &str, length: usize) -> Problem {
+    let message = format!(
+        "trace {} is {} MiB of text, more than the {} MiB that an agent is sent",
+        quoted(name),
+        length >> 20,
+        MAX_TRACE_BYTES >> 20
+    );
+    let help = "`hexloop trace export --step` makes longer rows".to_owned();
+    experiment
+        .document
+        .problem(&["traces", name], message, Some(help))
 }
 
 /// An error and its causes on one line.
@@ -127,6 +146,12 @@ fn read_or_generate(
                 let help = help.map(str::to_owned);
                 Box::new(experiment.document.problem(&place, message, help))
             };
+            if is_columnar(&path) {
+                return format::read_file(&path).map_err(|error| {
+                    let message = format!("cannot use trace {}: {}", quoted(name), chain(&error));
+                    at_key(message, None)
+                });
+            }
             let text = read_text(&path).map_err(|error| {
                 let message = format!(
                     "cannot read trace {}: {error}",
@@ -143,6 +168,11 @@ fn read_or_generate(
             })
         }
     }
+}
+
+/// Whether a file is Arrow IPC or Parquet. One that cannot be read is left to whoever reads it.
+fn is_columnar(path: &Path) -> bool {
+    FileFormat::of_path(path).is_ok_and(|format| format != FileFormat::Csv)
 }
 
 /// Reads a text file of bounded size.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 /// A text that may stand anywhere in HTML, in attributes too.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -7,7 +7,7 @@ use crate::format::trimmed;
 
 /// How values are laid out along an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// Equal distances for equal differences.
     Linear,
     /// Equal distances for equal ratios; what lies below the axis is drawn on its start.
@@ -16,15 +16,15 @@ pub(super) enum Scale {
 
 /// One axis.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Axis {
-    pub(super) scale: Scale,
-    pub(super) from: f64,
-    pub(super) to: f64,
-    pub(super) label: String,
+pub(crate) struct Axis {
+    pub(crate) scale: Scale,
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) label: String,
 }
 
 impl Axis {
-    pub(super) fn linear(from: f64, to: f64, label: &str) -> Axis {
+    pub(crate) fn linear(from: f64, to: f64, label: &str) -> Axis {
         let to = if to > from { to } else { from + 1.0 };
         Axis {
             scale: Scale::Linear,
@@ -35,7 +35,7 @@ impl Axis {
     }
 
     /// Whole decades around the values.
-    pub(super) fn log(from: f64, to: f64, label: &str) -> Axis {
+    pub(crate) fn log(from: f64, to: f64, label: &str) -> Axis {
         let from = 10_f64.powf(from.max(1e-9).log10().floor());
         let to = 10_f64.powf(to.max(from * 10.0).log10().ceil());
         Axis {
@@ -128,7 +128,7 @@ const BOTTOM_WITHOUT_LABEL: f64 = 20.0;
 
 /// A chart that is being drawn.
 #[derive(Debug)]
-pub(super) struct Chart {
+pub(crate) struct Chart {
     width: f64,
     height: f64,
     x: Axis,
@@ -139,7 +139,7 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    pub(super) fn new(size: (f64, f64), x: Axis, y: Axis, description: &str) -> Chart {
+    pub(crate) fn new(size: (f64, f64), x: Axis, y: Axis, description: &str) -> Chart {
         let (width, height) = size;
         Chart {
             width,
@@ -153,7 +153,7 @@ impl Chart {
     }
 
     /// Leaves the y axis without numbers.
-    pub(super) fn without_y_numbers(mut self) -> Chart {
+    pub(crate) fn without_y_numbers(mut self) -> Chart {
         self.y_labels = false;
         self
     }
@@ -181,7 +181,7 @@ impl Chart {
     // Writing to a String cannot fail; the results of `write!` are dropped for that reason.
 
     /// Shades a stretch of the x axis over the whole height.
-    pub(super) fn band(&mut self, from: f64, to: f64, class: &str) {
+    pub(crate) fn band(&mut self, from: f64, to: f64, class: &str) {
         let (left, right) = (self.px(from), self.px(to));
         let bottom = trimmed(self.height - self.bottom(), 1);
         let top = trimmed(TOP, 1);
@@ -192,13 +192,13 @@ impl Chart {
     }
 
     /// A staircase: each value holds from its `x` to the next; the last until `end`.
-    pub(super) fn steps(&mut self, points: &[(f64, f64)], end: f64, class: &str) {
+    pub(crate) fn steps(&mut self, points: &[(f64, f64)], end: f64, class: &str) {
         let path = self.staircase(points, end);
         let _ = writeln!(self.body, "<path class=\"line {class}\" d=\"{path}\"/>");
     }
 
     /// The same, filled down to the x axis.
-    pub(super) fn filled_steps(&mut self, points: &[(f64, f64)], end: f64, class: &str) {
+    pub(crate) fn filled_steps(&mut self, points: &[(f64, f64)], end: f64, class: &str) {
         let Some((first, _)) = points.first() else {
             return;
         };
@@ -229,8 +229,23 @@ impl Chart {
         path
     }
 
+    /// Boxes from a smallest to a largest value: from, to, smallest, largest.
+    pub(crate) fn ranges(&mut self, ranges: &[(f64, f64, f64, f64)], class: &str) {
+        let mut path = String::new();
+        for (from, to, low, high) in ranges {
+            let (from, to) = (self.px(*from), self.px(*to));
+            let _ = write!(
+                path,
+                "M{from} {}H{to}V{}H{from}Z",
+                self.py(*low),
+                self.py(*high)
+            );
+        }
+        let _ = writeln!(self.body, "<path class=\"area {class}\" d=\"{path}\"/>");
+    }
+
     /// Horizontal strokes: from, to, y.
-    pub(super) fn strokes(&mut self, strokes: &[(f64, f64, f64)], class: &str) {
+    pub(crate) fn strokes(&mut self, strokes: &[(f64, f64, f64)], class: &str) {
         let mut path = String::new();
         for (from, to, y) in strokes {
             let _ = write!(path, "M{} {}H{}", self.px(*from), self.py(*y), self.px(*to));
@@ -239,7 +254,7 @@ impl Chart {
     }
 
     /// Short vertical marks of so many pixels, centred on the points.
-    pub(super) fn marks(&mut self, points: &[(f64, f64)], pixels: f64, class: &str) {
+    pub(crate) fn marks(&mut self, points: &[(f64, f64)], pixels: f64, class: &str) {
         let mut path = String::new();
         let (half, whole) = (trimmed(-pixels / 2.0, 1), trimmed(pixels, 1));
         for (x, y) in points {
@@ -249,7 +264,7 @@ impl Chart {
     }
 
     /// Crosses on the points.
-    pub(super) fn crosses(&mut self, points: &[(f64, f64)], class: &str) {
+    pub(crate) fn crosses(&mut self, points: &[(f64, f64)], class: &str) {
         let mut path = String::new();
         for (x, y) in points {
             let (x, y) = (self.px(*x), self.py(*y));
@@ -259,13 +274,13 @@ impl Chart {
     }
 
     /// A dashed horizontal line over the whole width.
-    pub(super) fn level(&mut self, y: f64, class: &str) {
+    pub(crate) fn level(&mut self, y: f64, class: &str) {
         let (from, to) = (self.x.from, self.x.to);
         self.strokes(&[(from, to, y)], class);
     }
 
     /// A text inside the plot, its left end at `x`, near the top.
-    pub(super) fn note(&mut self, x: f64, text: &str) {
+    pub(crate) fn note(&mut self, x: f64, text: &str) {
         let _ = writeln!(
             self.body,
             "<text class=\"note\" x=\"{}\" y=\"{}\" dx=\"4\" dy=\"12\">{}</text>",
@@ -276,7 +291,7 @@ impl Chart {
     }
 
     /// The finished element.
-    pub(super) fn render(self) -> String {
+    pub(crate) fn render(self) -> String {
         let (width, height) = (trimmed(self.width, 1), trimmed(self.height, 1));
         let mut svg = String::with_capacity(self.body.len() + 4096);
         let _ = writeln!(

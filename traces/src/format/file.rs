@@ -49,6 +49,14 @@ impl FileFormat {
         }
     }
 
+    /// The format of a file, by its content.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of_path(path: &Path) -> std::io::Result<FileFormat> {
+        FileFormat::of_file(&mut File::open(path)?)
+    }
+
     /// The format of an open file, which is left at its start.
     pub(super) fn of_file(file: &mut File) -> std::io::Result<FileFormat> {
         let mut beginning = Vec::new();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use hexloop_traces::format::FileFormat;
 use hexloop_traces::format::mahimahi::{self, ImportSettings};
 use hexloop_traces::{
     Diagnostics, Direction, EndPolicy, LinkSettings, LinkState, QueueDiscipline, Service,
@@ -81,9 +82,15 @@ fn read_traces(arguments: &ShapeArguments) -> Result<Trace, Failure> {
     })
 }
 
-/// Reads a trace file in either format, told by its content. A mahimahi file has the same rates
+/// Reads a trace file or a mahimahi recording, told by its content. A mahimahi file has the same rates
 /// in both directions, so that it can be used for either.
 fn read_trace(path: &Path) -> Result<Recording, Failure> {
+    let doing = || format!("cannot read the trace {}", path.display());
+    let format = FileFormat::of_path(path).or_fail(ExitCode::InvalidInput, doing)?;
+    if format != FileFormat::Csv {
+        let trace = format::read_file(path).or_fail(ExitCode::InvalidInput, doing)?;
+        return Ok(Recording { trace, both: true });
+    }
     let text = text_of(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let first = text.lines().map(str::trim).find(|line| !line.is_empty());
@@ -235,9 +242,9 @@ mod tests {
     #[test]
     fn options_replace_columns_of_the_trace_and_leave_the_others() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("air.csv");
+        let path = directory.path().join("air.parquet");
         let air = control::constant(5_000_000, 7_000_000, 9_000, 1_000_000_000).unwrap();
-        fs::write(&path, format::to_text(&air)).unwrap();
+        format::write_file(&path, &air).unwrap();
         let (trace, settings) = shape(&ShapeArguments {
             down: Some(path),
             delay: Some("1ms,2ms".parse().unwrap()),

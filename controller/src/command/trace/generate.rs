@@ -1,15 +1,14 @@
 //! `hexloop trace gen`: makes the traces of a scenario, several users and seeds side by side.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Stdout;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hexloop_traces::TraceMetadata;
-use hexloop_traces::format::CsvWriter;
+use hexloop_traces::format::{CsvWriter, TraceWriter};
 use hexloop_traces::scenario::{Scenario, Variant, bundled_scenarios};
+use hexloop_traces::{TraceError, TraceMetadata, TraceRow};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -34,12 +33,7 @@ pub(super) fn generate(arguments: &TraceGenArguments, voice: Voice) -> Outcome {
                 Failure::message(ExitCode::Usage, message).remedy("name a directory with --output")
             );
         };
-        write_rows(
-            &scenario,
-            *only,
-            std::io::stdout().lock(),
-            &ProgressBar::hidden(),
-        )?;
+        write_rows(&scenario, *only, Goal::Output, &ProgressBar::hidden())?;
         return Ok(ExitCode::Done);
     };
     let files = files(&scenario, &variants, output)?;
@@ -203,43 +197,71 @@ fn make(
     path: &Path,
     progress: &ProgressBar,
 ) -> Result<Made, Failure> {
-    let doing = || format!("cannot write the trace to {}", path.display());
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", std::process::id()));
-    let part = PathBuf::from(part);
-    let file = File::create(&part).or_fail(ExitCode::Failed, doing)?;
-    let made = write_rows(scenario, variant, BufWriter::new(file), progress)
-        .and_then(|made| {
-            std::fs::rename(&part, path).or_fail(ExitCode::Failed, doing)?;
-            Ok(made)
-        })
-        .inspect_err(|_| {
-            // The first failure is the one to report; the remainder may not even exist.
-            let _ = std::fs::remove_file(&part);
-        })?;
+    let made = write_rows(scenario, variant, Goal::File(path), progress)?;
     Ok(Made {
         file: path.to_owned(),
         ..made
     })
 }
 
+/// Where rows go.
+#[derive(Clone, Copy)]
+enum Goal<'a> {
+    /// A file, in the format that its name ends with.
+    File(&'a Path),
+    /// Standard output, as text.
+    Output,
+}
+
+/// Rows on their way.
+enum Sink {
+    File(Box<TraceWriter>),
+    Output(CsvWriter<Stdout>),
+}
+
+impl Sink {
+    fn open(goal: Goal<'_>, metadata: &TraceMetadata) -> Result<Sink, TraceError> {
+        Ok(match goal {
+            Goal::File(path) => Sink::File(Box::new(TraceWriter::create(path, metadata)?)),
+            Goal::Output => Sink::Output(CsvWriter::new(std::io::stdout(), metadata)),
+        })
+    }
+
+    fn write_row(&mut self, row: &TraceRow) -> Result<(), TraceError> {
+        match self {
+            Sink::File(writer) => writer.write_row(row),
+            Sink::Output(writer) => writer.write_row(row),
+        }
+    }
+
+    fn finish(self) -> Result<(), TraceError> {
+        match self {
+            Sink::File(writer) => writer.finish(),
+            Sink::Output(writer) => writer.finish().map(drop),
+        }
+    }
+}
+
 fn write_rows(
     scenario: &Scenario,
     variant: Variant,
-    sink: impl Write,
+    goal: Goal<'_>,
     progress: &ProgressBar,
 ) -> Result<Made, Failure> {
     let generated = || format!("cannot generate scenario {}", scenario.name);
-    let written = || "cannot write the trace".to_owned();
+    let written = || match goal {
+        Goal::File(path) => format!("cannot write the trace to {}", path.display()),
+        Goal::Output => "cannot write the trace".to_owned(),
+    };
     let mut rows = scenario
         .generate(variant)
         .or_fail(ExitCode::InvalidInput, generated)?;
     let metadata = rows.metadata().clone();
-    let mut writer = CsvWriter::new(sink, &metadata);
+    let mut sink = Sink::open(goal, &metadata).or_fail(ExitCode::Failed, written)?;
     let mut count = 0_u64;
     let mut reported_ms = 0_u64;
     while let Some(row) = rows.next_row().or_fail(ExitCode::InvalidInput, generated)? {
-        writer.write_row(&row).or_fail(ExitCode::Failed, written)?;
+        sink.write_row(&row).or_fail(ExitCode::Failed, written)?;
         count += 1;
         if count.is_multiple_of(ROWS_BETWEEN_REPORTS) {
             let now_ms = row.t_ns / 1_000_000;
@@ -247,8 +269,7 @@ fn write_rows(
             reported_ms = now_ms;
         }
     }
-    let mut sink = writer.finish().or_fail(ExitCode::Failed, written)?;
-    sink.flush().or_fail(ExitCode::Failed, written)?;
+    sink.finish().or_fail(ExitCode::Failed, written)?;
     progress.inc(metadata.duration_ns / 1_000_000 - reported_ms);
     Ok(Made {
         file: PathBuf::new(),

@@ -61,7 +61,7 @@ fn import(recordings: &[Recording<'_>], options: &ImportOptions) -> Result<Trace
             .or_else(|problem| {
                 civil_ns(cell.text)
                     .map(|(at_ns, _)| at_ns)
-                    .map_err(|_| problem)
+                    .map_err(|_civil| problem)
             })
             .map_err(|problem| cell.error(problem))?;
         timeline.moment(at_ns, cell.place)?;

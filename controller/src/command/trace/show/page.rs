@@ -1,0 +1,241 @@
+//! Charts as an SVG file, and as a page that needs neither network nor scripts.
+
+use std::fmt::Write as _;
+
+use super::overview::{Overview, Series};
+use crate::format::{grouped, ns_to_s, trimmed};
+use crate::report::html::escape;
+use crate::report::svg::{Axis, Chart};
+
+const STYLE: &str = include_str!("../../../report/style.css");
+
+/// What the charts need beyond the report's style.
+const OWN_STYLE: &str = "svg.trace > rect { fill: var(--paper); } .area.band { opacity: .28; } \
+.key.outage { background: var(--outage); }";
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 190.0;
+
+/// One chart and its name.
+struct Drawn {
+    title: String,
+    svg: String,
+}
+
+// Writing to a String cannot fail; the results of `write!` are dropped for that reason.
+
+fn charts(overview: &Overview) -> Vec<Drawn> {
+    let duration_s = ns_to_s(overview.metadata.duration_ns);
+    let groups = overview.groups();
+    let last = groups.len() - 1;
+    let mut drawn = Vec::new();
+    for (index, group) in groups.iter().enumerate() {
+        let Some(first) = group.first() else {
+            continue;
+        };
+        let quantity = first.name.split(' ').next().unwrap_or(first.name);
+        let x = Axis::linear(0.0, duration_s, if index == last { "time (s)" } else { "" });
+        let (low, high) = bounds(group);
+        let y = Axis::linear(low, high, &format!("{quantity} ({})", first.unit));
+        let title = format!("{quantity} over time");
+        let mut chart = Chart::new((WIDTH, HEIGHT), x, y, &title);
+        // Shaded only where neither direction carries anything.
+        for (from, to) in silent(overview, duration_s) {
+            chart.band(from, to, "outage");
+        }
+        for series in group {
+            draw(&mut chart, series, duration_s);
+        }
+        if index == 0 {
+            events(&mut chart, overview);
+        }
+        drawn.push(Drawn {
+            title,
+            svg: chart.render(),
+        });
+    }
+    drawn
+}
+
+/// From 0, or from the smallest value for what has no zero, with room above.
+fn bounds(group: &[&Series]) -> (f64, f64) {
+    let known = group.iter().filter_map(|series| series.bounds());
+    let (low, high) = known.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), bounds| {
+        (low.min(bounds.0), high.max(bounds.1))
+    });
+    let room = (high - low).abs().max(1e-9) * 0.05;
+    let low = match group.first() {
+        Some(series) if series.unit == "dB" => low - room,
+        _ => 0.0,
+    };
+    (low, high + room)
+}
+
+fn draw(chart: &mut Chart, series: &Series, duration_s: f64) {
+    let step = duration_s / crate::format::count_to_f64(crate::format::length(&series.points));
+    let mut ranges = Vec::new();
+    let mut means: Vec<(f64, f64)> = Vec::new();
+    let mut begin = 0.0;
+    let class = format!("s{}", series.kind);
+    for point in &series.points {
+        match point {
+            Some(range) => {
+                ranges.push((begin, begin + step, range.smallest, range.largest));
+                means.push((begin, range.mean()));
+            }
+            // A line breaks where nothing is known.
+            None if !means.is_empty() => {
+                chart.steps(&means, begin, &format!("thin {class}"));
+                means.clear();
+            }
+            None => {}
+        }
+        begin += step;
+    }
+    chart.ranges(&ranges, &format!("band {class}"));
+    if !means.is_empty() {
+        chart.steps(&means, begin, &format!("thin {class}"));
+    }
+}
+
+/// Stretches in which some time of every point passes without any rate in both directions.
+fn silent(overview: &Overview, duration_s: f64) -> Vec<(f64, f64)> {
+    let [down, up] = &overview.outages;
+    let step = duration_s / crate::format::count_to_f64(crate::format::length(down));
+    let mut stretches: Vec<(f64, f64)> = Vec::new();
+    let mut begin = 0.0;
+    let mut open = false;
+    for (down, up) in down.iter().zip(up) {
+        let is_silent = *down && *up;
+        match stretches.last_mut() {
+            Some(last) if open && is_silent => last.1 = begin + step,
+            _ if is_silent => stretches.push((begin, begin + step)),
+            _ => {}
+        }
+        open = is_silent;
+        begin += step;
+    }
+    stretches
+}
+
+/// As many events get their name in a chart.
+const NAMED_EVENTS: usize = 12;
+
+fn events(chart: &mut Chart, overview: &Overview) {
+    for (at_s, name) in overview.events.iter().take(NAMED_EVENTS) {
+        chart.note(*at_s, name);
+    }
+}
+
+/// The charts in one SVG file, with its own style for light and dark.
+pub(super) fn svg(overview: &Overview) -> String {
+    let drawn = charts(overview);
+    let head = 34.0;
+    let count = crate::format::count_to_f64(crate::format::length(&drawn));
+    let height = trimmed(head + HEIGHT * count, 1);
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"trace\" viewBox=\"0 0 {WIDTH} {height}\" \
+         role=\"img\">\n<title>{}</title>\n<style>\n{STYLE}{OWN_STYLE}</style>\n\
+         <rect width=\"{WIDTH}\" height=\"{height}\"/>\n\
+         <text class=\"name\" x=\"12\" y=\"20\" font-size=\"14\">{}</text>\n",
+        escape(&overview.metadata.scenario),
+        escape(&headline(overview))
+    );
+    let mut top = head;
+    for chart in &drawn {
+        let place = format!(
+            "<svg x=\"0\" y=\"{}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" viewBox",
+            trimmed(top, 1)
+        );
+        text.push_str(&chart.svg.replacen("<svg viewBox", &place, 1));
+        top += HEIGHT;
+    }
+    text.push_str("</svg>\n");
+    text
+}
+
+fn headline(overview: &Overview) -> String {
+    format!(
+        "{}: {} rows over {} s",
+        overview.metadata.scenario,
+        grouped(overview.rows),
+        trimmed(ns_to_s(overview.metadata.duration_ns), 3)
+    )
+}
+
+/// The charts with what the trace says about itself.
+pub(super) fn html(overview: &Overview) -> String {
+    let metadata = &overview.metadata;
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <title>{name} - hexloop trace</title>\n<style>\n{STYLE}{OWN_STYLE}</style>\n</head>\n\
+         <body>\n<main>\n<h1>{name}</h1>\n<p class=\"sub\">{headline}</p>\n",
+        name = escape(&metadata.scenario),
+        headline = escape(&headline(overview))
+    );
+    page.push_str(
+        "<p class=\"legend\"><span><i class=\"key s0\"></i>downlink</span><span><i class=\"key \
+         s1\"></i>uplink</span><span><i class=\"key s2\"></i>SINR</span><span><i class=\"key fill \
+         outage\"></i>nothing carried in either direction</span></p>\n",
+    );
+    for chart in charts(overview) {
+        let _ = writeln!(
+            page,
+            "<figure>{}<figcaption>{}: the line is the mean of each point, the band goes from the \
+             smallest to the largest value.</figcaption></figure>",
+            chart.svg,
+            escape(&chart.title)
+        );
+    }
+    about(overview, &mut page);
+    page.push_str("</main>\n</body>\n</html>\n");
+    page
+}
+
+fn about(overview: &Overview, page: &mut String) {
+    let metadata = &overview.metadata;
+    let mut facts: Vec<(String, String)> = vec![
+        (
+            "status".to_owned(),
+            format!("{:?}", metadata.status).to_lowercase(),
+        ),
+        ("made by".to_owned(), metadata.generator.clone()),
+        (
+            "at its end".to_owned(),
+            format!("{:?}", metadata.end).to_lowercase(),
+        ),
+    ];
+    if let Some(seed) = metadata.seed {
+        facts.push(("seed".to_owned(), seed.to_string()));
+    }
+    let provenance = &metadata.provenance;
+    facts.extend(provenance.spec_versions.clone());
+    for source in &provenance.sources {
+        let licence = source.licence.as_deref().unwrap_or("licence not told");
+        let told = format!("{}, {licence}, SHA-256 {}", source.file, source.sha256);
+        facts.push(("source".to_owned(), told));
+    }
+    facts.extend(metadata.configuration.clone());
+    page.push_str("<h2>About this trace</h2>\n<table class=\"facts\">\n");
+    for (name, value) in facts {
+        let (name, value) = (escape(&name), escape(&value));
+        let _ = writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    }
+    page.push_str("</table>\n");
+    for note in &metadata.notes {
+        let _ = writeln!(page, "<p>{}</p>", escape(note));
+    }
+    if overview.event_count > 0 {
+        let _ = writeln!(
+            page,
+            "<h2>Events</h2>\n<p class=\"small\">{} in all.</p>\n<p>",
+            grouped(overview.event_count)
+        );
+        for (at_s, name) in &overview.events {
+            let _ = writeln!(page, "{} at {} s<br>", escape(name), trimmed(*at_s, 3));
+        }
+        page.push_str("</p>\n");
+    }
+}

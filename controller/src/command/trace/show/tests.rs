@@ -1,0 +1,95 @@
+use super::*;
+use hexloop_traces::format::TraceRows;
+use hexloop_traces::generate::control::{self, Link};
+use hexloop_traces::{Direction, Trace};
+
+const MS: u64 = 1_000_000;
+
+fn trace() -> Trace {
+    let steps = [
+        (400 * MS, 10_000_000),
+        (100 * MS, 0),
+        (500 * MS, 20_000_000),
+    ];
+    let plain = control::step(Link::new(0, 5 * MS, 0), &steps).unwrap();
+    let mut metadata = plain.metadata().clone();
+    metadata.scenario = "a <b>\u{1b}[31m & \"c\"".to_owned();
+    metadata.notes = vec!["<script>".to_owned()];
+    let mut rows = plain.rows().to_vec();
+    for (row, sinr) in rows.iter_mut().zip([1000, -500, 2000]) {
+        row.diagnostics.sinr_cdb = Some(sinr);
+        row.up.delay_ns = 7 * MS;
+        row.up.loss_ppb = 10_000_000;
+    }
+    rows[1].diagnostics.event = Some("outage".to_owned());
+    Trace::new(metadata, rows).unwrap()
+}
+
+fn overview(points: usize) -> Overview {
+    Overview::of(TraceRows::new(&trace()), points).unwrap()
+}
+
+#[test]
+fn a_point_holds_the_smallest_the_largest_and_the_mean() {
+    let overview = overview(2);
+    let first = overview.series[0].points[0].unwrap();
+    assert!((first.smallest, first.largest) == (0.0, 10.0));
+    assert!((first.mean() - 8.0).abs() < 1e-9, "{}", first.mean());
+    assert_eq!(overview.outages[0], [true, false]);
+    assert_eq!(overview.events, [(0.4, "outage".to_owned())]);
+    let names: Vec<Vec<&str>> = overview
+        .groups()
+        .iter()
+        .map(|group| group.iter().map(|series| series.name).collect())
+        .collect();
+    let expected: [&[&str]; 4] = [
+        &["rate down", "rate up"],
+        &["delay down", "delay up"],
+        &["loss up"],
+        &["SINR"],
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn terminal_charts_fit_their_width_and_are_plain_unless_colour_is_wanted() {
+    for width in [terminal::NARROWEST, 80, 200] {
+        let drawn = terminal::draw(&overview(terminal::points(width)), width, false);
+        assert!(!drawn.contains('\u{1b}'), "{drawn}");
+        let longest = drawn.lines().map(|line| line.chars().count()).max();
+        assert!(
+            longest.is_some_and(|longest| longest <= width),
+            "{width}:\n{drawn}"
+        );
+        for part in ["rate down (Mbit/s)", "out up", "events: outage", "1 s"] {
+            assert!(drawn.contains(part), "{part} is not in:\n{drawn}");
+        }
+    }
+    let drawn = terminal::draw(&overview(terminal::points(80)), 80, true);
+    assert!(drawn.contains("\u{1b}[36m") && !drawn.contains("\u{1b}[31m"));
+}
+
+#[test]
+fn the_page_is_self_contained_and_what_the_trace_says_is_escaped() {
+    for page in [page::html(&overview(300)), page::svg(&overview(300))] {
+        assert!(
+            !page.contains("<script") && !page.contains("<b>"),
+            "not escaped"
+        );
+        assert!(!page.contains("href") && !page.contains("src=") && !page.contains("url("));
+        assert!(page.contains("a &lt;b&gt;") && page.contains("prefers-color-scheme: dark"));
+        let charts = page.matches("aria-label").count();
+        assert_eq!(charts, 4);
+        let opened = page.matches("<svg").count();
+        assert_eq!(opened, page.matches("</svg>").count());
+    }
+}
+
+#[test]
+fn a_trace_without_limits_can_be_drawn() {
+    let free = control::constant(u64::MAX, 0, 0, 1_000_000_000).unwrap();
+    let overview = Overview::of(TraceRows::new(&free), terminal::points(60)).unwrap();
+    assert!(terminal::draw(&overview, 60, false).contains("delay down"));
+    assert!(page::html(&overview).contains("</html>"));
+    assert_eq!(free.rows()[0].direction(Direction::Up).delay_ns, 0);
+}
