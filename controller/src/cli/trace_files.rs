@@ -61,6 +61,10 @@ pub struct TraceImportArguments {
     /// be repeated.
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = super::key_and_value)]
     pub select: Vec<(String, String)>,
+    /// What a column of a table is, such as time=ts:s, down=thr:Mbit/s or rtt=ping:ms; may be
+    /// repeated.
+    #[arg(long, value_name = "ROLE=NAME:UNIT", value_parser = super::key_and_value)]
+    pub column: Vec<(String, String)>,
     /// The file to write: .csv, .arrow or .parquet.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,

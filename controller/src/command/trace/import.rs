@@ -131,6 +131,7 @@ fn options(
         end: arguments.end.map(Into::into),
         licence: arguments.licence.clone(),
         select: arguments.select.iter().cloned().collect(),
+        columns: arguments.column.iter().cloned().collect(),
     })
 }
 

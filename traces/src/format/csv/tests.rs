@@ -280,6 +280,22 @@ proptest! {
     }
 
     #[test]
+    fn the_short_way_through_a_row_is_the_long_way(
+        line in "[-0-9max+ ,]{0,60}",
+        whole in "[0-9]{1,21}(,[0-9]{0,20}){20,26}",
+    ) {
+        let columns: Vec<_> = super::super::column::Column::all().collect();
+        for text in [line.as_str(), whole.as_str()] {
+            for columns in [&columns[..3], &columns[..]] {
+                if let Some(row) = header::plain_row(text.as_bytes(), columns) {
+                    let place = header::Place { line: 1, text };
+                    prop_assert_eq!(header::parse_row(place, columns).unwrap(), row);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_text_makes_the_parser_panic(text in any::<String>()) {
         let _ = parse(&text);
         let _ = parse(&with_rows(&text));

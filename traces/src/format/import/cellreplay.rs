@@ -15,7 +15,7 @@ pub(super) const IMPORTER: Importer = Importer {
     name: "cellreplay",
     about: "CellReplay: up-pdo, down-pdo, up-delay-light-pdo, down-delay-light-pdo; any of them",
     most_files: 4,
-    detect: |_| false,
+    detect: |recording| recording.name.ends_with("light-pdo") && is_light(*recording),
     import,
 };
 

@@ -94,7 +94,9 @@ fn chart(series: &Series, plot: usize, colour: bool, text: &mut String) {
                 row_of(range.largest, low, high),
             );
             for row in to..=from {
-                cells[row / 4][index / 2] |= DOTS[row % 4][index % 2];
+                if let Some(cell) = cells[row / 4].get_mut(index / 2) {
+                    *cell |= DOTS[row % 4][index % 2];
+                }
             }
         }
     }
