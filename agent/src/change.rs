@@ -13,7 +13,7 @@ use crate::guardian::{Guardian, GuardianError};
 use crate::link::LinkError;
 use crate::link::netlink::{Mode, RouteSocket};
 use crate::sys::ethtool::{self, Offload};
-use crate::undo::{InterfaceIdentity, Setting, Undo, network};
+use crate::undo::{GpuSetting, InterfaceIdentity, Setting, Undo, network};
 
 /// Does one change over a netlink socket of the right namespace.
 type Doing = Box<dyn FnOnce(&mut RouteSocket) -> Result<(), LinkError>>;
@@ -179,6 +179,51 @@ impl<'a> Changes<'a> {
         }
     }
 
+    /// Sets a setting of a GPU, by its unique id, if the owner of this machine allows it.
+    ///
+    /// # Errors
+    /// It is not allowed, there is no such GPU, or its driver refuses.
+    pub fn gpu(
+        &mut self,
+        allowed: &Configuration,
+        gpu: &str,
+        setting: GpuSetting,
+        value: u32,
+    ) -> Result<(), ChangeError> {
+        let what = format!("set the {setting} of {gpu} to {value}");
+        if !allowed.host.settings.contains(GpuSetting::CLASS) {
+            return Err(ChangeError::NotAllowed {
+                what,
+                class: GpuSetting::CLASS,
+                path: allowed.path.clone(),
+            });
+        }
+        let old = setting.read(gpu).map_err(|source| ChangeError::Setting {
+            what: what.clone(),
+            source,
+        })?;
+        if old == value {
+            return Ok(());
+        }
+        let unique = gpu.to_owned();
+        self.make(Step {
+            what: what.clone(),
+            undo: Some(Undo::RestoreGpu {
+                gpu: unique.clone(),
+                setting,
+                old,
+                ours: value,
+            }),
+            apply: Box::new(move |_| {
+                let written = setting.write(&unique, value);
+                written.map_err(|source| LinkError::Netlink {
+                    action: what,
+                    source,
+                })
+            }),
+        })
+    }
+
     /// Sets a setting of the kernel, if the owner of this machine allows it.
     ///
     /// # Errors
@@ -201,6 +246,16 @@ impl<'a> Changes<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// The offloads of an interface of this thread's network namespace that the agent may change: each
+/// by the name that `ethtool -k` prints, and whether it is on.
+///
+/// # Errors
+/// There is no such interface, or its driver does not tell.
+pub fn offloads(interface: &str) -> io::Result<Vec<(&'static str, bool)>> {
+    let one = |offload: Offload| Ok((offload.name(), ethtool::is_on(interface, offload)?));
+    Offload::ALL.into_iter().map(one).collect()
 }
 
 /// Gives an interface an address.

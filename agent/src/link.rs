@@ -404,6 +404,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if let Some(watching) = self.watching.take() {
+            // Nobody is left who would take their reports.
             let _ = self.playback.stop();
             let _ = watching.taps.finish();
         }

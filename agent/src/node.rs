@@ -123,6 +123,7 @@ impl Node {
                 let (mut child, socket) = match enter_and_start(&program, &thread_node) {
                     Ok((child, socket)) => (child, socket),
                     Err(error) => {
+                        // Who started it waits for this; one that panicked does not.
                         let _ = started.send(Err(error));
                         return;
                     }
@@ -135,6 +136,7 @@ impl Node {
                             node: thread_node,
                             source,
                         };
+                        // Who started it waits for this; one that panicked does not.
                         let _ = started.send(Err(error));
                         false
                     }
@@ -236,6 +238,7 @@ impl Node {
     /// Ends it and everything in it. Returns what is left, in words.
     pub(crate) fn take_down(&mut self) -> Option<String> {
         let thread = self.thread.take()?;
+        // One that has ended already hears nothing.
         let _ = self.socket.shutdown(std::net::Shutdown::Write);
         let deadline = clock::now() + END_LIMIT_NS;
         while self.process.is_alive() && clock::now() < deadline {
@@ -253,6 +256,7 @@ impl Node {
                 }
             }
         }
+        // A panic there was printed when it happened.
         let _ = thread.join();
         None
     }
@@ -260,6 +264,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        // What is left is the guardian's.
         let _ = self.take_down();
     }
 }

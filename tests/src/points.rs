@@ -137,6 +137,7 @@ impl Drop for Points {
             let _ = stream.write_all(b"\n");
         }
         if let Some(thread) = self.thread.take() {
+            // A panic there was printed when it happened.
             let _ = thread.join();
         }
     }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
+use crate::sandbox::within_ms;
+
 /// The host's address on the management path.
 const HOST: &str = "10.99.0.1";
 
@@ -116,6 +118,11 @@ impl Stage {
             );
         }
         look("ip", &["netns", "list"]);
+        for interface in [MANAGEMENT, NIC] {
+            let offloads = hexloop_agent::change::offloads(interface).unwrap_or_default();
+            let offloads = offloads.into_iter();
+            text.extend(offloads.map(|(name, on)| format!("{interface}: {name} {on}")));
+        }
         text
     }
 
@@ -176,6 +183,11 @@ fn build(operator: &str) {
             "{inside} ip address add 10.99.{network}.2/24 dev {far}"
         ));
         command(&format!("{inside} ip link set {far} up"));
+    }
+    // The kernel notices a carrier a moment later; before, nothing here is as it will stay.
+    for host in [MANAGEMENT, NIC] {
+        let is_up = || output("ip", &["link", "show", "dev", host]).contains("state UP");
+        assert!(within_ms(10_000, is_up), "{host} does not come up");
     }
     command(&format!("ip -6 address add fd99::1/64 dev {NIC} nodad"));
     command("ip route add default via 10.99.0.2");

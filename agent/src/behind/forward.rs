@@ -201,6 +201,7 @@ impl Drop for Forwarder {
             let _ = stop.send(());
         }
         for thread in self.threads.drain(..) {
+            // A panic there was printed when it happened.
             let _ = thread.join();
         }
     }

@@ -141,6 +141,7 @@ fn show_own_processes() {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     if mount(nothing, "/", nothing, private, nothing).is_ok() {
         let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        // Without it programs see the processes of the caller.
         let _ = mount(Some("proc"), "/proc", Some("proc"), plain, nothing);
     }
 }

@@ -119,10 +119,12 @@ fn live(child: io::Result<Child>, inherited: Inherited, started: &Sender<io::Res
     drop(inherited);
     match child {
         Ok(mut child) => {
+            // Who started it waits for this; one that panicked does not.
             let _ = started.send(Ok(()));
             let _ = child.wait();
         }
         Err(error) => {
+            // The same.
             let _ = started.send(Err(error));
         }
     }
@@ -182,8 +184,10 @@ impl AsFd for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // One that has ended already hears nothing.
         let _ = self.control.get_ref().shutdown(std::net::Shutdown::Both);
         if let Some(thread) = self.thread.take() {
+            // A panic there was printed when it happened.
             let _ = thread.join();
         }
     }

@@ -93,6 +93,7 @@ impl TcpFlow {
 impl Drop for TcpFlow {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
+        // The other side may have ended already.
         let _ = self.sender.shutdown(Shutdown::Both);
         for thread in self.threads.drain(..) {
             let _ = thread.join();

@@ -65,6 +65,7 @@ impl Echo {
             let mut datagram = [0; 2048];
             while !ended.load(Ordering::Relaxed) {
                 if let Ok((length, from)) = socket.recv_from(&mut datagram) {
+                    // A probe that cannot be sent back counts as lost.
                     let _ = socket.send_to(&datagram[..length], from);
                 }
             }
@@ -84,6 +85,7 @@ impl Drop for Echo {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            // A panic there was printed when it happened.
             let _ = thread.join();
         }
     }

@@ -42,6 +42,7 @@ impl Drop for Burners {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
+            // A panic there was printed when it happened.
             let _ = thread.join();
         }
     }

@@ -75,6 +75,7 @@ impl Holder {
             .map_err(system("hear from the holder"))?;
         failpoint::reach("holder-heard");
         if line.is_empty() {
+            // It is gone; how it went is told by the missing event.
             let _ = self.child.wait();
             return Ok(None);
         }

@@ -189,6 +189,7 @@ impl EdtPlayer {
 
 impl Drop for EdtPlayer {
     fn drop(&mut self) {
+        // A thread that has ended needs no word; a panic there was printed when it happened.
         let _ = self.commands.send(Command::Quit);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -257,6 +257,7 @@ impl TcPlayer {
 
 impl Drop for TcPlayer {
     fn drop(&mut self) {
+        // A thread that has ended needs no word; a panic there was printed when it happened.
         let _ = self.command(Command::Quit);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

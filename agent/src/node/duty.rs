@@ -59,6 +59,7 @@ impl Drop for DutyCycle {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            // A panic there was printed when it happened.
             let _ = thread.join();
         }
     }

@@ -241,6 +241,7 @@ impl Program {
             Err(error) => error,
         };
         let mut log = vec![0; LOG_BYTES];
+        // It is refused once more, this time with the reasons.
         let _ = load(name, instructions, &mut log);
         Err(refused(error, end_of_log(&log)))
     }

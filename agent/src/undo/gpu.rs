@@ -28,18 +28,44 @@ impl fmt::Display for GpuSetting {
 }
 
 impl GpuSetting {
-    fn read(self, device: &Device<'_>) -> Result<u32, NvmlError> {
-        match self {
-            GpuSetting::PersistenceMode => device.is_in_persistent_mode().map(u32::from),
-            GpuSetting::PowerLimit => device.power_management_limit(),
-        }
+    /// The word in the list of allowed settings of `agent.toml`.
+    pub const CLASS: &'static str = "nvml";
+
+    /// What it is now on the GPU of that unique id.
+    ///
+    /// # Errors
+    /// There is no driver, no such GPU, or it does not tell.
+    pub fn read(self, gpu: &str) -> io::Result<u32> {
+        let nvml = Nvml::init().map_err(io::Error::other)?;
+        let device = nvml.device_by_uuid(gpu).map_err(io::Error::other)?;
+        self.read_from(&device)
     }
 
-    fn write(self, device: &mut Device<'_>, value: u32) -> Result<(), NvmlError> {
-        match self {
+    /// Sets it, and reads it back.
+    ///
+    /// # Errors
+    /// There is no driver, no such GPU, it refuses, or is not what was set.
+    pub(crate) fn write(self, gpu: &str, value: u32) -> io::Result<()> {
+        let nvml = Nvml::init().map_err(io::Error::other)?;
+        let mut device = nvml.device_by_uuid(gpu).map_err(io::Error::other)?;
+        self.write_to(&mut device, value)?;
+        read_back(value, self.read_from(&device)?)
+    }
+
+    fn read_from(self, device: &Device<'_>) -> io::Result<u32> {
+        let read = match self {
+            GpuSetting::PersistenceMode => device.is_in_persistent_mode().map(u32::from),
+            GpuSetting::PowerLimit => device.power_management_limit(),
+        };
+        read.map_err(io::Error::other)
+    }
+
+    fn write_to(self, device: &mut Device<'_>, value: u32) -> io::Result<()> {
+        let written = match self {
             GpuSetting::PersistenceMode => device.set_persistent(value != 0),
             GpuSetting::PowerLimit => device.set_power_management_limit(value),
-        }
+        };
+        written.map_err(io::Error::other)
     }
 
     /// Puts the old value back, unless somebody else has changed it since.
@@ -51,10 +77,43 @@ impl GpuSetting {
             Err(NvmlError::NotFound | NvmlError::InvalidArg) => return Ok(true),
             Err(error) => return Err(io::Error::other(error)),
         };
-        let now = self.read(&device).map_err(io::Error::other)?;
-        if now == ours && now != old {
-            self.write(&mut device, old).map_err(io::Error::other)?;
+        let now = self.read_from(&device)?;
+        if is_ours_to_restore(now, old, ours) {
+            self.write_to(&mut device, old)?;
+            read_back(old, self.read_from(&device)?)?;
         }
         Ok(true)
+    }
+}
+
+/// Whether what we set is still there, and differs from what was there before.
+const fn is_ours_to_restore(now: u32, old: u32, ours: u32) -> bool {
+    now == ours && now != old
+}
+
+fn read_back(asked: u32, now: u32) -> io::Result<()> {
+    if now == asked {
+        return Ok(());
+    }
+    let message = format!("it reads {now} after {asked} was set");
+    Err(io::Error::other(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_still_ours_is_put_back() {
+        assert!(is_ours_to_restore(300_000, 400_000, 300_000));
+        assert!(!is_ours_to_restore(350_000, 400_000, 300_000), "theirs now");
+        assert!(!is_ours_to_restore(1, 1, 1), "it was so before");
+    }
+
+    #[test]
+    fn what_was_set_and_did_not_stay_is_an_error() {
+        read_back(7, 7).unwrap();
+        let error = read_back(7, 8).unwrap_err().to_string();
+        assert!(error.contains('7') && error.contains('8'), "{error}");
     }
 }

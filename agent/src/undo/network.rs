@@ -357,7 +357,35 @@ pub(super) fn remove_address(
     let request = RouteNetlinkMessage::DelAddress(message);
     let deleted = socket.request(request, Mode::Plain, || "delete an address".to_owned());
     gone_is_fine(deleted.map_err(answer))?;
-    Ok(true)
+    Ok(!has_address(&mut socket, interface.index, address, prefix)?)
+}
+
+/// Whether an interface has an address with a prefix of that length.
+fn has_address(
+    socket: &mut RouteSocket,
+    index: u32,
+    address: IpAddr,
+    prefix: u8,
+) -> io::Result<bool> {
+    use netlink_packet_route::address::AddressAttribute;
+    let mut ask = AddressMessage::default();
+    ask.header.family = address_message(index, address, prefix).header.family;
+    let answers = socket.query(RouteNetlinkMessage::GetAddress(ask), true, || {
+        "list addresses".to_owned()
+    });
+    let answers = answers.map_err(answer)?;
+    // The kernel lists those of every interface. On Ethernet the address itself is the local one.
+    let is_it = |message: &AddressMessage| {
+        let is_named = message.attributes.iter().any(|one| match one {
+            AddressAttribute::Local(found) | AddressAttribute::Address(found) => *found == address,
+            _ => false,
+        });
+        message.header.index == index && message.header.prefix_len == prefix && is_named
+    };
+    Ok(answers.iter().any(|message| match message {
+        RouteNetlinkMessage::NewAddress(message) => is_it(message),
+        _ => false,
+    }))
 }
 
 /// Sets an offload back, unless somebody else has set it since.

@@ -183,7 +183,7 @@ fn round_trip_chart(page: &mut String, data: &Data<'_>, phase: &TrafficSummary) 
     let y = Axis::linear(0.0, top, "round trip, ms");
     let description = format!("Round trips over {} in {}", phase.link, phase.phase);
     let mut chart = Chart::new((WIDTH, 170.0), x, y, &description);
-    chart.marks(&measured, 5.0, "s0");
+    chart.marks(&measured, 5.0, "s1 thin");
     chart.steps(&asked, end, "asked");
     page.push_str(&chart.render());
 }

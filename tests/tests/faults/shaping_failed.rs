@@ -158,6 +158,7 @@ fn a_torn_last_record_is_one_whose_action_was_never_begun() {
                 }
                 Answer::Go
             });
+            // Killed or refused: what matters is what is left.
             let _ = trial.apply();
             let gone = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
             assert!(gone, "somebody survived");

@@ -107,6 +107,7 @@ fn undo_killed_at(trial: &Trial<'_>, part: &'static str, number: usize) -> bool 
         strike(&trial.system, &[HOLDER, GUARDIAN]);
         let gone = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
         assert!(gone, "somebody survived");
+        // Killed on its way, or not: the next one is looked at.
         let _ = trial.undo();
     }
     trial.stage.expect_reachable();

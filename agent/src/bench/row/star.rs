@@ -180,6 +180,7 @@ fn reached(
         let Ok((length, from)) = hub.recv_from(&mut question) else {
             continue;
         };
+        // A question without an answer counts as unreached.
         let _ = hub.send_to(&question[..length], from);
         let mut answer = [0; 2];
         let answered = socket.recv(&mut answer).is_ok();

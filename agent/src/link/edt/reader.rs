@@ -107,12 +107,14 @@ impl Reader {
             // An asker may have given up waiting for an answer.
             match self.next_command() {
                 Ok(Command::Play(play, reply)) => {
+                    // Who asked may have given up.
                     let _ = reply.send(self.start(play));
                 }
                 Ok(Command::Change(order)) => {
                     let _ = order.reply.send(self.change(&order));
                 }
                 Ok(Command::Stop(reply)) => {
+                    // Who asked may have given up.
                     let _ = reply.send(self.finish());
                 }
                 Err(RecvTimeoutError::Timeout) => self.look(),

@@ -186,6 +186,7 @@ impl Drop for Station {
     fn drop(&mut self) {
         self.tell(Command::Quit);
         if let Some(thread) = self.thread.take() {
+            // A panic there was printed when it happened.
             let _ = thread.join();
         }
     }

@@ -81,6 +81,7 @@ impl Drop for TapStation {
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(Running { orders, thread, .. }) = running.take() {
             drop(orders);
+            // A panic there was printed when it happened.
             let _ = thread.join();
         }
     }
