@@ -352,9 +352,17 @@ impl Link {
             return Err(self.not_playing());
         };
         let at_end = self.received();
-        let played = self.playback.stop()?;
+        let played = self.playback.stop();
         let watched = watching.taps.finish()?;
         self.taps = Some(watched.taps);
+        let played = match played {
+            Ok(played) => played,
+            // An interface that failed says more than what failed because of it.
+            Err(error) => {
+                trouble::judge_interfaces(&self.plan, [None; 2], watched.failures)?;
+                return Err(error);
+            }
+        };
         let mut warnings = trouble::judge(&self.plan, &played, watched.failures)?;
         warnings.extend(trouble::demotions());
         let at_end = at_end?;

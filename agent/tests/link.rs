@@ -398,11 +398,27 @@ mod tests {
     #[test]
     #[ignore = "needs root"]
     fn the_relay_damages_and_duplicates_packets_and_stops_when_told_to() {
+        packets_are_damaged_and_duplicated_until_told_otherwise(DatapathChoice::Relay);
+    }
+
+    #[test]
+    #[ignore = "needs root, fq"]
+    fn edt_damages_and_duplicates_packets_and_stops_when_told_to() {
+        packets_are_damaged_and_duplicated_until_told_otherwise(DatapathChoice::Edt);
+    }
+
+    #[test]
+    #[ignore = "needs root, netem"]
+    fn tc_damages_and_duplicates_packets_and_stops_when_told_to() {
+        packets_are_damaged_and_duplicated_until_told_otherwise(DatapathChoice::Tc);
+    }
+
+    fn packets_are_damaged_and_duplicated_until_told_otherwise(datapath: DatapathChoice) {
         let damaging = LinkState {
             corrupt_ppb: 1_000_000_000,
             ..state(20_000_000, MS)
         };
-        let testbed = Testbed::new(DatapathChoice::Relay, trace(&[(60_000 * MS, damaging)]));
+        let testbed = Testbed::new(datapath, trace(&[(60_000 * MS, damaging)]));
         let mut link = testbed.link();
         let [client, server] = &testbed.plan.ends;
         // The neighbours get to know each other before anything is damaged.
@@ -418,7 +434,10 @@ mod tests {
                 .unwrap()
         };
         let (windows, _reader) = sync_channel(10_000);
-        link.start(clock::now(), windows).unwrap();
+        let t0 = clock::now();
+        link.start(t0, windows).unwrap();
+        // tc sets the first row when its thread wakes up.
+        clock::sleep_until(t0 + 50 * MS);
         (0..50).for_each(|number| assert_eq!(send(number), 1000));
         let instead = StateOverride {
             corrupt_ppb: Some(0),
@@ -426,12 +445,20 @@ mod tests {
             ..StateOverride::NONE
         };
         let change = LinkChange::Play(PlaybackChange::Override(instead));
-        link.change(Direction::Up, clock::now(), change).unwrap();
+        let at_ns = link.change(Direction::Up, clock::now(), change).unwrap();
+        // What waits may have to leave first, and tc changes its rows one by one.
+        clock::sleep_until(t0 + at_ns + 50 * MS);
         (50..60).for_each(|number| assert_eq!(send(number), 1000));
         for number in 50..60 {
             for _copy in 0..2 {
                 let mut buffer = [0; 2000];
-                assert_eq!(receiver.recv(&mut buffer).unwrap(), 1000);
+                // netem also damages what nobody looks at: the sender's hardware address.
+                let mut unharmed = 0;
+                while buffer[0] < 50 {
+                    assert_eq!(receiver.recv(&mut buffer).unwrap(), 1000);
+                    unharmed += 1;
+                }
+                assert!(unharmed <= 4, "{unharmed}");
                 assert_eq!(buffer[..1000], [number; 1000]);
             }
         }
@@ -506,12 +533,18 @@ mod tests {
     }
 
     /// What a playing link says at its end after something was done to its interface.
-    fn stopped_after(arguments: &[&str], trace: Arc<Trace>) -> Result<(), String> {
-        let testbed = Testbed::new(DatapathChoice::Relay, trace);
+    fn stopped_after(
+        datapath: DatapathChoice,
+        arguments: &[&str],
+        trace: Arc<Trace>,
+    ) -> Result<(), String> {
+        let testbed = Testbed::new(datapath, trace);
         let mut link = testbed.link();
         let (windows, _reader) = sync_channel(10_000);
         link.start(clock::now(), windows).unwrap();
         ip(&testbed.nodes[1], arguments);
+        // Long enough for a row to be set on what is not there any more.
+        clock::sleep_until(clock::now() + 50 * MS);
         link.stop().map(|_| ()).map_err(|error| chain(&error))
     }
 
@@ -525,12 +558,36 @@ mod tests {
         let shaped = || trace(&[(60_000 * MS, state(200_000_000, MS))]);
         let slow = || trace(&[(60_000 * MS, state(5_000_000, MS))]);
         for trace in [shaped(), slow(), transparent()] {
-            let gone = stopped_after(&["link", "delete", "hxl0n1"], Arc::clone(&trace));
+            let relay = DatapathChoice::Relay;
+            let gone = stopped_after(relay, &["link", "delete", "hxl0n1"], Arc::clone(&trace));
             let text = gone.unwrap_err();
             assert!(text.contains("interface hxl0n1 went away"), "{text}");
-            let down = stopped_after(&["link", "set", "hxl0n1", "down"], trace);
+            let down = stopped_after(relay, &["link", "set", "hxl0n1", "down"], trace);
             let text = down.unwrap_err();
             assert!(text.contains("interface hxl0n1 was taken down"), "{text}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root, netem, fq"]
+    fn an_interface_that_goes_away_or_down_fails_the_link_by_name_on_the_kernels_datapaths() {
+        let steps = [
+            (20 * MS, state(5_000_000, MS)),
+            (20 * MS, state(9_000_000, 4 * MS)),
+        ];
+        for datapath in [DatapathChoice::Tc, DatapathChoice::Edt] {
+            let gone = stopped_after(datapath, &["link", "delete", "hxl0n1"], trace(&steps));
+            let text = gone.unwrap_err();
+            assert!(
+                text.contains("interface hxl0n1 went away"),
+                "{datapath:?}: {text}"
+            );
+            let down = stopped_after(datapath, &["link", "set", "hxl0n1", "down"], trace(&steps));
+            let text = down.unwrap_err();
+            assert!(
+                text.contains("interface hxl0n1 was taken down"),
+                "{datapath:?}: {text}"
+            );
         }
     }
 

@@ -2,14 +2,18 @@
 
 use std::net::IpAddr;
 
-use hexloop_traces::{EndPolicy, LinkSettings, LinkState, Trace, TraceRow};
+use hexloop_traces::{
+    CapacityCurve, Direction, EndPolicy, LinkSettings, LinkState, Schedule, Trace, TraceRow,
+};
+use hexloop_workloads::clock;
 use serde::{Deserialize, Serialize};
 
 use super::HoldError;
 use crate::change::Step;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::interface::{
-    FilterKind, InterfacePlan, Shape, Shaped, TcStep, TcUndo, Traffic, Transport, steps,
+    FilterKind, InterfacePlan, Shape, Shaped, SteeredClasses, TcStep, TcUndo, Traffic, Transport,
+    steps,
 };
 use crate::undo::{IngressKind, InterfaceIdentity, Undo};
 
@@ -126,19 +130,37 @@ pub(super) struct Follower<'a> {
     start_boot_ns: u64,
     /// The next row, counted over all laps.
     next: usize,
+    schedules: [Schedule; 2],
+    /// Rates change, so that bytes have to be steered.
+    changes_rates: bool,
+    /// `None` until they were looked for.
+    steered: Option<SteeredClasses>,
+    /// No class has a delay or a loss: all are steered.
+    steers_all: bool,
+    /// When they are looked at next.
+    next_look_ns: u64,
 }
 
 impl<'a> Follower<'a> {
-    pub(super) const fn new(shaping: &'a Shaping<'a>, start_boot_ns: u64) -> Follower<'a> {
+    pub(super) fn new(shaping: &'a Shaping<'a>, start_boot_ns: u64) -> Follower<'a> {
+        let rows = shaping.trace.rows();
+        let rates = |row: &TraceRow| (row.down.rate_bps, row.up.rate_bps);
         Follower {
             shaping,
             start_boot_ns,
             next: 1,
+            schedules: Direction::BOTH
+                .map(|direction| CapacityCurve::new(shaping.trace, direction).into()),
+            changes_rates: rows.iter().any(|row| rates(row) != rates(&rows[0])),
+            steered: None,
+            steers_all: false,
+            next_look_ns: 0,
         }
     }
 
-    /// When the next row begins, or the trace ends; `None` when nothing changes any more.
-    pub(super) fn next_boot_ns(&self) -> Option<u64> {
+    /// When the next row begins, or the trace ends, from its start; `None` when nothing changes
+    /// any more.
+    fn next_row_ns(&self) -> Option<u64> {
         let trace = self.shaping.trace;
         let rows = trace.rows();
         let metadata = trace.metadata();
@@ -148,21 +170,98 @@ impl<'a> Follower<'a> {
             return None;
         }
         let laps_ns = u64::try_from(lap).ok()?.checked_mul(metadata.duration_ns)?;
-        let offset = laps_ns.checked_add(rows[row].t_ns)?;
-        self.start_boot_ns.checked_add(offset)
+        laps_ns.checked_add(rows[row].t_ns)
     }
 
-    /// Goes on to the next row. False when the trace is over and every limit is to be lifted.
+    fn steers(&self) -> bool {
+        let has_some = self
+            .steered
+            .as_ref()
+            .is_none_or(|steered| !steered.is_empty());
+        self.changes_rates && has_some
+    }
+
+    /// When something is to be done; `None` when nothing changes any more.
+    pub(super) fn next_boot_ns(&self) -> Option<u64> {
+        let row_ns = self.next_row_ns()?;
+        let next_ns = if self.steers() {
+            row_ns.min(self.next_look_ns)
+        } else {
+            row_ns
+        };
+        self.start_boot_ns.checked_add(next_ns)
+    }
+
+    /// Goes on to the row that it is time for, and keeps to it. False when the trace is over and
+    /// every limit is to be lifted.
     pub(super) fn go_on(&mut self, socket: &mut RouteSocket) -> Result<bool, HoldError> {
+        let now_ns = clock::since_boot_ns().saturating_sub(self.start_boot_ns);
         let rows = self.shaping.trace.rows();
-        let is_new_lap = self.next >= rows.len();
-        if is_new_lap && self.shaping.trace.metadata().end == EndPolicy::Clear {
-            return Ok(false);
+        let is_clear = self.shaping.trace.metadata().end == EndPolicy::Clear;
+        let before = self.next;
+        while self.next_row_ns().is_some_and(|row_ns| row_ns <= now_ns) {
+            if self.next >= rows.len() && is_clear {
+                return Ok(false);
+            }
+            self.next += 1;
         }
-        for step in self.shaping.steps(&rows[self.next % rows.len()])? {
-            step.change(socket)?;
+        if self.next > before {
+            let row = |number: usize| &rows[(number - 1) % rows.len()];
+            self.enter(socket, row(before), row(self.next))?;
         }
-        self.next += 1;
+        if self.steers()
+            && let Some(change_ns) = self.next_row_ns()
+        {
+            self.find_classes(socket)?;
+            if let Some(steered) = &mut self.steered {
+                let now_ns = clock::since_boot_ns().saturating_sub(self.start_boot_ns);
+                let schedules = &self.schedules;
+                self.next_look_ns = steered.steer(socket, schedules, now_ns, change_ns)?;
+            }
+        }
         Ok(true)
+    }
+
+    /// Sets what a row asks for; rates that are steered are not set here while the trace goes on.
+    fn enter(
+        &mut self,
+        socket: &mut RouteSocket,
+        left: &TraceRow,
+        row: &TraceRow,
+    ) -> Result<(), HoldError> {
+        let but_rates = |row: &TraceRow| {
+            [row.down, row.up].map(|state| LinkState {
+                rate_bps: 0,
+                ..state
+            })
+        };
+        let goes_on = self.next_row_ns().is_some();
+        if goes_on && but_rates(left) == but_rates(row) && self.steers_all {
+            return Ok(());
+        }
+        for step in self.shaping.steps(row)? {
+            let is_steered = self
+                .steered
+                .as_ref()
+                .is_some_and(|steered| steered.have(&step));
+            if !(is_steered && goes_on) {
+                step.change(socket)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the classes that can be steered.
+    fn find_classes(&mut self, socket: &mut RouteSocket) -> Result<(), HoldError> {
+        if self.steered.is_some() {
+            return Ok(());
+        }
+        let steps = self.shaping.steps(&self.shaping.trace.rows()[0])?;
+        let (index, mtu) = (self.shaping.interface.index, self.shaping.mtu);
+        let steered = SteeredClasses::of(socket, &steps, index, mtu)?;
+        let mut classes = steps.iter().filter(|step| step.is_class());
+        self.steers_all = classes.all(|step| steered.have(step));
+        self.steered = Some(steered);
+        Ok(())
     }
 }

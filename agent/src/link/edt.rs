@@ -11,13 +11,17 @@
 //! The ports are in a namespace of the link's own, as the relay's are, so that the senders' own
 //! sockets and queues are left alone; *forward* takes packets off their sender's account.
 //!
-//! The arithmetic is that of the relay's shaper to within 2 ns per packet, and no rounding adds
+//! The arithmetic is that of the relay's shaper to within 3 ns per packet, and no rounding adds
 //! up (see `table`). A packet costs 40 to 190 ns of compiled program, the latter with 65 536 rows,
 //! and 1.6 to 4 us where the kernel only interprets it. What differs:
 //!
 //! - The queue limit counts what is left of the packet in service, the shaper all of it.
 //! - Opportunities: a slot has no limit if the trace has none where the slot begins.
-//! - Losses and jitter have the same distributions, but are drawn from another generator.
+//! - Losses, duplicates, damage and jitter have the same distributions, but are drawn from another
+//!   generator.
+//! - A queue limited in packets may take a few more where several processors send at once, or if it
+//!   was limited in bytes until now.
+//! - A change while it plays holds once everything has left that came before (see `asked`).
 //! - Packets that the trace would hold for ever, or longer than fq's horizon of an hour, are
 //!   dropped at once.
 //! - At the end of a playback, what waits has a second to go on time; the rest is dropped.
@@ -218,6 +222,7 @@ fn loaded(spec: &LinkSpec<'_>, played: &Trace, direction: Direction) -> Result<L
         horizon_ns: HORIZON_NS,
         seed: stream(spec.seed, &format!("link {}", direction.name())).next_u64(),
         reorder: false,
+        queue_packets: None,
         slot_ns: None,
         clock: Clock::Kernel,
     };
@@ -228,6 +233,10 @@ fn loaded(spec: &LinkSpec<'_>, played: &Trace, direction: Direction) -> Result<L
 fn settings_of(settings: Settings, asked: &LinkSettings) -> Settings {
     Settings {
         reorder: asked.reorder,
+        queue_packets: match asked.queue {
+            QueueLimit::Bytes(_) => None,
+            QueueLimit::Packets(packets) => Some(packets),
+        },
         slot_ns: match asked.service {
             Service::Fluid => None,
             Service::Opportunities { slot_ns } => Some(slot_ns.max(SHORTEST_SLOT_NS)),
@@ -292,24 +301,16 @@ fn refuse_what_it_cannot(plan: &LinkPlan, played: &Trace) -> Result<(), LinkErro
 /// What a state asks for and departure times cannot do.
 fn unsupported_state(state: &LinkState) -> Option<String> {
     let longest_ns = state.delay_ns.saturating_add(u64::from(state.jitter_ns));
-    if state.dup_ppb > 0 {
-        Some("packets are duplicated, and the program sends none of its own".to_owned())
-    } else if state.corrupt_ppb > 0 {
-        Some("packets are corrupted, and the program does not write into them".to_owned())
-    } else if longest_ns > HORIZON_NS {
-        Some(format!(
-            "a delay of {longest_ns} ns is above fq's horizon, which is {HORIZON_NS} ns here"
-        ))
-    } else {
-        None
-    }
+    (longest_ns > HORIZON_NS).then(|| {
+        format!("a delay of {longest_ns} ns is above fq's horizon, which is {HORIZON_NS} ns here")
+    })
 }
 
 /// A departure time is given on arrival and never taken back: whatever is decided later, or by
 /// looking at single waiting packets, is not possible.
 const fn unsupported(settings: &LinkSettings) -> Option<&'static str> {
-    if matches!(settings.queue, QueueLimit::Packets(_)) {
-        return Some("the queue is limited in packets, and the program counts bits");
+    if matches!(settings.queue, QueueLimit::Packets(packets) if packets > port::MOST_PACKETS) {
+        return Some("the queue holds more packets than fq has room for, which is 65 000 here");
     }
     match settings.discipline {
         QueueDiscipline::DropTail => {}
@@ -327,8 +328,6 @@ const fn unsupported(settings: &LinkSettings) -> Option<&'static str> {
             return Some("the program does not compute PIE's probability");
         }
     }
-    if settings.ecn {
-        return Some("ECN marks are asked for, and a queue that only fills up sets none");
-    }
+    // A queue that only fills up sets no ECN marks, here as on the relay.
     None
 }

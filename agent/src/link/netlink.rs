@@ -372,3 +372,34 @@ impl RouteSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET_LINK: u16 = 18; // RTM_GETLINK
+
+    /// Asks for the loopback interface: `struct ifinfomsg` with its number.
+    fn ask_for_loopback() -> Prepared {
+        let mut payload = vec![0; 16];
+        payload[4..8].copy_from_slice(&1_i32.to_ne_bytes());
+        Prepared::request(GET_LINK, Mode::Plain, &payload)
+    }
+
+    #[test]
+    fn a_socket_whose_answers_found_no_room_says_so_and_goes_on_working() {
+        let mut socket = RouteSocket::open().unwrap();
+        // The least that a kernel gives: a packet or two.
+        setsockopt(&socket.descriptor, sockopt::RcvBuf, &1).unwrap();
+        let mut many: Vec<Prepared> = (0..64).map(|_| ask_for_loopback()).collect();
+        let refused = socket.exchange_all(&mut many, &mut Vec::new()).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOBUFS), "{refused}");
+        let mut kinds = Vec::new();
+        let answered = socket.exchange(&mut ask_for_loopback(), |kind, _| {
+            kinds.push(kind);
+            false
+        });
+        answered.unwrap();
+        assert_eq!(kinds, [16], "RTM_NEWLINK");
+    }
+}

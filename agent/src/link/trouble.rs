@@ -18,6 +18,29 @@ fn failure_in_words(failure: PortFailure) -> String {
     }
 }
 
+/// Whether the interfaces are all right: the ports first, as [`Played::failures`] has them, then the
+/// receiving interfaces in the order of [`Direction::BOTH`].
+///
+/// # Errors
+/// One failed.
+pub(super) fn judge_interfaces(
+    plan: &LinkPlan,
+    ports: [Option<PortFailure>; 2],
+    taps: [Option<PortFailure>; 2],
+) -> Result<(), LinkError> {
+    let receivers = Direction::BOTH.map(|direction| plan.receiver(direction));
+    let all = plan.ends.iter().zip(ports);
+    let mut all = all.chain(receivers.into_iter().zip(taps));
+    match all.find_map(|(end, failure)| Some((end, failure?))) {
+        None => Ok(()),
+        Some((end, failure)) => Err(LinkError::InterfaceFailed {
+            link: plan.name.clone(),
+            interface: end.interface.clone(),
+            failure: failure_in_words(failure),
+        }),
+    }
+}
+
 /// Warnings of packets that were lost on the machine; `taps` is what became of the receiving
 /// interfaces, in the order of [`Direction::BOTH`].
 ///
@@ -28,19 +51,7 @@ pub(super) fn judge(
     played: &Played,
     taps: [Option<PortFailure>; 2],
 ) -> Result<Vec<String>, LinkError> {
-    let ports = plan.ends.iter().zip(played.failures);
-    let receivers = Direction::BOTH.map(|direction| plan.receiver(direction));
-    let failed = ports.chain(receivers.into_iter().zip(taps));
-    if let Some((end, failure)) = failed
-        .filter_map(|(end, failure)| Some((end, failure?)))
-        .next()
-    {
-        return Err(LinkError::InterfaceFailed {
-            link: plan.name.clone(),
-            interface: end.interface.clone(),
-            failure: failure_in_words(failure),
-        });
-    }
+    judge_interfaces(plan, played.failures, taps)?;
     let trouble = played.trouble;
     if trouble.too_long > 0 {
         return Err(LinkError::TooLong {

@@ -291,6 +291,8 @@ fn end_of_log(log: &[u8]) -> String {
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) verdict: u32,
+    /// The packet afterwards.
+    pub(crate) packet: Vec<u8>,
     /// `struct __sk_buff` afterwards.
     pub(crate) context: Vec<u8>,
     /// Mean time of one run.
@@ -302,10 +304,13 @@ impl Program {
     /// Runs the program on a packet, `repeat` times, with a `struct __sk_buff` beside it.
     pub(crate) fn run(&self, packet: &[u8], context: &[u8], repeat: u32) -> io::Result<Ran> {
         let mut after = vec![0; context.len()];
+        let mut packet_after = vec![0; packet.len()];
         let mut attributes = TestRun {
             prog_fd: self.number(),
             data_size_in: length(packet)?,
             data_in: address(packet),
+            data_size_out: length(&packet_after)?,
+            data_out: address_mut(&mut packet_after),
             repeat,
             ctx_size_in: length(context)?,
             ctx_size_out: length(&after)?,
@@ -316,6 +321,7 @@ impl Program {
         bpf(PROG_TEST_RUN, &mut attributes)?;
         Ok(Ran {
             verdict: attributes.retval,
+            packet: packet_after,
             context: after,
             duration_ns: attributes.duration_ns,
         })

@@ -104,8 +104,12 @@ impl Is {
 pub(super) enum Helper {
     /// `CLOCK_MONOTONIC` in nanoseconds.
     KtimeGetNs = 5,
+    /// Writes into the packet.
+    StoreBytes = 9,
     /// Sends a copy of the packet to an interface.
     CloneRedirect = 13,
+    /// Reads from the packet.
+    LoadBytes = 26,
 }
 
 /// A place that jumps lead to.

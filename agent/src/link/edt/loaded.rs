@@ -2,7 +2,7 @@
 
 use hexloop_workloads::clock::MonotonicNs;
 
-use super::memory::{self, LATENESS_BYTES, STATE_BYTES};
+use super::memory::{self, FINISH_BYTES, LATENESS_BYTES, STATE_BYTES};
 use super::program::{self, Clock, Maps, Stamp};
 use super::table::Table;
 use crate::link::LinkError;
@@ -19,6 +19,8 @@ pub(super) struct Settings {
     pub(super) horizon_ns: u64,
     pub(super) seed: u64,
     pub(super) reorder: bool,
+    /// So many packets may wait where the trace does not limit the queue in bytes.
+    pub(super) queue_packets: Option<u32>,
     pub(super) slot_ns: Option<u64>,
     pub(super) clock: Clock,
 }
@@ -44,8 +46,9 @@ pub(super) struct Generation {
     pub(super) table: Table,
     pub(super) settings: Settings,
     pub(super) stamp: Program,
-    /// The program reads it.
+    /// The program uses them.
     _entries: SharedMemory,
+    _finish: Option<SharedMemory>,
 }
 
 impl Generation {
@@ -57,13 +60,21 @@ impl Generation {
         let bytes = table.to_bytes();
         let entries = memory("hx_trace", bytes.len())?;
         touched(entries.write(&bytes), "write the trace")?;
+        let finish = settings
+            .queue_packets
+            .map(|_| memory("hx_finish", FINISH_BYTES));
+        let finish = finish.transpose()?;
         let stamp = Stamp {
             table: &table,
-            maps: maps(shared, entries.number()),
+            maps: Maps {
+                finish: finish.as_ref().map_or(-1, SharedMemory::number),
+                ..maps(shared, entries.number())
+            },
             window_ns: settings.window_ns.max(1),
             horizon_ns: settings.horizon_ns,
             seed: settings.seed,
             reorder: settings.reorder,
+            queue_packets: settings.queue_packets,
             slot_ns: settings.slot_ns,
             clock: settings.clock,
         };
@@ -72,6 +83,7 @@ impl Generation {
             table,
             settings,
             _entries: entries,
+            _finish: finish,
         })
     }
 }
@@ -83,6 +95,7 @@ fn maps([control, state, due, lateness]: [&SharedMemory; 4], table: i32) -> Maps
         table,
         due: due.number(),
         lateness: lateness.number(),
+        finish: -1,
     }
 }
 

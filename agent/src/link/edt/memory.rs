@@ -32,17 +32,27 @@ pub(super) const LOST: i16 = 72;
 pub(super) const CONTENDED: i16 = 80;
 /// Gaps written to their ring.
 pub(super) const GAPS: i16 = 88;
+/// Packets that found room in the queue.
+pub(super) const ADMITTED: i16 = 96;
+/// Packets doubled and damaged as the trace asks.
+pub(super) const DOUBLES: i16 = 104;
+pub(super) const DAMAGED: i16 = 112;
 /// Ring of gaps in the queue, as the receiver sees them: from, to.
-pub(super) const GAP_RING: i16 = 96;
+pub(super) const GAP_RING: i16 = 120;
 pub(super) const GAP_RING_ENTRIES: i32 = 256;
 /// Ring of the longest queues: number of the window plus one, units.
 pub(super) const PEAK_RING: i16 = GAP_RING + 16 * 256;
 pub(super) const PEAK_RING_ENTRIES: i32 = 64;
-pub(super) const STATE_BYTES: usize = 96 + 16 * (256 + 64);
+pub(super) const STATE_BYTES: usize = 120 + 16 * (256 + 64);
 
 /// Due times by the number that a packet carries in its traffic-control index.
 pub(super) const DUE_ENTRIES: i32 = 1 << 16;
 pub(super) const DUE_BYTES: usize = 8 << 16;
+
+/// When each packet that found room is through the bottleneck, from T0, by its number: where the
+/// queue is limited in packets.
+pub(super) const FINISH_ENTRIES: i32 = 1 << 16;
+pub(super) const FINISH_BYTES: usize = 8 << 16;
 
 /// Histogram of lateness: each power of two is cut into this many buckets.
 pub(super) const BUCKET_BITS: u32 = 6;

@@ -9,7 +9,7 @@ use crate::link::{LinkError, interfaces};
 use crate::sys::bpf::Program;
 
 /// fq holds so many packets at most: no more than there are due times to tell apart.
-const MOST_PACKETS: u32 = 65_000;
+pub(super) const MOST_PACKETS: u32 = 65_000;
 
 /// fq holds a packet no longer than this. (Its own setting is in microseconds, in 32 bits: 4294
 /// seconds at most; 10 s if nobody sets it.)

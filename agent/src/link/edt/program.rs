@@ -10,16 +10,18 @@
 //!
 //! The numbers are those of [`super::table`] and [`super::memory`].
 
+mod fate;
+
 use super::assembler::Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use super::assembler::{Assembler, AssemblyError, Helper, Is, Label, Register, Width};
 use super::memory::{
-    ARRIVAL, BUCKET_BITS, CONSUMED, CONTENDED, DRAWN, DROPPED, DUE_ENTRIES, FINISH, GAP_RING,
-    GAP_RING_ENTRIES, GAPS, LOST, LOST_BEFORE, MARKED, ORDER, PAUSE_FROM, PAUSE_UNTIL, PEAK_RING,
-    PEAK_RING_ENTRIES, STAMPED, T0,
+    ADMITTED, ARRIVAL, BUCKET_BITS, CONSUMED, CONTENDED, DROPPED, DUE_ENTRIES, FINISH,
+    FINISH_ENTRIES, GAP_RING, GAP_RING_ENTRIES, GAPS, LOST, MARKED, ORDER, PAUSE_FROM, PAUSE_UNTIL,
+    PEAK_RING, PEAK_RING_ENTRIES, STAMPED, T0,
 };
 use super::table::{
-    DELAY, ENTRY_BYTES, INTEGRAL, JITTER, LOSS_ENTER, LOSS_STAY, MULTIPLIER, NEXT, QUEUE_LIMIT,
-    SHIFT, START, Table, UNLIMITED,
+    DELAY, DOUBLED, ENTRY_BYTES, INTEGRAL, JITTER, MULTIPLIER, NEXT, OWN_QUEUE_BIT, QUEUE_LIMIT,
+    SHIFT, START, Table, UNLIMITED_BIT,
 };
 
 // Offsets in struct __sk_buff.
@@ -53,6 +55,7 @@ const PERIOD_UNITS: i16 = -48;
 const AT_ARRIVAL: i16 = -56;
 const RANDOM: i16 = -64;
 const BACKLOG: i16 = -72;
+const NUMBER: i16 = -80;
 
 /// Where *stamp* takes the time of arrival from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub(super) struct Maps {
     pub(super) table: i32,
     pub(super) due: i32,
     pub(super) lateness: i32,
+    /// Only where the queue is limited in packets.
+    pub(super) finish: i32,
 }
 
 /// What *stamp* is made from.
@@ -86,6 +91,8 @@ pub(super) struct Stamp<'a> {
     pub(super) seed: u64,
     /// Jitter may change the order of packets.
     pub(super) reorder: bool,
+    /// So many packets may wait where the trace does not limit the queue in bytes.
+    pub(super) queue_packets: Option<u32>,
     /// Packets are served in delivery opportunities at the ends of slots of this length.
     pub(super) slot_ns: Option<u64>,
     pub(super) clock: Clock,
@@ -190,14 +197,18 @@ impl Stamp<'_> {
         if self.table.has_loss || self.table.has_jitter {
             self.draw(&mut p);
         }
-        if self.table.has_loss {
-            lose(&mut p, lost);
+        self.meet_fate(&mut p, lost);
+        if let Some(packets) = self.queue_packets {
+            self.count_waiting(&mut p, packets, full);
         }
         self.queue_up(&mut p, full);
         self.book(&mut p);
+        if self.table.has_damage {
+            self.damage(&mut p);
+        }
         // What is not limited is through as it comes.
         let limited = p.label();
-        p.load(R1, Width::Word, R8, UNLIMITED);
+        load_unlimited(&mut p);
         p.jump_if(R1, Is::Equal, 0, limited);
         p.load(R9, Width::Double, R10, ARRIVED);
         p.jump(through);
@@ -295,35 +306,37 @@ impl Stamp<'_> {
         p.add(R9, R5);
         p.store(Width::Double, R10, AT_ARRIVAL, R9);
         // Without a limit no bits are used up.
-        p.load(R1, Width::Word, R8, UNLIMITED);
+        load_unlimited(p);
         p.when(R1, Is::NotEqual, 0, |p| {
             p.set(R1, 0);
             p.store(Width::Double, R10, UNITS, R1);
         });
     }
 
-    /// `RANDOM` = the next number of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), which is a
-    /// function of the seed and of how many were drawn before.
-    fn draw(&self, p: &mut Assembler) {
-        let scramble = |p: &mut Assembler, shift: i32, factor: Option<u64>| {
-            p.set(R2, R1);
-            p.shift_right(R2, shift);
-            p.exclusive_or(R1, R2);
-            if let Some(factor) = factor {
-                p.set_wide(R2, factor);
-                p.multiply(R1, R2);
-            }
-        };
-        count(p, DRAWN); // leaves in R1 how many there were
-        p.add(R1, 1);
-        p.set_wide(R2, 0x9e37_79b9_7f4a_7c15);
-        p.multiply(R1, R2);
-        p.set_wide(R2, self.seed);
-        p.add(R1, R2);
-        scramble(p, 30, Some(0xbf58_476d_1ce4_e5b9));
-        scramble(p, 27, Some(0x94d0_49bb_1331_11eb));
-        scramble(p, 31, None);
-        p.store(Width::Double, R10, RANDOM, R1);
+    /// Drops the packet if as many wait as may: if the one that found room so many packets ago is
+    /// not through yet.
+    fn count_waiting(&self, p: &mut Assembler, packets: u32, full: Label) {
+        let room = p.label();
+        p.load(R1, Width::Word, R8, DOUBLED);
+        p.and(R1, 1 << OWN_QUEUE_BIT);
+        p.jump_if(R1, Is::NotEqual, 0, room);
+        p.load(R1, Width::Double, R7, ADMITTED);
+        p.set_wide(R2, u64::from(packets.max(1)));
+        p.jump_if(R1, Is::Below, R2, room);
+        p.subtract(R1, R2);
+        self.find_finish(p);
+        p.load(R1, Width::Double, R2, 0);
+        p.load(R2, Width::Double, R10, ARRIVED);
+        p.jump_if(R1, Is::Above, R2, full);
+        p.place(room);
+    }
+
+    /// `R2` = where it is written when packet number `R1` is through. Changes `R1`.
+    fn find_finish(&self, p: &mut Assembler) {
+        p.and(R1, FINISH_ENTRIES - 1);
+        p.shift_left(R1, 3);
+        p.set_address(R2, self.maps.finish, 0);
+        p.add(R2, R1);
     }
 
     /// Moves `CONSUMED` on by the packet, or drops it if that is too far ahead of C(arrival).
@@ -361,6 +374,10 @@ impl Stamp<'_> {
         p.jump(full);
         p.place(won);
         p.store(Width::Double, R10, BACKLOG, R2);
+        if self.queue_packets.is_some() {
+            count(p, ADMITTED); // leaves in R1 how many there were
+            p.store(Width::Double, R10, NUMBER, R1);
+        }
     }
 
     /// Books a gap in the queue, as the receiver sees it, and the length of the queue.
@@ -468,6 +485,11 @@ impl Stamp<'_> {
     /// `R9` = when the packet is due, from T0: its delay later, in order.
     fn due(&self, p: &mut Assembler) {
         p.store(Width::Double, R7, FINISH, R9);
+        if self.queue_packets.is_some() {
+            p.load(R1, Width::Double, R10, NUMBER);
+            self.find_finish(p);
+            p.store(Width::Double, R2, 0, R9);
+        }
         p.set(R2, R9);
         p.load(R1, Width::Double, R8, DELAY);
         p.add(R2, R1);
@@ -546,24 +568,10 @@ impl Stamp<'_> {
     }
 }
 
-/// Whether the packet is lost: less than the entry's share of 10^9.
-fn lose(p: &mut Assembler, lost: Label) {
-    let kept = p.label();
-    p.load(R2, Width::Double, R10, RANDOM);
-    p.shift_right(R2, 32);
-    p.multiply(R2, 1_000_000_000);
-    p.shift_right(R2, 32);
-    p.load(R3, Width::Word, R8, LOSS_ENTER);
-    p.load(R4, Width::Double, R7, LOST_BEFORE);
-    p.when(R4, Is::NotEqual, 0, |p| {
-        p.load(R3, Width::Word, R8, LOSS_STAY);
-    });
-    p.set(R1, 1);
-    p.when(R2, Is::AtLeast, R3, |p| p.set(R1, 0));
-    p.store(Width::Double, R7, LOST_BEFORE, R1);
-    p.jump_if(R1, Is::Equal, 0, kept);
-    p.jump(lost);
-    p.place(kept);
+/// `R1` = whether the rate of the entry `R8` has no limit.
+fn load_unlimited(p: &mut Assembler) {
+    p.load(R1, Width::Word, R8, DOUBLED);
+    p.shift_right(R1, UNLIMITED_BIT);
 }
 
 #[cfg(test)]

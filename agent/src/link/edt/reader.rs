@@ -9,8 +9,8 @@ use hexloop_workloads::clock::{self, MonotonicNs};
 use super::asked::{Asked, Source};
 use super::loaded::{Generation, Loaded};
 use super::memory::{
-    ARRIVAL, CONSUMED, DROPPED, FINISH, GAP_RING, GAP_RING_ENTRIES, GAPS, LOST, ORDER, PEAK_RING,
-    PEAK_RING_ENTRIES, field,
+    ARRIVAL, CONSUMED, DAMAGED, DOUBLES, DROPPED, FINISH, GAP_RING, GAP_RING_ENTRIES, GAPS, LOST,
+    ORDER, PEAK_RING, PEAK_RING_ENTRIES, field,
 };
 use super::messages::Hook;
 use super::port::Port;
@@ -66,6 +66,8 @@ struct LaneBooks {
     gaps: u64,
     dropped: u64,
     lost: u64,
+    doubled: u64,
+    damaged: u64,
 }
 
 pub(super) struct Reader {
@@ -150,6 +152,8 @@ impl Reader {
             gaps: 0,
             dropped: 0,
             lost: 0,
+            doubled: 0,
+            damaged: 0,
         });
         let [down, up] = &self.lanes;
         let [first, second] = play.curves.clone();
@@ -283,6 +287,13 @@ impl LaneBooks {
             self.windows.lost(counted_ns);
         }
         (self.dropped, self.lost) = (dropped, field(&state, LOST));
+        for _ in self.doubled..field(&state, DOUBLES) {
+            self.windows.duplicated(counted_ns);
+        }
+        for _ in self.damaged..field(&state, DAMAGED) {
+            self.windows.corrupted(counted_ns);
+        }
+        (self.doubled, self.damaged) = (field(&state, DOUBLES), field(&state, DAMAGED));
         let ahead = field(&state, CONSUMED).wrapping_sub(lane.loaded.granted_at(now_ns));
         let ahead = if ahead > u64::MAX / 2 { 0 } else { ahead };
         let idle = ahead == 0 && field(&state, FINISH) < now_ns;

@@ -34,12 +34,19 @@ pub(super) const START: i16 = 0;
 pub(super) const INTEGRAL: i16 = 8;
 pub(super) const MULTIPLIER: i16 = 16;
 pub(super) const SHIFT: i16 = 24;
-pub(super) const UNLIMITED: i16 = 28;
+/// How likely the packet is doubled, and the flags below.
+pub(super) const DOUBLED: i16 = 28;
 pub(super) const DELAY: i16 = 32;
 pub(super) const JITTER: i16 = 40;
 pub(super) const LOSS_ENTER: i16 = 44;
 pub(super) const LOSS_STAY: i16 = 48;
+pub(super) const CORRUPTED: i16 = 52;
 pub(super) const QUEUE_LIMIT: i16 = 56;
+
+/// Of the word at [`DOUBLED`]: there is no limit of the rate; and the trace limits the queue in
+/// bytes, whatever the link is set to. A share of 10^9 takes 30 bits.
+pub(super) const UNLIMITED_BIT: i32 = 31;
+pub(super) const OWN_QUEUE_BIT: i32 = 30;
 
 /// Longer rows are cut into entries of at most this length (268 ms), so that the product of a
 /// time within an entry and its multiplier fits 63 bits with 35 bits for the multiplier: over
@@ -79,8 +86,12 @@ struct Entry {
     multiplier: u64,
     shift: u32,
     unlimited: bool,
+    /// The trace has a queue of its own here.
+    own_queue: bool,
     delay_ns: u64,
     jitter_ns: u32,
+    dup_ppb: u32,
+    corrupt_ppb: u32,
     /// Of 10^9: how likely a loss follows a packet that was not lost, and one that was.
     loss_enter_ppb: u32,
     loss_stay_ppb: u32,
@@ -110,6 +121,8 @@ pub(crate) struct Table {
     pub(super) unit_bits: u32,
     pub(super) has_loss: bool,
     pub(super) has_jitter: bool,
+    pub(super) has_doubles: bool,
+    pub(super) has_damage: bool,
 }
 
 /// A trace that does not fit a table.
@@ -274,6 +287,8 @@ impl Table {
             unit_bits,
             has_loss: stretches.iter().any(|s| s.state.loss_ppb > 0),
             has_jitter: stretches.iter().any(|s| s.state.jitter_ns > 0),
+            has_doubles: stretches.iter().any(|s| s.state.dup_ppb > 0),
+            has_damage: stretches.iter().any(|s| s.state.corrupt_ppb > 0),
         };
         let (mut start_ns, mut integral) = (0_u64, 0_u128);
         for (index, stretch) in stretches.iter().enumerate() {
@@ -296,8 +311,11 @@ impl Table {
                 multiplier,
                 shift,
                 unlimited: state.rate_bps == UNLIMITED_RATE_BPS,
+                own_queue: state.queue_bytes > 0,
                 delay_ns: state.delay_ns,
                 jitter_ns: state.jitter_ns,
+                dup_ppb: parts(state.dup_ppb),
+                corrupt_ppb: parts(state.corrupt_ppb),
                 loss_enter_ppb,
                 loss_stay_ppb,
                 queue_limit: units(limit_bits * NS_PER_S),
@@ -333,12 +351,14 @@ impl Table {
             bytes.extend(entry.integral.to_ne_bytes());
             bytes.extend(entry.multiplier.to_ne_bytes());
             bytes.extend(entry.shift.to_ne_bytes());
-            bytes.extend(u32::from(entry.unlimited).to_ne_bytes());
+            let flags = u32::from(entry.unlimited) << UNLIMITED_BIT
+                | u32::from(entry.own_queue) << OWN_QUEUE_BIT;
+            bytes.extend((entry.dup_ppb | flags).to_ne_bytes());
             bytes.extend(entry.delay_ns.to_ne_bytes());
             bytes.extend(entry.jitter_ns.to_ne_bytes());
             bytes.extend(entry.loss_enter_ppb.to_ne_bytes());
             bytes.extend(entry.loss_stay_ppb.to_ne_bytes());
-            bytes.extend([0; 4]);
+            bytes.extend(entry.corrupt_ppb.to_ne_bytes());
             bytes.extend(entry.queue_limit.to_ne_bytes());
         }
         while bytes.len() < room * ENTRY_BYTES {
@@ -400,6 +420,11 @@ fn multiplier(rate_bps: u64, unit_bits: u32) -> (u64, u32) {
     }
     let rounded = (scaled << shift).div_ceil(NS_PER_S);
     (u64::try_from(rounded).unwrap_or(u64::MAX), shift)
+}
+
+/// A share of 10^9 that is no more than all of them.
+fn parts(ppb: u32) -> u32 {
+    u32::try_from(u64::from(ppb).min(PARTS)).unwrap_or(u32::MAX)
 }
 
 /// The two-state model of Gilbert, as the shaper has it: how likely a loss is after a packet that

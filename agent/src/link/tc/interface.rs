@@ -18,6 +18,7 @@
 mod kernel_tests;
 mod netns;
 mod session;
+mod steered;
 mod step;
 mod steps;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use super::codec::filter::Transport;
 pub use super::handle::Handle;
 pub use netns::{classifier_here, speed_bps};
 pub use session::Session;
+pub(crate) use steered::SteeredClasses;
 pub use step::{TcStep, TcUndo};
 pub use steps::steps;
 #[cfg(test)]

@@ -48,16 +48,6 @@ impl Leaf {
                  choose that queue, or datapath relay",
             );
         }
-        if settings.ecn
-            && matches!(
-                settings.discipline,
-                QueueDiscipline::DropTail | QueueDiscipline::DropHead
-            )
-        {
-            return Err(
-                "a fifo of the kernel cannot mark; choose discipline codel or pie, or datapath relay",
-            );
-        }
         if settings.discipline == QueueDiscipline::DropHead
             && matches!(settings.queue, QueueLimit::Bytes(_))
         {
@@ -219,6 +209,9 @@ mod tests {
             ..tail
         };
         assert!(Leaf::new(slots, 1500, Outages::Perhaps).is_err());
-        assert!(Leaf::new(LinkSettings { ecn: true, ..tail }, 1500, Outages::Never).is_err());
+        // A fifo marks nothing, here as on the relay.
+        let marking = LinkSettings { ecn: true, ..tail };
+        let leaf = Leaf::new(marking, 1500, Outages::Never).unwrap();
+        assert_eq!(leaf.disciplines(0), [Discipline::Bfifo(30_000)]);
     }
 }

@@ -35,9 +35,11 @@ pub(super) struct Steering {
     largest_owed_bits: i128,
 }
 
-/// An error of more than this share of a packet is corrected. Below it lies what comes of
-/// packets being sent whole.
+/// An error of more than this share of a packet is corrected at once. Below it lies what comes of
+/// packets being sent whole, of which only this part is corrected each time, so that none of it
+/// lasts.
 const DEAD_ZONE_PERCENT: i128 = 60;
+const SLOW_PART: i128 = 8;
 
 /// A correction never sets less than this share of the trace's rate: the debt of a packet that
 /// leaves at a small rate is large.
@@ -98,7 +100,8 @@ impl Steering {
         let allowed = i128::from(schedule.bits_between(now_ns, until_ns));
         let plain = per_second(allowed, length_ns);
         let tolerated = self.packet_bits * DEAD_ZONE_PERCENT / 100;
-        let correction = self.owed_bits - self.owed_bits.clamp(-tolerated, tolerated);
+        let small = self.owed_bits.clamp(-tolerated, tolerated);
+        let correction = self.owed_bits - small + small / SLOW_PART;
         per_second(allowed + correction, length_ns).max(plain / LEAST_SHARE)
     }
 }

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::*;
 use crate::link::edt::loaded::{Loaded, Settings};
-use crate::link::edt::memory;
+use crate::link::edt::memory::{self, DAMAGED};
 use crate::link::testing::{MS, state, trace};
 use crate::sys::bpf::Ran;
 
@@ -23,15 +23,29 @@ fn served(
     queue_bytes: u64,
     slot_ns: Option<u64>,
 ) -> Loaded {
-    let table = Table::new(&trace(end, steps), Direction::Down, queue_bytes).unwrap();
-    let settings = Settings {
+    let settings = settings(slot_ns);
+    loaded_with(end, steps, queue_bytes, settings)
+}
+
+fn settings(slot_ns: Option<u64>) -> Settings {
+    Settings {
         window_ns: 10 * MS,
         horizon_ns: HORIZON_NS,
         seed: 7,
         reorder: false,
+        queue_packets: None,
         slot_ns,
         clock: Clock::Packet,
-    };
+    }
+}
+
+fn loaded_with(
+    end: EndPolicy,
+    steps: &[(u64, LinkState)],
+    queue_bytes: u64,
+    settings: Settings,
+) -> Loaded {
+    let table = Table::new(&trace(end, steps), Direction::Down, queue_bytes).unwrap();
     let loaded = Loaded::new(table, settings).unwrap_or_else(|error| panic!("{error:?}"));
     loaded.start(T0_NS, None).unwrap();
     loaded
@@ -154,7 +168,7 @@ fn due_times_are_those_of_the_exact_integral_to_within_the_stated_rounding() {
                 .into_iter()
                 .map(|(length_ns, rate_bps, delay_ns)| (length_ns, state(rate_bps, delay_ns)))
                 .collect();
-            compare(end, &steps, &packets, 2)
+            compare(end, &steps, &packets, 3)
         })
         .unwrap();
 }
@@ -305,4 +319,78 @@ fn opportunities_grant_a_slot_at_its_end_and_carry_over_what_waits() {
     for (arrival_ns, ip_bytes, due_ms) in sent {
         assert_eq!(stamped(&program, arrival_ns, ip_bytes), Some(due_ms * MS));
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_queue_in_packets_holds_so_many_of_any_size_unless_the_trace_says_bytes() {
+    let own_queue = LinkState {
+        queue_bytes: 1000,
+        ..state(8_000_000, 0)
+    };
+    let rows = [(100 * MS, state(8_000_000, 0)), (MS, own_queue)];
+    let settings = Settings {
+        queue_packets: Some(3),
+        ..settings(None)
+    };
+    let program = loaded_with(EndPolicy::Hold, &rows, 4500, settings);
+    // 100 bytes take 0.1 ms.
+    let due: Vec<_> = (0..5).map(|_| stamped(&program, 0, 100)).collect();
+    let tenths = |tenths: u64| Some(tenths * MS / 10);
+    assert_eq!(due, [tenths(1), tenths(2), tenths(3), None, None]);
+    // The first is through at 0.1 ms.
+    assert_eq!(
+        stamped(&program, MS / 10, 1500),
+        Some(3 * MS / 10 + MS * 3 / 2)
+    );
+    assert_eq!(stamped(&program, MS / 10, 60), None);
+    // Later the trace's own limit counts.
+    let late = 100 * MS;
+    let due: Vec<_> = (0..12).map(|_| stamped(&program, late, 100)).collect();
+    assert_eq!(due.iter().flatten().count(), 10);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_an_outage_without_end_drops_uses_nothing_up() {
+    let rows = [(10 * MS, state(0, 0))];
+    let program = loaded(EndPolicy::Hold, &rows, 100_000);
+    (0..20).for_each(|_| assert_eq!(stamped(&program, MS, 1000), None));
+    let state = program.state().unwrap();
+    assert_eq!(memory::field(&state, CONSUMED), 0);
+    assert_eq!(memory::field(&state, DROPPED), 20);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn damage_flips_one_bit_behind_the_ethernet_header_of_the_share_of_packets() {
+    let damaging = LinkState {
+        corrupt_ppb: 250_000_000,
+        ..state(UNLIMITED_RATE_BPS, 0)
+    };
+    let program = loaded(EndPolicy::Hold, &[(MS, damaging)], 100_000);
+    let mut damaged = 0;
+    for packet in 0..2000 {
+        let ran = run(&program, packet, 100, 1);
+        let flipped: Vec<(usize, u32)> = ran
+            .packet
+            .iter()
+            .enumerate()
+            .map(|(place, byte)| match place {
+                12 => (place, (byte ^ 0x88).count_ones()),
+                13 => (place, (byte ^ 0xb5).count_ones()),
+                _ => (place, byte.count_ones()),
+            })
+            .filter(|(_, bits)| *bits > 0)
+            .collect();
+        match flipped.as_slice() {
+            [] => {}
+            [(place, 1)] if *place >= 14 => damaged += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    // Four standard deviations.
+    assert!((420..=580).contains(&damaged), "{damaged}");
+    let booked = memory::field(&program.state().unwrap(), DAMAGED);
+    assert_eq!(booked, damaged);
 }

@@ -8,7 +8,9 @@ use super::tests::{everything, peer, plan, shape};
 use super::*;
 use crate::link::interfaces;
 use crate::link::netlink::RouteSocket;
+use crate::link::testing::{MS, state, trace};
 use crate::namespace::NetworkNamespace;
+use hexloop_traces::{CapacityCurve, Direction, EndPolicy, Schedule};
 use hexloop_workloads::clock;
 
 fn run(command: &str) {
@@ -236,4 +238,69 @@ fn three_hundred_peers_get_each_their_own_rate_and_the_rest_none() {
         let error = gap_ns.abs_diff(expected_ns) * 100 / expected_ns;
         assert!(error <= 3, "peer {number}: {gap_ns}, not {expected_ns}");
     }
+}
+
+/// Sends so many packets of 1000 bytes at once.
+fn burst(sender: &UdpSocket, to: [u8; 4], packets: usize) {
+    let to = (std::net::Ipv4Addr::from(to), 9000);
+    for _ in 0..packets {
+        sender.send_to(&[7; 972], to).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root, virtual-time"]
+fn an_interface_follows_the_steps_of_a_trace_both_ways_to_four_packets() {
+    const PACKETS: usize = 2500;
+    let [near, far] = joined();
+    let rows = [3, 12, 6, 9, 4, 12].map(|mbit| (10 * MS, state(mbit * 1_000_000, 0)));
+    let trace = trace(EndPolicy::Loop, &rows);
+    let schedules: [Schedule; 2] =
+        Direction::BOTH.map(|direction| CapacityCurve::new(&trace, direction).into());
+    let bind = || UdpSocket::bind("0.0.0.0:9000").unwrap();
+    let (near_socket, far_socket) = (near.run(bind).unwrap(), far.run(bind).unwrap());
+    near.run(|| {
+        let first = Shape {
+            state: rows[0].1,
+            settings: LinkSettings::drop_tail(4_000_000),
+        };
+        let index = interfaces::index_of("hxl0n0").unwrap();
+        let plan = InterfacePlan {
+            interface: "hxl0n0".to_owned(),
+            index,
+            ..plan(vec![everything(Some(first), Some(first))])
+        };
+        let steps = steps(&plan, FilterKind::U32).unwrap();
+        let mut socket = interfaces::open_socket().unwrap();
+        for step in &steps {
+            step.apply(&mut socket).unwrap();
+        }
+        let mut classes = SteeredClasses::of(&mut socket, &steps, index, 1500).unwrap();
+        burst(&near_socket, [10, 77, 0, 2], PACKETS);
+        burst(&far_socket, [10, 77, 0, 1], PACKETS);
+        let start = clock::now();
+        let (mut next_ns, mut before) = (0, None);
+        while next_ns < 1500 * MS {
+            clock::sleep_until(start + next_ns);
+            let now_ns = clock::now() - start;
+            let step_ns = (now_ns / (10 * MS) + 1) * 10 * MS;
+            next_ns = classes
+                .steer(&mut socket, &schedules, now_ns, step_ns)
+                .unwrap();
+            let at_ns = clock::now() - start;
+            if before.is_none() && at_ns > 100 * MS {
+                before = Some((at_ns, classes.sent_bytes(&mut socket)));
+            }
+        }
+        let (from_ns, before) = before.unwrap();
+        let to_ns = clock::now() - start;
+        let after = classes.sent_bytes(&mut socket);
+        assert_eq!(after.len(), 2);
+        for ((direction, from), (_, to)) in before.into_iter().zip(after) {
+            let asked = schedules[0].bits_between(from_ns, to_ns) / 8;
+            println!("{direction:?}: {} bytes of {asked}", to - from);
+            assert!((to - from).abs_diff(asked) <= 4 * 1000, "{direction:?}");
+        }
+    })
+    .unwrap();
 }

@@ -86,6 +86,11 @@ impl TcStep {
         &self.what
     }
 
+    /// Whether it makes a class.
+    pub(crate) const fn is_class(&self) -> bool {
+        matches!(self.making, Making::Class(_))
+    }
+
     /// Its opposite; `None` for what goes when an earlier step is undone.
     #[must_use]
     pub const fn undo(&self) -> Option<&TcUndo> {

@@ -133,7 +133,8 @@ fn what_nobody_used_is_not_made_up_for() {
     // Packets began to wait in between: the first one is under way.
     steering.look(&curve, seen(110 * MS, 3000, 9000));
     assert_eq!(steering.owed_bits(), -6000);
-    assert_eq!(steering.rate_bps(&curve, 110 * MS, 120 * MS), 12 * MBIT);
+    let rate = steering.rate_bps(&curve, 110 * MS, 120 * MS);
+    assert_eq!(rate, 12 * MBIT - 6000 / 8 * 100);
 }
 
 #[test]
@@ -142,12 +143,12 @@ fn what_was_lost_while_packets_waited_is_made_up_for() {
     let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();
     let mut steering = Steering::new(1500);
     steering.look(&curve, seen(0, 0, 90_000));
-    // 15000 bytes were allowed, 6000 left although all of them waited: 9000 are owed, and one
-    // packet's share of that is tolerated.
+    // 15000 bytes were allowed, 6000 left although all of them waited: 9000 are owed, and of one
+    // packet's share of that an eighth is made up for at once.
     steering.look(&curve, seen(10 * MS, 6000, 84_000));
     assert_eq!(steering.owed_bits(), 72_000);
     let rate = steering.rate_bps(&curve, 10 * MS, 20 * MS);
-    assert_eq!(rate, 12 * MBIT + (72_000 - 7200) * 100);
+    assert_eq!(rate, 12 * MBIT + (72_000 - 7200 + 7200 / 8) * 100);
     // The queue may have been empty for a while: no more than a change of rate can cost.
     let mut steering = Steering::new(1500);
     steering.look(&curve, seen(0, 0, 1500));
