@@ -445,6 +445,8 @@ mod tests {
             ..StateOverride::NONE
         };
         let change = LinkChange::Play(PlaybackChange::Override(instead));
+        // On tc what waits meets its fate as it leaves: 50 packets take 20 ms.
+        clock::sleep_until(clock::now() + 50 * MS);
         let at_ns = link.change(Direction::Up, clock::now(), change).unwrap();
         // What waits may have to leave first, and tc changes its rows one by one.
         clock::sleep_until(t0 + at_ns + 50 * MS);
@@ -586,6 +588,12 @@ mod tests {
             let text = down.unwrap_err();
             assert!(
                 text.contains("interface hxl0n1 was taken down"),
+                "{datapath:?}: {text}"
+            );
+            let mtu = ["link", "set", "hxl0n1", "mtu", "1400"];
+            let text = stopped_after(datapath, &mtu, trace(&steps)).unwrap_err();
+            assert!(
+                text.contains("its MTU went from 1500 to 1400 bytes"),
                 "{datapath:?}: {text}"
             );
         }

@@ -5,13 +5,14 @@
 //! and the real-time player of queueing disciplines.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
     NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send,
     setsockopt, socket, sockopt,
@@ -135,6 +136,18 @@ impl Mode {
     }
 }
 
+/// Waits for a datagram. If answers were lost for want of room (`ENOBUFS`), those that were not are
+/// read away: the kernel gives a socket nothing more until it is empty (`NETLINK_S_CONGESTED`).
+fn receive(descriptor: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let received = recv(descriptor, buffer, MsgFlags::empty());
+    if received == Err(Errno::ENOBUFS) {
+        while let Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) =
+            recv(descriptor, buffer, MsgFlags::MSG_DONTWAIT)
+        {}
+    }
+    Ok(received?)
+}
+
 /// A socket in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub(crate) struct RouteSocket {
@@ -240,7 +253,7 @@ impl RouteSocket {
         let descriptor = self.descriptor.as_raw_fd();
         send(descriptor, &message.bytes, MsgFlags::empty())?;
         loop {
-            let length = recv(descriptor, &mut self.buffer, MsgFlags::empty())?;
+            let length = receive(descriptor, &mut self.buffer)?;
             let mut rest = &self.buffer[..length];
             while let Some((answer, following)) = first_answer(rest) {
                 rest = following;
@@ -281,7 +294,7 @@ impl RouteSocket {
         let mut missing = messages.len();
         let mut result = Ok(());
         while missing > 0 {
-            let length = recv(descriptor, &mut self.buffer, MsgFlags::empty())?;
+            let length = receive(descriptor, &mut self.buffer)?;
             let mut rest = &self.buffer[..length];
             while let Some((answer, following)) = first_answer(rest) {
                 rest = following;
@@ -347,11 +360,7 @@ impl RouteSocket {
         mut take: impl FnMut(RouteNetlinkMessage),
     ) -> io::Result<()> {
         loop {
-            let length = recv(
-                self.descriptor.as_raw_fd(),
-                &mut self.buffer,
-                MsgFlags::empty(),
-            )?;
+            let length = receive(self.descriptor.as_raw_fd(), &mut self.buffer)?;
             let mut rest = &self.buffer[..length];
             while rest.len() >= 16 {
                 let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
@@ -389,8 +398,8 @@ mod tests {
     #[test]
     fn a_socket_whose_answers_found_no_room_says_so_and_goes_on_working() {
         let mut socket = RouteSocket::open().unwrap();
-        // The least that a kernel gives: a packet or two.
-        setsockopt(&socket.descriptor, sockopt::RcvBuf, &1).unwrap();
+        // Room for one answer and its acknowledgement, and not for 64.
+        setsockopt(&socket.descriptor, sockopt::RcvBuf, &8192).unwrap();
         let mut many: Vec<Prepared> = (0..64).map(|_| ask_for_loopback()).collect();
         let refused = socket.exchange_all(&mut many, &mut Vec::new()).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::ENOBUFS), "{refused}");

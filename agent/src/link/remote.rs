@@ -55,14 +55,15 @@ impl LinkRemote {
         }
     }
 
-    /// Whether the link can be changed at all while it plays.
+    /// Whether the link can be changed so while it plays, as far as can be told before.
     ///
     /// # Errors
-    /// Its datapath plays what it was given to its end.
-    pub fn check(&self) -> Result<(), LinkError> {
+    /// Its datapath plays what it was given to its end, or never does what the change asks for.
+    pub fn check(&self, change: &LinkChange) -> Result<(), LinkError> {
         match &self.datapath {
             RemoteDatapath::Fixed(datapath) => Err(self.refused(datapath)),
-            RemoteDatapath::Relay(_) | RemoteDatapath::Tc(_) | RemoteDatapath::Edt(_) => Ok(()),
+            RemoteDatapath::Edt(edt) => edt.check(change),
+            RemoteDatapath::Relay(_) | RemoteDatapath::Tc(_) => Ok(()),
         }
     }
 

@@ -155,11 +155,10 @@ impl Scene {
             .zip(links)
             .collect();
         for (name, link) in &self.links {
-            let event = plan.events.iter().find(|event| &event.link == name);
-            if let Some(event) = event {
-                let event = event.name.clone();
-                link.remote().check().map_err(|error| PlayError::Event {
-                    event,
+            for event in plan.events.iter().filter(|event| &event.link == name) {
+                let checked = link.remote().check(&event.change);
+                checked.map_err(|error| PlayError::Event {
+                    event: event.name.clone(),
                     source: error.into(),
                 })?;
             }

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use hexloop_traces::{
-    CapacityCurve, Direction, Intervention, LinkSettings, PlaybackChange, Schedule, SettingsChange,
-    Trace,
+    CapacityCurve, Direction, Intervention, LinkChange, LinkSettings, LinkState, PlaybackChange,
+    Schedule, SettingsChange, Trace,
 };
 
 use super::loaded::{Generation, Loaded, Settings};
@@ -163,16 +163,34 @@ fn generation(
     loaded.another(table, settings)
 }
 
-/// What a schedule asks for from a moment on and departure times cannot do.
+/// Why an outage that is asked for is refused.
+fn outage_without_end() -> String {
+    "an outage whose end is not known yet would have to hold packets without a time to leave at; \
+     lose them instead (loss 100 %), or have the outage in the trace"
+        .to_owned()
+}
+
+/// What a change asks for and departure times can never do.
+pub(super) fn never(change: &LinkChange) -> Option<String> {
+    match change {
+        LinkChange::Play(PlaybackChange::Override(over)) if over.rate_bps == Some(0) => {
+            Some(outage_without_end())
+        }
+        LinkChange::Play(PlaybackChange::Override(over)) => {
+            unsupported_state(&over.over(LinkState::TRANSPARENT))
+        }
+        LinkChange::Play(_) => None,
+        LinkChange::Set(change) => {
+            unsupported(&change.over(LinkSettings::drop_tail(1))).map(str::to_owned)
+        }
+    }
+}
+
+/// What a schedule asks for from a moment on, when it was changed, and departure times cannot do.
 fn unsupported_change(schedule: &Schedule, at_ns: u64, change: &PlaybackChange) -> Option<String> {
     let state = schedule.state_at(at_ns);
-    let is_set = matches!(change, PlaybackChange::Override(over) if over.rate_bps == Some(0));
-    if is_set || (state.rate_bps == 0 && schedule.change_after(at_ns).is_none()) {
-        return Some(
-            "an outage whose end is not known yet would have to hold packets without a time to \
-             leave at; lose them instead (loss 100 %), or have the outage in the trace"
-                .to_owned(),
-        );
+    if state.rate_bps == 0 && schedule.change_after(at_ns).is_none() {
+        return Some(outage_without_end());
     }
-    unsupported_state(&state)
+    never(&LinkChange::Play(*change)).or_else(|| unsupported_state(&state))
 }

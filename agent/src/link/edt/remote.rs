@@ -6,6 +6,7 @@ use hexloop_traces::{Direction, LinkChange};
 use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
+use super::asked::never;
 use super::reader::Command;
 use crate::link::remote::Order;
 
@@ -21,6 +22,17 @@ impl EdtRemote {
         EdtRemote {
             link: link.to_owned(),
             commands,
+        }
+    }
+
+    /// Whether departure times can do it at all.
+    pub(crate) fn check(&self, change: &LinkChange) -> Result<(), LinkError> {
+        match never(change) {
+            None => Ok(()),
+            Some(what) => Err(LinkError::NotOnEdt {
+                link: self.link.clone(),
+                what,
+            }),
         }
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod htb;
 pub(crate) mod netem;
 pub(crate) mod queues;
 pub(crate) mod statistics;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod words;

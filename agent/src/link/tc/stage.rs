@@ -120,6 +120,7 @@ fn join(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkErro
         classifier: Classifier::U32,
         packets: None,
         target: Target::Redirect(to.index.unsigned_abs()),
+        bucket: None,
     };
     socket.order(NEW_FILTER, Mode::Create, &filter.message(), || {
         format!("send what comes in on {} out of {}", from.name, to.name)

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::table::Bucket;
 use super::{HEADER_BYTES, KIND, OPTIONS, Place};
 use crate::link::tc::handle::Handle;
 use crate::link::tc::wire::{self, Attributes, Writer, big_u16_at, i32_at, u32_at, words};
@@ -19,6 +20,7 @@ const FLOWER_TCP_SRC: u16 = 18;
 const FLOWER_UDP_SRC: u16 = 20;
 
 const U32_CLASS: u16 = 1;
+const U32_HASH: u16 = 2;
 const U32_SELECTOR: u16 = 5;
 const U32_ACT: u16 = 7;
 
@@ -103,6 +105,8 @@ pub(crate) struct Filter {
     /// `None` takes every packet of the protocol in the place.
     pub(crate) packets: Option<Match>,
     pub(crate) target: Target,
+    /// Of u32: in which bucket of which table of its own it is (see [`super::table`]).
+    pub(crate) bucket: Option<Bucket>,
 }
 
 /// The Ethernet types of IP and of everything (linux/if_ether.h).
@@ -218,6 +222,9 @@ impl Filter {
     }
 
     fn write_u32(&self, options: &mut Writer) {
+        if let Some(bucket) = self.bucket {
+            options.u32(U32_HASH, bucket.raw());
+        }
         self.write_target(options, U32_CLASS, U32_ACT);
         let keys = self.packets.as_ref().map_or_else(
             || {
@@ -267,11 +274,17 @@ impl Filter {
                 0,
             )?)),
         };
+        let bucket = match classifier {
+            Classifier::U32 => Attributes::find(options, U32_HASH),
+            Classifier::Flower => None,
+        };
+        let bucket = bucket.and_then(|payload| u32_at(payload, 0));
         Some(Filter {
             place,
             classifier,
             packets,
             target,
+            bucket: bucket.and_then(Bucket::from_raw),
         })
     }
 }
@@ -312,13 +325,13 @@ struct Key {
 }
 
 /// Where things are in a header without options or extensions.
-struct Layout {
-    addresses: [i32; 2],
+pub(super) struct Layout {
+    pub(super) addresses: [i32; 2],
     protocol: (i32, usize),
     ports: i32,
 }
 
-const fn layout(ipv6: bool) -> Layout {
+pub(super) const fn layout(ipv6: bool) -> Layout {
     if ipv6 {
         Layout {
             addresses: [8, 24],

@@ -88,6 +88,7 @@ fn a_filter_of_u32_looks_behind_the_ip_header_for_ports() {
             port: Some(53),
         }),
         target: Target::Class(Handle::new(1, 5)),
+        bucket: None,
     };
     let expected = [
         0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, //
@@ -123,6 +124,7 @@ fn what_came_in_is_stolen_and_sent_out_elsewhere() {
         classifier: Classifier::U32,
         packets: None,
         target: Target::Redirect(9),
+        bucket: None,
     };
     let message = filter.message();
     let options = Attributes::find(&message[HEADER_BYTES..], OPTIONS).unwrap();
@@ -390,6 +392,7 @@ proptest! {
             } else {
                 Target::Class(Handle::from_raw(number))
             },
+            bucket: None,
         };
         prop_assert_eq!(Filter::read(&filter.message()), Some(filter));
     }

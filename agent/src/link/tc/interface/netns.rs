@@ -51,6 +51,7 @@ fn try_filter(
         classifier,
         packets: None,
         target: Target::Class(Handle::new(1, 1)),
+        bucket: None,
     };
     socket.order(NEW_FILTER, Mode::Create, &filter.message(), || {
         format!("try a filter of kind {}", classifier.kind())

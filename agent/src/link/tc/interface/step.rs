@@ -9,6 +9,7 @@ use super::{ROOT, Root, verify};
 use crate::link::LinkError;
 use crate::link::netlink::{Mode, RouteSocket};
 use crate::link::tc::codec::filter::{Filter, Target};
+use crate::link::tc::codec::table::Table;
 use crate::link::tc::codec::{
     Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb,
 };
@@ -46,6 +47,8 @@ pub(super) enum Making {
     Up,
     Qdisc(Qdisc),
     Class(Class),
+    /// A hash table of filters, with what leads to it.
+    Table(Table),
     /// Sends to the link of this name what it catches, if the target is a redirection.
     Filter(Filter, Option<String>),
 }
@@ -137,6 +140,14 @@ impl TcStep {
                     ..*class
                 };
                 socket.order(NEW_CLASS, Mode::Create, &class.message(), what)
+            }
+            Making::Table(table) => {
+                let table = Table {
+                    place: at(table.place),
+                    ..*table
+                };
+                socket.order(NEW_FILTER, Mode::Create, &table.message(), what)?;
+                socket.order(NEW_FILTER, Mode::Create, &table.link_message(), what)
             }
             Making::Filter(filter, to) => {
                 let target = match to {

@@ -11,6 +11,7 @@ use crate::link::tc::codec::filter::{
     Classifier, ETH_P_ALL, Filter, Match, Side, Target, ethernet_type, info,
 };
 use crate::link::tc::codec::htb::Htb;
+use crate::link::tc::codec::table::{Bucket, Table};
 use crate::link::tc::codec::{Class, Discipline, Place, Qdisc};
 use crate::link::tc::handle::Handle;
 use crate::link::tc::htb_class::{self, UNLIMITED_BYTES_PER_S};
@@ -187,6 +188,18 @@ fn tree(
         )
     };
     push(format!("put htb on {interface}"), Making::Qdisc(root), undo);
+    let side = match way {
+        Way::Sent => Side::Destination,
+        Way::Received => Side::Source,
+    };
+    let tables = Tables::new(plan, way, ROOT, side, classifier);
+    for table in tables.all() {
+        push(
+            format!("make a hash table of {} on {interface}", family(table)),
+            Making::Table(*table),
+            None,
+        );
+    }
     for (number, shaped) in plan.shaped.iter().enumerate() {
         let Some(shape) = way.of(shaped) else {
             continue;
@@ -210,16 +223,13 @@ fn tree(
         let what = format!("put {} below class {handle} on {interface}", leaf.kind());
         let place = Place::new(index, Handle::new(major, 0), handle);
         push(what, Making::Qdisc(Qdisc::new(place, leaf)), None);
-        let side = match way {
-            Way::Sent => Side::Destination,
-            Way::Received => Side::Source,
-        };
         if let Some(packets) = packets(shaped.traffic, side) {
             let filter = Filter {
                 place: filter_place(plan, number, ROOT, &packets, classifier),
                 classifier,
                 packets: Some(packets),
                 target: Target::Class(handle),
+                bucket: tables.bucket(&packets),
             };
             let what = format!(
                 "send {} {}/{} to class {handle} on {interface}",
@@ -275,6 +285,64 @@ fn filter_place(
     }
 }
 
+/// So many peers of one protocol are compared one after the other; more get a hash table.
+const FEW_PEERS: usize = 16;
+
+/// The hash tables of u32 on one hook: for IPv4 and for IPv6, where there are many peers.
+struct Tables([Option<Table>; 2]);
+
+impl Tables {
+    fn new(
+        plan: &InterfacePlan,
+        way: Way,
+        parent: Handle,
+        side: Side,
+        classifier: Classifier,
+    ) -> Tables {
+        Tables([false, true].map(|ipv6| {
+            let shaped = plan.shaped.iter().filter(|one| way.of(one).is_some());
+            let peers = shaped.filter_map(|one| packets(one.traffic, side));
+            let hashed = peers.filter(|peer| is_single(peer) && peer.address.is_ipv6() == ipv6);
+            let first = hashed.clone().next()?;
+            let is_worth_it = classifier == Classifier::U32 && hashed.count() > FEW_PEERS;
+            is_worth_it.then(|| Table {
+                place: filter_place(plan, 0, parent, &first, classifier),
+                side,
+                ipv6,
+            })
+        }))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Table> {
+        self.0.iter().flatten()
+    }
+
+    /// Where a peer's filter is; networks have none.
+    fn bucket(&self, packets: &Match) -> Option<Bucket> {
+        let [ipv4, ipv6] = &self.0;
+        let table = if packets.address.is_ipv6() {
+            ipv6
+        } else {
+            ipv4
+        };
+        let table = table.as_ref().filter(|_| is_single(packets))?;
+        Some(Bucket::of(table, packets.address))
+    }
+}
+
+/// Whether these are the packets of one address.
+const fn is_single(packets: &Match) -> bool {
+    packets.prefix_bits == if packets.address.is_ipv6() { 128 } else { 32 }
+}
+
+const fn family(table: &Table) -> &'static str {
+    if table.ipv6 {
+        "IPv6 peers"
+    } else {
+        "IPv4 peers"
+    }
+}
+
 /// The hook on what the interface receives, and what sends it through the ifb.
 fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier: Classifier) {
     let interface = &plan.interface;
@@ -288,6 +356,21 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
             index: plan.index,
         }),
     });
+    let tables = Tables::new(
+        plan,
+        Way::Received,
+        Handle::INGRESS_HANDLE,
+        Side::Source,
+        classifier,
+    );
+    for table in tables.all() {
+        steps.push(TcStep {
+            what: format!("make a hash table of {} on {interface}", family(table)),
+            interface: interface.clone(),
+            making: Making::Table(*table),
+            undo: None,
+        });
+    }
     for (number, shaped) in plan.shaped.iter().enumerate() {
         if shaped.received.is_none() {
             continue;
@@ -314,6 +397,7 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
             classifier,
             packets,
             target: Target::Redirect(0),
+            bucket: packets.as_ref().and_then(|packets| tables.bucket(packets)),
         };
         steps.push(TcStep {
             what: format!("send what {interface} receives {whose} through {ifb}"),

@@ -1,3 +1,4 @@
+use super::step::Making;
 use super::*;
 use hexloop_traces::UNLIMITED_RATE_BPS;
 
@@ -130,4 +131,27 @@ fn the_opposite_of_a_step_survives_the_ledger() {
         let text = serde_json::to_string(undo).unwrap();
         assert_eq!(&serde_json::from_str::<TcUndo>(&text).unwrap(), undo);
     }
+}
+
+#[test]
+fn many_single_peers_are_hashed_by_u32_and_networks_are_not() {
+    let mut shaped: Vec<Shaped> = (0..17)
+        .map(|number| peer(&format!("10.0.0.{number}"), 32))
+        .collect();
+    shaped.push(peer("10.7.0.0", 16));
+    shaped.push(peer("fd00::1", 128));
+    let steps = steps(&plan(shaped), FilterKind::U32).unwrap();
+    let tables = steps
+        .iter()
+        .filter(|step| step.describe().contains("hash table"));
+    let tables: Vec<&str> = tables.map(TcStep::describe).collect();
+    // On what is sent, on what is received, and on the way to the latter.
+    let [ifb, hook, sent] = ["hxi7", "eth1", "eth1"]
+        .map(|interface| format!("make a hash table of IPv4 peers on {interface}"));
+    assert_eq!(tables, [ifb, hook, sent]);
+    let hashed = steps.iter().filter(|step| match &step.making {
+        Making::Filter(filter, _) => filter.bucket.is_some(),
+        _ => false,
+    });
+    assert_eq!(hashed.count(), 3 * 17);
 }

@@ -147,7 +147,8 @@ pub(crate) fn verify(socket: &mut RouteSocket, steps: &[TcStep]) -> Result<(), L
             continue;
         };
         let there = match &step.making {
-            Making::Ifb | Making::Up => true,
+            // Filters could not be in a table that is not there.
+            Making::Ifb | Making::Up | Making::Table(_) => true,
             Making::Qdisc(asked) => found.qdiscs.iter().any(|found| is_same_qdisc(asked, found)),
             Making::Class(asked) => found
                 .classes
