@@ -5,7 +5,8 @@
 //! and about gaps; nothing is ever interpolated, and a gap becomes an outage or is held only where
 //! the options say so or it is short. What was done is told in the trace's notes.
 //!
-//! Every error of an importer is a [`TraceError::Recording`]: file, line, column and problem.
+//! Every error of an importer is a [`TraceError::Recording`](crate::TraceError::Recording): file,
+//! line, column and problem.
 
 mod cellreplay;
 mod clock;
