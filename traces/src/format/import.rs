@@ -26,6 +26,7 @@ mod ping;
 mod quantity;
 mod recording;
 mod resample;
+mod snr;
 mod table;
 mod theaterq;
 mod timeline;

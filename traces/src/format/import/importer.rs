@@ -2,7 +2,7 @@
 
 use super::{
     ImportOptions, Recording, cellreplay, dataset, errant, iperf3, lens5g, mahimahi, netem_trace,
-    nuwins, pensieve, ping, theaterq,
+    nuwins, pensieve, ping, snr, theaterq,
 };
 use crate::{Trace, TraceError};
 
@@ -38,6 +38,7 @@ pub const IMPORTERS: &[Importer] = &[
     iperf3::IMPORTER,
     nuwins::IMPORTER,
     lens5g::IMPORTER,
+    snr::IMPORTER,
     dataset::TABLE,
 ];
 
