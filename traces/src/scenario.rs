@@ -31,6 +31,7 @@ pub use event::{EventDirection, EventKind, ScriptedEvent};
 pub use file::Scenario;
 pub use generator::{Generator, Variant};
 pub use settings::{
-    BlockageSettings, BlockerKind, ChannelModel, ChannelSettings, HandoverSettings, Holding,
-    LayoutName, MobilityKind, MobilitySettings, NetworkSettings, RadioLink, SightChoice, Weather,
+    BlockageSettings, ChannelModel, ChannelSettings, ConstellationName, HandoverSettings, Holding,
+    LayoutName, MobilityKind, MobilitySettings, NetworkSettings, RadioLink, SatelliteSettings,
+    SightChoice, Surroundings, Weather,
 };

@@ -23,7 +23,24 @@ macro_rules! bundled {
 /// The scenarios that come with the program, channels first, then controls.
 #[must_use]
 pub const fn bundled_scenarios() -> &'static [BundledScenario] {
-    bundled!["umi-fr3-street", "ideal", "step", "sawtooth", "outage"]
+    bundled![
+        "inh-fr3-office",
+        "umi-fr3-street",
+        "umi-fr2-vehicular-blockage",
+        "subthz-hotspot",
+        "subthz-xhaul-rain",
+        "leo-600-backhaul",
+        "uma-handover-drive",
+        "rma-train",
+        "inf-dh-robot",
+        "tn-ntn-switch",
+        "cell-edge",
+        "imt2030-like",
+        "ideal",
+        "step",
+        "sawtooth",
+        "outage"
+    ]
 }
 
 impl BundledScenario {

@@ -7,8 +7,10 @@
 mod blockers;
 mod link;
 mod rows;
+mod satellite;
 mod sharing;
 mod sites;
 mod window;
 
 pub(super) use rows::RadioRows;
+pub(super) use satellite::{SatelliteRows, SwitchRows};

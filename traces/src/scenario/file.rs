@@ -6,7 +6,7 @@ use toml::{Table, Value};
 use super::error::{ScenarioError, ScenarioProblem, locate};
 use super::settings::{
     BlockageSettings, ChannelSettings, HandoverSettings, MobilitySettings, NetworkSettings,
-    RadioLink, Weather,
+    RadioLink, SatelliteSettings, Weather,
 };
 use super::{Control, Generator, ScriptedEvent, Variant};
 use crate::mobility::{RecordedTrack, TrackError, TrackFormat};
@@ -55,6 +55,9 @@ pub struct Scenario {
     /// What the air does.
     #[serde(default, skip_serializing_if = "is_default")]
     pub weather: Weather,
+    /// A link by satellites, alone or where base stations do not reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub satellite: Option<SatelliteSettings>,
     /// What is scripted on top.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<ScriptedEvent>,
@@ -146,22 +149,30 @@ impl Scenario {
             let problem = format!("at least one step of {}", self.step);
             report("duration".to_owned(), problem);
         }
-        match (&self.control, &self.radio) {
-            (Some(control), None) => {
-                if let Some((key, problem)) = control.problem() {
-                    report(format!("control.{key}"), problem);
+        if let Some(control) = &self.control {
+            if let Some((key, problem)) = control.problem() {
+                report(format!("control.{key}"), problem);
+            }
+            for (key, there) in [
+                ("radio", self.radio.is_some()),
+                ("satellite", self.satellite.is_some()),
+            ] {
+                if there {
+                    let problem = format!("a scenario has a [control] or a [{key}], not both");
+                    report(key.to_owned(), problem);
                 }
             }
-            (None, Some(radio)) => self.radio_problems(radio, &mut found),
-            (Some(_), Some(_)) => {
-                let problem = "a scenario has a [control] or a [radio], not both";
-                report("radio".to_owned(), problem.to_owned());
-            }
-            (None, None) => {
-                let problem = "the scenario says nothing about the link: it needs a [radio] with its \
-                               [channel], or a [control]";
-                report("control".to_owned(), problem.to_owned());
-            }
+        } else if self.radio.is_none() && self.satellite.is_none() {
+            let problem = "the scenario says nothing about the link: it needs a [radio] with its \
+                           [channel], a [satellite], or a [control]";
+            report("control".to_owned(), problem.to_owned());
+        }
+        if let Some(radio) = &self.radio {
+            self.radio_problems(radio, &mut found);
+        }
+        if let Some(satellite) = &self.satellite {
+            satellite.problems(&mut found);
+            self.step_problem(&satellite.radio, &mut found);
         }
         for (index, event) in self.events.iter().enumerate() {
             if let Some((key, problem)) = event.problem() {
@@ -187,6 +198,10 @@ impl Scenario {
         if let Some(blockage) = &self.blockage {
             blockage.problems(found);
         }
+        self.step_problem(radio, found);
+    }
+
+    fn step_problem(&self, radio: &RadioLink, found: &mut Vec<(String, String)>) {
         if let Ok(numerology) = radio.numerology()
             && !self.step.ns.is_multiple_of(numerology.slot_ns())
         {
@@ -196,16 +211,22 @@ impl Scenario {
         }
     }
 
+    /// The air interface, of base stations where there are any.
+    fn air_interface(&self) -> Option<&RadioLink> {
+        let satellite = self.satellite.as_ref().map(|satellite| &satellite.radio);
+        self.radio.as_ref().or(satellite)
+    }
+
     /// The carrier of a channel; controls have none.
     #[must_use]
     pub fn carrier(&self) -> Option<Frequency> {
-        self.radio.as_ref().map(|radio| radio.carrier)
+        self.air_interface().map(|radio| radio.carrier)
     }
 
     /// Its bandwidth.
     #[must_use]
     pub fn bandwidth(&self) -> Option<Frequency> {
-        self.radio.as_ref().map(|radio| radio.bandwidth)
+        self.air_interface().map(|radio| radio.bandwidth)
     }
 
     /// How far the trace may be trusted.
@@ -216,6 +237,7 @@ impl Scenario {
                 TraceStatus::Simplified
             }
             (Some(_), Some(_)) => TraceStatus::Checked,
+            _ if self.satellite.is_some() => TraceStatus::Checked,
             _ => TraceStatus::Control,
         }
     }

@@ -1,6 +1,6 @@
 //! From a scenario to rows, one by one.
 
-use super::channel::RadioRows;
+use super::channel::{RadioRows, SatelliteRows, SwitchRows};
 use super::event::EventLayer;
 use super::{Control, Scenario, metadata};
 use crate::{Trace, TraceError, TraceMetadata, TraceRow};
@@ -38,6 +38,8 @@ enum Below {
         step_ns: u64,
     },
     Radio(Box<RadioRows>),
+    Satellite(Box<SatelliteRows>),
+    Switch(Box<SwitchRows>),
 }
 
 impl Below {
@@ -56,6 +58,8 @@ impl Below {
                 Ok(Some(row))
             }
             Below::Radio(rows) => rows.next(duration_ns),
+            Below::Satellite(rows) => rows.next(duration_ns),
+            Below::Switch(rows) => rows.next(duration_ns),
         }
     }
 }
@@ -68,16 +72,21 @@ impl Generator {
                 problem: format!("{path}: {problem}"),
             });
         }
-        let below = match (&scenario.control, &scenario.radio) {
-            (Some(control), _) => Below::Control {
+        let ground = |radio| RadioRows::new(scenario, radio, variant);
+        let sky = |satellite| SatelliteRows::new(scenario, satellite, variant);
+        let below = match (&scenario.control, &scenario.radio, &scenario.satellite) {
+            (Some(control), ..) => Below::Control {
                 control: control.clone(),
                 next_ns: 0,
                 step_ns: scenario.step.ns,
             },
-            (None, Some(radio)) => {
-                Below::Radio(Box::new(RadioRows::new(scenario, radio, variant)?))
+            (None, Some(radio), None) => Below::Radio(Box::new(ground(radio)?)),
+            (None, None, Some(satellite)) => Below::Satellite(Box::new(sky(satellite)?)),
+            (None, Some(radio), Some(satellite)) => {
+                let (ground, sky) = (ground(radio)?, sky(satellite)?);
+                Below::Switch(Box::new(SwitchRows::new(ground, sky, satellite)))
             }
-            (None, None) => return Err(TraceError::Empty),
+            (None, None, None) => return Err(TraceError::Empty),
         };
         Ok(Generator {
             metadata: metadata::of(scenario, variant),

@@ -25,7 +25,7 @@ pub(super) fn of(scenario: &Scenario, variant: Variant) -> TraceMetadata {
         status: scenario.status(),
         duration_ns: scenario.duration.ns,
         end: scenario.end,
-        seed: scenario.radio.as_ref().map(|_| variant.seed),
+        seed: scenario.carrier().map(|_| variant.seed),
         generator: format!("hexloop {} scenario v1", env!("CARGO_PKG_VERSION")),
         configuration,
         notes: notes(scenario),
@@ -61,7 +61,17 @@ fn notes(scenario: &Scenario) -> Vec<String> {
                 );
             }
         }
+        _ if scenario.satellite.is_some() => {
+            note("38.811 channel + NR-like L2, extrapolated; there is no 6G air interface yet");
+        }
         _ => note("an analytic control; it stands for no radio channel"),
+    }
+    if scenario.satellite.is_some() {
+        note(
+            "satellites: losses of TR 38.811 clause 6.6, orbits of a Walker constellation (assumed), \
+             allocations every 15 s (measured by others); Doppler is compensated; uplink grants do \
+             not wait for the satellite (configured grants, assumed)",
+        );
     }
     if !scenario.events.is_empty() {
         note("scripted events lie over it");
@@ -71,24 +81,29 @@ fn notes(scenario: &Scenario) -> Vec<String> {
 
 fn provenance(scenario: &Scenario) -> Provenance {
     let mut provenance = Provenance::default();
-    let (Some(radio), Some(channel)) = (&scenario.radio, &scenario.channel) else {
+    let (carrier, bandwidth) = (scenario.carrier(), scenario.bandwidth());
+    let (Some(carrier), Some(bandwidth)) = (carrier, bandwidth) else {
         return provenance;
     };
     let mut follows = |name: &str, version: &str| {
         let (name, version) = (name.to_owned(), version.to_owned());
         provenance.spec_versions.insert(name, version);
     };
-    follows("3GPP TR 38.901", channel.spec.name());
-    follows("3GPP TS 38.214", "18");
-    follows("3GPP TS 38.331", "18");
-    if channel.model == ChannelModel::CloseIn {
-        follows("ITU-R P.676", "12");
-        follows("ITU-R P.838", "3");
+    if let Some(channel) = &scenario.channel {
+        follows("3GPP TR 38.901", channel.spec.name());
+        if channel.model == ChannelModel::CloseIn {
+            follows("ITU-R P.676", "12");
+            follows("ITU-R P.838", "3");
+        }
     }
+    if scenario.satellite.is_some() {
+        follows("3GPP TR 38.811", "15.4");
+    }
+    follows("3GPP TS 38.214", "18");
     provenance.radio = Some(Radio {
-        carrier_hz: radio.carrier.hz,
-        bandwidth_hz: Some(radio.bandwidth.hz),
-        numerology: Some(radio.numerology),
+        carrier_hz: carrier.hz,
+        bandwidth_hz: Some(bandwidth.hz),
+        numerology: scenario.radio.as_ref().map(|radio| radio.numerology),
         speed_mm_s: (scenario.mobility.kind == MobilityKind::Line)
             .then_some(scenario.mobility.speed.mm_per_h / 3600),
     });

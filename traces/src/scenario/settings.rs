@@ -3,13 +3,15 @@
 mod mobility;
 mod network;
 mod radio;
+mod satellite;
 mod surroundings;
 
 pub use mobility::{MobilityKind, MobilitySettings};
 pub use network::{HandoverSettings, LayoutName, NetworkSettings};
 pub use radio::RadioLink;
+pub use satellite::{ConstellationName, SatelliteSettings, Surroundings};
 pub use surroundings::{
-    BlockageSettings, BlockerKind, ChannelModel, ChannelSettings, Holding, SightChoice, Weather,
+    BlockageSettings, ChannelModel, ChannelSettings, Holding, SightChoice, Weather,
 };
 
 /// Problems that are found: the dotted key and why.

@@ -2,7 +2,7 @@
 
 use crate::CounterRng;
 use crate::mobility::{Motion, Point};
-use crate::scenario::settings::{BlockageSettings, BlockerKind, Holding};
+use crate::scenario::settings::{BlockageSettings, Holding};
 use crate::tr38901::blockage::angular::{Hold, USUAL_BLOCKERS};
 use crate::tr38901::blockage::screen::{Blocker, MovingScreen, direct_loss_db};
 use crate::tr38901::track::Blockers as Regions;
@@ -33,10 +33,15 @@ impl InTheWay {
             let condition = (scenario, Condition::Los);
             Regions::new(condition, USUAL_BLOCKERS, 0.0, Some(hold), (seed, user))
         });
-        let screens = match settings.blockers {
-            Some(kind) => screens(settings, kind, (seed, user)),
-            None => Vec::new(),
-        };
+        let kinds = [
+            (Blocker::Human, settings.people, "people"),
+            (Blocker::Vehicle, settings.vehicles, "vehicles"),
+            (Blocker::Agv, settings.agvs, "agvs"),
+        ];
+        let screens = kinds
+            .into_iter()
+            .flat_map(|kind| screens(settings, kind, (seed, user)))
+            .collect();
         InTheWay {
             body,
             screens,
@@ -89,22 +94,17 @@ fn arrival(motion: &Motion, to_user: Point) -> [f64; 2] {
 /// road.
 fn screens(
     settings: &BlockageSettings,
-    kind: BlockerKind,
+    (blocker, count, name): (Blocker, u32, &str),
     (seed, user): (u64, &str),
 ) -> Vec<MovingScreen> {
-    let blocker = match kind {
-        BlockerKind::Human => Blocker::Human,
-        BlockerKind::Vehicle => Blocker::Vehicle,
-        BlockerKind::Agv => Blocker::Agv,
-    };
-    let random = CounterRng::new(seed, user, "screens");
+    let random = CounterRng::new(seed, user, name);
     let reach_m = settings.reach_m;
     let place = |index: u64| {
         let [east, north] = random.uniform_pair(index);
         [(2.0 * east - 1.0) * reach_m, (2.0 * north - 1.0) * reach_m]
     };
     let fastest = settings.speed_m_s.unwrap_or(blocker.fastest_m_per_s());
-    (0..u64::from(settings.count))
+    (0..u64::from(count))
         .map(|number| {
             let [start, speed] = random.uniform_pair(3 * number + 2);
             let [east_m, north_m] = place(3 * number);

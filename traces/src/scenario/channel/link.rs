@@ -2,7 +2,7 @@
 
 use super::sites::PathGain;
 use crate::fading::{FadingSettings, Profile, TappedDelayLine};
-use crate::phy::{LinkAdapter, RadioSettings, SlotService};
+use crate::phy::{LinkAdapter, RadioSettings, SlotService, UplinkAccess};
 use crate::scenario::settings::RadioLink;
 use crate::units::Ratio;
 use crate::{CounterRng, Direction, TraceError};
@@ -66,11 +66,12 @@ fn power_of(ratio: Ratio) -> f64 {
 }
 
 impl Link {
-    /// `spreads` are delay spread and K factor with and without a line of sight.
+    /// `spreads` are delay spread and K factor with and without a line of sight. `round_trip_ns` is
+    /// the time of flight that every exchange takes, where that is long.
     pub(super) fn new(
         radio: &RadioLink,
         spreads: [(f64, Option<f64>); 2],
-        wavelength_m: f64,
+        (wavelength_m, round_trip_ns): (f64, u64),
         (seed, user): (u64, &str),
     ) -> Result<Link, TraceError> {
         let bandwidth_hz = radio.bandwidth.as_ghz_f64() * 1e9;
@@ -99,6 +100,13 @@ impl Link {
             let slots = u32::try_from(slots).unwrap_or(1);
             settings.reports.period_slots = slots;
             settings.reports.age_slots = slots;
+            settings.timing.round_trip_ns = round_trip_ns;
+            if radio.configured_grant {
+                let period = settings.pattern.period();
+                settings.timing.uplink_access = UplinkAccess::ConfiguredGrant {
+                    period_slots: u32::try_from(period).unwrap_or(1),
+                };
+            }
             LinkAdapter::new(settings, CounterRng::new(seed, user, direction.name())).map_err(error)
         };
         let noise_mw = NOISE_MW_PER_HZ * bandwidth_hz;

@@ -18,6 +18,10 @@ use crate::{CounterRng, Diagnostics, LinkState, TraceError, TraceRow};
 /// Time between looks at places, losses and the serving cell.
 const LARGE_SCALE_NS: u64 = 5_000_000;
 
+/// A packet is given up when the air interface has held it for so long (PDCP's discard timer, an
+/// assumption); what is longer stands for a link that carries next to nothing.
+const LONGEST_ACCESS_NS: u64 = 300_000_000;
+
 /// A blocker that takes more than this many dB is told.
 const BLOCKED_DB: f64 = 3.0;
 
@@ -52,7 +56,6 @@ pub(in crate::scenario) struct RadioRows {
     slot_ns: u64,
     next_ns: u64,
     step_ns: u64,
-    queue_bytes: u32,
 }
 
 /// What of the large-scale state goes into rows.
@@ -134,7 +137,7 @@ impl RadioRows {
         let vehicle_db = channel.vehicle_loss_db.unwrap_or(0.0);
         sites.update(&motion, ExtraLoss::default())?;
         let spreads = sites.spreads(0, &motion);
-        let link = Link::new(radio, spreads, wavelength_m, key)?;
+        let link = Link::new(radio, spreads, (wavelength_m, 0), key)?;
         let numerology = radio.numerology().map_err(error)?;
         let pattern = radio.pattern().map_err(error)?;
         let slot_ns = numerology.slot_ns();
@@ -182,7 +185,6 @@ impl RadioRows {
             slot_ns,
             next_ns: 0,
             step_ns: scenario.step.ns,
-            queue_bytes: 0,
             radio: radio.clone(),
             sites,
         };
@@ -340,11 +342,12 @@ impl RadioRows {
             self.windows.iter_mut().for_each(RateWindow::clear);
             bits = [0; 2];
         }
+        let far_ns = self.radio.core_delay.ns + self.state.flight_ns;
         let rates = [self.windows[0].push(bits[0]), self.windows[1].push(bits[1])];
         Ok(Some(TraceRow {
             t_ns,
-            down: self.row_state(rates[0], &last.down),
-            up: self.row_state(rates[1], &last.up),
+            down: state_of(rates[0], far_ns, &last.down),
+            up: state_of(rates[1], far_ns, &last.up),
             diagnostics: Diagnostics {
                 sinr_cdb: Some(hundredths(decibel(sinr / slots))),
                 mcs: Some(last.down.mcs),
@@ -356,20 +359,23 @@ impl RadioRows {
             },
         }))
     }
+}
 
-    fn row_state(&self, rate_bps: u64, service: &SlotService) -> LinkState {
-        let delay_ns = service.delay_ns + self.radio.core_delay.ns + self.state.flight_ns;
-        // Half the width of a uniform distribution with that standard deviation: its square root
-        // of three.
-        let half_ns = service.jitter_ns.saturating_mul(1_732) / 1_000;
-        LinkState {
-            rate_bps,
-            delay_ns,
-            jitter_ns: u32::try_from(half_ns.min(delay_ns)).unwrap_or(u32::MAX),
-            loss_ppb: service.loss_ppb.min(1_000_000_000),
-            queue_bytes: self.queue_bytes,
-            ..LinkState::TRANSPARENT
-        }
+/// The state of a direction with that rate, `far_ns` beside what the air interface delays.
+pub(super) fn state_of(rate_bps: u64, far_ns: u64, service: &SlotService) -> LinkState {
+    let delay_ns = service
+        .delay_ns
+        .min(LONGEST_ACCESS_NS)
+        .saturating_add(far_ns);
+    // Half the width of a uniform distribution with that standard deviation: its square root of
+    // three.
+    let half_ns = service.jitter_ns.saturating_mul(1_732) / 1_000;
+    LinkState {
+        rate_bps,
+        delay_ns,
+        jitter_ns: u32::try_from(half_ns.min(delay_ns)).unwrap_or(u32::MAX),
+        loss_ppb: service.loss_ppb.min(1_000_000_000),
+        ..LinkState::TRANSPARENT
     }
 }
 
@@ -378,11 +384,11 @@ impl RadioRows {
     clippy::cast_sign_loss,
     reason = "the cast saturates; a path is not negative"
 )]
-fn nanoseconds(seconds: f64) -> u64 {
+pub(super) fn nanoseconds(seconds: f64) -> u64 {
     libm::round(seconds * 1e9) as u64
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-fn hundredths(db: f64) -> i32 {
+pub(super) fn hundredths(db: f64) -> i32 {
     libm::round(db.clamp(-200.0, 200.0) * 100.0) as i32
 }

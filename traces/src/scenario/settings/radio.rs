@@ -57,6 +57,9 @@ pub struct RadioLink {
     /// The share of time for which each of them has something to send.
     #[serde(default = "usual_activity")]
     pub background_activity: Share,
+    /// Whether the uplink is granted all the time, and need not be asked for.
+    #[serde(default)]
+    pub configured_grant: bool,
     /// Time between channel reports, as long as two of them old when used.
     #[serde(default = "usual_report_period")]
     pub report_period: TimeSpan,

@@ -115,18 +115,6 @@ pub enum Holding {
     Landscape,
 }
 
-/// What blocks the direct path: blockage model B.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BlockerKind {
-    /// People.
-    Human,
-    /// Cars.
-    Vehicle,
-    /// Driverless vehicles of a factory.
-    Agv,
-}
-
 /// What stands in the direct path from time to time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,12 +122,15 @@ pub struct BlockageSettings {
     /// The user's own body: model A of TR 38.901 clause 7.6.4.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holding: Option<Holding>,
-    /// Screens that move: model B of clause 7.6.4.2.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blockers: Option<BlockerKind>,
-    /// How many of them move about.
+    /// People who move about: screens of model B, clause 7.6.4.2.
     #[serde(default)]
-    pub count: u32,
+    pub people: u32,
+    /// Cars that do.
+    #[serde(default)]
+    pub vehicles: u32,
+    /// Driverless vehicles of a factory that do.
+    #[serde(default)]
+    pub agvs: u32,
     /// Within how many metres of the user they do.
     #[serde(default = "usual_reach_m")]
     pub reach_m: f64,
@@ -239,15 +230,13 @@ impl Weather {
 
 impl BlockageSettings {
     pub(in crate::scenario) fn problems(&self, found: &mut Problems) {
-        expect(
-            found,
-            self.count <= 1_000,
-            "blockage.count",
-            "at most 1000 blockers",
-        );
-        let needed = self.blockers.is_none() == (self.count == 0);
-        let problem = "`blockers` and their `count` go together";
-        expect(found, needed, "blockage.count", problem);
+        for (key, count) in [
+            ("blockage.people", self.people),
+            ("blockage.vehicles", self.vehicles),
+            ("blockage.agvs", self.agvs),
+        ] {
+            expect(found, count <= 1_000, key, "at most 1000 blockers");
+        }
         let reach = self.reach_m >= 1.0 && self.reach_m <= 1_000.0;
         expect(found, reach, "blockage.reach_m", "1 to 1000 m");
         let speed = self
