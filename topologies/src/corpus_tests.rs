@@ -478,6 +478,25 @@ fn a_phase_that_outlasts_a_trace_which_does_not_loop_is_refused() {
 }
 
 #[test]
+fn a_trace_follows_a_scenario_with_what_is_scripted_over_it() {
+    let with = |more: &str| {
+        let section = format!("[traces.street]\nscenario = \"ideal\"\nduration = \"8 s\"\n{more}");
+        base().replace("[traces.street.street]\nduration = \"8 s\"\n", &section)
+    };
+    let event = "[[traces.street.events]]\nname = \"wall\"\nat = \"3 s\"\nlength = \"1 s\"\n";
+    let resolved = resolved(&with(event), &Overrides::default());
+    let trace = &resolved.traces["street"].trace;
+    assert_eq!(trace.duration_ns(), 8_000_000_000);
+    assert_eq!(first_outage_ns(trace), (3_000_000_000, 4_000_000_000));
+    let wrong = with("set = [\"control.rate=fast\"]\n");
+    let problems = parse(&wrong).unwrap_err().to_string();
+    assert!(problems.contains("control.rate=fast"), "{problems}");
+    let both = with("file = \"a.csv\"\n");
+    let problems = parse(&both).unwrap_err().to_string();
+    assert!(problems.contains("two sources"), "{problems}");
+}
+
+#[test]
 fn a_model_directory_is_looked_at_when_files_are() {
     let scratch = tempfile::tempdir().unwrap();
     let text = format!("{}[model]\ndirectory = \"checkpoint\"\n", base());

@@ -11,6 +11,7 @@ use crate::plan::{
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
 use hexloop_traces::generate::StreetSettings;
+use hexloop_traces::scenario::ScriptedEvent;
 use hexloop_traces::{CellSettings, LinkSettings};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::RequestStream;
@@ -64,8 +65,23 @@ pub enum TraceSource {
     File(PathBuf),
     /// The generator of urban streets.
     Street(StreetSettings),
+    /// A scenario.
+    Scenario(ScenarioSource),
     /// Given rates, one after the other.
     Steps(Steps),
+}
+
+/// A scenario with what the experiment puts over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScenarioSource {
+    /// A bundled scenario, or a scenario file relative to the experiment file.
+    pub name: String,
+    /// Settings put over it, dotted key and value.
+    pub settings: Vec<(String, String)>,
+    /// Which of its users.
+    pub user: u32,
+    /// What is scripted on top.
+    pub events: Vec<ScriptedEvent>,
 }
 
 /// Given rates, one after the other, round and round.

@@ -4,12 +4,15 @@
 
 mod job;
 mod link;
+mod scenario;
 mod street;
 mod traffic;
 
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
 pub(crate) use link::EVENT;
 use link::{CELL, LINK};
+use scenario::TRACE_EVENT;
+pub(crate) use scenario::WITH_SCENARIO;
 pub(crate) use street::STREET;
 use traffic::{STEPS, TRAFFIC};
 
@@ -284,6 +287,51 @@ pub(crate) const TRACE: &[Field] = &[
         Kind::Text { longest: 4096 },
         Optional,
         "A trace file, relative to this file.",
+    ),
+    field(
+        "scenario",
+        Kind::Text { longest: 4096 },
+        Optional,
+        "A bundled scenario (`hexloop trace list`), or a scenario file relative to this file.",
+    ),
+    field(
+        "duration",
+        time(1_000, DAY),
+        Optional,
+        "Length of the scenario's trace, instead of its own.",
+    ),
+    field(
+        "step",
+        time(1_000, DAY),
+        Optional,
+        "Time between rows, instead of the scenario's.",
+    ),
+    field(
+        "user",
+        Kind::Integer {
+            least: 0,
+            most: 100_000,
+        },
+        Usually("0"),
+        "Which of the scenario's users: each has its own way and channel.",
+    ),
+    field(
+        "set",
+        Kind::List {
+            of: &Kind::Text { longest: 4096 },
+            least: 1,
+        },
+        Optional,
+        "Other settings of the scenario, such as `radio.carrier=15 GHz`.",
+    ),
+    field(
+        "events",
+        Kind::Array {
+            of: TRACE_EVENT,
+            what: "event",
+        },
+        Optional,
+        "What is scripted on top of the scenario.",
     ),
     field(
         "street",

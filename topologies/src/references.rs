@@ -20,6 +20,7 @@ use crate::generated;
 use crate::model::{self, ModelShape};
 use crate::plan::{CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, ModelSource, VerdictBounds};
 use crate::problem::{listed, nearest, quoted};
+use crate::scenario;
 use crate::section::Section;
 use crate::value::{Origin, Table};
 
@@ -113,6 +114,24 @@ fn traces(reporter: &mut Reporter<'_>, file: &Section<'_>) -> BTreeMap<String, T
         let path = section.written("file");
         let street = section.written("street");
         let steps = section.written("steps");
+        let named = section.written("scenario");
+        if named.is_none() {
+            for key in fields::WITH_SCENARIO {
+                if let Some(written) = section.written(key) {
+                    let message = format!("`{key}` means nothing without a `scenario`");
+                    reporter.report(&written.origin, message, None);
+                }
+            }
+        }
+        if let Some(named) = named {
+            if [path, street, steps].iter().any(Option::is_some) {
+                let message = format!("trace {} has two sources", quoted(name));
+                let help = "a `scenario` goes without `file`, `street` and `steps`";
+                reporter.report(&named.origin, message, Some(help.to_owned()));
+            }
+            traces.insert(name.to_owned(), scenario::source(reporter, &section));
+            continue;
+        }
         let source = match (path, street, steps) {
             (Some(_), None, None) => TraceSource::File(PathBuf::from(section.text("file"))),
             (None, Some(_), None) => generated::street(reporter, &section.table("street")),

@@ -16,6 +16,7 @@ use crate::generated;
 use crate::model::{self, ModelShape};
 use crate::plan::ModelSource;
 use crate::problem::{Place, Problem, Problems, SourceText, quoted};
+use crate::scenario;
 
 /// The largest trace file that is read, in bytes.
 const MAX_TRACE_BYTES: u64 = 256 << 20;
@@ -131,6 +132,12 @@ fn read_or_generate(
                 Box::new(experiment.document.problem(&path, message, None))
             })
         }
+        TraceSource::Scenario(source) => scenario::trace(source, experiment.seed, base_directory)
+            .map_err(|(problem, help)| {
+                let path = ["traces", name, "scenario"];
+                let message = format!("cannot generate trace {}: {problem}", quoted(name));
+                Box::new(experiment.document.problem(&path, message, help))
+            }),
         TraceSource::Steps(steps) => generated::trace_of_steps(steps).map_err(|error| {
             let message = format!("cannot make trace {}: {}", quoted(name), chain(&error));
             Box::new(
