@@ -229,7 +229,7 @@ pub(super) fn job_energy(
         .unwrap_or_else(|| "the phase did not end".to_owned());
     let gross_j = gross.as_ref().and_then(|gross| gross.value);
     let records = || recorded.requests.values();
-    let outputs: u64 = records().map(|record| tokens(record)).sum();
+    let outputs: u64 = records().map(tokens).sum();
     let prompts: u64 = records()
         .filter(|record| !record.token_ns.is_empty())
         .map(|record| u64::from(record.prompt_tokens))
