@@ -108,7 +108,7 @@ pub struct InterfacePlan {
 pub enum FilterKind {
     /// flower: looks a peer up by hash.
     Flower,
-    /// u32: tries one peer after the other.
+    /// u32: tries one peer after the other, and looks many up by the last byte of their addresses.
     U32,
 }
 
