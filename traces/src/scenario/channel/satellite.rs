@@ -24,10 +24,6 @@ const SPREADS: [(f64, Option<f64>); 2] = [(20e-9, Some(10.0)), (100e-9, None)];
 /// Power that arrives by other ways, over that of the line of sight.
 const SCATTERED: f64 = 0.05;
 
-/// There and back over 900 km, as far as a satellite at 600 km usually is: what exchanges of the air
-/// interface wait for.
-const USUAL_ROUND_TRIP_NS: u64 = 6_000_000;
-
 /// A trace begins at a moment of the day that the seed chooses: within this time.
 const DAY_S: f64 = 86_400.0;
 
@@ -97,10 +93,9 @@ impl SatelliteRows {
         let losses = SatelliteLink::new(losses, random("satellite losses"))
             .map_err(|problem| error(&problem))?;
         let wavelength_m = SPEED_OF_LIGHT_M_PER_S / (carrier_ghz * 1e9);
-        let hops = if settings.regenerative { 1 } else { 2 };
         let key = format!("{user} satellite");
-        let waves = (wavelength_m, hops * USUAL_ROUND_TRIP_NS);
-        let link = Link::new(radio, SPREADS, waves, (seed, &key))?;
+        // Feedback of HARQ is off, as Rel-17 allows: sixteen processes would wait for the satellite.
+        let link = Link::new(radio, SPREADS, (wavelength_m, 0), (seed, &key))?;
         let numerology = radio.numerology().map_err(|problem| error(&problem))?;
         let pattern = radio.pattern().map_err(|problem| error(&problem))?;
         let slot_ns = numerology.slot_ns();
