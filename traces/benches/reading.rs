@@ -28,7 +28,7 @@ fn row(index: u64) -> TraceRow {
         state.loss_ppb = u32::try_from(index % 1000).unwrap_or(0);
     }
     row.diagnostics.sinr_cdb = i32::try_from(index % 3000).ok();
-    row.diagnostics.los = Some(index % 5 != 0);
+    row.diagnostics.los = Some(!index.is_multiple_of(5));
     row
 }
 
@@ -85,7 +85,7 @@ fn reading(criterion: &mut Criterion) {
     write(&arrow);
     group.throughput(Throughput::Elements(ROWS));
     group.bench_function("mapped columns, rows", |bench| {
-        bench.iter(|| sum_of_columns(&arrow))
+        bench.iter(|| sum_of_columns(&arrow));
     });
     group.bench_function(
         "mapped rows one by one, checked and hashed, rows",

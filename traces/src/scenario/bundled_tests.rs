@@ -1,6 +1,6 @@
 use super::*;
 use crate::scenario::Variant;
-use crate::{Direction, Trace, TraceStatistics, TraceStatus};
+use crate::{Direction, Trace, TraceStatistics, TraceStatus, format};
 
 fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
@@ -17,6 +17,34 @@ fn trace(name: &str, pairs: &[(&str, &str)], seed: u64) -> Trace {
     };
     let variant = Variant { seed, user: 0 };
     scenario.generate(variant).unwrap().into_trace().unwrap()
+}
+
+/// The hash of a trace's rows; its metadata name the program's version.
+fn hash_of_rows(trace: &Trace) -> String {
+    let text = format::to_text(trace);
+    let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    format::sha256_hex(&rows.join("\n"))
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_first_seconds_of_every_bundled_scenario_are_the_recorded_ones() {
+    let expected = include_str!("bundled.sha256");
+    let mut found = String::new();
+    for bundled in bundled_scenarios() {
+        // The controls are short, and their first seconds alike.
+        let is_control = ["ideal", "step", "sawtooth", "outage"].contains(&bundled.name);
+        let settings: &[(&str, &str)] = match is_control {
+            true => &[],
+            false => &[("duration", "5 s")],
+        };
+        let trace = trace(bundled.name, settings, 1);
+        found.push_str(&hash_of_rows(&trace));
+        found.push_str("  ");
+        found.push_str(bundled.name);
+        found.push('\n');
+    }
+    assert!(found == expected, "the traces have changed; now:\n{found}");
 }
 
 #[test]

@@ -79,7 +79,16 @@ fn scenario(arguments: &TraceGenArguments) -> Result<Scenario, Failure> {
             Scenario::parse_with(name, &text, &settings)
         }
     };
-    read.map_err(|error| Failure::new(ExitCode::InvalidInput, error))
+    let mut scenario = read.map_err(|error| Failure::new(ExitCode::InvalidInput, error))?;
+    if let Some(file) = scenario.track_file() {
+        // Beside the scenario's own file.
+        let path = Path::new(name).with_file_name(file);
+        let reading = || format!("cannot read the track {}", path.display());
+        let track = std::fs::read_to_string(&path).or_fail(ExitCode::InvalidInput, reading)?;
+        let told = scenario.set_track(&track);
+        told.or_fail(ExitCode::InvalidInput, reading)?;
+    }
+    Ok(scenario)
 }
 
 fn variants(arguments: &TraceGenArguments) -> Result<Vec<Variant>, Failure> {
