@@ -19,7 +19,6 @@ use hexloop_traces::{
 use hexloop_workloads::clock;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
 
 use crate::testbed::{MS, Testbed, chain, state, trace};
 
@@ -61,8 +60,8 @@ fn nanoseconds(time: TimeSpec) -> i128 {
 
 /// The wall clock's nanoseconds minus those of the monotonic one.
 fn wall_offset_ns() -> i128 {
-    let read = |clock| nanoseconds(clock_gettime(clock).unwrap());
-    read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_MONOTONIC)
+    let pair = clock::ClockPair::read();
+    i128::from(pair.realtime_ns) - i128::from(pair.monotonic_ns)
 }
 
 /// Waits for a packet; gives the number of its train and the moment at which the kernel got it, on
