@@ -84,8 +84,9 @@ mod tests {
 
     /// The section of the file that generates the trace.
     fn generator() -> &'static str {
-        let start = QUICKSTART.find("[traces.street.street]\n").unwrap();
-        QUICKSTART[start..].split_inclusive("\n\n").next().unwrap()
+        let start = QUICKSTART.find("[traces.street]\n").unwrap();
+        let end = QUICKSTART.find("# The device is slow").unwrap();
+        &QUICKSTART[start..end]
     }
 
     #[test]

@@ -400,9 +400,10 @@ fn trace_file_problems(content: Option<&str>) -> String {
     if let Some(content) = content {
         fs::write(scratch.path().join("drive.csv"), content).unwrap();
     }
-    let text = base()
-        .replace("[traces.street.street]", "[traces.street]")
-        .replacen("duration = \"8 s\"", "file = \"drive.csv\"", 1);
+    let text = base().replace(
+        "[traces]\nstreet = { scenario = \"ideal\", duration = \"8 s\" }",
+        "[traces.street]\nfile = \"drive.csv\"",
+    );
     match resolve(parse(&text).unwrap(), scratch.path()) {
         Ok(_) => String::new(),
         Err(problems) => problems

@@ -10,7 +10,6 @@ use crate::plan::{
 };
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
-use hexloop_traces::generate::StreetSettings;
 use hexloop_traces::scenario::ScriptedEvent;
 use hexloop_traces::{CellSettings, LinkSettings};
 use hexloop_workloads::job::Placement;
@@ -63,8 +62,6 @@ pub struct Experiment {
 pub enum TraceSource {
     /// A file, relative to the experiment file.
     File(PathBuf),
-    /// The generator of urban streets.
-    Street(StreetSettings),
     /// A scenario.
     Scenario(ScenarioSource),
     /// Given rates, one after the other.

@@ -5,15 +5,12 @@
 mod job;
 mod link;
 mod scenario;
-mod street;
 mod traffic;
 
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
 pub(crate) use link::EVENT;
 use link::{CELL, LINK};
-use scenario::TRACE_EVENT;
-pub(crate) use scenario::WITH_SCENARIO;
-pub(crate) use street::STREET;
+pub(crate) use scenario::{TRACE_EVENT, WITH_SCENARIO};
 use traffic::{STEPS, TRAFFIC};
 
 /// One key of a table.
@@ -69,8 +66,6 @@ pub(crate) enum Kind {
     Share {
         zero: bool,
     },
-    /// A quantity of a radio link in text; its generator knows the bounds.
-    Measure(Measure),
     /// Events per second in text, such as `1.5 /s`.
     PerSecond,
     /// One of these words.
@@ -94,17 +89,6 @@ pub(crate) enum Kind {
     },
     /// Tables keyed by names, each a partial experiment.
     Presets,
-}
-
-/// Quantities of radio links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Measure {
-    Frequency,
-    Length,
-    Speed,
-    PowerLevel,
-    Ratio,
-    SpectralEfficiency,
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -332,12 +316,6 @@ pub(crate) const TRACE: &[Field] = &[
         },
         Optional,
         "What is scripted on top of the scenario.",
-    ),
-    field(
-        "street",
-        Kind::Table(STREET),
-        Optional,
-        "A generated trace of an urban street.",
     ),
     field(
         "steps",

@@ -112,9 +112,8 @@ fn traces(reporter: &mut Reporter<'_>, file: &Section<'_>) -> BTreeMap<String, T
     let mut traces = BTreeMap::new();
     for (name, section) in file.map("traces") {
         let path = section.written("file");
-        let street = section.written("street");
-        let steps = section.written("steps");
         let named = section.written("scenario");
+        let steps = section.written("steps");
         if named.is_none() {
             for key in fields::WITH_SCENARIO {
                 if let Some(written) = section.written(key) {
@@ -123,31 +122,22 @@ fn traces(reporter: &mut Reporter<'_>, file: &Section<'_>) -> BTreeMap<String, T
                 }
             }
         }
-        if let Some(named) = named {
-            if [path, street, steps].iter().any(Option::is_some) {
-                let message = format!("trace {} has two sources", quoted(name));
-                let help = "a `scenario` goes without `file`, `street` and `steps`";
-                reporter.report(&named.origin, message, Some(help.to_owned()));
-            }
-            traces.insert(name.to_owned(), scenario::source(reporter, &section));
-            continue;
-        }
-        let source = match (path, street, steps) {
+        let source = match (path, named, steps) {
             (Some(_), None, None) => TraceSource::File(PathBuf::from(section.text("file"))),
-            (None, Some(_), None) => generated::street(reporter, &section.table("street")),
+            (None, Some(_), None) => scenario::source(reporter, &section),
             (None, None, Some(_)) => generated::steps(reporter, &section.table("steps")),
             (Some(_), Some(second), _)
             | (_, Some(_), Some(second))
             | (Some(_), _, Some(second)) => {
                 let message = format!("trace {} has two sources", quoted(name));
-                let help = "give it a `file` or one generator (`street`, `steps`), not both";
+                let help = "give it a `file`, a `scenario` or `steps`, one of them";
                 reporter.report(&second.origin, message, Some(help.to_owned()));
                 continue;
             }
             (None, None, None) => {
                 let message = format!("trace {} has no source", quoted(name));
-                let help = format!("give it a `file`, or a generator: [traces.{name}.street]");
-                reporter.report(section.origin, message, Some(help));
+                let help = "give it a `scenario` (`hexloop trace list`), a `file`, or `steps`";
+                reporter.report(section.origin, message, Some(help.to_owned()));
                 // Still declared, so that links to it are not reported as well.
                 TraceSource::File(PathBuf::new())
             }

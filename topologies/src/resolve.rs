@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hexloop_traces::format::FileFormat;
 use hexloop_traces::units::TimeSpan;
-use hexloop_traces::{EndPolicy, Trace, TraceError, format, generate};
+use hexloop_traces::{EndPolicy, Trace, TraceError, format};
 use hexloop_workloads::job::Placement;
 
 use crate::experiment::{Experiment, TraceSource};
@@ -122,16 +122,6 @@ fn read_or_generate(
     base_directory: &Path,
 ) -> Result<Trace, Box<Problem>> {
     match source {
-        TraceSource::Street(settings) => {
-            generate::generate(settings, experiment.seed).map_err(|error| {
-                let path = match &error {
-                    TraceError::Generator { setting, .. } => ["traces", name, "street", setting],
-                    _ => ["traces", name, "street", ""],
-                };
-                let message = format!("cannot generate trace {}: {}", quoted(name), chain(&error));
-                Box::new(experiment.document.problem(&path, message, None))
-            })
-        }
         TraceSource::Scenario(source) => scenario::trace(source, experiment.seed, base_directory)
             .map_err(|(problem, help)| {
                 let path = ["traces", name, "scenario"];

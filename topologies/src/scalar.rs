@@ -1,12 +1,9 @@
 //! Checks values that are neither tables nor lists against their kind.
 
 use hexloop_traces::QueueLimit;
-use hexloop_traces::units::{
-    ByteSize, Frequency, Length, PowerLevel, QuantityError, Ratio, Share, SpectralEfficiency,
-    Speed, TimeSpan,
-};
+use hexloop_traces::units::{ByteSize, QuantityError, Share, TimeSpan};
 
-use crate::fields::{Kind, Measure};
+use crate::fields::Kind;
 use crate::problem::{listed, nearest, quoted};
 use crate::quantity::{
     PER_SECOND_EXAMPLES, QUEUE_BYTES, QUEUE_EXAMPLES, QUEUE_PACKETS, RATE_EXAMPLES, per_kilosecond,
@@ -63,9 +60,6 @@ pub(crate) fn scalar(key: &str, kind: &Kind, data: &Data) -> Result<(), Finding>
             }
             Ok(())
         }
-        (Kind::Measure(measure), Data::Text(text)) => {
-            measured(*measure, text).map_err(|error| quantity(key, &error))
-        }
         (Kind::PerSecond, Data::Text(text)) => per_kilosecond(text).map(|_| ()).ok_or_else(|| {
             let message = format!("`{key}`: {} is not a rate of events", quoted(text));
             (
@@ -107,17 +101,6 @@ fn queue(key: &str, text: &str) -> Result<(), Finding> {
     })
 }
 
-fn measured(measure: Measure, text: &str) -> Result<(), QuantityError> {
-    match measure {
-        Measure::Frequency => text.parse().map(|_: Frequency| ()),
-        Measure::Length => text.parse().map(|_: Length| ()),
-        Measure::Speed => text.parse().map(|_: Speed| ()),
-        Measure::PowerLevel => text.parse().map(|_: PowerLevel| ()),
-        Measure::Ratio => text.parse().map(|_: Ratio| ()),
-        Measure::SpectralEfficiency => text.parse().map(|_: SpectralEfficiency| ()),
-    }
-}
-
 fn wrong_type(key: &str, kind: &Kind, data: &Data) -> Finding {
     let number = matches!(data, Data::Integer(_) | Data::Float(_));
     let (expected, examples) = expected(kind);
@@ -151,7 +134,6 @@ pub(crate) fn expected(kind: &Kind) -> (&'static str, Option<String>) {
             .parse::<ByteSize>()
             .map_or_else(of, |_| ("an amount of data", None)),
         Kind::Share { .. } => "".parse::<Share>().map_or_else(of, |_| ("a share", None)),
-        Kind::Measure(measure) => measured(*measure, "").map_or_else(of, |()| ("a quantity", None)),
         Kind::Rate => ("a data rate", Some(RATE_EXAMPLES.to_owned())),
         Kind::Queue => (
             "an amount of data or a number of packets",

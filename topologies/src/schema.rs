@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::fields::{self, Field, Kind, Measure, Need};
+use crate::fields::{self, Field, Kind, Need};
 use crate::scalar::expected;
 
 /// The JSON Schema (draft 2020-12) of an experiment file.
@@ -91,17 +91,6 @@ fn kind(kind: &Kind, extent: Extent) -> Value {
         }
         Kind::Queue => quantity(kind, "(B|kB|MB|GB|KiB|MiB|GiB|packets?|p)"),
         Kind::Share { .. } => quantity(kind, "(%|ppm|ppb)"),
-        Kind::Measure(measure) => quantity(
-            kind,
-            match measure {
-                Measure::Frequency => "(Hz|kHz|MHz|GHz|THz)",
-                Measure::Length => "(mm|cm|m|km)",
-                Measure::Speed => "(m/s|km/h)",
-                Measure::PowerLevel => "dBm",
-                Measure::Ratio => "dB",
-                Measure::SpectralEfficiency => "bit/s/Hz",
-            },
-        ),
         Kind::PerSecond => quantity(kind, "/s"),
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::List { of, least } => {

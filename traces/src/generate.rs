@@ -1,16 +1,7 @@
-//! Generators of traces: [`street`] stands for a radio channel, [`control`] for nothing but
-//! itself.
-//!
-//! A generator is a pure function of its settings and a seed, and gives the same bits on every
-//! machine: transcendental functions come from `libm`, results are rounded to integers.
+//! Analytic traces: [`control`] stands for nothing but itself. What stands for a radio channel is a
+//! [`scenario`](crate::scenario).
 
 pub mod control;
-mod normal;
-pub mod path_loss;
-pub mod shadowing;
-pub mod street;
-
-pub use street::{StreetSettings, generate};
 
 /// The most rows that a generator or importer makes.
 pub(crate) const MOST_ROWS: u64 = 10_000_000;

@@ -11,7 +11,9 @@
 //! - [`Schedule`]: the same with what was done to it while it played: paused, resumed, jumped, a
 //!   value overridden.
 //! - [`mod@format`]: the trace file (commented CSV) and imports of others' files.
-//! - [`generate`]: generators, from a simplified urban street to analytic controls.
+//! - [`scenario`]: from a few lines of TOML to the rows of a trace, radio channels and controls alike.
+//! - [`mobility`] and [`network`]: how users move, and which cell serves them.
+//! - [`generate`]: analytic traces for tests and calibrations.
 //! - [`tr38901`]: 3GPP's channel model: path loss, line of sight, shadowing, walls, blockers.
 //! - [`eval`]: any one model for every row of a table.
 //! - [`stats`]: what a trace amounts to, and where its outages are.
@@ -26,10 +28,11 @@
 //!   another.
 //!
 //! ```
-//! use hexloop_traces::generate::{StreetSettings, generate};
+//! use hexloop_traces::scenario::{Scenario, Variant};
 //! use hexloop_traces::{CapacityCurve, Direction, format, stats};
 //!
-//! let trace = generate(&StreetSettings::default(), 1)?;
+//! let scenario = Scenario::bundled("outage").expect("it is bundled");
+//! let trace = scenario.generate(Variant::default())?.into_trace()?;
 //! assert_eq!(format::parse(&format::to_text(&trace))?, trace);
 //!
 //! let down = CapacityCurve::new(&trace, Direction::Down);
