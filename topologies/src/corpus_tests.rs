@@ -453,16 +453,16 @@ fn a_trace_file_may_be_columnar_and_a_damaged_one_is_reported_at_the_line_that_n
     for name in ["drive.arrow", "drive.parquet"] {
         let path = scratch.path().join(name);
         hexloop_traces::format::write_file(&path, &trace).unwrap();
-        let text = base()
-            .replace("[traces.street.street]", "[traces.street]")
-            .replacen("duration = \"8 s\"", &format!("file = \"{name}\""), 1);
+        let scenario = "scenario = \"ideal\", duration = \"8 s\"";
+        assert!(base().contains(scenario));
+        let text = base().replacen(scenario, &format!("file = \"{name}\""), 1);
         let resolved = resolve(parse(&text).unwrap(), scratch.path()).unwrap();
         assert_eq!(resolved.traces["street"].text, trace_text());
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         let problems = resolve(parse(&text).unwrap(), scratch.path()).unwrap_err();
         let problems = problems.to_string();
-        assert!(problems.starts_with("base.toml:4:8: "), "{problems}");
+        assert!(problems.starts_with("base.toml:4:19: "), "{problems}");
         assert!(problems.contains("cannot read the"), "{problems}");
     }
 }
@@ -482,7 +482,9 @@ fn a_phase_that_outlasts_a_trace_which_does_not_loop_is_refused() {
 fn a_trace_follows_a_scenario_with_what_is_scripted_over_it() {
     let with = |more: &str| {
         let section = format!("[traces.street]\nscenario = \"ideal\"\nduration = \"8 s\"\n{more}");
-        base().replace("[traces.street.street]\nduration = \"8 s\"\n", &section)
+        let base_section = "[traces]\nstreet = { scenario = \"ideal\", duration = \"8 s\" }\n";
+        assert!(base().contains(base_section));
+        base().replace(base_section, &section)
     };
     let event = "[[traces.street.events]]\nname = \"wall\"\nat = \"3 s\"\nlength = \"1 s\"\n";
     let resolved = resolved(&with(event), &Overrides::default());
