@@ -141,9 +141,13 @@ pub(crate) fn processes(before: &System, parts: &[&str]) -> Vec<Pid> {
 }
 
 pub(crate) fn strike(before: &System, parts: &[&str]) {
-    for pid in processes(before, parts) {
-        // One that is gone already is as dead as the others.
-        let _ = kill(pid, Signal::SIGKILL);
+    let victims: Vec<Pid> = processes(before, parts).into_iter().collect();
+    // All of them stand still before the first one dies: none may react to another one's end.
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        for pid in &victims {
+            // One that is gone already is as dead as the others.
+            let _ = kill(*pid, signal);
+        }
     }
 }
 

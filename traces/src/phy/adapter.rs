@@ -71,7 +71,7 @@ enum State {
 ///     bits += service.bits;
 /// }
 /// // 2000 slots are a second.
-/// assert!(bits > 500_000_000 && bits < link.peak_rate_bps());
+/// assert!(bits > 100_000_000 && bits < link.peak_rate_bps(), "{bits}");
 /// # Ok::<(), hexloop_traces::phy::PhyError>(())
 /// ```
 #[derive(Debug, Clone)]
