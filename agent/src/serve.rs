@@ -40,7 +40,7 @@ const LAST_EVENTS_LIMIT: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// The socket to listen on, an absolute path; its directory is made with mode 0700 if it is
-    /// missing, and must otherwise have that mode.
+    /// missing and no owner holds a lease, and must otherwise have that mode.
     pub socket: PathBuf,
     /// Where ledgers are kept, an absolute path.
     pub state_directory: PathBuf,
@@ -205,7 +205,7 @@ fn serve(options: &ServeOptions, stage: Arc<Stage>) -> Result<(), ServeError> {
         .map_err(ServeError::Runtime)?;
     let service = AgentService::new(stage);
     let outcome = runtime.block_on(async {
-        let incoming = listen::listen(&options.socket)?;
+        let incoming = listen::listen(&options.socket, !options.lease_on_stdin)?;
         let ended = end_of_agent(options.lease_on_stdin).map_err(ServeError::Runtime)?;
         let control = service.clone();
         let (close, closing) = oneshot::channel();

@@ -302,7 +302,11 @@ impl Undo {
                 process.kill_and_wait(deadline)
             }
             Undo::RemoveCgroup { path } => cgroup::kill_and_remove(path),
-            Undo::RemoveDirectory { path } => gone_is_fine(fs::remove_dir_all(path)),
+            Undo::RemoveDirectory { path } => match fs::remove_dir_all(path) {
+                // Somebody who is about to end has put something into it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+                result => gone_is_fine(result),
+            },
             Undo::RemoveFile { path } => gone_is_fine(fs::remove_file(path)),
             Undo::RenameDirectory { from, to } => rename_to_free_name(from, to),
             Undo::RemoveRootQdisc { interface } => {

@@ -12,9 +12,12 @@ use tokio_stream::{Stream, StreamExt};
 
 use super::ServeError;
 
-/// Listens on a socket that only this user can reach, and lets only this user in.
+/// Listens on a socket that only this user can reach, and lets only this user in. The socket's
+/// directory is made if it is missing and `make_directory` allows it: one that an owner made, and
+/// that is gone because the owner is, must not come back.
 pub(super) fn listen(
     path: &Path,
+    make_directory: bool,
 ) -> Result<impl Stream<Item = io::Result<UnixStream>> + use<>, ServeError> {
     let failed = |action| {
         move |source| ServeError::Socket {
@@ -24,11 +27,13 @@ pub(super) fn listen(
         }
     };
     let directory = path.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(failed("make the directory of"))?;
+    if make_directory {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(failed("make the directory of"))?;
+    }
     let metadata = fs::metadata(directory).map_err(failed("look at the directory of"))?;
     if metadata.mode() & 0o077 != 0 || metadata.uid() != geteuid().as_raw() {
         return Err(ServeError::OpenDirectory(directory.to_owned()));

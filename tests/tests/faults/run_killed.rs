@@ -49,15 +49,26 @@ fn whoever_is_killed_at_any_step_of_a_run_the_machine_is_put_back() {
         let walked = walk(trial);
         let points: Vec<_> = walked.iter().filter(|point| is_struck(point)).collect();
         println!("{} of {} points", points.len(), walked.len());
+        let (mut struck, mut missed) = (0, Vec::new());
         for (number, point) in points.into_iter().enumerate() {
             for round in 0..rounds().min(VICTIMS.len()) {
-                killed_at(trial, point, VICTIMS[(number + round) % VICTIMS.len()]);
+                match killed_at(trial, point, VICTIMS[(number + round) % VICTIMS.len()]) {
+                    true => struck += 1,
+                    false => missed.push(point.clone()),
+                }
             }
         }
+        println!("struck {struck} times; not reached this time: {missed:?}");
+        assert!(
+            missed.len() * 10 <= struck,
+            "{struck} struck, {missed:?} missed"
+        );
     });
 }
 
-fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str]) {
+/// Strikes once; whether the run came to that point: threads that note things side by side do so in
+/// numbers that differ from run to run.
+fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str]) -> bool {
     let when = format!("{victims:?} killed at {point:?}");
     let (struck, target) = (Arc::new(AtomicBool::new(false)), point.clone());
     let (hit, before) = (Arc::clone(&struck), trial.system.clone());
@@ -69,16 +80,16 @@ fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str])
     });
     let played = play(trial);
     trial.stage.expect_reachable();
-    assert!(
-        struck.load(Ordering::SeqCst),
-        "nothing was {when}: {}",
-        played.told()
-    );
+    let struck = struck.load(Ordering::SeqCst);
+    if !struck {
+        assert_eq!(played.code(), Some(6), "{when}: {}", played.told());
+    }
     expect_ended(trial, &when);
     trial.points.decide(|_, _| Answer::Go);
-    if victims.contains(&GUARDIAN) && victims.len() > 1 {
+    if struck && victims.contains(&GUARDIAN) && victims.len() > 1 {
         // Nobody is left who could: the next start, or `undo`, does it.
         trial.undo().expect_code(0);
     }
     expect_clean(trial, &when);
+    struck
 }
