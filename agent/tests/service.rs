@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
     use std::os::unix::process::CommandExt;
     use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
@@ -42,6 +42,10 @@ mod tests {
             }
             ["serve", root] => {
                 let root = Path::new(root);
+                // Whoever holds the lease makes the socket's directory.
+                let mut private = fs::DirBuilder::new();
+                private.recursive(true).mode(0o700);
+                private.create(root.join("private")).unwrap();
                 let options = ServeOptions {
                     socket: root.join("private/agent.sock"),
                     state_directory: root.join("state"),
