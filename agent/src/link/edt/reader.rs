@@ -113,6 +113,7 @@ impl Reader {
                     let _ = reply.send(self.start(play));
                 }
                 Ok(Command::Change(order)) => {
+                    // Who asked may have given up.
                     let _ = order.reply.send(self.change(&order));
                 }
                 Ok(Command::Stop(reply)) => {

@@ -52,11 +52,18 @@ impl PerfMeter {
                 };
                 continue;
             }
-            let kind = read_u32(&directory.join("type"));
+            // Without its number the unit would be taken for unit 0, which counts cycles.
+            let Some(kind) = read_u32(&directory.join("type")) else {
+                trouble = Trouble::Failed {
+                    what: directory.join("type").display().to_string(),
+                    reason: "it holds no number of a perf unit".to_owned(),
+                };
+                continue;
+            };
             let cpus = fs::read_to_string(directory.join("cpumask")).unwrap_or_default();
             for cpu in cpu_list(&cpus) {
                 for file in &files {
-                    match PerfCounter::open(kind.unwrap_or(0), file.config, cpu) {
+                    match PerfCounter::open(kind, file.config, cpu) {
                         Ok(counter) => {
                             channels.push(channel(unit, file, cpu, origin));
                             events.push((counter, file.scale));
@@ -215,6 +222,21 @@ mod tests {
         assert!(trouble.to_string().contains("is no RAPL"), "{trouble}");
         let nowhere = PerfMeter::find(Path::new("/nowhere"), Origin::Stub).unwrap_err();
         assert!(nowhere.to_string().contains("no unit `power`"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_unit_without_its_number_is_not_taken_for_the_counter_of_cycles() {
+        let root = tempfile::tempdir().unwrap();
+        let events = root.path().join("power/events");
+        fs::create_dir_all(&events).unwrap();
+        fs::write(events.join("energy-pkg"), "event=0x00\n").unwrap();
+        fs::write(events.join("energy-pkg.scale"), "1e-9\n").unwrap();
+        fs::write(root.path().join("power/cpumask"), "0\n").unwrap();
+        let trouble = PerfMeter::find(root.path(), Origin::Stub).unwrap_err();
+        assert!(
+            trouble.to_string().contains("no number of a perf unit"),
+            "{trouble}"
+        );
     }
 
     #[test]
