@@ -72,8 +72,11 @@ mod tests {
         for link in links {
             let delivered = link["delivered_over_trace"].as_f64().unwrap();
             assert!((0.96..0.98).contains(&delivered), "3 % too slow: {link}");
-            let error_us = link["delay_error_us"]["p50"].as_f64().unwrap();
-            assert!((2_500.0..4_000.0).contains(&error_us), "3 ms late: {link}");
+            // What a row of the trace allows as jitter is no error: only rows without it show the
+            // whole 3 ms, and a busy machine adds to the largest errors alone.
+            let error_us = |quantile: &str| link["delay_error_us"][quantile].as_f64().unwrap();
+            assert!(error_us("p99") >= 2_500.0, "3 ms late: {link}");
+            assert!(error_us("p50") <= 4_000.0, "3 ms late: {link}");
         }
     }
 
