@@ -26,7 +26,7 @@ pub use directory::{RecordError, RunDirectory, run_name};
 pub use environment::Environment;
 pub use histograms::histogram_log;
 pub use manifest::{Manifest, ManifestEntry};
-pub(crate) use read::trace_file_name;
 pub use read::{ReadError, RunRecords};
+pub(crate) use read::{long_trace_path, trace_path};
 pub(crate) use tables::{LINK_COLUMNS, link_row, tables};
 pub use tables::{link_table, request_table, sample_table};

@@ -457,7 +457,10 @@ fn a_trace_file_may_be_columnar_and_a_damaged_one_is_reported_at_the_line_that_n
         assert!(base().contains(scenario));
         let text = base().replacen(scenario, &format!("file = \"{name}\""), 1);
         let resolved = resolve(parse(&text).unwrap(), scratch.path()).unwrap();
-        assert_eq!(resolved.traces["street"].text, trace_text());
+        assert_eq!(
+            resolved.traces["street"].content,
+            crate::TraceContent::Text(trace_text())
+        );
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         let problems = resolve(parse(&text).unwrap(), scratch.path()).unwrap_err();

@@ -180,7 +180,7 @@ impl Description<'_> {
             };
             let trace = &resolved.trace;
             let length = span(trace.duration_ns());
-            let rows = trace.rows().len();
+            let rows = trace.row_count();
             writeln!(
                 f,
                 "    trace {}: {length}, {rows} rows, sha256 {}",
@@ -189,10 +189,10 @@ impl Description<'_> {
             )?;
             for direction in Direction::BOTH {
                 let rates = || {
-                    trace
-                        .rows()
-                        .iter()
-                        .map(|row| row.direction(direction).rate_bps)
+                    trace.states().map(move |(_, [down, up])| match direction {
+                        Direction::Down => down.rate_bps,
+                        Direction::Up => up.rate_bps,
+                    })
                 };
                 let least = rate(rates().min().unwrap_or_default());
                 let most = rate(rates().max().unwrap_or_default());

@@ -39,5 +39,5 @@ pub use model::ModelShape;
 pub use overrides::Overrides;
 pub use planning::{Machine, Planned, plan, plan_sha256};
 pub use problem::{Excerpt, Place, Problem, Problems};
-pub use resolve::{ResolvedExperiment, ResolvedTrace, resolve};
+pub use resolve::{ResolvedExperiment, ResolvedTrace, TraceContent, resolve};
 pub use schema::json_schema;

@@ -32,15 +32,24 @@ pub struct ResolvedExperiment {
     pub model: Option<ModelShape>,
 }
 
-/// A trace in memory.
+/// A trace, in memory or in its mapped file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedTrace {
     /// The trace.
     pub trace: Trace,
-    /// Its canonical text, as agents and run directories get it.
-    pub text: String,
-    /// SHA-256 of that text, in hexadecimal.
+    /// What agents and run directories get of it.
+    pub content: TraceContent,
+    /// SHA-256 of its canonical text, in hexadecimal.
     pub sha256: String,
+}
+
+/// What agents and run directories get of a trace.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TraceContent {
+    /// Its canonical text.
+    Text(String),
+    /// The Arrow IPC file that its rows stay in, as there are too many to hold in memory.
+    File(PathBuf),
 }
 
 /// Reads or generates the traces and looks at the model. Paths in the experiment are relative to
@@ -56,22 +65,17 @@ pub fn resolve(
     let mut traces = BTreeMap::new();
     for (name, source) in &experiment.traces {
         match read_or_generate(&experiment, name, source, base_directory) {
-            Ok(trace) => {
-                let text = format::to_text(&trace);
-                if u64::try_from(text.len()).is_ok_and(|length| length > MAX_TRACE_BYTES) {
-                    problems.push(too_long(&experiment, name, text.len()));
-                    continue;
-                }
-                let sha256 = format::sha256_hex(&text);
-                traces.insert(
-                    name.clone(),
-                    ResolvedTrace {
+            Ok(trace) => match content(&experiment, name, &trace, source, base_directory) {
+                Ok((content, sha256)) => {
+                    let resolved = ResolvedTrace {
                         trace,
-                        text,
+                        content,
                         sha256,
-                    },
-                );
-            }
+                    };
+                    traces.insert(name.clone(), resolved);
+                }
+                Err(problem) => problems.push(*problem),
+            },
             Err(problem) => problems.push(*problem),
         }
     }
@@ -90,6 +94,32 @@ pub fn resolve(
     })
 }
 
+/// What an agent gets of a trace, and the SHA-256 of its text.
+fn content(
+    experiment: &Experiment,
+    name: &str,
+    trace: &Trace,
+    source: &TraceSource,
+    base_directory: &Path,
+) -> Result<(TraceContent, String), Box<Problem>> {
+    if let TraceSource::File(relative) = source
+        && trace.is_mapped()
+    {
+        let sha256 = format::text_sha256(trace).map_err(|error| {
+            let message = format!("cannot use trace {}: {}", quoted(name), chain(&error));
+            let place = ["traces", name, "file"];
+            Box::new(experiment.document.problem(&place, message, None))
+        })?;
+        return Ok((TraceContent::File(base_directory.join(relative)), sha256));
+    }
+    let text = format::to_text(trace);
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_TRACE_BYTES) {
+        return Err(Box::new(too_long(experiment, name, text.len())));
+    }
+    let sha256 = format::sha256_hex(&text);
+    Ok((TraceContent::Text(text), sha256))
+}
+
 /// A columnar file may hold more rows than an agent is sent.
 fn too_long(experiment: &Experiment, name: &str, length: usize) -> Problem {
     let message = format!(
@@ -98,7 +128,9 @@ fn too_long(experiment: &Experiment, name: &str, length: usize) -> Problem {
         length >> 20,
         MAX_TRACE_BYTES >> 20
     );
-    let help = "`hexloop trace export --step` makes longer rows".to_owned();
+    let help = "an Arrow IPC file of more than a million rows is mapped instead of sent \
+                (`hexloop trace export --output NAME.arrow`); `--step` makes longer rows"
+        .to_owned();
     experiment
         .document
         .problem(&["traces", name], message, Some(help))

@@ -116,8 +116,8 @@ pub enum TraceError {
     },
     /// The file has more rows than a trace in memory.
     #[error(
-        "trace file {} has more than {limit} rows, too many to hold in memory; use a longer step \
-         (`hexloop trace export --step`) or a shorter trace",
+        "trace file {} has more than {limit} rows, too many to hold in memory; `hexloop trace export \
+         --output NAME.arrow` makes a file that is mapped, whatever its length, and --step longer rows",
         path.display()
     )]
     TooManyRows {

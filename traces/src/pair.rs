@@ -20,6 +20,18 @@ pub fn pair(down: &Trace, up: &Trace) -> Result<Trace, TraceError> {
         (up, down)
     };
     let duration_ns = longer.duration_ns();
+    if [down, up]
+        .iter()
+        .any(|trace| u64::try_from(trace.row_count()).unwrap_or(u64::MAX) > MOST_ROWS)
+    {
+        return Err(TraceError::Generator {
+            setting: "pair",
+            problem: format!(
+                "a trace of more than {MOST_ROWS} rows is not put together with another; play it \
+                 in both directions"
+            ),
+        });
+    }
     let mut moments: BTreeSet<u64> = longer.rows().iter().map(|row| row.t_ns).collect();
     let period_ns = shorter.duration_ns();
     let repeats = match shorter.metadata().end {

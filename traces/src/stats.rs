@@ -100,8 +100,8 @@ pub fn outages_until(trace: &Trace, direction: Direction, end_ns: u64) -> Vec<(u
             _ => found.push((start_ns, until_ns)),
         }
     };
-    let spans: Vec<(u64, u64)> = spans(trace)
-        .filter(|(index, ..)| trace.rows()[*index].direction(direction).rate_bps == 0)
+    let spans: Vec<(u64, u64)> = spans(trace, direction)
+        .filter(|(state, ..)| state.rate_bps == 0)
         .map(|(_, start_ns, until_ns)| (start_ns, until_ns))
         .collect();
     let duration_ns = trace.duration_ns();
@@ -128,15 +128,17 @@ pub fn outages_until(trace: &Trace, direction: Direction, end_ns: u64) -> Vec<(u
     found
 }
 
-/// The rows as (index, start, end).
-fn spans(trace: &Trace) -> impl Iterator<Item = (usize, u64, u64)> {
-    let rows = trace.rows();
-    rows.iter().enumerate().map(move |(index, row)| {
-        let until_ns = rows
-            .get(index + 1)
-            .map_or(trace.duration_ns(), |next| next.t_ns);
-        (index, row.t_ns, until_ns)
-    })
+/// One direction's states as (state, start, end).
+fn spans(trace: &Trace, direction: Direction) -> impl Iterator<Item = (LinkState, u64, u64)> + '_ {
+    let ends = trace.states().skip(1).map(|(t_ns, _)| t_ns);
+    let ends = ends.chain(std::iter::once(trace.duration_ns()));
+    trace
+        .states()
+        .zip(ends)
+        .map(move |((start_ns, [down, up]), end_ns)| match direction {
+            Direction::Down => (down, start_ns, end_ns),
+            Direction::Up => (up, start_ns, end_ns),
+        })
 }
 
 /// Values with the time for which they hold, in order of value.
@@ -148,13 +150,8 @@ struct Weighted {
 
 impl Weighted {
     fn new(trace: &Trace, direction: Direction, value: fn(&LinkState) -> u64) -> Weighted {
-        let mut cumulated: Vec<(u64, u64)> = spans(trace)
-            .map(|(index, start_ns, until_ns)| {
-                (
-                    value(trace.rows()[index].direction(direction)),
-                    until_ns - start_ns,
-                )
-            })
+        let mut cumulated: Vec<(u64, u64)> = spans(trace, direction)
+            .map(|(state, start_ns, until_ns)| (value(&state), until_ns - start_ns))
             .collect();
         cumulated.sort_unstable();
         let mut total_ns = 0;

@@ -1,12 +1,18 @@
 //! A channel trace: rows of link state, constant until the next row.
 
+mod mapped;
+
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::MappedTrace;
 use crate::{
-    Diagnostics, Direction, LinkState, Provenance, RowCheck, TraceError, UNLIMITED_RATE_BPS,
+    Diagnostics, Direction, LinkState, Provenance, RowCheck, StateOverride, TraceError,
+    UNLIMITED_RATE_BPS,
 };
+pub(crate) use mapped::MappedRows;
 
 /// The version of the trace schema that this crate writes: 2 since the diagnostics name the
 /// scheme, the cell and the elevation. It reads [`OLDEST_TRACE_SCHEMA`] too.
@@ -103,12 +109,63 @@ impl TraceRow {
     }
 }
 
-/// A whole trace in memory. It exists only in a valid state: at least one row, the first at 0,
-/// times strictly increasing and before the end, every value possible.
-#[derive(Debug, Clone, PartialEq)]
+/// A whole trace, in memory or where it lies in a mapped file. It exists only in a valid state: at
+/// least one row, the first at 0, times strictly increasing and before the end, every value
+/// possible. Clones of a mapped one share the file.
+#[derive(Debug, Clone)]
 pub struct Trace {
     metadata: TraceMetadata,
-    rows: Vec<TraceRow>,
+    rows: Rows,
+}
+
+#[derive(Debug, Clone)]
+enum Rows {
+    Memory(Vec<TraceRow>),
+    Mapped {
+        file: MappedRows,
+        /// Filled by whoever asks for all of them at once.
+        memory: OnceLock<Vec<TraceRow>>,
+    },
+}
+
+impl PartialEq for Trace {
+    fn eq(&self, other: &Trace) -> bool {
+        self.metadata == other.metadata
+            && self.row_count() == other.row_count()
+            && self.iter().eq(other.iter())
+    }
+}
+
+/// What is done to every state of a trace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum StateChange {
+    ScaleRates { ppm: u64 },
+    AddDelay { ns: u64 },
+    Override([StateOverride; 2]),
+}
+
+impl StateChange {
+    fn apply(self, state: LinkState, direction: Direction) -> LinkState {
+        match self {
+            StateChange::ScaleRates { .. } if state.rate_bps == UNLIMITED_RATE_BPS => state,
+            StateChange::ScaleRates { ppm } => {
+                let scaled = u128::from(state.rate_bps) * u128::from(ppm) / 1_000_000;
+                let highest = UNLIMITED_RATE_BPS - 1;
+                LinkState {
+                    rate_bps: u64::try_from(scaled).unwrap_or(highest).min(highest),
+                    ..state
+                }
+            }
+            StateChange::AddDelay { ns } => LinkState {
+                delay_ns: state.delay_ns.saturating_add(ns),
+                ..state
+            },
+            StateChange::Override([down, up]) => match direction {
+                Direction::Down => down.over(state),
+                Direction::Up => up.over(state),
+            },
+        }
+    }
 }
 
 impl Trace {
@@ -124,7 +181,25 @@ impl Trace {
             check.accept(row)?;
         }
         check.finish()?;
+        let rows = Rows::Memory(rows);
         Ok(Trace { metadata, rows })
+    }
+
+    /// The trace of a mapped file, whose rows stay there. They are checked here, once.
+    ///
+    /// The file must not be changed while the trace lives.
+    ///
+    /// # Errors
+    /// As of [`Trace::new`]; the rows cannot be read, or are not those that were written.
+    pub fn of_mapped(mapped: &MappedTrace) -> Result<Trace, TraceError> {
+        let file = MappedRows::new(mapped)?;
+        Ok(Trace {
+            metadata: mapped.metadata().clone(),
+            rows: Rows::Mapped {
+                file,
+                memory: OnceLock::new(),
+            },
+        })
     }
 
     /// What the trace says about itself.
@@ -133,10 +208,69 @@ impl Trace {
         &self.metadata
     }
 
-    /// The rows, in order of time.
+    /// All rows in memory, in order of time. Those of a mapped file are taken into it by the first
+    /// call, however many there are: what should play a trace of any length asks for
+    /// [`Trace::iter`], [`Trace::row`] or a [`crate::CapacityCurve`].
     #[must_use]
     pub fn rows(&self) -> &[TraceRow] {
-        &self.rows
+        match &self.rows {
+            Rows::Memory(rows) => rows,
+            Rows::Mapped { memory, .. } => memory.get_or_init(|| self.iter().collect()),
+        }
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub const fn row_count(&self) -> usize {
+        match &self.rows {
+            Rows::Memory(rows) => rows.len(),
+            Rows::Mapped { file, .. } => file.len(),
+        }
+    }
+
+    /// Whether the rows stay in a mapped file.
+    #[must_use]
+    pub const fn is_mapped(&self) -> bool {
+        matches!(self.rows, Rows::Mapped { .. })
+    }
+
+    /// How many of them are in this process's memory.
+    #[must_use]
+    pub fn rows_in_memory(&self) -> usize {
+        match &self.rows {
+            Rows::Memory(rows) => rows.len(),
+            Rows::Mapped { memory, .. } => memory.get().map_or(0, Vec::len),
+        }
+    }
+
+    /// One row, wherever it is; `None` after the last.
+    #[must_use]
+    pub fn row(&self, index: usize) -> Option<TraceRow> {
+        match &self.rows {
+            Rows::Memory(rows) => rows.get(index).cloned(),
+            Rows::Mapped { file, .. } => file.row(index),
+        }
+    }
+
+    /// The rows one by one, wherever they are.
+    pub fn iter(&self) -> impl Iterator<Item = TraceRow> + '_ {
+        (0..self.row_count()).filter_map(|index| self.row(index))
+    }
+
+    /// The start and both directions' states of the rows, one by one, wherever they are.
+    pub fn states(&self) -> impl Iterator<Item = (u64, [LinkState; 2])> + Clone + '_ {
+        (0..self.row_count()).filter_map(|index| match &self.rows {
+            Rows::Memory(rows) => rows.get(index).map(|row| (row.t_ns, [row.down, row.up])),
+            Rows::Mapped { file, .. } => file.states(index),
+        })
+    }
+
+    /// The rows of a mapped file.
+    pub(crate) const fn mapped(&self) -> Option<&MappedRows> {
+        match &self.rows {
+            Rows::Memory(_) => None,
+            Rows::Mapped { file, .. } => Some(file),
+        }
     }
 
     /// Total length in nanoseconds.
@@ -145,20 +279,29 @@ impl Trace {
         self.metadata.duration_ns
     }
 
+    /// The same trace with something done to every state; a mapped one stays mapped.
+    fn with_change(&self, change: StateChange) -> Trace {
+        let mut trace = self.clone();
+        match &mut trace.rows {
+            Rows::Memory(rows) => {
+                for row in rows {
+                    row.down = change.apply(row.down, Direction::Down);
+                    row.up = change.apply(row.up, Direction::Up);
+                }
+            }
+            Rows::Mapped { file, memory } => {
+                file.push_change(change);
+                *memory = OnceLock::new();
+            }
+        }
+        trace
+    }
+
     /// The same trace with every limited rate multiplied by `ppm` / 10^6, rounded down: a fault
     /// to inject on purpose. Unlimited stays unlimited, an outage an outage.
     #[must_use]
     pub fn with_rates_scaled_ppm(&self, ppm: u64) -> Trace {
-        let mut trace = self.clone();
-        for row in &mut trace.rows {
-            for state in [&mut row.down, &mut row.up] {
-                if state.rate_bps != UNLIMITED_RATE_BPS {
-                    let scaled = u128::from(state.rate_bps) * u128::from(ppm) / 1_000_000;
-                    let highest = UNLIMITED_RATE_BPS - 1;
-                    state.rate_bps = u64::try_from(scaled).unwrap_or(highest).min(highest);
-                }
-            }
-        }
+        let mut trace = self.with_change(StateChange::ScaleRates { ppm });
         trace
             .metadata
             .notes
@@ -169,16 +312,33 @@ impl Trace {
     /// The same trace with `ns` added to every delay: a fault to inject on purpose.
     #[must_use]
     pub fn with_delay_added(&self, ns: u64) -> Trace {
-        let mut trace = self.clone();
-        for row in &mut trace.rows {
-            row.down.delay_ns = row.down.delay_ns.saturating_add(ns);
-            row.up.delay_ns = row.up.delay_ns.saturating_add(ns);
-        }
+        let mut trace = self.with_change(StateChange::AddDelay { ns });
         trace
             .metadata
             .notes
             .push(format!("{ns} ns added to every delay on purpose"));
         trace
+    }
+
+    /// The same trace with these values in every row, downlink and uplink.
+    ///
+    /// # Errors
+    /// A value that no link can have.
+    pub fn with_overrides(&self, overrides: [StateOverride; 2]) -> Result<Trace, TraceError> {
+        for (over, direction) in overrides.iter().zip(Direction::BOTH) {
+            if let Some((field, value, expected)) = over.over(LinkState::TRANSPARENT).impossible() {
+                return Err(TraceError::Impossible {
+                    row: 1,
+                    field: format!("{}_{field}", direction.name()),
+                    value: value.to_string(),
+                    expected,
+                });
+            }
+        }
+        if overrides == [StateOverride::NONE; 2] {
+            return Ok(self.clone());
+        }
+        Ok(self.with_change(StateChange::Override(overrides)))
     }
 }
 

@@ -287,7 +287,7 @@ pub(crate) fn try_out(plan: &LinkPlan) -> Result<(), LinkError> {
 
 /// What the trace or the settings ask for and departure times cannot do.
 fn refuse_what_it_cannot(plan: &LinkPlan, played: &Trace) -> Result<(), LinkError> {
-    let mut states = played.rows().iter().flat_map(|row| [row.down, row.up]);
+    let mut states = played.states().flat_map(|(_, states)| states);
     let what = unsupported(&plan.settings).map(str::to_owned);
     match what.or_else(|| states.find_map(|state| unsupported_state(&state))) {
         None => Ok(()),

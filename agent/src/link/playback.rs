@@ -172,9 +172,6 @@ impl Playback {
 
 /// The longest delay of both directions.
 pub(crate) fn longest_delay_ns(trace: &Trace) -> u64 {
-    let delays = trace
-        .rows()
-        .iter()
-        .flat_map(|row| [row.down.delay_ns, row.up.delay_ns]);
-    delays.max().unwrap_or(0)
+    let states = trace.states().flat_map(|(_, states)| states);
+    states.map(|state| state.delay_ns).max().unwrap_or(0)
 }

@@ -236,12 +236,9 @@ pub(super) fn peak_bps(played: &Trace) -> u64 {
 
 /// The longest queue, and what is in flight behind it at the highest rate.
 fn held_bytes(spec: &LinkSpec<'_>, played: &Trace) -> u64 {
-    let queues = played
-        .rows()
-        .iter()
-        .flat_map(|row| [row.down.queue_bytes, row.up.queue_bytes]);
-    let queue = queues
-        .map(u64::from)
+    let states = played.states().flat_map(|(_, states)| states);
+    let queue = states
+        .map(|state| u64::from(state.queue_bytes))
         .max()
         .unwrap_or(0)
         .max(spec.plan.settings.most_queue_bytes(spec.plan.mtu));

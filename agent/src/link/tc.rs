@@ -73,7 +73,7 @@ struct Needs {
 
 impl Needs {
     fn new(plan: &LinkPlan, trace: &Trace, held_bytes: u64) -> Result<Needs, LinkError> {
-        let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
+        let mut states = trace.states().flat_map(|(_, states)| states);
         let outages = if states.clone().any(|state| state.rate_bps == 0) {
             Outages::Certainly
         } else {

@@ -1,6 +1,7 @@
 //! The calls of the service.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -86,7 +87,12 @@ fn input_of(request: PlayRequest) -> Result<PlayInput, Status> {
     })?;
     let mut traces = BTreeMap::new();
     for file in request.traces {
-        let trace = format::parse(&file.text)
+        let trace = if file.path.is_empty() {
+            format::parse(&file.text)
+        } else {
+            format::read_mapped(Path::new(&file.path))
+        };
+        let trace = trace
             .map_err(|error| Status::invalid_argument(format!("trace {}: {error}", file.name)))?;
         traces.insert(file.name, Arc::new(trace));
     }

@@ -159,10 +159,11 @@ fn notes_of(captured: &Captured) -> Vec<String> {
 }
 
 fn is_limited(trace: &Trace, direction: Direction) -> bool {
-    trace
-        .rows()
-        .iter()
-        .any(|row| row.direction(direction).rate_bps != UNLIMITED_RATE_BPS)
+    let mut states = trace.states();
+    states.any(|(_, [down, up])| match direction {
+        Direction::Down => down.rate_bps != UNLIMITED_RATE_BPS,
+        Direction::Up => up.rate_bps != UNLIMITED_RATE_BPS,
+    })
 }
 
 /// The command's status, as a shell would tell it; an error where it never ran.

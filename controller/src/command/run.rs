@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use hexloop_agent::guardian::Guardian;
 use hexloop_agent::undo::Undo;
-use hexloop_topologies::Planned;
+use hexloop_proto::service::TraceFile;
 use hexloop_topologies::plan::{ModelSource, Plan};
+use hexloop_topologies::{Planned, ResolvedTrace, TraceContent};
 use hexloop_tui::{PhaseOutline, RunOutline};
 use hexloop_workloads::clock;
 use hexloop_workloads::engine::{self, recipe_cache};
@@ -26,7 +27,7 @@ use crate::launch::{AgentPlace, AgentProcess, Played, RunMonitor, SessionInput, 
 use crate::paths::Paths;
 use crate::record::end_to_end::EndToEnd;
 use crate::record::environment::{ModelOrigin, RunIdentity};
-use crate::record::{Environment, RunDirectory, run_name, trace_file_name};
+use crate::record::{Environment, RunDirectory, long_trace_path, run_name, trace_path};
 
 pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
     let paths = Paths::of_this_user()?;
@@ -153,13 +154,9 @@ impl Run<'_> {
                 "links can be changed with: hexloop agent control --socket {socket} ACTION LINK"
             );
         }
-        let traces = &self.prepared.resolved.traces;
-        let traces = traces
-            .iter()
-            .map(|(name, trace)| (name.clone(), trace.text.clone()));
         let input = SessionInput {
             plan_json,
-            traces: traces.collect(),
+            traces: self.trace_files(directory)?,
             model_directory,
         };
         let mut monitor = RunMonitor::new(outline(&self.planned.plan), self.voice.quiet);
@@ -167,6 +164,22 @@ impl Run<'_> {
         monitor.end();
         agent.end().await;
         played
+    }
+
+    /// What the agent gets of every trace: the text, or where the run directory has the file.
+    fn trace_files(&self, directory: &RunDirectory) -> Result<Vec<TraceFile>, Failure> {
+        let file = |(name, trace): (&String, &ResolvedTrace)| {
+            let (text, path) = match &trace.content {
+                TraceContent::Text(text) => (text.clone(), String::new()),
+                TraceContent::File(_) => {
+                    let path = directory.path().join(long_trace_path(name));
+                    (String::new(), absolute(&path)?.display().to_string())
+                }
+            };
+            let name = name.clone();
+            Ok(TraceFile { name, text, path })
+        };
+        self.prepared.resolved.traces.iter().map(file).collect()
     }
 
     /// The model's directory, and what the record says of it.
@@ -226,8 +239,12 @@ impl Run<'_> {
         directory.write("plan.json", &pretty(&self.planned.plan)?)?;
         directory.write("environment.json", &pretty(environment)?)?;
         for (name, trace) in &self.prepared.resolved.traces {
-            let path = format!("traces/{}", trace_file_name(name));
-            directory.write(&path, trace.text.as_bytes())?;
+            match &trace.content {
+                TraceContent::Text(text) => {
+                    directory.write(&trace_path(name), text.as_bytes())?;
+                }
+                TraceContent::File(source) => directory.copy(&long_trace_path(name), source)?,
+            }
         }
         Ok(serde_json::to_vec(&self.planned.plan)?)
     }

@@ -35,8 +35,8 @@ const EVENT_BYTES: usize = 16 << 20;
 pub(crate) struct SessionInput {
     /// The plan as JSON.
     pub(crate) plan_json: Vec<u8>,
-    /// Name and text of every trace.
-    pub(crate) traces: Vec<(String, String)>,
+    /// Every trace.
+    pub(crate) traces: Vec<TraceFile>,
     /// Where the model is.
     pub(crate) model_directory: Option<PathBuf>,
 }
@@ -69,11 +69,7 @@ pub(crate) async fn play(
     };
     let request = PlayRequest {
         plan_json: input.plan_json,
-        traces: input
-            .traces
-            .into_iter()
-            .map(|(name, text)| TraceFile { name, text })
-            .collect(),
+        traces: input.traces,
         model_directory: input
             .model_directory
             .map(|directory| directory.display().to_string())

@@ -181,6 +181,17 @@ impl RunDirectory {
         write_synchronised(&self.path().join(relative), bytes)
     }
 
+    /// Copies a file into it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the disk is full.
+    pub fn copy(&self, relative: &str, source: &Path) -> Result<(), RecordError> {
+        let path = self.path().join(relative);
+        fs::copy(source, &path)
+            .and_then(|_| File::open(&path)?.sync_all())
+            .map_err(failed("copy a trace to", &path))
+    }
+
     /// Synchronises everything and gives the directory its final name: the whole one, or that
     /// of an interrupted run. Returns where it is.
     ///

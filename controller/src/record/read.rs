@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hexloop_proto::Event;
 use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
-use hexloop_traces::{Trace, TraceError};
+use hexloop_traces::{Trace, TraceError, format};
 
 use super::Environment;
 use crate::results::Results;
@@ -126,13 +126,7 @@ impl RunRecords {
         let environment = document_of_version(&path, "schema_version", ENVIRONMENT_SCHEMA)?;
         let mut traces = BTreeMap::new();
         for link in &plan.links {
-            let path = directory.join("traces").join(trace_file_name(&link.trace));
-            let text = String::from_utf8_lossy(&read(&path)?).into_owned();
-            let trace =
-                hexloop_traces::format::parse(&text).map_err(|source| ReadError::Trace {
-                    path: path.clone(),
-                    source,
-                })?;
+            let trace = read_trace(directory, &link.trace)?;
             traces.insert(link.trace.clone(), trace);
         }
         let (results, torn) = read_events(&directory.join("events.ndjson"))?;
@@ -160,9 +154,33 @@ impl RunRecords {
     }
 }
 
-/// The name of a trace's file in the run directory.
+/// A trace of the run, which stays in its file if it is a long one.
+fn read_trace(directory: &Path, name: &str) -> Result<Trace, ReadError> {
+    let long = directory.join(long_trace_path(name));
+    let (path, read) = if long.exists() {
+        let trace = format::read_mapped(&long);
+        (long, trace)
+    } else {
+        let path = directory.join(trace_path(name));
+        let text = String::from_utf8_lossy(&read(&path)?).into_owned();
+        (path, format::parse(&text))
+    };
+    read.map_err(|source| ReadError::Trace { path, source })
+}
+
+/// Where the run directory has the text of a trace.
 #[must_use]
-pub(crate) fn trace_file_name(trace: &str) -> String {
+pub(crate) fn trace_path(trace: &str) -> String {
+    format!("traces/{}.csv", file_name(trace))
+}
+
+/// Where it has the Arrow IPC file of a long one.
+#[must_use]
+pub(crate) fn long_trace_path(trace: &str) -> String {
+    format!("traces/{}.arrow", file_name(trace))
+}
+
+fn file_name(trace: &str) -> String {
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || "-_.".contains(c) {
             c
@@ -171,7 +189,7 @@ pub(crate) fn trace_file_name(trace: &str) -> String {
         }
     };
     let name: String = trace.chars().map(safe).collect();
-    format!("{}.csv", name.trim_start_matches('.'))
+    name.trim_start_matches('.').to_owned()
 }
 
 fn read_events(path: &Path) -> Result<(Results, bool), ReadError> {

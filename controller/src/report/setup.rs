@@ -172,7 +172,7 @@ fn links(page: &mut String, data: &Data<'_>) -> fmt::Result {
                     "{} ({:.1} s, {} rows), status <strong>{}</strong>, made by {}",
                     escape(&metadata.scenario),
                     ns_to_s(metadata.duration_ns),
-                    grouped(u64::try_from(trace.rows().len()).unwrap_or(0)),
+                    grouped(u64::try_from(trace.row_count()).unwrap_or(0)),
                     escape(status.as_str().unwrap_or("unknown")),
                     escape(&metadata.generator)
                 ),
@@ -180,18 +180,9 @@ fn links(page: &mut String, data: &Data<'_>) -> fmt::Result {
             for note in &metadata.notes {
                 rows.push(("", escape(note)));
             }
-            let peak = trace
-                .rows()
-                .iter()
-                .map(|row| row.down.rate_bps)
-                .max()
-                .unwrap_or(0);
-            let peak_up = trace
-                .rows()
-                .iter()
-                .map(|row| row.up.rate_bps)
-                .max()
-                .unwrap_or(0);
+            let rates = |side: usize| trace.states().map(move |(_, states)| states[side].rate_bps);
+            let peak = rates(0).max().unwrap_or(0);
+            let peak_up = rates(1).max().unwrap_or(0);
             rows.push((
                 "Peak rate",
                 format!(

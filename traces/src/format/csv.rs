@@ -23,12 +23,12 @@ pub use writer::CsvWriter;
 /// The text of a trace in canonical form: equal traces give equal bytes.
 #[must_use]
 pub fn to_text(trace: &Trace) -> String {
-    let mut text = String::with_capacity(512 + trace.rows().len() * 96);
+    let mut text = String::with_capacity(512 + trace.row_count() * 96);
     writer::push_head(&mut text, trace.metadata());
     let mut bytes = text.into_bytes();
     let columns: Vec<_> = super::column::Column::all().collect();
-    for row in trace.rows() {
-        writer::push_row(&mut bytes, &columns, row);
+    for row in trace.iter() {
+        writer::push_row(&mut bytes, &columns, &row);
     }
     // Everything that is written is ASCII or was a string.
     String::from_utf8(bytes).unwrap_or_default()

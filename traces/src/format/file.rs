@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::Path;
 
-use super::{TraceReader, TraceWriter};
+use super::{MappedTrace, TraceReader, TraceWriter};
 use crate::generate::MOST_ROWS;
 use crate::{Trace, TraceError};
 
@@ -13,6 +13,10 @@ pub const LARGEST_FILE_BYTES: u64 = 512 << 20;
 
 /// The most rows of a trace in memory: ten million, which take 1.5 GB.
 pub const MOST_ROWS_IN_MEMORY: u64 = MOST_ROWS;
+
+/// An Arrow IPC file with more rows is played where it is mapped; a shorter one is copied, so that
+/// nobody has to leave the file alone.
+pub const MOST_ROWS_COPIED: u64 = 1 << 20;
 
 /// The formats of trace files. All hold the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +70,9 @@ impl FileFormat {
     }
 }
 
-/// Reads a whole trace file in any of the formats, told by its content.
+/// Reads a whole trace file in any of the formats, told by its content. The rows of an Arrow IPC
+/// file with more than [`MOST_ROWS_COPIED`] of them stay in the file, which must then be left alone;
+/// there is no limit to their number.
 ///
 /// # Errors
 /// The file cannot be read or is too large ([`TraceError::File`], [`TraceError::TooLarge`],
@@ -79,6 +85,11 @@ pub fn read_file(path: &Path) -> Result<Trace, TraceError> {
             path: path.to_owned(),
             limit_bytes: LARGEST_FILE_BYTES,
         });
+    }
+    if reader.format() == FileFormat::Arrow
+        && reader.rows().is_some_and(|rows| rows > MOST_ROWS_COPIED)
+    {
+        return read_mapped(path);
     }
     let too_many = || TraceError::TooManyRows {
         path: path.to_owned(),
@@ -100,6 +111,18 @@ pub fn read_file(path: &Path) -> Result<Trace, TraceError> {
     })
 }
 
+/// Reads an Arrow IPC file whose rows stay where they are, whatever their number. The file must be
+/// left alone as long as the trace lives.
+///
+/// # Errors
+/// As of [`read_file`].
+pub fn read_mapped(path: &Path) -> Result<Trace, TraceError> {
+    Trace::of_mapped(&MappedTrace::open(path)?).map_err(|source| TraceError::InFile {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
 /// Writes a trace in the format that the file's name ends with, replacing the file only when all
 /// of it is on disk.
 ///
@@ -107,8 +130,8 @@ pub fn read_file(path: &Path) -> Result<Trace, TraceError> {
 /// The file cannot be written.
 pub fn write_file(path: &Path, trace: &Trace) -> Result<(), TraceError> {
     let mut writer = TraceWriter::create(path, trace.metadata())?;
-    for row in trace.rows() {
-        writer.write_row(row)?;
+    for row in trace.iter() {
+        writer.write_row(&row)?;
     }
     writer.finish()
 }

@@ -201,19 +201,21 @@ impl Columns {
         }
     }
 
-    /// Whether the rows are those that were written, where the file tells their hash.
     fn compare_hash(&mut self) -> Result<(), TraceError> {
-        let Some(found) = self.hash.take().map(RowsHash::finish) else {
-            return Ok(());
-        };
-        match self.batches.rows_sha256() {
-            Some(written) if written != found => Err(TraceError::Columnar {
-                problem: format!(
-                    "the rows have SHA-256 {found}, and {written} when they were written: the \
-                     file was damaged or edited"
-                ),
-            }),
-            _ => Ok(()),
-        }
+        let found = self.hash.take();
+        check_hash(self.batches.rows_sha256(), found)
+    }
+}
+
+/// Whether the rows are those that were written, where the file tells their hash.
+pub(crate) fn check_hash(written: Option<&str>, found: Option<RowsHash>) -> Result<(), TraceError> {
+    match (written, found.map(RowsHash::finish)) {
+        (Some(written), Some(found)) if written != found => Err(TraceError::Columnar {
+            problem: format!(
+                "the rows have SHA-256 {found}, and {written} when they were written: the file was \
+                 damaged or edited"
+            ),
+        }),
+        _ => Ok(()),
     }
 }

@@ -46,7 +46,7 @@ impl RowSource for TraceRows<'_> {
     }
 
     fn next_row(&mut self) -> Result<Option<TraceRow>, TraceError> {
-        let row = self.trace.rows().get(self.next).cloned();
+        let row = self.trace.row(self.next);
         self.next += 1;
         Ok(row)
     }

@@ -205,7 +205,7 @@ impl Table {
         let pieces = trace.duration_ns() / LONGEST_ENTRY_NS;
         let entries = usize::try_from(pieces)
             .unwrap_or(usize::MAX)
-            .saturating_add(2 * trace.rows().len());
+            .saturating_add(2 * trace.row_count());
         if entries >= MOST_ENTRIES {
             return Err(TableError::Rows { entries });
         }

@@ -41,7 +41,7 @@ impl RelayMode {
 
 /// Whether a trace leaves every packet alone, in both directions, from beginning to end.
 pub(crate) fn is_transparent(trace: &Trace) -> bool {
-    let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
+    let mut states = trace.states().flat_map(|(_, states)| states);
     states.all(|state| {
         state.rate_bps == UNLIMITED_RATE_BPS
             && state.delay_ns == 0

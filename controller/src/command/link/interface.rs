@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use hexloop_agent::guardian::{self, HeldLink};
 use hexloop_agent::hold::{self, HoldError, HoldEvent, HoldOrder, Holder, Peer, PeerTransport};
 use hexloop_agent::management;
-use hexloop_traces::format::to_text;
+use hexloop_traces::format::{MOST_ROWS_COPIED, to_text};
 use hexloop_traces::units::{BitRate, ByteSize, TimeSpan};
 use hexloop_traces::{LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMITED_RATE_BPS};
 use serde_json::json;
@@ -190,6 +190,15 @@ fn order(arguments: &InterfaceApplyArguments) -> Result<HoldOrder, Failure> {
             "--slots: the kernel's disciplines do not serve in delivery opportunities",
         ));
     }
+    if trace.is_mapped() {
+        let message = format!(
+            "a real interface is shaped by traces of at most {MOST_ROWS_COPIED} rows, and this one \
+             has {}",
+            trace.row_count()
+        );
+        let failure = Failure::message(ExitCode::InvalidInput, message);
+        return Err(failure.remedy("`hexloop trace export --step` makes longer rows"));
+    }
     let peers = arguments.peer.iter().map(|text| peer(text));
     let peers: Vec<Peer> = peers.collect::<Result<_, _>>()?;
     let confirm = arguments.confirm_within.map(|span| span.ns);
@@ -266,7 +275,6 @@ pub(super) fn peer(text: &str) -> Result<Peer, Failure> {
 }
 
 fn in_words(trace: &Trace, settings: &LinkSettings, peers: usize) -> String {
-    let rows = trace.rows();
     let one = |name: &str, state: &LinkState| {
         let rate = match state.rate_bps {
             UNLIMITED_RATE_BPS => "unlimited".to_owned(),
@@ -275,14 +283,9 @@ fn in_words(trace: &Trace, settings: &LinkSettings, peers: usize) -> String {
         let delay = TimeSpan { ns: state.delay_ns };
         format!("{name} {rate} {delay}")
     };
-    let mut words = if rows.len() > 1 {
-        vec![format!(
-            "{} rows of {}",
-            rows.len(),
-            trace.metadata().scenario
-        )]
-    } else {
-        vec![one("down", &rows[0].down), one("up", &rows[0].up)]
+    let mut words = match (trace.row_count(), trace.row(0)) {
+        (1, Some(row)) => vec![one("down", &row.down), one("up", &row.up)],
+        (rows, _) => vec![format!("{rows} rows of {}", trace.metadata().scenario)],
     };
     words.push(match settings.queue {
         QueueLimit::Bytes(bytes) => format!("queue {}", ByteSize { bytes }),

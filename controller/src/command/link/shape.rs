@@ -8,8 +8,8 @@ use hexloop_traces::format::FileFormat;
 use hexloop_traces::format::mahimahi::{self, ImportSettings};
 use hexloop_traces::{
     Diagnostics, Direction, EndPolicy, LinkSettings, LinkState, QueueDiscipline, Service,
-    TRACE_SCHEMA, Trace, TraceError, TraceMetadata, TraceRow, TraceStatus, UNLIMITED_RATE_BPS,
-    format, pair,
+    StateOverride, TRACE_SCHEMA, Trace, TraceError, TraceMetadata, TraceRow, TraceStatus,
+    UNLIMITED_RATE_BPS, format, pair,
 };
 
 use crate::cli::link::{Both, DisciplineArgument, ShapeArguments};
@@ -46,7 +46,7 @@ pub(super) fn shape(arguments: &ShapeArguments) -> Result<(Trace, LinkSettings),
 
 /// An option that would do nothing: its user expects something else.
 fn without_effect(arguments: &ShapeArguments, trace: &Trace) -> Option<&'static str> {
-    let mut states = trace.rows().iter().flat_map(|row| [row.down, row.up]);
+    let mut states = trace.states().flat_map(|(_, states)| states);
     let limited = states
         .clone()
         .any(|state| state.rate_bps != UNLIMITED_RATE_BPS);
@@ -187,28 +187,22 @@ fn with_options(trace: &Trace, arguments: &ShapeArguments) -> Result<Trace, Fail
         })
     });
     let jitter = jitter.transpose()?;
-    let change = |mut state: LinkState, direction: Direction| {
-        state.rate_bps = one(arguments.rate, direction).map_or(state.rate_bps, |rate| rate.bps);
-        state.delay_ns = one(arguments.delay, direction).map_or(state.delay_ns, |delay| delay.ns);
-        state.jitter_ns = one(jitter, direction).unwrap_or(state.jitter_ns);
-        let share = |option, column| {
-            one(option, direction).map_or(column, hexloop_traces::units::Share::ppb)
-        };
-        state.loss_ppb = share(arguments.loss, state.loss_ppb);
-        state.dup_ppb = share(arguments.duplicate, state.dup_ppb);
-        state.corrupt_ppb = share(arguments.corrupt, state.corrupt_ppb);
-        state.loss_burst_milli = arguments.loss_burst.unwrap_or(state.loss_burst_milli);
-        if arguments.queue.is_some() {
-            state.queue_bytes = 0;
+    let over = |direction: Direction| {
+        let share = |option| one(option, direction).map(hexloop_traces::units::Share::ppb);
+        StateOverride {
+            rate_bps: one(arguments.rate, direction).map(|rate| rate.bps),
+            delay_ns: one(arguments.delay, direction).map(|delay| delay.ns),
+            jitter_ns: one(jitter, direction),
+            loss_ppb: share(arguments.loss),
+            loss_burst_milli: arguments.loss_burst,
+            dup_ppb: share(arguments.duplicate),
+            corrupt_ppb: share(arguments.corrupt),
+            // The link's own, which is the option's.
+            queue_bytes: arguments.queue.map(|_| 0),
         }
-        state
     };
-    let rows = trace.rows().iter().map(|row| TraceRow {
-        down: change(row.down, Direction::Down),
-        up: change(row.up, Direction::Up),
-        ..row.clone()
-    });
-    Trace::new(trace.metadata().clone(), rows.collect()).or_fail(ExitCode::InvalidInput, || {
+    let changed = trace.with_overrides(Direction::BOTH.map(over));
+    changed.or_fail(ExitCode::InvalidInput, || {
         "the options make no possible link".to_owned()
     })
 }

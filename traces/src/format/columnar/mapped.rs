@@ -147,7 +147,7 @@ impl MappedTrace {
         self.batches.len()
     }
 
-    pub(in super::super) fn rows_sha256(&self) -> Option<&str> {
+    pub(crate) fn rows_sha256(&self) -> Option<&str> {
         self.rows_sha256.as_deref()
     }
 
