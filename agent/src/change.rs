@@ -3,13 +3,14 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use netlink_packet_route::RouteNetlinkMessage;
 
 use crate::configuration::Configuration;
 use crate::failpoint;
 use crate::guardian::{Guardian, GuardianError};
+use crate::ledger::UndoId;
 use crate::link::LinkError;
 use crate::link::netlink::{Mode, RouteSocket};
 use crate::sys::ethtool::{self, Offload};
@@ -75,7 +76,7 @@ pub enum ChangeError {
 }
 
 impl Step {
-    /// Makes the change, guarded.
+    /// Makes the change, guarded. `made` is told of its note, whether it succeeds or not.
     ///
     /// # Errors
     /// It could not be noted, or the kernel refused. What is done of it is undone with the rest.
@@ -83,11 +84,17 @@ impl Step {
         self,
         guardian: &Guardian,
         socket: &mut RouteSocket,
+        made: &mut Vec<(UndoId, Undo)>,
     ) -> Result<(), ChangeError> {
         if !guardian.is_alive() {
             return Err(ChangeError::Unguarded);
         }
-        let note = self.undo.map(|undo| guardian.record(undo)).transpose()?;
+        let mut note = None;
+        if let Some(undo) = self.undo {
+            let id = guardian.record(undo.clone())?;
+            made.push((id, undo));
+            note = Some(id);
+        }
         failpoint::reach("step-recorded");
         let kernel = |source| ChangeError::Kernel {
             what: self.what.clone(),
@@ -106,6 +113,7 @@ impl Step {
                 // What is there was there before: the note must not take it away.
                 if let Some(note) = note {
                     guardian.done(note)?;
+                    made.pop();
                 }
                 Err(ChangeError::Foreign { what: self.what })
             }
@@ -124,6 +132,9 @@ fn is_taken(error: &io::Error) -> bool {
 pub struct Changes<'a> {
     guardian: &'a Guardian,
     socket: RouteSocket,
+    /// Where settings lie; `None` is the machine's own root.
+    root: Option<PathBuf>,
+    made: Vec<(UndoId, Undo)>,
 }
 
 impl<'a> Changes<'a> {
@@ -136,11 +147,28 @@ impl<'a> Changes<'a> {
             what: "open a netlink socket".to_owned(),
             source,
         })?;
-        Ok(Changes { guardian, socket })
+        Ok(Changes {
+            guardian,
+            socket,
+            root: None,
+            made: Vec::new(),
+        })
+    }
+
+    /// Changes settings below another root than the machine's, as tests do.
+    #[must_use]
+    pub fn below(mut self, root: &Path) -> Changes<'a> {
+        self.root = (root != Path::new("/")).then(|| root.to_owned());
+        self
+    }
+
+    /// The notes of what was made, in order, for who undoes it before the guardian has to.
+    pub(crate) fn into_made(self) -> Vec<(UndoId, Undo)> {
+        self.made
     }
 
     pub(crate) fn make(&mut self, step: Step) -> Result<(), ChangeError> {
-        step.carry_out(self.guardian, &mut self.socket)
+        step.carry_out(self.guardian, &mut self.socket, &mut self.made)
     }
 
     /// Gives an interface an address.
@@ -202,7 +230,7 @@ impl<'a> Changes<'a> {
             what: what.clone(),
             source,
         })?;
-        if old == value {
+        if old == value && setting != GpuSetting::LockedClock {
             return Ok(());
         }
         let unique = gpu.to_owned();
@@ -241,7 +269,7 @@ impl<'a> Changes<'a> {
                 path: allowed.path.clone(),
             });
         }
-        match self::setting(setting, value)? {
+        match self::setting(setting, value, self.root.clone())? {
             Some(step) => self.make(step),
             None => Ok(()),
         }
@@ -305,13 +333,20 @@ fn offload(interface: InterfaceIdentity, offload: Offload, on: bool) -> io::Resu
 }
 
 /// Sets a setting of the kernel; `None` when it is so already.
-fn setting(setting: Setting, value: &str) -> Result<Option<Step>, ChangeError> {
+fn setting(
+    setting: Setting,
+    value: &str,
+    root: Option<PathBuf>,
+) -> Result<Option<Step>, ChangeError> {
     let what = format!("set {setting} to {value}");
-    let read = setting.read().map_err(|source| ChangeError::Setting {
-        what: what.clone(),
-        source,
-    })?;
-    let Some(old) = read.filter(|old| old != value) else {
+    let below = root.clone().unwrap_or_else(|| PathBuf::from("/"));
+    let read = setting
+        .read(&below)
+        .map_err(|source| ChangeError::Setting {
+            what: what.clone(),
+            source,
+        })?;
+    let Some(old) = read.filter(|old| !setting.is_same(old, value)) else {
         return Ok(None);
     };
     let ours = value.to_owned();
@@ -321,9 +356,11 @@ fn setting(setting: Setting, value: &str) -> Result<Option<Step>, ChangeError> {
             setting: setting.clone(),
             old,
             ours: ours.clone(),
+            root,
         }),
         apply: Box::new(move |_| {
-            setting.write(&ours).map_err(|source| LinkError::Netlink {
+            let written = setting.write(&below, &ours);
+            written.map_err(|source| LinkError::Netlink {
                 action: what,
                 source,
             })

@@ -117,6 +117,9 @@ pub enum Undo {
         old: String,
         /// What we set; another value is somebody else's and stays.
         ours: String,
+        /// The root of the file system that it was set in; `None` is the machine's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        root: Option<PathBuf>,
     },
     /// Set a setting of a GPU back.
     RestoreGpu {
@@ -279,6 +282,9 @@ impl Undo {
                 &[path]
             }
             Undo::RemoveDirectory { path } | Undo::RemoveFile { path } => &[path],
+            Undo::RestoreSetting {
+                root: Some(root), ..
+            } => &[root],
             Undo::RenameDirectory { from, to } => &[from, to],
             _ => &[],
         };
@@ -346,7 +352,15 @@ impl Undo {
                 let work = || network::restore_offload(interface, feature, *on);
                 interface.namespace.inside(work)
             }
-            Undo::RestoreSetting { setting, old, ours } => setting.restore(old, ours),
+            Undo::RestoreSetting {
+                setting,
+                old,
+                ours,
+                root,
+            } => {
+                let root = root.as_deref().unwrap_or(Path::new("/"));
+                setting.restore(root, old, ours)
+            }
             Undo::RestoreGpu {
                 gpu,
                 setting,

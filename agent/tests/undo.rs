@@ -118,7 +118,9 @@ mod tests {
         Configuration {
             path: "agent.toml".into(),
             host: HostConfiguration {
-                settings: ["governor", "irq", "sysctl"].map(str::to_owned).into(),
+                settings: ["governor", "irq", "sysctl", "hugepages"]
+                    .map(str::to_owned)
+                    .into(),
                 ..HostConfiguration::default()
             },
         }
@@ -316,5 +318,85 @@ mod tests {
             drop(changes);
             guardian.finish().unwrap();
         });
+    }
+
+    /// A machine in a directory: every setting that is a file, with what it holds at first.
+    const FILES: &[(&str, &str)] = &[
+        (
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+            "powersave",
+        ),
+        (
+            "sys/devices/system/cpu/cpu0/cpufreq/energy_performance_preference",
+            "balance_power",
+        ),
+        ("sys/devices/system/cpu/cpufreq/boost", "1"),
+        ("sys/devices/system/cpu/intel_pstate/no_turbo", "0"),
+        (
+            "sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages",
+            "4",
+        ),
+        (
+            "sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages",
+            "0",
+        ),
+        ("proc/irq/7/smp_affinity_list", "0-1"),
+    ];
+
+    fn files_of(root: &Path) -> Vec<String> {
+        let read = |(name, _): &(&str, &str)| fs::read_to_string(root.join(name)).unwrap();
+        FILES.iter().map(read).collect()
+    }
+
+    #[test]
+    fn every_setting_of_a_machine_is_put_back_by_whoever_is_left() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in FILES {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let before = files_of(root.path());
+        let (near, far) = (
+            Setting::Hugepages {
+                node: Some(0),
+                size_kib: 2048,
+            },
+            Setting::Hugepages {
+                node: None,
+                size_kib: 1_048_576,
+            },
+        );
+        let set = proptest::sample::select(vec![
+            (Setting::Governor { cpu: 0 }, "performance"),
+            (Setting::EnergyPreference { cpu: 0 }, "performance"),
+            (Setting::Boost, "0"),
+            (Setting::NoTurbo, "1"),
+            (near.clone(), "64"),
+            (near, "128"),
+            (far, "1"),
+            (Setting::IrqAffinity { irq: 7 }, "0"),
+        ]);
+        let ends = proptest::sample::select(vec![End::Finish, End::Unguarded, End::Replay]);
+        let config = Config {
+            cases: 12,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let state = tempfile::tempdir().unwrap();
+        let cases = (proptest::collection::vec(set, 0..10), ends);
+        let outcome = TestRunner::new(config).run(&cases, |(sets, end)| {
+            let guardian = Guardian::start_as(&this_program(), state.path(), "test").unwrap();
+            let mut changes = Changes::new(&guardian).unwrap().below(root.path());
+            for (setting, value) in &sets {
+                changes.set(&allowed(), setting.clone(), value).unwrap();
+                prop_assert_eq!(&setting.read(root.path()).unwrap().unwrap(), value);
+            }
+            drop(changes);
+            undo(guardian, state.path(), end).unwrap();
+            prop_assert_eq!(&files_of(root.path()), &before);
+            Ok(())
+        });
+        outcome.unwrap();
     }
 }

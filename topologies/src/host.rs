@@ -18,7 +18,15 @@ const MINUTE_NS: u64 = 60 * 1_000_000_000;
 const DAY_NS: u64 = 24 * 60 * MINUTE_NS;
 
 /// Classes of settings that can be allowed.
-const SETTINGS: &[&str] = &["governor", "irq", "sysctl", "nvml"];
+const SETTINGS: &[&str] = &[
+    "governor",
+    "irq",
+    "sysctl",
+    "nvml",
+    "hugepages",
+    "partition",
+    "realtime",
+];
 
 const FIELDS: &[Field] = &[
     Field {

@@ -1,10 +1,15 @@
 //! Settings of a GPU that NVML changes, with the value that they had.
+//!
+//! Notes do not name a library: what a note names would be loaded as root. Whoever puts another
+//! library in NVML's place (`HEXLOOP_NVML_LIBRARY`) does it for the undoing too.
 
 use std::fmt;
 use std::io;
 
+use hexloop_telemetry::Places;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::device::Device;
+use nvml_wrapper::enums::device::GpuLockedClocksSetting;
 use nvml_wrapper::error::NvmlError;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +21,9 @@ pub enum GpuSetting {
     PersistenceMode,
     /// The power limit in milliwatts.
     PowerLimit,
+    /// The clock that the multiprocessors are held to, in MHz; 0 leaves it to the driver. NVML has
+    /// no call that tells it: what was locked before is not known, and undone is unlocked.
+    LockedClock,
 }
 
 impl fmt::Display for GpuSetting {
@@ -23,6 +31,7 @@ impl fmt::Display for GpuSetting {
         f.write_str(match self {
             GpuSetting::PersistenceMode => "persistence mode",
             GpuSetting::PowerLimit => "power limit",
+            GpuSetting::LockedClock => "locked clock",
         })
     }
 }
@@ -31,31 +40,31 @@ impl GpuSetting {
     /// The word in the list of allowed settings of `agent.toml`.
     pub const CLASS: &'static str = "nvml";
 
-    /// What it is now on the GPU of that unique id.
+    /// What it is now on the GPU of that unique id; for a locked clock 0.
     ///
     /// # Errors
     /// There is no driver, no such GPU, or it does not tell.
     pub fn read(self, gpu: &str) -> io::Result<u32> {
-        let nvml = Nvml::init().map_err(io::Error::other)?;
+        let nvml = nvml().map_err(io::Error::other)?;
         let device = nvml.device_by_uuid(gpu).map_err(io::Error::other)?;
         self.read_from(&device)
     }
 
-    /// Sets it, and reads it back.
+    /// Sets it, and reads it back where NVML tells it.
     ///
     /// # Errors
     /// There is no driver, no such GPU, it refuses, or is not what was set.
     pub(crate) fn write(self, gpu: &str, value: u32) -> io::Result<()> {
-        let nvml = Nvml::init().map_err(io::Error::other)?;
+        let nvml = nvml().map_err(io::Error::other)?;
         let mut device = nvml.device_by_uuid(gpu).map_err(io::Error::other)?;
-        self.write_to(&mut device, value)?;
-        read_back(value, self.read_from(&device)?)
+        self.write_to(&mut device, value)
     }
 
     fn read_from(self, device: &Device<'_>) -> io::Result<u32> {
         let read = match self {
             GpuSetting::PersistenceMode => device.is_in_persistent_mode().map(u32::from),
             GpuSetting::PowerLimit => device.power_management_limit(),
+            GpuSetting::LockedClock => Ok(0),
         };
         read.map_err(io::Error::other)
     }
@@ -64,26 +73,56 @@ impl GpuSetting {
         let written = match self {
             GpuSetting::PersistenceMode => device.set_persistent(value != 0),
             GpuSetting::PowerLimit => device.set_power_management_limit(value),
+            GpuSetting::LockedClock if value == 0 => device.reset_gpu_locked_clocks(),
+            GpuSetting::LockedClock => {
+                device.set_gpu_locked_clocks(GpuLockedClocksSetting::Numeric {
+                    min_clock_mhz: value,
+                    max_clock_mhz: value,
+                })
+            }
         };
-        written.map_err(io::Error::other)
+        written.map_err(io::Error::other)?;
+        match self {
+            GpuSetting::LockedClock => Ok(()),
+            _ => read_back(value, self.read_from(device)?),
+        }
     }
 
     /// Puts the old value back, unless somebody else has changed it since.
     pub(super) fn restore(self, gpu: &str, old: u32, ours: u32) -> io::Result<bool> {
-        let nvml = Nvml::init().map_err(io::Error::other)?;
-        let mut device = match nvml.device_by_uuid(gpu) {
-            Ok(device) => device,
-            // A card that was taken out took its settings along.
-            Err(NvmlError::NotFound | NvmlError::InvalidArg) => return Ok(true),
+        let nvml = match nvml() {
+            Ok(nvml) => nvml,
+            // Without its driver a card has no settings.
+            Err(NvmlError::DriverNotLoaded | NvmlError::LibraryNotFound) => return Ok(true),
             Err(error) => return Err(io::Error::other(error)),
         };
-        let now = self.read_from(&device)?;
-        if is_ours_to_restore(now, old, ours) {
+        let mut device = match nvml.device_by_uuid(gpu) {
+            Ok(device) => device,
+            // A card that was taken out, or fell off the bus, took its settings along.
+            Err(NvmlError::NotFound | NvmlError::InvalidArg | NvmlError::GpuLost) => {
+                return Ok(true);
+            }
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        let is_ours = match self {
+            GpuSetting::LockedClock => ours != old,
+            _ => is_ours_to_restore(self.read_from(&device)?, old, ours),
+        };
+        if is_ours {
             self.write_to(&mut device, old)?;
-            read_back(old, self.read_from(&device)?)?;
         }
         Ok(true)
     }
+}
+
+/// NVML, or what a test has put in its place.
+fn nvml() -> Result<Nvml, NvmlError> {
+    let places = Places::from_environment();
+    let mut builder = Nvml::builder();
+    if let Some(path) = &places.nvml {
+        builder.lib_path(path.as_os_str());
+    }
+    builder.init()
 }
 
 /// Whether what we set is still there, and differs from what was there before.

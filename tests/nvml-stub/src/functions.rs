@@ -11,10 +11,11 @@ use std::sync::Mutex;
 
 use hexloop_workloads::clock;
 use nvml_wrapper_sys::bindings::{
-    nvmlDevice_t, nvmlFieldValue_t, nvmlMemory_v2_t, nvmlProcessInfo_t, nvmlReturn_t,
-    nvmlUtilization_t,
+    nvmlDevice_t, nvmlFieldValue_t, nvmlMemory_v2_t, nvmlPciInfo_t, nvmlProcessInfo_t,
+    nvmlReturn_t, nvmlUtilization_t,
 };
 
+use crate::settings::Settings;
 use crate::{GpuScript, Script};
 
 /// Codes of nvml.h, `nvmlReturn_enum`.
@@ -23,6 +24,8 @@ const UNINITIALIZED: nvmlReturn_t = 1;
 const INVALID_ARGUMENT: nvmlReturn_t = 2;
 const NOT_SUPPORTED: nvmlReturn_t = 3;
 const INSUFFICIENT_SIZE: nvmlReturn_t = 7;
+const NO_PERMISSION: nvmlReturn_t = 4;
+const NOT_FOUND: nvmlReturn_t = 6;
 const GPU_IS_LOST: nvmlReturn_t = 15;
 
 /// `NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION`, `NVML_FI_DEV_POWER_AVERAGE`, `NVML_FI_DEV_POWER_INSTANT`.
@@ -32,6 +35,8 @@ const FIELD_INSTANT: u32 = 186;
 
 struct State {
     script: Script,
+    /// The script's file: what was set lies beside it.
+    path: OsString,
     began_ns: u64,
     /// Where time stands, if somebody has put it there.
     fixed_ns: Option<u64>,
@@ -81,6 +86,9 @@ fn with_gpu(
         }
         if gpu.not_supported.iter().any(|name| name == call) {
             return NOT_SUPPORTED;
+        }
+        if gpu.no_permission.iter().any(|name| name == call) {
+            return NO_PERMISSION;
         }
         act(gpu, now_ms)
     })
@@ -136,17 +144,19 @@ pub extern "C" fn nvmlInit_v2() -> nvmlReturn_t {
     /// `NVML_ERROR_DRIVER_NOT_LOADED`.
     const DRIVER_NOT_LOADED: nvmlReturn_t = 9;
     let named = SCRIPT.lock().ok().and_then(|script| script.clone());
-    let Some(script) = named
-        .or_else(|| std::env::var_os("HEXLOOP_NVML_STUB"))
-        .and_then(|path| std::fs::read(path).ok())
-        .and_then(|text| serde_json::from_slice::<Script>(&text).ok())
-    else {
+    let named = named.or_else(|| std::env::var_os("HEXLOOP_NVML_STUB"));
+    let script = named.and_then(|path| {
+        let text = std::fs::read(&path).ok()?;
+        Some((serde_json::from_slice::<Script>(&text).ok()?, path))
+    });
+    let Some((script, path)) = script else {
         return DRIVER_NOT_LOADED;
     };
     let code = script.init_code;
     if let Ok(mut state) = STATE.lock() {
         *state = Some(State {
             script,
+            path,
             began_ns: clock::now(),
             fixed_ns: None,
         });
@@ -201,6 +211,62 @@ pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(
                 put(device, handle.cast())
             }
         }
+    })
+}
+
+/// A GPU by its UUID.
+///
+/// # Safety
+/// `uuid` is a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetHandleByUUID(
+    uuid: *const c_char,
+    device: *mut nvmlDevice_t,
+) -> nvmlReturn_t {
+    // SAFETY: the caller vouches for it.
+    let uuid = unsafe { CStr::from_ptr(uuid) };
+    let index = with_found(|script| {
+        let mut gpus = script.gpus.iter();
+        gpus.position(|gpu| gpu.uuid.as_bytes() == uuid.to_bytes())
+    });
+    match index.and_then(|index| c_uint::try_from(index).ok()) {
+        Some(index) => nvmlDeviceGetHandleByIndex_v2(index, device),
+        None => NOT_FOUND,
+    }
+}
+
+fn with_found<T>(find: impl FnOnce(&Script) -> Option<T>) -> Option<T> {
+    STATE
+        .lock()
+        .ok()?
+        .as_ref()
+        .and_then(|state| find(&state.script))
+}
+
+/// Where a device is on the bus.
+///
+/// # Safety
+/// `to` points to a structure.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nvmlDeviceGetPciInfo_v3(
+    device: nvmlDevice_t,
+    to: *mut nvmlPciInfo_t,
+) -> nvmlReturn_t {
+    with_gpu(device, "pci", |gpu, _| {
+        let mut bus_id = [0; 32];
+        for (to, byte) in bus_id.iter_mut().zip(gpu.bus_id.bytes()) {
+            *to = c_char::from_ne_bytes([byte]);
+        }
+        let info = nvmlPciInfo_t {
+            busIdLegacy: [0; 16],
+            domain: 0,
+            bus: 0,
+            device: 0,
+            pciDeviceId: 0,
+            pciSubSystemId: 0,
+            busId: bus_id,
+        };
+        put(to, info)
     })
 }
 
@@ -340,15 +406,20 @@ pub extern "C" fn nvmlDeviceGetTemperature(
     with_gpu(device, "temperature", |gpu, _| put(to, gpu.temperature_c))
 }
 
-/// Clocks, in MHz: those of an H100.
+/// Clocks, in MHz: those of an H100, or what they were locked to.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetClockInfo(
     device: nvmlDevice_t,
     clock: c_uint,
     to: *mut c_uint,
 ) -> nvmlReturn_t {
-    with_gpu(device, "clocks", |_, _| {
-        put(to, if clock == 2 { 2_619 } else { 1_980 })
+    with_settings(device, "clocks", |settings, _| {
+        let code = match (clock, settings.locked_mhz) {
+            (2, _) => put(to, 2_619),
+            (_, 0) => put(to, 1_980),
+            (_, locked) => put(to, locked),
+        };
+        (code, settings)
     })
 }
 
@@ -378,7 +449,126 @@ pub extern "C" fn nvmlDeviceGetEnforcedPowerLimit(
     device: nvmlDevice_t,
     to: *mut c_uint,
 ) -> nvmlReturn_t {
-    with_gpu(device, "limit", |_, _| put(to, 700_000))
+    with_settings(device, "limit", |settings, _| {
+        (put(to, settings.power_limit_mw), settings)
+    })
+}
+
+/// Looks at what was set on a device, and keeps what `act` makes of it.
+fn with_settings(
+    device: nvmlDevice_t,
+    call: &str,
+    act: impl FnOnce(Settings, &GpuScript) -> (nvmlReturn_t, Settings),
+) -> nvmlReturn_t {
+    let path = STATE
+        .lock()
+        .ok()
+        .and_then(|state| Some(state.as_ref()?.path.clone()));
+    let Some(path) = path else {
+        return UNINITIALIZED;
+    };
+    with_gpu(device, call, |gpu, _| {
+        let before = Settings::read(&path, gpu);
+        let (code, after) = act(before, gpu);
+        if code == SUCCESS && after != before && after.write(&path, gpu).is_err() {
+            return NO_PERMISSION;
+        }
+        code
+    })
+}
+
+/// The power limit that was set, in milliwatts.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetPowerManagementLimit(
+    device: nvmlDevice_t,
+    to: *mut c_uint,
+) -> nvmlReturn_t {
+    nvmlDeviceGetEnforcedPowerLimit(device, to)
+}
+
+/// The limits of the power limit, in milliwatts.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetPowerManagementLimitConstraints(
+    device: nvmlDevice_t,
+    least: *mut c_uint,
+    most: *mut c_uint,
+) -> nvmlReturn_t {
+    with_gpu(device, "limit", |gpu, _| {
+        match put(least, gpu.power_limits_mw.0) {
+            SUCCESS => put(most, gpu.power_limits_mw.1),
+            code => code,
+        }
+    })
+}
+
+/// Sets the power limit, in milliwatts.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceSetPowerManagementLimit(
+    device: nvmlDevice_t,
+    limit: c_uint,
+) -> nvmlReturn_t {
+    with_settings(device, "set_limit", |settings, gpu| {
+        let (least, most) = gpu.power_limits_mw;
+        if !(least..=most).contains(&limit) {
+            return (INVALID_ARGUMENT, settings);
+        }
+        let settings = Settings {
+            power_limit_mw: limit,
+            ..settings
+        };
+        (SUCCESS, settings)
+    })
+}
+
+/// Whether the driver stays loaded without users.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceGetPersistenceMode(
+    device: nvmlDevice_t,
+    to: *mut c_uint,
+) -> nvmlReturn_t {
+    with_settings(device, "persistence", |settings, _| {
+        (put(to, c_uint::from(settings.persistent)), settings)
+    })
+}
+
+/// Sets that.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceSetPersistenceMode(device: nvmlDevice_t, mode: c_uint) -> nvmlReturn_t {
+    with_settings(device, "set_persistence", |settings, _| {
+        let settings = Settings {
+            persistent: mode != 0,
+            ..settings
+        };
+        (SUCCESS, settings)
+    })
+}
+
+/// Holds the clock of the multiprocessors between two values, in MHz.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceSetGpuLockedClocks(
+    device: nvmlDevice_t,
+    _least: c_uint,
+    most: c_uint,
+) -> nvmlReturn_t {
+    with_settings(device, "set_clocks", |settings, _| {
+        let settings = Settings {
+            locked_mhz: most,
+            ..settings
+        };
+        (SUCCESS, settings)
+    })
+}
+
+/// Leaves the clocks to the driver again.
+#[unsafe(no_mangle)]
+pub extern "C" fn nvmlDeviceResetGpuLockedClocks(device: nvmlDevice_t) -> nvmlReturn_t {
+    with_settings(device, "set_clocks", |settings, _| {
+        let settings = Settings {
+            locked_mhz: 0,
+            ..settings
+        };
+        (SUCCESS, settings)
+    })
 }
 
 /// Whether it is cut into instances.

@@ -9,5 +9,6 @@
 pub mod functions;
 mod gpu;
 mod script;
+mod settings;
 
 pub use script::{GpuScript, Script};

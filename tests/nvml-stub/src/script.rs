@@ -44,6 +44,14 @@ pub struct GpuScript {
     pub lost_at_ms: Option<u64>,
     /// Calls that are not supported: `energy`, `fields`, `power`, `memory`, `clocks`, ...
     pub not_supported: Vec<String>,
+    /// Calls that only root may make: `set_limit`, `set_persistence`, `set_clocks`, ...
+    pub no_permission: Vec<String>,
+    /// The power limit that holds until another one is set, in milliwatts.
+    pub power_limit_mw: u32,
+    /// The least and the most that it can be set to.
+    pub power_limits_mw: (u32, u32),
+    /// Where it is on the bus, such as `00000000:17:00.0`.
+    pub bus_id: String,
     /// How long each call takes, in microseconds.
     pub latency_us: u64,
     /// Processes on it: from when, until when (0 is for ever), process id, bytes.
@@ -71,6 +79,10 @@ impl Default for GpuScript {
             reset_at_ms: None,
             lost_at_ms: None,
             not_supported: Vec::new(),
+            no_permission: Vec::new(),
+            power_limit_mw: 700_000,
+            power_limits_mw: (200_000, 700_000),
+            bus_id: "00000000:17:00.0".to_owned(),
             latency_us: 0,
             processes: Vec::new(),
             temperature_c: 40,
