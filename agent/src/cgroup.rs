@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hexloop_topologies::plan::CpuQuota;
+use hexloop_topologies::plan::{CpuQuota, Partition};
 use nix::sys::signal::Signal;
 use nix::unistd::{AccessFlags, access};
 
@@ -277,6 +277,42 @@ impl NodeCgroups {
             *version,
             parse_cpu_list(&read(&path.join(effective))?),
         )))
+    }
+
+    /// Makes the node's CPUs a partition of their own. Returns what is read back, such as `isolated`
+    /// or `isolated invalid (Parent is not a partition root)`; `None` without control groups of
+    /// version 2 with CPU sets.
+    ///
+    /// # Errors
+    /// The kernel refused to write or to tell it.
+    pub fn set_partition(&self, partition: Partition) -> Result<Option<String>, CgroupError> {
+        let Some((CgroupVersion::V2, path)) = &self.cpuset else {
+            return Ok(None);
+        };
+        let file = path.join("cpuset.cpus.partition");
+        write(&file, partition.name())?;
+        Ok(Some(read(&file)?.trim().to_owned()))
+    }
+
+    /// Limits the node's memory to these NUMA nodes. Returns the version and what was read back;
+    /// `None` where there is no such controller.
+    ///
+    /// # Errors
+    /// The kernel refused the nodes.
+    pub fn set_memory_nodes(
+        &self,
+        nodes: &[u32],
+    ) -> Result<Option<(CgroupVersion, Vec<u32>)>, CgroupError> {
+        let Some((version, path)) = &self.cpuset else {
+            return Ok(None);
+        };
+        write(&path.join("cpuset.mems"), &format_cpu_list(nodes))?;
+        let effective = match version {
+            CgroupVersion::V1 => "cpuset.mems",
+            CgroupVersion::V2 => "cpuset.mems.effective",
+        };
+        let got = parse_cpu_list(&read(&path.join(effective))?);
+        Ok(Some((*version, got)))
     }
 
     /// Limits the node's CPU time. Returns the version and what was read back.

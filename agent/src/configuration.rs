@@ -60,6 +60,15 @@ pub struct Configuration {
 }
 
 impl Configuration {
+    /// What holds where nothing is allowed.
+    #[must_use]
+    pub fn nothing() -> Configuration {
+        Configuration {
+            path: path(),
+            host: HostConfiguration::default(),
+        }
+    }
+
     /// Reads the file of this machine.
     ///
     /// # Errors

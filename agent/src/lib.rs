@@ -12,6 +12,7 @@ pub mod configuration;
 pub mod failpoint;
 pub mod guardian;
 pub mod hold;
+pub mod isolation;
 mod ledger;
 pub mod link;
 pub mod management;

@@ -10,7 +10,7 @@ mod books;
 mod calibrate;
 mod edt;
 mod error;
-mod histogram;
+pub(crate) mod histogram;
 pub(crate) mod interfaces;
 pub(crate) mod netlink;
 mod playback;

@@ -27,6 +27,7 @@ use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::process::{ProcessIdentity, SelfCommand};
 use crate::sys::spawn;
 
+pub use crate::sys::realtime::give_up_when_told as give_up_real_time_when_told;
 pub(crate) use duty::DutyCycle;
 pub(crate) use pinning::{PinningError, cpus_of, pin, set_affinity};
 pub(crate) use protocol::{NodeReply, NodeRequest, Program, Stream};

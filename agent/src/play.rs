@@ -8,6 +8,7 @@ mod idle;
 mod jobs;
 mod meter;
 mod phase;
+mod prepare;
 mod scene;
 mod sink;
 mod stop;
@@ -23,6 +24,7 @@ use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
 use hexloop_traces::Trace;
 
 use crate::cgroup::Controllers;
+use crate::configuration::Configuration;
 use crate::guardian::Guardian;
 use crate::node::{kernel_release, with_causes};
 use crate::privilege::Privilege;
@@ -52,8 +54,10 @@ pub struct Stage {
     pub controllers: Controllers,
     /// Who undoes everything if this process is killed.
     pub guardian: Arc<Guardian>,
-    /// Where meters of energy and power are looked for.
+    /// Where meters of energy and power are looked for, and settings of the machine.
     pub meters: Places,
+    /// What the owner of this machine allows.
+    pub allowed: Configuration,
 }
 
 /// What is to be played.
@@ -134,8 +138,11 @@ fn perform(
         energy_j: power.outlook(),
         meters: power.channels(),
     }));
+    prepare::listen(stage, &input.plan, events);
+    scene.settle(stage, &input.plan, events)?;
     scene.build(stage, input, events, stop)?;
     scene.calibrate(&input.plan, events, stop)?;
+    prepare::cool(stage, &input.plan, scene, events, stop)?;
     idle::measure(power, "before", events, stop)?;
     let secret = jobs::random_secret()?;
     for part in jobs::parts(&input.plan, &secret)? {

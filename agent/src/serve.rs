@@ -155,9 +155,14 @@ impl ServeError {
 pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let privilege = privilege::acquire()?;
     // Without root there is no other user to run them as.
-    let job_user = match privilege {
-        Privilege::Root => Configuration::load()?.job_user()?,
-        Privilege::UserNamespace => JobUser::invoking(),
+    let (allowed, job_user) = match privilege {
+        Privilege::Root => {
+            let allowed = Configuration::load()?;
+            let job_user = allowed.job_user()?;
+            (allowed, job_user)
+        }
+        // The kernel lets it change nothing anyway.
+        Privilege::UserNamespace => (Configuration::nothing(), JobUser::invoking()),
     };
     let left: Vec<String> = replay_leftovers(&options.state_directory)?
         .into_iter()
@@ -183,6 +188,7 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
         controllers: Controllers::detect(),
         guardian: Arc::clone(&guardian),
         meters: Places::from_environment(),
+        allowed,
     };
     guardian.record(Undo::RemoveFile {
         path: options.socket.clone(),

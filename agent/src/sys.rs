@@ -5,6 +5,7 @@ pub(crate) mod capability;
 pub(crate) mod cookie;
 pub(crate) mod ethtool;
 pub(crate) mod loopback;
+pub(crate) mod memory_policy;
 pub(crate) mod ownership;
 pub(crate) mod packet;
 pub(crate) mod pidfd;

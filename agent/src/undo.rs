@@ -24,6 +24,7 @@ use crate::failpoint;
 use crate::process::ProcessIdentity;
 
 pub use gpu::GpuSetting;
+pub(crate) use gpu::nvml;
 pub use network::{HANDLE, IngressKind, PRIORITIES};
 pub use place::{InterfaceIdentity, NamespaceIdentity};
 pub use setting::Setting;

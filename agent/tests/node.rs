@@ -12,6 +12,7 @@ mod tests {
     use std::sync::Arc;
 
     use hexloop_agent::cgroup::Controllers;
+    use hexloop_agent::configuration::Configuration;
     use hexloop_agent::guardian::{self, Guardian, replay_leftovers};
     use hexloop_agent::node;
     use hexloop_agent::play::{ControlDesk, EventSink, PlayInput, Stage, StopWish, play};
@@ -20,8 +21,8 @@ mod tests {
     use hexloop_proto::{Event, EventBody};
     use hexloop_telemetry::{Origin, Places};
     use hexloop_topologies::plan::{
-        CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, ModelPlan, ModelSource, NodePlan,
-        PLAN_SCHEMA, PhasePlan, Plan, VerdictBounds,
+        CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, MachinePlan, ModelPlan, ModelSource,
+        NodeIsolation, NodePlan, PLAN_SCHEMA, PhasePlan, Plan, VerdictBounds,
     };
     use hexloop_workloads::clock;
     use hexloop_workloads::job::{
@@ -145,6 +146,7 @@ mod tests {
             cpus: vec![0],
             cpu_quota,
             threads: 1,
+            isolation: NodeIsolation::default(),
         }
     }
 
@@ -167,6 +169,7 @@ mod tests {
             links: Vec::new(),
             cells: Vec::new(),
             uncalibrated: Vec::new(),
+            machine: MachinePlan::default(),
             calibration: CalibrationPlan {
                 flow_ns: 0,
                 packet_payload_bytes: 0,
@@ -210,6 +213,9 @@ mod tests {
                 send_lateness_ppm: 0,
                 backlogged_windows: 0,
                 relay_cpu_ppm: 0,
+                interrupt_cpu_ppm: 0,
+                steal_ppm: None,
+                timer_lateness_ns: None,
             },
             expectations: Vec::new(),
             faults: FaultPlan::default(),
@@ -256,6 +262,7 @@ mod tests {
                 with_nvml: false,
                 origin: Origin::Stub,
             },
+            allowed: Configuration::nothing(),
         }
     }
 

@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use hexloop_proto::{Event, LateHistogram};
 use hexloop_topologies::plan::{
     CalibrationPlan, Claim, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan, LinkEnd,
-    LinkPlan, ModelPlan, ModelSource, NodePlan, PLAN_SCHEMA, PhasePlan, Plan, VerdictBounds,
+    LinkPlan, MachinePlan, ModelPlan, ModelSource, NodeIsolation, NodePlan, PLAN_SCHEMA, PhasePlan,
+    Plan, VerdictBounds,
 };
 use hexloop_traces::{
     Diagnostics, EndPolicy, LinkSettings, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow,
@@ -91,6 +92,7 @@ fn node(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> NodePlan {
         cpus: vec![u32::from(index)],
         cpu_quota,
         threads: 1,
+        isolation: NodeIsolation::default(),
     }
 }
 
@@ -147,6 +149,7 @@ pub(crate) fn plan() -> Plan {
         }],
         cells: Vec::new(),
         uncalibrated: Vec::new(),
+        machine: MachinePlan::default(),
         calibration: CalibrationPlan {
             flow_ns: 3 * S,
             packet_payload_bytes: 1400,
@@ -181,6 +184,9 @@ pub(crate) fn plan() -> Plan {
             send_lateness_ppm: 10_000,
             backlogged_windows: 50,
             relay_cpu_ppm: 50_000,
+            interrupt_cpu_ppm: 100_000,
+            steal_ppm: None,
+            timer_lateness_ns: None,
         },
         expectations: vec![
             expect(

@@ -7,6 +7,7 @@ mod bytes;
 mod definitions;
 mod energy;
 pub(crate) mod html;
+mod isolation;
 mod latency;
 mod resources;
 mod setup;
@@ -72,6 +73,7 @@ pub fn render(records: &RunRecords, summary: &Summary) -> Result<String, fmt::Er
     trust::checks(&mut page, &data)?;
     trust::end_to_end(&mut page, &data)?;
     setup::section(&mut page, &data)?;
+    isolation::section(&mut page, &data)?;
     definitions::section(&mut page)?;
     setup::environment(&mut page, &data)?;
     writeln!(page, "</main>\n</body>\n</html>")?;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hexloop_proto::{
-    AgentDescription, CommandExit, Event, EventBody, GpuSample, IdlePower, LinkCalibration,
-    LinkChanged, LinkWindow, Measurement, MeterReadings, MeteringCost, NodeSample, NodeUp,
-    PhaseEnd,
+    AgentDescription, AskedAndGot, CommandExit, CoolingReport, Event, EventBody, GpuSample,
+    IdlePower, LinkCalibration, LinkChanged, LinkWindow, Measurement, MeterReadings, MeteringCost,
+    NodeSample, NodeUp, NoiseReport, PhaseEnd,
 };
 use hexloop_traces::LinkChange;
 use hexloop_workloads::job::RequestRecord;
@@ -40,6 +40,12 @@ pub struct Results {
     pub idle: Vec<IdlePower>,
     /// What reading the meters cost.
     pub metering: Option<MeteringCost>,
+    /// Settings of the machine and of its nodes' processes, asked and got.
+    pub settings: Vec<AskedAndGot>,
+    /// How quiet the machine was before the run; `None` where nobody listened.
+    pub noise: Option<NoiseReport>,
+    /// The wait for a temperature, if one was asked for.
+    pub cooling: Option<CoolingReport>,
     next_sequence: u64,
 }
 
@@ -155,6 +161,23 @@ impl Results {
         self.failure.is_none() && self.taken_down.is_some()
     }
 
+    /// Every setting, those of the nodes among them.
+    pub fn all_settings(&self) -> impl Iterator<Item = &AskedAndGot> {
+        let of_nodes = self.nodes.iter().flat_map(|node| &node.isolation);
+        self.settings.iter().chain(of_nodes)
+    }
+
+    /// Whether a GPU is the run's: one of those that nodes were given, or any if none was.
+    #[must_use]
+    pub fn is_of_the_run(&self, gpu: &str) -> bool {
+        let mut given = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.gpu.as_deref())
+            .peekable();
+        given.peek().is_none() || given.any(|uuid| uuid == gpu)
+    }
+
     fn phase_entry(&mut self, name: &str) -> &mut PhaseResults {
         let index = self.phases.iter().position(|phase| phase.name == name);
         let index = index.unwrap_or_else(|| {
@@ -173,6 +196,9 @@ impl Results {
         self.next_sequence = event.sequence + 1;
         match &event.body {
             EventBody::AgentUp(agent) => self.agent = Some(agent.clone()),
+            EventBody::Settings { settings } => self.settings.extend(settings.iter().cloned()),
+            EventBody::Noise(noise) => self.noise = Some(noise.clone()),
+            EventBody::Cooling(cooling) => self.cooling = Some(cooling.clone()),
             EventBody::NodeUp(node) => self.nodes.push(node.clone()),
             EventBody::LinkUp {
                 link,

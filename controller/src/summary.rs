@@ -6,6 +6,7 @@ mod compute;
 mod distribution;
 mod energy;
 mod expectations;
+mod machine;
 pub(crate) mod traffic;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use energy::{
     MeteringSummary,
 };
 pub use expectations::outages;
+pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 
 /// The version of this document.
 pub const SUMMARY_SCHEMA: u32 = 2;
@@ -67,6 +69,9 @@ pub struct Summary {
     pub jobs: Vec<JobSummary>,
     /// Every node.
     pub nodes: Vec<NodeSummary>,
+    /// What was asked of the machine, what it is, and how quiet it was.
+    #[serde(default)]
+    pub machine: MachineSummary,
     /// Claims about the results, judged.
     pub expectations: Vec<ExpectationSummary>,
     /// Energy of the machine over the whole run.

@@ -3,6 +3,7 @@
 //! A pure function of the plan's bounds and what the run recorded. Every quantity is listed with
 //! its bound, so that a reader sees how far a VALID run was from the edge.
 
+mod isolation;
 mod judge;
 mod link;
 mod node;
@@ -43,6 +44,12 @@ pub enum ReasonCode {
     SendLateness,
     /// The relay took CPU time from the jobs.
     RelayCpu,
+    /// Interrupts took CPU time from the jobs.
+    InterruptCpu,
+    /// A setting that was asked for is not what was read back.
+    SettingNotApplied,
+    /// The machine was busier before the run than the experiment allows.
+    NoisyMachine,
     /// The wall clock was set while delays were measured with it.
     ClockStep,
     /// Events were lost on the way to the record.
@@ -71,6 +78,9 @@ impl ReasonCode {
             ReasonCode::ShaperLateness => "shaper-lateness",
             ReasonCode::SendLateness => "send-lateness",
             ReasonCode::RelayCpu => "relay-cpu",
+            ReasonCode::InterruptCpu => "interrupt-cpu",
+            ReasonCode::SettingNotApplied => "setting-not-applied",
+            ReasonCode::NoisyMachine => "noisy-machine",
             ReasonCode::ClockStep => "clock-step",
             ReasonCode::EventsLost => "events-lost",
             ReasonCode::CpusNotApplied => "cpus-not-applied",

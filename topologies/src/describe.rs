@@ -150,6 +150,25 @@ impl Description<'_> {
                 quota.quota_us, quota.period_us
             )?;
         }
+        let isolation = &node.isolation;
+        if let Some(partition) = isolation.partition {
+            write!(f, ", partition {}", partition.name())?;
+        }
+        if isolation.local_memory {
+            write!(f, ", memory of its CPUs' NUMA nodes")?;
+        }
+        if let Some(priority) = isolation.realtime {
+            write!(f, ", SCHED_FIFO {priority}")?;
+        }
+        if let Some(gpu) = &isolation.gpu {
+            write!(f, ", GPU {}", safe(&gpu.gpu))?;
+            if let Some(limit_mw) = gpu.power_limit_mw {
+                write!(f, " at {} W at most", limit_mw / 1000)?;
+            }
+            if let Some(mhz) = gpu.clock_mhz {
+                write!(f, " locked to {mhz} MHz")?;
+            }
+        }
         writeln!(f)
     }
 

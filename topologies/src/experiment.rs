@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::check::problem;
 use crate::plan::{
     CalibrationPlan, CommandPlan, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan,
-    ModelSource, TimelineEvent, TrafficJob, VerdictBounds,
+    MachinePlan, ModelSource, NodeIsolation, TimelineEvent, TrafficJob, VerdictBounds,
 };
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
@@ -46,6 +46,8 @@ pub struct Experiment {
     pub events: Vec<TimelineEvent>,
     /// Programs that run on their nodes during every phase.
     pub commands: Vec<CommandPlan>,
+    /// What is asked of the machine itself.
+    pub machine: MachinePlan,
     /// How the links are measured.
     pub calibration: CalibrationPlan,
     /// When the run is believed.
@@ -120,6 +122,8 @@ pub struct Node {
     pub cpus: u32,
     /// The stated slowdown.
     pub cpu_quota: Option<CpuQuota>,
+    /// What is to keep others away from it.
+    pub isolation: NodeIsolation,
 }
 
 /// A link.

@@ -4,12 +4,14 @@
 
 mod job;
 mod link;
+mod machine;
 mod scenario;
 mod traffic;
 
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
 pub(crate) use link::EVENT;
 use link::{CELL, LINK};
+use machine::MACHINE;
 pub(crate) use scenario::{TRACE_EVENT, WITH_SCENARIO};
 use traffic::{STEPS, TRAFFIC};
 
@@ -228,6 +230,12 @@ pub(crate) const ROOT: &[Field] = &[
         "Programs that run on their nodes during every phase.",
     ),
     field(
+        "machine",
+        Kind::Table(MACHINE),
+        Usually("{}"),
+        "What is asked of the machine itself; only what its `agent.toml` allows is set.",
+    ),
+    field(
         "calibration",
         Kind::Table(CALIBRATION),
         Usually("{}"),
@@ -346,6 +354,56 @@ pub(crate) const NODE: &[Field] = &[
         time(1_000_000, 5_000_000),
         Usually("5 ms"),
         "The period of the quota. The longer it is, the longer a token may be held up.",
+    ),
+    field(
+        "partition",
+        Kind::Choice(&["root", "isolated"]),
+        Optional,
+        "Takes its CPUs away from everybody else by a cpuset partition (control groups version 2); \
+         `isolated` also from the scheduler's balancing.",
+    ),
+    field(
+        "memory",
+        Kind::Choice(&["any", "local"]),
+        Usually("any"),
+        "Which memory its processes get: `local` is that of its CPUs' NUMA nodes alone.",
+    ),
+    field(
+        "realtime",
+        Kind::Integer { least: 1, most: 19 },
+        Optional,
+        "Runs its processes under SCHED_FIFO at this priority, below the relay's. A thread that runs \
+         for 0.5 s without sleeping loses it.",
+    ),
+    field(
+        "gpu",
+        Kind::Identifier,
+        Optional,
+        "The GPU of its processes: its UUID (`GPU-...`), or its number, from which the UUID is found.",
+    ),
+    field(
+        "gpu_power_watts",
+        Kind::Integer {
+            least: 1,
+            most: 10_000,
+        },
+        Optional,
+        "Power limit of that GPU while the run lasts.",
+    ),
+    field(
+        "gpu_clock_mhz",
+        Kind::Integer {
+            least: 1,
+            most: 10_000,
+        },
+        Optional,
+        "Locks the clock of that GPU's multiprocessors while the run lasts.",
+    ),
+    field(
+        "gpu_persistence",
+        Kind::Boolean,
+        Usually("false"),
+        "Keeps that GPU's driver loaded while the run lasts.",
     ),
 ];
 

@@ -15,6 +15,7 @@ mod fields;
 mod file;
 mod generated;
 mod host;
+mod isolation;
 mod model;
 mod overrides;
 pub mod plan;

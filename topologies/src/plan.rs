@@ -11,9 +11,12 @@ use hexloop_workloads::request::{RequestStream, ScheduledRequest};
 use serde::{Deserialize, Serialize};
 
 pub use crate::describe::describe;
+pub use crate::isolation::{
+    CoolPlan, GpuPlan, HugepagesPlan, MachinePlan, NodeIsolation, Partition,
+};
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 4;
+pub const PLAN_SCHEMA: u32 = 5;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +37,9 @@ pub struct Plan {
     pub cells: Vec<CellPlan>,
     /// Links that are not calibrated: no phase crosses them, and nothing is claimed about them.
     pub uncalibrated: Vec<String>,
+    /// What is asked of the machine itself.
+    #[serde(default)]
+    pub machine: MachinePlan,
     /// The calibration that precedes the phases.
     pub calibration: CalibrationPlan,
     /// Phases without a model; they come first.
@@ -67,6 +73,9 @@ pub struct NodePlan {
     pub cpu_quota: Option<CpuQuota>,
     /// Threads of the tensor engine.
     pub threads: u32,
+    /// What is to keep others away from it.
+    #[serde(default)]
+    pub isolation: NodeIsolation,
 }
 
 /// CPU time per period, as in the cgroup CPU controller.
@@ -297,6 +306,15 @@ pub struct VerdictBounds {
     pub backlogged_windows: u64,
     /// Largest share of any job's CPU set that the relay's threads took.
     pub relay_cpu_ppm: u64,
+    /// Largest share of any job's CPU set that interrupts took.
+    #[serde(default)]
+    pub interrupt_cpu_ppm: u64,
+    /// Largest share of the nodes' CPUs that the host had taken in the noise check; `None` warns only.
+    #[serde(default)]
+    pub steal_ppm: Option<u64>,
+    /// Largest 99th percentile of timers' lateness there, in nanoseconds; `None` warns only.
+    #[serde(default)]
+    pub timer_lateness_ns: Option<u64>,
 }
 
 /// A claim about the results.

@@ -93,6 +93,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
             .filter(|link| !link.calibrate)
             .map(|link| link.name.clone())
             .collect(),
+        machine: experiment.machine.clone(),
         calibration: experiment.calibration.clone(),
         model: resolved
             .model
@@ -167,6 +168,7 @@ fn nodes(
             cpus,
             cpu_quota: node.cpu_quota,
             threads: node.cpus,
+            isolation: node.isolation.clone(),
         });
     }
     if wanted > count && problems.is_empty() {

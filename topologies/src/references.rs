@@ -17,6 +17,7 @@ use crate::check::Reporter;
 use crate::experiment::{Document, Experiment, Link, Node, PhaseSpan, TraceSource};
 use crate::fields;
 use crate::generated;
+use crate::isolation;
 use crate::model::{self, ModelShape};
 use crate::plan::{CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, ModelSource, VerdictBounds};
 use crate::problem::{listed, nearest, quoted};
@@ -70,6 +71,7 @@ pub(crate) fn resolve(
         seed: file.integer("seed"),
         events: events::read(reporter, &file, &links, &spans),
         commands: commands(reporter, &file, &nodes),
+        machine: isolation::machine(reporter, &file),
         calibration: calibration(reporter, &file, &links),
         verdict: verdict(&file),
         faults: faults(&file),
@@ -157,6 +159,7 @@ fn nodes(reporter: &mut Reporter<'_>, file: &Section<'_>) -> Vec<Node> {
         name: name.to_owned(),
         cpus: section.integer_u32("cpus"),
         cpu_quota: cpu_quota(reporter, &section),
+        isolation: isolation::node(reporter, &section),
     };
     sections.into_iter().map(node).collect()
 }
@@ -329,6 +332,9 @@ fn verdict(file: &Section<'_>) -> VerdictBounds {
         send_lateness_ppm: section.share_ppm("send_lateness"),
         backlogged_windows: section.integer("backlogged_windows"),
         relay_cpu_ppm: section.share_ppm("relay_cpu"),
+        interrupt_cpu_ppm: section.share_ppm("interrupt_cpu"),
+        steal_ppm: section.sound("steal").map(|_| section.share_ppm("steal")),
+        timer_lateness_ns: section.optional_time_ns("timer_lateness"),
     }
 }
 

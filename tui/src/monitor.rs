@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hexloop_proto::{
-    Event, EventBody, GpuSample, IdlePower, LinkCalibration, Measurement, PhaseEnd,
+    AskedAndGot, Event, EventBody, GpuSample, IdlePower, LinkCalibration, Measurement, PhaseEnd,
 };
 
 use crate::line::PhaseTally;
@@ -85,8 +85,18 @@ impl LineMonitor {
                 lines.extend(leftovers.iter().map(|what| format!("left behind: {what}")));
             }
             EventBody::Idle(idle) => lines.push(idle_line(idle)),
+            EventBody::Settings { settings } => {
+                lines.extend(settings.iter().filter_map(setting_line));
+            }
+            EventBody::Cooling(cooling) => lines.extend(cooling.after_c.map(|after| {
+                format!(
+                    "cooled down to {after} C, at most {} C asked",
+                    cooling.asked_c
+                )
+            })),
             EventBody::Gpu(sample) => lines.extend(self.gpu(sample)),
             EventBody::AgentUp(_)
+            | EventBody::Noise(_)
             | EventBody::Meters(_)
             | EventBody::NodeUp(_)
             | EventBody::JobReady { .. }
@@ -167,6 +177,13 @@ fn calibrated(calibration: &LinkCalibration) -> String {
 }
 
 /// What the machine draws without jobs.
+/// A setting that was asked for; what was only read is in the record.
+fn setting_line(setting: &AskedAndGot) -> Option<String> {
+    let asked = setting.asked.as_ref()?;
+    let got = setting.got.as_deref().unwrap_or("nothing");
+    Some(format!("{}: asked {asked}, got {got}", setting.what))
+}
+
 fn idle_line(idle: &IdlePower) -> String {
     let when = &idle.when;
     match &idle.power_w {
@@ -272,6 +289,7 @@ mod tests {
             jobs: vec![],
             lateness: vec![],
             relay_cpu_ns: vec![],
+            interrupt_cpu: vec![],
             energy_uncertainty_j: None,
             energy_by_channel: Vec::new(),
             energy_j: Measurement::Unavailable {

@@ -5,7 +5,10 @@ use hexloop_workloads::job::{JobTotals, RequestRecord};
 use hexloop_workloads::traffic::TrafficRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelEnergy, GpuSample, IdlePower, MeterChannel, MeterReadings, MeteringCost};
+use crate::{
+    AskedAndGot, ChannelEnergy, CoolingReport, GpuSample, IdlePower, InterruptCpu, MeterChannel,
+    MeterReadings, MeteringCost, NoiseReport,
+};
 
 /// A quantity, or the reason why there is none. What nobody measured is never a number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +65,15 @@ pub struct Event {
 pub enum EventBody {
     /// The agent has started on the plan.
     AgentUp(AgentDescription),
+    /// Settings of the machine or of a node: what was asked and what was read back.
+    Settings {
+        /// Each of them.
+        settings: Vec<AskedAndGot>,
+    },
+    /// How quiet the machine was before anything was made.
+    Noise(NoiseReport),
+    /// A wait for the machine to cool down.
+    Cooling(CoolingReport),
     /// A node exists.
     NodeUp(NodeUp),
     /// A link exists.
@@ -193,6 +205,12 @@ pub struct NodeUp {
     pub pid: u32,
     /// Where it may run: asked and got.
     pub pinning: CpuPinning,
+    /// What keeps others away from it: asked and got.
+    #[serde(default)]
+    pub isolation: Vec<AskedAndGot>,
+    /// UUID of its GPU, if it was given one.
+    #[serde(default)]
+    pub gpu: Option<String>,
 }
 
 /// CPUs and CPU time of a node: what was asked and what was read back.
@@ -215,7 +233,7 @@ pub struct CpuPinning {
 }
 
 /// A histogram of lateness or delay error, in nanoseconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LateHistogram {
     /// Number of values.
     pub count: u64,
@@ -386,6 +404,9 @@ pub struct PhaseEnd {
     pub lateness: Vec<(String, Direction, LateHistogram)>,
     /// CPU time that relay threads took on the CPUs of each node, in nanoseconds.
     pub relay_cpu_ns: Vec<(String, u64)>,
+    /// CPU time that interrupts took on the CPUs of each node.
+    #[serde(default)]
+    pub interrupt_cpu: Vec<InterruptCpu>,
     /// Energy of the machine over the phase in joules, or why there is none.
     pub energy_j: Measurement,
     /// What the windows of the counters leave open of it, in joules.

@@ -4,6 +4,7 @@
 //! directory stores and what monitor and report read.
 
 mod event;
+mod isolation;
 mod metering;
 
 pub use event::{
@@ -14,12 +15,13 @@ pub use event::{
 pub use hexloop_traces::Direction;
 pub use hexloop_workloads::job::{Outcome, RequestRecord};
 pub use hexloop_workloads::wire::PayloadBytes;
+pub use isolation::{AskedAndGot, CoolingReport, InterruptCpu, NoiseReport};
 pub use metering::{
     ChannelEnergy, GpuSample, IdlePower, MeterChannel, MeterReadings, MeteringCost,
 };
 
 /// The version of the service and of the events. Peers of another version are refused.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The generated client and server.
 #[expect(

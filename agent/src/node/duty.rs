@@ -102,7 +102,7 @@ fn signal_all(processes: &BTreeMap<u32, OwnedFd>, signal: Signal) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hexloop_topologies::plan::CpuQuota;
+    use hexloop_topologies::plan::{CpuQuota, NodeIsolation};
 
     fn plan(quota_us: u64, cpus: Vec<u32>) -> NodePlan {
         let cpu_quota = Some(CpuQuota {
@@ -115,6 +115,7 @@ mod tests {
             cpus,
             cpu_quota,
             threads: 1,
+            isolation: NodeIsolation::default(),
         }
     }
 

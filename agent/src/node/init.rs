@@ -22,7 +22,9 @@ use hexloop_workloads::job::thread_environment;
 use super::lines::LineSplitter;
 use super::protocol::{NodeReply, NodeRequest, Program, Stream};
 use super::rooms;
-use crate::sys::spawn::{self, Credentials};
+use crate::isolation::node::Surroundings;
+use crate::sys::memory_policy::NodeMask;
+use crate::sys::spawn::{self, Credentials, Grants};
 
 /// The longest line that a job may write: a record of a request with many tokens.
 const OUTPUT_LINE_BYTES: usize = 1 << 20;
@@ -168,8 +170,9 @@ impl Init {
                 id,
                 program,
                 credentials,
+                surroundings,
             } => {
-                let reply = match self.start(id, &program, credentials) {
+                let reply = match self.start(id, &program, credentials, &surroundings) {
                     Ok(()) => NodeReply::Started { id },
                     Err(error) => NodeReply::NotStarted {
                         id,
@@ -200,6 +203,7 @@ impl Init {
         id: u32,
         program: &Program,
         credentials: Option<(u32, u32)>,
+        surroundings: &Surroundings,
     ) -> io::Result<()> {
         let mut command = match program {
             Program::Itself { arguments, .. } => {
@@ -223,12 +227,18 @@ impl Init {
         if let Program::Itself { threads, .. } = program {
             command.envs(thread_environment(*threads));
         }
+        command.envs(surroundings.environment.iter().cloned());
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let credentials = credentials.map(|(user, group)| Credentials { user, group });
-        spawn::unprivileged(&mut command, credentials);
+        let memory = &surroundings.memory_nodes;
+        let grants = Grants {
+            realtime: surroundings.realtime,
+            memory: (!memory.is_empty()).then(|| NodeMask::of(memory)),
+        };
+        spawn::unprivileged(&mut command, credentials, grants);
         let mut child = command.spawn()?;
         let input = child.stdin.take();
         let output = child.stdout.take();

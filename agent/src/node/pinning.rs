@@ -108,6 +108,7 @@ pub(crate) fn cpus_of(pid: u32) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hexloop_topologies::plan::NodeIsolation;
     use std::process::Command;
 
     #[test]
@@ -123,6 +124,7 @@ mod tests {
                 period_us: 4000,
             }),
             threads: 1,
+            isolation: NodeIsolation::default(),
         };
         let pinning = pin(&plan, child.id(), &NodeCgroups::default()).unwrap();
         child.kill().unwrap();
@@ -142,6 +144,7 @@ mod tests {
             cpus: vec![1023],
             cpu_quota: None,
             threads: 1,
+            isolation: NodeIsolation::default(),
         };
         let error = pin(&plan, std::process::id(), &NodeCgroups::default()).unwrap_err();
         assert!(error.to_string().contains("1023"), "{error}");

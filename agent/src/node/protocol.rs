@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::isolation::node::Surroundings;
+
 /// What the agent asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
@@ -22,6 +24,9 @@ pub(crate) enum NodeRequest {
         program: Program,
         /// The user and group to run it as; `None` stays with the node's own user.
         credentials: Option<(u32, u32)>,
+        /// What it is started with besides.
+        #[serde(default)]
+        surroundings: Surroundings,
     },
     /// Write a line to a process's standard input.
     Write {

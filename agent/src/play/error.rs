@@ -5,6 +5,8 @@ use std::io;
 use super::desk::ControlError;
 use crate::cgroup::CgroupError;
 use crate::guardian::GuardianError;
+use crate::isolation::IsolationError;
+use crate::isolation::node::NodeSettingError;
 use crate::link::LinkError;
 use crate::node::{NodeError, PinningError};
 
@@ -35,6 +37,12 @@ pub enum PlayError {
     /// What is to be done could not be noted for the undoing.
     #[error(transparent)]
     Guardian(#[from] GuardianError),
+    /// The machine cannot be made what the plan asks for.
+    #[error(transparent)]
+    Isolation(#[from] IsolationError),
+    /// A node cannot be.
+    #[error(transparent)]
+    NodeSetting(#[from] NodeSettingError),
     /// A link failed.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -92,6 +100,8 @@ impl PlayError {
             | PlayError::Pinning(_)
             | PlayError::Cgroup(_)
             | PlayError::Guardian(_)
+            | PlayError::Isolation(_)
+            | PlayError::NodeSetting(_)
             | PlayError::Link(LinkError::NoDatapath { .. }) => 4,
             PlayError::Stopped(_) => 130,
             _ => 1,

@@ -22,6 +22,8 @@ use super::sink::EventSink;
 use super::stop::StopWish;
 use super::timeline::Timeline;
 use crate::failpoint;
+use crate::isolation::cpu_time::CpuTimes;
+use crate::isolation::node::{read_back, threads_at};
 use crate::link::LinkPhaseReport;
 use crate::node::{NodeError, NodeMessage, NodeReply, NodeRequest, Program, Stream};
 use crate::telemetry::node::tcp_between;
@@ -107,6 +109,7 @@ pub(super) fn play(
     }
 
     failpoint::reach("jobs-ready");
+    playing.read_back();
     let t0 = clock::now() + LEAD_NS;
     events.begin_phase(part.name, t0);
     let (windows, arrived) = sync_channel(WINDOWS);
@@ -141,6 +144,7 @@ pub(super) fn play(
             t0_wall_clock_ns: wall_clock_ns,
         },
     );
+    let cpu_before = CpuTimes::read(&stage.meters.root);
     let roots = playing
         .scene
         .meters
@@ -157,6 +161,8 @@ pub(super) fn play(
     failpoint::reach("phase-plays");
     let outcome = playing.until_over(t0 + part.duration_ns, &arrived);
     let ended = clock::now();
+    let interrupt_cpu = CpuTimes::read(&stage.meters.root).interrupts_since(&cpu_before, plan);
+    playing.note_demoted();
     desk.close();
     let changed = timeline.finish();
     let outcome = outcome.and_then(|()| playing.until_done(&arrived));
@@ -213,6 +219,7 @@ pub(super) fn play(
             })
             .collect(),
         relay_cpu_ns: relay_cpu(plan, &reports, burned_ns),
+        interrupt_cpu,
         energy_j,
         energy_uncertainty_j,
         energy_by_channel,
@@ -260,6 +267,38 @@ fn relay_cpu(
 }
 
 impl Playing<'_> {
+    /// Records what the jobs, which run by now, have of what they were started with.
+    fn read_back(&self) {
+        let nodes = self.scene.meters.iter().zip(&self.scene.surroundings);
+        let settings: Vec<_> = nodes
+            .flat_map(|((node, meter), surroundings)| {
+                read_back(node, meter.first_process(), surroundings)
+            })
+            .collect();
+        if !settings.is_empty() {
+            self.events.emit(EventBody::Settings { settings });
+        }
+    }
+
+    /// Warns of real-time threads that the kernel's guard has made ordinary ones.
+    fn note_demoted(&self) {
+        for ((node, meter), surroundings) in self.scene.meters.iter().zip(&self.scene.surroundings)
+        {
+            let Some(priority) = surroundings.realtime else {
+                continue;
+            };
+            let (have, all) = threads_at(meter.first_process(), priority);
+            if have < all {
+                let message = format!(
+                    "{} of {all} threads on {node} lost real-time scheduling: they ran for 0.5 s \
+                     without sleeping, or were started without it",
+                    all - have
+                );
+                self.events.emit(EventBody::Warning { message });
+            }
+        }
+    }
+
     fn start_job(&mut self, stage: &Stage, id: u32, job: &NodeJob) -> Result<(), PlayError> {
         let node = &mut self.scene.nodes[job.place];
         let (part, threads, line) = match &job.orders {
@@ -275,6 +314,7 @@ impl Playing<'_> {
             id,
             program: Program::Itself { arguments, threads },
             credentials: stage.credentials,
+            surroundings: self.scene.surroundings[job.place].clone(),
         })?;
         node.ask(&NodeRequest::Write { id, line })?;
         let role = Role::Job {
@@ -303,10 +343,12 @@ impl Playing<'_> {
             let place = place.ok_or_else(|| {
                 PlayError::Plan(format!("command {} names a node it lacks", command.name))
             })?;
+            let surroundings = self.scene.surroundings[place].clone();
             self.scene.nodes[place].ask(&NodeRequest::Start {
                 id,
                 program: Program::Other(command.argv.clone()),
                 credentials: stage.credentials,
+                surroundings,
             })?;
             let role = Role::Command {
                 name: command.name.clone(),

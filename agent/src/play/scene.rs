@@ -19,9 +19,12 @@ use super::stop::StopWish;
 use super::{PlayInput, Stage};
 use crate::cgroup::NodeCgroups;
 use crate::failpoint;
+use crate::isolation::node::Surroundings;
+use crate::isolation::{self, Settling};
 use crate::ledger::UndoId;
 use crate::link::{CellSeat, Link, LinkSpec, ModeChoice, RelayEngine, RelayOptions, SharedCell};
 use crate::node::{DutyCycle, Node, NodeMessage, cpus_of, pin};
+use crate::privilege::Privilege;
 use crate::process::allow_descriptors;
 use crate::telemetry::node::NodeMeter;
 use crate::undo::Undo;
@@ -44,6 +47,10 @@ pub(super) struct Scene {
     pub(super) meters: Vec<(String, NodeMeter)>,
     pub(super) messages: Receiver<NodeMessage>,
     duty: Vec<DutyCycle>,
+    /// UUIDs of the nodes' GPUs, by node.
+    gpus: BTreeMap<String, String>,
+    /// What the nodes' processes are started with, in the order of the nodes.
+    pub(super) surroundings: Vec<Surroundings>,
     undo: Vec<(UndoId, Undo)>,
 }
 
@@ -57,8 +64,34 @@ impl Scene {
             meters: Vec::new(),
             messages: channel().1,
             duty: Vec::new(),
+            gpus: BTreeMap::new(),
+            surroundings: Vec::new(),
             undo: Vec::new(),
         }
+    }
+
+    /// Makes the settings of the machine that the plan asks for, and records what is there.
+    pub(super) fn settle(
+        &mut self,
+        stage: &Stage,
+        plan: &Plan,
+        events: &EventSink,
+    ) -> Result<(), PlayError> {
+        let settled = settling(stage).settle(plan, &stage.guardian, &mut self.undo)?;
+        let settings = settled.settings;
+        events.emit(EventBody::Settings { settings });
+        for message in settled.warnings {
+            events.emit(EventBody::Warning { message });
+        }
+        self.gpus = settled.gpus;
+        failpoint::reach("machine-set");
+        Ok(())
+    }
+
+    /// UUIDs of the GPUs that nodes were given.
+    pub(super) fn gpus(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.gpus.values().collect();
+        all.into_iter().cloned().collect()
     }
 
     /// Makes nodes and links.
@@ -88,6 +121,10 @@ impl Scene {
             failpoint::reach("node-started");
             self.record(stage, Undo::kill(node.process))?;
             let pinning = pin(node_plan, node.process.pid, &groups)?;
+            let gpu = self.gpus.get(&node_plan.name).cloned();
+            let (isolation, surroundings) =
+                isolation::node::settle(&settling(stage), node_plan, &groups, gpu.as_deref())?;
+            self.surroundings.push(surroundings);
             if pinning.quota_by == "stop-continue" {
                 let duty = DutyCycle::start(node_plan, node.process.pid);
                 let duty = duty.map_err(|source| PlayError::System {
@@ -110,6 +147,8 @@ impl Scene {
                 node: name,
                 pid,
                 pinning,
+                isolation,
+                gpu,
             }));
         }
         self.seats = seats(input)?;
@@ -294,6 +333,15 @@ impl Scene {
             }
         }
         leftovers
+    }
+}
+
+/// How this agent may set the machine.
+fn settling(stage: &Stage) -> Settling<'_> {
+    Settling {
+        root: &stage.meters.root,
+        allowed: &stage.allowed,
+        is_root: stage.privilege == Privilege::Root,
     }
 }
 

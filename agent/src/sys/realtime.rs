@@ -65,6 +65,33 @@ pub(crate) fn lift_limit() {
     }
 }
 
+/// How long a real-time thread of a job may run without sleeping, in microseconds; then its process
+/// is told by SIGXCPU, which ends a program that does not handle it, and after twice as long it is
+/// killed.
+const LONGEST_JOB_RUN_US: u64 = 500_000;
+
+/// Puts a process that is about to be started into `SCHED_FIFO`, and what it will start. To be called
+/// between fork and exec, before privileges are given up.
+pub(crate) fn grant(priority: i32) -> io::Result<()> {
+    setrlimit(
+        Resource::RLIMIT_RTTIME,
+        LONGEST_JOB_RUN_US,
+        2 * LONGEST_JOB_RUN_US,
+    )?;
+    set_fifo(priority)
+}
+
+/// In a job that was started in `SCHED_FIFO`: a thread that runs for too long without sleeping becomes
+/// an ordinary one, instead of ending the job. Does nothing in others.
+pub fn give_up_when_told() {
+    #[expect(unsafe_code, reason = "neither std nor nix knows scheduling policies")]
+    // SAFETY: 0 means the calling thread.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    if policy == libc::SCHED_FIFO {
+        limit_runs(LONGEST_JOB_RUN_US);
+    }
+}
+
 /// Makes the thread that the signal came to an ordinary one: the kernel sends it to the thread
 /// that has run for too long.
 extern "C" fn demote(_signal: libc::c_int) {
@@ -102,6 +129,10 @@ pub(crate) fn become_fifo(priority: i32) -> io::Result<()> {
     told.add(Signal::SIGXCPU);
     // What blocks it would keep the thread from being told.
     let _ = told.thread_unblock();
+    set_fifo(priority)
+}
+
+fn set_fifo(priority: i32) -> io::Result<()> {
     let parameters = libc::sched_param {
         sched_priority: priority,
     };

@@ -10,6 +10,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, setgroups, setsid};
 
+use super::memory_policy::{self, NodeMask};
 use super::{capability, realtime};
 
 /// Starts the command in a session of its own: signals of the terminal do not reach it.
@@ -45,12 +46,31 @@ pub(crate) struct Credentials {
     pub(crate) group: u32,
 }
 
+/// What a job has that its user could not give itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Grants {
+    /// Priority under SCHED_FIFO.
+    pub(crate) realtime: Option<u8>,
+    /// NUMA nodes that its memory is bound to.
+    pub(crate) memory: Option<NodeMask>,
+}
+
 /// Starts the command without any privilege: as that user if one is given, without
 /// capabilities now or after any exec, with no way to regain them, and without descriptors
 /// beyond the standard three. It is killed when the calling thread ends.
-pub(crate) fn unprivileged(command: &mut Command, credentials: Option<Credentials>) {
+pub(crate) fn unprivileged(
+    command: &mut Command,
+    credentials: Option<Credentials>,
+    grants: Grants,
+) {
     let prepare = move || {
         realtime::lift_limit();
+        if let Some(mask) = &grants.memory {
+            memory_policy::bind(mask)?;
+        }
+        if let Some(priority) = grants.realtime {
+            realtime::grant(i32::from(priority))?;
+        }
         drop_bounding_set()?;
         clear_ambient_set();
         if let Some(Credentials { user, group }) = credentials {

@@ -116,7 +116,7 @@ impl GpuSetting {
 }
 
 /// NVML, or what a test has put in its place.
-fn nvml() -> Result<Nvml, NvmlError> {
+pub(crate) fn nvml() -> Result<Nvml, NvmlError> {
     let places = Places::from_environment();
     let mut builder = Nvml::builder();
     if let Some(path) = &places.nvml {

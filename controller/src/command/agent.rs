@@ -32,6 +32,7 @@ pub(super) fn agent(part: &AgentPart, voice: Voice) -> Outcome {
             Ok(ExitCode::Done)
         }
         AgentPart::Job => {
+            node::give_up_real_time_when_told();
             hexloop_workloads::serve::run_job(BufReader::new(io::stdin()), io::stdout())
                 .or_fail(ExitCode::Failed, || "the job failed".to_owned())?;
             Ok(ExitCode::Done)

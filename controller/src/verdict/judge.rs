@@ -7,6 +7,7 @@ use hexloop_topologies::plan::{LinkPlan, PhasePlan, Plan};
 use hexloop_traces::Direction;
 use hexloop_workloads::job::{Outcome, Placement};
 
+use super::isolation;
 use super::link::{P99_NEEDS, calibration, clock_step, lateness};
 use super::node::pinning;
 use super::{Check, Reason, ReasonCode, Verdict, VerdictOutcome};
@@ -88,8 +89,10 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
     for node in &results.nodes {
         pinning(&mut findings, &node.node, &node.pinning, &results.phases);
     }
+    isolation::settings(&mut findings, results);
+    isolation::noise(&mut findings, plan, results);
     for phase in &results.phases {
-        gpus(&mut findings, phase);
+        gpus(&mut findings, results, phase);
     }
     let lost = results.lost_events;
     let what = Quantity {
@@ -216,6 +219,7 @@ fn emulation_checks(findings: &mut Findings, plan: &Plan, phase: &str, end: &Pha
             Some(held),
         );
     }
+    isolation::interrupts(findings, plan, phase, end);
 }
 
 /// Every request of the schedule must have left a record, and no other.
@@ -281,10 +285,11 @@ fn send_lateness(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, record
     );
 }
 
-/// No process of somebody else may have used a GPU, and none may have been lost.
-fn gpus(findings: &mut Findings, phase: &PhaseResults) {
+/// No process of somebody else may have used a GPU of the run, and none may have been lost.
+fn gpus(findings: &mut Findings, results: &Results, phase: &PhaseResults) {
     let mut foreign: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
-    for sample in &phase.gpus {
+    let samples = phase.gpus.iter();
+    for sample in samples.filter(|sample| results.is_of_the_run(&sample.uuid)) {
         if let Some(trouble) = &sample.trouble {
             let message = format!("in phase {}: {trouble}", phase.name);
             let is_new = !findings

@@ -182,6 +182,25 @@ pub(super) const VERDICT: &[Field] = &[
         Usually("5 %"),
         "Largest share of any job's CPU set that the relay's threads took.",
     ),
+    field(
+        "interrupt_cpu",
+        Kind::Share { zero: true },
+        Usually("10 %"),
+        "Largest share of any job's CPU set that interrupts took.",
+    ),
+    field(
+        "steal",
+        Kind::Share { zero: true },
+        Optional,
+        "Largest share of the nodes' CPUs that the host had taken in the noise check; without it a \
+         warning.",
+    ),
+    field(
+        "timer_lateness",
+        time(0, SECOND),
+        Optional,
+        "Largest 99th percentile of timers' lateness in the noise check; without it a warning.",
+    ),
 ];
 
 pub(super) const FAULTS: &[Field] = &[
