@@ -1,5 +1,7 @@
 //! What this machine can do, found by trying it in namespaces that are gone afterwards.
 
+mod isolation;
+
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,7 @@ use hexloop_workloads::clock;
 use crate::cgroup::{Controller, Controllers, NodeCgroups};
 use crate::namespace::NetworkNamespace;
 use crate::node::with_causes;
-use crate::privilege;
+use crate::privilege::{self, Privilege};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,11 @@ pub fn needed() -> Vec<Check> {
 pub fn machine() -> Vec<Check> {
     let mut checks = needed();
     checks.extend([realtime(), cgroups()]);
+    // In a user namespace of its own a process is root to itself alone.
+    let is_root = checks
+        .iter()
+        .any(|check| check.name == "privilege" && check.detail == Privilege::Root.name());
+    checks.extend(isolation::checks(&Places::from_environment().root, is_root));
     checks.extend(energy());
     checks
 }

@@ -600,3 +600,57 @@ fn cells_and_the_links_that_share_them_reach_the_plan() {
                     radio (weight 3)\n";
     assert!(words.contains(expected), "{words}");
 }
+
+#[test]
+fn what_keeps_others_away_reaches_the_plan_and_its_description() {
+    use crate::plan::Partition;
+    let node = "[nodes.edge]\npartition = \"isolated\"\nmemory = \"local\"\nrealtime = 7\n\
+                gpu = \"GPU-12\"\ngpu_power_watts = 300\ngpu_clock_mhz = 1200\n";
+    let machine = "\n[machine]\ngovernor = \"performance\"\nboost = false\nhugepages = \"1 GiB\"\n\
+                   cool_to = 40\n[verdict]\nsteal = \"2 %\"\n";
+    let text = base().replace("[nodes.edge]\n", node) + machine;
+    let plan = planned(&text, &Overrides::default(), 2).plan;
+    let edge = &plan.node("edge").unwrap().isolation;
+    assert_eq!(edge.partition, Some(Partition::Isolated));
+    assert_eq!((edge.local_memory, edge.realtime), (true, Some(7)));
+    let gpu = edge.gpu.as_ref().unwrap();
+    assert_eq!(
+        (gpu.power_limit_mw, gpu.clock_mhz),
+        (Some(300_000), Some(1200))
+    );
+    let machine = &plan.machine;
+    assert_eq!(
+        (machine.boost, machine.move_interrupts),
+        (Some(false), false)
+    );
+    let pages = machine.hugepages.as_ref().unwrap();
+    assert_eq!((pages.bytes, pages.size_kib), (1 << 30, 2048));
+    assert_eq!(machine.cool.as_ref().unwrap().limit_ns, 120_000_000_000);
+    assert_eq!(machine.noise_check_ns, 500_000_000);
+    assert_eq!(plan.verdict.steal_ppm, Some(20_000));
+    let resolved = resolved(&text, &Overrides::default());
+    let words = describe(&plan, &resolved.traces);
+    let expected = "partition isolated, memory of its CPUs' NUMA nodes, SCHED_FIFO 7, GPU GPU-12 at \
+                    300 W at most locked to 1200 MHz";
+    assert!(words.contains(expected), "{words}");
+}
+
+#[test]
+fn keys_that_do_nothing_alone_and_gpus_without_a_name_are_told() {
+    let text = base()
+        .replace("[nodes.edge]\n", "[nodes.edge]\ngpu = \"H100\"\n")
+        .replace(
+            "[nodes.device]\n",
+            "[nodes.device]\ngpu_power_watts = 300\n",
+        )
+        + "\n[machine]\nhugepage_size = \"1 GiB\"\ncool_limit = \"5 s\"\n";
+    let told = parse(&text).unwrap_err().to_string();
+    for part in [
+        "`H100` is neither the UUID nor the number of a GPU",
+        "`gpu_power_watts` without `gpu` does nothing",
+        "`hugepage_size` without `hugepages` does nothing",
+        "`cool_limit` without `cool_to` does nothing",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}

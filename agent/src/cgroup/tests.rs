@@ -160,3 +160,51 @@ fn removing_a_group_that_is_gone_is_a_success() {
     let root = tempfile::tempdir().unwrap();
     assert!(kill_and_remove(&root.path().join("hx-gone")).unwrap());
 }
+
+#[test]
+fn only_the_unified_hierarchy_has_partitions_and_both_have_nodes_of_memory() {
+    let root = tempfile::tempdir().unwrap();
+    let group = |version| NodeCgroups {
+        cpuset: Some((version, root.path().to_owned())),
+        ..NodeCgroups::default()
+    };
+    fs::write(root.path().join("cpuset.mems.effective"), "1\n").unwrap();
+    let (first, second) = (group(CgroupVersion::V1), group(CgroupVersion::V2));
+    assert_eq!(first.set_partition(Partition::Root).unwrap(), None);
+    let got = second.set_partition(Partition::Isolated).unwrap();
+    assert_eq!(got.as_deref(), Some("isolated"));
+    let (v1, v2) = (CgroupVersion::V1, CgroupVersion::V2);
+    assert_eq!(
+        first.set_memory_nodes(&[0, 1]).unwrap(),
+        Some((v1, vec![0, 1]))
+    );
+    assert_eq!(
+        second.set_memory_nodes(&[0, 1]).unwrap(),
+        Some((v2, vec![1]))
+    );
+    assert_eq!(NodeCgroups::default().set_memory_nodes(&[0]).unwrap(), None);
+}
+
+#[test]
+#[ignore = "needs root, cpuset"]
+fn a_partition_is_what_the_kernel_makes_of_it_and_goes_with_its_group() {
+    let controllers = Controllers::detect();
+    let parent = controllers.cpuset.clone().unwrap().parent;
+    let read = |path: &Path| fs::read_to_string(path).unwrap().trim().to_owned();
+    let all = parse_cpu_list(&read(&parent.join("cpuset.cpus.effective")));
+    let name = format!("hx-test-{}", std::process::id());
+    let groups = NodeCgroups::create(&controllers, &name, nothing).unwrap();
+    let last = *all.last().unwrap();
+    groups.set_cpus(&[last]).unwrap();
+    let got = groups.set_partition(Partition::Isolated).unwrap().unwrap();
+    // The last CPU of all cannot be taken away from everybody else.
+    match all.len() {
+        1 => assert!(got.starts_with("isolated invalid"), "{got}"),
+        _ => assert_eq!(got, "isolated"),
+    }
+    for directory in groups.directories() {
+        assert!(kill_and_remove(&directory).unwrap());
+    }
+    let afterwards = parse_cpu_list(&read(&parent.join("cpuset.cpus.effective")));
+    assert_eq!(afterwards, all);
+}

@@ -47,6 +47,7 @@ pub(super) fn agent(part: &AgentPart, voice: Voice) -> Outcome {
         AgentPart::Inhabit(arguments) => inhabit_command(arguments),
         AgentPart::Control(arguments) => control(arguments, voice),
         AgentPart::Traffic => {
+            node::give_up_real_time_when_told();
             hexloop_workloads::traffic::run_traffic(io::stdin().lock(), io::stdout())
                 .or_fail(ExitCode::Failed, || "the traffic failed".to_owned())?;
             Ok(ExitCode::Done)

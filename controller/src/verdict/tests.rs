@@ -1,4 +1,6 @@
-use hexloop_proto::{LateHistogram, LinkWindow};
+use hexloop_proto::{
+    AskedAndGot, CoolingReport, GpuSample, InterruptCpu, LateHistogram, LinkWindow, NoiseReport,
+};
 use hexloop_traces::Direction;
 use hexloop_workloads::job::Outcome;
 
@@ -301,4 +303,87 @@ fn a_quota_that_cannot_be_read_back_is_judged_by_the_samples() {
     };
     assert!(with(1).is_valid(), "{:?}", with(1).reasons);
     assert_only_reason(&with(2), ReasonCode::CpuQuotaNotApplied, "at most 0.500");
+}
+
+#[test]
+fn interrupts_that_took_more_of_a_node_s_cpus_than_allowed_are_a_reason() {
+    let with = |cpu_ns| {
+        verdict_after(|results| {
+            let end = results.phases[1].end.as_mut().unwrap();
+            end.interrupt_cpu = vec![InterruptCpu {
+                node: "edge".to_owned(),
+                cpu_ns,
+                resolution_ns: 10 * MS,
+                why: cpu_ns.is_none().then(|| "nothing counts it".to_owned()),
+            }];
+        })
+    };
+    // The bound is 10 % of 20 s.
+    assert!(with(Some(2_000 * MS)).is_valid());
+    assert_only_reason(&with(Some(2_010 * MS)), ReasonCode::InterruptCpu, "10 %");
+    let unknown = with(None);
+    assert!(unknown.is_valid());
+    let undecided = unknown.checks.iter().find(|check| check.held.is_none());
+    assert_eq!(undecided.unwrap().measured, "nothing counts it");
+}
+
+#[test]
+fn a_setting_that_is_not_as_it_was_asked_is_a_reason_and_one_that_was_only_read_is_none() {
+    let with = |setting: AskedAndGot| verdict_after(|results| results.settings = vec![setting]);
+    let read = AskedAndGot {
+        what: "cpuset partition of edge".to_owned(),
+        got: Some("isolated invalid (no parent)".to_owned()),
+        ..AskedAndGot::default()
+    };
+    assert!(with(read.clone()).is_valid());
+    let asked = |held| AskedAndGot {
+        asked: Some("isolated".to_owned()),
+        held,
+        ..read.clone()
+    };
+    assert!(with(asked(None)).is_valid() && with(asked(Some(true))).is_valid());
+    let verdict = with(asked(Some(false)));
+    assert_only_reason(&verdict, ReasonCode::SettingNotApplied, "isolated invalid");
+    let verdict = verdict_after(|results| {
+        results.cooling = Some(CoolingReport {
+            asked_c: 40,
+            after_c: Some(55),
+            ..CoolingReport::default()
+        });
+    });
+    assert_only_reason(&verdict, ReasonCode::SettingNotApplied, "55 C");
+}
+
+#[test]
+fn a_noisy_machine_is_a_reason_only_where_the_experiment_bounds_it() {
+    let mut results = Results::from_events(&fixture::events());
+    results.noise = Some(NoiseReport {
+        steal_ppm: Some(30_000),
+        timer_lateness: late(500, 1, 2 * MS, 9 * MS),
+        ..NoiseReport::default()
+    });
+    let mut plan = fixture::plan();
+    assert!(judge(&plan, &results).is_valid());
+    plan.verdict.steal_ppm = Some(20_000);
+    assert_only_reason(&judge(&plan, &results), ReasonCode::NoisyMachine, "3 %");
+    plan.verdict.steal_ppm = Some(30_000);
+    plan.verdict.timer_lateness_ns = Some(MS);
+    assert_only_reason(&judge(&plan, &results), ReasonCode::NoisyMachine, "2 ms");
+}
+
+#[test]
+fn somebody_else_on_a_gpu_that_no_node_was_given_is_none_of_our_business() {
+    let with = |given: Option<&str>| {
+        verdict_after(|results| {
+            results.nodes[0].gpu = given.map(str::to_owned);
+            results.phases[0].gpus = vec![GpuSample {
+                uuid: "GPU-1".to_owned(),
+                foreign_processes: Some(vec![42]),
+                ..GpuSample::default()
+            }];
+        })
+    };
+    assert_only_reason(&with(None), ReasonCode::GpuNotOurs, "42");
+    assert_only_reason(&with(Some("GPU-1")), ReasonCode::GpuNotOurs, "42");
+    assert!(with(Some("GPU-2")).is_valid());
 }

@@ -37,6 +37,8 @@ struct State {
     script: Script,
     /// The script's file: what was set lies beside it.
     path: OsString,
+    /// Users of the library in this process: only the first one of a script begins its time.
+    users: u32,
     began_ns: u64,
     /// Where time stands, if somebody has put it there.
     fixed_ns: Option<u64>,
@@ -154,9 +156,14 @@ pub extern "C" fn nvmlInit_v2() -> nvmlReturn_t {
     };
     let code = script.init_code;
     if let Ok(mut state) = STATE.lock() {
+        if let Some(state) = state.as_mut().filter(|it| it.users > 0 && it.path == path) {
+            state.users += 1;
+            return code;
+        }
         *state = Some(State {
             script,
             path,
+            users: 1,
             began_ns: clock::now(),
             fixed_ns: None,
         });
@@ -173,7 +180,10 @@ pub extern "C" fn nvmlInitWithFlags(_flags: c_uint) -> nvmlReturn_t {
 /// Forgets nothing: another user of the library in this process goes on.
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlShutdown() -> nvmlReturn_t {
-    SUCCESS
+    with_state(|state| {
+        state.users = state.users.saturating_sub(1);
+        SUCCESS
+    })
 }
 
 /// The driver's version.

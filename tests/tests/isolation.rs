@@ -1,0 +1,308 @@
+//! What a run asks of its machine, with a machine in a directory and a stub of NVML in the place of
+//! the real ones: set, read back, recorded, and put back whoever is killed.
+
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::{Path, PathBuf};
+
+    use hexloop_nvml_stub::{GpuScript, Script};
+    use hexloop_tests::points::{Answer, Points};
+    use hexloop_tests::sandbox::{Finished, Sandbox, finish};
+    use hexloop_tests::system::exclusive;
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    use serde_json::Value;
+
+    const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
+
+    const GPU: &str = "GPU-11111111-2222-3333-4444-555555555555";
+
+    const EXPERIMENT: &str = r#"
+schema = 1
+name = "isolated"
+[machine]
+governor = "performance"
+boost = false
+move_interrupts = true
+hugepages = "8 MiB"
+cool_to = 45
+[traces.constant.steps]
+rates = ["20 Mbit/s"]
+delay = "2 ms"
+[nodes.first]
+realtime = 5
+memory = "local"
+[nodes.second]
+gpu = "0"
+gpu_power_watts = 300
+gpu_clock_mhz = 1200
+gpu_persistence = true
+[[links]]
+name = "radio"
+between = ["first", "second"]
+trace = "constant"
+datapath = "relay"
+[[commands]]
+name = "tell"
+node = "second"
+argv = ["sh", "-c", "echo sees $CUDA_VISIBLE_DEVICES"]
+[[traffic]]
+name = "ping"
+job = "ping"
+duration = "1 s"
+"#;
+
+    const ALLOWED: &str = "schema = 1\nsettings = [\"governor\", \"irq\", \"hugepages\", \
+                           \"realtime\", \"nvml\"]\n";
+
+    /// What can be set on the machine, and what it is at first.
+    const SETTABLE: &[(&str, &str)] = &[
+        ("sys/devices/system/cpu/cpufreq/boost", "1"),
+        (
+            "sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages",
+            "2",
+        ),
+        ("proc/irq/24/smp_affinity_list", "0-3"),
+    ];
+
+    struct Machine {
+        sandbox: Sandbox,
+        root: PathBuf,
+    }
+
+    impl Machine {
+        fn new() -> Machine {
+            let sandbox = Sandbox::new(BINARY);
+            let root = sandbox.path("machine");
+            let mut files: BTreeMap<String, &str> = SETTABLE
+                .iter()
+                .chain(&[
+                    ("sys/devices/system/cpu/online", "0-3"),
+                    ("sys/devices/system/node/node0/cpulist", "0-3"),
+                    ("sys/class/thermal/thermal_zone0/temp", "44100"),
+                    ("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "2"),
+                ])
+                .map(|(name, text)| ((*name).to_owned(), *text))
+                .collect();
+            for cpu in 0..4 {
+                let cpufreq = format!("sys/devices/system/cpu/cpu{cpu}/cpufreq");
+                let offered = "performance powersave";
+                files.insert(format!("{cpufreq}/scaling_governor"), "powersave");
+                files.insert(format!("{cpufreq}/scaling_available_governors"), offered);
+            }
+            for (name, text) in files {
+                let path = root.join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            let script = Script {
+                gpus: vec![GpuScript {
+                    uuid: GPU.to_owned(),
+                    ..GpuScript::default()
+                }],
+                ..Script::default()
+            };
+            sandbox.write("gpu.json", serde_json::to_vec(&script).unwrap());
+            sandbox.write("experiment.toml", EXPERIMENT);
+            let machine = Machine { sandbox, root };
+            machine.allow(ALLOWED);
+            machine
+        }
+
+        fn allow(&self, text: &str) {
+            let path = self.sandbox.write("agent.toml", text);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+
+        /// Calibrations are short where there are failpoints, whether somebody hears of them or not.
+        fn run(&self, arguments: &[&str]) -> Finished {
+            let test = std::env::current_exe().unwrap();
+            let mut command = self.sandbox.command(arguments);
+            command
+                .env("HEXLOOP_FAILPOINTS", self.sandbox.path("points"))
+                .env("HEXLOOP_TEST_AGENT_TOML", self.sandbox.path("agent.toml"))
+                .env("HEXLOOP_TELEMETRY_ROOT", &self.root)
+                .env("HEXLOOP_NVML_STUB", self.sandbox.path("gpu.json"))
+                .env(
+                    "HEXLOOP_NVML_LIBRARY",
+                    test.with_file_name("libhexloop_nvml_stub.so"),
+                );
+            finish(command.spawn().unwrap(), 120)
+        }
+
+        fn play(&self) -> Finished {
+            self.run(&["run", "experiment.toml", "--output", "output", "--json"])
+        }
+
+        /// Everything that can be set, the GPU's settings among them.
+        fn settings(&self) -> Vec<String> {
+            let read = |path: &Path| fs::read_to_string(path).unwrap().trim().to_owned();
+            let mut all: Vec<String> = SETTABLE
+                .iter()
+                .map(|(name, _)| read(&self.root.join(name)))
+                .collect();
+            all.extend((0..4).map(|cpu| {
+                let name = format!("sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor");
+                read(&self.root.join(name))
+            }));
+            let gpu = fs::read(self.sandbox.path("gpu.json.settings")).unwrap_or_default();
+            let gpu: Value = serde_json::from_slice(&gpu).unwrap_or_default();
+            let found = |key: &str, at_first: Value| match &gpu[GPU][key] {
+                Value::Null => at_first.to_string(),
+                value => value.to_string(),
+            };
+            all.extend([
+                found("power_limit_mw", 700_000.into()),
+                found("persistent", false.into()),
+                found("locked_mhz", 0.into()),
+            ]);
+            all
+        }
+    }
+
+    fn setting<'a>(summary: &'a Value, what: &str) -> &'a Value {
+        let settings = summary["machine"]["settings"].as_array().unwrap();
+        let named = |setting: &&Value| setting["what"].as_str().unwrap().contains(what);
+        let found = settings.iter().find(named);
+        found.unwrap_or_else(|| panic!("{what} is not among {settings:#?}"))
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_run_gets_the_machine_that_it_asks_for_and_puts_it_back() {
+        let _alone = exclusive();
+        let machine = Machine::new();
+        let before = machine.settings();
+        let finished = machine.play();
+        // A busy machine may be found too busy to believe: that is 6, and a whole run.
+        assert!(
+            matches!(finished.code(), Some(0 | 6)),
+            "{}",
+            finished.told()
+        );
+        let summary = finished.json();
+        assert_eq!(summary["status"], "complete", "{summary}");
+        for (what, asked, got) in [
+            ("governor of CPUs", "performance", "performance"),
+            ("boost", "off", "off"),
+            ("2048 KiB pages of NUMA node 0", "4 free", "6"),
+            ("GPU of second", "0", GPU),
+            ("persistence mode of", "on", "on"),
+            ("power limit of", "300 W", "300 W"),
+            ("locked clock of", "1200 MHz", "1200 MHz"),
+            ("memory of first", "local", "all of it"),
+        ] {
+            let setting = setting(&summary, what);
+            assert_eq!(
+                (&setting["asked"], &setting["got"]),
+                (&asked.into(), &got.into())
+            );
+            assert_ne!(setting["held"], false, "{setting}");
+        }
+        let threads = setting(&summary, "SCHED_FIFO of the processes of first");
+        assert_eq!(threads["held"], true, "{threads}");
+        let cooling = &summary["machine"]["cooling"];
+        assert_eq!(
+            cooling["after_c"], 40,
+            "the GPU's, not the board's: {cooling}"
+        );
+        let noise = &summary["machine"]["noise"];
+        assert!(
+            noise["timer_lateness_us"]["n"].as_u64() > Some(100),
+            "{noise}"
+        );
+        let unavailable = noise["unavailable"].as_array().unwrap();
+        assert!(
+            unavailable
+                .iter()
+                .any(|why| why.as_str().unwrap().contains("throttling"))
+        );
+        assert_eq!(machine.settings(), before);
+        let directory = machine.sandbox.path(summary["run_dir"].as_str().unwrap());
+        let events = fs::read_to_string(directory.join("events.ndjson")).unwrap();
+        assert!(events.contains(&format!("sees {GPU}")), "the job's GPU");
+        let page = fs::read_to_string(directory.join("report.html")).unwrap();
+        assert!(page.contains("Others on this machine") && page.contains("as asked"));
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn what_is_not_allowed_or_not_there_ends_the_run_with_a_remedy_before_anything_is_made() {
+        let _alone = exclusive();
+        let machine = Machine::new();
+        let before = machine.settings();
+        machine.allow("schema = 1\nsettings = [\"governor\"]\n");
+        machine
+            .play()
+            .expect_code(4)
+            .expect_error(&["does not list `irq`"]);
+        machine.allow(ALLOWED);
+        for (from, to, parts) in [
+            (
+                "gpu = \"0\"",
+                "gpu = \"GPU-0\"",
+                ["there is no GPU `GPU-0`", GPU],
+            ),
+            (
+                "gpu_power_watts = 300",
+                "gpu_power_watts = 900",
+                ["power limit", "offers 200 to 700 W"],
+            ),
+            (
+                "\"performance\"",
+                "\"schedutil\"",
+                ["cannot be `schedutil`", "offers performance powersave"],
+            ),
+        ] {
+            let text = EXPERIMENT.replacen(from, to, 1);
+            assert_ne!(text, EXPERIMENT);
+            machine.sandbox.write("experiment.toml", text);
+            machine.play().expect_code(4).expect_error(&parts);
+            assert_eq!(machine.settings(), before);
+        }
+        // The doctor tells all of it beforehand.
+        machine.allow("schema = 1\nsettings = [\"nvml\"]\n");
+        let told = machine.run(&["doctor"]).told();
+        for part in [
+            GPU,
+            "\"governor\" to `settings`",
+            "powersave, offered performance powersave",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_machine_whose_agent_and_guardian_are_killed_is_put_back_by_undo() {
+        let _alone = exclusive();
+        let machine = Machine::new();
+        let before = machine.settings();
+        let points = Points::listen(&machine.sandbox.path("points"));
+        points.decide(|point, pid| {
+            let is_agent = point.part == "serve" && point.name == "machine-set";
+            let is_guardian = point.part == "guard-agent" && point.name == "undo";
+            if is_agent || is_guardian {
+                let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+                // It may be gone already: that is what it is killed for.
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            Answer::Go
+        });
+        let finished = machine.play();
+        assert_ne!(finished.code(), Some(0), "{}", finished.told());
+        let meanwhile = machine.settings();
+        assert_ne!(
+            meanwhile, before,
+            "the guardian was killed before it could undo"
+        );
+        points.decide(|_, _| Answer::Go);
+        machine.run(&["undo"]).expect_code(0);
+        assert_eq!(machine.settings(), before);
+    }
+}
