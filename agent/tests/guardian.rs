@@ -146,7 +146,7 @@ mod tests {
     /// Waits for an event that another process brings about, with a limit that only a failure
     /// reaches.
     fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-        let deadline = clock::now() + 20_000_000_000;
+        let deadline = clock::now() + 60_000_000_000;
         while !condition() {
             assert!(clock::now() < deadline, "{what}");
             clock::sleep_until(clock::now() + 2_000_000);

@@ -190,7 +190,7 @@ mod tests {
 
     fn kill_guardian(guardian: &Guardian) {
         let process = ProcessIdentity::of(guardian.process_id()).unwrap();
-        let killed = process.kill_and_wait(clock::now() + 20_000_000_000);
+        let killed = process.kill_and_wait(clock::now() + 60_000_000_000);
         assert!(killed.unwrap(), "the guardian lives on");
     }
 
@@ -206,7 +206,7 @@ mod tests {
                 drop(guardian);
                 // The threads of the killed one may hold the ledger for a moment yet, and for all that
                 // anybody can see its owner lives: this process.
-                let deadline = clock::now() + 20_000_000_000;
+                let deadline = clock::now() + 60_000_000_000;
                 let mut reports = replay_leftovers(state)?;
                 while reports.is_empty() {
                     assert!(clock::now() < deadline, "the ledger stays in use");

@@ -50,7 +50,7 @@ pub fn constant(
     duration_ns: u64,
 ) -> Result<Trace, TraceError> {
     let link = Link::new(rate_bps, delay_ns, queue_bytes);
-    build("constant", link, &[(duration_ns, rate_bps)])
+    rates("constant", link, &[(duration_ns, rate_bps)])
 }
 
 /// One rate after the other, each for its length: `steps` are (length in ns, bit/s). The link's
@@ -59,7 +59,7 @@ pub fn constant(
 /// # Errors
 /// A total length of 0, or one beyond 2^64 ns.
 pub fn step(link: Link, steps: &[(u64, u64)]) -> Result<Trace, TraceError> {
-    build("step", link, steps)
+    rates("step", link, steps)
 }
 
 /// The link's rate, but none at all for `length_ns` from `start_ns`.
@@ -88,14 +88,33 @@ pub fn outage(
         (length_ns, 0),
         (rest, link.rate_bps),
     ];
-    build("outage", link, &steps)
+    rates("outage", link, &steps)
 }
 
-fn build(scenario: &str, link: Link, steps: &[(u64, u64)]) -> Result<Trace, TraceError> {
+/// One state after the other, the same in both directions, each for its length in nanoseconds.
+/// States of no length are left out.
+///
+/// # Errors
+/// A total length of 0, or one beyond 2^64 ns.
+pub fn states(end: EndPolicy, steps: &[(u64, LinkState)]) -> Result<Trace, TraceError> {
+    build("states", end, steps.iter().copied())
+}
+
+fn rates(scenario: &str, link: Link, steps: &[(u64, u64)]) -> Result<Trace, TraceError> {
+    let steps = steps
+        .iter()
+        .map(|(length_ns, rate)| (*length_ns, link.state(*rate)));
+    build(scenario, EndPolicy::Hold, steps)
+}
+
+fn build(
+    scenario: &str,
+    end: EndPolicy,
+    steps: impl Iterator<Item = (u64, LinkState)>,
+) -> Result<Trace, TraceError> {
     let mut t_ns: u64 = 0;
-    let mut rows = Vec::with_capacity(steps.len());
-    for &(length_ns, rate_bps) in steps.iter().filter(|(length_ns, _)| *length_ns > 0) {
-        let state = link.state(rate_bps);
+    let mut rows = Vec::new();
+    for (length_ns, state) in steps.filter(|(length_ns, _)| *length_ns > 0) {
         rows.push(TraceRow {
             t_ns,
             down: state,
@@ -114,7 +133,7 @@ fn build(scenario: &str, link: Link, steps: &[(u64, u64)]) -> Result<Trace, Trac
         scenario: scenario.to_owned(),
         status: TraceStatus::Control,
         duration_ns: t_ns,
-        end: EndPolicy::Hold,
+        end,
         seed: None,
         generator: "hexloop control v1".to_owned(),
         configuration: BTreeMap::new(),
@@ -146,6 +165,10 @@ mod tests {
             16_000
         );
         assert_eq!(bits(&outage(link, 3 * second, 0, second).unwrap()), 16_000);
+        let states = [(second, link.state(7)), (second, LinkState::TRANSPARENT)];
+        let made = super::states(EndPolicy::Loop, &states).unwrap();
+        assert_eq!(made.rows()[1].up, LinkState::TRANSPARENT);
+        assert_eq!((made.rows().len(), made.duration_ns()), (2, 2 * second));
     }
 
     #[test]

@@ -8,9 +8,8 @@ use hexloop_agent::link::{CalibrationReport, Link, LinkError, LinkSpec, RelayOpt
 use hexloop_agent::namespace::NetworkNamespace;
 use hexloop_proto::LinkCalibration;
 use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
-use hexloop_traces::{
-    EndPolicy, LinkSettings, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow, TraceStatus,
-};
+use hexloop_traces::generate::control;
+use hexloop_traces::{EndPolicy, LinkSettings, LinkState, Trace};
 
 pub(crate) const MS: u64 = 1_000_000;
 
@@ -23,30 +22,7 @@ pub(crate) fn state(rate_bps: u64, delay_ns: u64) -> LinkState {
 }
 
 pub(crate) fn trace(end: EndPolicy, steps: &[(u64, LinkState)]) -> Arc<Trace> {
-    let mut t_ns = 0;
-    let mut rows = Vec::new();
-    for &(length_ns, state) in steps {
-        rows.push(TraceRow {
-            t_ns,
-            down: state,
-            up: state,
-            diagnostics: Default::default(),
-        });
-        t_ns += length_ns;
-    }
-    let metadata = TraceMetadata {
-        schema: TRACE_SCHEMA,
-        scenario: "control".to_owned(),
-        status: TraceStatus::Control,
-        duration_ns: t_ns,
-        end,
-        seed: None,
-        generator: "test".to_owned(),
-        configuration: Default::default(),
-        notes: Vec::new(),
-        provenance: Default::default(),
-    };
-    Arc::new(Trace::new(metadata, rows).unwrap())
+    Arc::new(control::states(end, steps).unwrap())
 }
 
 fn end(number: u8) -> LinkEnd {
@@ -92,6 +68,7 @@ impl Testbed {
                 trace: "control".to_owned(),
                 trace_sha256: String::new(),
                 datapath,
+                mode: hexloop_topologies::plan::RelayModePlan::default(),
                 mtu: 1500,
                 settings: LinkSettings::drop_tail(250_000),
             },
