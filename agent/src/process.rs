@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::pidfd;
 
+/// How often the deadline is looked at while a process is waited for, in milliseconds.
+const LOOK_MS: u16 = 10;
+
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessIdentity {
@@ -110,19 +113,31 @@ impl ProcessIdentity {
         }
     }
 
-    /// Kills it and waits until it is gone or the deadline has passed. `Ok(true)` when gone.
+    /// Kills it and waits until it is gone with all of its threads, or the deadline has passed.
+    /// `Ok(true)` when gone. Its first thread may have ended long before the others, which still
+    /// hold what it had open.
     ///
     /// # Errors
     /// Not allowed.
     pub fn kill_and_wait(self, deadline: MonotonicNs) -> io::Result<bool> {
-        if !self.signal(Signal::SIGKILL)? {
+        let handle = match pidfd::open(self.pid) {
+            Ok(handle) => handle,
+            Err(error) if is_no_such_process(&error) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        // The handle holds whichever process has the number; only now is it safe to compare.
+        if ProcessIdentity::of(self.pid).ok() != Some(self) {
             return Ok(true);
         }
-        while self.is_alive() {
+        match pidfd::send_signal(&handle, Signal::SIGKILL) {
+            Ok(()) => {}
+            Err(error) if is_no_such_process(&error) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        while !pidfd::has_ended_within(&handle, LOOK_MS)? {
             if clock::now() >= deadline {
                 return Ok(false);
             }
-            clock::sleep_until(clock::now() + 2_000_000);
         }
         Ok(true)
     }

@@ -1,8 +1,10 @@
 //! Handles on processes: a signal sent through one can never reach another process.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 
 /// A handle on the process that has this id now.
@@ -39,5 +41,16 @@ pub(crate) fn send_signal(process: &OwnedFd, signal: Signal) -> io::Result<()> {
         Err(io::Error::last_os_error())
     } else {
         Ok(())
+    }
+}
+
+/// Waits until the process of a handle has ended with all of its threads, or so many milliseconds
+/// have passed; whether it has ended. A first thread that has ended before others is not the end.
+pub(crate) fn has_ended_within(process: &OwnedFd, milliseconds: u16) -> io::Result<bool> {
+    let mut ends = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut ends, milliseconds) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
