@@ -1,6 +1,6 @@
 //! Changing a link from another thread while its trace plays.
 
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use hexloop_traces::{Direction, Intervention, LinkChange};
 use hexloop_workloads::clock::MonotonicNs;
@@ -20,6 +20,30 @@ pub(super) struct Order {
     pub(super) change: LinkChange,
     /// Gets the offset from T0 at which it takes hold; `None` if nothing plays.
     pub(super) reply: SyncSender<Result<Option<u64>, LinkError>>,
+}
+
+/// Hands an order to the thread of a link, `hand_over` saying whether it is still there, and waits
+/// for what became of it.
+pub(super) fn ask(
+    (link, thread): (&str, &'static str),
+    (direction, at, change): (Direction, MonotonicNs, LinkChange),
+    hand_over: impl FnOnce(Order) -> bool,
+) -> Result<Option<u64>, LinkError> {
+    let gone = || LinkError::ThreadGone {
+        link: link.to_owned(),
+        name: thread,
+    };
+    let (reply, answer) = sync_channel(1);
+    let order = Order {
+        direction,
+        at,
+        change,
+        reply,
+    };
+    if !hand_over(order) {
+        return Err(gone());
+    }
+    answer.recv().map_err(|_closed| gone())?
 }
 
 /// A handle on a link, for timeline events and for whoever intervenes by hand. Copies are handles

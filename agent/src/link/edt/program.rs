@@ -130,7 +130,7 @@ pub(super) fn observe(maps: Maps) -> Result<Vec<u64>, AssemblyError> {
     // R1 = its leading bits, R3 = how many more there are.
     p.set(R1, R0);
     p.set(R3, 0);
-    let leading = i32::try_from(BUCKET_BITS).unwrap_or(0);
+    let leading = immediate(BUCKET_BITS);
     for step in [32, 16, 8, 4, 2, 1] {
         p.set(R4, R1);
         p.shift_right(R4, leading + step);
@@ -153,6 +153,13 @@ pub(super) fn observe(maps: Maps) -> Result<Vec<u64>, AssemblyError> {
     p.finish()
 }
 
+/// A number as an instruction holds it. All that come here are small: bits of a unit or a bucket,
+/// and offsets in a table of 64 MiB at most (2^20 entries); anything else would be the largest,
+/// which no table has, so that the verifier or the bounds check refuses it.
+fn immediate(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
+}
+
 /// Sets `R8` to the last table entry whose key at `key` is not above `sought` (which keeps its
 /// value). Changes `R2`, `R3`, `R4`.
 ///
@@ -160,11 +167,11 @@ pub(super) fn observe(maps: Maps) -> Result<Vec<u64>, AssemblyError> {
 /// branch on its own, and 2^16 ways through 16 steps are too many for it.
 fn search(p: &mut Assembler, stamp: &Stamp<'_>, sought: Register, key: i16) {
     let last_bytes = (ENTRY_BYTES << stamp.table.search_steps()) - ENTRY_BYTES;
-    let last_bytes = i32::try_from(last_bytes).unwrap_or(0);
+    let last_bytes = immediate(last_bytes);
     p.set_address(R8, stamp.maps.table, 0);
     p.set(R4, 0);
     for step in (0..stamp.table.search_steps()).rev() {
-        let step_bytes = i32::try_from(ENTRY_BYTES << step).unwrap_or(0);
+        let step_bytes = immediate(ENTRY_BYTES << step);
         p.set(R3, R8);
         p.add(R3, R4);
         p.add(R3, step_bytes);
@@ -264,7 +271,7 @@ impl Stamp<'_> {
         p.multiply(R2, ETHERNET_HEADER_BYTES);
         p.subtract(R1, R2);
         p.jump_if(R1, Is::SignedAtMost, 0, pass);
-        p.shift_left(R1, 3 + i32::try_from(self.table.unit_bits).unwrap_or(0));
+        p.shift_left(R1, 3 + immediate(self.table.unit_bits));
         p.store(Width::Double, R10, UNITS, R1);
     }
 

@@ -1,6 +1,6 @@
 //! Changing what a link plays by departure times, from another thread.
 
-use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::mpsc::Sender;
 
 use hexloop_traces::{Direction, LinkChange};
 use hexloop_workloads::clock::MonotonicNs;
@@ -8,7 +8,7 @@ use hexloop_workloads::clock::MonotonicNs;
 use super::LinkError;
 use super::asked::never;
 use super::reader::Command;
-use crate::link::remote::Order;
+use crate::link::remote::ask;
 
 /// A handle on a link.
 #[derive(Debug, Clone)]
@@ -44,19 +44,8 @@ impl EdtRemote {
         at: MonotonicNs,
         change: LinkChange,
     ) -> Result<Option<u64>, LinkError> {
-        let gone = || LinkError::ThreadGone {
-            link: self.link.clone(),
-            name: "edt",
-        };
-        let (reply, answer) = sync_channel(1);
-        let order = Order {
-            direction,
-            at,
-            change,
-            reply,
-        };
-        let sent = self.commands.send(Command::Change(order));
-        sent.map_err(|_closed| gone())?;
-        answer.recv().map_err(|_closed| gone())?
+        ask((&self.link, "edt"), (direction, at, change), |order| {
+            self.commands.send(Command::Change(order)).is_ok()
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! Changing what a link plays on queueing disciplines, from another thread.
 
-use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::mpsc::Sender;
 use std::thread::Thread;
 
 use hexloop_traces::{Direction, LinkChange};
@@ -8,7 +8,7 @@ use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
 use super::player::Command;
-use crate::link::remote::Order;
+use crate::link::remote::ask;
 
 /// A handle on a link.
 #[derive(Debug, Clone)]
@@ -35,22 +35,12 @@ impl TcRemote {
         at: MonotonicNs,
         change: LinkChange,
     ) -> Result<Option<u64>, LinkError> {
-        let gone = || LinkError::ThreadGone {
-            link: self.link.clone(),
-            name: "tc",
-        };
-        let (reply, answer) = sync_channel(1);
-        let order = Order {
-            direction,
-            at,
-            change,
-            reply,
-        };
-        let sent = self.commands.send(Command::Change(order));
-        sent.map_err(|_closed| gone())?;
-        if let Some(thread) = &self.thread {
-            thread.unpark();
-        }
-        answer.recv().map_err(|_closed| gone())?
+        ask((&self.link, "tc"), (direction, at, change), |order| {
+            let sent = self.commands.send(Command::Change(order)).is_ok();
+            if let Some(thread) = &self.thread {
+                thread.unpark();
+            }
+            sent
+        })
     }
 }
