@@ -24,7 +24,7 @@ pub const NIC: &str = "nic0";
 pub const MANAGEMENT: &str = "mgmt0";
 
 /// How long an answer on the management path may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// The host's side; the thread that has it is in the host's network namespace.
 #[derive(Debug)]

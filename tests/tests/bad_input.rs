@@ -31,10 +31,13 @@ mod tests {
         sandbox.write("experiment.toml", text);
         let output = sandbox.output();
         let output = output.to_str().unwrap();
-        let finished = sandbox.run(60, ["run", "experiment.toml", "--output", output, "--json"]);
+        let finished = sandbox.run(
+            180,
+            ["run", "experiment.toml", "--output", output, "--json"],
+        );
         finished.expect_code(code).expect_error(words);
         assert!(finished.stdout.is_empty(), "{}", finished.told());
-        before.expect_clean_within(2_000);
+        before.expect_clean_within(30_000);
         expect_empty(&sandbox.output());
         expect_empty(&sandbox.path("runtime"));
     }
@@ -92,7 +95,7 @@ mod tests {
     #[test]
     fn a_trace_that_goes_back_in_time_is_refused_with_file_and_row() {
         let sandbox = Sandbox::new(BINARY);
-        let generated = sandbox.run(60, ["trace", "gen", "step", "--duration", "60 s"]);
+        let generated = sandbox.run(180, ["trace", "gen", "step", "--duration", "60 s"]);
         generated.expect_code(0);
         let mut lines: Vec<&str> = generated.stdout.lines().collect();
         let rows = lines.len();
@@ -124,7 +127,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_refused_by_name() {
         let sandbox = Sandbox::new(BINARY);
-        let finished = sandbox.run(60, ["run", "nowhere.toml"]);
+        let finished = sandbox.run(180, ["run", "nowhere.toml"]);
         finished.expect_code(3).expect_error(&["nowhere.toml"]);
     }
 
@@ -132,7 +135,7 @@ mod tests {
     fn an_unknown_option_is_a_matter_of_usage() {
         let sandbox = Sandbox::new(BINARY);
         sandbox
-            .run(60, ["run", "x.toml", "--no-such-option"])
+            .run(180, ["run", "x.toml", "--no-such-option"])
             .expect_code(2);
     }
 
@@ -183,14 +186,14 @@ mod tests {
         let socket = sandbox.path("runtime/agent.sock");
         let arguments = ["agent", "serve", "--socket", socket.to_str().unwrap()];
         let mut first = sandbox.command(arguments).spawn().unwrap();
-        let is_there = hexloop_tests::sandbox::within_ms(10_000, || socket.exists());
-        let second = sandbox.run(60, arguments);
+        let is_there = hexloop_tests::sandbox::within_ms(60_000, || socket.exists());
+        let second = sandbox.run(180, arguments);
         first.kill().unwrap();
         first.wait().unwrap();
         assert!(is_there, "the first agent made no socket");
         assert_eq!(second.code(), Some(4), "{}", second.told());
         second.expect_error(&["agent.sock"]);
-        before.expect_clean_within(2_000);
+        before.expect_clean_within(30_000);
     }
 
     /// Runs the quickstart through a shell that first changes what the process may do.
@@ -221,7 +224,7 @@ mod tests {
         command
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
-        finish(command.spawn().unwrap(), 30)
+        finish(command.spawn().unwrap(), 180)
     }
 
     #[test]
@@ -245,7 +248,7 @@ mod tests {
         finished
             .expect_code(4)
             .expect_error(&["user namespace", "max_user_namespaces"]);
-        before.expect_clean_within(2_000);
+        before.expect_clean_within(30_000);
         for made in ["output", "cache", "state", "runtime"] {
             expect_empty(&sandbox.path(made));
         }
@@ -260,6 +263,6 @@ mod tests {
         let script = "mount -t tmpfs -o size=64k tmpfs output && exec \"$@\"";
         let finished = run_after(&sandbox, &["unshare", "--mount"], script);
         finished.expect_code(4).expect_error(&["output", "space"]);
-        before.expect_clean_within(2_000);
+        before.expect_clean_within(30_000);
     }
 }

@@ -224,7 +224,7 @@ mod tests {
         let mut command = sandbox.command(["doctor", "--json"]);
         command.env("HEXLOOP_TELEMETRY_ROOT", board(&sandbox));
         command.env("HEXLOOP_NVML_LIBRARY", sandbox.path("nowhere.so"));
-        let finished = finish(command.spawn().unwrap(), 60);
+        let finished = finish(command.spawn().unwrap(), 180);
         let findings = finished.json();
         let detail = |name: &str| {
             let findings = findings.as_array().unwrap();

@@ -25,8 +25,9 @@ mod tests {
 
     const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
 
-    /// Within how long nothing may be left.
-    const CLEAN_MS: u64 = 2_000;
+    /// Within how long nothing may be left: far more than it takes, which is printed, for the machine
+    /// may be busy.
+    const CLEAN_MS: u64 = 60_000;
 
     /// Whom to kill.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +181,7 @@ mod tests {
             let began = if self.marker.is_empty() {
                 began
             } else {
-                let seen = within_ms(60_000, || self.sees_marked(&before));
+                let seen = within_ms(180_000, || self.sees_marked(&before));
                 assert!(seen, "the program of the experiment was never seen");
                 clock::now()
             };
@@ -191,7 +192,7 @@ mod tests {
             if !hit {
                 // Gone already, which says no such process, or to be ended in order.
                 let _ = kill(pid_of(&controller), Signal::SIGTERM);
-                let finished = finish(controller, 60);
+                let finished = finish(controller, 180);
                 before.expect_clean_within(CLEAN_MS);
                 expect_no_leavings(&sandbox, self.train);
                 assert!(
@@ -202,15 +203,15 @@ mod tests {
                 return None;
             }
             if victim == Victim::Everybody {
-                drop(finish(controller, 60));
+                drop(finish(controller, 180));
                 // Killed is not yet gone: `undo` is for what is left of the dead.
                 let gone = within_ms(CLEAN_MS, || ours(&before, self.marker).is_empty());
                 assert!(gone, "somebody survived");
-                sandbox.run(60, ["undo"]).expect_code(0);
+                sandbox.run(180, ["undo"]).expect_code(0);
                 before.expect_clean_within(CLEAN_MS);
             } else {
                 before.expect_clean_within(CLEAN_MS);
-                drop(finish(controller, 60));
+                drop(finish(controller, 180));
             }
             expect_no_leavings(&sandbox, self.train);
             Some((clock::now() - struck) / 1_000_000)

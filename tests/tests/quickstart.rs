@@ -64,7 +64,7 @@ mod tests {
         let sandbox = Sandbox::new(BINARY).with_shared_cache();
         let before = System::look("");
         let summary = run(&sandbox, QUICKSTART, &["--preset", "smoke"]).json();
-        before.expect_clean_within(2_000);
+        before.expect_clean_within(30_000);
         let directory = run_directory(&sandbox, &summary);
         let plan = fs::read_to_string(directory.join("plan.json")).unwrap();
         let plan = serde_json::from_str(&plan).unwrap();
@@ -77,7 +77,7 @@ mod tests {
         let report = directory.join("report.html");
         let first = fs::read(&report).unwrap();
         sandbox
-            .run(60, ["report".as_ref(), directory.as_os_str()])
+            .run(180, ["report".as_ref(), directory.as_os_str()])
             .expect_code(0);
         assert!(
             first == fs::read(&report).unwrap(),
@@ -103,7 +103,7 @@ mod tests {
             .replace("between = [\"device\"", &format!("between = [{quoted}"))
             .replace("\ndevice = \"device\"", &format!("\ndevice = {quoted}"));
         let summary = run(&sandbox, &text, &SHORTEST).json();
-        before.expect_clean_within(2_000);
+        before.expect_clean_within(30_000);
         let report = run_directory(&sandbox, &summary).join("report.html");
         let report = fs::read_to_string(report).unwrap();
         assert!(

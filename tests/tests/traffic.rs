@@ -60,14 +60,14 @@ phase = "bulk"
         let before = System::look("");
         sandbox.write("experiment.toml", EXPERIMENT);
         let arguments = ["run", "experiment.toml", "--output", "output", "--json"];
-        let finished = sandbox.run(120, arguments);
+        let finished = sandbox.run(240, arguments);
         // A busy machine may be found too busy to believe: that is 6, and a whole run.
         assert!(
             matches!(finished.code(), Some(0 | 6)),
             "{}",
             finished.told()
         );
-        before.expect_clean_within(2_000);
+        before.expect_clean_within(30_000);
         let summary = finished.json();
         let directory = sandbox.path(summary["run_dir"].as_str().unwrap());
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
@@ -131,7 +131,7 @@ phase = "bulk"
         let child = sandbox.command(arguments).spawn().unwrap();
         let plays = |event: &Value| event["event"] == "phase-started";
         assert!(
-            within_ms(60_000, || recorded(&sandbox).iter().any(plays)),
+            within_ms(180_000, || recorded(&sandbox).iter().any(plays)),
             "no phase began"
         );
         let events = recorded(&sandbox);
@@ -141,10 +141,10 @@ phase = "bulk"
             .args(["--target", &pid, "--net", "ip", "link", "delete", "hx0a"])
             .status();
         assert!(removed.unwrap().success());
-        let finished = finish(child, 120);
+        let finished = finish(child, 240);
         finished.expect_code(1);
         finished.expect_error(&["radio"]);
-        before.expect_clean_within(2_000);
+        before.expect_clean_within(30_000);
         let summary = finished.stderr;
         assert!(summary.contains(".interrupted"), "{summary}");
     }

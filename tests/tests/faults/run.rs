@@ -15,7 +15,7 @@ pub(crate) const AGENT: &str = "agent serve";
 /// The first processes of the nodes.
 pub(crate) const NODES: &str = "agent init";
 
-const SMALL: &str = r#"
+pub(crate) const SMALL: &str = r#"
 schema = 1
 name = "small"
 seed = 1
@@ -44,17 +44,35 @@ duration = "1 s"
 flow = "3 s"
 "#;
 
+/// The same on the kernel's queueing disciplines, without delay, so that htb alone does.
+pub(crate) fn small_on_tc() -> String {
+    let link = "trace = \"constant\"\n";
+    SMALL
+        .replace("delay = \"1 ms\"\n", "")
+        .replace(link, &format!("{link}datapath = \"tc\"\n"))
+}
+
 /// The run, to its end, whatever that is.
 pub(crate) fn play(trial: &Trial<'_>) -> Finished {
-    trial.sandbox.write("small.toml", SMALL);
+    play_text(trial, SMALL)
+}
+
+/// Another experiment, to its end.
+pub(crate) fn play_text(trial: &Trial<'_>, experiment: &str) -> Finished {
+    trial.sandbox.write("small.toml", experiment);
     let arguments = ["run", "small.toml", "--output", "output", "--quiet"];
-    finish(trial.command(&arguments).spawn().unwrap(), 60)
+    finish(trial.command(&arguments).spawn().unwrap(), 180)
 }
 
 /// Every point of a run to which nothing happens.
 pub(crate) fn walk(trial: &Trial<'_>) -> Vec<Point> {
+    walk_text(trial, SMALL)
+}
+
+/// The same of another experiment.
+pub(crate) fn walk_text(trial: &Trial<'_>, experiment: &str) -> Vec<Point> {
     trial.points.decide(|_, _| Answer::Go);
-    let played = play(trial);
+    let played = play_text(trial, experiment);
     // Its calibration is too short for a verdict other than INVALID.
     assert_eq!(played.code(), Some(6), "{}", played.told());
     let points = trial.points.so_far();

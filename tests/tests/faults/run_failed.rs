@@ -7,7 +7,10 @@ use hexloop_tests::stage::command;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::run::{AGENT, CONTROLLER, expect_clean, expect_ended, play, walk};
+use crate::run::{
+    AGENT, CONTROLLER, SMALL, expect_clean, expect_ended, play, play_text, small_on_tc, walk,
+    walk_text,
+};
 use crate::shaping::{GUARDIAN, Trial, rounds, strike, with_trial};
 
 /// Points at which an action can fail, and of how many in a row one is made to.
@@ -46,7 +49,8 @@ fn whatever_fails_once_in_a_run_the_machine_is_put_back_and_the_error_says_why()
         ];
         let mut told = 0;
         for (number, point) in points.iter().enumerate() {
-            let ended_it = failed_at(trial, point, errors[number % errors.len()]);
+            let error = errors[number % errors.len()];
+            let ended_it = failed_at(trial, SMALL, point, error);
             told += usize::from(ended_it);
         }
         // What is left over is looked at again, and is not needed; nearly everything is.
@@ -55,19 +59,38 @@ fn whatever_fails_once_in_a_run_the_machine_is_put_back_and_the_error_says_why()
     });
 }
 
-/// Whether that ended the run.
-fn failed_at(trial: &Trial<'_>, point: &Point, error: Errno) -> bool {
-    let when = format!("{error} at {point:?}");
-    let target = point.clone();
-    let mut once = true;
-    trial.points.decide(move |point, _| {
-        if *point == target && std::mem::take(&mut once) {
-            Answer::Fail(error as i32)
-        } else {
-            Answer::Go
+/// Calls of a run on tc that are made to fail in one round.
+const MOST_TC_CALLS: usize = 12;
+
+#[test]
+#[ignore = "needs root"]
+fn whatever_the_kernel_refuses_once_a_run_on_tc_is_taken_down_and_says_why() {
+    with_trial(|trial| {
+        let experiment = small_on_tc();
+        let mut calls = walk_text(trial, &experiment);
+        calls.retain(|point| point.name == "netlink" && point.part == "serve");
+        let every = match rounds() {
+            1 => calls.len().div_ceil(MOST_TC_CALLS),
+            _ => 1,
+        };
+        let struck: Vec<_> = calls.iter().step_by(every.max(1)).collect();
+        println!("{} of {} calls", struck.len(), calls.len());
+        let errors = [Errno::ENOBUFS, Errno::EPERM, Errno::EINVAL];
+        let mut told = 0;
+        for (number, point) in struck.iter().enumerate() {
+            let error = errors[number % errors.len()];
+            told += usize::from(failed_at(trial, &experiment, point, error));
         }
+        println!("{told} of {} errors ended the run", struck.len());
+        assert!(told * 2 > struck.len(), "hardly any error was told");
     });
-    let played = play(trial);
+}
+
+/// Whether that ended the run.
+fn failed_at(trial: &Trial<'_>, experiment: &str, point: &Point, error: Errno) -> bool {
+    let when = format!("{error} at {point:?}");
+    trial.fail_once(point, error);
+    let played = play_text(trial, experiment);
     trial.stage.expect_reachable();
     let when = format!("{when}: exit code {:?}", played.code());
     match played.code() {

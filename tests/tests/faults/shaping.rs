@@ -10,13 +10,14 @@ use hexloop_tests::points::{Answer, Point, Points};
 use hexloop_tests::sandbox::{Finished, Sandbox, finish, within_ms};
 use hexloop_tests::stage::{self, NIC, Stage};
 use hexloop_tests::system::{System, Trace, exclusive};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
 
-/// Within how long nothing may be left, in milliseconds.
-pub(crate) const CLEAN_MS: u64 = 10_000;
+/// Within how long nothing may be left, in milliseconds: only a failure waits so long.
+pub(crate) const CLEAN_MS: u64 = 60_000;
 
 pub(crate) const ALLOWED: &str = "schema = 1\nallow_interfaces = [\"nic0\", \"mgmt0\"]\n";
 
@@ -75,7 +76,7 @@ impl Trial<'_> {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
-        finish(self.command(arguments).spawn().unwrap(), 60)
+        finish(self.command(arguments).spawn().unwrap(), 180)
     }
 
     pub(crate) fn apply(&self) -> Finished {
@@ -115,6 +116,19 @@ impl Trial<'_> {
         eprintln!("{when}");
         self.stage.expect_as_before(&self.network);
         self.stage.expect_reachable();
+    }
+
+    /// Lets what a process does at a point fail with that error, the first time it comes there.
+    pub(crate) fn fail_once(&self, target: &Point, error: Errno) {
+        let target = target.clone();
+        let mut once = true;
+        self.points.decide(move |point, _| {
+            if *point == target && std::mem::take(&mut once) {
+                Answer::Fail(error as i32)
+            } else {
+                Answer::Go
+            }
+        });
     }
 
     /// Every point of a shaping that is applied, cleared, and undone in order.

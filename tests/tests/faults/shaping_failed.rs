@@ -34,15 +34,7 @@ fn whatever_fails_once_the_machine_is_put_back_and_the_error_says_why() {
 }
 
 fn failed_at(trial: &Trial<'_>, point: &Point, error: Errno) {
-    let target = point.clone();
-    let mut once = true;
-    trial.points.decide(move |point, _| {
-        if *point == target && std::mem::take(&mut once) {
-            Answer::Fail(error as i32)
-        } else {
-            Answer::Go
-        }
-    });
+    trial.fail_once(point, error);
     let applied = trial.apply();
     trial.stage.expect_reachable();
     let when = format!("{error} at {point:?}");

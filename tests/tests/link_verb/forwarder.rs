@@ -26,7 +26,7 @@ fn played(who: Who, part: &[&str]) -> (Finished, Value) {
     let json = directory.path().join("summary.json");
     let mut arguments = vec!["--delay", "2ms", "--json", json.to_str().unwrap(), "--"];
     let program = this_program();
-    arguments.extend(words(program, part));
+    arguments.extend(words(&program, part));
     let finished = run(who, &arguments);
     finished.expect_code(0);
     let summary = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();

@@ -5,9 +5,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
 use hexloop_tests::sandbox::{Finished, finish};
@@ -15,7 +15,7 @@ use nix::unistd::geteuid;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
 pub(crate) const NOBODY: u32 = 65_534;
-pub(crate) const LIMIT_S: u64 = 60;
+pub(crate) const LIMIT_S: u64 = 180;
 
 /// Prints how long it takes, in microseconds, to be refused at an address: one round trip.
 pub(crate) const ROUND_TRIP: &str = r#"
@@ -44,10 +44,17 @@ pub(crate) fn everybody() -> Vec<Who> {
     }
 }
 
-/// Programs where everybody may read them: the one under test, and this one.
-fn copies() -> &'static [PathBuf; 2] {
-    static COPIES: OnceLock<(tempfile::TempDir, [PathBuf; 2])> = OnceLock::new();
-    let (_, paths) = COPIES.get_or_init(|| {
+/// Programs where everybody may read them. They are gone when the last test that uses them is over.
+#[derive(Debug)]
+struct Copies {
+    /// The one under test, and this one.
+    paths: [PathBuf; 2],
+    /// Taken away when this is dropped.
+    _directory: tempfile::TempDir,
+}
+
+impl Copies {
+    fn make() -> Copies {
         let directory = tempfile::Builder::new().prefix("hexloop-test-").tempdir();
         let directory = directory.unwrap();
         let open = fs::Permissions::from_mode(0o755);
@@ -63,19 +70,37 @@ fn copies() -> &'static [PathBuf; 2] {
             fs::set_permissions(&path, open.clone()).unwrap();
             path
         });
-        (directory, paths)
-    });
-    paths
+        Copies {
+            paths,
+            _directory: directory,
+        }
+    }
+
+    /// The copies that other tests use now, else new ones.
+    fn shared() -> Arc<Copies> {
+        static SHARED: Mutex<Weak<Copies>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(Copies::make());
+            *shared = Arc::downgrade(&made);
+            made
+        })
+    }
+}
+
+thread_local! {
+    /// A test has a thread of its own, with which this ends.
+    static COPIES: Arc<Copies> = Copies::shared();
 }
 
 /// The program under test where everybody may read it.
-fn binary() -> &'static Path {
-    &copies()[0]
+fn binary() -> PathBuf {
+    COPIES.with(|copies| copies.paths[0].clone())
 }
 
 /// This program where everybody may read it.
-pub(crate) fn this_program() -> &'static str {
-    copies()[1].to_str().unwrap()
+pub(crate) fn this_program() -> String {
+    COPIES.with(|copies| copies.paths[1].to_str().unwrap().to_owned())
 }
 
 pub(crate) fn link(who: Who, arguments: &[&str]) -> Command {

@@ -31,10 +31,8 @@ fn after_a_burst(options: &[&str], burst: [&str; 3], columns: [&str; 2]) -> [u64
     arguments.extend(options);
     arguments.push("--");
     let [packets, bytes, class] = burst;
-    arguments.extend(words(
-        this_program(),
-        &["burst", &port, packets, bytes, class],
-    ));
+    let program = this_program();
+    arguments.extend(words(&program, &["burst", &port, packets, bytes, class]));
     run(Who::Ordinary, &arguments).expect_code(0);
     let table = fs::read_to_string(log.join("link.csv")).unwrap();
     let mut lines = table
@@ -96,7 +94,8 @@ fn with_slots_packets_leave_at_the_ends_of_slots_alone() {
     // 10 kB to a slot, for 41 kB.
     let mut arguments = vec!["-q", "--rate", "800kbit/s", "--slots", "100ms", "--pcap"];
     arguments.extend([captures.to_str().unwrap(), "--"]);
-    arguments.extend(words(this_program(), &["burst", &port, "40", "1000", "0"]));
+    let program = this_program();
+    arguments.extend(words(&program, &["burst", &port, "40", "1000", "0"]));
     run(Who::Ordinary, &arguments).expect_code(0);
     let comments = comments(&fs::read(captures.join("link-up.pcapng")).unwrap());
     // Before its first slot begins, everything passes at once.
