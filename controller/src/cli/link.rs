@@ -10,7 +10,10 @@ use hexloop_traces::units::{BitRate, ByteSize, Share, TimeSpan};
 
 const AFTER_HELP: &str = "\
 The command finds in its environment HEXLOOP_GATEWAY, the address at which it reaches the network \
-that this program was started from, and with --peer HEXLOOP_PEER, the address of the other command.
+that this program was started from, and with --peer HEXLOOP_PEER, the address of the other command. As root, and \
+inside another link, that network is all there is: the link ends in it, and what lies beyond is \
+reached only where it routes packets on. An ordinary user's command reaches whatever that user \
+does, through a forwarder; the summary names which.
 Exit status: that of the command; 125 if the link could not be made, 126 if the command cannot be \
 run, 127 if it was not found, 128 + N if signal N ended it.
 

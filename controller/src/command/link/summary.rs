@@ -281,6 +281,7 @@ impl Summary {
             self.scheduling,
             self.mode
         )];
+        lines.push(format!("  {}: {}", self.datapath, self.datapath_reason));
         for direction in &self.directions {
             lines.push(direction.text(self.duration_s));
         }
