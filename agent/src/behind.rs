@@ -524,6 +524,7 @@ fn plan(spec: &BehindSpec, claim: &Claim) -> LinkPlan {
         trace: spec.trace.metadata().scenario.clone(),
         trace_sha256: String::new(),
         datapath: spec.datapath,
+        mode: hexloop_topologies::plan::RelayModePlan::default(),
         mtu: spec.mtu,
         settings: spec.settings,
     }

@@ -144,6 +144,7 @@ pub(crate) fn plan() -> Plan {
             trace: "street".to_owned(),
             trace_sha256: "0".repeat(64),
             datapath: DatapathChoice::Auto,
+            mode: hexloop_topologies::plan::RelayModePlan::default(),
             mtu: 1500,
             settings: LinkSettings::drop_tail(300_000),
         }],

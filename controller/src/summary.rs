@@ -2,6 +2,7 @@
 //! changed, within one `schema_version`; `hexloop schema summary` prints its JSON Schema.
 
 mod bytes;
+mod cells;
 mod compute;
 mod distribution;
 mod energy;
@@ -65,6 +66,10 @@ pub struct Summary {
     /// Every phase without a model, in the order it was played.
     #[serde(default)]
     pub traffic: Vec<TrafficSummary>,
+    /// What the links of a cell got, for every bulk phase, cell and direction in which some of
+    /// them were filled.
+    #[serde(default)]
+    pub cells: Vec<CellSummary>,
     /// Every placement, in the order it was played.
     pub jobs: Vec<JobSummary>,
     /// Every node.
@@ -194,7 +199,7 @@ pub struct TrafficSummary {
     pub phase: String,
     /// `bulk` or `ping`.
     pub job: String,
-    /// The link that it crossed.
+    /// The link that it crossed; one that fills several links has an entry for each.
     pub link: String,
     /// Whether all CPU time of both nodes was burned meanwhile.
     pub load: bool,
@@ -206,6 +211,46 @@ pub struct TrafficSummary {
     pub following: Vec<Following>,
     /// With job `ping`: how long packets took there and back.
     pub round_trips: Option<RoundTrips>,
+}
+
+/// What the links of a cell got in one direction of a bulk phase. Bytes and shares are over the
+/// windows in which every link that was filled had something waiting all the time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CellSummary {
+    /// Name of the phase.
+    pub phase: String,
+    /// The cell.
+    pub cell: String,
+    /// Its policy, in words.
+    pub policy: String,
+    /// `down` or `up`.
+    pub direction: String,
+    /// Windows of the phase.
+    pub windows: u64,
+    /// Those that the bytes and shares are over.
+    pub backlogged_windows: u64,
+    /// Every link of the cell that the phase filled.
+    pub users: Vec<CellUserSummary>,
+}
+
+/// What one link of a cell got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CellUserSummary {
+    /// The link.
+    pub link: String,
+    /// Its weight; null unless the cell's policy divides by weight.
+    pub weight: Option<u32>,
+    /// Bytes that were delivered.
+    pub delivered_bytes: u64,
+    /// Bytes that the cell's policy gives the link on the traces alone, when all filled links
+    /// always have something to send and the others never; null where that was not computed.
+    pub asked_bytes: Option<u64>,
+    /// What it got of all that was delivered.
+    pub delivered_share: Option<f64>,
+    /// What it was to get of all that was asked.
+    pub asked_share: Option<f64>,
+    /// Bytes delivered over bytes asked.
+    pub delivered_over_asked: Option<f64>,
 }
 
 /// How what was delivered in one direction follows the trace. All but the number of windows is

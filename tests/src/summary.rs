@@ -77,6 +77,7 @@ fn about_the_machine(plan: &Value, name: &Value) -> bool {
         "rate-follows-trace",
         "round-trip-follows-trace",
         "all-completed",
+        "shares-follow-cell",
     ];
     claims
         .map(|one| &one["claim"])

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::plan::Plan;
+use crate::plan::{Plan, RelayModePlan};
 use crate::{
     Experiment, ExperimentFile, Machine, Overrides, Planned, Problems, ResolvedExperiment, bundled,
     describe, plan, plan_sha256, resolve,
@@ -204,8 +204,8 @@ fn every_bundled_experiment_and_preset_becomes_a_plan() {
             );
             let seconds = describe::estimated_ns(&plan) / 1_000_000_000;
             match preset.as_str() {
-                "smoke" => assert!(seconds <= 45, "{seconds}"),
-                "default" => assert!(seconds <= 90, "{seconds}"),
+                "smoke" => assert!(seconds <= 65, "{seconds}"),
+                "default" => assert!(seconds <= 120, "{seconds}"),
                 _ => {}
             }
         }
@@ -652,5 +652,60 @@ fn keys_that_do_nothing_alone_and_gpus_without_a_name_are_told() {
         "`cool_limit` without `cool_to` does nothing",
     ] {
         assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+/// The base experiment with a trace that does nothing to packets, and its link so.
+fn untouched(link: &str) -> String {
+    let trace = "\n[traces.free.steps]\nrates = [\"unlimited\"]\nduration = \"1 h\"\n";
+    base().replace(
+        "trace = \"street\"\n",
+        &format!("trace = \"free\"\n{link}\n"),
+    ) + trace
+}
+
+fn mode_of(text: &str) -> RelayModePlan {
+    planned(text, &Overrides::default(), 4).plan.links[0].mode
+}
+
+#[test]
+fn the_plan_says_how_a_link_is_relayed() {
+    assert_eq!(mode_of(&base()), RelayModePlan::Exact);
+    assert_eq!(mode_of(&untouched("")), RelayModePlan::LowLatency);
+    assert_eq!(
+        mode_of(&untouched("mode = \"exact\"")),
+        RelayModePlan::Exact
+    );
+    assert_eq!(mode_of(&untouched("mode = \"bulk\"")), RelayModePlan::Bulk);
+    // What is to be changed while it plays must be able to act on packets.
+    let event = "\n[[events]]\nname = \"e\"\nat = \"1 s\"\naction = \"pause\"\n";
+    let changed = untouched("") + event;
+    assert_eq!(mode_of(&changed), RelayModePlan::Exact);
+}
+
+#[test]
+fn a_mode_that_passes_packets_on_is_refused_where_something_acts_on_them() {
+    let event = "\n[[events]]\nname = \"e\"\nat = \"1 s\"\naction = \"pause\"\n";
+    let shaped = base().replace(
+        "trace = \"street\"\n",
+        "trace = \"street\"\nmode = \"bulk\"\n",
+    );
+    let cases = [
+        (shaped, "its trace limits, delays or harms packets"),
+        (
+            untouched("mode = \"low-latency\"") + event,
+            "an event changes it while it plays",
+        ),
+    ];
+    for (text, why) in cases {
+        let resolved = resolved(&text, &Overrides::default());
+        let cpus = (0..4).collect();
+        let problems = plan(&resolved, &Machine { cpus }).unwrap_err().to_string();
+        assert!(problems.contains(why), "{problems}");
+        assert!(
+            problems.contains("choose mode `exact` or `auto`"),
+            "{problems}"
+        );
+        assert!(problems.contains("mode = "), "{problems}");
     }
 }

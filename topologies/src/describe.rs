@@ -181,9 +181,14 @@ impl Description<'_> {
                 DatapathChoice::Tc => "kernel queueing disciplines",
                 DatapathChoice::Edt => "departure times in the kernel",
             };
+            let mode = match link.datapath {
+                DatapathChoice::Auto => format!(" (the relay in mode {})", link.mode.name()),
+                DatapathChoice::Relay => format!(" in mode {}", link.mode.name()),
+                DatapathChoice::Tc | DatapathChoice::Edt => String::new(),
+            };
             writeln!(
                 f,
-                "  {}: {} ({}, {}) to {} ({}, {}), mtu {}, {}, through {datapath}",
+                "  {}: {} ({}, {}) to {} ({}, {}), mtu {}, {}, through {datapath}{mode}",
                 link.name,
                 safe(&first.node),
                 first.interface,
@@ -251,8 +256,10 @@ impl Description<'_> {
             TrafficJob::Ping { gap_ns } => format!("a ping every {}", span(*gap_ns)),
         };
         let load = if phase.load { ", under load" } else { "" };
-        let (name, length, link) = (&phase.name, span(phase.duration_ns), &phase.link);
-        writeln!(f, "  traffic {name}: {length}, {job} over {link}{load}")
+        let (name, length) = (&phase.name, span(phase.duration_ns));
+        let links: Vec<&str> = phase.links().map(|(link, _)| link).collect();
+        let links = links.join(" and ");
+        writeln!(f, "  traffic {name}: {length}, {job} over {links}{load}")
     }
 
     fn phase(&self, f: &mut fmt::Formatter<'_>, phase: &PhasePlan) -> fmt::Result {
@@ -290,6 +297,9 @@ impl Description<'_> {
             Claim::RateFollowsTrace { phase } => format!("{phase} delivers what the trace gives"),
             Claim::RoundTripFollowsTrace { phase } => {
                 format!("round trips of {phase} are those of the trace")
+            }
+            Claim::SharesFollowCell { phase } => {
+                format!("links of {phase} get what their cell gives them")
             }
         };
         writeln!(f, "  {}: {claim}", safe(&expectation.name))

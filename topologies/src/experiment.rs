@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use crate::check::problem;
 use crate::plan::{
     CalibrationPlan, CommandPlan, CpuQuota, DatapathChoice, ExpectationPlan, FaultPlan,
-    MachinePlan, ModelSource, NodeIsolation, TimelineEvent, TrafficJob, VerdictBounds,
+    MachinePlan, ModelSource, NodeIsolation, RelayModePlan, TimelineEvent, TrafficJob,
+    VerdictBounds,
 };
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
@@ -105,6 +106,8 @@ pub struct Traffic {
     pub job: TrafficJob,
     /// The link that it crosses.
     pub link: String,
+    /// Links that are filled at the same time.
+    pub beside: Vec<String>,
     /// Whether it uses IPv6.
     pub ipv6: bool,
     /// Whether all CPU time of both nodes is burned meanwhile.
@@ -137,6 +140,8 @@ pub struct Link {
     pub trace: String,
     /// How packets are shaped.
     pub datapath: DatapathChoice,
+    /// How the relay is to work; `None` leaves it to the plan.
+    pub mode: Option<RelayModePlan>,
     /// Its place in a cell, if it shares one.
     pub cell: Option<CellSeat>,
     /// Largest IP packet, in bytes.

@@ -102,6 +102,31 @@ pub enum DatapathChoice {
     Edt,
 }
 
+/// How a relayed link works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelayModePlan {
+    /// Packets pass at once, and super-packets whole.
+    LowLatency,
+    /// Every packet leaves at its due time.
+    #[default]
+    Exact,
+    /// Packets pass in blocks, for many small ones.
+    Bulk,
+}
+
+impl RelayModePlan {
+    /// Its name in experiment files and plans.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            RelayModePlan::LowLatency => "low-latency",
+            RelayModePlan::Exact => "exact",
+            RelayModePlan::Bulk => "bulk",
+        }
+    }
+}
+
 /// One link between two nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkPlan {
@@ -117,6 +142,9 @@ pub struct LinkPlan {
     pub trace_sha256: String,
     /// How packets are shaped.
     pub datapath: DatapathChoice,
+    /// How it is relayed, if it is.
+    #[serde(default)]
+    pub mode: RelayModePlan,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
     /// Queue and service, where the trace leaves them open.
@@ -256,10 +284,31 @@ pub struct TrafficPlan {
     pub link: String,
     /// The address that the link's second end listens at.
     pub address: std::net::SocketAddr,
+    /// Links that are filled at the same time, in the same directions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<BesidePlan>,
     /// Whether all CPU time of both nodes is burned meanwhile.
     pub load: bool,
     /// Length of the phase from its T0.
     pub duration_ns: u64,
+}
+
+/// A further link of a traffic phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BesidePlan {
+    /// The link.
+    pub link: String,
+    /// The address that its second end listens at.
+    pub address: std::net::SocketAddr,
+}
+
+impl TrafficPlan {
+    /// Every link that it crosses, with the address that its second end listens at.
+    pub fn links(&self) -> impl Iterator<Item = (&str, std::net::SocketAddr)> {
+        let beside = self.beside.iter();
+        std::iter::once((self.link.as_str(), self.address))
+            .chain(beside.map(|beside| (beside.link.as_str(), beside.address)))
+    }
 }
 
 /// What a traffic phase sends.
@@ -362,6 +411,11 @@ pub enum Claim {
     },
     /// The round trips of a ping phase are those of the trace.
     RoundTripFollowsTrace {
+        /// The traffic phase.
+        phase: String,
+    },
+    /// What the links of a cell got in a bulk phase is what the cell's policy gives them.
+    SharesFollowCell {
         /// The traffic phase.
         phase: String,
     },

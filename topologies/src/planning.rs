@@ -1,5 +1,7 @@
 //! From a resolved experiment to the plan of one machine: CPUs, addresses, interface names.
 
+mod modes;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hexloop_workloads::recipe::hexadecimal;
@@ -9,8 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::experiment::{Cell, Experiment, Link, Node, Phase};
 use crate::model::BYTES_PER_ACTIVATION;
 use crate::plan::{
-    CellPlan, CellUserPlan, LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA, PhasePlan, Plan,
-    TrafficPlan,
+    BesidePlan, CellPlan, CellUserPlan, LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA,
+    PhasePlan, Plan, TrafficPlan,
 };
 use crate::problem::{Problem, Problems, listed, quoted};
 use crate::resolve::ResolvedExperiment;
@@ -64,6 +66,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
                 .map(|trace| trace.sha256.clone())
                 .unwrap_or_default(),
             datapath: link.datapath,
+            mode: modes::of_link(resolved, link, &mut problems),
             mtu: link.mtu,
             settings: link.settings,
         })
@@ -257,12 +260,22 @@ const fn listening(link: &LinkPlan, ipv6: bool, port: u16) -> SocketAddr {
 fn traffic(experiment: &Experiment, links: &[LinkPlan]) -> Vec<TrafficPlan> {
     let phases = (FIRST_TRAFFIC_PORT..).zip(&experiment.traffic);
     let planned = phases.filter_map(|(port, phase)| {
-        let link = links.iter().find(|link| link.name == phase.link)?;
+        let of_name = |name: &String| links.iter().find(|link| link.name == *name);
+        let link = of_name(&phase.link)?;
+        let beside = phase
+            .beside
+            .iter()
+            .filter_map(of_name)
+            .map(|link| BesidePlan {
+                link: link.name.clone(),
+                address: listening(link, phase.ipv6, port),
+            });
         Some(TrafficPlan {
             name: phase.name.clone(),
             job: phase.job.clone(),
             link: phase.link.clone(),
             address: listening(link, phase.ipv6, port),
+            beside: beside.collect(),
             load: phase.load,
             duration_ns: phase.duration_ns,
         })

@@ -244,10 +244,10 @@ fn check_lengths(
     traces: &BTreeMap<String, ResolvedTrace>,
     problems: &mut Vec<Problem>,
 ) {
-    let traffic = experiment
-        .traffic
-        .iter()
-        .map(|phase| ("traffic", &phase.name, &phase.link, phase.duration_ns));
+    let traffic = experiment.traffic.iter().flat_map(|phase| {
+        let links = std::iter::once(&phase.link).chain(&phase.beside);
+        links.map(|link| ("traffic", &phase.name, link, phase.duration_ns))
+    });
     let phases = experiment
         .phases
         .iter()

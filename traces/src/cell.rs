@@ -34,6 +34,16 @@ impl CellPolicy {
     pub const PROPORTIONAL_FAIR: CellPolicy = CellPolicy::ProportionalFair {
         averaging_ns: 1_000_000_000,
     };
+
+    /// Its name in experiment files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            CellPolicy::ProportionalFair { .. } => "proportional-fair",
+            CellPolicy::RoundRobin => "round-robin",
+            CellPolicy::FixedShare => "fixed-share",
+        }
+    }
 }
 
 /// What a cell is set to.

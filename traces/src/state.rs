@@ -74,6 +74,17 @@ impl LinkState {
         corrupt_ppb: 0,
         queue_bytes: 0,
     };
+
+    /// Whether it leaves every packet alone.
+    #[must_use]
+    pub const fn is_transparent(&self) -> bool {
+        self.rate_bps == UNLIMITED_RATE_BPS
+            && self.delay_ns == 0
+            && self.jitter_ns == 0
+            && self.loss_ppb == 0
+            && self.dup_ppb == 0
+            && self.corrupt_ppb == 0
+    }
 }
 
 /// Why the link is in that state: what the generator knew. Never used for playback.

@@ -297,6 +297,13 @@ impl Trace {
         trace
     }
 
+    /// Whether it leaves every packet alone, in both directions, from beginning to end.
+    #[must_use]
+    pub fn is_transparent(&self) -> bool {
+        let mut states = self.states().flat_map(|(_, states)| states);
+        states.all(|state| state.is_transparent())
+    }
+
     /// The same trace with every limited rate multiplied by `ppm` / 10^6, rounded down: a fault
     /// to inject on purpose. Unlimited stays unlimited, an outage an outage.
     #[must_use]
@@ -397,6 +404,14 @@ mod tests {
             let text = result.unwrap_err().to_string();
             assert!(text.starts_with("row 2: ") && text.contains(name), "{text}");
         }
+    }
+
+    #[test]
+    fn only_a_trace_without_limit_and_delay_is_transparent() {
+        let constant = |rate, delay| control::constant(rate, delay, 0, 1).unwrap();
+        assert!(constant(UNLIMITED_RATE_BPS, 0).is_transparent());
+        assert!(!constant(UNLIMITED_RATE_BPS, 1).is_transparent());
+        assert!(!constant(1_000_000_000, 0).is_transparent());
     }
 
     #[test]

@@ -140,6 +140,7 @@ pub(super) fn link_plan(number: u16, wanted: &Wanted) -> LinkPlan {
         trace: "bench".to_owned(),
         trace_sha256: String::new(),
         datapath: wanted.datapath,
+        mode: hexloop_topologies::plan::RelayModePlan::default(),
         mtu: u32::from(PACKET_BYTES),
         settings: wanted.settings,
     }

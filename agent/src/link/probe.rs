@@ -6,7 +6,7 @@ use hexloop_traces::{CapacityCurve, Direction, Trace};
 use super::edt::{self, EdtPlayer};
 use super::interfaces::Offloads;
 use super::playback::{Datapath, longest_delay_ns};
-use super::relay::{NewLink, Relay, RelayMode, RelaySizes, choose_mode, is_transparent};
+use super::relay::{NewLink, Relay, RelayMode, RelaySizes, choose_mode};
 use super::tc::{self, TcPlayer};
 use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
@@ -146,7 +146,7 @@ fn between(spec: &LinkSpec<'_>) -> Result<NetworkNamespace, LinkError> {
 fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
     let plan = spec.plan;
     let options = &spec.relay;
-    let acts = !is_transparent(played)
+    let acts = !played.is_transparent()
         || spec.faults.stop_relay_ns > 0
         || options.observer.is_some()
         || options.seat.is_some();

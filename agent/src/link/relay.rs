@@ -44,8 +44,8 @@ use engine::Station;
 
 pub use cell::{CellSeat, SharedCell};
 pub use engine::RelayEngine;
+pub(crate) use mode::choose as choose_mode;
 pub use mode::{ModeChoice, RelayMode};
-pub(crate) use mode::{choose as choose_mode, is_transparent};
 pub use observer::{Observer, PassedPacket};
 pub(crate) use port::{PortFailure, failure_of};
 pub(crate) use remote::RelayRemote;

@@ -117,6 +117,7 @@ mod tests {
             trace: String::new(),
             trace_sha256: String::new(),
             datapath: DatapathChoice::Relay,
+            mode: hexloop_topologies::plan::RelayModePlan::default(),
             mtu: 1500,
             settings: LinkSettings::drop_tail(1),
         }

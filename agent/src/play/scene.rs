@@ -22,7 +22,7 @@ use crate::failpoint;
 use crate::isolation::node::Surroundings;
 use crate::isolation::{self, Settling};
 use crate::ledger::UndoId;
-use crate::link::{CellSeat, Link, LinkSpec, ModeChoice, RelayEngine, RelayOptions, SharedCell};
+use crate::link::{CellSeat, Link, LinkSpec, RelayEngine, RelayOptions, SharedCell};
 use crate::node::{DutyCycle, Node, NodeMessage, cpus_of, pin};
 use crate::privilege::Privilege;
 use crate::process::allow_descriptors;
@@ -249,12 +249,7 @@ impl Scene {
             ends: [end(0)?, end(1)?],
             relay: RelayOptions {
                 engine: Some(self.relay.clone()),
-                // What is to be changed while it plays must be able to act on packets.
-                mode: if plan.events.iter().any(|event| event.link == link.name) {
-                    ModeChoice::Exact
-                } else {
-                    ModeChoice::Auto
-                },
+                mode: link.mode.into(),
                 observer: None,
                 seat: seat.map(|(seat, _)| seat.clone()),
             },

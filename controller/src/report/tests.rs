@@ -4,6 +4,7 @@ use hexloop_topologies::plan::CommandPlan;
 use super::render;
 use crate::fixture;
 use crate::record::RunRecords;
+use crate::record::end_to_end::{self, EndToEnd};
 use crate::results::ProgramEnd;
 
 fn report_of(records: &RunRecords) -> String {
@@ -111,4 +112,24 @@ fn a_percentile_that_the_sample_cannot_carry_says_what_it_needs() {
 #[test]
 fn the_report_of_the_recorded_run_is_pinned() {
     insta::assert_snapshot!(report_of(&fixture::records()));
+}
+
+#[test]
+fn every_report_cites_the_latest_calibration_of_its_machine() {
+    let mut records = fixture::records();
+    let none = report_of(&records);
+    assert!(none.contains("None yet: <code>hexloop run topologies/e00-calibration.toml"));
+    let mut calibration = records.summary(std::path::Path::new("anywhere"));
+    calibration.experiment = end_to_end::EXPERIMENT.to_owned();
+    calibration.run = "e00-calibration-20261120T000000Z-1".to_owned();
+    let machine = records.environment.machine.clone();
+    records.environment.end_to_end = EndToEnd::of(&calibration, &machine);
+    let claims = calibration.expectations.len();
+    let cited = report_of(&records);
+    let run = "Run <code>e00-calibration-20261120T000000Z-1</code>";
+    assert!(cited.contains(run), "{cited}");
+    let held = format!("on this machine and kernel: verdict VALID, {claims} of {claims} claims");
+    assert!(cited.contains(&held), "{cited}");
+    records.environment.machine.kernel = "another".to_owned();
+    assert!(report_of(&records).contains("on another machine or kernel than this run"));
 }

@@ -64,6 +64,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             "<p class=\"small\">Filled are windows in which the link's queue was never empty: only in those the link alone decides what arrives, and only those count. A step is a change of the trace by more than 10&nbsp;%; it is late if, a whole window later, what arrived was still nearer to the old rate.</p>"
         )?;
     }
+    cells(page, data)?;
     let head = [
         "Ping",
         "Link",
@@ -106,6 +107,59 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         )?;
     }
     charts(page, data)
+}
+
+/// What the links of shared cells got, beside what the cells' policies give them.
+fn cells(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let cells = &data.summary.cells;
+    if cells.is_empty() {
+        return Ok(());
+    }
+    let head = [
+        "Shared cell",
+        "Policy",
+        "Phase",
+        "",
+        "Link",
+        "Weight",
+        "Windows",
+        "All filled",
+        "Delivered, kB",
+        "Asked, kB",
+        "Share",
+        "Asked share",
+        "Delivered / asked",
+    ];
+    let mut table = Table::new(&head, 5);
+    let share =
+        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |share| format!("{share:.4}"));
+    for (cell, user) in cells
+        .iter()
+        .flat_map(|cell| cell.users.iter().map(move |user| (cell, user)))
+    {
+        table.row(vec![
+            escape(&cell.cell),
+            escape(&cell.policy),
+            escape(&cell.phase),
+            escape(&cell.direction),
+            escape(&user.link),
+            user.weight
+                .map_or_else(|| "-".to_owned(), |weight| weight.to_string()),
+            grouped(cell.windows),
+            grouped(cell.backlogged_windows),
+            grouped(user.delivered_bytes / 1000),
+            user.asked_bytes
+                .map_or_else(|| "-".to_owned(), |bytes| grouped(bytes / 1000)),
+            share(user.delivered_share),
+            share(user.asked_share),
+            share(user.delivered_over_asked),
+        ]);
+    }
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"small\">Bytes and shares over the windows in which every filled link of the cell had something waiting. Asked is what the policy gives each link on the traces alone, replayed slot by slot.</p>"
+    )
 }
 
 /// What was delivered, and the round trips, over time.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::distribution::{Distribution, Sample};
 use super::{
     ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
-    SUMMARY_SCHEMA, Summary, bytes, energy, expectations, machine, traffic,
+    SUMMARY_SCHEMA, Summary, bytes, cells, energy, expectations, machine, traffic,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
@@ -77,6 +77,7 @@ pub fn summarise(
         links: links.collect(),
         changes: results.phases.iter().flat_map(changes).collect(),
         traffic: traffic::summaries(plan, traces, results),
+        cells: cells::summaries(plan, traces, results),
         jobs: jobs.collect(),
         nodes: results.nodes.iter().map(node_summary).collect(),
         machine: machine::machine(results),

@@ -7,7 +7,9 @@ use hexloop_traces::{CapacityCurve, Direction, Trace, stats};
 use hexloop_workloads::job::{Outcome, RequestRecord};
 use hexloop_workloads::wire;
 
-use super::{ExpectationOutcome, ExpectationSummary, TrafficSummary, bytes, traffic};
+use super::{
+    CellSummary, ExpectationOutcome, ExpectationSummary, TrafficSummary, bytes, cells, traffic,
+};
 use crate::format::{count_to_f64, length, ns_to_ms, ns_to_s};
 use crate::results::{PhaseResults, Results};
 
@@ -97,6 +99,9 @@ fn claim_in_words(claim: &Claim) -> String {
         Claim::RoundTripFollowsTrace { phase } => {
             format!("round trips of {phase} are those of the trace")
         }
+        Claim::SharesFollowCell { phase } => {
+            format!("what links of a cell get in {phase} is what its policy gives them")
+        }
     }
 }
 
@@ -109,19 +114,35 @@ fn judge_claim(
     let name = match claim {
         Claim::SameTokens { phases } => return same_tokens(phases, results),
         Claim::RateFollowsTrace { phase } | Claim::RoundTripFollowsTrace { phase } => {
-            let summaries = traffic::summaries(plan, traces, results);
-            let found = summaries.iter().find(|summary| &summary.phase == phase);
-            return match found {
-                Some(summary)
+            let mut summaries = traffic::summaries(plan, traces, results);
+            summaries.retain(|summary| &summary.phase == phase);
+            return match summaries.as_slice() {
+                [summary]
                     if summary.round_trips.is_some()
                         && results.was_changed(phase, &summary.link) =>
                 {
                     let detail = "the link was changed while it played: its trace tells no times";
                     judgement(None, &[], detail.to_owned())
                 }
-                Some(summary) => traffic_claim(plan, summary),
-                None => judgement(None, &[], format!("phase {phase} was not played")),
+                [] => judgement(None, &[], format!("phase {phase} was not played")),
+                [summary] => traffic_claim(plan, summary),
+                several => all_of(several.iter().map(|summary| {
+                    let judgement = traffic_claim(plan, summary);
+                    (summary.link.as_str(), judgement)
+                })),
             };
+        }
+        Claim::SharesFollowCell { phase } => {
+            let mut summaries = cells::summaries(plan, traces, results);
+            summaries.retain(|summary| &summary.phase == phase);
+            if summaries.is_empty() {
+                let detail = format!("phase {phase} was not played, or fills no link of a cell");
+                return judgement(None, &[], detail);
+            }
+            return all_of(summaries.iter().map(|summary| {
+                let name = summary.direction.as_str();
+                (name, cell_claim(summary, results))
+            }));
         }
         Claim::PayloadFormula { phase }
         | Claim::StallsInOutage { phase }
@@ -148,7 +169,8 @@ fn judge_claim(
         Claim::AllCompleted { .. }
         | Claim::SameTokens { .. }
         | Claim::RateFollowsTrace { .. }
-        | Claim::RoundTripFollowsTrace { .. } => {
+        | Claim::RoundTripFollowsTrace { .. }
+        | Claim::SharesFollowCell { .. } => {
             all_completed(length(&phase.schedule(plan.seed)), recorded)
         }
     }
@@ -215,6 +237,78 @@ fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement {
     Judgement {
         numbers,
         ..judgement(held, &[], details.join("; "))
+    }
+}
+
+/// The claim about what links of a cell got.
+fn cell_claim(summary: &CellSummary, results: &Results) -> Judgement {
+    let users = &summary.users;
+    if users
+        .iter()
+        .any(|user| results.was_changed(&summary.phase, &user.link))
+    {
+        let detail = "a link of the cell was changed while it played: its trace tells no share";
+        return judgement(None, &[], detail.to_owned());
+    }
+    let mut numbers = BTreeMap::from([(
+        "backlogged_windows".to_owned(),
+        count_to_f64(summary.backlogged_windows),
+    )]);
+    let (mut held, mut details) = (Some(true), Vec::new());
+    for user in users {
+        let link = &user.link;
+        let (Some(got), Some(asked), Some(ratio)) = (
+            user.delivered_share,
+            user.asked_share,
+            user.delivered_over_asked,
+        ) else {
+            held = None;
+            details.push(format!("{link}: nothing was measured"));
+            continue;
+        };
+        numbers.insert(format!("delivered_share_{link}"), got);
+        numbers.insert(format!("asked_share_{link}"), asked);
+        numbers.insert(format!("delivered_over_asked_{link}"), ratio);
+        details.push(format!(
+            "{link} got {got:.4} of the bytes, {asked:.4} asked"
+        ));
+        held = held.map(|held| held && (ratio - 1.0).abs() <= 0.05);
+    }
+    if summary.backlogged_windows < LEAST_TRAFFIC_VALUES {
+        held = None;
+    }
+    let (cell, policy) = (&summary.cell, &summary.policy);
+    let (backlogged, windows) = (summary.backlogged_windows, summary.windows);
+    let detail = format!(
+        "cell {cell} ({policy}): {}, in {backlogged} of {windows} windows",
+        details.join(", ")
+    );
+    Judgement {
+        numbers,
+        ..judgement(held, &[], detail)
+    }
+}
+
+/// Several judgements as one, which holds if all do; the numbers of each end in its name.
+fn all_of<'a>(judgements: impl Iterator<Item = (&'a str, Judgement)>) -> Judgement {
+    let (mut numbers, mut details) = (BTreeMap::new(), Vec::new());
+    let mut outcome = ExpectationOutcome::Held;
+    for (name, one) in judgements {
+        let named = one.numbers.into_iter();
+        numbers.extend(named.map(|(number, value)| (format!("{number}_{name}"), value)));
+        details.push(format!("{name}: {}", one.detail));
+        outcome = match (outcome, one.outcome) {
+            (ExpectationOutcome::NotHeld, _) | (_, ExpectationOutcome::NotHeld) => {
+                ExpectationOutcome::NotHeld
+            }
+            (ExpectationOutcome::Held, found) => found,
+            (undecided, _) => undecided,
+        };
+    }
+    Judgement {
+        outcome,
+        numbers,
+        detail: details.join("; "),
     }
 }
 

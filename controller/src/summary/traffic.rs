@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_proto::LinkWindow;
-use hexloop_topologies::plan::{Plan, TrafficJob, TrafficPlan};
+use hexloop_topologies::plan::{LinkPlan, Plan, TrafficJob, TrafficPlan};
 use hexloop_traces::{CapacityCurve, Direction, Trace};
 use hexloop_workloads::traffic::{ProbeRecord, probe_ip_bytes};
 
@@ -24,15 +24,25 @@ pub(super) fn summaries(
     traces: &BTreeMap<String, Trace>,
     results: &Results,
 ) -> Vec<TrafficSummary> {
-    let played = plan.traffic.iter().filter_map(|phase| {
+    let links = |phase: &'_ TrafficPlan| -> Vec<String> {
+        phase.links().map(|(link, _)| link.to_owned()).collect()
+    };
+    let crossed = plan.traffic.iter();
+    let crossed = crossed.flat_map(|phase| links(phase).into_iter().map(move |link| (phase, link)));
+    let played = crossed.filter_map(|(phase, link)| {
         let recorded = results.phase(&phase.name)?;
-        let link = plan.link(&phase.link)?;
-        Some(summary(phase, recorded, traces.get(&link.trace)))
+        let link = plan.link(&link)?;
+        Some(summary(phase, link, recorded, traces.get(&link.trace)))
     });
     played.collect()
 }
 
-fn summary(phase: &TrafficPlan, recorded: &PhaseResults, trace: Option<&Trace>) -> TrafficSummary {
+fn summary(
+    phase: &TrafficPlan,
+    link: &LinkPlan,
+    recorded: &PhaseResults,
+    trace: Option<&Trace>,
+) -> TrafficSummary {
     let (job, directions) = match &phase.job {
         TrafficJob::Bulk { directions } => ("bulk", directions.as_slice()),
         TrafficJob::Ping { .. } => ("ping", [].as_slice()),
@@ -40,7 +50,7 @@ fn summary(phase: &TrafficPlan, recorded: &PhaseResults, trace: Option<&Trace>) 
     TrafficSummary {
         phase: phase.name.clone(),
         job: job.to_owned(),
-        link: phase.link.clone(),
+        link: link.name.clone(),
         load: phase.load,
         congestion_control: recorded
             .traffic
@@ -53,7 +63,7 @@ fn summary(phase: &TrafficPlan, recorded: &PhaseResults, trace: Option<&Trace>) 
         duration_s: recorded.end.as_ref().map(|end| ns_to_s(end.duration_ns)),
         following: directions
             .iter()
-            .map(|direction| following(recorded, &phase.link, *direction))
+            .map(|direction| following(recorded, &link.name, *direction))
             .collect(),
         round_trips: match phase.job {
             TrafficJob::Bulk { .. } => None,

@@ -248,6 +248,7 @@ pub(super) const EXPECTATION: &[Field] = &[
             "all-completed",
             "rate-follows-trace",
             "round-trip-follows-trace",
+            "shares-follow-cell",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
@@ -257,7 +258,8 @@ pub(super) const EXPECTATION: &[Field] = &[
          request completed. Of one traffic `phase`: rate-follows-trace: what arrived is within 5 % \
          of the trace's mean, correlates with it by more than 0.95, and follows every step within a \
          window; round-trip-follows-trace: the median round trip is within 0.5 ms or 5 % of the \
-         trace's.",
+         trace's; shares-follow-cell: what every filled link of a cell got, while all of them had \
+         something waiting, is within 5 % of what the cell's policy gives it.",
     ),
     field(
         "phase",

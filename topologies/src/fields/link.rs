@@ -83,6 +83,14 @@ pub(super) const LINK: &[Field] = &[
         "How packets are shaped: in userspace (relay), by the kernel (tc, edt), or whatever works best.",
     ),
     field(
+        "mode",
+        Kind::Choice(&["auto", "low-latency", "exact", "bulk"]),
+        Usually("auto"),
+        "How the relay works, if it carries the link: every packet at its due time (exact), or \
+         passed on at once (low-latency) or in blocks (bulk), which needs a trace that leaves \
+         packets alone; auto: low-latency where nothing acts on packets, else exact.",
+    ),
+    field(
         "cell",
         Kind::Identifier,
         Optional,

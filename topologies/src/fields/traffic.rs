@@ -48,6 +48,16 @@ pub(super) const TRAFFIC: &[Field] = &[
         "The link that it crosses, if there is more than one.",
     ),
     field(
+        "beside",
+        Kind::List {
+            of: &Kind::Identifier,
+            least: 1,
+        },
+        Optional,
+        "With job `bulk`: further links that are filled at the same time in the same directions, \
+         such as those that share a cell with `link`.",
+    ),
+    field(
         "direction",
         Kind::Choice(&["both", "up", "down"]),
         Optional,

@@ -95,9 +95,11 @@ pub(super) fn seat(
     if let Some(weight) = link.written("weight")
         && cell.settings.policy != CellPolicy::FixedShare
     {
-        let cell = quoted(&name);
-        let message = format!("`weight` means nothing in cell {cell}, which has another policy");
-        let help = "only policy `fixed-share` divides by weight".to_owned();
+        let (cell, policy) = (quoted(&name), cell.settings.policy.name());
+        let message = format!("`weight` means nothing in cell {cell}, whose policy is `{policy}`");
+        let help = "only policy `fixed-share` divides by weight: take `weight` out, or give the \
+                    cell that policy"
+            .to_owned();
         reporter.report(&weight.origin, message, Some(help));
     }
     let datapath = link.text("datapath");

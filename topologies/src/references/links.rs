@@ -7,7 +7,7 @@ use hexloop_traces::{LinkSettings, QueueDiscipline, Service};
 use super::{cells, undeclared};
 use crate::check::Reporter;
 use crate::experiment::{Cell, Link, Node, TraceSource};
-use crate::plan::DatapathChoice;
+use crate::plan::{DatapathChoice, RelayModePlan};
 use crate::problem::{listed, quoted};
 use crate::section::Section;
 
@@ -79,6 +79,7 @@ pub(super) fn read(
                 "edt" => DatapathChoice::Edt,
                 _ => DatapathChoice::Auto,
             },
+            mode: mode(reporter, &section),
             cell: cells::seat(reporter, &section, cells),
             mtu: section.integer_u32("mtu"),
             calibrate: section.boolean("calibrate"),
@@ -86,6 +87,30 @@ pub(super) fn read(
         });
     }
     links
+}
+
+/// The mode that a link asks for; one that its own keys rule out is reported.
+fn mode(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Option<RelayModePlan> {
+    let mode = match section.text("mode").as_str() {
+        "low-latency" => RelayModePlan::LowLatency,
+        "exact" => RelayModePlan::Exact,
+        "bulk" => RelayModePlan::Bulk,
+        _ => return None,
+    };
+    let datapath = section.text("datapath");
+    if datapath == "tc" || datapath == "edt" {
+        let message = format!("`mode` means nothing for datapath `{datapath}`");
+        let help = "it is the relay's: take it out, or choose datapath `relay` or `auto`";
+        reporter.report(section.place("mode"), message, Some(help.to_owned()));
+    } else if mode != RelayModePlan::Exact && section.written("cell").is_some() {
+        let message = format!(
+            "a link of a cell cannot be relayed in mode `{}`",
+            mode.name()
+        );
+        let help = "a cell decides about every packet: choose mode `exact` or `auto`";
+        reporter.report(section.place("mode"), message, Some(help.to_owned()));
+    }
+    Some(mode)
 }
 
 fn settings(reporter: &mut Reporter<'_>, section: &Section<'_>) -> LinkSettings {

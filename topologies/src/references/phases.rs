@@ -10,6 +10,7 @@ use crate::model::{self, ModelShape};
 use crate::plan::{Claim, ExpectationPlan, TrafficJob};
 use crate::problem::{listed, quoted};
 use crate::section::Section;
+use crate::value::Origin;
 
 /// Reads the phases.
 pub(super) fn read(
@@ -59,12 +60,17 @@ pub(super) fn crossed_link<'a>(
     links: &'a [Link],
 ) -> Option<&'a Link> {
     let link = link(reporter, section, links)?;
+    expect_calibrated(reporter, link, section.place("link"));
+    Some(link)
+}
+
+/// Reports a link that a phase crosses though nobody measures it.
+pub(super) fn expect_calibrated(reporter: &mut Reporter<'_>, link: &Link, place: &Origin) {
     if !link.calibrate {
         let message = format!("link {} is not calibrated", quoted(&link.name));
         let help = "a phase crosses a link that was measured: take its `calibrate = false` out";
-        reporter.report(section.place("link"), message, Some(help.to_owned()));
+        reporter.report(place, message, Some(help.to_owned()));
     }
-    Some(link)
 }
 
 /// The link that a phase or an event names: the only one, if it names none.
@@ -197,7 +203,9 @@ pub(super) fn expectations(
             _ => ("phase", "phases"),
         };
         let names: Vec<&str> = match claim_name.as_str() {
-            "rate-follows-trace" => of_job(traffic, |job| matches!(job, TrafficJob::Bulk { .. })),
+            "rate-follows-trace" | "shares-follow-cell" => {
+                of_job(traffic, |job| matches!(job, TrafficJob::Bulk { .. }))
+            }
             "round-trip-follows-trace" => {
                 of_job(traffic, |job| matches!(job, TrafficJob::Ping { .. }))
             }
@@ -229,6 +237,7 @@ pub(super) fn expectations(
             "goes-on-in-outage" => Claim::GoesOnInOutage { phase },
             "all-completed" => Claim::AllCompleted { phase },
             "rate-follows-trace" => Claim::RateFollowsTrace { phase },
+            "shares-follow-cell" => Claim::SharesFollowCell { phase },
             "round-trip-follows-trace" => Claim::RoundTripFollowsTrace { phase },
             _ => Claim::SameTokens {
                 phases: section.texts("phases"),

@@ -2,7 +2,7 @@
 
 use hexloop_traces::Direction;
 
-use super::phases;
+use super::{phases, undeclared};
 use crate::check::Reporter;
 use crate::experiment::{Link, Phase, Traffic};
 use crate::plan::TrafficJob;
@@ -33,6 +33,7 @@ pub(super) fn read(
             name,
             job: job(reporter, &section),
             link: link.map(|link| link.name.clone()).unwrap_or_default(),
+            beside: beside(reporter, &section, links),
             ipv6: section.text("family") == "ipv6",
             load: section.boolean("load"),
             duration_ns: section.time_ns("duration"),
@@ -41,9 +42,32 @@ pub(super) fn read(
     traffic
 }
 
+/// The links that are filled beside the one that the phase names.
+fn beside(reporter: &mut Reporter<'_>, section: &Section<'_>, links: &[Link]) -> Vec<String> {
+    let mut found = vec![section.text("link")];
+    for (name, origin) in section.list("beside") {
+        match links.iter().find(|link| link.name == name) {
+            None => {
+                let known = links.iter().map(|link| link.name.as_str());
+                undeclared(reporter, ("link", name), origin, known);
+            }
+            Some(_) if found.iter().any(|link| link == name) => {
+                let message = format!("the phase fills link {} already", quoted(name));
+                let help = "name every further link once".to_owned();
+                reporter.report(origin, message, Some(help));
+            }
+            Some(link) => {
+                phases::expect_calibrated(reporter, link, origin);
+                found.push(name.to_owned());
+            }
+        }
+    }
+    found.split_off(1)
+}
+
 fn job(reporter: &mut Reporter<'_>, section: &Section<'_>) -> TrafficJob {
     let job = section.text("job");
-    for (key, of) in [("direction", "bulk"), ("gap", "ping")] {
+    for (key, of) in [("beside", "bulk"), ("direction", "bulk"), ("gap", "ping")] {
         if let Some(written) = section.written(key)
             && section.sound("job").is_some()
             && job != of

@@ -1,6 +1,6 @@
 //! What a relayed link is best at.
 
-use hexloop_traces::{Trace, UNLIMITED_RATE_BPS};
+use hexloop_topologies::plan::RelayModePlan;
 
 /// How a relayed link is to work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,6 +14,16 @@ pub enum ModeChoice {
     Exact,
     /// As [`RelayMode::Bulk`], or not at all.
     Bulk,
+}
+
+impl From<RelayModePlan> for ModeChoice {
+    fn from(planned: RelayModePlan) -> ModeChoice {
+        match planned {
+            RelayModePlan::LowLatency => ModeChoice::LowLatency,
+            RelayModePlan::Exact => ModeChoice::Exact,
+            RelayModePlan::Bulk => ModeChoice::Bulk,
+        }
+    }
 }
 
 /// How a relayed link works.
@@ -39,19 +49,6 @@ impl RelayMode {
     }
 }
 
-/// Whether a trace leaves every packet alone, in both directions, from beginning to end.
-pub(crate) fn is_transparent(trace: &Trace) -> bool {
-    let mut states = trace.states().flat_map(|(_, states)| states);
-    states.all(|state| {
-        state.rate_bps == UNLIMITED_RATE_BPS
-            && state.delay_ns == 0
-            && state.jitter_ns == 0
-            && state.loss_ppb == 0
-            && state.dup_ppb == 0
-            && state.corrupt_ppb == 0
-    })
-}
-
 /// The mode for what is asked; `acts` says whether anything acts on packets one by one.
 pub(crate) fn choose(choice: ModeChoice, acts: bool) -> Result<RelayMode, &'static str> {
     match (choice, acts) {
@@ -72,16 +69,6 @@ pub(crate) fn choose(choice: ModeChoice, acts: bool) -> Result<RelayMode, &'stat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::testing::{MS, state, trace};
-    use hexloop_traces::EndPolicy;
-
-    #[test]
-    fn only_a_trace_without_rate_and_delay_is_transparent() {
-        let rows = |rate, delay| trace(EndPolicy::Hold, &[(MS, state(rate, delay))]);
-        assert!(is_transparent(&rows(UNLIMITED_RATE_BPS, 0)));
-        assert!(!is_transparent(&rows(UNLIMITED_RATE_BPS, 1)));
-        assert!(!is_transparent(&rows(1_000_000_000, 0)));
-    }
 
     #[test]
     fn what_acts_on_packets_one_by_one_needs_the_exact_mode() {

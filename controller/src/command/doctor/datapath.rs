@@ -78,6 +78,7 @@ fn plan(datapath: DatapathChoice, index: u8) -> LinkPlan {
         trace: "doctor".to_owned(),
         trace_sha256: String::new(),
         datapath,
+        mode: hexloop_topologies::plan::RelayModePlan::default(),
         mtu: 1500,
         settings: LinkSettings::drop_tail(100_000),
     }

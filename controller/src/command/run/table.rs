@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::format::{grouped, significant};
-use crate::summary::{Distribution, JobSummary, Summary, TrafficSummary};
+use crate::summary::{CellSummary, Distribution, JobSummary, Summary, TrafficSummary};
 
 /// The table that ends a run.
 pub(super) fn summary_table(summary: &Summary) -> String {
@@ -57,6 +57,9 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
     }
     for phase in &summary.traffic {
         traffic_rows(text, phase)?;
+    }
+    for cell in &summary.cells {
+        cell_rows(text, cell)?;
     }
     if !summary.jobs.is_empty() {
         job_rows(text, &summary.jobs)?;
@@ -116,6 +119,28 @@ fn traffic_rows(text: &mut String, phase: &TrafficSummary) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn cell_rows(text: &mut String, cell: &CellSummary) -> std::fmt::Result {
+    let percent = |share: Option<f64>| {
+        share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0))
+    };
+    let users = cell.users.iter().map(|user| {
+        let [got, asked] = [user.delivered_share, user.asked_share].map(percent);
+        format!("{} {got} ({asked} asked)", user.link)
+    });
+    let users: Vec<String> = users.collect();
+    writeln!(
+        text,
+        "  cell {} {:4} in {}, {}: {} in {} of {} windows",
+        cell.cell,
+        cell.direction,
+        cell.phase,
+        cell.policy,
+        users.join(", "),
+        cell.backlogged_windows,
+        cell.windows
+    )
 }
 
 fn job_rows(text: &mut String, jobs: &[JobSummary]) -> std::fmt::Result {

@@ -153,6 +153,7 @@ fn joined() -> [NetworkNamespace; 2] {
         trace: String::new(),
         trace_sha256: String::new(),
         datapath: hexloop_topologies::plan::DatapathChoice::Tc,
+        mode: hexloop_topologies::plan::RelayModePlan::default(),
         mtu: 1500,
         settings: LinkSettings::drop_tail(1),
     };
