@@ -17,8 +17,8 @@ pub(crate) fn steps(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Trace
         delay_ns: section.time_ns("delay"),
         duration_ns: section.time_ns("duration"),
     };
-    let sound = section.sound("rates").is_some();
-    if sound && steps.rates_bps.iter().all(|rate_bps| *rate_bps == 0) {
+    // Rates that are none were reported, and are not among these.
+    if !steps.rates_bps.is_empty() && steps.rates_bps.iter().all(|rate_bps| *rate_bps == 0) {
         let message = "every rate is 0: nothing would ever pass".to_owned();
         let help = "0 is an outage: give it rates to come back to, or an `override` in `events`";
         reporter.report(section.place("rates"), message, Some(help.to_owned()));
