@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hexloop_traces::phy::{
-    BlockCode, Combined, Combining, DuplexPattern, LinkAdapter, McsTable, Numerology,
+    BlockCode, Combined, Combining, DuplexPattern, GROUPS, LinkAdapter, McsTable, Numerology,
     RadioSettings, SharedCell, SharingSettings, linear,
 };
 use hexloop_traces::{CounterRng, Direction};
@@ -91,11 +91,13 @@ fn benches(criterion: &mut Criterion) {
     let Ok(mut cell) = SharedCell::new(SharingSettings::full_buffer(10), 1, "bench") else {
         unreachable!("default settings");
     };
+    cell.report(Direction::Down, [4.0; GROUPS]);
     let mut slot = 0_u64;
     criterion.bench_function("slot of a cell with 10 background users", |bench| {
         bench.iter(|| {
             slot += 1;
-            cell.serves(slot, black_box(1000.0))
+            cell.advance(black_box(slot));
+            cell.grant(Direction::Down)
         });
     });
 }

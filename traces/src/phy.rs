@@ -8,7 +8,7 @@
 //! - [`BlerCurve`]: block error rates, fitted to our own simulation of the LDPC codes.
 //! - [`Numerology`], [`DuplexPattern`], [`Timing`]: slots, whose they are, and what the MAC waits for.
 //! - [`LinkAdapter`]: one user's direction slot by slot: reports, rank, scheme, outer loop, HARQ.
-//! - [`SharedCell`]: proportional-fair slots among background users.
+//! - [`SharedCell`]: a band that is shared with background users, slot by slot.
 //!
 //! There is no 6G air interface yet: what is computed here is standard for NR, and an assumption
 //! beyond it.
@@ -30,7 +30,7 @@ mod sharing;
 mod timing;
 mod transport_block;
 
-pub use adapter::LinkAdapter;
+pub use adapter::{Grant, LinkAdapter};
 pub use bler::{Basis, BlerCurve};
 pub use code_block::{BaseGraph, Segmentation};
 pub use eesm::{decibel, effective_sinr, effective_sinr_db, linear};
@@ -40,6 +40,6 @@ pub use mcs::{CodingScheme, McsTable};
 pub use numerology::{DuplexPattern, Numerology, SYMBOLS_PER_SLOT};
 pub use radio::{ChannelReports, OuterLoop, RadioSettings, RlcMode};
 pub use service::SlotService;
-pub use sharing::{BackgroundTraffic, SharedCell, SharingSettings};
+pub use sharing::{GROUPS, Groups, Scheduler, SharedCell, SharingSettings, scheduling_rate};
 pub use timing::{AccessDelay, Timing, UplinkAccess};
 pub use transport_block::{Allocation, transport_block_bits};

@@ -33,5 +33,5 @@ pub use generator::{Generator, Variant};
 pub use settings::{
     BlockageSettings, ChannelModel, ChannelSettings, ConstellationName, HandoverSettings, Holding,
     LayoutName, MobilityKind, MobilitySettings, NetworkSettings, RadioLink, SatelliteSettings,
-    SightChoice, Surroundings, Weather,
+    SchedulerName, SightChoice, Surroundings, Weather,
 };

@@ -25,6 +25,9 @@ pub enum HandoverKind {
     Legacy,
     /// Dual active protocol stacks (Rel-16): the source is kept until the target serves.
     Daps,
+    /// Conditional (Rel-16, TS 38.331 clause 5.3.5.13): the target was prepared and the command given
+    /// while the link was good; the user goes by itself when A3 holds. Data are interrupted.
+    Conditional,
 }
 
 /// How a user is kept connected.
@@ -180,7 +183,7 @@ impl Connection {
     pub fn interrupted(&self) -> bool {
         match self.state {
             ConnectionState::Connected | ConnectionState::Preparing { .. } => false,
-            ConnectionState::Executing { .. } => self.settings.kind == HandoverKind::Legacy,
+            ConnectionState::Executing { .. } => self.settings.kind != HandoverKind::Daps,
             ConnectionState::Failed { .. } => true,
         }
     }
@@ -205,12 +208,19 @@ impl Connection {
                 if self.radio_link_fails(now_ns, &sinr_db) {
                     return Some(self.fail(now_ns, ConnectionEvent::RadioLinkFailed));
                 }
-                if measured && let Some(target) = self.reported(now_ns) {
-                    self.state = ConnectionState::Preparing {
-                        target,
-                        until_ns: now_ns + self.settings.preparation_ns,
-                    };
+                let target = if measured {
+                    self.reported(now_ns)
+                } else {
+                    None
+                };
+                let target = target?;
+                if self.settings.kind == HandoverKind::Conditional {
+                    return Some(self.execute(now_ns, target));
                 }
+                self.state = ConnectionState::Preparing {
+                    target,
+                    until_ns: now_ns + self.settings.preparation_ns,
+                };
                 None
             }
             ConnectionState::Preparing { target, until_ns } => {
@@ -223,11 +233,7 @@ impl Connection {
                 if self.monitor.timer_runs() {
                     return Some(self.fail(now_ns, ConnectionEvent::HandoverFailed));
                 }
-                self.state = ConnectionState::Executing {
-                    target,
-                    until_ns: now_ns + self.settings.interruption_ns,
-                };
-                Some(ConnectionEvent::HandoverStarted)
+                Some(self.execute(now_ns, target))
             }
             ConnectionState::Executing { target, until_ns } => {
                 if now_ns < until_ns {
@@ -257,6 +263,14 @@ impl Connection {
     fn radio_link_fails(&mut self, now_ns: u64, sinr_db: impl Fn(usize) -> f64) -> bool {
         let settings = &self.settings.radio_link;
         self.monitor.update(settings, now_ns, sinr_db(self.serving))
+    }
+
+    fn execute(&mut self, now_ns: u64, target: usize) -> ConnectionEvent {
+        self.state = ConnectionState::Executing {
+            target,
+            until_ns: now_ns + self.settings.interruption_ns,
+        };
+        ConnectionEvent::HandoverStarted
     }
 
     fn fail(&mut self, now_ns: u64, event: ConnectionEvent) -> ConnectionEvent {

@@ -129,3 +129,15 @@ fn a_handover_fails_when_its_command_is_lost_or_its_target_is_not_there() {
         ]
     );
 }
+
+#[test]
+fn with_a_command_beforehand_a_link_that_breaks_at_once_is_still_handed_over() {
+    // The source is lost in the moment in which the neighbour gets better.
+    let step = |t_s: f64| if t_s < 1.0 { -10.0 } else { 15.0 };
+    let sinr = |t_s: f64, cell: usize| if cell == 0 && t_s >= 1.0 { -15.0 } else { 10.0 };
+    let (events, ..) = play(settings(HandoverKind::Legacy), step, sinr);
+    assert_eq!(events[0].1, HandoverFailed);
+    let (events, _, interrupted) = play(settings(HandoverKind::Conditional), step, sinr);
+    assert_eq!(events, [(1_160, HandoverStarted), (1_240, HandoverDone)]);
+    assert_eq!(interrupted, 80);
+}

@@ -24,6 +24,18 @@ struct Report {
     sinr: f64,
 }
 
+/// What the scheduler gives of a slot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grant<'a> {
+    /// The part of the slot's resource blocks, 0 to 1.
+    pub share: f64,
+    /// The linear SINR of each subband within it.
+    pub sinr: &'a [f64],
+    /// By how much the SINR is raised against what is measured, linear: a user whose power does not
+    /// depend on how much of the band it fills.
+    pub density: f64,
+}
+
 /// A HARQ process.
 #[derive(Debug, Clone, Copy)]
 struct Process {
@@ -201,9 +213,15 @@ impl LinkAdapter {
         if self.table.symbols(phase) == 0 {
             return 0;
         }
-        self.choice().map_or(0, |(rank, scheme)| {
+        self.choice(1.0).map_or(0, |(rank, scheme)| {
             self.table.block(phase, rank, scheme).ip_bits
         })
+    }
+
+    /// Whether slot number `slot` carries data in this direction.
+    #[must_use]
+    pub fn carries(&self, slot: u64) -> bool {
+        self.table.symbols(self.phase(slot)) > 0
     }
 
     /// Forgets reports, retransmissions and the outer loop's offset: a new cell.
@@ -223,6 +241,16 @@ impl LinkAdapter {
     ///
     /// Without any SINR nothing is measured and nothing arrives.
     pub fn step(&mut self, slot: u64, sinr: &[f64], share: f64) -> SlotService {
+        let grant = Grant {
+            share,
+            sinr,
+            density: 1.0,
+        };
+        self.step_in(slot, sinr, &grant)
+    }
+
+    /// The same where the user gets some of the subbands only: all of them, `sinr`, are measured.
+    pub fn step_in(&mut self, slot: u64, sinr: &[f64], grant: &Grant<'_>) -> SlotService {
         if slot.is_multiple_of(u64::from(self.settings.reports.period_slots))
             || self.current.is_none()
         {
@@ -243,14 +271,14 @@ impl LinkAdapter {
             self.last.indicator = report.indicator;
         }
         let phase = self.phase(slot);
-        if self.table.symbols(phase) == 0 || share <= 0.0 || sinr.is_empty() {
+        if self.table.symbols(phase) == 0 || grant.share <= 0.0 || grant.sinr.is_empty() {
             return self.last;
         }
         if let Some(at) = self.process(slot) {
             let begun =
-                self.processes[at].state == State::Failed || self.begin(at, slot, phase, share);
+                self.processes[at].state == State::Failed || self.begin(at, slot, phase, grant);
             if begun {
-                self.attempt(at, slot, phase, sinr);
+                self.attempt(at, slot, phase, grant);
             }
         }
         self.last

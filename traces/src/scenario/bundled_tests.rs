@@ -79,7 +79,7 @@ const EXPECTED: [Expected; 12] = [
     expected(
         "umi-fr3-street",
         "20 s",
-        ([80.0, 165.0], [15.0, 25.0]),
+        ([80.0, 165.0], [15.0, 35.0]),
         0.0,
         [2.0, 8.0],
     ),
@@ -93,7 +93,7 @@ const EXPECTED: [Expected; 12] = [
     expected(
         "subthz-hotspot",
         "5 s",
-        ([2_000.0, 5_600.0], [400.0, 800.0]),
+        ([2_000.0, 5_600.0], [400.0, 1_000.0]),
         0.05,
         [2.0, 5.0],
     ),
@@ -311,6 +311,8 @@ fn a_channel_makes_no_step_where_its_large_scale_state_is_looked_at() {
 fn a_car_at_28_ghz_has_the_variability_that_was_measured_on_the_road() {
     // Lumos5G, driving: CoV 1.09, autocorrelation 0.88 / 0.39 / -0.02 at 1 / 5 / 20 s, 6.3 % of the
     // seconds below 10 Mbit/s; walking: 0.90, 0.92 / 0.71 / 0.29, 6.9 %, outages of 2 s in the median.
+    // From one site to halfway to the next takes 24 s: at 20 s there is less correlation than on a
+    // road, between -0.3 and 0 over the seeds.
     let trace = trace("umi-fr2-vehicular-blockage", &[], 1);
     let seconds: Vec<f64> = trace
         .rows()
@@ -333,7 +335,7 @@ fn a_car_at_28_ghz_has_the_variability_that_was_measured_on_the_road() {
     assert!((0.75..0.97).contains(&correlation(1)), "{}", correlation(1));
     assert!((0.15..0.8).contains(&correlation(5)), "{}", correlation(5));
     assert!(
-        (-0.5..0.4).contains(&correlation(20)),
+        (-0.3..0.4).contains(&correlation(20)),
         "{}",
         correlation(20)
     );

@@ -5,12 +5,13 @@ use toml::{Table, Value};
 
 use super::error::{ScenarioError, ScenarioProblem, locate};
 use super::settings::{
-    BlockageSettings, ChannelSettings, HandoverSettings, MobilitySettings, NetworkSettings,
-    RadioLink, SatelliteSettings, Weather,
+    BlockageSettings, ChannelModel, ChannelSettings, HandoverSettings, MobilitySettings,
+    NetworkSettings, RadioLink, SatelliteSettings, Weather,
 };
 use super::{Control, Generator, ScriptedEvent, Variant};
 use crate::mobility::{RecordedTrack, TrackError, TrackFormat};
-use crate::units::{Frequency, TimeSpan};
+use crate::ntn::Band;
+use crate::units::{Frequency, Length, TimeSpan};
 use crate::{EndPolicy, TraceError, TraceStatus};
 
 /// The longest scenario file.
@@ -199,6 +200,19 @@ impl Scenario {
             blockage.problems(found);
         }
         self.step_problem(radio, found);
+        if let Some(channel) = self.channel.as_ref().filter(|channel| !channel.extrapolate)
+            && let Some(outside) = self.heights_outside(channel)
+        {
+            let problem = format!("{outside}; `extrapolate = true` goes on, and the trace says so");
+            found.push(("channel.scenario".to_owned(), problem));
+        }
+    }
+
+    /// What of the antennas' heights the channel model does not cover.
+    pub(super) fn heights_outside(&self, channel: &ChannelSettings) -> Option<String> {
+        let (base_m, user_m) = channel.scenario.usual_heights_m();
+        let base_m = self.network.height.map_or(base_m, Length::as_metres_f64);
+        channel.heights_outside(base_m, self.mobility.height_m(user_m))
     }
 
     fn step_problem(&self, radio: &RadioLink, found: &mut Vec<(String, String)>) {
@@ -229,17 +243,44 @@ impl Scenario {
         self.air_interface().map(|radio| radio.bandwidth)
     }
 
-    /// How far the trace may be trusted.
+    /// How far the trace may be trusted: not fully where a model is used outside of what it was made
+    /// for.
     #[must_use]
     pub fn status(&self) -> TraceStatus {
-        match (&self.radio, &self.channel) {
-            (Some(radio), Some(channel)) if channel.is_extrapolated(radio.carrier) => {
-                TraceStatus::Simplified
-            }
-            (Some(_), Some(_)) => TraceStatus::Checked,
-            _ if self.satellite.is_some() => TraceStatus::Checked,
-            _ => TraceStatus::Control,
+        if self.radio.is_none() && self.satellite.is_none() {
+            return TraceStatus::Control;
         }
+        if self.extrapolations().is_empty() {
+            TraceStatus::Checked
+        } else {
+            TraceStatus::Simplified
+        }
+    }
+
+    /// Which models are used outside of what they were made for, in words.
+    pub(super) fn extrapolations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if let (Some(radio), Some(channel)) = (&self.radio, &self.channel) {
+            let carrier = radio.carrier;
+            if channel.is_extrapolated(carrier) {
+                found.push(format!("the path loss at {carrier}"));
+            }
+            if channel.model == ChannelModel::CloseIn && carrier.as_ghz_f64() > 100.0 {
+                found.push(
+                    "line of sight, the course of shadowing, fading and blockage of TR 38.901, which \
+                     ends at 100 GHz"
+                        .to_owned(),
+                );
+            }
+            found.extend(self.heights_outside(channel));
+        }
+        if let Some(satellite) = &self.satellite {
+            let carrier = satellite.radio.carrier;
+            if Band::nearest(carrier.as_ghz_f64()).1 {
+                found.push(format!("shadowing and clutter of TR 38.811 at {carrier}"));
+            }
+        }
+        found
     }
 
     /// The channel of a radio link.

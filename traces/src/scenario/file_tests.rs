@@ -119,3 +119,64 @@ fn an_empty_or_absurd_file_is_an_error() {
     }
     assert!(problems(&"#".repeat(LONGEST_TEXT_BYTES + 1)).contains("larger"));
 }
+
+const RADIO: &str = r#"name = "hill"
+about = "A cell on a hill."
+duration = "100 ms"
+step = "10 ms"
+
+[radio]
+carrier = "3.5 GHz"
+bandwidth = "20 MHz"
+numerology = 1
+base_power = "43 dBm"
+
+[channel]
+scenario = "rma"
+
+[network]
+height = "35 m"
+"#;
+
+#[test]
+fn what_a_model_was_not_made_for_is_refused_unless_asked_for_and_marked() {
+    let parse = |text: &str| Scenario::parse("hill.toml", text);
+    let inside = parse(RADIO).unwrap();
+    assert_eq!(inside.status(), TraceStatus::Checked);
+    for (from, to, expected) in [
+        (
+            "35 m",
+            "200 m",
+            "h_bs_m is 200; TR 38.901 gives rma 10 to 150",
+        ),
+        ("3.5 GHz", "40 GHz", "the model is not made for 40 GHz"),
+    ] {
+        let text = RADIO.replace(from, to);
+        let told = problems(&text);
+        assert!(told.contains(expected), "{told}");
+        assert!(told.contains(":13:12: channel.scenario"), "{told}");
+        let asked = "scenario = \"rma\"\nextrapolate = true";
+        let asked = parse(&text.replace("scenario = \"rma\"", asked)).unwrap();
+        assert_eq!(asked.status(), TraceStatus::Simplified);
+        let rows = asked.generate(Variant::default()).unwrap();
+        let marked = |note: &String| note.starts_with("extrapolated: ");
+        assert!(rows.metadata().notes.iter().any(marked));
+        assert_eq!(rows.count(), 10);
+    }
+    let low = format!("{RADIO}\n[mobility]\nheight = \"0.5 m\"\n");
+    assert!(problems(&low).contains("h_ut_m is 0.5"));
+}
+
+#[test]
+fn a_satellite_between_the_bands_of_its_tables_is_marked() {
+    let setting = |value: &str| {
+        let pair = ("satellite.radio.carrier".to_owned(), value.to_owned());
+        let bundled = super::super::bundled_scenarios();
+        let leo = bundled
+            .iter()
+            .find(|known| known.name == "leo-600-backhaul");
+        leo.unwrap().scenario(&[pair]).unwrap()
+    };
+    assert_eq!(setting("20 GHz").status(), TraceStatus::Checked);
+    assert_eq!(setting("12 GHz").status(), TraceStatus::Simplified);
+}

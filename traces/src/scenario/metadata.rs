@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::settings::{ChannelModel, MobilityKind};
+use super::settings::{ChannelModel, LayoutName, MobilityKind};
 use super::{Scenario, Variant};
 use crate::{Provenance, Radio, TRACE_SCHEMA, TraceMetadata};
 
@@ -52,12 +52,26 @@ fn notes(scenario: &Scenario) -> Vec<String> {
             }
             note(
                 "assumed: delay spread and K factor are those of the start; fading goes on through a \
-                 handover; other cells interfere with their mean load; equal shares among the \
-                 cell's users; times of handover and re-establishment",
+                 handover; times of handover and re-establishment; layers are equally strong; a packet is \
+                 given up after 300 ms on the air",
             );
-            if channel.is_extrapolated(radio.carrier) {
+            if radio.background_users > 0 {
                 note(
-                    "extrapolated: the carrier lies outside of what the channel model was made for",
+                    "assumed: the cell's other users have 12 dB on average with 8 dB of spread, walk, \
+                     and send in bursts; reports tell the scheduler how good each ninth of the band is",
+                );
+            }
+            if scenario.network.layout != LayoutName::Single || scenario.network.sectors > 1 {
+                note(if scenario.network.load_burst.ns == 0 {
+                    "assumed: other cells disturb with their mean load, without fading"
+                } else {
+                    "assumed: other cells transmit by turns, for their load, and do not fade"
+                });
+            }
+            if scenario.blockage.is_some() {
+                note(
+                    "assumed: people, cars and vehicles go along random lines around the user and its \
+                     direct path; factories take blockage model A's regions of offices",
                 );
             }
         }
@@ -70,11 +84,15 @@ fn notes(scenario: &Scenario) -> Vec<String> {
         note(
             "satellites: losses of TR 38.811 clause 6.6, orbits of a Walker constellation (assumed), \
              allocations every 15 s (measured by others); Doppler is compensated; uplink grants do \
-             not wait for the satellite (configured grants, assumed)",
+             not wait for the satellite (configured grants, assumed); HARQ retransmissions neither, as \
+             with feedback off and as many repetitions (assumed)",
         );
     }
+    for extrapolation in scenario.extrapolations() {
+        notes.push(format!("extrapolated: {extrapolation}"));
+    }
     if !scenario.events.is_empty() {
-        note("scripted events lie over it");
+        notes.push("scripted events lie over it".to_owned());
     }
     notes
 }

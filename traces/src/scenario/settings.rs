@@ -8,7 +8,7 @@ mod surroundings;
 
 pub use mobility::{MobilityKind, MobilitySettings};
 pub use network::{HandoverSettings, LayoutName, NetworkSettings};
-pub use radio::RadioLink;
+pub use radio::{RadioLink, SchedulerName};
 pub use satellite::{ConstellationName, SatelliteSettings, Surroundings};
 pub use surroundings::{
     BlockageSettings, ChannelModel, ChannelSettings, Holding, SightChoice, Weather,

@@ -56,6 +56,28 @@ pub fn carrier(scenario: Scenario, carrier_ghz: f64) -> Vec<OutOfRange> {
     check.found
 }
 
+/// What table 7.4.1-1 does not cover of antennas at these heights in metres.
+#[must_use]
+pub fn heights(scenario: Scenario, base_height_m: f64, user_height_m: f64) -> Vec<OutOfRange> {
+    let mut check = Check {
+        scenario,
+        found: Vec::new(),
+    };
+    match scenario {
+        Scenario::Umi | Scenario::Uma => check.range("h_ut_m", user_height_m, [1.5, 22.5]),
+        Scenario::Rma => {
+            check.range("h_bs_m", base_height_m, [10.0, 150.0]);
+            check.range("h_ut_m", user_height_m, [1.0, 10.0]);
+        }
+        Scenario::Sma => {
+            check.range("h_bs_m", base_height_m, [25.0, 35.0]);
+            check.range("h_ut_m", user_height_m, [1.0, 14.0]);
+        }
+        _ => {}
+    }
+    check.found
+}
+
 /// What table 7.4.1-1 does not cover of that link.
 #[must_use]
 pub fn path_loss(
@@ -68,24 +90,20 @@ pub fn path_loss(
         scenario,
         found: carrier(scenario, carrier_ghz),
     };
+    let (base_height_m, user_height_m) = (geometry.base_height_m, geometry.user_height_m);
+    check
+        .found
+        .extend(heights(scenario, base_height_m, user_height_m));
     let los = state == Condition::Los;
     match scenario {
-        Scenario::Umi | Scenario::Uma => {
+        Scenario::Umi | Scenario::Uma | Scenario::Sma => {
             check.range("d2d_m", geometry.d2d_m, [10.0, 5000.0]);
-            check.range("h_ut_m", geometry.user_height_m, [1.5, 22.5]);
         }
         Scenario::Rma => {
             let farthest_m = if los { 10_000.0 } else { 5000.0 };
             check.range("d2d_m", geometry.d2d_m, [10.0, farthest_m]);
-            check.range("h_bs_m", geometry.base_height_m, [10.0, 150.0]);
-            check.range("h_ut_m", geometry.user_height_m, [1.0, 10.0]);
             check.range("building_height_m", geometry.building_height_m, [5.0, 50.0]);
             check.range("street_width_m", geometry.street_width_m, [5.0, 50.0]);
-        }
-        Scenario::Sma => {
-            check.range("d2d_m", geometry.d2d_m, [10.0, 5000.0]);
-            check.range("h_bs_m", geometry.base_height_m, [25.0, 35.0]);
-            check.range("h_ut_m", geometry.user_height_m, [1.0, 14.0]);
         }
         Scenario::InhOpen | Scenario::InhMixed => {
             check.range("d3d_m", geometry.d3d_m(), [1.0, 150.0]);

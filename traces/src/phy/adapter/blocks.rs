@@ -4,7 +4,7 @@ use super::super::harq::{Combined, HarqOutlook, MOST_ATTEMPTS};
 use super::super::radio::RlcMode;
 use super::super::rate_table::{allocation, ip_bits};
 use super::super::transport_block::transport_block_bits;
-use super::{LinkAdapter, Process, State, whole};
+use super::{Grant, LinkAdapter, Process, State, whole};
 use crate::phy::linear;
 
 impl LinkAdapter {
@@ -21,15 +21,15 @@ impl LinkAdapter {
     }
 
     /// Fills a process with a new block; false if the channel is out of range.
-    pub(super) fn begin(&mut self, at: usize, slot: u64, phase: usize, share: f64) -> bool {
-        let Some((rank, scheme)) = self.choice() else {
+    pub(super) fn begin(&mut self, at: usize, slot: u64, phase: usize, grant: &Grant<'_>) -> bool {
+        let Some((rank, scheme)) = self.choice(grant.density) else {
             return false;
         };
         let block = *self.table.block(phase, rank, scheme);
-        let ip_bits = if share >= 1.0 {
+        let ip_bits = if grant.share >= 1.0 {
             block.ip_bits
         } else {
-            self.part(phase, rank, scheme, share)
+            self.part(phase, rank, scheme, grant.share)
         };
         self.processes[at] = Process {
             known_from: slot,
@@ -61,11 +61,11 @@ impl LinkAdapter {
     }
 
     /// Sends the block of a process, once or again.
-    pub(super) fn attempt(&mut self, at: usize, slot: u64, phase: usize, sinr: &[f64]) {
+    pub(super) fn attempt(&mut self, at: usize, slot: u64, phase: usize, grant: &Grant<'_>) {
         let process = &mut self.processes[at];
         let rank = usize::from(process.rank) - 1;
         let mapping = self.table.mappings[rank][usize::from(process.scheme)];
-        let effective = self.table.layer_parts[rank] * mapping.of(sinr);
+        let effective = self.table.layer_parts[rank] * mapping.of_scaled(grant.sinr, grant.density);
         let combining = self.settings.harq.combining;
         process.combined = process.combined.with(&process.code, combining, effective);
         let failure = process.code.failure(&process.combined).min(process.failure);

@@ -63,12 +63,13 @@ impl LinkAdapter {
         (layer_sinr, scheme)
     }
 
-    /// The rank and scheme that the transmitter takes; none out of range.
+    /// The rank and scheme that the transmitter takes for SINRs `density` times those measured; none
+    /// out of range.
     #[inline]
-    pub(super) fn choice(&self) -> Option<(u8, usize)> {
+    pub(super) fn choice(&self, density: f64) -> Option<(u8, usize)> {
         let report = self.current.filter(|report| report.indicator > 0)?;
         let thresholds = &self.table.schemes_from[usize::from(report.rank) - 1];
-        let reached = thresholds.reached(report.sinr * self.offset);
+        let reached = thresholds.reached(report.sinr * self.offset * density);
         Some((report.rank, reached.saturating_sub(1)))
     }
 

@@ -2,13 +2,19 @@
 
 use super::sites::PathGain;
 use crate::fading::{FadingSettings, Profile, TappedDelayLine};
-use crate::phy::{LinkAdapter, RadioSettings, SlotService, UplinkAccess};
+use crate::phy::{
+    GROUPS, Grant, Groups, LinkAdapter, RadioSettings, SharedCell, SlotService, UplinkAccess,
+    scheduling_rate,
+};
 use crate::scenario::settings::RadioLink;
 use crate::units::Ratio;
 use crate::{CounterRng, Direction, TraceError};
 
 /// Subbands of the carrier, in which fading differs.
 pub(super) const SUBBANDS: usize = 18;
+
+/// Subbands of each part of the band that the scheduler gives away.
+const SUBBANDS_PER_GROUP: usize = SUBBANDS / GROUPS;
 
 /// Below this share of the power a part of the channel is left out.
 const NEGLIGIBLE: f64 = 1e-4;
@@ -50,6 +56,7 @@ pub(super) struct Link {
     /// The gains of the subbands by the direct way and by others.
     gains: [[f64; SUBBANDS]; 2],
     sinr: [[f64; SUBBANDS]; 2],
+    report_slots: u32,
 }
 
 /// What a slot carried, and what it was like.
@@ -86,6 +93,9 @@ impl Link {
             TappedDelayLine::new(&settings, CounterRng::new(seed, user, process)).map_err(error)
         };
         let [direct, scattered] = spreads;
+        let slot_ns = radio.numerology().map_err(error)?.slot_ns();
+        let report_slots = (radio.report_period.ns / slot_ns).clamp(1, 100_000);
+        let report_slots = u32::try_from(report_slots).unwrap_or(1);
         let adapter = |direction: Direction| {
             let numerology = radio.numerology().map_err(error)?;
             let pattern = radio.pattern().map_err(error)?;
@@ -96,10 +106,8 @@ impl Link {
                 Direction::Down => radio.downlink_layers,
                 Direction::Up => radio.uplink_layers,
             };
-            let slots = (radio.report_period.ns / numerology.slot_ns()).clamp(1, 100_000);
-            let slots = u32::try_from(slots).unwrap_or(1);
-            settings.reports.period_slots = slots;
-            settings.reports.age_slots = slots;
+            settings.reports.period_slots = report_slots;
+            settings.reports.age_slots = report_slots;
             settings.timing.round_trip_ns = round_trip_ns;
             if radio.configured_grant {
                 let period = settings.pattern.period();
@@ -124,7 +132,13 @@ impl Link {
             wavelength_m,
             gains: [[1.0; SUBBANDS]; 2],
             sinr: [[0.0; SUBBANDS]; 2],
+            report_slots,
         })
+    }
+
+    /// Slots from one channel report to the next.
+    pub(super) const fn report_slots(&self) -> u32 {
+        self.report_slots
     }
 
     /// Noise of the user's receiver over the carrier.
@@ -138,9 +152,15 @@ impl Link {
         self.up.reset();
     }
 
-    /// Plays one slot. `way_m` is how far user and surroundings have moved, `share` the user's part
-    /// of the cell.
-    pub(super) fn step(&mut self, slot: u64, way_m: f64, powers: &Powers, share: f64) -> Slot {
+    /// Plays one slot. `way_m` is how far user and surroundings have moved, `cell` the scheduler
+    /// that gives the user a part of the band; without one nothing is sent.
+    pub(super) fn step(
+        &mut self,
+        slot: u64,
+        way_m: f64,
+        powers: &Powers,
+        mut cell: Option<&mut SharedCell>,
+    ) -> Slot {
         let total = powers.direct_mw + powers.scattered_mw;
         let wavelengths = way_m / self.wavelength_m;
         if powers.direct_mw > NEGLIGIBLE * total {
@@ -150,9 +170,12 @@ impl Link {
             self.scattered.power_at(wavelengths, &mut self.gains[1]);
         }
         let disturbed_mw = self.noise_mw + powers.interference_mw;
-        // The uplink's power lies in the user's share of the band alone.
-        let up_over_down =
-            self.uplink_share * disturbed_mw / (self.uplink_noise_mw * share.max(1e-3));
+        // The uplink's power lies in the user's share of the band alone: what is measured is as if
+        // that were an equal one.
+        let equal = cell
+            .as_deref()
+            .map_or(1.0, |cell| 1.0 / (f64::from(cell.active()) + 1.0));
+        let up_over_down = self.uplink_share * disturbed_mw / (self.uplink_noise_mw * equal);
         let mut sum = 0.0;
         let [direct, scattered] = &self.gains;
         let [down, up] = &mut self.sinr;
@@ -166,12 +189,62 @@ impl Link {
             *up = *down * up_over_down;
             sum += *down;
         }
+        if let Some(cell) = &mut cell {
+            cell.advance(slot);
+            if slot.is_multiple_of(u64::from(self.report_slots)) {
+                cell.report(Direction::Down, rates(&self.sinr[0]));
+                cell.report(Direction::Up, rates(&self.sinr[1]));
+            }
+        }
+        let mut groups = |adapter: &LinkAdapter, direction| match &mut cell {
+            Some(cell) if adapter.carries(slot) => cell.grant(direction),
+            _ => Groups::default(),
+        };
+        let (of_down, of_up) = (
+            groups(&self.down, Direction::Down),
+            groups(&self.up, Direction::Up),
+        );
         Slot {
-            down: self.down.step(slot, &self.sinr[0], share),
-            up: self.up.step(slot, &self.sinr[1], share),
+            down: serve(&mut self.down, slot, &self.sinr[0], of_down, |_| 1.0),
+            up: serve(&mut self.up, slot, &self.sinr[1], of_up, |share| {
+                equal / share
+            }),
             sinr: sum / SUBBANDS as f64,
         }
     }
+}
+
+/// What the scheduler is told of each part of the band.
+fn rates(sinr: &[f64; SUBBANDS]) -> [f64; GROUPS] {
+    core::array::from_fn(|group| {
+        let subbands = &sinr[group * SUBBANDS_PER_GROUP..(group + 1) * SUBBANDS_PER_GROUP];
+        scheduling_rate(subbands.iter().sum::<f64>() / SUBBANDS_PER_GROUP as f64)
+    })
+}
+
+/// Plays a slot of which the user gets `groups`.
+fn serve(
+    adapter: &mut LinkAdapter,
+    slot: u64,
+    sinr: &[f64; SUBBANDS],
+    groups: Groups,
+    density: impl Fn(f64) -> f64,
+) -> SlotService {
+    let mut given = [0.0; SUBBANDS];
+    let mut count = 0;
+    for (group, subbands) in sinr.chunks_exact(SUBBANDS_PER_GROUP).enumerate() {
+        if groups.contains(group) {
+            given[count..count + SUBBANDS_PER_GROUP].copy_from_slice(subbands);
+            count += SUBBANDS_PER_GROUP;
+        }
+    }
+    let share = groups.share();
+    let grant = Grant {
+        share,
+        sinr: &given[..count],
+        density: if count > 0 { density(share) } else { 1.0 },
+    };
+    adapter.step_in(slot, sinr, &grant)
 }
 
 /// The powers of a path with `gain` for a transmitter of `power_mw` with antennas, when `blocked`

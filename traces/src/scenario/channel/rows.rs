@@ -2,7 +2,7 @@
 
 use super::blockers::InTheWay;
 use super::link::{Link, Powers, Slot, powers_of};
-use super::sharing::BackgroundUsers;
+use super::sharing::{Neighbours, Sharing};
 use super::sites::{ExtraLoss, Sites};
 use super::window::RateWindow;
 use crate::mobility::{Mobility, Motion};
@@ -42,7 +42,8 @@ pub(in crate::scenario) struct RadioRows {
     beam: Beam,
     connection: Connection,
     link: Link,
-    others: BackgroundUsers,
+    sharing: Sharing,
+    neighbours: Neighbours,
     windows: [RateWindow; 2],
     /// Received power of each cell in mW, without what blocks the serving one.
     received_mw: Vec<f64>,
@@ -80,6 +81,11 @@ struct Beam {
 }
 
 impl Beam {
+    /// The cell sweeps now: the user has just come to it.
+    const fn point(&mut self) {
+        self.sweep = u64::MAX;
+    }
+
     /// What the beam loses by not pointing at the user any more, linear: a Gaussian main lobe,
     /// -12 (angle / width)^2 dB, down to the cell's element without the beam.
     fn loss(&mut self, now_ns: u64, azimuth_deg: f64) -> f64 {
@@ -143,6 +149,7 @@ impl RadioRows {
         let slot_ns = numerology.slot_ns();
         let window = RateWindow::new(scenario.step.ns, pattern.period() * slot_ns);
         let cells = sites.cells().len();
+        let sharing = Sharing::new(radio, (slot_ns, link.report_slots()), seed, 0)?;
         let way = scenario.blockage.as_ref().map(|blockage| {
             let way = InTheWay::new(blockage, channel.scenario, wavelength_m, key);
             (way, blockage.leak.as_f64())
@@ -168,9 +175,11 @@ impl RadioRows {
             },
             connection: Connection::new(scenario.handover.connection(), &vec![0.0; cells]),
             link,
-            others: BackgroundUsers::new(
-                radio.background_users,
-                radio.background_activity.as_f64(),
+            sharing,
+            neighbours: Neighbours::new(
+                cells,
+                scenario.network.load.as_f64(),
+                scenario.network.load_burst.as_seconds_f64(),
                 seed,
             ),
             windows: [window.clone(), window],
@@ -190,6 +199,7 @@ impl RadioRows {
         };
         rows.receive()?;
         rows.connection = Connection::new(scenario.handover.connection(), &rows.rsrp_dbm);
+        rows.sharing.change(rows.serving_cell(), 0)?;
         Ok(rows)
     }
 
@@ -256,10 +266,15 @@ impl RadioRows {
         let [direct_mw, scattered_mw] = powers_of(&path, 1.0, blocked, leak);
         let arrives = (direct_mw + scattered_mw) / path.total();
 
-        let (received_mw, load) = (&self.received_mw, self.load);
+        let (received_mw, load, full) = (&self.received_mw, self.load, self.beam.gain);
         let event = self.connection.update(now_ns, &self.rsrp_dbm, |cell| {
-            let arrives = if cell == serving { arrives } else { 1.0 };
-            RadioRows::geometry_sinr_db(received_mw, cell, beam * arrives, load, noise_mw)
+            // Another cell's beam would point at the user.
+            let gain = if cell == serving {
+                beam * arrives
+            } else {
+                full
+            };
+            RadioRows::geometry_sinr_db(received_mw, cell, gain, load, noise_mw)
         });
         if let Some(event) = event {
             self.state.event = Some(event.name());
@@ -268,6 +283,8 @@ impl RadioRows {
                 ConnectionEvent::HandoverDone | ConnectionEvent::Reestablished
             ) {
                 self.link.reset();
+                self.sharing.change(self.serving_cell(), self.next_slot)?;
+                self.beam.point();
             }
         }
         if self.connection.serving() != serving {
@@ -275,18 +292,28 @@ impl RadioRows {
             return self.look_around(now_ns);
         }
         let own_mw = self.received_mw[serving];
-        let all_mw: f64 = self.received_mw.iter().sum();
         let scale = own_mw * beam / path.total();
         self.powers = Powers {
             direct_mw: direct_mw * scale,
             scattered_mw: scattered_mw * scale,
-            interference_mw: load * (all_mw - own_mw),
+            interference_mw: 0.0,
         };
-        self.state.cell = u32::try_from(serving).unwrap_or(u32::MAX);
+        self.disturb();
+        self.state.cell = self.serving_cell();
         self.state.sight = path.sight > 0.5;
         self.state.blocked = blocked_db > BLOCKED_DB;
         self.state.flight_ns = nanoseconds(path.d3d_m / SPEED_OF_LIGHT_M_PER_S);
         Ok(())
+    }
+
+    /// What arrives of the other cells now.
+    fn disturb(&mut self) {
+        let serving = self.connection.serving();
+        self.powers.interference_mw = self.neighbours.power(&self.received_mw, serving);
+    }
+
+    fn serving_cell(&self) -> u32 {
+        u32::try_from(self.connection.serving()).unwrap_or(u32::MAX)
     }
 
     /// How far user and surroundings have moved at a moment.
@@ -317,14 +344,13 @@ impl RadioRows {
                 self.next_large_scale_ns = (now_ns / LARGE_SCALE_NS + 1) * LARGE_SCALE_NS;
                 self.look_around(now_ns)?;
             }
+            if self.neighbours.advance(now_ns) {
+                self.disturb();
+            }
             interrupted = self.connection.interrupted();
-            let share = if interrupted {
-                0.0
-            } else {
-                self.others.share(now_ns)
-            };
             let way_m = self.way_m(now_ns);
-            let slot = self.link.step(self.next_slot, way_m, &self.powers, share);
+            let cell = (!interrupted).then(|| self.sharing.cell());
+            let slot = self.link.step(self.next_slot, way_m, &self.powers, cell);
             bits[0] += slot.down.bits;
             bits[1] += slot.up.bits;
             sinr += slot.sinr;

@@ -2,7 +2,7 @@
 
 use super::link::{Link, Powers};
 use super::rows::{RadioRows, hundredths, nanoseconds, state_of};
-use super::sharing::BackgroundUsers;
+use super::sharing::Sharing;
 use super::window::RateWindow;
 use crate::ntn::{
     Change, Constellation, SatelliteLink, SatelliteLinkSettings, Schedule, ScheduleSettings,
@@ -34,7 +34,7 @@ pub(in crate::scenario) struct SatelliteRows {
     schedule: Schedule,
     losses: SatelliteLink,
     link: Link,
-    others: BackgroundUsers,
+    sharing: Sharing,
     windows: [RateWindow; 2],
     serving: Option<Serving>,
     powers: Powers,
@@ -103,12 +103,8 @@ impl SatelliteRows {
         Ok(SatelliteRows {
             schedule,
             losses,
+            sharing: Sharing::new(radio, (slot_ns, link.report_slots()), seed, u32::MAX)?,
             link,
-            others: BackgroundUsers::new(
-                radio.background_users,
-                radio.background_activity.as_f64(),
-                seed,
-            ),
             windows: [window.clone(), window],
             serving: None,
             powers: Powers::default(),
@@ -134,6 +130,8 @@ impl SatelliteRows {
             if satellite(&serving) != satellite(&self.serving) {
                 self.event = Some("satellite-change");
                 self.link.reset();
+                let number = serving.map_or(u32::MAX, |serving| serving.sight.satellite);
+                self.sharing.change(number, self.next_slot)?;
             } else if serving.map(|serving| serving.beam) != self.serving.map(|old| old.beam) {
                 self.event.get_or_insert("beam-change");
             }
@@ -205,13 +203,9 @@ impl SatelliteRows {
             interrupted = self
                 .serving
                 .is_none_or(|serving| serving.interrupted == Some(Change::Satellite));
-            let share = if interrupted {
-                0.0
-            } else {
-                self.others.share(now_ns)
-            };
             let way_m = self.scatterers_m_s * now_ns as f64 / 1e9;
-            let slot = self.link.step(self.next_slot, way_m, &self.powers, share);
+            let cell = (!interrupted).then(|| self.sharing.cell());
+            let slot = self.link.step(self.next_slot, way_m, &self.powers, cell);
             bits[0] += slot.down.bits;
             bits[1] += slot.up.bits;
             sinr += slot.sinr;

@@ -46,6 +46,9 @@ pub struct NetworkSettings {
     pub antenna_gain: Ratio,
     /// The share of its time for which each other cell transmits.
     pub load: Share,
+    /// How long, on average, another cell transmits in one go; with 0 s each disturbs all the time
+    /// with its share of power.
+    pub load_burst: TimeSpan,
 }
 
 impl Default for NetworkSettings {
@@ -61,6 +64,7 @@ impl Default for NetworkSettings {
             downtilt_deg: 8.0,
             antenna_gain: Ratio { centi_db: 500 },
             load: Share::from_ppb(500_000_000),
+            load_burst: TimeSpan::from_millis(20),
         }
     }
 }
@@ -104,6 +108,14 @@ impl NetworkSettings {
         );
         let distance = (1_000..=100_000_000).contains(&self.distance.mm);
         expect(found, distance, "network.distance", "1 m to 100 km");
+        let burst =
+            self.load_burst.ns == 0 || (100_000..=1_000_000_000_000).contains(&self.load_burst.ns);
+        expect(
+            found,
+            burst,
+            "network.load_burst",
+            "0 s, or 100 us to 1000 s",
+        );
         let tilt = (-90.0..=90.0).contains(&self.downtilt_deg);
         expect(found, tilt, "network.downtilt_deg", "-90 to 90 degrees");
     }
@@ -115,6 +127,8 @@ impl NetworkSettings {
 pub struct HandoverSettings {
     /// Whether data flow meanwhile: dual active protocol stacks.
     pub daps: bool,
+    /// Whether the user has its command beforehand and goes by itself: conditional handover.
+    pub conditional: bool,
     /// Offset of event A3.
     pub offset: Ratio,
     /// Hysteresis of event A3.
@@ -143,6 +157,7 @@ impl Default for HandoverSettings {
     fn default() -> HandoverSettings {
         HandoverSettings {
             daps: false,
+            conditional: false,
             offset: Ratio { centi_db: 200 },
             hysteresis: Ratio { centi_db: 100 },
             time_to_trigger: TimeSpan::from_millis(160),
@@ -172,10 +187,10 @@ impl HandoverSettings {
             measurement_period_ns: self.measurement_period.ns,
             preparation_ns: self.preparation.ns,
             interruption_ns: self.interruption.ns,
-            kind: if self.daps {
-                HandoverKind::Daps
-            } else {
-                HandoverKind::Legacy
+            kind: match (self.daps, self.conditional) {
+                (true, _) => HandoverKind::Daps,
+                (false, true) => HandoverKind::Conditional,
+                (false, false) => HandoverKind::Legacy,
             },
             radio_link: RadioLinkSettings {
                 q_out_db: self.q_out.as_db_f64(),
@@ -191,6 +206,13 @@ impl HandoverSettings {
         expect(found, self.filter_k <= 19, "handover.filter_k", "0 to 19");
         let period = (1_000_000..=10_000_000_000).contains(&self.measurement_period.ns);
         expect(found, period, "handover.measurement_period", "1 ms to 10 s");
+        let one = !(self.daps && self.conditional);
+        expect(
+            found,
+            one,
+            "handover.conditional",
+            "not together with `daps`",
+        );
         let order = self.q_out.centi_db < self.q_in.centi_db;
         expect(found, order, "handover.q_out", "below `q_in`");
     }

@@ -6,6 +6,18 @@ use super::{Problems, expect};
 use crate::phy::{DuplexPattern, McsTable, Numerology};
 use crate::units::{Frequency, PowerLevel, Ratio, Share, TimeSpan};
 
+/// Who decides which user of a cell gets what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SchedulerName {
+    /// Whoever is better off than usual, in each part of the band.
+    #[default]
+    #[serde(rename = "proportional-fair", alias = "pf")]
+    ProportionalFair,
+    /// Everybody by turns.
+    #[serde(rename = "round-robin", alias = "rr")]
+    RoundRobin,
+}
+
 /// The air interface between user and base station.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +69,12 @@ pub struct RadioLink {
     /// The share of time for which each of them has something to send.
     #[serde(default = "usual_activity")]
     pub background_activity: Share,
+    /// How long, on average, each of them then has something to send.
+    #[serde(default = "usual_burst")]
+    pub background_burst: TimeSpan,
+    /// Who decides which of the cell's users gets what: `proportional-fair` or `round-robin`.
+    #[serde(default)]
+    pub scheduler: SchedulerName,
     /// Whether the uplink is granted all the time, and need not be asked for.
     #[serde(default)]
     pub configured_grant: bool,
@@ -106,6 +124,9 @@ const fn usual_branches() -> u8 {
 }
 const fn usual_activity() -> Share {
     Share::ONE
+}
+const fn usual_burst() -> TimeSpan {
+    TimeSpan::from_millis(1_000)
 }
 const fn usual_report_period() -> TimeSpan {
     TimeSpan::from_millis(10)
@@ -186,6 +207,7 @@ impl RadioLink {
         let periods = [
             ("radio.report_period", self.report_period),
             ("radio.beam_period", self.beam_period),
+            ("radio.background_burst", self.background_burst),
         ];
         for (key, period) in periods {
             let sane = (100_000..=10_000_000_000).contains(&period.ns);

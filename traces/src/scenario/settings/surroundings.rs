@@ -180,6 +180,16 @@ impl ChannelSettings {
         }
     }
 
+    /// What of the antennas' heights in metres the model does not cover, in words.
+    #[must_use]
+    pub fn heights_outside(&self, base_height_m: f64, user_height_m: f64) -> Option<String> {
+        let outside = match self.model {
+            ChannelModel::Tr38901 => validity::heights(self.scenario, base_height_m, user_height_m),
+            ChannelModel::CloseIn => Vec::new(),
+        };
+        outside.first().map(ToString::to_string)
+    }
+
     pub(in crate::scenario) fn problems(&self, carrier: Frequency, found: &mut Problems) {
         if !self.extrapolate && self.is_extrapolated(carrier) {
             let problem = format!(
