@@ -80,6 +80,8 @@ pub struct RelayOptions {
     pub engine: Option<RelayEngine>,
     /// The mode that is asked for.
     pub mode: ModeChoice,
+    /// Whether a thread passes packets on also where the kernel could.
+    pub in_userspace: bool,
     /// Who is shown every packet.
     pub observer: Option<Observer>,
     /// The cell that it shares with other links of the same engine.
@@ -224,6 +226,11 @@ impl Link {
             marked: None,
             watching: None,
         })
+    }
+
+    /// The relay's ports in the namespace of its engine, in the order of the ends.
+    pub(crate) fn relay_ports(&self) -> Option<[String; 2]> {
+        self.playback.relay_ports()
     }
 
     /// Which datapath is in use, and why.

@@ -175,16 +175,17 @@ impl Nodes {
 
     /// A socket that sends whole frames out of the first node.
     pub(super) fn frame_sender(&self) -> Result<PacketSocket, BenchError> {
-        // Its ring is not read: it only has to exist.
         let options = PacketSocketOptions {
-            intake: Intake::Ring {
-                snap_bytes: 64,
-                frames: 1,
-            },
+            intake: Intake::Nothing,
             headers: false,
         };
         let interface = self.plan.ends[0].interface.clone();
-        let open = move || PacketSocket::open(&interface, options);
+        let open = move || {
+            let socket = PacketSocket::open(&interface, options)?;
+            // There is nothing to queue for on a veth.
+            socket.bypass_queue()?;
+            Ok(socket)
+        };
         self.inside(0, open, "open the packet socket of a flow")
     }
 

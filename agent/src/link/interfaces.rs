@@ -172,6 +172,8 @@ pub(crate) struct Look {
     mtu: u32,
     /// Bytes and packets that it has received.
     pub(crate) received: (u64, u64),
+    /// Packets that came and found no room.
+    pub(crate) dropped: u64,
 }
 
 impl Look {
@@ -222,6 +224,7 @@ pub(crate) fn look(socket: &mut RouteSocket, index: u32) -> Result<Look, LinkErr
         name: link_name(&link),
         mtu: mtu_of(&link),
         received: (counters.rx_bytes, counters.rx_packets),
+        dropped: counters.rx_dropped,
     })
 }
 

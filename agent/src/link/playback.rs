@@ -12,7 +12,7 @@ use super::relay::{Play, Played, Relay, RelayEngine, RelayMode, ShaperWindow};
 use super::remote::RemoteDatapath;
 use super::scheduling::Scheduling;
 use super::tc::TcPlayer;
-use super::{LinkError, LinkSpec};
+use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
 
 /// Windows that may wait for the tap: a second of both directions, within bounds.
@@ -157,6 +157,14 @@ impl Playback {
     pub(crate) const fn relay(&self) -> Option<(RelayMode, &RelayEngine)> {
         match &self.datapath {
             Datapath::Relay { relay, engine, .. } => Some((relay.mode(), engine)),
+            Datapath::Tc(_) | Datapath::Edt { .. } => None,
+        }
+    }
+
+    /// The relay's ports, in the order of the ends.
+    pub(crate) fn relay_ports(&self) -> Option<[String; 2]> {
+        match &self.datapath {
+            Datapath::Relay { relay, .. } => Some(interfaces::relay_ports(relay.number())),
             Datapath::Tc(_) | Datapath::Edt { .. } => None,
         }
     }

@@ -6,7 +6,7 @@ use hexloop_traces::{CapacityCurve, Direction, Trace};
 use super::edt::{self, EdtPlayer};
 use super::interfaces::Offloads;
 use super::playback::{Datapath, longest_delay_ns};
-use super::relay::{NewLink, Relay, RelayMode, RelaySizes, choose_mode};
+use super::relay::{Carrier, NewLink, Relay, RelayMode, RelaySizes, choose_mode};
 use super::tc::{self, TcPlayer};
 use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
@@ -18,7 +18,13 @@ const RING_FRAMES: usize = 4096;
 
 /// The same for links whose rate never exceeds this.
 const SLOW_BPS: u64 = 50_000_000;
-const SLOW_RING_FRAMES: usize = 128;
+const SLOW_RING_FRAMES: usize = 1024;
+
+/// From so many links of an engine on, rings of slow ones hold less than the thousand packets that
+/// a real interface would take at once (`txqueuelen`): both rings of a link would keep 4 MB of the
+/// machine's memory, 4 GB with a thousand links.
+const FEW_LINKS: u32 = 16;
+const ONE_OF_MANY_RING_FRAMES: usize = 128;
 
 /// What may wait in a socket's buffer, as the kernel counts it.
 const BUFFER_BYTES: usize = 16 << 20;
@@ -162,8 +168,12 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
     let namespace = engine.namespace().map_err(failed)?;
     let number = engine.next_link();
     let ports = interfaces::relay_ports(number);
-    let (socket, offloads) = socket_options(mode, plan.mtu, peak_bps(played));
+    let (mut socket, offloads) = socket_options(mode, plan.mtu, peak_bps(played), number);
     interfaces::build_relayed(plan, spec.ends, &namespace, &ports, offloads)?;
+    let carrier = Carrier::find(mode, options.in_userspace, &namespace, &ports);
+    if carrier.is_kernel() {
+        socket.intake = Intake::Nothing;
+    }
     let [first, second] = ports.map(|port| {
         interfaces::inside(plan, &namespace, || {
             PacketSocket::open(&port, socket).map_err(|source| LinkError::Socket {
@@ -186,6 +196,7 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
             observer: options.observer.clone(),
             seat: options.seat.clone(),
         },
+        carrier,
         spec.relay_cpu,
     )?;
     Ok(Datapath::Relay {
@@ -198,7 +209,12 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
 /// How the ports' packets come in, and what may come. A relay that may have large socket buffers
 /// takes super-packets; one that may not has rings of its own, for packets of at most the MTU.
 /// So have slow links, where a ring without system calls counts for more.
-fn socket_options(mode: RelayMode, mtu: u32, peak_bps: u64) -> (PacketSocketOptions, Offloads) {
+fn socket_options(
+    mode: RelayMode,
+    mtu: u32,
+    peak_bps: u64,
+    number: u32,
+) -> (PacketSocketOptions, Offloads) {
     let may_buffer = PacketSocket::may_buffer(BUFFER_BYTES);
     let slots = |frames| Intake::Ring {
         snap_bytes: usize::try_from(mtu).unwrap_or(1500) + 64,
@@ -214,7 +230,14 @@ fn socket_options(mode: RelayMode, mtu: u32, peak_bps: u64) -> (PacketSocketOpti
             let bytes = SMALL_BUFFER_BYTES;
             (Intake::Buffer { bytes }, Offloads::All)
         }
-        RelayMode::Exact if peak_bps <= SLOW_BPS => (slots(SLOW_RING_FRAMES), Offloads::Checksum),
+        RelayMode::Exact if peak_bps <= SLOW_BPS => {
+            let frames = if number < FEW_LINKS {
+                SLOW_RING_FRAMES
+            } else {
+                ONE_OF_MANY_RING_FRAMES
+            };
+            (slots(frames), Offloads::Checksum)
+        }
         RelayMode::Exact if may_buffer => {
             let bytes = BUFFER_BYTES;
             (Intake::Buffer { bytes }, Offloads::All)

@@ -5,7 +5,8 @@
 //! (`exact`) sleeps until the next packet of any link is due or one arrives at an idle link, and
 //! spins over the last microseconds, within a budget, because a timer alone wakes 5 to 40 us
 //! late. Due times follow from the kernel's arrival stamps, so a late wake-up makes packets late
-//! and nothing else. The other one (`passing`) serves links on which nothing acts on packets.
+//! and nothing else. The other one (`passing`) serves links on which nothing acts on packets; where
+//! it can, the kernel passes those on by itself (`kernel`).
 //! Links that share a radio cell (`cell`) are served by the exact thread, slot by slot.
 //! One thread sends each direction of a link, so that nothing is reordered. While no trace
 //! plays, frames pass at once.
@@ -16,6 +17,7 @@ mod checksum;
 mod engine;
 mod exact;
 mod join;
+mod kernel;
 mod lane;
 mod mode;
 mod mooring;
@@ -27,6 +29,7 @@ mod remote;
 mod segment;
 mod share;
 mod trouble;
+mod worker;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -44,6 +47,7 @@ use engine::Station;
 
 pub use cell::{CellSeat, SharedCell};
 pub use engine::RelayEngine;
+pub(crate) use kernel::Carrier;
 pub(crate) use mode::choose as choose_mode;
 pub use mode::{ModeChoice, RelayMode};
 pub use observer::{Observer, PassedPacket};
@@ -178,6 +182,8 @@ pub(crate) struct Relay {
     number: u32,
     mode: RelayMode,
     station: Arc<Station>,
+    carrier: Carrier,
+    scheduling: Scheduling,
 }
 
 impl Relay {
@@ -187,21 +193,30 @@ impl Relay {
         (link, number): (&str, u32),
         mode: RelayMode,
         new: NewLink,
+        carrier: Carrier,
         cpu: Option<u32>,
     ) -> Result<Relay, LinkError> {
+        let station = engine.station(mode, cpu)?;
         let relay = Relay {
             link: link.to_owned(),
             number,
             mode,
-            station: engine.station(mode, cpu)?,
+            scheduling: carrier.scheduling(&station.scheduling),
+            station,
+            carrier,
         };
         relay.tell(Command::Add(number, Box::new(new)))?;
         Ok(relay)
     }
 
-    /// What its thread got.
-    pub(crate) fn scheduling(&self) -> &Scheduling {
-        &self.station.scheduling
+    /// How whoever serves it is scheduled.
+    pub(crate) const fn scheduling(&self) -> &Scheduling {
+        &self.scheduling
+    }
+
+    /// Which of its engine's links it is.
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
     }
 
     pub(crate) const fn mode(&self) -> RelayMode {
@@ -225,6 +240,7 @@ impl Relay {
 
     /// Plays from T0 on.
     pub(crate) fn play(&self, play: Play) -> Result<(), LinkError> {
+        self.carrier.begin();
         self.tell(Command::Play(self.number, Box::new(play)))
     }
 
@@ -237,7 +253,9 @@ impl Relay {
     pub(crate) fn stop(&self) -> Result<Played, LinkError> {
         let (reply, answer) = sync_channel(1);
         self.tell(Command::Stop(self.number, reply))?;
-        answer.recv().map_err(|_closed| self.gone())
+        let mut played = answer.recv().map_err(|_closed| self.gone())?;
+        played.trouble.overflow += self.carrier.drops();
+        Ok(played)
     }
 }
 

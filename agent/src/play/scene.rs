@@ -250,6 +250,7 @@ impl Scene {
             relay: RelayOptions {
                 engine: Some(self.relay.clone()),
                 mode: link.mode.into(),
+                in_userspace: false,
                 observer: None,
                 seat: seat.map(|(seat, _)| seat.clone()),
             },

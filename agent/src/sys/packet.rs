@@ -32,6 +32,10 @@ pub(crate) const SEND_BATCH: usize = 64;
 /// Bytes that may be on their way out of a socket before it says "later".
 const SEND_BUFFER_BYTES: usize = 4 << 20;
 
+/// The second Ethernet type for local experiments (IEEE Std 802): a socket that takes only those
+/// frames, which nobody sends here, is told when its interface goes; one that takes none is not.
+const LOCAL_EXPERIMENT_2: libc::c_int = 0x88b6;
+
 /// How frames come in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Intake {
@@ -49,6 +53,8 @@ pub(crate) enum Intake {
     },
     /// A ring of blocks that frames of any length are packed into.
     Blocks,
+    /// Not at all: the socket sends, and hears what becomes of its interface.
+    Nothing,
 }
 
 /// How a packet socket is set up.
@@ -150,8 +156,13 @@ impl PacketSocket {
                 Queue::Buffer
             }
             Intake::Blocks => Queue::Blocks(BlockRing::map(&descriptor)?),
+            Intake::Nothing => Queue::Buffer,
         };
-        bind(&descriptor, index)?;
+        let protocol = match options.intake {
+            Intake::Nothing => LOCAL_EXPERIMENT_2,
+            Intake::Ring { .. } | Intake::Buffer { .. } | Intake::Blocks => libc::ETH_P_ALL,
+        };
+        bind(&descriptor, index, protocol)?;
         Ok(PacketSocket {
             descriptor,
             queue,
@@ -165,6 +176,14 @@ impl PacketSocket {
         let flags = nix::sys::socket::SockFlag::SOCK_CLOEXEC;
         nix::sys::socket::socket(nix::sys::socket::AddressFamily::Unix, kind, flags, None)
             .is_ok_and(|socket| buffer::make_room(&socket, bytes).is_ok())
+    }
+
+    /// Sends past the interface's queueing discipline: what it has no room for is lost.
+    ///
+    /// # Errors
+    /// This kernel cannot (before Linux 3.14).
+    pub(crate) fn bypass_queue(&self) -> io::Result<()> {
+        set(&self.descriptor, libc::PACKET_QDISC_BYPASS, &1_i32)
     }
 
     /// Whether every frame is sent with a [`VirtioHeader`] before it.
@@ -319,11 +338,11 @@ impl AsFd for PacketSocket {
     }
 }
 
-fn bind(descriptor: &OwnedFd, index: libc::c_uint) -> io::Result<()> {
-    let all_protocols = u16::try_from(libc::ETH_P_ALL).map_err(io::Error::other)?;
+fn bind(descriptor: &OwnedFd, index: libc::c_uint, protocol: libc::c_int) -> io::Result<()> {
+    let protocol = u16::try_from(protocol).map_err(io::Error::other)?;
     let address = libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?,
-        sll_protocol: all_protocols.to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: libc::c_int::try_from(index).map_err(io::Error::other)?,
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -1,7 +1,7 @@
 //! The relay: what it delivers, in which mode, and that its mistakes are found out.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
@@ -159,17 +159,51 @@ fn auto_prefers_the_relay_and_says_why() {
 #[test]
 #[ignore = "needs root"]
 fn packets_of_both_families_pass_whole_where_nothing_acts_on_them() {
-    for mode in [ModeChoice::Auto, ModeChoice::Bulk] {
+    for (mode, in_userspace) in [
+        (ModeChoice::Auto, false),
+        (ModeChoice::Auto, true),
+        (ModeChoice::Bulk, true),
+    ] {
         let mut testbed = Testbed::new(DatapathChoice::Relay, transparent());
         testbed.relay.mode = mode;
+        testbed.relay.in_userspace = in_userspace;
         let expected = if mode == ModeChoice::Bulk {
             RelayMode::Bulk
         } else {
             RelayMode::LowLatency
         };
-        assert_eq!(testbed.link().description().mode, Some(expected));
+        let description = testbed.link().description();
+        assert_eq!(description.mode, Some(expected));
+        let in_kernel = description.scheduling.starts_with("in the kernel");
+        assert_eq!(in_kernel, !in_userspace, "{description:?}");
         packets_of_both_families_arrive_whole(&testbed);
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_burst_that_a_real_interface_would_queue_crosses_a_slow_link() {
+    const BURST: u64 = 1000;
+    let slow = trace(&[(60_000 * MS, state(40_000_000, 0))]);
+    let mut testbed = Testbed::new(DatapathChoice::Relay, slow);
+    testbed.plan.settings = LinkSettings::drop_tail(1_000_000);
+    let mut link = testbed.link();
+    let (windows, _reader) = sync_channel(10_000);
+    link.start(clock::now(), windows).unwrap();
+    let before = packets_counted(&testbed);
+    let [client, server] = &testbed.plan.ends;
+    let (from, to) = ((client.ipv4, 5005), (server.ipv4, 5005));
+    let _port = testbed.nodes[1].run(|| UdpSocket::bind(to).unwrap());
+    let sender = testbed.nodes[0].run(|| UdpSocket::bind(from).unwrap());
+    let sender = sender.unwrap();
+    for _ in 0..BURST {
+        sender.send_to(&[7; 64], to).unwrap();
+    }
+    let deadline = clock::now() + 10_000 * MS;
+    while packets_counted(&testbed) < before + BURST && clock::now() < deadline {}
+    let report = link.stop().unwrap();
+    assert_eq!(report.warnings, Vec::<String>::new());
+    assert_eq!(packets_counted(&testbed), before + BURST);
 }
 
 #[test]

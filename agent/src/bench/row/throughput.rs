@@ -9,7 +9,7 @@ use hexloop_workloads::clock;
 
 use super::super::bulk::TcpFlow;
 use super::super::scene::{
-    BarePair, Counter, LEAD_NS, MS, Nodes, SECOND, Shaped, Wanted, other_cpu, state, steps,
+    BarePair, Counter, LEAD_NS, MS, Nodes, SECOND, Shaped, Wanted, state, steps,
 };
 use super::super::{BenchError, Measured, Scale, Seen, flow, frame, to_f64};
 use crate::link::{ModeChoice, scheduling};
@@ -21,6 +21,9 @@ const QUEUE_PACKETS: u64 = 1000;
 const WARM_UP_NS: u64 = 100 * MS;
 
 const BLOCK_NS: u64 = 500 * MS;
+
+/// A flood has a generator on each CPU, but no more than so many.
+const MOST_GENERATORS: usize = 4;
 
 /// The rate of the shaped flow.
 const SHAPED_BPS: u64 = 3_000_000_000;
@@ -34,9 +37,8 @@ struct Block {
     /// Payload bytes or packets that arrived after the warm-up.
     amount: u64,
     seconds: f64,
-    /// The same from start to end, and CPU time of the link's threads and of this whole process.
+    /// The same from start to end, and the CPU time of this whole process.
     whole: u64,
-    link_cpu_ns: u64,
     process_cpu_ns: u64,
 }
 
@@ -52,8 +54,8 @@ pub(super) fn tcp_unlimited(scale: Scale) -> Result<Measured, BenchError> {
     for _ in 0..blocks {
         let bare_block = tcp_block(&bare.nodes, &mut congestion)?;
         shaped.start(clock::now())?;
-        let mut block = tcp_block(&shaped.nodes, &mut congestion)?;
-        block.link_cpu_ns = shaped.stop()?.relay_cpu_ns;
+        let block = tcp_block(&shaped.nodes, &mut congestion)?;
+        shaped.stop()?;
         found.push([bare_block, block]);
     }
     let mut measured = Measured {
@@ -63,22 +65,10 @@ pub(super) fn tcp_unlimited(scale: Scale) -> Result<Measured, BenchError> {
         ..Measured::default()
     };
     measured.add("rate", "Gbit/s", rate(&found, 1, 8e-9));
-    measured.add(
-        "link_cpu",
-        "CPU-s/Gbit",
-        cost(&found, 1, |block| block.link_cpu_ns),
-    );
+    measured.add("link_cpu", "CPU-s/Gbit", added_cost(&found, 1e-9, 8e-9));
     measured.add("bare_rate", "Gbit/s", rate(&found, 0, 8e-9));
-    measured.add(
-        "machine_cpu",
-        "CPU-s/Gbit",
-        cost(&found, 1, |block| block.process_cpu_ns),
-    );
-    measured.add(
-        "bare_machine_cpu",
-        "CPU-s/Gbit",
-        cost(&found, 0, |block| block.process_cpu_ns),
-    );
+    measured.add("machine_cpu", "CPU-s/Gbit", cost(&found, 1));
+    measured.add("bare_machine_cpu", "CPU-s/Gbit", cost(&found, 0));
     Ok(measured)
 }
 
@@ -88,13 +78,27 @@ fn rate(blocks: &[[Block; 2]], path: usize, unit: f64) -> Seen {
     Seen::Ratio(blocks.iter().map(of).collect())
 }
 
-/// CPU seconds per gigabit, block by block.
-fn cost(blocks: &[[Block; 2]], path: usize, cpu_ns: impl Fn(&Block) -> u64) -> Seen {
+/// CPU seconds of this whole process per gigabit, block by block.
+fn cost(blocks: &[[Block; 2]], path: usize) -> Seen {
     let of = |pair: &[Block; 2]| {
         let block = &pair[path];
-        [to_f64(cpu_ns(block)) / 1e9, to_f64(block.whole) * 8e-9]
+        [
+            to_f64(block.process_cpu_ns) / 1e9,
+            to_f64(block.whole) * 8e-9,
+        ]
     };
     Seen::Ratio(blocks.iter().map(of).collect())
+}
+
+/// CPU time that the link takes beside what the bare pair does for the same amount, block by
+/// block: its threads' and the kernel's, whoever that is charged to.
+fn added_cost(blocks: &[[Block; 2]], cpu_unit: f64, amount_unit: f64) -> Seen {
+    let each = |block: &Block| {
+        let amount = to_f64(block.whole.max(1)) * amount_unit;
+        to_f64(block.process_cpu_ns) * cpu_unit / amount
+    };
+    let of = |[bare, link]: &[Block; 2]| each(link) - each(bare);
+    Seen::Mean(blocks.iter().map(of).collect())
 }
 
 /// A connection from its opening to its end.
@@ -112,7 +116,6 @@ fn tcp_block(nodes: &Nodes, congestion: &mut String) -> Result<Block, BenchError
         amount: after - before,
         seconds: to_f64(to - from) / 1e9,
         whole: after,
-        link_cpu_ns: 0,
         process_cpu_ns: clock::process_cpu_ns() - cpu_before,
     })
 }
@@ -133,7 +136,7 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
     drop(flow);
     let report = shaped.stop()?;
     // The tap at the receiver counts packets, also those that came in as one.
-    let mut found = vec![[0.0; 2]; usize::try_from(blocks).unwrap_or(0)];
+    let mut found: Vec<[f64; 2]> = (0..blocks).map(|_| [0.0; 2]).collect();
     for window in shaped.windows() {
         let end_ns = window.start_ns + window.length_ns;
         let block = window.start_ns.checked_sub(SHAPED_WARM_UP_NS);
@@ -172,65 +175,76 @@ pub(super) fn shortest_frames(scale: Scale) -> Result<Measured, BenchError> {
     wanted.relay.mode = ModeChoice::Bulk;
     let bare = BarePair::with_offloads(&wanted)?;
     let mut shaped = Shaped::new(&wanted)?;
+    let mut cpus = scheduling::pin(None);
+    cpus.truncate(MOST_GENERATORS);
     let mut found = Vec::new();
     for _ in 0..blocks {
-        let bare_block = flood_block(&bare.nodes)?;
+        let bare_block = flood_block(&bare.nodes, &cpus)?;
         shaped.start(clock::now())?;
-        let mut block = flood_block(&shaped.nodes)?;
-        block.link_cpu_ns = shaped.stop()?.relay_cpu_ns;
+        let block = flood_block(&shaped.nodes, &cpus)?;
+        shaped.stop()?;
         found.push([bare_block, block]);
     }
-    let cpu_ns: u64 = found.iter().map(|[_, block]| block.link_cpu_ns).sum();
-    let packets: u64 = found.iter().map(|[_, block]| block.whole).sum();
     let mut measured = Measured {
         datapath: shaped.datapath(),
-        scale: format!("{blocks} times {} ms on each path", BLOCK_NS / MS),
+        scale: format!(
+            "{blocks} times {} ms on each path, {} generators",
+            BLOCK_NS / MS,
+            cpus.len()
+        ),
         ..Measured::default()
     };
     measured.add("rate", "Mpps", rate(&found, 1, 1e-6));
     measured.add("generator_alone", "Mpps", rate(&found, 0, 1e-6));
-    let cost_us = to_f64(cpu_ns) / 1e3 / to_f64(packets.max(1));
-    measured.value("link_cpu", "us/packet", cost_us);
+    measured.add("link_cpu", "us/packet", added_cost(&found, 1e-3, 1.0));
     Ok(measured)
 }
 
-fn flood_block(nodes: &Nodes) -> Result<Block, BenchError> {
-    let mut socket = nodes.frame_sender()?;
+fn flood_block(nodes: &Nodes, cpus: &[u32]) -> Result<Block, BenchError> {
+    let mut sockets = Vec::new();
+    for _ in cpus {
+        sockets.push(nodes.frame_sender()?);
+    }
     let mut counter = Counter::open(nodes, 1)?;
     let [from, to] = &nodes.plan.ends;
     let shortest = frame::shortest(from, to);
     let end = AtomicBool::new(false);
-    let cpu = other_cpu();
     let cpu_before = clock::process_cpu_ns();
     let first = counter.packets()?;
     let (amount, seconds) = thread::scope(|scope| {
-        let (socket, shortest, end) = (&mut socket, &shortest, &end);
-        let send = move || {
-            scheduling::pin(cpu);
-            flow::flood(socket, shortest, end)
-        };
-        let sender = thread::Builder::new().name("hx-flow".to_owned());
-        let sender = sender
-            .spawn_scoped(scope, send)
-            .map_err(BenchError::socket("start a flood of frames"))?;
-        let measured = (|| {
-            clock::sleep_until(clock::now() + WARM_UP_NS);
-            let (before, from) = (counter.packets()?, clock::now());
-            clock::sleep_until(from + BLOCK_NS);
-            let (after, to) = (counter.packets()?, clock::now());
-            Ok::<_, BenchError>((after - before, to_f64(to - from) / 1e9))
-        })();
-        end.store(true, Ordering::Relaxed);
-        sender
-            .join()
-            .map_err(|_panic| BenchError::panicked("hx-flow"))?;
-        measured
+        let (shortest, end) = (&shortest, &end);
+        // Whatever happens, the floods end, or the scope would wait for them for ever.
+        let flooding = EndOnDrop(end);
+        for (mut socket, &cpu) in sockets.into_iter().zip(cpus) {
+            let send = move || {
+                scheduling::pin(Some(cpu));
+                flow::flood(&mut socket, shortest, end)
+            };
+            let sender = thread::Builder::new().name("hx-flow".to_owned());
+            sender
+                .spawn_scoped(scope, send)
+                .map_err(BenchError::socket("start a flood of frames"))?;
+        }
+        clock::sleep_until(clock::now() + WARM_UP_NS);
+        let (before, from) = (counter.packets()?, clock::now());
+        clock::sleep_until(from + BLOCK_NS);
+        let (after, to) = (counter.packets()?, clock::now());
+        drop(flooding);
+        Ok::<_, BenchError>((after - before, to_f64(to - from) / 1e9))
     })?;
     Ok(Block {
         amount,
         seconds,
         whole: counter.packets()? - first,
-        link_cpu_ns: 0,
         process_cpu_ns: clock::process_cpu_ns() - cpu_before,
     })
+}
+
+/// Ends floods.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

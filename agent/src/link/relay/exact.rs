@@ -13,7 +13,7 @@ use std::sync::mpsc::SyncSender;
 use hexloop_traces::Direction;
 use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 
 use super::agenda::Agenda;
@@ -23,7 +23,8 @@ use super::lane::Lane;
 use super::pace::{Pace, Wait};
 use super::port::{self, PortFailure};
 use super::segment;
-use super::{Change, Command, Inbox, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
+use super::worker::{self, EVENTS, WAKE, Worker, token};
+use super::{Change, Inbox, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
 use crate::sys::packet::{Frame, PacketSocket, ReceiveBuffers};
 
 /// Frames taken from a port before another one gets its turn.
@@ -38,12 +39,6 @@ const ERRAND_GRID_NS: u64 = 1_000_000;
 /// Items of the agenda per link: two lanes and the errands.
 const ITEMS: usize = 3;
 const ERRANDS: usize = 2;
-
-/// What the eventfd is watched as.
-const WAKE: u64 = u64::MAX;
-
-/// Events taken at a time.
-const EVENTS: usize = 64;
 
 struct Playing {
     windows: SyncSender<ShaperWindow>,
@@ -87,21 +82,11 @@ pub(super) struct ExactWorker {
     due: Vec<usize>,
 }
 
-fn index(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn token(link: usize, side: usize) -> u64 {
-    u64::try_from(link * 2 + side).unwrap_or(WAKE)
-}
-
 impl ExactWorker {
     pub(super) fn new(inbox: Inbox) -> std::io::Result<ExactWorker> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&inbox.wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         Ok(ExactWorker {
+            epoll: worker::watch_inbox(&inbox)?,
             inbox,
-            epoll,
             links: Vec::new(),
             agenda: Agenda::default(),
             cells: Vec::new(),
@@ -158,14 +143,12 @@ impl ExactWorker {
         let pair = (count > 0).then(ClockPair::read);
         for event in &events[..count] {
             if event.data() == WAKE {
-                let _ = self.inbox.wake.read();
                 if !self.obey() {
                     return false;
                 }
                 continue;
             }
-            let place = usize::try_from(event.data()).unwrap_or(usize::MAX);
-            let (link, side) = (place / 2, place % 2);
+            let (link, side) = worker::place(event);
             if event.events().contains(EpollFlags::EPOLLERR) {
                 self.inspect(link, side);
             }
@@ -312,29 +295,11 @@ impl ExactWorker {
         let next = close.into_iter().chain(pause).min();
         self.agenda.set(link * ITEMS + ERRANDS, next);
     }
+}
 
-    /// Does what was commanded; false when the thread is to end.
-    fn obey(&mut self) -> bool {
-        while let Some(command) = self.inbox.next() {
-            match command {
-                Command::Add(number, new) => self.add(index(number), *new),
-                Command::Play(number, play) => self.play(index(number), *play),
-                // The askers may have given up waiting.
-                Command::Change(number, change) => {
-                    let _ = change.reply.send(self.change(index(number), &change));
-                }
-                Command::Stop(number, reply) => {
-                    if let Some(played) = self.stop(index(number)) {
-                        let _ = reply.send(played);
-                    }
-                }
-                Command::Remove(number, reply) => {
-                    let _ = reply.send(self.remove(index(number)));
-                }
-                Command::Quit => return false,
-            }
-        }
-        true
+impl Worker for ExactWorker {
+    fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     fn add(&mut self, link: usize, new: NewLink) {
@@ -344,18 +309,9 @@ impl ExactWorker {
             observer,
             seat,
         } = new;
-        let mut failures = [None; 2];
-        for (side, port) in ports.iter().enumerate() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, token(link, side));
-            if let Err(error) = self.epoll.add(port, event) {
-                failures[side] = Some(PortFailure::Other(error as i32));
-            }
-        }
-        if link >= self.links.len() {
-            self.links.resize_with(link + 1, || None);
-        }
+        let failures = worker::watch(&self.epoll, link, &ports);
         let cell = seat.map(|seat| self.join(link, &seat));
-        self.links[link] = Some(Box::new(Served {
+        let served = Box::new(Served {
             ports,
             lanes: [
                 Lane::new(Direction::Up, sizes, observer.clone()),
@@ -370,7 +326,8 @@ impl ExactWorker {
             failures,
             cell,
             in_cell: None,
-        }));
+        });
+        worker::put(&mut self.links, link, served);
     }
 
     fn remove(&mut self, link: usize) -> Option<[PacketSocket; 2]> {
@@ -381,10 +338,7 @@ impl ExactWorker {
         if let Some(cell) = served.cell {
             self.leave(link, cell);
         }
-        for port in &served.ports {
-            // A port that is gone is not watched any more.
-            let _ = self.epoll.delete(port.as_fd());
-        }
+        worker::unwatch(&self.epoll, &served.ports);
         Some(served.ports)
     }
 

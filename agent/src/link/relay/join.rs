@@ -155,7 +155,8 @@ impl Run {
                 && same(network + 6, network + 10)
                 && same(network + 12, transport)
         };
-        let sent = u32::try_from(self.payload).unwrap_or(0);
+        // A run is never longer than an IP packet; one that was would end here.
+        let sent = u32::try_from(self.payload).unwrap_or(u32::MAX);
         let next = read_u32(first, transport + 4).wrapping_add(sent);
         let flags = frame[transport + 13];
         network_fits

@@ -456,6 +456,11 @@ impl Lane {
         if let Some(ready) = self.ready.pop_front() {
             self.free.push(ready.slot);
         }
+        if self.ready.is_empty() {
+            // Back to the beginning of its memory, which is in the cache; with hundreds of lanes
+            // the rest is not.
+            self.ready.clear();
+        }
     }
 
     /// Books that the first frame was sent.

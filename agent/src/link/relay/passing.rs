@@ -1,5 +1,5 @@
 //! The thread that serves links on which nothing acts on packets: what comes in goes out at
-//! once, super-packets whole. It is an ordinary thread: woken by the sender, the scheduler runs
+//! once, super-packets whole, unless the kernel does that by itself. It is an ordinary thread: woken by the sender, the scheduler runs
 //! it beside the programs that wait for the packet, where a real-time thread would have to be
 //! woken on another, halted CPU.
 
@@ -10,13 +10,14 @@ use std::sync::mpsc::SyncSender;
 use hexloop_traces::Direction;
 use hexloop_workloads::clock::{self, MonotonicNs};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::agenda::Agenda;
 use super::mooring::Mooring;
 use super::port::{self, PortFailure};
-use super::{Command, Inbox, Joined, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
+use super::worker::{self, EVENTS, WAKE, Worker};
+use super::{Change, Inbox, Joined, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
 use crate::link::books::WindowBooks;
 use crate::link::histogram::NanosecondHistogram;
 use crate::sys::packet::{PacketSocket, SEND_BATCH};
@@ -30,9 +31,6 @@ const FRAME_BYTES: usize = (1 << 16) + 128;
 
 /// How long a full socket is waited for before a frame is given up.
 const FULL_MS: u16 = 20;
-
-const WAKE: u64 = u64::MAX;
-const EVENTS: usize = 64;
 
 struct Playing {
     t0: MonotonicNs,
@@ -63,11 +61,9 @@ pub(super) struct PassingWorker {
 
 impl PassingWorker {
     pub(super) fn new(inbox: Inbox) -> io::Result<PassingWorker> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&inbox.wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         Ok(PassingWorker {
+            epoll: worker::watch_inbox(&inbox)?,
             inbox,
-            epoll,
             links: Vec::new(),
             agenda: Agenda::default(),
             meter: Meter::default(),
@@ -84,17 +80,16 @@ impl PassingWorker {
             let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
             for event in &events[..count] {
                 if event.data() == WAKE {
-                    let _ = self.inbox.wake.read();
                     if !self.obey() {
                         return;
                     }
                     continue;
                 }
-                let place = usize::try_from(event.data()).unwrap_or(usize::MAX);
+                let (link, side) = worker::place(event);
                 if event.events().contains(EpollFlags::EPOLLERR) {
-                    self.inspect(place / 2, place % 2);
+                    self.inspect(link, side);
                 }
-                self.forward(place / 2, place % 2);
+                self.forward(link, side);
             }
             self.close_windows();
         }
@@ -188,57 +183,33 @@ impl PassingWorker {
         let next = playing.t0 + playing.books[0].next_close_ns();
         self.agenda.set(link, Some(next));
     }
+}
 
-    /// Does what was commanded; false when the thread is to end.
-    fn obey(&mut self) -> bool {
-        let index = |number| usize::try_from(number).unwrap_or(usize::MAX);
-        while let Some(command) = self.inbox.next() {
-            match command {
-                Command::Add(number, new) => self.add(index(number), *new),
-                Command::Play(number, play) => self.play(index(number), *play),
-                // The askers may have given up waiting. Nothing can be changed here.
-                Command::Change(_, change) => drop(change.reply.send(None)),
-                Command::Stop(number, reply) => {
-                    if let Some(played) = self.stop(index(number)) {
-                        let _ = reply.send(played);
-                    }
-                }
-                Command::Remove(number, reply) => {
-                    let _ = reply.send(self.remove(index(number)));
-                }
-                Command::Quit => return false,
-            }
-        }
-        true
+impl Worker for PassingWorker {
+    fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     fn add(&mut self, link: usize, new: NewLink) {
-        let mut failures = [None; 2];
-        for (side, port) in new.ports.iter().enumerate() {
-            let token = u64::try_from(link * 2 + side).unwrap_or(WAKE);
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
-            if let Err(error) = self.epoll.add(port, event) {
-                failures[side] = Some(PortFailure::Other(error as i32));
-            }
-        }
-        if link >= self.links.len() {
-            self.links.resize_with(link + 1, || None);
-        }
-        self.links[link] = Some(Box::new(Served {
+        let failures = worker::watch(&self.epoll, link, &new.ports);
+        let served = Box::new(Served {
             ports: new.ports,
             playing: None,
             trouble: Trouble::default(),
             failures,
-        }));
+        });
+        worker::put(&mut self.links, link, served);
+    }
+
+    fn change(&mut self, _: usize, _: &Change) -> Option<u64> {
+        // Nothing can be changed here.
+        None
     }
 
     fn remove(&mut self, link: usize) -> Option<[PacketSocket; 2]> {
         self.agenda.set(link, None);
         let served = self.links.get_mut(link)?.take()?;
-        for port in &served.ports {
-            // A port that is gone is not watched any more.
-            let _ = self.epoll.delete(port.as_fd());
-        }
+        worker::unwatch(&self.epoll, &served.ports);
         Some(served.ports)
     }
 

@@ -10,7 +10,7 @@ use super::LinkError;
 use super::codec::filter::{Classifier, ETH_P_ALL, Filter, Target, info};
 use super::codec::htb::Htb;
 use super::codec::queues::Plug;
-use super::codec::{Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc};
+use super::codec::{Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb};
 use super::handle::Handle;
 use super::htb_class::{self, PreparedClass, UNLIMITED_BYTES_PER_S};
 use super::leaf::{Leaf, Outages};
@@ -105,13 +105,29 @@ pub(super) fn let_senders_go(socket: &mut RouteSocket, node: &Port) -> Result<()
     })
 }
 
-/// Sends everything that comes in on one interface out of another.
-fn join(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkError> {
-    let place = Place::new(from.index, Handle::INGRESS_HANDLE, Handle::INGRESS);
+/// Puts the hook for what comes in on an interface.
+pub(super) fn put_ingress_hook(socket: &mut RouteSocket, on: &Port) -> Result<(), LinkError> {
+    let place = Place::new(on.index, Handle::INGRESS_HANDLE, Handle::INGRESS);
     let ingress = Qdisc::new(place, Discipline::Ingress);
     socket.order(NEW_QDISC, Mode::Create, &ingress.message(), || {
-        format!("put the ingress hook on {}", from.name)
-    })?;
+        format!("put the ingress hook on {}", on.name)
+    })
+}
+
+/// Takes the hook off again, and with it what hangs there.
+pub(super) fn take_ingress_hook_off(socket: &mut RouteSocket, on: &Port) -> Result<(), LinkError> {
+    let place = Place::new(on.index, Handle::INGRESS_HANDLE, Handle::INGRESS);
+    let ingress = Qdisc::new(place, Discipline::Ingress);
+    socket.order(
+        Verb::Delete.of(NEW_QDISC),
+        Mode::Plain,
+        &ingress.message(),
+        || format!("take the ingress hook off {}", on.name),
+    )
+}
+
+/// Sends everything that comes in on one interface, which has the hook for it, out of another.
+pub(super) fn redirect(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkError> {
     let filter = Filter {
         place: Place {
             info: info(1, ETH_P_ALL),
@@ -125,6 +141,12 @@ fn join(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkErro
     socket.order(NEW_FILTER, Mode::Create, &filter.message(), || {
         format!("send what comes in on {} out of {}", from.name, to.name)
     })
+}
+
+/// Sends everything that comes in on one interface out of another.
+fn join(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkError> {
+    put_ingress_hook(socket, from)?;
+    redirect(socket, from, to)
 }
 
 impl Stage {
