@@ -1,6 +1,8 @@
 //! Control groups of both versions: CPU quota, CPU sets, accounting, and the end of everything
 //! inside. Which hierarchies exist is found by looking and trying, never assumed.
 
+mod counters;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use nix::unistd::{AccessFlags, access};
 use crate::failpoint;
 use crate::process::ProcessIdentity;
 use crate::undo::Undo;
+
+pub use counters::MemoryPeak;
 
 /// What went wrong with a control group.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,8 @@ pub struct Controllers {
     pub cpuset: Option<Controller>,
     /// CPU time used.
     pub accounting: Option<Controller>,
+    /// Memory used; nothing limits it.
+    pub memory: Option<Controller>,
 }
 
 impl Controllers {
@@ -116,6 +122,12 @@ impl Controllers {
                     .as_ref()
                     .is_none_or(|cpu| cpu.parent == set.parent)
             });
+            found.memory = usable("memory").filter(|memory| {
+                [&found.cpu, &found.cpuset]
+                    .into_iter()
+                    .flatten()
+                    .all(|other| other.parent == memory.parent)
+            });
         }
         let legacy = |name: &str| {
             let mount = mounts.iter().find(|mount| {
@@ -136,6 +148,7 @@ impl Controllers {
         found.cpu = found.cpu.or_else(|| legacy("cpu"));
         found.cpuset = found.cpuset.or_else(|| legacy("cpuset"));
         found.accounting = found.accounting.or_else(|| legacy("cpuacct"));
+        found.memory = found.memory.or_else(|| legacy("memory"));
         found
     }
 }
@@ -206,6 +219,7 @@ pub struct NodeCgroups {
     cpu: Option<(CgroupVersion, PathBuf)>,
     cpuset: Option<(CgroupVersion, PathBuf)>,
     accounting: Option<(CgroupVersion, PathBuf)>,
+    memory: Option<(CgroupVersion, PathBuf)>,
 }
 
 impl NodeCgroups {
@@ -236,13 +250,14 @@ impl NodeCgroups {
             cpu: make(&controllers.cpu)?,
             cpuset: make(&controllers.cpuset)?,
             accounting: make(&controllers.accounting)?,
+            memory: make(&controllers.memory)?,
         })
     }
 
     /// The directories, each once.
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
-        let all = [&self.cpu, &self.cpuset, &self.accounting];
+        let all = [&self.cpu, &self.cpuset, &self.accounting, &self.memory];
         let mut paths: Vec<PathBuf> = all
             .into_iter()
             .flatten()

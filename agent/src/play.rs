@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hexloop_proto::{AgentDescription, EventBody};
-use hexloop_telemetry::Places;
+use hexloop_telemetry::{ExternalFeed, FeedReport};
 use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
 use hexloop_traces::Trace;
 
@@ -30,6 +30,7 @@ use crate::node::{kernel_release, with_causes};
 use crate::privilege::Privilege;
 use crate::process::SelfCommand;
 use crate::telemetry::power::PowerSampler;
+use crate::telemetry::sources::MeterSources;
 
 pub use desk::{ControlDesk, ControlError, Made};
 pub use error::PlayError;
@@ -54,8 +55,9 @@ pub struct Stage {
     pub controllers: Controllers,
     /// Who undoes everything if this process is killed.
     pub guardian: Arc<Guardian>,
-    /// Where meters of energy and power are looked for, and settings of the machine.
-    pub meters: Places,
+    /// Meters of energy and power, and who looks at them; settings of the machine are looked for in
+    /// the same places.
+    pub meters: MeterSources,
     /// What the owner of this machine allows.
     pub allowed: Configuration,
 }
@@ -80,6 +82,7 @@ pub fn play(
     stop: &StopWish,
     desk: &ControlDesk,
 ) {
+    let fed_before = feed_reports(stage);
     let power = PowerSampler::start(&stage.meters).map_err(|source| PlayError::System {
         action: "start the thread that reads the meters",
         source,
@@ -102,6 +105,9 @@ pub fn play(
         });
     }
     let leftovers = scene.take_down(stage);
+    for message in feed_warnings(stage, &fed_before) {
+        events.emit(EventBody::Warning { message });
+    }
     let energy_j = power.as_ref().map(PowerSampler::whole);
     events.emit(EventBody::TakenDown {
         leftovers,
@@ -109,6 +115,43 @@ pub fn play(
         metering: power.and_then(PowerSampler::finish),
     });
     events.flush();
+}
+
+fn feed_reports(stage: &Stage) -> Vec<FeedReport> {
+    let feeds = stage.meters.feeds.iter();
+    feeds.map(ExternalFeed::report).collect()
+}
+
+/// A reading that is older than this when it comes is worth a warning: what it tells is laid later
+/// in time than it was.
+const WORTH_A_WARNING_NS: u64 = 1_000_000_000;
+
+/// What readers of the results should know of the lines of external meters.
+fn feed_warnings(stage: &Stage, before: &[FeedReport]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (feed, before) in stage.meters.feeds.iter().zip(before) {
+        let (name, now) = (&feed.spec().name, feed.report());
+        let refused = now.refused.saturating_sub(before.refused);
+        let taken = now.taken.saturating_sub(before.taken);
+        if refused > 0 {
+            let why = now.last_refusal.unwrap_or_default();
+            warnings.push(format!(
+                "external meter {name}: {refused} of {} lines were refused; the last one: {why}",
+                refused + taken
+            ));
+        }
+        if now.largest_lag_ns > WORTH_A_WARNING_NS {
+            let lag_ms = now.largest_lag_ns / 1_000_000;
+            warnings.push(format!(
+                "external meter {name}: readings came up to {lag_ms} ms after their time, and its \
+                 power is that much late"
+            ));
+        }
+        if let Some(why) = now.ended {
+            warnings.push(format!("external meter {name}: {why}"));
+        }
+    }
+    warnings
 }
 
 fn perform(

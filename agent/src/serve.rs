@@ -3,16 +3,20 @@
 //! Nobody but the agent's own user gets in: the socket has mode 0600 in a directory of mode
 //! 0700, and the kernel is asked who is on the other side.
 
+mod feeds;
 mod listen;
+mod metrics;
 mod service;
 
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hexloop_proto::service::agent_server::AgentServer;
 use hexloop_telemetry::Places;
+use hexloop_topologies::HostMeter;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
@@ -24,6 +28,7 @@ use crate::guardian::{Guardian, GuardianError, replay_leftovers};
 use crate::play::Stage;
 use crate::privilege::{self, Privilege, PrivilegeError};
 use crate::process::SelfCommand;
+use crate::telemetry::sources::MeterSources;
 use crate::undo::Undo;
 
 use service::AgentService;
@@ -48,6 +53,12 @@ pub struct ServeOptions {
     pub lease_on_stdin: bool,
     /// How this program starts its other parts.
     pub program: SelfCommand,
+    /// Where metrics are shown, in place of what the machine's configuration says; loopback alone.
+    pub metrics: Option<SocketAddr>,
+    /// External meters beside those of the configuration.
+    pub meters: Vec<HostMeter>,
+    /// Readings of energy and power per second.
+    pub rate_hz: u32,
 }
 
 /// The unprivileged user that jobs run as.
@@ -116,6 +127,29 @@ pub enum ServeError {
     /// The directory of the socket is open to others.
     #[error("{0} can be entered by others; `chmod 700` it, or choose another directory")]
     OpenDirectory(PathBuf),
+    /// The page of metrics.
+    #[error("cannot show metrics on {address}; free that port, or choose another with `--metrics`")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The page of metrics was asked for where others could read it.
+    #[error(
+        "metrics on {0} could be read from elsewhere; that takes `metrics = \"{0}\"` in agent.toml"
+    )]
+    OpenMetrics(SocketAddr),
+    /// An external meter.
+    #[error("cannot take lines of the external meter {name}")]
+    Meter {
+        /// Its name.
+        name: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// The asynchronous runtime or its signal handlers.
     #[error("cannot start to serve")]
     Runtime(#[source] io::Error),
@@ -164,6 +198,9 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
         // The kernel lets it change nothing anyway.
         Privilege::UserNamespace => (Configuration::nothing(), JobUser::invoking()),
     };
+    let page = metrics_address(options.metrics, allowed.host.metrics)?;
+    let meters = allowed.host.meters.iter().chain(&options.meters);
+    let meters: Vec<HostMeter> = meters.cloned().collect();
     let left: Vec<String> = replay_leftovers(&options.state_directory)?
         .into_iter()
         .flat_map(|report| report.failed)
@@ -187,14 +224,19 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
         job_user: words,
         controllers: Controllers::detect(),
         guardian: Arc::clone(&guardian),
-        meters: Places::from_environment(),
+        meters: MeterSources {
+            places: Places::from_environment(),
+            feeds: meters.iter().map(feeds::feed_of).collect(),
+            board: page.map(|_| Arc::default()),
+            rate_hz: options.rate_hz,
+        },
         allowed,
     };
     guardian.record(Undo::RemoveFile {
         path: options.socket.clone(),
     })?;
     failpoint::reach("agent-guarded");
-    let outcome = serve(options, Arc::new(stage));
+    let outcome = serve(options, Arc::new(stage), (&meters, page));
     failpoint::reach("agent-ends");
     // Removes the socket, and whatever a plan that did not end in time has left.
     let finished = Arc::into_inner(guardian).map_or(Ok(()), Guardian::finish);
@@ -202,15 +244,42 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
     Ok(finished?)
 }
 
-fn serve(options: &ServeOptions, stage: Arc<Stage>) -> Result<(), ServeError> {
+/// Where metrics are shown. What a command line asks for is on loopback, unless the machine's
+/// owner says the same.
+fn metrics_address(
+    asked: Option<SocketAddr>,
+    configured: Option<SocketAddr>,
+) -> Result<Option<SocketAddr>, ServeError> {
+    match asked {
+        Some(address) if !address.ip().is_loopback() && configured != asked => {
+            Err(ServeError::OpenMetrics(address))
+        }
+        Some(address) => Ok(Some(address)),
+        None => Ok(configured),
+    }
+}
+
+fn serve(
+    options: &ServeOptions,
+    stage: Arc<Stage>,
+    (meters, page): (&[HostMeter], Option<SocketAddr>),
+) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("hx-serve")
         .enable_all()
         .build()
         .map_err(ServeError::Runtime)?;
-    let service = AgentService::new(stage);
+    let service = AgentService::new(Arc::clone(&stage));
     let outcome = runtime.block_on(async {
+        for (meter, feed) in meters.iter().zip(&stage.meters.feeds) {
+            let source = feeds::open(meter, &stage.guardian).await?;
+            tokio::spawn(feeds::serve(source, feed.clone()));
+        }
+        if let Some(address) = page {
+            let listener = metrics::listen(address).await?;
+            tokio::spawn(metrics::serve(listener, Arc::clone(&stage)));
+        }
         let incoming = listen::listen(&options.socket, !options.lease_on_stdin)?;
         let ended = end_of_agent(options.lease_on_stdin).map_err(ServeError::Runtime)?;
         let control = service.clone();
@@ -284,4 +353,22 @@ fn end_of_stdin() -> io::Result<oneshot::Receiver<()>> {
             let _ = ended.send(());
         })?;
     Ok(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_stay_on_loopback_unless_the_owner_of_the_machine_says_otherwise() {
+        let address = |text: &str| -> Option<SocketAddr> { Some(text.parse().unwrap()) };
+        let (near, far) = (address("127.0.0.1:9464"), address("0.0.0.0:9464"));
+        assert_eq!(metrics_address(None, None).unwrap(), None);
+        assert_eq!(metrics_address(near, None).unwrap(), near);
+        assert_eq!(metrics_address(None, far).unwrap(), far);
+        assert_eq!(metrics_address(far, far).unwrap(), far);
+        let refused = metrics_address(far, near).unwrap_err().to_string();
+        assert!(refused.contains("agent.toml"), "{refused}");
+        assert_eq!(metrics_address(near, far).unwrap(), near);
+    }
 }

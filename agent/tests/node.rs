@@ -18,6 +18,7 @@ mod tests {
     use hexloop_agent::play::{ControlDesk, EventSink, PlayInput, Stage, StopWish, play};
     use hexloop_agent::privilege::{self, Privilege};
     use hexloop_agent::process::{ProcessIdentity, SelfCommand};
+    use hexloop_agent::telemetry::sources::MeterSources;
     use hexloop_proto::{Event, EventBody};
     use hexloop_telemetry::{Origin, Places};
     use hexloop_topologies::plan::{
@@ -256,12 +257,12 @@ mod tests {
             job_user: "nobody".to_owned(),
             controllers: Controllers::detect(),
             guardian: Arc::new(Guardian::start_as(&this_program(), &state, "test").unwrap()),
-            meters: Places {
+            meters: MeterSources::at(Places {
                 root: "/nowhere".into(),
                 nvml: None,
                 with_nvml: false,
                 origin: Origin::Stub,
-            },
+            }),
             allowed: Configuration::nothing(),
         }
     }

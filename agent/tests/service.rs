@@ -51,6 +51,9 @@ mod tests {
                     state_directory: root.join("state"),
                     lease_on_stdin: true,
                     program: this_program(),
+                    metrics: None,
+                    meters: Vec::new(),
+                    rate_hz: 100,
                 };
                 serve::run(&options).unwrap();
             }

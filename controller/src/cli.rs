@@ -6,6 +6,7 @@ pub mod link;
 pub mod trace;
 pub mod trace_files;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -190,6 +191,25 @@ pub struct RunArguments {
     /// Fail with 7 when an expectation does not hold.
     #[arg(long)]
     pub strict: bool,
+    /// How the run is metered and shown.
+    #[command(flatten)]
+    pub metering: MeteringArguments,
+}
+
+/// How an agent meters, and where it shows that.
+#[derive(Debug, Clone, Default, Args)]
+pub struct MeteringArguments {
+    /// Show metrics to Prometheus at http://ADDRESS/metrics; only on loopback, unless agent.toml
+    /// says the same address.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
+    /// Take lines of an external meter: NAME=unix:PATH or NAME=tcp:127.0.0.1:PORT, and with `run`
+    /// NAME=- for standard input. A line is `SECONDS_SINCE_1970 WATTS`, or `- WATTS` for now.
+    #[arg(long = "meter", value_name = "NAME=WHERE")]
+    pub meters: Vec<String>,
+    /// Readings of energy and power per second, 1 to 1000.
+    #[arg(long, value_name = "HZ", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub meter_rate: u32,
 }
 
 /// Arguments of `check`.
@@ -346,6 +366,9 @@ pub struct AgentServeArguments {
     /// End when standard input ends: its owner holds the other end.
     #[arg(long)]
     pub lease_on_stdin: bool,
+    /// How it meters, and where it shows that.
+    #[command(flatten)]
+    pub metering: MeteringArguments,
 }
 
 #[cfg(test)]

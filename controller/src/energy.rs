@@ -4,6 +4,8 @@
 
 mod attribution;
 mod curve;
+mod radio;
 
 pub use attribution::{Attribution, Coefficients, RequestWork, attribute, calibrate};
 pub use curve::{Interval, intervals};
+pub use radio::{MODEL as RADIO_MODEL, RadioEnergy, UNIT_W, radio_energy};

@@ -2,6 +2,7 @@
 
 mod agent_process;
 pub(crate) mod interrupt;
+pub(crate) mod metering;
 mod progress;
 mod session;
 pub(crate) mod training;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use hexloop_proto::{
-    AgentDescription, AskedAndGot, CommandExit, CoolingReport, Event, EventBody, GpuSample,
-    IdlePower, LinkCalibration, LinkChanged, LinkWindow, Measurement, MeterReadings, MeteringCost,
-    NodeSample, NodeUp, NoiseReport, PhaseEnd,
+    AgentDescription, AskedAndGot, CommandExit, CoolingReport, CoreSample, Event, EventBody,
+    GpuSample, IdlePower, LinkCalibration, LinkChanged, LinkWindow, Measurement, MeterReadings,
+    MeteringCost, NodeSample, NodeUp, NoiseReport, PhaseEnd,
 };
 use hexloop_traces::LinkChange;
 use hexloop_workloads::job::RequestRecord;
@@ -79,6 +79,8 @@ pub struct PhaseResults {
     pub meters: Vec<MeterReadings>,
     /// The slow things about its GPUs, in order.
     pub gpus: Vec<GpuSample>,
+    /// What the machine's CPUs did, in order.
+    pub cores: Vec<CoreSample>,
     /// Changes of its links while it played, in order.
     pub changes: Vec<ChangeMade>,
     /// What processes of a phase without a model measured.
@@ -268,6 +270,7 @@ impl PhaseResults {
             EventBody::NodeSample(sample) => self.samples.push(sample.clone()),
             EventBody::Meters(readings) => self.meters.push(readings.clone()),
             EventBody::Gpu(sample) => self.gpus.push(sample.clone()),
+            EventBody::Cores(sample) => self.cores.push(sample.clone()),
             EventBody::LinkChanged(changed) => self.changes.push(ChangeMade {
                 asked_ns: due_ns,
                 changed: changed.clone(),

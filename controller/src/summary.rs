@@ -8,7 +8,9 @@ mod distribution;
 mod energy;
 mod expectations;
 mod machine;
+mod radio;
 pub(crate) mod traffic;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -20,11 +22,13 @@ use crate::verdict::Verdict;
 pub use compute::{RunFacts, summarise};
 pub use distribution::{Distribution, PercentileInterval};
 pub use energy::{
-    AttributionSummary, CounterGap, JobEnergy, LARGEST_GAP, MeterChannelSummary, MeterSummary,
-    MeteringSummary,
+    AttributionSummary, CounterGap, JobEnergy, LARGEST_GAP, MeterChannelSummary, MeterCostSummary,
+    MeterSummary, MeteringSummary,
 };
 pub use expectations::outages;
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
+pub use radio::RadioSummary;
+pub use usage::{CoreSummary, NodeCounterSummary};
 
 /// The version of this document.
 pub const SUMMARY_SCHEMA: u32 = 2;
@@ -346,6 +350,13 @@ pub struct JobSummary {
     pub cpu_s: BTreeMap<String, f64>,
     /// Highest resident memory of each node, in bytes.
     pub memory_peak_bytes: BTreeMap<String, u64>,
+    /// What else the kernel counted of each node.
+    pub counters: BTreeMap<String, NodeCounterSummary>,
+    /// What the machine's CPUs did over the phase; empty where the kernel does not tell.
+    pub cores: Vec<CoreSummary>,
+    /// What the radio of the phase's link used by published models. Estimated, and part of no other
+    /// figure.
+    pub radio: Option<RadioSummary>,
     /// Length of the phase in seconds.
     pub duration_s: Option<f64>,
     /// Energy of the machine over the phase: gross.

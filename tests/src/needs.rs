@@ -19,16 +19,22 @@ pub enum Need {
     VirtualTime,
     /// The cpuset controller of cgroup v2.
     Cpuset,
+    /// The program `prometheus`.
+    Prometheus,
+    /// A GPU with NVIDIA's driver.
+    Gpu,
 }
 
 impl Need {
     /// All of them, in order.
-    pub const ALL: [Need; 5] = [
+    pub const ALL: [Need; 7] = [
         Need::Root,
         Need::Netem,
         Need::Fq,
         Need::VirtualTime,
         Need::Cpuset,
+        Need::Prometheus,
+        Need::Gpu,
     ];
 
     /// Its name in reasons and probes.
@@ -40,6 +46,8 @@ impl Need {
             Need::Fq => "fq",
             Need::VirtualTime => "virtual-time",
             Need::Cpuset => "cpuset",
+            Need::Prometheus => "prometheus",
+            Need::Gpu => "gpu",
         }
     }
 

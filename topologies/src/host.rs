@@ -1,7 +1,10 @@
 //! `agent.toml`: what the owner of a machine lets others do to it. Read as strictly as an
 //! experiment, by the same checks.
 
+mod meters;
+
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use hexloop_traces::units::BitRate;
 
@@ -10,6 +13,8 @@ use crate::fields::{Field, Kind, Need};
 use crate::problem::{Place, Problem, Problems, SourceText};
 use crate::section::Section;
 use crate::value::{self, Origin};
+
+pub use meters::{HostMeter, MeterLines};
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: usize = 1 << 16;
@@ -85,6 +90,23 @@ const FIELDS: &[Field] = &[
         about: "The user that jobs run as, by name or number; by default whoever called sudo, \
                 else nobody.",
     },
+    Field {
+        key: "metrics",
+        kind: Kind::Text { longest: 64 },
+        need: Need::Optional,
+        about: "Address and port on which agents show their metrics to Prometheus, such as \
+                \"127.0.0.1:9464\"; by default nowhere.",
+    },
+    Field {
+        key: "meters",
+        kind: Kind::Map {
+            of: meters::FIELDS,
+            key: &Kind::Identifier,
+            what: "meter",
+        },
+        need: Need::Optional,
+        about: "External meters by name.",
+    },
 ];
 
 /// What the owner of a machine allows.
@@ -102,6 +124,10 @@ pub struct HostConfiguration {
     pub settings: BTreeSet<String>,
     /// The user that jobs run as.
     pub job_user: Option<String>,
+    /// Where agents show their metrics.
+    pub metrics: Option<SocketAddr>,
+    /// External meters.
+    pub meters: Vec<HostMeter>,
 }
 
 impl Default for HostConfiguration {
@@ -114,6 +140,8 @@ impl Default for HostConfiguration {
             max_lease_ns: 60 * MINUTE_NS,
             settings: BTreeSet::new(),
             job_user: None,
+            metrics: None,
+            meters: Vec::new(),
         }
     }
 }
@@ -156,6 +184,12 @@ impl HostConfiguration {
         );
         let section = Section::new(&root, FIELDS, &top);
         let max_rate_bps = max_rate(&mut reporter, section);
+        let metrics = metrics(&mut reporter, section);
+        let meters = section
+            .map("meters")
+            .into_iter()
+            .filter_map(|(name, section)| meters::read(&mut reporter, name, section))
+            .collect();
         Problems::check(reporter.problems)?;
         let set = |key| section.texts(key).into_iter().collect();
         Ok(HostConfiguration {
@@ -165,6 +199,8 @@ impl HostConfiguration {
             max_lease_ns: section.time_ns("max_lease"),
             settings: set("settings"),
             job_user: section.optional_text("job_user"),
+            metrics,
+            meters,
         })
     }
 }
@@ -186,6 +222,19 @@ fn max_rate(reporter: &mut Reporter<'_>, section: Section<'_>) -> Option<u64> {
     }
 }
 
+fn metrics(reporter: &mut Reporter<'_>, section: Section<'_>) -> Option<SocketAddr> {
+    let text = section.optional_text("metrics")?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(error) => {
+            let help = "write an address and a port, such as 127.0.0.1:9464".to_owned();
+            let message = format!("`metrics`: {error}");
+            reporter.report(section.place("metrics"), message, Some(help));
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,8 +249,18 @@ mod tests {
     fn everything_that_a_file_may_say_is_read() {
         let text = "schema = 1\nallow_interfaces = [\"enp3s0f1\", \"eth1\"]\n\
                     allow_users = [\"ada\", \"1000\"]\nmax_rate = \"2.5 Gbit/s\"\n\
-                    max_lease = \"2 h\"\nsettings = [\"governor\"]\njob_user = \"lab\"\n";
+                    max_lease = \"2 h\"\nsettings = [\"governor\"]\njob_user = \"lab\"\n\
+                    metrics = \"0.0.0.0:9464\"\n\
+                    [meters.plug]\ncommand = [\"plug\", \"--watts\"]\ncounted = true\n\
+                    [meters.card]\nsocket = \"/run/card\"\nscope = \"gpu\"\n\
+                    [meters.far]\nsocket = \"10.0.0.1:7000\"\n";
         let read = HostConfiguration::parse(text, "agent.toml").unwrap();
+        let meter = |name: &str, lines, scope: &str, counted| HostMeter {
+            name: name.to_owned(),
+            lines,
+            scope: scope.to_owned(),
+            counted,
+        };
         let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let expected = HostConfiguration {
             allow_interfaces: set(&["enp3s0f1", "eth1"]),
@@ -210,6 +269,22 @@ mod tests {
             max_lease_ns: 120 * MINUTE_NS,
             settings: set(&["governor"]),
             job_user: Some("lab".to_owned()),
+            metrics: Some("0.0.0.0:9464".parse().unwrap()),
+            meters: vec![
+                meter(
+                    "plug",
+                    MeterLines::Command(vec!["plug".to_owned(), "--watts".to_owned()]),
+                    "machine",
+                    Some(true),
+                ),
+                meter("card", MeterLines::Unix("/run/card".into()), "gpu", None),
+                meter(
+                    "far",
+                    MeterLines::Tcp("10.0.0.1:7000".parse().unwrap()),
+                    "machine",
+                    None,
+                ),
+            ],
         };
         assert_eq!(read, expected);
     }
@@ -224,7 +299,9 @@ mod tests {
     #[test]
     fn mistakes_are_told_with_their_places() {
         let text = "schema = 1\nallow_interface = [\"eth1\"]\nmax_rate = \"fast\"\n\
-                    settings = [\"governer\"]\nmax_lease = \"0 s\"\n";
+                    settings = [\"governer\"]\nmax_lease = \"0 s\"\nmetrics = \"9464\"\n\
+                    [meters.plug]\nscope = \"house\"\n[meters.two]\ncommand = [\"a\"]\n\
+                    socket = \"/b\"\n[meters.near]\nsocket = \"here\"\n";
         let told = problems(text);
         for part in [
             "agent.toml:2:1: unknown key `allow_interface`",
@@ -233,6 +310,11 @@ mod tests {
             "agent.toml:4:13",
             "did you mean `governor`?",
             "agent.toml:5:13: `max_lease`",
+            "agent.toml:6:11: `metrics`: invalid socket address",
+            "`meters.plug`: a meter has either a `command` or a `socket`",
+            "`meters.two`: a meter has either",
+            "`meters.near`: here is no absolute path, and no address with a port",
+            "house",
         ] {
             assert!(told.contains(part), "{part}:\n{told}");
         }

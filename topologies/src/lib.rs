@@ -35,7 +35,7 @@ pub use control::link_change;
 pub use describe::describe;
 pub use experiment::{Experiment, Link, Node, Phase, ScenarioSource, Steps, TraceSource, Traffic};
 pub use file::{ExperimentFile, MAX_FILE_BYTES};
-pub use host::HostConfiguration;
+pub use host::{HostConfiguration, HostMeter, MeterLines};
 pub use model::ModelShape;
 pub use overrides::Overrides;
 pub use planning::{Machine, Planned, plan, plan_sha256};

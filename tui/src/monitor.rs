@@ -102,6 +102,7 @@ impl LineMonitor {
             | EventBody::JobReady { .. }
             | EventBody::Traffic { .. }
             | EventBody::CommandExit(_)
+            | EventBody::Cores(_)
             | EventBody::Log { .. } => {}
         }
         lines
@@ -295,6 +296,7 @@ mod tests {
             energy_j: Measurement::Unavailable {
                 why: "no sensor".to_owned(),
             },
+            cores: None,
             clock_step_ns: 0,
         })
     }

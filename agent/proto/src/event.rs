@@ -6,8 +6,8 @@ use hexloop_workloads::traffic::TrafficRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AskedAndGot, ChannelEnergy, CoolingReport, GpuSample, IdlePower, InterruptCpu, MeterChannel,
-    MeterReadings, MeteringCost, NoiseReport,
+    AskedAndGot, ChannelEnergy, CoolingReport, CoreSample, GpuSample, IdlePower, InterruptCpu,
+    MeterChannel, MeterReadings, MeteringCost, NodeCounters, NoiseReport,
 };
 
 /// A quantity, or the reason why there is none. What nobody measured is never a number.
@@ -120,6 +120,8 @@ pub enum EventBody {
     Meters(MeterReadings),
     /// The slow things about a GPU.
     Gpu(GpuSample),
+    /// What the machine's CPUs did since the last such sample.
+    Cores(CoreSample),
     /// Power of the machine with nodes and links up and no job.
     Idle(IdlePower),
     /// A program of the experiment has ended.
@@ -389,6 +391,9 @@ pub struct JobResources {
     pub memory_peak_bytes: u64,
     /// TCP in the node's network namespace.
     pub tcp: TcpCounters,
+    /// What else the kernel counted of it; `None` in records of earlier versions.
+    #[serde(default)]
+    pub counters: Option<NodeCounters>,
 }
 
 /// Totals of a phase.
@@ -415,6 +420,9 @@ pub struct PhaseEnd {
     /// Every channel's energy over the phase, in the order of [`AgentDescription::meters`].
     #[serde(default)]
     pub energy_by_channel: Vec<ChannelEnergy>,
+    /// What the machine's CPUs did over the phase.
+    #[serde(default)]
+    pub cores: Option<CoreSample>,
     /// The largest step of the wall clock against the monotonic one between two looks of any
     /// link's tap, in nanoseconds, with its sign.
     #[serde(default)]

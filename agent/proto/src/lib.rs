@@ -6,6 +6,7 @@
 mod event;
 mod isolation;
 mod metering;
+mod usage;
 
 pub use event::{
     AgentDescription, CommandExit, CpuPinning, Event, EventBody, JobResources, LateHistogram,
@@ -17,8 +18,9 @@ pub use hexloop_workloads::job::{Outcome, RequestRecord};
 pub use hexloop_workloads::wire::PayloadBytes;
 pub use isolation::{AskedAndGot, CoolingReport, InterruptCpu, NoiseReport};
 pub use metering::{
-    ChannelEnergy, GpuSample, IdlePower, MeterChannel, MeterReadings, MeteringCost,
+    ChannelEnergy, GpuSample, IdlePower, MeterChannel, MeterCost, MeterReadings, MeteringCost,
 };
+pub use usage::{CoreSample, CoreUse, NodeCounters};
 
 /// The version of the service and of the events. Peers of another version are refused.
 pub const PROTOCOL_VERSION: u32 = 4;

@@ -120,4 +120,22 @@ pub struct MeteringCost {
     pub read_p99_ns: u64,
     /// Median time of reading the slow things of all GPUs once, in nanoseconds.
     pub state_p50_ns: Option<u64>,
+    /// The same of energy and power by meter, in the order of its channels.
+    #[serde(default)]
+    pub meters: Vec<MeterCost>,
+}
+
+/// What reading one meter cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterCost {
+    /// The meter, such as `NVML`.
+    pub meter: String,
+    /// Its channels: all of them are read at once.
+    pub channels: u64,
+    /// Its devices.
+    pub devices: u64,
+    /// Median time of reading all its channels, in nanoseconds.
+    pub read_p50_ns: u64,
+    /// 99th percentile of the same.
+    pub read_p99_ns: u64,
 }

@@ -73,6 +73,7 @@ fn each_group_is_recorded_before_it_is_made_and_limits_are_read_back() {
         cpu: v1.clone(),
         cpuset: v1.clone(),
         accounting: v1,
+        memory: None,
     };
     let mut recorded = Vec::new();
     let groups = NodeCgroups::create(&controllers, "hx-test", |undo| {

@@ -39,6 +39,11 @@ impl NanosecondHistogram {
         }
     }
 
+    /// The value that this share of all is at or below; `None` without values.
+    pub(crate) fn at_share(&self, share: f64) -> Option<u64> {
+        (!self.0.is_empty()).then(|| self.0.value_at_quantile(share))
+    }
+
     /// How it travels.
     pub(crate) fn summary(&self) -> LateHistogram {
         let count = self.0.len();

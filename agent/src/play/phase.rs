@@ -16,7 +16,7 @@ use super::burner::Burner;
 use super::desk::ControlDesk;
 use super::error::PlayError;
 use super::jobs::{NodeJob, Orders, Part};
-use super::meter::Sampler;
+use super::meter::{Around, Sampler};
 use super::scene::{Scene, check, note_losses};
 use super::sink::EventSink;
 use super::stop::StopWish;
@@ -123,7 +123,14 @@ pub(super) fn play(
     playing.tell_jobs(start, Role::is_job)?;
     playing.start_commands(stage, plan)?;
     let system = |action| move |source| PlayError::System { action, source };
-    let sampler = Sampler::start(playing.scene.meters.clone(), t0, Arc::clone(events))
+    if let Some(board) = &stage.meters.board {
+        board.show_phase(Some(part.name));
+    }
+    let around = Around {
+        board: stage.meters.board.clone(),
+        root: stage.meters.places.root.clone(),
+    };
+    let sampler = Sampler::start(playing.scene.meters.clone(), t0, Arc::clone(events), around)
         .map_err(system("start the thread that samples the nodes"))?;
     let burner = if plan.faults.burn_relay_cpu {
         let cpus = plan
@@ -144,7 +151,7 @@ pub(super) fn play(
             t0_wall_clock_ns: wall_clock_ns,
         },
     );
-    let cpu_before = CpuTimes::read(&stage.meters.root);
+    let cpu_before = CpuTimes::read(&stage.meters.places.root);
     let roots = playing
         .scene
         .meters
@@ -161,7 +168,8 @@ pub(super) fn play(
     failpoint::reach("phase-plays");
     let outcome = playing.until_over(t0 + part.duration_ns, &arrived);
     let ended = clock::now();
-    let interrupt_cpu = CpuTimes::read(&stage.meters.root).interrupts_since(&cpu_before, plan);
+    let interrupt_cpu =
+        CpuTimes::read(&stage.meters.places.root).interrupts_since(&cpu_before, plan);
     playing.note_demoted();
     desk.close();
     let changed = timeline.finish();
@@ -172,7 +180,10 @@ pub(super) fn play(
     power.end_phase();
     let (energy_j, energy_uncertainty_j, energy_by_channel) = power.window(t0, ended);
     let burned_ns = burner.map(Burner::finish);
-    let usage = sampler.finish();
+    let mut usage = sampler.finish();
+    if let Some(board) = &stage.meters.board {
+        board.show_phase(None);
+    }
     outcome?;
     changed?;
     let reports = reports?;
@@ -185,13 +196,14 @@ pub(super) fn play(
         .iter()
         .enumerate()
         .map(|(place, (node, _))| {
-            let used = usage.get(node).copied().unwrap_or_default();
+            let used = usage.nodes.get(node).copied().unwrap_or_default();
             JobResources {
                 node: node.clone(),
                 totals: playing.totals.remove(&place),
                 cpu_ns: used.cpu_ns,
                 memory_peak_bytes: used.memory_bytes,
                 tcp: tcp_between(tcp_before[place], tcp_after[place]),
+                counters: usage.counters.remove(node),
             }
         })
         .collect();
@@ -223,6 +235,7 @@ pub(super) fn play(
         energy_j,
         energy_uncertainty_j,
         energy_by_channel,
+        cores: usage.cores,
         clock_step_ns: reports
             .iter()
             .map(|(_, report)| report.clock_step_ns)

@@ -22,7 +22,11 @@ pub(super) fn listen(stage: &Stage, plan: &Plan, events: &EventSink) {
         .iter()
         .flat_map(|node| node.cpus.clone())
         .collect();
-    let report = noise::listen(&stage.meters.root, &cpus, plan.machine.noise_check_ns);
+    let report = noise::listen(
+        &stage.meters.places.root,
+        &cpus,
+        plan.machine.noise_check_ns,
+    );
     let complaint = noise::complaint(&report);
     events.emit(EventBody::Noise(report));
     if let Some(message) = complaint {
@@ -41,7 +45,9 @@ pub(super) fn cool(
     let Some(asked) = &plan.machine.cool else {
         return Ok(());
     };
-    let report = cooling::cool(&stage.meters.root, &scene.gpus(), asked, || check(stop))?;
+    let report = cooling::cool(&stage.meters.places.root, &scene.gpus(), asked, || {
+        check(stop)
+    })?;
     if let Some(why) = &report.why {
         let message = format!("nobody can tell whether the machine is cool: {why}");
         events.emit(EventBody::Warning { message });

@@ -337,7 +337,7 @@ impl Scene {
 /// How this agent may set the machine.
 fn settling(stage: &Stage) -> Settling<'_> {
     Settling {
-        root: &stage.meters.root,
+        root: &stage.meters.places.root,
         allowed: &stage.allowed,
         is_root: stage.privilege == Privilege::Root,
     }

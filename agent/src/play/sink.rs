@@ -37,7 +37,8 @@ const fn can_be_missed(body: &EventBody, phase: Option<&str>) -> bool {
         EventBody::NodeSample(_)
         | EventBody::Log { .. }
         | EventBody::Meters(_)
-        | EventBody::Gpu(_) => true,
+        | EventBody::Gpu(_)
+        | EventBody::Cores(_) => true,
         _ => false,
     }
 }

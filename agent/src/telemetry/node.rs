@@ -45,14 +45,27 @@ impl NodeMeter {
         self.first_process
     }
 
-    /// Reads it now.
+    /// Its control groups.
     #[must_use]
-    pub fn read(&self) -> NodeUsage {
+    pub const fn groups(&self) -> &NodeCgroups {
+        &self.groups
+    }
+
+    /// Its processes.
+    #[must_use]
+    pub fn processes(&self) -> BTreeSet<u32> {
         let mut processes = self
             .groups
             .processes()
             .map_or_else(|| descendants(self.first_process), BTreeSet::from_iter);
         processes.insert(self.first_process);
+        processes
+    }
+
+    /// Reads it now.
+    #[must_use]
+    pub fn read(&self) -> NodeUsage {
+        let processes = self.processes();
         let memory_bytes = processes
             .iter()
             .filter_map(|pid| resident_bytes(*pid))

@@ -1,5 +1,7 @@
 //! The thread that reads every meter of energy and power while a plan is played.
 
+mod costs;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,22 +12,22 @@ use hexloop_proto::{
     ChannelEnergy, EventBody, GpuSample, Measurement, MeterChannel, MeterReadings, MeteringCost,
 };
 use hexloop_telemetry::{
-    Channel, EnergyBook, GpuState, MachineMeters, Origin, Places, Quality, Quantity, Reading,
-    Trouble,
+    Channel, EnergyBook, GpuState, MachineMeters, Origin, Quality, Quantity, Reading, Trouble,
 };
 use hexloop_workloads::clock::{self, MonotonicNs};
 
+use costs::Costs;
+
+use super::board::Board;
 use super::node::descendants;
+use super::sources::MeterSources;
 use crate::play::EventSink;
 
-/// Time between readings of energy and power.
-const PERIOD_NS: u64 = 10_000_000;
+/// Time between two looks at the slow things about GPUs: 5 Hz.
+const STATE_PERIOD_NS: u64 = 200_000_000;
 
-/// Readings between two looks at the slow things about GPUs: 5 Hz.
-const READS_PER_STATE: u64 = 20;
-
-/// Readings that go into one event.
-const READS_PER_EVENT: usize = 10;
+/// Readings of so much time go into one event.
+const EVENT_PERIOD_NS: u64 = 100_000_000;
 
 /// A running sampler, or why there is nothing to sample.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ struct Shared {
     book: Mutex<EnergyBook>,
     phase: Mutex<Option<Phase>>,
     end: AtomicBool,
+    /// Where readings are shown to who looks from outside.
+    board: Option<Arc<Board>>,
 }
 
 /// Readings are events while a phase is under way.
@@ -62,21 +66,26 @@ impl PowerSampler {
     ///
     /// # Errors
     /// The thread could not be started.
-    pub fn start(places: &Places) -> io::Result<PowerSampler> {
-        let meters = MachineMeters::find(places);
+    pub fn start(sources: &MeterSources) -> io::Result<PowerSampler> {
+        let meters = sources.find();
+        let period_ns = sources.period_ns();
         let channels = meters.channels().to_vec();
         let why_nothing = meters.why_nothing();
         let shared = Arc::new(Shared {
-            book: Mutex::new(EnergyBook::new(&channels, PERIOD_NS)),
+            book: Mutex::new(EnergyBook::new(&channels, period_ns)),
             phase: Mutex::new(None),
             end: AtomicBool::new(false),
+            board: sources.board.clone(),
         });
+        if let Some(board) = &shared.board {
+            board.begin_sampling(&meters);
+        }
         let thread = if channels.is_empty() {
             None
         } else {
             let shared = Arc::clone(&shared);
             let builder = std::thread::Builder::new().name("hx-power".to_owned());
-            Some(builder.spawn(move || sample(meters, &shared))?)
+            Some(builder.spawn(move || sample(meters, &shared, period_ns))?)
         };
         Ok(PowerSampler {
             shared,
@@ -203,7 +212,11 @@ impl PowerSampler {
     /// Ends it: what the readings cost; `None` where there was nothing to read.
     pub fn finish(self) -> Option<MeteringCost> {
         self.shared.end.store(true, Ordering::Relaxed);
-        self.thread?.join().ok()
+        let cost = self.thread.and_then(|thread| thread.join().ok());
+        if let Some(board) = &self.shared.board {
+            board.end_sampling();
+        }
+        cost
     }
 }
 
@@ -263,24 +276,32 @@ fn channel_energy(
     }
 }
 
-fn sample(mut meters: MachineMeters, shared: &Shared) -> MeteringCost {
+fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> MeteringCost {
     let began = clock::now();
+    let reads_per_state = (STATE_PERIOD_NS / period_ns).max(1);
+    let reads_per_event = usize::try_from(EVENT_PERIOD_NS / period_ns)
+        .unwrap_or(1)
+        .max(1);
     let mut readings: Vec<Reading> = Vec::new();
     let mut batch = MeterReadings::default();
-    let (mut read_ns, mut state_ns) = (Vec::new(), Vec::new());
+    let mut costs = Costs::new(&meters);
     let mut cost = MeteringCost {
-        period_ns: PERIOD_NS,
+        period_ns,
         ..MeteringCost::default()
     };
     let mut due = began;
     while !shared.end.load(Ordering::Relaxed) {
         clock::sleep_until(due);
         let at = clock::now();
-        meters.read(&mut readings);
-        read_ns.push(clock::now().saturating_sub(at));
+        costs.read(&mut meters, &mut readings);
         held(&shared.book).push(at, &readings);
+        if let Some(board) = &shared.board {
+            board.show(at, &readings);
+        }
         let phase = held(&shared.phase).clone();
-        if let Some(phase) = phase {
+        let sees_states = cost.reads.is_multiple_of(reads_per_state)
+            && (phase.is_some() || shared.board.is_some());
+        if let Some(phase) = &phase {
             if at >= phase.t0 {
                 batch.at_ns.push(at - phase.t0);
                 let values = readings
@@ -288,46 +309,38 @@ fn sample(mut meters: MachineMeters, shared: &Shared) -> MeteringCost {
                     .map(|reading| reading.as_ref().ok().copied());
                 batch.values.push(values.collect());
             }
-            if batch.at_ns.len() >= READS_PER_EVENT {
+            if batch.at_ns.len() >= reads_per_event {
                 phase
                     .events
                     .emit(EventBody::Meters(std::mem::take(&mut batch)));
             }
-            if cost.reads.is_multiple_of(READS_PER_STATE) {
-                let before = clock::now();
-                let states = meters.gpu_states();
-                if !states.is_empty() {
-                    state_ns.push(clock::now().saturating_sub(before));
-                }
-                for (uuid, state) in states {
+        } else {
+            batch = MeterReadings::default();
+        }
+        if sees_states {
+            let states = costs.states(&meters);
+            if let Some(board) = &shared.board {
+                board.show_gpus(&states);
+            }
+            for (uuid, state) in states {
+                if let Some(phase) = &phase {
                     let sample = gpu_sample(uuid, at.saturating_sub(phase.t0), state, &phase.roots);
                     phase.events.emit(EventBody::Gpu(sample));
                 }
             }
-        } else {
-            batch = MeterReadings::default();
         }
         cost.reads += 1;
-        due += PERIOD_NS;
+        due += period_ns;
         let now = clock::now();
-        if now > due + PERIOD_NS {
+        if now > due + period_ns {
             cost.late += 1;
             due = now;
         }
     }
     cost.cpu_ns = clock::thread_cpu_ns();
     cost.wall_ns = clock::now().saturating_sub(began);
-    cost.read_p50_ns = rank(&mut read_ns, 50).unwrap_or(0);
-    cost.read_p99_ns = rank(&mut read_ns, 99).unwrap_or(0);
-    cost.state_p50_ns = rank(&mut state_ns, 50);
+    costs.tell(&mut cost);
     cost
-}
-
-/// The value below which `percent` of them lie.
-fn rank(values: &mut [u64], percent: usize) -> Option<u64> {
-    values.sort_unstable();
-    let last = values.len().checked_sub(1)?;
-    Some(values[(values.len() * percent / 100).min(last)])
 }
 
 fn gpu_sample(
@@ -387,19 +400,19 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    fn places(root: &Path) -> Places {
-        Places {
+    fn sources(root: &Path) -> MeterSources {
+        MeterSources::at(hexloop_telemetry::Places {
             root: root.to_path_buf(),
             nvml: None,
             with_nvml: false,
             origin: Origin::Stub,
-        }
+        })
     }
 
     #[test]
     fn a_machine_without_a_meter_has_a_reason_and_no_number() {
         let root = tempfile::tempdir().unwrap();
-        let sampler = PowerSampler::start(&places(root.path())).unwrap();
+        let sampler = PowerSampler::start(&sources(root.path())).unwrap();
         assert!(!sampler.can_sum() && sampler.channels().is_empty());
         let (energy, uncertainty, by_channel) = sampler.window(0, u64::MAX);
         let Measurement::Unavailable { why } = energy else {
@@ -423,7 +436,7 @@ mod tests {
         ] {
             fs::write(chip.join(name), text).unwrap();
         }
-        let sampler = PowerSampler::start(&places(root.path())).unwrap();
+        let sampler = PowerSampler::start(&sources(root.path())).unwrap();
         let channels = sampler.channels();
         assert!(channels[0].stub && channels[0].counted, "{channels:?}");
         let from = clock::now() + 20_000_000;
@@ -438,6 +451,12 @@ mod tests {
         assert_eq!(by_channel.len(), 1);
         let cost = sampler.finish().unwrap();
         assert!(cost.reads > 0 && cost.read_p99_ns >= cost.read_p50_ns);
+        assert_eq!(cost.period_ns, 10_000_000);
+        let [of_rails] = cost.meters.as_slice() else {
+            panic!("one meter: {:?}", cost.meters);
+        };
+        assert_eq!((of_rails.channels, of_rails.devices), (1, 1));
+        assert!(of_rails.read_p50_ns > 0 && of_rails.read_p50_ns <= of_rails.read_p99_ns);
     }
 
     #[test]

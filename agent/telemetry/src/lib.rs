@@ -18,9 +18,12 @@
 mod book;
 mod channel;
 mod counter;
+mod cpu;
+mod exposition;
 mod machine;
 mod meter;
 mod power;
+mod pressure;
 mod refresh;
 mod sys;
 mod trouble;
@@ -29,8 +32,12 @@ mod window;
 pub use book::{ChannelEnergy, CounterAgainstIntegral, EnergyBook};
 pub use channel::{Channel, Origin, Quality, Quantity, Scope};
 pub use counter::{CounterStep, CounterTrack, Tick};
+pub use cpu::{CoreTimes, CpuCounters, core_frequency_hz};
+pub use exposition::{Exposition, FamilyKind, MetricFamily};
 pub use machine::{Finding, MachineMeters, Places};
-pub use meter::external::{ExternalMeter, LineError, LineReading, parse_line};
+pub use meter::external::{
+    ExternalFeed, ExternalMeter, ExternalSpec, FeedReport, LineError, LineReading, parse_line,
+};
 pub use meter::hwmon::HwmonMeter;
 pub use meter::nvml::{GpuProcess, GpuState, NvmlMeter};
 pub use meter::perf::PerfMeter;
@@ -38,6 +45,7 @@ pub use meter::pmic::PmicMeter;
 pub use meter::powercap::PowercapMeter;
 pub use meter::{Meter, Reading};
 pub use power::PowerTrack;
+pub use pressure::Pressure;
 pub use refresh::refresh_period_ns;
 pub use trouble::Trouble;
 pub use window::{MINIMUM_REFRESHES, WindowEnergy, window_energy};

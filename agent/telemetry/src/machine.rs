@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    Channel, GpuState, HwmonMeter, Meter, NvmlMeter, Origin, PerfMeter, PmicMeter, PowercapMeter,
-    Trouble,
+    Channel, ExternalFeed, GpuState, HwmonMeter, Meter, NvmlMeter, Origin, PerfMeter, PmicMeter,
+    PowercapMeter, Scope, Trouble,
 };
 
 /// Where the sources of a machine are looked for.
@@ -64,6 +64,8 @@ pub struct MachineMeters {
     meters: Vec<Box<dyn Meter>>,
     channels: Vec<Channel>,
     findings: Vec<Finding>,
+    /// Readings of the meter that is being read.
+    of_one: Vec<crate::Reading>,
 }
 
 impl std::fmt::Debug for MachineMeters {
@@ -82,6 +84,7 @@ impl MachineMeters {
             meters: Vec::new(),
             channels: Vec::new(),
             findings: Vec::new(),
+            of_one: Vec::new(),
         };
         let (root, origin) = (&places.root, places.origin);
         if places.with_nvml {
@@ -117,10 +120,47 @@ impl MachineMeters {
         self.findings.push(Finding { source, outcome });
     }
 
-    /// Adds a meter that is not found by looking, such as an external one.
-    pub fn add(&mut self, meter: Box<dyn Meter>) {
+    /// Tries every source, and adds external meters, read by the clock `now`. One of them that
+    /// stands for the machine takes all others out of the sum. Where nothing else can be summed
+    /// up, the first one of the whole machine does, unless it says that it must not.
+    #[must_use]
+    pub fn find_with(places: &Places, feeds: &[ExternalFeed], now: fn() -> u64) -> MachineMeters {
+        let mut found = MachineMeters::find(places);
+        if feeds.iter().any(|feed| feed.spec().counted == Some(true)) {
+            for channel in &mut found.channels {
+                channel.counted = false;
+            }
+        }
+        for feed in feeds {
+            let meter = feed.meter(Origin::Hardware, now);
+            found.take("external meter", Ok(meter));
+        }
+        if !found.channels.iter().any(|channel| channel.counted) {
+            let may = |channel: &&mut Channel| {
+                channel.scope == Scope::Machine
+                    && feeds.iter().any(|feed| {
+                        feed.spec().counted.is_none() && feed.spec().name == channel.device
+                    })
+            };
+            if let Some(channel) = found.channels.iter_mut().find(may) {
+                channel.counted = true;
+            }
+        }
+        found
+    }
+
+    fn add(&mut self, meter: Box<dyn Meter>) {
         self.channels.extend_from_slice(meter.channels());
         self.meters.push(meter);
+    }
+
+    /// The meters in the order of their channels: what each is called, and how many channels it has.
+    #[must_use]
+    pub fn meters(&self) -> Vec<(String, usize)> {
+        let meters = self.meters.iter();
+        meters
+            .map(|meter| (meter.name().to_owned(), meter.channels().len()))
+            .collect()
     }
 
     /// Every channel, in the order of [`MachineMeters::read`].
@@ -164,11 +204,21 @@ impl MachineMeters {
 
     /// Reads everything now, in the order of [`MachineMeters::channels`].
     pub fn read(&mut self, readings: &mut Vec<crate::Reading>) {
+        self.read_each(readings, |_, _| ());
+    }
+
+    /// The same; `around` is told of each meter, by its place, before (`true`) and after it is read.
+    pub fn read_each(
+        &mut self,
+        readings: &mut Vec<crate::Reading>,
+        mut around: impl FnMut(usize, bool),
+    ) {
         readings.clear();
-        let mut of_one = Vec::new();
-        for meter in &mut self.meters {
-            meter.read(&mut of_one);
-            readings.append(&mut of_one);
+        for (place, meter) in self.meters.iter_mut().enumerate() {
+            around(place, true);
+            meter.read(&mut self.of_one);
+            around(place, false);
+            readings.append(&mut self.of_one);
         }
     }
 
@@ -221,6 +271,38 @@ mod tests {
         for source in ["RAPL (powercap)", "RAPL (perf)", "board sensors (hwmon)"] {
             assert!(why.contains(source), "{why}");
         }
+    }
+
+    #[test]
+    fn an_external_meter_that_stands_for_the_machine_takes_the_others_out_of_the_sum() {
+        let (_root, places) = stub_root(&[
+            ("sys/class/powercap/intel-rapl:0/name", "package-0\n"),
+            ("sys/class/powercap/intel-rapl:0/energy_uj", "77\n"),
+            (
+                "sys/class/powercap/intel-rapl:0/max_energy_range_uj",
+                "262143328850\n",
+            ),
+        ]);
+        let nothing = tempfile::tempdir().unwrap();
+        let with = |root: &std::path::Path, counted| {
+            let feed = ExternalFeed::new(crate::ExternalSpec {
+                name: "plug".to_owned(),
+                scope: Scope::Machine,
+                counted,
+            });
+            let places = Places {
+                root: root.to_path_buf(),
+                ..places.clone()
+            };
+            let meters = MachineMeters::find_with(&places, &[feed], || 0);
+            let counted = meters.channels().iter().map(|channel| channel.counted);
+            counted.collect::<Vec<bool>>()
+        };
+        assert_eq!(with(&places.root, Some(true)), [false, true]);
+        assert_eq!(with(&places.root, Some(false)), [true, false]);
+        assert_eq!(with(&places.root, None), [true, false]);
+        assert_eq!(with(nothing.path(), None), [true], "nothing else can");
+        assert_eq!(with(nothing.path(), Some(false)), [false]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use hexloop_agent::process::SelfCommand;
 use hexloop_agent::serve::{self, ServeOptions};
 use hexloop_agent::{guardian, node, probe};
 use hexloop_proto::LinkControl;
-use hexloop_topologies::link_change;
+use hexloop_topologies::{HostMeter, link_change};
 
 use super::{Voice, print, print_json};
 use crate::cli::link::InhabitArguments;
@@ -137,6 +137,15 @@ fn serve_agent(arguments: &AgentServeArguments) -> Outcome {
         state_directory,
         lease_on_stdin: arguments.lease_on_stdin,
         program: SelfCommand::hexloop(),
+        metrics: arguments.metering.metrics,
+        meters: arguments
+            .metering
+            .meters
+            .iter()
+            .map(|argument| HostMeter::from_argument(argument))
+            .collect::<Result<Vec<HostMeter>, String>>()
+            .map_err(|why| Failure::message(ExitCode::Usage, format!("--meter: {why}")))?,
+        rate_hz: arguments.metering.meter_rate,
     };
     match serve::run(&options) {
         Ok(()) => Ok(ExitCode::Done),

@@ -22,6 +22,7 @@ use crate::cli::RunArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::launch::interrupt::Interrupt;
+use crate::launch::metering;
 use crate::launch::training::{self, TrainingPlace};
 use crate::launch::{AgentPlace, AgentProcess, Played, RunMonitor, SessionInput, play};
 use crate::paths::Paths;
@@ -30,6 +31,7 @@ use crate::record::environment::{ModelOrigin, RunIdentity};
 use crate::record::{Environment, RunDirectory, long_trace_path, run_name, trace_path};
 
 pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
+    metering::check(&arguments.metering)?;
     let paths = Paths::of_this_user()?;
     undo::clean_up_before(&paths.state)?;
     let file = &arguments.experiment;
@@ -145,6 +147,7 @@ impl Run<'_> {
             runtime: absolute(&self.paths.runtime)?,
             state: absolute(&self.paths.state)?,
             log: directory.path().join("logs/agent.log"),
+            metering: self.arguments.metering.clone(),
         };
         let mut agent = AgentProcess::start(&place, guardian)?;
         if !self.voice.quiet {

@@ -13,6 +13,8 @@ use hexloop_agent::process::ProcessIdentity;
 use hexloop_agent::undo::Undo;
 use tokio::process::{Child, ChildStdin, Command};
 
+use super::metering;
+use crate::cli::MeteringArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
 
@@ -31,6 +33,8 @@ pub(crate) struct AgentPlace {
     pub(crate) state: PathBuf,
     /// Where its standard error goes.
     pub(crate) log: PathBuf,
+    /// How it meters, and where it shows that.
+    pub(crate) metering: MeteringArguments,
 }
 
 /// A running agent.
@@ -74,11 +78,13 @@ impl AgentProcess {
         let log = File::create(&place.log).or_fail(ExitCode::Failed, || {
             format!("cannot write {}", place.log.display())
         })?;
+        let (metering, lines_to) = metering::arguments(&place.metering, &directory)?;
         let mut child = Command::new("/proc/self/exe")
             .args(["agent", "serve", "--lease-on-stdin", "--socket"])
             .arg(&socket)
             .arg("--state-directory")
             .arg(&place.state)
+            .args(metering)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
@@ -87,6 +93,9 @@ impl AgentProcess {
             .spawn()
             .or_fail(ExitCode::Failed, || "cannot start the agent".to_owned())?;
         failpoint::reach("agent-spawned");
+        if let Some(socket) = lines_to {
+            metering::send_stdin(socket)?;
+        }
         let lease = child.stdin.take();
         let agent = AgentProcess {
             child,

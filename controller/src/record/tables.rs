@@ -21,13 +21,14 @@ fn text<T: ToString>(value: Option<T>) -> String {
 ///
 /// # Errors
 /// A histogram cannot hold a value, or a table cannot be written to memory.
-pub(crate) fn tables(results: &Results) -> Result<[(&'static str, Vec<u8>); 6], anyhow::Error> {
+pub(crate) fn tables(results: &Results) -> Result<[(&'static str, Vec<u8>); 7], anyhow::Error> {
     Ok([
         ("requests.csv", request_table(results)?),
         ("samples.csv", sample_table(results)?),
         ("link.csv", link_table(results)?),
         ("power.csv", power_table(results)?),
         ("gpu.csv", gpu_table(results)?),
+        ("cores.csv", core_table(results)?),
         ("latency.hlog", super::histogram_log(results)?),
     ])
 }
@@ -198,6 +199,39 @@ fn power_table(results: &Results) -> csv::Result<Vec<u8>> {
                     &channel.source,
                     unit,
                     &text(*value),
+                ])?;
+            }
+        }
+    }
+    finish(rows)
+}
+
+/// One row per core and second of a phase.
+///
+/// # Errors
+/// Never: it is written to memory.
+fn core_table(results: &Results) -> csv::Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "phase",
+        "at_ns",
+        "span_ns",
+        "cpu",
+        "busy_ns",
+        "steal_ns",
+        "frequency_hz",
+    ])?;
+    for phase in &results.phases {
+        for sample in &phase.cores {
+            for core in &sample.cores {
+                rows.write_record([
+                    phase.name.clone(),
+                    sample.at_ns.to_string(),
+                    sample.span_ns.to_string(),
+                    core.cpu.to_string(),
+                    core.busy_ns.to_string(),
+                    core.steal_ns.to_string(),
+                    text(core.frequency_hz),
                 ])?;
             }
         }

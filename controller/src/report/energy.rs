@@ -8,7 +8,7 @@ use super::latency::{placement_name, series_class};
 use super::svg::{Axis, Chart};
 use crate::energy::intervals;
 use crate::format::{ns_to_s, significant};
-use crate::summary::{JobSummary, MeterSummary, Quality, Quantity};
+use crate::summary::{JobSummary, MeterSummary, MeteringSummary, Quality, Quantity, RadioSummary};
 
 /// Length of the steps of the chart of power.
 const STEP_NS: u64 = 100_000_000;
@@ -35,12 +35,13 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     }
     table.write(page)?;
     if meters.channels.is_empty() {
-        return Ok(());
+        return radio(page, &data.summary.jobs);
     }
     power_charts(page, data)?;
     per_unit(page, &data.summary.jobs)?;
     attribution(page, &data.summary.jobs)?;
-    channels(page, data, meters)
+    channels(page, data, meters)?;
+    radio(page, &data.summary.jobs)
 }
 
 fn quality(quality: Quality) -> &'static str {
@@ -74,7 +75,7 @@ fn unavailable(energy: &Quantity) -> String {
 }
 
 /// The value, or the reason behind a short word.
-fn cell(quantity: &Quantity) -> String {
+pub(super) fn cell(quantity: &Quantity) -> String {
     match quantity.value {
         Some(value) => significant(value),
         None => {
@@ -218,8 +219,88 @@ fn channels(page: &mut String, data: &Data<'_>, meters: &MeterSummary) -> fmt::R
             cost.read_p99_us,
             cost.late_share * 100.0,
         )?;
+        overhead(page, cost)?;
     }
     Ok(())
+}
+
+/// What reading each meter cost, and what eight GPUs would cost.
+fn overhead(page: &mut String, cost: &MeteringSummary) -> fmt::Result {
+    let head = [
+        "Meter",
+        "Devices",
+        "Channels",
+        "us per reading, median",
+        "p99",
+    ];
+    let mut table = Table::new(&head, 1);
+    for meter in &cost.meters {
+        table.row(vec![
+            escape(&meter.meter),
+            meter.devices.to_string(),
+            meter.channels.to_string(),
+            significant(meter.read_p50_us),
+            significant(meter.read_p99_us),
+        ]);
+    }
+    table.write(page)?;
+    if let Some(share) = cost.eight_gpus_cpu_share {
+        writeln!(
+            page,
+            "<p>Eight such GPUs would take {:.2} % of one CPU at this rate (computed from the medians; clocks, temperature and processes five times a second{}).</p>",
+            share * 100.0,
+            cost.state_p50_us.map_or_else(String::new, |us| format!(
+                ", {} us for all of these GPUs",
+                significant(us)
+            )),
+        )?;
+    }
+    Ok(())
+}
+
+/// What radios used by published models: a section of its own, so that nobody takes it for metered.
+fn radio(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
+    let radios: Vec<(&JobSummary, &RadioSummary)> = jobs
+        .iter()
+        .filter_map(|job| Some((job, job.radio.as_ref()?)))
+        .collect();
+    let Some((_, first)) = radios.first() else {
+        return Ok(());
+    };
+    writeln!(page, "<h3>Radio (estimated, not measured)</h3>")?;
+    let head = [
+        "Placement",
+        "Link",
+        "In use down, %",
+        "In use up, %",
+        "User equipment, J",
+        "Base station, J",
+    ];
+    let mut table = Table::new(&head, 2);
+    let percent = |share: Option<f64>| {
+        share.map_or_else(|| "-".to_owned(), |share| significant(share * 100.0))
+    };
+    let bounds = |least: &Quantity, most: &Quantity| match (least.value, most.value) {
+        (Some(least), Some(most)) => format!("{} to {}", significant(least), significant(most)),
+        _ => cell(least),
+    };
+    for (job, radio) in &radios {
+        table.row(vec![
+            placement_name(job),
+            escape(&radio.link),
+            percent(radio.active_down),
+            percent(radio.active_up),
+            bounds(&radio.device_least_j, &radio.device_most_j),
+            bounds(&radio.base_least_j, &radio.base_most_j),
+        ]);
+    }
+    table.write(page)?;
+    let model = first.device_least_j.source.as_deref().unwrap_or_default();
+    writeln!(
+        page,
+        "<p class=\"note\">By published models, for the bytes of the record: {}. The lower bound has both sides asleep while nothing crosses the link, the upper bound awake. These figures are part of no other.</p>",
+        escape(model)
+    )
 }
 
 /// Power of the counted channels over each phase.

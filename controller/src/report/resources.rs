@@ -3,11 +3,13 @@
 use std::fmt::{self, Write};
 
 use super::Data;
+use super::energy::cell;
 use super::html::{Table, escape, legend};
 use super::latency::{placement_name, series_class};
 use super::svg::{Axis, Chart};
 use crate::format::{count_to_f64, ns_to_s, significant};
 use crate::results::PhaseResults;
+use crate::summary::JobSummary;
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     writeln!(page, "<h2>CPU and memory</h2>")?;
@@ -38,7 +40,83 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         }
     }
     table.write(page)?;
+    counters(page, &data.summary.jobs)?;
+    cores(page, &data.summary.jobs)?;
     programs(page, data)
+}
+
+/// What the kernel counted of each node.
+fn counters(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
+    if jobs.iter().all(|job| job.counters.is_empty()) {
+        return Ok(());
+    }
+    writeln!(page, "<h3>Counted by the kernel</h3>")?;
+    let head = [
+        "Placement",
+        "Node",
+        "Throttled periods",
+        "Throttled, s",
+        "Waited for CPU, s",
+        "for memory, s",
+        "for disks, s",
+        "Peak with cache, MB",
+        "Switches to wait",
+        "Switches displaced",
+    ];
+    let mut table = Table::new(&head, 2);
+    for job in jobs {
+        for (node, counters) in &job.counters {
+            let mut megabytes = counters.memory_peak_bytes.clone();
+            megabytes.value = megabytes.value.map(|bytes| bytes / 1e6);
+            table.row(vec![
+                placement_name(job),
+                escape(node),
+                cell(&counters.throttled_periods),
+                cell(&counters.throttled_s),
+                cell(&counters.cpu_pressure_s),
+                cell(&counters.memory_pressure_s),
+                cell(&counters.io_pressure_s),
+                cell(&megabytes),
+                cell(&counters.voluntary_switches),
+                cell(&counters.involuntary_switches),
+            ]);
+        }
+    }
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"note\">Waiting is pressure (PSI): time in which at least one task of the node stood still for want of the resource. Switches of threads that began and ended between two looks, one a second, are not counted.</p>"
+    )
+}
+
+/// What the machine's cores did, whoever used them.
+fn cores(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
+    let Some(first) = jobs.iter().find(|job| !job.cores.is_empty()) else {
+        return Ok(());
+    };
+    writeln!(page, "<h3>Cores of the machine</h3>")?;
+    let mut table = Table::new(&["Core"], 1);
+    for job in jobs {
+        table.named_column(&format!("{}: busy, %", job.phase));
+        table.named_column("taken by the hypervisor, %");
+        table.named_column("GHz");
+    }
+    for core in &first.cores {
+        let mut row = vec![core.cpu.to_string()];
+        for job in jobs {
+            let Some(core) = job.cores.iter().find(|one| one.cpu == core.cpu) else {
+                row.extend(["-", "-", "-"].map(str::to_owned));
+                continue;
+            };
+            let mut gigahertz = core.frequency_hz.clone();
+            gigahertz.value = gigahertz.value.map(|hertz| hertz / 1e9);
+            row.push(format!("{:.1}", core.busy * 100.0));
+            row.push(format!("{:.2}", core.steal * 100.0));
+            row.push(cell(&gigahertz));
+        }
+        table.row(row);
+    }
+    table.write(page)
 }
 
 /// The experiment's own programs and how they ended; nothing where there are none.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::distribution::{Distribution, Sample};
 use super::{
     ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
-    SUMMARY_SCHEMA, Summary, bytes, cells, energy, expectations, machine, traffic,
+    SUMMARY_SCHEMA, Summary, bytes, cells, energy, expectations, machine, radio, traffic, usage,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
@@ -342,6 +342,9 @@ fn job_summary(
             .iter()
             .map(|job| (job.node.clone(), job.memory_peak_bytes))
             .collect(),
+        counters: usage::counters(jobs),
+        cores: usage::cores(recorded),
+        radio: radio::radio(plan, phase, recorded, trace),
         duration_s: end.map(|end| ns_to_s(end.duration_ns)),
         energy_j: end.map_or_else(
             || unavailable("the phase did not end"),

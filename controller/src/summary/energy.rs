@@ -1,6 +1,6 @@
 //! Energy: by meter, above idle, per useful unit, per request.
 
-use hexloop_proto::{IdlePower, Measurement};
+use hexloop_proto::{IdlePower, Measurement, MeterCost, MeteringCost};
 use hexloop_workloads::job::{Outcome, RequestRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,28 @@ pub struct MeteringSummary {
     /// CPU time of the sampling thread over its run time.
     pub cpu_share: f64,
     /// Median time of reading every channel once, in microseconds.
+    pub read_p50_us: f64,
+    /// 99th percentile of the same.
+    pub read_p99_us: f64,
+    /// Median time of reading the slow things of all GPUs once, in microseconds.
+    pub state_p50_us: Option<f64>,
+    /// By meter.
+    pub meters: Vec<MeterCostSummary>,
+    /// Share of one CPU that eight such GPUs would take at this rate, their slow things five times
+    /// a second: computed from the median costs; null without a GPU.
+    pub eight_gpus_cpu_share: Option<f64>,
+}
+
+/// What reading one meter cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MeterCostSummary {
+    /// The meter.
+    pub meter: String,
+    /// Its devices.
+    pub devices: u64,
+    /// Its channels.
+    pub channels: u64,
+    /// Median time of reading all its channels, in microseconds.
     pub read_p50_us: f64,
     /// 99th percentile of the same.
     pub read_p99_us: f64,
@@ -177,9 +199,36 @@ pub(super) fn meters(results: &Results) -> Option<MeterSummary> {
                 cpu_share: share(cost.cpu_ns, cost.wall_ns),
                 read_p50_us: count_to_f64(cost.read_p50_ns) / 1e3,
                 read_p99_us: count_to_f64(cost.read_p99_ns) / 1e3,
+                state_p50_us: cost.state_p50_ns.map(|ns| count_to_f64(ns) / 1e3),
+                meters: cost.meters.iter().map(meter_cost).collect(),
+                eight_gpus_cpu_share: eight_gpus(cost).map(|share| rounded(share, 9)),
             }
         }),
     })
+}
+
+fn meter_cost(cost: &MeterCost) -> MeterCostSummary {
+    MeterCostSummary {
+        meter: cost.meter.clone(),
+        devices: cost.devices,
+        channels: cost.channels,
+        read_p50_us: count_to_f64(cost.read_p50_ns) / 1e3,
+        read_p99_us: count_to_f64(cost.read_p99_ns) / 1e3,
+    }
+}
+
+/// Looks at the slow things about GPUs per second.
+const STATES_PER_S: f64 = 5.0;
+
+/// The share of one CPU that eight GPUs would take: calls to the driver come one after the other, so
+/// that their times add up.
+fn eight_gpus(cost: &MeteringCost) -> Option<f64> {
+    let nvml = cost.meters.iter().find(|meter| meter.meter == "NVML")?;
+    let gpus = count_to_f64(nvml.devices.max(1));
+    let per_second = 1e9 / count_to_f64(cost.period_ns.max(1));
+    let reading_ns = count_to_f64(nvml.read_p50_ns) * per_second;
+    let states_ns = cost.state_p50_ns.map_or(0.0, count_to_f64) * STATES_PER_S;
+    Some((reading_ns + states_ns) * 8.0 / gpus / 1e9)
 }
 
 /// The mean of the idle powers that there are, and how far it may be off.
@@ -396,5 +445,32 @@ fn attribution(
         decode_j_per_token: coefficients
             .fitted
             .then(|| rounded(coefficients.decode_j, 9)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_gpus_cost_what_their_calls_take_one_after_the_other() {
+        let nvml = MeterCost {
+            meter: "NVML".to_owned(),
+            channels: 6,
+            devices: 2,
+            read_p50_ns: 100_000,
+            read_p99_ns: 0,
+        };
+        let mut cost = MeteringCost {
+            period_ns: 10_000_000,
+            state_p50_ns: Some(2_000_000),
+            meters: vec![nvml],
+            ..MeteringCost::default()
+        };
+        // Each: 100 x 50 us and 5 x 1 ms a second; eight of them 80 ms.
+        let share = eight_gpus(&cost).unwrap();
+        assert!((share - 0.08).abs() < 1e-12, "{share}");
+        cost.meters.clear();
+        assert_eq!(eight_gpus(&cost), None);
     }
 }

@@ -1,0 +1,180 @@
+//! Whence the lines of external meters come: a program's output, or whoever connects.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use hexloop_telemetry::{ExternalFeed, ExternalSpec, Scope};
+use hexloop_topologies::{HostMeter, MeterLines};
+use hexloop_workloads::clock;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::process::{Child, Command};
+
+use super::ServeError;
+use crate::guardian::Guardian;
+use crate::process::ProcessIdentity;
+use crate::undo::Undo;
+
+/// The longest line that is looked at.
+const LONGEST_LINE: usize = 1024;
+/// Time between two attempts to accept, after one that failed.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The meter of that description, before any line has come.
+pub(super) fn feed_of(meter: &HostMeter) -> ExternalFeed {
+    ExternalFeed::new(ExternalSpec {
+        name: meter.name.clone(),
+        scope: match meter.scope.as_str() {
+            "gpu" => Scope::Gpu,
+            "package" => Scope::Package,
+            "rail" => Scope::Rail,
+            _ => Scope::Machine,
+        },
+        counted: meter.counted,
+    })
+}
+
+/// Where lines will come from: open already, so that what is wrong is known before anything runs.
+pub(super) enum Source {
+    Program(Child),
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// Opens it. A program is noted, to be killed if this process is.
+pub(super) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Source, ServeError> {
+    let failed = |source| ServeError::Meter {
+        name: meter.name.clone(),
+        source,
+    };
+    match &meter.lines {
+        MeterLines::Command(words) => {
+            let (program, arguments) = words
+                .split_first()
+                .ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?;
+            let child = Command::new(program)
+                .args(arguments)
+                .env_clear()
+                .env(
+                    "PATH",
+                    "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+                )
+                .env("LANG", "C.UTF-8")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .process_group(0)
+                .kill_on_drop(true)
+                .spawn()
+                .map_err(failed)?;
+            if let Some(pid) = child.id()
+                && let Ok(process) = ProcessIdentity::of(pid)
+            {
+                guardian.record(Undo::kill(process))?;
+            }
+            Ok(Source::Program(child))
+        }
+        MeterLines::Unix(path) => {
+            if path.exists() {
+                return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+            }
+            guardian.record(Undo::RemoveFile { path: path.clone() })?;
+            let listener = UnixListener::bind(path).map_err(failed)?;
+            fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+            Ok(Source::Unix(listener))
+        }
+        MeterLines::Tcp(address) => {
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            Ok(Source::Tcp(listener))
+        }
+    }
+}
+
+/// Takes lines until the process ends. One caller at a time: a meter has one voice.
+pub(super) async fn serve(source: Source, feed: ExternalFeed) {
+    match source {
+        Source::Program(mut child) => {
+            if let Some(output) = child.stdout.take() {
+                take_lines(&feed, output).await;
+            }
+            let how = match child.wait().await {
+                Ok(status) => format!("its command ended with {status}"),
+                Err(error) => format!("its command cannot be waited for: {error}"),
+            };
+            feed.end(how);
+        }
+        Source::Unix(listener) => loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    take_lines(&feed, stream).await;
+                    feed.end("whoever sent its lines has gone");
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        },
+        Source::Tcp(listener) => loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    take_lines(&feed, stream).await;
+                    feed.end("whoever sent its lines has gone");
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        },
+    }
+}
+
+/// Takes lines until their source ends. What is refused is counted by the feed.
+async fn take_lines(feed: &ExternalFeed, mut source: impl AsyncRead + Unpin) {
+    let mut line: Vec<u8> = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let Ok(count @ 1..) = source.read(&mut chunk).await else {
+            if !line.is_empty() {
+                take(feed, &line);
+            }
+            return;
+        };
+        for byte in &chunk[..count] {
+            if *byte == b'\n' {
+                take(feed, &line);
+                line.clear();
+            } else if line.len() <= LONGEST_LINE {
+                line.push(*byte);
+            }
+        }
+    }
+}
+
+fn take(feed: &ExternalFeed, line: &[u8]) {
+    let text = String::from_utf8_lossy(line);
+    let _counted = feed.take(&text, clock::now(), clock::wall_clock_ns());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(lines: MeterLines) -> HostMeter {
+        HostMeter {
+            name: "plug".to_owned(),
+            lines,
+            scope: "machine".to_owned(),
+            counted: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_are_taken_whole_however_they_arrive_and_long_ones_are_refused() {
+        let feed = feed_of(&meter(MeterLines::Unix("/nowhere".into())));
+        let text = format!("- 1 plug\n- 2\r\n\n{}\n- 3", "9".repeat(100_000));
+        let (mut writer, reader) = tokio::io::duplex(7);
+        let writing = async move {
+            use tokio::io::AsyncWriteExt as _;
+            writer.write_all(text.as_bytes()).await.unwrap();
+        };
+        tokio::join!(writing, take_lines(&feed, reader));
+        let report = feed.report();
+        assert_eq!((report.taken, report.refused), (3, 1), "{report:?}");
+    }
+}
