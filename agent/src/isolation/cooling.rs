@@ -15,7 +15,7 @@ const LOOK_EVERY_NS: u64 = 100_000_000;
 
 /// What tells a temperature.
 enum Sensors {
-    Gpus(Thermometer),
+    Gpus(Box<Thermometer>),
     Zones(Vec<std::path::PathBuf>),
 }
 
@@ -24,7 +24,8 @@ impl Sensors {
     fn find(root: &Path, gpus: &[String]) -> Result<(Sensors, String), String> {
         if !gpus.is_empty() {
             let source = format!("NVML: {}", gpus.join(", "));
-            return Ok((Sensors::Gpus(Thermometer::of(gpus.to_vec())?), source));
+            let gpus = Box::new(Thermometer::of(gpus.to_vec())?);
+            return Ok((Sensors::Gpus(gpus), source));
         }
         let entries = fs::read_dir(root.join("sys/class/thermal"));
         let mut zones: Vec<_> = entries

@@ -16,6 +16,14 @@ const NO_CPUFREQ: &str = "no cpufreq in this kernel for these CPUs, as in most v
 const REMEDY: &str = "it has no frequency that could be set, as most virtual machines: take the \
                       key out of [machine]";
 
+/// A setting that every CPU has for itself.
+struct Kind {
+    name: &'static str,
+    /// The file beside it that lists what it can be.
+    offers: &'static str,
+    setting: fn(u32) -> Setting,
+}
+
 pub(super) fn settle(
     settling: &Settling<'_>,
     plan: &MachinePlan,
@@ -23,21 +31,25 @@ pub(super) fn settle(
     changes: &mut Changes<'_>,
     settings: &mut Vec<AskedAndGot>,
 ) -> Result<(), IsolationError> {
-    let kinds: [(&str, &str, Option<&String>, fn(u32) -> Setting); 2] = [
-        (
-            "governor",
-            "scaling_available_governors",
-            plan.governor.as_ref(),
-            |cpu| Setting::Governor { cpu },
-        ),
-        (
-            "energy preference",
-            "energy_performance_available_preferences",
-            plan.energy_preference.as_ref(),
-            |cpu| Setting::EnergyPreference { cpu },
-        ),
+    let kinds = [
+        Kind {
+            name: "governor",
+            offers: "scaling_available_governors",
+            setting: |cpu| Setting::Governor { cpu },
+        },
+        Kind {
+            name: "energy preference",
+            offers: "energy_performance_available_preferences",
+            setting: |cpu| Setting::EnergyPreference { cpu },
+        },
     ];
-    for (name, offers, asked, setting) in kinds {
+    let wishes = [plan.governor.as_ref(), plan.energy_preference.as_ref()];
+    for (kind, asked) in kinds.into_iter().zip(wishes) {
+        let Kind {
+            name,
+            offers,
+            setting,
+        } = kind;
         let what = format!("{name} of CPUs {}", ranges(cpus));
         let before = values(settling.root, cpus, setting);
         if let Some(asked) = asked {

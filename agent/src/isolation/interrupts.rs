@@ -108,7 +108,7 @@ pub(super) fn settle(
     let default = default_cpus(settling.root);
     settings.push(AskedAndGot {
         what: "CPUs of new interrupts".to_owned(),
-        got: default.as_ref().map(|cpus| ranges(cpus)),
+        got: default.as_ref().map(ranges),
         note: default
             .is_none()
             .then(|| "this kernel does not tell".to_owned()),

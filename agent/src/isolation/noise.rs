@@ -19,9 +19,9 @@ const PERIOD_NS: u64 = 1_000_000;
 /// CPUs that are listened to with a thread of their own.
 const MOST_SLEEPERS: usize = 64;
 
-/// Above these a machine is called noisy. Steal: the send lateness of a job is judged at 1 % of its
-/// deadline. Others' work: below it, two nodes' CPUs differ by less than what a repetition shows.
-/// Timers: the bound of the shaper's own lateness.
+/// Above these a machine is called noisy. They are chosen, not derived: a machine that does nothing
+/// else stays far below, one that compiles beside the run is far above. That of timers is the bound
+/// of the shaper's own lateness.
 pub(crate) const NOISY_STEAL_PPM: u64 = 10_000;
 pub(crate) const NOISY_BUSY_PPM: u64 = 100_000;
 pub(crate) const NOISY_TIMER_NS: u64 = 1_000_000;
@@ -102,7 +102,7 @@ fn sleepers(cpus: &[u32], began: MonotonicNs, span_ns: u64) -> Result<Nanosecond
         for (cpu, thread) in threads {
             let late = thread
                 .join()
-                .map_err(|_| "the thread panicked".to_owned())?;
+                .map_err(|_panic| "the thread panicked".to_owned())?;
             let late = late.map_err(|error| format!("CPU {cpu}: {error}"))?;
             late.into_iter().for_each(|ns| histogram.record(ns));
         }

@@ -19,10 +19,11 @@ pub(super) fn settings(findings: &mut Findings, results: &Results) {
             subject: &setting.what,
             quantity: "setting, read back",
         };
-        let mut got = setting.got.clone().unwrap_or_else(|| "nothing".to_owned());
-        if let Some(note) = &setting.note {
-            got += &format!(" ({note})");
-        }
+        let got = setting.got.as_deref().unwrap_or("nothing");
+        let got = match &setting.note {
+            Some(note) => format!("{got} ({note})"),
+            None => got.to_owned(),
+        };
         findings.check(&what, got, asked.clone(), setting.held);
     }
     if let Some(cooling) = &results.cooling {
