@@ -222,7 +222,7 @@ mod tests {
         });
     }
 
-    const EMPTY_PLAN: &str = r#"{"schema":4,"experiment":"empty","preset":null,"seed":1,
+    const EMPTY_PLAN: &str = r#"{"schema":5,"experiment":"empty","preset":null,"seed":1,
         "nodes":[],"links":[],"cells":[],"uncalibrated":[],"traffic":[],"events":[],
         "calibration":{"flow_ns":0,"packet_payload_bytes":0,"probe_gap_ns":0,"window_ns":0},
         "model":{"source":{"recipe":"tiny"},"layers":1,"width":1,"bytes_per_activation":4},
