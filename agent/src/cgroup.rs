@@ -309,6 +309,26 @@ impl NodeCgroups {
         Ok(Some(read(&file)?.trim().to_owned()))
     }
 
+    /// Gives the node one of `parts` of the real-time budget of its parent group: without one, groups
+    /// of version 1 let none of their processes be real-time (`CONFIG_RT_GROUP_SCHED`). Returns what
+    /// is read back, in microseconds of each period; `None` where groups have no such budget.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn set_realtime_budget(&self, parts: u32) -> Result<Option<u64>, CgroupError> {
+        let Some((CgroupVersion::V1, path)) = &self.cpu else {
+            return Ok(None);
+        };
+        let file = path.join("cpu.rt_runtime_us");
+        if !file.exists() {
+            return Ok(None);
+        }
+        let parent = path.parent().unwrap_or(path).join("cpu.rt_runtime_us");
+        let budget_us = read_number(&parent)? / u64::from(parts.max(1));
+        write(&file, &budget_us.to_string())?;
+        Ok(Some(read_number(&file)?))
+    }
+
     /// Limits the node's memory to these NUMA nodes. Returns the version and what was read back;
     /// `None` where there is no such controller.
     ///

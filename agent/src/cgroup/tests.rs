@@ -187,6 +187,24 @@ fn only_the_unified_hierarchy_has_partitions_and_both_have_nodes_of_memory() {
 }
 
 #[test]
+fn the_real_time_budget_of_the_parent_is_shared_out_where_there_is_one() {
+    let root = tempfile::tempdir().unwrap();
+    let group = root.path().join("hx-test");
+    fs::create_dir(&group).unwrap();
+    let groups = |version| NodeCgroups {
+        cpu: Some((version, group.clone())),
+        ..NodeCgroups::default()
+    };
+    let first = groups(CgroupVersion::V1);
+    assert_eq!(first.set_realtime_budget(1).unwrap(), None);
+    fs::write(root.path().join("cpu.rt_runtime_us"), "950000\n").unwrap();
+    fs::write(group.join("cpu.rt_runtime_us"), "0\n").unwrap();
+    assert_eq!(first.set_realtime_budget(2).unwrap(), Some(475_000));
+    let second = groups(CgroupVersion::V2);
+    assert_eq!(second.set_realtime_budget(1).unwrap(), None);
+}
+
+#[test]
 #[ignore = "needs root, cpuset"]
 fn a_partition_is_what_the_kernel_makes_of_it_and_goes_with_its_group() {
     let controllers = Controllers::detect();

@@ -27,7 +27,8 @@ pub(crate) struct Surroundings {
     pub(crate) environment: Vec<(String, String)>,
 }
 
-/// Sets a node's partition and memory, and says what its processes are to be started with.
+/// Sets a node's partition and memory, and says what its processes are to be started with. So many
+/// nodes of the plan are real-time: they share what there is for that.
 ///
 /// # Errors
 /// Not allowed, or the kernel refused.
@@ -36,6 +37,7 @@ pub(crate) fn settle(
     plan: &NodePlan,
     groups: &NodeCgroups,
     gpu: Option<&str>,
+    realtime_nodes: u32,
 ) -> Result<(Vec<AskedAndGot>, Surroundings), NodeSettingError> {
     let mut settings = Vec::new();
     let mut surroundings = Surroundings::default();
@@ -63,6 +65,14 @@ pub(crate) fn settle(
         settling.check_allowed("realtime", || {
             format!("run processes of {} under SCHED_FIFO {priority}", plan.name)
         })?;
+        if let Some(budget_us) = groups.set_realtime_budget(realtime_nodes)? {
+            settings.push(AskedAndGot {
+                what: format!("real-time budget of {}", plan.name),
+                got: Some(format!("{budget_us} us of each period on each CPU")),
+                note: Some("what the control group's parent has, shared out".to_owned()),
+                ..AskedAndGot::default()
+            });
+        }
         surroundings.realtime = Some(priority);
     }
     if let Some(uuid) = gpu {

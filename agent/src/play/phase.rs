@@ -501,7 +501,16 @@ impl Playing<'_> {
                     let reason = format!("command {name} cannot be started: {message}");
                     Err(self.failed(place, reason))
                 }
-                _ => Err(self.failed(place, format!("it cannot be started: {message}"))),
+                _ => {
+                    let surroundings = &self.scene.surroundings[place];
+                    let hint = match surroundings.realtime {
+                        Some(_) => {
+                            " (with `realtime`, which this kernel may not allow in control groups)"
+                        }
+                        None => "",
+                    };
+                    Err(self.failed(place, format!("it cannot be started: {message}{hint}")))
+                }
             },
             NodeReply::Failed { message } => Err(self.failed(place, message)),
             NodeReply::Up { .. } | NodeReply::Started { .. } | NodeReply::AllKilled => Ok(()),

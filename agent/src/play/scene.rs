@@ -116,6 +116,11 @@ impl Scene {
         let run = format!("{:08x}", short_run_id());
         let (sender, messages) = channel();
         self.messages = messages;
+        let realtime = plan
+            .nodes
+            .iter()
+            .filter(|node| node.isolation.realtime.is_some());
+        let realtime_nodes = u32::try_from(realtime.count()).unwrap_or(u32::MAX);
         for (place, node_plan) in plan.nodes.iter().enumerate() {
             check(stop)?;
             let groups = self.make_groups(stage, node_plan, &run)?;
@@ -124,8 +129,13 @@ impl Scene {
             self.record(stage, Undo::kill(node.process))?;
             let pinning = pin(node_plan, node.process.pid, &groups)?;
             let gpu = self.gpus.get(&node_plan.name).cloned();
-            let (isolation, surroundings) =
-                isolation::node::settle(&settling(stage), node_plan, &groups, gpu.as_deref())?;
+            let (isolation, surroundings) = isolation::node::settle(
+                &settling(stage),
+                node_plan,
+                &groups,
+                gpu.as_deref(),
+                realtime_nodes,
+            )?;
             self.surroundings.push(surroundings);
             if pinning.quota_by == "stop-continue" {
                 let duty = DutyCycle::start(node_plan, node.process.pid);
