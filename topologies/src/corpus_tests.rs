@@ -515,7 +515,7 @@ fn a_model_directory_is_looked_at_when_files_are() {
     let config = hexloop_workloads::recipe::Recipe::by_name("micro")
         .unwrap()
         .config;
-    let config = hexloop_workloads::recipe::ModelConfig {
+    let config = hexloop_workloads::model_config::ModelConfig {
         layers: 2,
         max_positions: 80,
         ..config

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use hexloop_workloads::recipe::{ConfigError, ModelConfig, Recipe};
+use hexloop_workloads::model_config::{ConfigError, ModelConfig};
+use hexloop_workloads::recipe::Recipe;
 use hexloop_workloads::request::RequestStream;
 
 /// Hidden states cross the link as f32.

@@ -6,9 +6,12 @@
 mod cache;
 pub mod corpus;
 pub mod error;
+pub mod gguf;
 mod hidden;
+mod linear;
 mod model;
 pub mod recipe_cache;
+mod tensors;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -20,9 +23,9 @@ pub use cache::KeyValueCache;
 pub use error::EngineError;
 pub use hidden::Hidden;
 pub use model::{Model, Parts};
-pub use threads::set_threads;
 #[cfg(test)]
-pub(crate) use weights::all_shapes;
+pub(crate) use tensors::all_shapes;
+pub use threads::set_threads;
 pub use weights::{verify, weights_sha256};
 
 /// Version of the tensor library, as pinned in the workspace.

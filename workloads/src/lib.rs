@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod job;
+pub mod model_config;
 pub mod recipe;
 pub mod request;
 pub mod traffic;

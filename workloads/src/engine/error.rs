@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::recipe::ConfigError;
+use crate::model_config::ConfigError;
 
 /// A failure of the tensor engine.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,23 @@ pub enum EngineError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that the index does not name.
+    #[error("the model's weights have no tensor {name}: copy all of the checkpoint's files")]
+    MissingTensor {
+        /// Its name.
+        name: String,
+    },
+    /// A directory of which it is not clear what its weights are.
+    #[error(
+        "{directory} holds {reason}; keep one model in a directory",
+        directory = directory.display()
+    )]
+    Ambiguous {
+        /// The directory.
+        directory: PathBuf,
+        /// What is there.
         reason: String,
     },
     /// tokenizer.json could not be made or used.

@@ -1,23 +1,28 @@
 //! The model as it answers: any consecutive layers of it, with or without the embedding in front
 //! and the output head behind.
 //!
-//! The formulas are those of Llama (RMSNorm, rotary positions in half-split order, grouped-query
-//! attention, SwiGLU). The same layers give the same bits whether they run in one process or in
-//! two, because a part does to a hidden state exactly what the whole model does.
+//! The formulas are those of Llama (RMSNorm, rotary positions, grouped-query attention, SwiGLU) with
+//! what Mistral and Qwen add: a window, biases, norms of the heads. The same layers give the same
+//! bits whether they run in one process or in two, because a part does to a hidden state exactly
+//! what the whole model does.
 
 use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{D, Device, IndexOp as _, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
-use candle_nn::rotary_emb::rope;
+use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::cache::KeyValueCache;
 use super::error::EngineError;
 use super::hidden::Hidden;
+use super::linear::{Maps, Matrix};
+use super::tensors::{
+    EMBEDDING, FINAL_NORM, HEAD, NamedShape, bias_of, head_norm_shapes, layer_shapes,
+};
 use super::threads;
-use super::weights::{EMBEDDING, FINAL_NORM, HEAD, WeightsFile, layer_shapes, read_config};
-use crate::recipe::ModelConfig;
+use super::weights::{RotaryOrder, Weights, read_config};
+use crate::model_config::ModelConfig;
 
 /// Which ends of the model a part holds besides its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +33,23 @@ pub struct Parts {
     pub head: bool,
 }
 
-/// Weights of one layer; the query, key and value matrices are one, and so are gate and up.
+/// Weights of one layer.
 #[derive(Debug)]
 struct Layer {
     attention_norm: Tensor,
-    query_key_value: Tensor,
-    output: Tensor,
+    query_key_value: Maps,
+    /// Norms of each query head and of each key head.
+    head_norms: Option<[Tensor; 2]>,
+    output: Maps,
     feed_forward_norm: Tensor,
-    gate_up: Tensor,
-    down: Tensor,
+    gate_up: Maps,
+    down: Maps,
 }
 
 #[derive(Debug)]
 struct Head {
     norm: Tensor,
-    matrix: Tensor,
+    scores: Maps,
 }
 
 /// What all layers share while some tokens pass through them.
@@ -57,27 +64,43 @@ struct Pass {
 pub struct Model {
     config: ModelConfig,
     range: Range<u32>,
-    embedding: Option<Tensor>,
+    embedding: Option<Matrix>,
     layers: Vec<Layer>,
     head: Option<Head>,
+    rotary_order: RotaryOrder,
     /// Cosines and sines of the rotary embedding, position x half a head's width.
     rotation: (Tensor, Tensor),
     weight_bytes: u64,
 }
 
-fn size(value: u32) -> usize {
+pub(crate) fn size(value: u32) -> usize {
     // usize has at least 32 bits wherever Linux runs.
     usize::try_from(value).unwrap_or(usize::MAX)
 }
 
-/// Cosines and sines of `position * theta^(-2 i / head_width)`, Su et al., RoFormer, eq. 15.
-pub(crate) fn rotation(config: &ModelConfig) -> candle_core::Result<(Tensor, Tensor)> {
-    let half = config.head_width / 2;
+/// Cosines and sines of position times frequency. Where the weights bring divisors of the plain
+/// frequencies, those are the stretching.
+pub(crate) fn rotation(
+    config: &ModelConfig,
+    divisors: Option<&[f32]>,
+) -> candle_core::Result<(Tensor, Tensor)> {
+    let frequencies = match divisors {
+        None => config.rotary_frequencies(),
+        Some(divisors) => {
+            let plain = ModelConfig {
+                rope_scaling: None,
+                ..*config
+            };
+            let pairs = plain.rotary_frequencies().into_iter().zip(divisors);
+            pairs
+                .map(|(frequency, divisor)| frequency / f64::from(*divisor))
+                .collect()
+        }
+    };
     let angles = (0..config.max_positions).flat_map(|position| {
-        (0..half).map(move |index| {
-            let exponent = -2.0 * f64::from(index) / f64::from(config.head_width);
-            f64::from(position) * config.rope_theta.powf(exponent)
-        })
+        frequencies
+            .iter()
+            .map(move |frequency| f64::from(position) * frequency)
     });
     #[expect(
         clippy::cast_possible_truncation,
@@ -86,7 +109,7 @@ pub(crate) fn rotation(config: &ModelConfig) -> candle_core::Result<(Tensor, Ten
     let (cosines, sines): (Vec<f32>, Vec<f32>) = angles
         .map(|angle| (angle.cos() as f32, angle.sin() as f32))
         .unzip();
-    let shape = (size(config.max_positions), size(half));
+    let shape = (size(config.max_positions), frequencies.len());
     Ok((
         Tensor::from_vec(cosines, shape, &Device::Cpu)?,
         Tensor::from_vec(sines, shape, &Device::Cpu)?,
@@ -116,48 +139,43 @@ impl Model {
                 layers: config.layers,
             });
         }
-        let mut file = WeightsFile::open(directory)?;
-        let table = [config.vocabulary, config.width];
+        let mut weights = Weights::open(directory)?;
+        let table = |name: &str| (name.to_owned(), vec![config.vocabulary, config.width]);
         let needs_table = parts.embedding || (parts.head && config.tie_embeddings);
         let embedding = needs_table
-            .then(|| file.tensor(EMBEDDING, &table))
+            .then(|| weights.matrix(&table(EMBEDDING)))
             .transpose()?;
+        let mut weight_bytes = embedding.as_ref().map_or(0, Matrix::bytes);
         let head = if parts.head {
-            let matrix = match &embedding {
-                Some(embedding) if config.tie_embeddings => embedding.clone(),
-                _ => file.tensor(HEAD, &table)?,
+            let (matrix, is_own) = match &embedding {
+                Some(embedding) if config.tie_embeddings => (embedding.clone(), false),
+                _ => (weights.matrix(&table(HEAD))?, true),
             };
-            Some(Head {
-                norm: file.tensor(FINAL_NORM, &[config.width])?,
-                matrix,
-            })
+            let joining = EngineError::tensor("joining weights");
+            let scores = Maps::one(matrix, None).map_err(joining)?;
+            let norm = weights.vector(&(FINAL_NORM.to_owned(), vec![config.width]))?;
+            weight_bytes += bytes(&norm) + if is_own { scores.bytes() } else { 0 };
+            Some(Head { norm, scores })
         } else {
             None
         };
         let loaded = layers
             .clone()
-            .map(|layer| load_layer(&mut file, &config, layer));
+            .map(|layer| load_layer(&mut weights, &config, layer));
         let loaded: Vec<Layer> = loaded.collect::<Result<_, _>>()?;
-        let rotation =
-            rotation(&config).map_err(EngineError::tensor("computing the rotary embedding"))?;
-        let layer_tensors = loaded.iter().flat_map(Layer::tensors);
-        let head_tensors = head.iter().flat_map(|head| {
-            let own = (!config.tie_embeddings).then_some(&head.matrix);
-            own.into_iter().chain([&head.norm])
-        });
-        let elements: usize = layer_tensors
-            .chain(head_tensors)
-            .chain(embedding.as_ref())
-            .map(Tensor::elem_count)
-            .sum();
+        let divisors = weights.frequency_divisors(&config)?;
+        let rotation = rotation(&config, divisors.as_deref())
+            .map_err(EngineError::tensor("computing the rotary embedding"))?;
+        weight_bytes += loaded.iter().map(Layer::bytes).sum::<u64>();
         Ok(Model {
             config,
             range: layers,
             embedding: embedding.filter(|_| parts.embedding),
             layers: loaded,
             head,
+            rotary_order: weights.rotary_order(),
             rotation,
-            weight_bytes: 4 * u64::try_from(elements).unwrap_or(u64::MAX / 4),
+            weight_bytes,
         })
     }
 
@@ -218,8 +236,8 @@ impl Model {
         if tokens.is_empty() {
             return Err(EngineError::NoTokens);
         }
-        let states = Tensor::new(tokens, &Device::Cpu)
-            .and_then(|tokens| embedding.index_select(&tokens, 0))
+        let states = embedding
+            .rows(tokens)
             .map_err(EngineError::tensor("embedding tokens"))?;
         Ok(Hidden { states })
     }
@@ -308,14 +326,14 @@ impl Model {
             let states = states.contiguous();
             states
                 .and_then(|states| rms_norm(&states, &head.norm, epsilon(&self.config)))
-                .and_then(|states| states.matmul(&head.matrix.t()?))
+                .and_then(|states| head.scores.apply_one(&states))
                 .map_err(EngineError::tensor("scoring the next token"))
         })
     }
 
     fn pass(&self, tokens: u32, position: u32) -> candle_core::Result<Pass> {
         Ok(Pass {
-            mask: causal_mask(tokens, position)?,
+            mask: mask(tokens, position, self.config.sliding_window)?,
             cosines: self.rotation.0.narrow(0, size(position), size(tokens))?,
             sines: self.rotation.1.narrow(0, size(position), size(tokens))?,
         })
@@ -330,40 +348,57 @@ impl Model {
     ) -> candle_core::Result<Tensor> {
         let epsilon = epsilon(&self.config);
         let normed = rms_norm(states, &layer.attention_norm, epsilon)?;
-        let mixed = normed.matmul(&layer.query_key_value.t()?)?;
-        let attended = self.attend(&mixed, pass, append)?;
-        let states = (states + attended.matmul(&layer.output.t()?)?)?;
+        let attended = self.attend(layer, &normed, pass, append)?;
+        let states = (states + layer.output.apply_one(&attended)?)?;
         let normed = rms_norm(&states, &layer.feed_forward_norm, epsilon)?;
-        let both = normed.matmul(&layer.gate_up.t()?)?;
-        let inner = size(self.config.feed_forward);
-        let gate = silu(&both.narrow(D::Minus1, 0, inner)?.contiguous()?)?;
-        let up = both.narrow(D::Minus1, inner, inner)?.contiguous()?;
-        &states + (gate * up)?.matmul(&layer.down.t()?)?
+        let both = layer.gate_up.apply(&normed)?;
+        let [gate, up] = both.as_slice() else {
+            candle_core::bail!("{} maps for gate and up", both.len());
+        };
+        let inner = (silu(&gate.contiguous()?)? * up.contiguous()?)?;
+        &states + layer.down.apply_one(&inner)?
     }
 
     /// Attention of the new tokens to all up to themselves. A key-value head serves a group of
     /// query heads, which stand one below the other in the rows of its score matrix.
     fn attend(
         &self,
-        mixed: &Tensor,
+        layer: &Layer,
+        states: &Tensor,
         pass: &Pass,
         append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
     ) -> candle_core::Result<Tensor> {
         let (heads, kv_heads) = (size(self.config.heads), size(self.config.kv_heads));
         let width = size(self.config.head_width);
-        let tokens = mixed.dim(0)?;
-        let split = |start: usize, heads: usize| {
-            let columns = mixed.narrow(1, start * width, heads * width)?;
+        let tokens = states.dim(0)?;
+        let mixed = layer.query_key_value.apply(states)?;
+        let [queries, keys, values] = mixed.as_slice() else {
+            candle_core::bail!("{} maps for queries, keys and values", mixed.len());
+        };
+        let split = |columns: &Tensor, heads: usize| {
             columns
                 .reshape((tokens, heads, width))?
                 .transpose(0, 1)?
                 .contiguous()
         };
-        let rotate =
-            |states: &Tensor| rope(&states.unsqueeze(0)?, &pass.cosines, &pass.sines)?.squeeze(0);
-        let queries = rotate(&split(0, heads)?)?;
-        let keys = rotate(&split(heads, kv_heads)?)?;
-        let values = split(heads + kv_heads, kv_heads)?;
+        let norm = |states: Tensor, norm: Option<&Tensor>| match norm {
+            Some(norm) => rms_norm(&states, norm, epsilon(&self.config)),
+            None => Ok(states),
+        };
+        let rotate = |states: &Tensor| {
+            let states = states.unsqueeze(0)?;
+            let (cosines, sines) = (&pass.cosines, &pass.sines);
+            let turned = match self.rotary_order {
+                RotaryOrder::HalfSplit => rope(&states, cosines, sines),
+                RotaryOrder::Interleaved => rope_i(&states, cosines, sines),
+            };
+            turned?.squeeze(0)
+        };
+        let norms = layer.head_norms.as_ref();
+        let queries = norm(split(queries, heads)?, norms.map(|[queries, _]| queries))?;
+        let keys = norm(split(keys, kv_heads)?, norms.map(|[_, keys]| keys))?;
+        let (queries, keys) = (rotate(&queries)?, rotate(&keys)?);
+        let values = split(values, kv_heads)?;
         let (keys, values) = append(&keys, &values)?;
 
         let group = heads / kv_heads;
@@ -386,16 +421,18 @@ impl Model {
     }
 }
 
-/// Zero where a token may look, minus infinity where it would see the future; none is needed for
-/// a single token.
-fn causal_mask(tokens: u32, position: u32) -> candle_core::Result<Option<Tensor>> {
-    if tokens < 2 {
+/// Zero where a token may look, minus infinity where it would see the future or beyond its window;
+/// none is needed for a single token that sees everything.
+fn mask(tokens: u32, position: u32, window: Option<u32>) -> candle_core::Result<Option<Tensor>> {
+    let all = position + tokens;
+    let window = window.unwrap_or(u32::MAX);
+    if tokens < 2 && all <= window {
         return Ok(None);
     }
-    let all = position + tokens;
     let row = |token: u32| {
         let last = position + token;
-        (0..all).map(move |seen| if seen <= last { 0.0 } else { f32::NEG_INFINITY })
+        let sees = move |seen: u32| seen <= last && last - seen < window;
+        (0..all).map(move |seen| if sees(seen) { 0.0 } else { f32::NEG_INFINITY })
     };
     let mask: Vec<f32> = (0..tokens).flat_map(row).collect();
     Tensor::from_vec(mask, (size(tokens), size(all)), &Device::Cpu).map(Some)
@@ -412,29 +449,27 @@ pub(crate) fn argmax(scores: &[f32]) -> u32 {
     best.0
 }
 
+fn bytes(tensor: &Tensor) -> u64 {
+    u64::try_from(4 * tensor.elem_count()).unwrap_or(u64::MAX)
+}
+
 impl Layer {
-    fn tensors(&self) -> [&Tensor; 6] {
-        let Layer {
-            attention_norm,
-            query_key_value,
-            output,
-            feed_forward_norm,
-            gate_up,
-            down,
-        } = self;
-        [
-            attention_norm,
-            query_key_value,
-            output,
-            feed_forward_norm,
-            gate_up,
-            down,
-        ]
+    /// Memory that its weights occupy.
+    fn bytes(&self) -> u64 {
+        let maps = [
+            &self.query_key_value,
+            &self.output,
+            &self.gate_up,
+            &self.down,
+        ];
+        let norms = [&self.attention_norm, &self.feed_forward_norm];
+        let norms = norms.into_iter().chain(self.head_norms.iter().flatten());
+        maps.map(Maps::bytes).iter().sum::<u64>() + norms.map(bytes).sum::<u64>()
     }
 }
 
 fn load_layer(
-    file: &mut WeightsFile,
+    weights: &mut Weights,
     config: &ModelConfig,
     layer: u32,
 ) -> Result<Layer, EngineError> {
@@ -449,18 +484,33 @@ fn load_layer(
         up,
         down,
     ] = layer_shapes(config, layer);
-    let mut take = |(name, shape): (String, Vec<u32>)| file.tensor(&name, &shape);
-    let (query, key, value) = (take(query)?, take(key)?, take(value)?);
-    let (gate, up) = (take(gate)?, take(up)?);
-    let joined = EngineError::tensor("joining weights");
-    let query_key_value = Tensor::cat(&[query, key, value], 0).map_err(joined)?;
-    let joined = EngineError::tensor("joining weights");
+    let mut maps = |shapes: &[NamedShape], has_bias: bool| {
+        let matrices = shapes.iter().map(|shape| weights.matrix(shape));
+        let matrices = matrices.collect::<Result<Vec<_>, _>>()?;
+        let biases = shapes.iter().map(|shape| {
+            let bias = has_bias.then(|| weights.vector(&bias_of(shape)));
+            bias.transpose()
+        });
+        let biases = biases.collect::<Result<Vec<_>, _>>()?;
+        Maps::new(matrices, biases).map_err(EngineError::tensor("joining weights"))
+    };
+    let query_key_value = maps(&[query, key, value], config.attention_bias)?;
+    let output = maps(&[output], config.output_bias)?;
+    let gate_up = maps(&[gate, up], false)?;
+    let down = maps(&[down], false)?;
+    let head_norms = if config.head_norm {
+        let [queries, keys] = head_norm_shapes(config, layer);
+        Some([weights.vector(&queries)?, weights.vector(&keys)?])
+    } else {
+        None
+    };
     Ok(Layer {
-        attention_norm: take(attention_norm)?,
+        attention_norm: weights.vector(&attention_norm)?,
         query_key_value,
-        output: take(output)?,
-        feed_forward_norm: take(feed_forward_norm)?,
-        gate_up: Tensor::cat(&[gate, up], 0).map_err(joined)?,
-        down: take(down)?,
+        head_norms,
+        output,
+        feed_forward_norm: weights.vector(&feed_forward_norm)?,
+        gate_up,
+        down,
     })
 }

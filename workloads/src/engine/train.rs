@@ -4,7 +4,7 @@
 //! result does not depend on which half is faster.
 
 mod network;
-mod noise;
+pub(crate) mod noise;
 mod operations;
 mod optimiser;
 #[cfg(test)]
@@ -288,12 +288,12 @@ pub(super) fn scores_in_training(
     tokens: &[u32],
 ) -> Result<Vec<Vec<f32>>, EngineError> {
     let config = super::weights::read_config(directory)?;
-    let mut file = super::weights::WeightsFile::open(directory)?;
+    let mut weights = super::weights::Weights::open(directory)?;
     let computing = || EngineError::tensor("computing scores");
     let network = Network::new(&config, 0).map_err(computing())?;
-    for (name, shape) in super::weights::all_shapes(&config) {
-        let stored = file.tensor(&name, &shape)?;
-        network.variables()[&name]
+    for named in super::tensors::all_shapes(&config) {
+        let stored = weights.vector(&named)?;
+        network.variables()[&named.0]
             .set(&stored)
             .map_err(computing())?;
     }

@@ -6,7 +6,7 @@ use super::error::JobError;
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::{self, EngineError, Hidden, KeyValueCache, Model, Parts};
 use crate::job::{JobSpec, Placement};
-use crate::recipe::ModelConfig;
+use crate::model_config::ModelConfig;
 use crate::wire::FrameKind;
 
 /// A part of the model, perhaps none of its layers, with the tokenizer.

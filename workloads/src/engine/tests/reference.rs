@@ -1,4 +1,4 @@
-//! A Llama model straight from its formulas, in f64 and without any library: the whole sequence
+//! A model of the Llama family straight from its formulas, in f64 and without any library: the whole sequence
 //! at once, one number after the other.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
-use crate::recipe::ModelConfig;
+use crate::model_config::{ModelConfig, RopeScaling};
 
 type Vector = Vec<f64>;
 
@@ -47,11 +47,47 @@ impl Reference {
         }
     }
 
+    /// A matrix times a vector, and the matrix's bias if there is one.
     fn times(&self, name: &str, x: &[f64]) -> Vector {
-        self.weights[name]
+        let mut product: Vector = self.weights[name]
             .chunks(x.len())
             .map(|row| dot(row, x))
-            .collect()
+            .collect();
+        if let Some(bias) = self.weights.get(&name.replace(".weight", ".bias")) {
+            add(&mut product, bias);
+        }
+        product
+    }
+
+    /// Norms each head, in models that do.
+    fn norm_heads(&self, name: &str, x: &mut [f64]) {
+        if self.config.head_norm {
+            for head in x.chunks_mut(size(self.config.head_width)) {
+                let normed = self.norm(name, head);
+                head.copy_from_slice(&normed);
+            }
+        }
+    }
+
+    /// Radians per position of the pair (i, i + half) of a head.
+    fn frequency(&self, i: u32) -> f64 {
+        let half = f64::from(self.config.head_width / 2);
+        let frequency = self.config.rope_theta.powf(-f64::from(i) / half);
+        match self.config.rope_scaling {
+            None => frequency,
+            Some(RopeScaling::Linear { factor }) => frequency / factor,
+            Some(RopeScaling::Llama3 {
+                factor,
+                low_frequency_factor: low,
+                high_frequency_factor: high,
+                original_positions,
+            }) => {
+                // How often it turns within the original positions decides.
+                let turns = f64::from(original_positions) * frequency / std::f64::consts::TAU;
+                let share = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                frequency * (share + (1.0 - share) / factor)
+            }
+        }
     }
 
     fn norm(&self, name: &str, x: &[f64]) -> Vector {
@@ -64,14 +100,13 @@ impl Reference {
             .collect()
     }
 
-    /// Turns (x_i, x_{i + half}) of each head by position * theta^(-i / half).
+    /// Turns (x_i, x_{i + half}) of each head by position times frequency.
     fn rotate(&self, x: &mut [f64], position: u32) {
         let half = size(self.config.head_width) / 2;
         for head in x.chunks_mut(2 * half) {
             for i in 0..half {
-                let exponent = -f64::from(u32::try_from(i).expect("fits"))
-                    / f64::from(self.config.head_width / 2);
-                let angle = f64::from(position) * self.config.rope_theta.powf(exponent);
+                let frequency = self.frequency(u32::try_from(i).expect("fits"));
+                let angle = f64::from(position) * frequency;
                 let (a, b) = (head[i], head[i + half]);
                 head[i] = a * angle.cos() - b * angle.sin();
                 head[i + half] = b * angle.cos() + a * angle.sin();
@@ -82,6 +117,9 @@ impl Reference {
     fn attend(&self, query: &[f64], keys: &[Vector], values: &[Vector]) -> Vector {
         let width = size(self.config.head_width);
         let group = size(self.config.heads / self.config.kv_heads);
+        let window = self.config.sliding_window.map_or(keys.len(), size);
+        let first = keys.len().saturating_sub(window);
+        let (keys, values) = (&keys[first..], &values[first..]);
         let heads = query.chunks(width).enumerate().flat_map(|(head, query)| {
             let from = head / group * width;
             let scores = keys.iter().map(|key| {
@@ -115,6 +153,8 @@ impl Reference {
                 let normed = self.norm(&name("input_layernorm"), x);
                 let mut query = self.times(&name("self_attn.q_proj"), &normed);
                 let mut key = self.times(&name("self_attn.k_proj"), &normed);
+                self.norm_heads(&name("self_attn.q_norm"), &mut query);
+                self.norm_heads(&name("self_attn.k_norm"), &mut key);
                 self.rotate(&mut query, position);
                 self.rotate(&mut key, position);
                 keys.push(key);
@@ -133,7 +173,11 @@ impl Reference {
             }
         }
         let last = states.iter().map(|x| self.norm("model.norm.weight", x));
-        last.map(|x| self.times("model.embed_tokens.weight", &x))
-            .collect()
+        let head = if self.config.tie_embeddings {
+            "model.embed_tokens.weight"
+        } else {
+            "lm_head.weight"
+        };
+        last.map(|x| self.times(head, &x)).collect()
     }
 }

@@ -12,8 +12,8 @@ use super::operations::{
     times_transposed,
 };
 use crate::engine::model::{epsilon, rotation};
-use crate::engine::weights::{EMBEDDING, FINAL_NORM, HEAD, all_shapes, layer_shapes};
-use crate::recipe::ModelConfig;
+use crate::engine::tensors::{EMBEDDING, FINAL_NORM, HEAD, all_shapes, layer_shapes};
+use crate::model_config::{Architecture, ModelConfig};
 
 /// All weights of a model, being trained.
 #[derive(Debug)]
@@ -47,6 +47,11 @@ fn spread(name: &str, shape: &[u32], layers: u32) -> Option<f64> {
 impl Network {
     /// A network with seeded random weights.
     pub(super) fn new(config: &ModelConfig, seed: u64) -> Result<Network> {
+        // What only Mistral and Qwen have has no backward here.
+        if config.architecture != Architecture::Llama || config.attention_bias || config.output_bias
+        {
+            bail!("training a {} model", config.architecture.model_type());
+        }
         let mut variables = BTreeMap::new();
         for (name, shape) in all_shapes(config) {
             let sizes: Vec<usize> = shape.iter().copied().map(size).collect();
@@ -59,7 +64,7 @@ impl Network {
             let variable = Var::from_vec(values, sizes, &Device::Cpu)?;
             variables.insert(name, variable);
         }
-        let (cosines, sines) = rotation(config)?;
+        let (cosines, sines) = rotation(config, None)?;
         let rotation = Rotation {
             cosines: Arc::new(cosines.flatten_all()?.to_vec1()?),
             sines: Arc::new(sines.flatten_all()?.to_vec1()?),

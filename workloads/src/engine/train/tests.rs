@@ -12,7 +12,8 @@ use super::operations::{
 use super::{TrainingReport, train};
 use crate::engine::tests::micro;
 use crate::engine::{Model, verify};
-use crate::recipe::{ModelConfig, Recipe};
+use crate::model_config::ModelConfig;
+use crate::recipe::Recipe;
 
 fn random(purpose: &str, shape: &[usize]) -> Var {
     let count = shape.iter().product();
@@ -153,9 +154,8 @@ fn small() -> ModelConfig {
         feed_forward: 24,
         vocabulary: 300,
         max_positions: 32,
-        rope_theta: 10_000.0,
-        rms_norm_eps: 1e-5,
         tie_embeddings: false,
+        ..Recipe::by_name("micro").expect("exists").config
     }
 }
 

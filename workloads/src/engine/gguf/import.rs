@@ -1,0 +1,91 @@
+//! A model's directory of a GGUF file: what the file says of shape and tokenizer, written beside it.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::Content;
+
+use super::export::GGUF_FILE;
+use super::{keys, vocabulary};
+use crate::engine::error::EngineError;
+use crate::engine::text::{TOKENIZER_FILE, TextTokenizer};
+use crate::engine::weights::CONFIG_FILE;
+use crate::model_config::ModelConfig;
+
+/// Makes the new directory `into` of a GGUF file: config.json and tokenizer.json from what the
+/// file says, and the file itself (a hard link where that is possible). `tokenizer` is a
+/// tokenizer.json to take instead.
+///
+/// # Errors
+/// A file that is no GGUF, is damaged, or holds a model or a tokenizer that the engine does not
+/// run; a directory that cannot be made or written, which is removed again.
+pub fn import(
+    file: &Path,
+    tokenizer: Option<&Path>,
+    into: &Path,
+) -> Result<ModelConfig, EngineError> {
+    let read = |source| EngineError::Read {
+        path: file.to_owned(),
+        source,
+    };
+    let damaged = |reason: String| EngineError::Damaged {
+        path: file.to_owned(),
+        reason,
+    };
+    let mut reader = BufReader::new(File::open(file).map_err(read)?);
+    let content = Content::read(&mut reader).map_err(|error| damaged(error.to_string()))?;
+    let table = content.tensor_infos.get("token_embd.weight");
+    let table = table.and_then(|info| info.shape.dims().first().copied());
+    let table = table.and_then(|rows| u32::try_from(rows).ok());
+    let vocabulary = table.ok_or_else(|| damaged("it has no token_embd.weight".to_owned()))?;
+    let has = |name: &str| content.tensor_infos.contains_key(name);
+    let config = keys::read(&content.metadata, has, vocabulary);
+    let config = config.map_err(|keys::Unusable(reason)| damaged(reason))?;
+    let tokenizer = match tokenizer {
+        Some(path) => std::fs::read_to_string(path).map_err(|source| EngineError::Read {
+            path: path.to_owned(),
+            source,
+        })?,
+        None => vocabulary::tokenizer_json(|key| content.metadata.get(key)).map_err(|reason| {
+            damaged(format!("{reason}; give the model's tokenizer.json as well"))
+        })?,
+    };
+    std::fs::create_dir(into).map_err(|source| EngineError::Write {
+        path: into.to_owned(),
+        source,
+    })?;
+    let filled = fill(file, &config, &tokenizer, into);
+    if filled.is_err() {
+        // Nothing of a directory that is not whole is kept; what failed is told above.
+        let _ = std::fs::remove_dir_all(into);
+    }
+    filled.map(|()| config)
+}
+
+fn fill(
+    file: &Path,
+    config: &ModelConfig,
+    tokenizer: &str,
+    into: &Path,
+) -> Result<(), EngineError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| EngineError::Write { path, source }
+    };
+    let path = into.join(CONFIG_FILE);
+    let text = config.to_hugging_face_json();
+    let text = text.map_err(|source| EngineError::Config {
+        path: path.clone(),
+        source,
+    })?;
+    std::fs::write(&path, text).map_err(failed(&path))?;
+    let path = into.join(TOKENIZER_FILE);
+    std::fs::write(&path, tokenizer).map_err(failed(&path))?;
+    TextTokenizer::load(into)?;
+    let path = into.join(GGUF_FILE);
+    if std::fs::hard_link(file, &path).is_err() {
+        std::fs::copy(file, &path).map_err(failed(&path))?;
+    }
+    crate::engine::verify(into).map(|_| ())
+}

@@ -1,0 +1,182 @@
+//! Weights in a GGUF file, in the blocks that they are stored in.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::quantized::gguf_file::{Content, TensorInfo};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{DType, Device, Tensor};
+
+use super::{RotaryOrder, read_error, same_shape};
+use crate::engine::error::EngineError;
+use crate::engine::gguf::FREQUENCY_DIVISORS;
+use crate::engine::linear::Matrix;
+use crate::engine::tensors::{NamedShape, gguf_name};
+use crate::model_config::ModelConfig;
+
+/// An open GGUF file whose length agrees with its header.
+#[derive(Debug)]
+pub(crate) struct Gguf {
+    path: PathBuf,
+    file: BufReader<File>,
+    content: Content,
+    order: RotaryOrder,
+}
+
+impl Gguf {
+    /// The GGUF file in a model's directory; `None` if there is none.
+    pub(super) fn find(directory: &Path) -> Result<Option<PathBuf>, EngineError> {
+        let entries = std::fs::read_dir(directory).map_err(read_error(directory))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(read_error(directory))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "gguf")
+            {
+                found.push(path);
+            }
+        }
+        found.sort();
+        match found.as_slice() {
+            [] => Ok(None),
+            [path] => Ok(Some(path.clone())),
+            [first, ..] => Err(EngineError::Ambiguous {
+                directory: directory.to_owned(),
+                reason: format!(
+                    "{} GGUF files, the first of them {}",
+                    found.len(),
+                    first.display()
+                ),
+            }),
+        }
+    }
+
+    /// Opens and checks a file.
+    pub(super) fn open(path: PathBuf) -> Result<Gguf, EngineError> {
+        let file = File::open(&path).map_err(read_error(&path))?;
+        let found_bytes = file.metadata().map_err(read_error(&path))?.len();
+        let mut file = BufReader::new(file);
+        let damaged = |reason: String| EngineError::Damaged {
+            path: path.clone(),
+            reason,
+        };
+        let content = Content::read(&mut file).map_err(|error| damaged(error.to_string()))?;
+        for (name, info) in &content.tensor_infos {
+            let bytes = stored_bytes(info);
+            let bytes = bytes.ok_or_else(|| damaged(format!("{name} has no possible size")))?;
+            let end = content
+                .tensor_data_offset
+                .checked_add(info.offset)
+                .and_then(|start| start.checked_add(bytes));
+            let expected_bytes = end.unwrap_or(u64::MAX);
+            if expected_bytes > found_bytes {
+                return Err(EngineError::Truncated {
+                    path,
+                    expected_bytes,
+                    found_bytes,
+                });
+            }
+        }
+        let text = |key: &str| content.metadata.get(key)?.to_string().ok().cloned();
+        let order = match text("general.architecture").as_deref() {
+            // llama.cpp's LLAMA_ROPE_TYPE_NORM; Mistral's files call themselves llama.
+            Some("llama") => RotaryOrder::Interleaved,
+            Some("qwen2" | "qwen3") => RotaryOrder::HalfSplit,
+            other => {
+                let other = other.unwrap_or("missing");
+                return Err(damaged(format!(
+                    "general.architecture is {other}: the engine runs llama (Llama, TinyLlama, \
+                     SmolLM, Mistral), qwen2 and qwen3"
+                )));
+            }
+        };
+        Ok(Gguf {
+            path,
+            file,
+            content,
+            order,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) const fn rotary_order(&self) -> RotaryOrder {
+        self.order
+    }
+
+    pub(super) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let info = self.content.tensor_infos.get(&gguf_name(name)?)?;
+        Some(info.shape.dims().to_vec())
+    }
+
+    fn read(&mut self, (name, shape): &NamedShape) -> Result<QTensor, EngineError> {
+        let damaged = |reason: String| EngineError::Damaged {
+            path: self.path.clone(),
+            reason,
+        };
+        let own = gguf_name(name).unwrap_or_else(|| name.clone());
+        let Some(info) = self.content.tensor_infos.get(&own) else {
+            return Err(damaged(format!("it has no tensor {own}")));
+        };
+        if !same_shape(info.shape.dims(), shape) {
+            let found = info.shape.dims();
+            return Err(damaged(format!(
+                "{own} is {found:?}, and config.json implies {shape:?}"
+            )));
+        }
+        self.content
+            .tensor(&mut self.file, &own, &Device::Cpu)
+            .map_err(EngineError::tensor("reading weights"))
+    }
+
+    /// A tensor as f32.
+    pub(super) fn vector(&mut self, named: &NamedShape) -> Result<Tensor, EngineError> {
+        self.read(named)?
+            .dequantize(&Device::Cpu)
+            .and_then(|tensor| tensor.to_dtype(DType::F32))
+            .map_err(EngineError::tensor("reading weights"))
+    }
+
+    /// A matrix, in its blocks where it is stored in blocks.
+    pub(super) fn matrix(&mut self, named: &NamedShape) -> Result<Matrix, EngineError> {
+        let stored = self.read(named)?;
+        match stored.dtype() {
+            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => stored
+                .dequantize(&Device::Cpu)
+                .and_then(|tensor| tensor.to_dtype(DType::F32))
+                .map(Matrix::Dense)
+                .map_err(EngineError::tensor("reading weights")),
+            _ => Ok(Matrix::Blocks(Arc::new(stored))),
+        }
+    }
+
+    /// What the rotary frequencies are divided by, where the file says so.
+    pub(super) fn frequency_divisors(
+        &mut self,
+        config: &ModelConfig,
+    ) -> Result<Option<Vec<f32>>, EngineError> {
+        if !self.content.tensor_infos.contains_key(FREQUENCY_DIVISORS) {
+            return Ok(None);
+        }
+        let named = (FREQUENCY_DIVISORS.to_owned(), vec![config.head_width / 2]);
+        let divisors = self.vector(&named)?.to_vec1();
+        divisors
+            .map(Some)
+            .map_err(EngineError::tensor("reading weights"))
+    }
+}
+
+/// Bytes of a tensor in its file; `None` if its shape does not fit its blocks.
+fn stored_bytes(info: &TensorInfo) -> Option<u64> {
+    let dimensions = info.shape.dims().iter();
+    let elements = dimensions.copied().try_fold(1_usize, usize::checked_mul)?;
+    let block = info.ggml_dtype.block_size();
+    let is_whole = info.shape.dims().last()?.is_multiple_of(block);
+    let bytes = (elements / block).checked_mul(info.ggml_dtype.type_size())?;
+    u64::try_from(bytes).ok().filter(|_| is_whole)
+}
