@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hexloop_topologies::Overrides;
+use hexloop_workloads::engine::gguf::BlockType;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the run failed, 2 usage, 3 invalid input, 4 preflight \
 (privilege, kernel, hardware, space), 5 this machine is dirty, 6 the run's verdict is INVALID, \
@@ -267,8 +268,31 @@ pub enum ModelAction {
     },
     /// Check a model and tell its shape and hash.
     Info {
-        /// A recipe's name, or a directory with config.json, tokenizer.json, model.safetensors.
+        /// A recipe's name, or a directory with config.json, tokenizer.json and the weights
+        /// (model.safetensors, the files of model.safetensors.index.json, or one GGUF file).
         model: String,
+    },
+    /// Store a checkpoint's weights in fewer bits, as a GGUF file that llama.cpp reads too.
+    Quantize {
+        /// A recipe's name, or a directory with config.json, tokenizer.json and safetensors.
+        model: String,
+        /// How its matrices are stored: F32, F16, Q8_0, Q6_K, Q4_K or Q4_0.
+        #[arg(long = "type", value_name = "TYPE", default_value = "Q8_0")]
+        block_type: BlockType,
+        /// The directory to make.
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
+    },
+    /// Make a model's directory of a GGUF file.
+    Import {
+        /// The GGUF file.
+        file: PathBuf,
+        /// The model's tokenizer.json, instead of what the file says.
+        #[arg(long, value_name = "FILE")]
+        tokenizer: Option<PathBuf>,
+        /// The directory to make.
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
     },
     /// List the built-in models.
     List,

@@ -26,7 +26,7 @@ pub use model::{Model, Parts};
 #[cfg(test)]
 pub(crate) use tensors::all_shapes;
 pub use threads::set_threads;
-pub use weights::{verify, weights_sha256};
+pub use weights::{verify, weights_bytes, weights_sha256};
 
 /// Version of the tensor library, as pinned in the workspace.
 const CANDLE_VERSION: &str = "0.11.1";

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hexloop_workloads::engine::gguf::{self, BlockType};
 use hexloop_workloads::engine::{self, recipe_cache};
 use hexloop_workloads::recipe::Recipe;
 use serde::Serialize;
@@ -21,7 +22,17 @@ pub(super) fn model(action: &ModelAction, voice: Voice) -> Outcome {
             output,
             again,
         } => train(&find(recipe)?, output.as_deref(), *again, voice),
-        ModelAction::Info { model } => info(model, voice),
+        ModelAction::Info { model } => describe(&directory_of(model)?, voice),
+        ModelAction::Quantize {
+            model,
+            block_type,
+            output,
+        } => quantize(&directory_of(model)?, *block_type, output, voice),
+        ModelAction::Import {
+            file,
+            tokenizer,
+            output,
+        } => import(file, tokenizer.as_deref(), output, voice),
         ModelAction::List => list(voice),
     }
 }
@@ -43,11 +54,7 @@ fn train(recipe: &Recipe, output: Option<&Path>, again: bool, voice: Voice) -> O
     let paths = Paths::of_this_user()?;
     let place = match output {
         Some(directory) => {
-            if directory.exists() {
-                let message = format!("{} exists already", directory.display());
-                return Err(Failure::message(ExitCode::InvalidInput, message)
-                    .remedy("name a directory that does not exist yet"));
-            }
+            refuse_existing(directory)?;
             TrainingPlace {
                 directory: directory.to_owned(),
             }
@@ -65,28 +72,75 @@ fn train(recipe: &Recipe, output: Option<&Path>, again: bool, voice: Voice) -> O
     describe(&directory, voice)
 }
 
-fn info(model: &str, voice: Voice) -> Outcome {
-    if let Some(recipe) = Recipe::by_name(model) {
-        let directory = recipe_cache::model_directory(&cache(&Paths::of_this_user()?)?, &recipe);
-        if !recipe_cache::is_complete(&directory) {
-            let message = format!("the built-in model {model} has not been trained yet");
-            return Err(Failure::message(ExitCode::Failed, message)
-                .remedy(format!("hexloop model train {model}")));
-        }
-        return describe(&directory, voice);
+/// The directory of a built-in model by its name, or the one that is named.
+fn directory_of(model: &str) -> Result<PathBuf, Failure> {
+    let Some(recipe) = Recipe::by_name(model) else {
+        return Ok(PathBuf::from(model));
+    };
+    let directory = recipe_cache::model_directory(&cache(&Paths::of_this_user()?)?, &recipe);
+    if !recipe_cache::is_complete(&directory) {
+        let message = format!("the built-in model {model} has not been trained yet");
+        return Err(Failure::message(ExitCode::Failed, message)
+            .remedy(format!("hexloop model train {model}")));
     }
-    describe(Path::new(model), voice)
+    Ok(directory)
+}
+
+/// A directory that is to be made must not be there.
+fn refuse_existing(directory: &Path) -> Result<(), Failure> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    let message = format!("{} exists already", directory.display());
+    Err(Failure::message(ExitCode::InvalidInput, message)
+        .remedy("name a directory that does not exist yet"))
+}
+
+fn quantize(from: &Path, block_type: BlockType, output: &Path, voice: Voice) -> Outcome {
+    refuse_existing(output)?;
+    let written = gguf::quantise(from, block_type, output)
+        .or_fail(ExitCode::InvalidInput, || {
+            format!("{} cannot be stored as {block_type}", from.display())
+        })?;
+    if !voice.quiet {
+        if !written.kept_f16.is_empty() {
+            eprintln!(
+                "{} matrices are stored as F16, because their rows are no whole number of \
+                 {block_type} blocks: {}",
+                written.kept_f16.len(),
+                written.kept_f16.join(", ")
+            );
+        }
+        if let Some(reason) = &written.without_tokenizer {
+            eprintln!(
+                "the tokenizer is not in the GGUF file, only beside it: {reason}. hexloop does not \
+                 need it there; llama.cpp can be given token ids only"
+            );
+        }
+    }
+    describe(output, voice)
+}
+
+fn import(file: &Path, tokenizer: Option<&Path>, output: &Path, voice: Voice) -> Outcome {
+    refuse_existing(output)?;
+    gguf::import(file, tokenizer, output).or_fail(ExitCode::InvalidInput, || {
+        format!("{} is not a model that can be run", file.display())
+    })?;
+    describe(output, voice)
 }
 
 #[derive(Serialize)]
 struct ModelDescription {
     directory: String,
+    architecture: &'static str,
     layers: u32,
     width: u32,
     heads: u32,
     kv_heads: u32,
     vocabulary: u32,
+    max_positions: u32,
     parameters: u64,
+    weights_bytes: u64,
     weights_sha256: String,
     training: Option<serde_json::Value>,
 }
@@ -96,16 +150,20 @@ fn describe(directory: &Path, voice: Voice) -> Outcome {
     let config = engine::verify(directory).or_fail(ExitCode::InvalidInput, doing)?;
     let weights_sha256 =
         engine::weights_sha256(directory).or_fail(ExitCode::InvalidInput, doing)?;
+    let weights_bytes = engine::weights_bytes(directory).or_fail(ExitCode::InvalidInput, doing)?;
     let training = std::fs::read_to_string(directory.join("training.json")).ok();
     let training = training.and_then(|text| serde_json::from_str(&text).ok());
     let description = ModelDescription {
         directory: directory.display().to_string(),
+        architecture: config.architecture.model_type(),
         layers: config.layers,
         width: config.width,
         heads: config.heads,
         kv_heads: config.kv_heads,
         vocabulary: config.vocabulary,
+        max_positions: config.max_positions,
         parameters: config.parameters(),
+        weights_bytes,
         weights_sha256,
         training,
     };
@@ -115,17 +173,21 @@ fn describe(directory: &Path, voice: Voice) -> Outcome {
     }
     let ModelDescription {
         directory,
+        architecture,
         layers,
         width,
         heads,
         kv_heads,
         vocabulary,
+        max_positions,
         ..
     } = &description;
     let parameters = grouped(description.parameters);
+    let bytes = grouped(description.weights_bytes);
     let mut text = format!(
-        "directory   {directory}\nshape       {layers} layers, width {width}, {heads} heads over \
-         {kv_heads} key-value heads, vocabulary {vocabulary}\nweights     {parameters}\n\
+        "directory   {directory}\nshape       {architecture}: {layers} layers, width {width}, \
+         {heads} heads over {kv_heads} key-value heads, vocabulary {vocabulary}, \
+         {max_positions} positions\nweights     {parameters} in {bytes} bytes\n\
          sha256      {}\n",
         description.weights_sha256
     );

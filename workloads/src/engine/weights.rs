@@ -143,6 +143,19 @@ pub fn verify(directory: &Path) -> Result<ModelConfig, EngineError> {
     Ok(config)
 }
 
+/// Bytes of a model's weights on disk.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn weights_bytes(directory: &Path) -> Result<u64, EngineError> {
+    let paths = Weights::open(directory)?.paths();
+    let bytes = paths.iter().map(|path| {
+        let metadata = std::fs::metadata(path).map_err(read_error(path))?;
+        Ok(metadata.len())
+    });
+    bytes.sum()
+}
+
 /// Hash of a model's weights, which tells where they came from: of the file, or of all files in
 /// the order of their names.
 ///
