@@ -183,8 +183,8 @@ pub fn quantise(
             Value::U32(block_type.file_type()),
         ),
     ]);
-    let (entries, without_tokenizer) = vocabulary::entries(directory, config.vocabulary)?;
-    metadata.extend(entries);
+    let tokenizer = vocabulary::entries(directory, config.vocabulary)?;
+    metadata.extend(tokenizer.metadata);
     write(directory, into, &metadata, &tensors)?;
     let bytes = tensors
         .iter()
@@ -192,7 +192,7 @@ pub fn quantise(
     Ok(Quantised {
         bytes: u64::try_from(bytes.sum::<usize>()).unwrap_or(u64::MAX),
         kept_f16,
-        without_tokenizer,
+        without_tokenizer: tokenizer.without,
     })
 }
 

@@ -40,7 +40,7 @@ pub fn import(
     let table = table.and_then(|rows| u32::try_from(rows).ok());
     let vocabulary = table.ok_or_else(|| damaged("it has no token_embd.weight".to_owned()))?;
     let has = |name: &str| content.tensor_infos.contains_key(name);
-    let config = keys::read(&content.metadata, has, vocabulary);
+    let config = keys::read(|key| content.metadata.get(key), has, vocabulary);
     let config = config.map_err(|keys::Unusable(reason)| damaged(reason))?;
     let tokenizer = match tokenizer {
         Some(path) => std::fs::read_to_string(path).map_err(|source| EngineError::Read {

@@ -1,8 +1,5 @@
 //! The shape of a model in GGUF's metadata.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
-
 use candle_core::quantized::gguf_file::Value;
 
 use crate::model_config::{Architecture, ModelConfig, RopeScaling};
@@ -61,15 +58,15 @@ pub(super) fn describe(config: &ModelConfig) -> Vec<(String, Value)> {
 #[derive(Debug)]
 pub(super) struct Unusable(pub(super) String);
 
-/// The shape that a file's metadata describes. `has` says whether a tensor of that GGUF name is in
-/// the file, and `vocabulary` how many rows its embedding table has.
-pub(super) fn read<S: BuildHasher>(
-    metadata: &HashMap<String, Value, S>,
+/// The shape that a file's metadata describes. `entry` gives the value of a key, `has` says whether
+/// a tensor of that GGUF name is in the file, and `vocabulary` how many rows its embedding has.
+pub(super) fn read<'a>(
+    entry: impl Fn(&str) -> Option<&'a Value>,
     has: impl Fn(&str) -> bool,
     vocabulary: u32,
 ) -> Result<ModelConfig, Unusable> {
-    let text = |key: &str| metadata.get(key)?.to_string().ok().cloned();
-    let name = text("general.architecture").unwrap_or_default();
+    let name = entry("general.architecture").and_then(|value| value.to_string().ok());
+    let name = name.cloned().unwrap_or_default();
     let architecture = match name.as_str() {
         "llama" => Architecture::Llama,
         "qwen2" => Architecture::Qwen2,
@@ -81,7 +78,7 @@ pub(super) fn read<S: BuildHasher>(
             )));
         }
     };
-    let find = |key: &str| metadata.get(&format!("{name}.{key}"));
+    let find = |key: &str| entry(&format!("{name}.{key}"));
     let optional = |key: &str| find(key).and_then(whole);
     let needed = |key: &str| {
         optional(key)

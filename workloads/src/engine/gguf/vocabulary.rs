@@ -72,11 +72,16 @@ struct Added {
     special: bool,
 }
 
-/// The entries of a directory's tokenizer; or, in words, why it has no place in GGUF here.
-pub(super) fn entries(
-    directory: &Path,
-    vocabulary: u32,
-) -> Result<(Vec<(String, Value)>, Option<String>), EngineError> {
+/// What a tokenizer is in GGUF.
+pub(super) struct Entries {
+    /// The entries of the metadata.
+    pub(super) metadata: Vec<(String, Value)>,
+    /// Why the tokenizer has no place there, in words, if it has none.
+    pub(super) without: Option<String>,
+}
+
+/// The entries of a directory's tokenizer.
+pub(super) fn entries(directory: &Path, vocabulary: u32) -> Result<Entries, EngineError> {
     let path = directory.join(TOKENIZER_FILE);
     let text = std::fs::read_to_string(&path).map_err(|source| EngineError::Read {
         path: path.clone(),
@@ -85,7 +90,10 @@ pub(super) fn entries(
     let none = |reason: String| {
         // llama.cpp's name for a file that is run by token ids alone.
         let entry = (MODEL.to_owned(), Value::String("no_vocab".to_owned()));
-        Ok((vec![entry], Some(reason)))
+        Ok(Entries {
+            metadata: vec![entry],
+            without: Some(reason),
+        })
     };
     let file: TokenizerFile = match serde_json::from_str(&text) {
         Ok(file) => file,
@@ -149,7 +157,10 @@ pub(super) fn entries(
         (MERGES, Value::Array(merges)),
     ];
     let entries = entries.map(|(key, value)| (key.to_owned(), value));
-    Ok((entries.into(), None))
+    Ok(Entries {
+        metadata: entries.into(),
+        without: None,
+    })
 }
 
 /// The tokenizer.json of a file's metadata; or, in words, why there is none.
@@ -188,12 +199,12 @@ pub(super) fn tokenizer_json<'a>(
     let (mut vocabulary, mut added) = (serde_json::Map::new(), Vec::new());
     for ((id, token), kind) in (0_u32..).zip(list(TOKENS)?).zip(types) {
         let token = string(token).ok_or_else(|| format!("token {id} is no text"))?;
-        match kind.to_i32().unwrap_or(NORMAL) {
-            kind @ (CONTROL | USER_DEFINED) => added.push(json!({
+        let kind = kind.to_i32().unwrap_or(NORMAL);
+        if matches!(kind, CONTROL | USER_DEFINED) {
+            added.push(json!({
                 "id": id, "content": token, "special": kind == CONTROL, "single_word": false,
                 "lstrip": false, "rstrip": false, "normalized": false,
-            })),
-            _ => {}
+            }));
         }
         vocabulary.insert(token, Json::from(id));
     }

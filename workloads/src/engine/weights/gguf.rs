@@ -64,21 +64,28 @@ impl Gguf {
             reason,
         };
         let content = Content::read(&mut file).map_err(|error| damaged(error.to_string()))?;
+        // The end of the last tensor, and the first name of an impossible one: whatever order the
+        // library keeps them in.
+        let (mut expected_bytes, mut impossible) = (0, None);
         for (name, info) in &content.tensor_infos {
-            let bytes = stored_bytes(info);
-            let bytes = bytes.ok_or_else(|| damaged(format!("{name} has no possible size")))?;
-            let end = content
-                .tensor_data_offset
-                .checked_add(info.offset)
-                .and_then(|start| start.checked_add(bytes));
-            let expected_bytes = end.unwrap_or(u64::MAX);
-            if expected_bytes > found_bytes {
-                return Err(EngineError::Truncated {
-                    path,
-                    expected_bytes,
-                    found_bytes,
-                });
+            let end = stored_bytes(info).and_then(|bytes| {
+                let start = content.tensor_data_offset.checked_add(info.offset)?;
+                start.checked_add(bytes)
+            });
+            match end {
+                Some(end) => expected_bytes = expected_bytes.max(end),
+                None => impossible = impossible.min(Some(name)).or(Some(name)),
             }
+        }
+        if let Some(name) = impossible {
+            return Err(damaged(format!("{name} has no possible size")));
+        }
+        if expected_bytes > found_bytes {
+            return Err(EngineError::Truncated {
+                path,
+                expected_bytes,
+                found_bytes,
+            });
         }
         let text = |key: &str| content.metadata.get(key)?.to_string().ok().cloned();
         let order = match text("general.architecture").as_deref() {
