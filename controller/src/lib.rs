@@ -22,6 +22,10 @@ mod fixture;
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The revision that this program was built from, where whoever built it said so
+/// (`HEXLOOP_REVISION=$(git rev-parse --short HEAD) cargo build`).
+pub const REVISION: Option<&str> = option_env!("HEXLOOP_REVISION");
+
 /// The command line, from its arguments to its exit code.
 ///
 /// Nothing here may start a thread: an agent may have to enter a user namespace first.

@@ -471,6 +471,48 @@ fn a_trace_file_may_be_columnar_and_a_damaged_one_is_reported_at_the_line_that_n
 }
 
 #[test]
+fn events_lie_over_files_and_given_rates_as_over_scenarios() {
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("drive.csv"), trace_text()).unwrap();
+    let scenario = "scenario = \"ideal\", duration = \"8 s\"";
+    let event = "events = [{ name = \"works\", kind = \"maintenance\", at = \"1 s\", \
+                 length = \"500 ms\", delay = \"3 ms\" }]";
+    for source in [
+        "file = \"drive.csv\"",
+        "steps = { rates = [\"5 Mbit/s\"], delay = \"5 ms\", duration = \"8 s\" }",
+        scenario,
+    ] {
+        let plain = base().replacen(scenario, source, 1);
+        let scripted = base().replacen(scenario, &format!("{source}, {event}"), 1);
+        let [plain, scripted] = [plain, scripted].map(|text| {
+            let resolved = resolve(parse(&text).unwrap(), scratch.path()).unwrap();
+            resolved.traces["street"].trace.clone()
+        });
+        let down = |trace: &hexloop_traces::Trace, t_ns| {
+            let curve = hexloop_traces::CapacityCurve::new(trace, hexloop_traces::Direction::Down);
+            curve.state_at(t_ns).delay_ns
+        };
+        for (t_ns, added_ns) in [
+            (999_999_999, 0),
+            (1_000_000_000, 3_000_000),
+            (1_500_000_000, 0),
+        ] {
+            assert_eq!(
+                down(&scripted, t_ns),
+                down(&plain, t_ns) + added_ns,
+                "{source}"
+            );
+        }
+        let names = scripted.iter().filter_map(|row| row.diagnostics.event);
+        assert!(names.into_iter().any(|name| name == "works"), "{source}");
+    }
+    let wrong = event.replace("delay = \"3 ms\"", "direction = \"up\"");
+    let text = base().replacen(scenario, &format!("file = \"drive.csv\", {wrong}"), 1);
+    let problems = parse(&text).unwrap_err().to_string();
+    assert!(problems.contains("maintenance needs"), "{problems}");
+}
+
+#[test]
 fn a_phase_that_outlasts_a_trace_which_does_not_loop_is_refused() {
     let short = trace_text().replace("8000000000", "7000000000");
     let problems = trace_file_problems(Some(&short));

@@ -63,12 +63,12 @@ pub struct Experiment {
 /// Where a trace comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TraceSource {
-    /// A file, relative to the experiment file.
-    File(PathBuf),
+    /// A file, relative to the experiment file, and what is scripted on top.
+    File(PathBuf, Vec<ScriptedEvent>),
     /// A scenario.
     Scenario(ScenarioSource),
-    /// Given rates, one after the other.
-    Steps(Steps),
+    /// Given rates, one after the other, and what is scripted on top.
+    Steps(Steps, Vec<ScriptedEvent>),
 }
 
 /// A scenario with what the experiment puts over it.

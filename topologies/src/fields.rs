@@ -323,7 +323,7 @@ pub(crate) const TRACE: &[Field] = &[
             what: "event",
         },
         Optional,
-        "What is scripted on top of the scenario.",
+        "What is scripted on top of it, whatever its source.",
     ),
     field(
         "steps",

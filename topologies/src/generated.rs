@@ -4,12 +4,12 @@ use hexloop_traces::generate::control;
 use hexloop_traces::{Trace, TraceError};
 
 use crate::check::Reporter;
-use crate::experiment::{Steps, TraceSource};
+use crate::experiment::Steps;
 use crate::quantity::rate_bps;
 use crate::section::Section;
 
 /// Given rates: the trace is generated when it is needed.
-pub(crate) fn steps(reporter: &mut Reporter<'_>, section: &Section<'_>) -> TraceSource {
+pub(crate) fn steps(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Steps {
     let rates = section.list("rates").into_iter();
     let steps = Steps {
         rates_bps: rates.filter_map(|(text, _)| rate_bps(text)).collect(),
@@ -29,7 +29,7 @@ pub(crate) fn steps(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Trace
         let help = format!("a trace has at most {MOST_STEPS}: make `step` longer");
         reporter.report(section.place("step"), message, Some(help));
     }
-    TraceSource::Steps(steps)
+    steps
 }
 
 /// Most steps of a trace: each is a row in memory.

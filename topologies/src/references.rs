@@ -125,9 +125,15 @@ fn traces(reporter: &mut Reporter<'_>, file: &Section<'_>) -> BTreeMap<String, T
             }
         }
         let source = match (path, named, steps) {
-            (Some(_), None, None) => TraceSource::File(PathBuf::from(section.text("file"))),
+            (Some(_), None, None) => {
+                let events = scenario::events(reporter, &section);
+                TraceSource::File(PathBuf::from(section.text("file")), events)
+            }
             (None, Some(_), None) => scenario::source(reporter, &section),
-            (None, None, Some(_)) => generated::steps(reporter, &section.table("steps")),
+            (None, None, Some(_)) => {
+                let steps = generated::steps(reporter, &section.table("steps"));
+                TraceSource::Steps(steps, scenario::events(reporter, &section))
+            }
             (Some(_), Some(second), _)
             | (_, Some(_), Some(second))
             | (Some(_), _, Some(second)) => {
@@ -141,7 +147,7 @@ fn traces(reporter: &mut Reporter<'_>, file: &Section<'_>) -> BTreeMap<String, T
                 let help = "give it a `scenario` (`hexloop trace list`), a `file`, or `steps`";
                 reporter.report(section.origin, message, Some(help.to_owned()));
                 // Still declared, so that links to it are not reported as well.
-                TraceSource::File(PathBuf::new())
+                TraceSource::File(PathBuf::new(), Vec::new())
             }
         };
         traces.insert(name.to_owned(), source);

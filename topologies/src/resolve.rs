@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use hexloop_traces::format::FileFormat;
+use hexloop_traces::scenario::with_events;
 use hexloop_traces::units::TimeSpan;
 use hexloop_traces::{EndPolicy, Trace, TraceError, format};
 use hexloop_workloads::job::Placement;
@@ -102,7 +103,7 @@ fn content(
     source: &TraceSource,
     base_directory: &Path,
 ) -> Result<(TraceContent, String), Box<Problem>> {
-    if let TraceSource::File(relative) = source
+    if let TraceSource::File(relative, _) = source
         && trace.is_mapped()
     {
         let sha256 = format::text_sha256(trace).map_err(|error| {
@@ -160,15 +161,24 @@ fn read_or_generate(
                 let message = format!("cannot generate trace {}: {problem}", quoted(name));
                 Box::new(experiment.document.problem(&path, message, help))
             }),
-        TraceSource::Steps(steps) => generated::trace_of_steps(steps).map_err(|error| {
-            let message = format!("cannot make trace {}: {}", quoted(name), chain(&error));
-            Box::new(
-                experiment
-                    .document
-                    .problem(&["traces", name, "steps"], message, None),
-            )
-        }),
-        TraceSource::File(relative) => {
+        TraceSource::Steps(steps, events) => generated::trace_of_steps(steps)
+            .and_then(|trace| with_events(&trace, events))
+            .map_err(|error| {
+                let message = format!("cannot make trace {}: {}", quoted(name), chain(&error));
+                Box::new(
+                    experiment
+                        .document
+                        .problem(&["traces", name, "steps"], message, None),
+                )
+            }),
+        TraceSource::File(relative, events) => {
+            let scripted = |trace: Trace| {
+                with_events(&trace, events).map_err(|error| {
+                    let message = format!("cannot use trace {}: {}", quoted(name), chain(&error));
+                    let place = ["traces", name, "events"];
+                    Box::new(experiment.document.problem(&place, message, None))
+                })
+            };
             let path = base_directory.join(relative);
             let at_key = |message, help: Option<&str>| {
                 let place = ["traces", name, "file"];
@@ -176,10 +186,11 @@ fn read_or_generate(
                 Box::new(experiment.document.problem(&place, message, help))
             };
             if is_columnar(&path) {
-                return format::read_file(&path).map_err(|error| {
+                let read = format::read_file(&path).map_err(|error| {
                     let message = format!("cannot use trace {}: {}", quoted(name), chain(&error));
                     at_key(message, None)
                 });
+                return read.and_then(scripted);
             }
             let text = read_text(&path).map_err(|error| {
                 let message = format!(
@@ -191,10 +202,11 @@ fn read_or_generate(
                 );
                 at_key(message, help)
             })?;
-            format::parse(&text).map_err(|error| {
+            let parsed = format::parse(&text).map_err(|error| {
                 let file = relative.to_string_lossy().into_owned();
                 Box::new(in_trace_file(SourceText { file, text }, &error))
-            })
+            });
+            parsed.and_then(scripted)
         }
     }
 }
@@ -324,4 +336,28 @@ fn look_at_model(
     }
     experiment.model = Some(ModelSource::Directory(directory));
     Some(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ExperimentFile, Overrides};
+
+    #[test]
+    fn a_trace_that_stays_in_its_file_is_named_by_its_text_and_not_sent() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("long.arrow");
+        let short = hexloop_traces::generate::control::constant(5, 6, 7, 8).unwrap();
+        format::write_file(&path, &short).unwrap();
+        let long = format::read_mapped(&path).unwrap();
+        let text = include_str!("../tests/valid/base.toml");
+        let experiment = ExperimentFile::parse(text, "base.toml", &Overrides::default()).unwrap();
+        let source = TraceSource::File(PathBuf::from("long.arrow"), Vec::new());
+        let of = |trace| content(&experiment, "street", trace, &source, scratch.path()).unwrap();
+        let (file, named) = of(&long);
+        assert_eq!(file, TraceContent::File(path));
+        let (sent, also_named) = of(&short);
+        assert_eq!(sent, TraceContent::Text(format::to_text(&short)));
+        assert_eq!(named, also_named, "it is the same trace");
+    }
 }

@@ -41,17 +41,22 @@ pub(crate) fn source(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Trac
         name: section.text("scenario"),
         settings,
         user: section.integer_u32("user"),
-        events: section
-            .array("events")
-            .iter()
-            .map(|event| scripted(reporter, event))
-            .collect(),
+        events: events(reporter, section),
     };
     // A file is read when the experiment is resolved; what is bundled can be looked at now.
     if let Some(Err(error)) = bundled(&source) {
         reporter.report(section.place("scenario"), told(&error), None);
     }
     TraceSource::Scenario(source)
+}
+
+/// What is scripted on top of a trace, whatever its source.
+pub(crate) fn events(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Vec<ScriptedEvent> {
+    let events = section.array("events");
+    events
+        .iter()
+        .map(|event| scripted(reporter, event))
+        .collect()
 }
 
 fn scripted(reporter: &mut Reporter<'_>, section: &Section<'_>) -> ScriptedEvent {

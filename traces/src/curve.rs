@@ -82,7 +82,7 @@ impl CapacityCurve {
         (duration_ns, end): (u64, EndPolicy),
         page_segments: usize,
     ) -> CapacityCurve {
-        let found = Pages::new(rows, direction, (duration_ns, end), page_segments);
+        let found = Pages::survey(rows, direction, (duration_ns, end), page_segments);
         CapacityCurve {
             store: Store::Mapped(found.pages),
             duration_ns,

@@ -23,7 +23,9 @@ mod reader;
 mod rows;
 mod writer;
 
-pub use columnar::{LinkColumns, METADATA_KEY, MappedTrace, ROWS_KEY, RowsHash, TraceColumns};
+pub use columnar::{
+    LinkColumns, METADATA_KEY, MappedTrace, ROWS_KEY, RowsHash, TraceColumns, UNIT_KEY,
+};
 pub use csv::{CsvReader, CsvWriter, parse, to_text};
 pub use file::{
     FileFormat, LARGEST_FILE_BYTES, MOST_ROWS_COPIED, MOST_ROWS_IN_MEMORY, read_file, read_mapped,

@@ -27,7 +27,7 @@ mod text;
 pub use bundled::{BundledScenario, bundled_scenarios};
 pub use control::Control;
 pub use error::{ScenarioError, ScenarioProblem};
-pub use event::{EventDirection, EventKind, ScriptedEvent};
+pub use event::{EventDirection, EventKind, ScriptedEvent, with_events};
 pub use file::Scenario;
 pub use generator::{Generator, Variant};
 pub use settings::{

@@ -208,6 +208,14 @@ impl Trace {
         &self.metadata
     }
 
+    /// The same trace that says something else about itself, with the same length.
+    pub(crate) fn with_said(mut self, say: impl FnOnce(&mut TraceMetadata)) -> Trace {
+        let duration_ns = self.metadata.duration_ns;
+        say(&mut self.metadata);
+        self.metadata.duration_ns = duration_ns;
+        self
+    }
+
     /// All rows in memory, in order of time. Those of a mapped file are taken into it by the first
     /// call, however many there are: what should play a trace of any length asks for
     /// [`Trace::iter`], [`Trace::row`] or a [`crate::CapacityCurve`].

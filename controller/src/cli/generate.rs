@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use hexloop_traces::format::FileFormat;
 use hexloop_traces::units::TimeSpan;
 
 /// Arguments of `trace gen`.
@@ -36,9 +37,34 @@ pub struct TraceGenArguments {
     /// The file to write, or the directory for several; by default standard output.
     #[arg(long, value_name = "FILE|DIR")]
     pub output: Option<PathBuf>,
+    /// The format of the files; by default the one that the output's name ends with, in a
+    /// directory CSV.
+    #[arg(long, value_enum, requires = "output")]
+    pub format: Option<TraceFormat>,
     /// Most threads; by default one per CPU. Their number changes no byte of the traces.
     #[arg(long, value_name = "N")]
     pub threads: Option<std::num::NonZeroUsize>,
+}
+
+/// The formats that hold a trace with all that it says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// Commented CSV.
+    Csv,
+    /// Arrow IPC, which is mapped for playback.
+    Arrow,
+    /// Parquet, for archives.
+    Parquet,
+}
+
+impl From<TraceFormat> for FileFormat {
+    fn from(format: TraceFormat) -> FileFormat {
+        match format {
+            TraceFormat::Csv => FileFormat::Csv,
+            TraceFormat::Arrow => FileFormat::Arrow,
+            TraceFormat::Parquet => FileFormat::Parquet,
+        }
+    }
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

@@ -65,6 +65,13 @@ pub struct TraceImportArguments {
     /// repeated.
     #[arg(long, value_name = "ROLE=NAME:UNIT", value_parser = super::key_and_value)]
     pub column: Vec<(String, String)>,
+    /// The scenario in which recorded positions are played: a bundled one or a scenario file.
+    #[arg(long, value_name = "SCENARIO|FILE")]
+    pub around: Option<String>,
+    /// A setting of that scenario, or of the carrier on which recorded ratios (snr) are played,
+    /// such as radio.bandwidth="20 MHz"; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::key_and_value)]
+    pub settings: Vec<(String, String)>,
     /// The file to write: .csv, .arrow or .parquet.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,

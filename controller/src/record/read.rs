@@ -215,6 +215,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_long_trace_stays_in_the_file_that_the_run_directory_has() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("traces")).unwrap();
+        let trace = crate::fixture::trace();
+        for (path, is_mapped) in [(trace_path("a b"), false), (long_trace_path("a b"), true)] {
+            format::write_file(&directory.path().join(path), &trace).unwrap();
+            let read = read_trace(directory.path(), "a b").unwrap();
+            assert_eq!((read.is_mapped(), &read), (is_mapped, &trace));
+        }
+    }
+
+    #[test]
     fn a_document_of_another_version_is_refused_whatever_its_shape() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("plan.json");

@@ -4,7 +4,7 @@ use super::Need::{Default as Usually, Optional, Required};
 use super::{DAY, Field, Kind, SECOND, field, time};
 
 /// Keys that mean something only beside `scenario`.
-pub(crate) const WITH_SCENARIO: &[&str] = &["duration", "step", "user", "set", "events"];
+pub(crate) const WITH_SCENARIO: &[&str] = &["duration", "step", "user", "set"];
 
 pub(crate) const TRACE_EVENT: &[Field] = &[
     field(

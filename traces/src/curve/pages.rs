@@ -72,7 +72,7 @@ pub(super) struct Found {
 }
 
 impl Pages {
-    pub(super) fn new(
+    pub(super) fn survey(
         rows: &MappedRows,
         direction: Direction,
         (duration_ns, end): (u64, EndPolicy),

@@ -86,6 +86,20 @@ impl Column {
         }
     }
 
+    /// The unit of its values; 1 where they are counts or names.
+    pub(super) const fn unit(self) -> &'static str {
+        match self {
+            Column::Time | Column::Link(_, Field::Delay | Field::Jitter) => "ns",
+            Column::Link(_, Field::Rate) => "bit/s of IP packets",
+            Column::Link(_, Field::Loss | Field::Duplicates | Field::Corruption) => "10^-9",
+            Column::Link(_, Field::LossBurst) => "10^-3 packets",
+            Column::Link(_, Field::Queue) => "byte",
+            Column::Sinr => "10^-2 dB",
+            Column::Elevation => "10^-2 degrees",
+            Column::Mcs | Column::Cell | Column::Los | Column::Blocked | Column::Event => "1",
+        }
+    }
+
     /// The column of that name; the error lists those that there are.
     pub(super) fn named(name: &str) -> Result<Column, String> {
         Column::all()

@@ -22,7 +22,7 @@ pub(super) use self::parquet::{ParquetRows, ParquetSink};
 pub(super) use builder::ArrowSink;
 pub use columns::{LinkColumns, TraceColumns};
 pub use hash::RowsHash;
-pub use layout::{METADATA_KEY, ROWS_KEY};
+pub use layout::{METADATA_KEY, ROWS_KEY, UNIT_KEY};
 pub use mapped::MappedTrace;
 
 /// Rows of one batch: what is held before it is written, and what is decoded at a time.

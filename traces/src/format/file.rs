@@ -41,6 +41,16 @@ impl FileFormat {
         }
     }
 
+    /// How names of files in this format end.
+    #[must_use]
+    pub const fn ending(self) -> &'static str {
+        match self {
+            FileFormat::Csv => "csv",
+            FileFormat::Arrow => "arrow",
+            FileFormat::Parquet => "parquet",
+        }
+    }
+
     /// The format of a file with this beginning.
     #[must_use]
     pub fn of_content(beginning: &[u8]) -> FileFormat {

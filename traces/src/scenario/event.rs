@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::is_event_name;
 use crate::units::{Share, TimeSpan};
-use crate::{LinkState, TraceError, TraceRow, UNLIMITED_RATE_BPS};
+use crate::{LinkState, Trace, TraceError, TraceRow, UNLIMITED_RATE_BPS};
 
 /// What an event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,7 +170,7 @@ pub(super) struct EventLayer {
 }
 
 impl EventLayer {
-    pub(super) fn new(events: Vec<ScriptedEvent>, duration_ns: u64) -> EventLayer {
+    pub(super) const fn new(events: Vec<ScriptedEvent>, duration_ns: u64) -> EventLayer {
         EventLayer {
             events,
             duration_ns,
@@ -235,10 +235,46 @@ impl EventLayer {
     }
 }
 
+/// A trace with scripted events over it, such as a recording with an outage of one's own.
+///
+/// # Errors
+/// An event with a [`ScriptedEvent::problem`], or a trace whose rows stay in a mapped file.
+pub fn with_events(trace: &Trace, events: &[ScriptedEvent]) -> Result<Trace, TraceError> {
+    let wrong = |problem| TraceError::Generator {
+        setting: "events",
+        problem,
+    };
+    for (index, event) in events.iter().enumerate() {
+        if let Some((key, problem)) = event.problem() {
+            return Err(wrong(format!("{index}.{key}: {problem}")));
+        }
+    }
+    if events.is_empty() {
+        return Ok(trace.clone());
+    }
+    if trace.is_mapped() {
+        return Err(wrong(format!(
+            "{} rows stay in their file, and events are laid over traces in memory; put them into \
+             the scenario that the file is made of, or make longer rows",
+            trace.row_count()
+        )));
+    }
+    let mut layer = EventLayer::new(events.to_vec(), trace.duration_ns());
+    let mut below = trace.iter();
+    let mut rows = Vec::with_capacity(trace.row_count());
+    while let Some(row) = layer.next(|| Ok(below.next()))? {
+        rows.push(row);
+    }
+    let mut metadata = trace.metadata().clone();
+    super::metadata::note_events(&mut metadata, events);
+    Trace::new(metadata, rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Diagnostics;
+    use crate::generate::control;
 
     fn event(kind: &str, at: &str, length: &str, more: &str) -> ScriptedEvent {
         let text = format!("kind = \"{kind}\"\nat = \"{at}\"\nlength = \"{length}\"\n{more}");
@@ -320,6 +356,31 @@ mod tests {
         );
         assert_eq!(rows[6], (60, 804, u64::MAX, 6, "load-end".to_owned()));
         assert_eq!(rows.len(), 10, "every event falls on a row");
+    }
+
+    #[test]
+    fn events_lie_over_any_trace_which_then_tells_of_them() {
+        let trace = control::constant(1_000, 5, 0, 100_000_000).unwrap();
+        let outage = event("outage", "25 ms", "20 ms", "direction = \"up\"");
+        let over = with_events(&trace, std::slice::from_ref(&outage)).unwrap();
+        let rows: Vec<_> = over
+            .iter()
+            .map(|row| (row.t_ns / 1_000_000, row.down.rate_bps, row.up.rate_bps))
+            .collect();
+        assert_eq!(
+            rows,
+            [(0, 1_000, 1_000), (25, 1_000, 0), (45, 1_000, 1_000)]
+        );
+        let metadata = over.metadata();
+        assert_eq!(metadata.configuration["events.0.kind"], "outage");
+        assert!(metadata.notes.iter().any(|note| note.contains("events")));
+        assert_eq!(with_events(&trace, &[]).unwrap(), trace);
+        let wrong = ScriptedEvent {
+            share: Some(Share::ONE),
+            ..outage
+        };
+        let error = with_events(&trace, &[wrong]).unwrap_err().to_string();
+        assert!(error.contains("0.share"), "{error}");
     }
 
     #[test]

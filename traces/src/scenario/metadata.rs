@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::Value;
 
 use super::settings::{ChannelModel, LayoutName, MobilityKind};
-use super::{Scenario, Variant};
+use super::{Scenario, ScriptedEvent, Variant};
 use crate::{Provenance, Radio, TRACE_SCHEMA, TraceMetadata};
 
 /// The metadata of a scenario's trace: its whole configuration, so that it can be made again.
@@ -32,6 +32,19 @@ pub(super) fn of(scenario: &Scenario, variant: Variant) -> TraceMetadata {
         provenance: provenance(scenario),
     }
 }
+
+/// Says that these events lie over a trace.
+pub(super) fn note_events(metadata: &mut TraceMetadata, events: &[ScriptedEvent]) {
+    for (index, event) in events.iter().enumerate() {
+        if let Ok(value) = Value::try_from(event) {
+            let path = format!("events.{index}");
+            flatten(&path, &value, &mut metadata.configuration);
+        }
+    }
+    metadata.notes.push(EVENTS_NOTE.to_owned());
+}
+
+const EVENTS_NOTE: &str = "scripted events lie over it";
 
 /// What is standard, extrapolated or assumed.
 fn notes(scenario: &Scenario) -> Vec<String> {
@@ -92,7 +105,7 @@ fn notes(scenario: &Scenario) -> Vec<String> {
         notes.push(format!("extrapolated: {extrapolation}"));
     }
     if !scenario.events.is_empty() {
-        notes.push("scripted events lie over it".to_owned());
+        notes.push(EVENTS_NOTE.to_owned());
     }
     notes
 }

@@ -11,9 +11,10 @@ use hexloop_traces::{Direction, TraceError};
 use serde::Serialize;
 
 use super::super::{Voice, print_json};
+use super::unusable;
 use crate::cli::trace_files::{ExportFormat, TraceExportArguments};
 use crate::exit_code::ExitCode;
-use crate::failure::{Failure, OrFail, Outcome};
+use crate::failure::{Failure, Outcome};
 
 #[derive(Serialize)]
 struct Told<'a> {
@@ -23,9 +24,8 @@ struct Told<'a> {
 }
 
 pub(super) fn export(arguments: &TraceExportArguments, voice: Voice) -> Outcome {
-    let reader = TraceReader::open(&arguments.trace).or_fail(ExitCode::InvalidInput, || {
-        format!("{} is not a trace", arguments.trace.display())
-    })?;
+    let trace = &arguments.trace;
+    let reader = TraceReader::open(trace).map_err(|error| unusable(trace, error))?;
     let format = format_of(arguments);
     let direction = arguments.direction.into();
     let output = &arguments.output;
@@ -36,6 +36,9 @@ pub(super) fn export(arguments: &TraceExportArguments, voice: Voice) -> Outcome 
         }
     };
     let exported = written.map_err(|error| {
+        if error.position().is_some() {
+            return unusable(trace, error);
+        }
         let code = match &error {
             TraceError::File {
                 action: "write", ..

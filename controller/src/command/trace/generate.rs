@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hexloop_traces::format::{CsvWriter, TraceWriter};
+use hexloop_traces::format::{CsvWriter, FileFormat, TraceWriter};
 use hexloop_traces::scenario::{Scenario, Variant, bundled_scenarios};
 use hexloop_traces::{TraceError, TraceMetadata, TraceRow};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,7 +36,12 @@ pub(super) fn generate(arguments: &TraceGenArguments, voice: Voice) -> Outcome {
         write_rows(&scenario, *only, Goal::Output, &ProgressBar::hidden())?;
         return Ok(ExitCode::Done);
     };
-    let files = files(&scenario, &variants, output)?;
+    let files = files(
+        &scenario,
+        &variants,
+        output,
+        arguments.format.map(Into::into),
+    )?;
     let progress = progress_bar(&scenario, files.len(), voice);
     let made = make_all(&scenario, &files, threads(arguments), &progress);
     progress.finish_and_clear();
@@ -65,9 +70,25 @@ fn scenario(arguments: &TraceGenArguments) -> Result<Scenario, Failure> {
         set("channel.spec", format!("\"{}\"", spec.replace('"', "")));
     }
     settings.extend(arguments.settings.iter().cloned());
-    let name = &arguments.scenario;
-    let read = match bundled_scenarios().iter().find(|known| known.name == *name) {
-        Some(bundled) => bundled.scenario(&settings),
+    let mut scenario = scenario_named(&arguments.scenario, &settings)?;
+    if let Some(file) = scenario.track_file() {
+        // Beside the scenario's own file.
+        let path = Path::new(&arguments.scenario).with_file_name(file);
+        let reading = || format!("cannot read the track {}", path.display());
+        let track = std::fs::read_to_string(&path).or_fail(ExitCode::InvalidInput, reading)?;
+        let told = scenario.set_track(&track);
+        told.or_fail(ExitCode::InvalidInput, reading)?;
+    }
+    Ok(scenario)
+}
+
+/// A bundled scenario or one in a file, with settings over it.
+pub(super) fn scenario_named(
+    name: &str,
+    settings: &[(String, String)],
+) -> Result<Scenario, Failure> {
+    let read = match bundled_scenarios().iter().find(|known| known.name == name) {
+        Some(bundled) => bundled.scenario(settings),
         None => {
             let text = std::fs::read_to_string(name)
                 .or_fail(ExitCode::InvalidInput, || {
@@ -76,19 +97,10 @@ fn scenario(arguments: &TraceGenArguments) -> Result<Scenario, Failure> {
                 .map_err(|failure| {
                     failure.remedy("`hexloop trace list` names the bundled scenarios")
                 })?;
-            Scenario::parse_with(name, &text, &settings)
+            Scenario::parse_with(name, &text, settings)
         }
     };
-    let mut scenario = read.map_err(|error| Failure::new(ExitCode::InvalidInput, error))?;
-    if let Some(file) = scenario.track_file() {
-        // Beside the scenario's own file.
-        let path = Path::new(name).with_file_name(file);
-        let reading = || format!("cannot read the track {}", path.display());
-        let track = std::fs::read_to_string(&path).or_fail(ExitCode::InvalidInput, reading)?;
-        let told = scenario.set_track(&track);
-        told.or_fail(ExitCode::InvalidInput, reading)?;
-    }
-    Ok(scenario)
+    read.map_err(|error| Failure::new(ExitCode::InvalidInput, error))
 }
 
 fn variants(arguments: &TraceGenArguments) -> Result<Vec<Variant>, Failure> {
@@ -111,24 +123,34 @@ fn threads(arguments: &TraceGenArguments) -> usize {
     arguments.threads.map_or_else(available, NonZeroUsize::get)
 }
 
-/// Which trace goes where.
+/// Which trace goes where, and in which format.
+type Place = (Variant, PathBuf, FileFormat);
+
+/// A file for each variant.
 fn files(
     scenario: &Scenario,
     variants: &[Variant],
     output: &Path,
-) -> Result<Vec<(Variant, PathBuf)>, Failure> {
+    format: Option<FileFormat>,
+) -> Result<Vec<Place>, Failure> {
     if let [only] = variants
         && !output.is_dir()
     {
-        return Ok(vec![(*only, output.to_owned())]);
+        let format = format.unwrap_or_else(|| FileFormat::of_name(output));
+        return Ok(vec![(*only, output.to_owned(), format)]);
     }
+    let format = format.unwrap_or(FileFormat::Csv);
     std::fs::create_dir_all(output).or_fail(ExitCode::Failed, || {
         format!("cannot make the directory {}", output.display())
     })?;
     let file = |variant: &Variant| {
         let Variant { seed, user } = variant;
-        let name = format!("{}-seed{seed}-user{user}.csv", scenario.name);
-        (*variant, output.join(name))
+        let name = format!(
+            "{}-seed{seed}-user{user}.{}",
+            scenario.name,
+            format.ending()
+        );
+        (*variant, output.join(name), format)
     };
     Ok(variants.iter().map(file).collect())
 }
@@ -162,7 +184,7 @@ struct Made {
 /// scenario and variant alone, so neither their number nor their order changes a byte.
 fn make_all(
     scenario: &Scenario,
-    files: &[(Variant, PathBuf)],
+    files: &[Place],
     threads: usize,
     progress: &ProgressBar,
 ) -> Result<Vec<Made>, Failure> {
@@ -176,10 +198,10 @@ fn make_all(
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some((variant, path)) = files.get(index) else {
+            let Some(place) = files.get(index) else {
                 return;
             };
-            let made = make(scenario, *variant, path, progress);
+            let made = make(scenario, place, progress);
             if made.is_err() {
                 // Nobody begins another one.
                 next.store(files.len(), Ordering::Relaxed);
@@ -200,15 +222,11 @@ fn make_all(
     done.into_iter().map(|(_, made)| made).collect()
 }
 
-fn make(
-    scenario: &Scenario,
-    variant: Variant,
-    path: &Path,
-    progress: &ProgressBar,
-) -> Result<Made, Failure> {
-    let made = write_rows(scenario, variant, Goal::File(path), progress)?;
+fn make(scenario: &Scenario, place: &Place, progress: &ProgressBar) -> Result<Made, Failure> {
+    let (variant, path, format) = place;
+    let made = write_rows(scenario, *variant, Goal::File(path, *format), progress)?;
     Ok(Made {
-        file: path.to_owned(),
+        file: path.clone(),
         ..made
     })
 }
@@ -216,8 +234,8 @@ fn make(
 /// Where rows go.
 #[derive(Clone, Copy)]
 enum Goal<'a> {
-    /// A file, in the format that its name ends with.
-    File(&'a Path),
+    /// A file in a format.
+    File(&'a Path, FileFormat),
     /// Standard output, as text.
     Output,
 }
@@ -231,7 +249,9 @@ enum Sink {
 impl Sink {
     fn open(goal: Goal<'_>, metadata: &TraceMetadata) -> Result<Sink, TraceError> {
         Ok(match goal {
-            Goal::File(path) => Sink::File(Box::new(TraceWriter::create(path, metadata)?)),
+            Goal::File(path, format) => {
+                Sink::File(Box::new(TraceWriter::create_as(path, format, metadata)?))
+            }
             Goal::Output => Sink::Output(CsvWriter::new(std::io::stdout(), metadata)),
         })
     }
@@ -259,13 +279,16 @@ fn write_rows(
 ) -> Result<Made, Failure> {
     let generated = || format!("cannot generate scenario {}", scenario.name);
     let written = || match goal {
-        Goal::File(path) => format!("cannot write the trace to {}", path.display()),
+        Goal::File(path, _) => format!("cannot write the trace to {}", path.display()),
         Goal::Output => "cannot write the trace".to_owned(),
     };
     let mut rows = scenario
         .generate(variant)
         .or_fail(ExitCode::InvalidInput, generated)?;
-    let metadata = rows.metadata().clone();
+    let mut metadata = rows.metadata().clone();
+    if let Some(revision) = crate::REVISION {
+        metadata.generator = format!("{} at revision {revision}", metadata.generator);
+    }
     let mut sink = Sink::open(goal, &metadata).or_fail(ExitCode::Failed, written)?;
     let mut count = 0_u64;
     let mut reported_ms = 0_u64;
@@ -292,6 +315,7 @@ fn write_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::generate::TraceFormat;
 
     fn arguments(scenario: &str) -> TraceGenArguments {
         TraceGenArguments {
@@ -304,6 +328,7 @@ mod tests {
             spec: None,
             settings: Vec::new(),
             output: None,
+            format: None,
             threads: None,
         }
     }
@@ -314,13 +339,13 @@ mod tests {
     };
 
     /// Name and content of every file of a directory.
-    fn contents(directory: &Path) -> Vec<(String, String)> {
-        let mut found: Vec<(String, String)> = std::fs::read_dir(directory)
+    fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut found: Vec<(String, Vec<u8>)> = std::fs::read_dir(directory)
             .unwrap()
             .map(|entry| {
                 let entry = entry.unwrap();
-                let text = std::fs::read_to_string(entry.path()).unwrap();
-                (entry.file_name().to_string_lossy().into_owned(), text)
+                let bytes = std::fs::read(entry.path()).unwrap();
+                (entry.file_name().to_string_lossy().into_owned(), bytes)
             })
             .collect();
         found.sort();
@@ -330,22 +355,29 @@ mod tests {
     #[test]
     fn many_threads_make_the_same_traces_as_one() {
         let scratch = tempfile::tempdir().unwrap();
-        let made = |threads: usize| {
-            let output = scratch.path().join(format!("with-{threads}"));
+        let made = |threads: usize, format: Option<TraceFormat>| {
+            let output = scratch.path().join(format!("{format:?}-with-{threads}"));
             let arguments = TraceGenArguments {
                 users: 3,
                 seeds: Some("4..6".parse().unwrap()),
                 output: Some(output.clone()),
+                format,
                 threads: NonZeroUsize::new(threads),
                 ..arguments("sawtooth")
             };
             assert_eq!(generate(&arguments, QUIET).unwrap(), ExitCode::Done);
             contents(&output)
         };
-        let serial = made(1);
-        assert_eq!(serial.len(), 6);
-        assert_eq!(serial[0].0, "sawtooth-seed4-user0.csv");
-        assert_eq!(made(4), serial);
+        for (format, ending) in [
+            (None, "csv"),
+            (Some(TraceFormat::Arrow), "arrow"),
+            (Some(TraceFormat::Parquet), "parquet"),
+        ] {
+            let serial = made(1, format);
+            assert_eq!(serial.len(), 6);
+            assert_eq!(serial[0].0, format!("sawtooth-seed4-user0.{ending}"));
+            assert_eq!(made(4, format), serial);
+        }
     }
 
     #[test]

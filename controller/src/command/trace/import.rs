@@ -8,6 +8,7 @@ use hexloop_traces::format::import::{ImportOptions, Importer, Recording, detect,
 use hexloop_traces::format::{LARGEST_FILE_BYTES, write_file};
 
 use super::super::{Voice, print_json};
+use super::generate::scenario_named;
 use crate::cli::trace_files::TraceImportArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
@@ -37,6 +38,14 @@ pub(super) fn import(arguments: &TraceImportArguments, voice: Voice) -> Outcome 
             recordings.len(),
             importer.name,
             importer.most_files
+        );
+        return Err(Failure::message(ExitCode::Usage, message));
+    }
+    let takes_settings = matches!(importer.name, "snr" | "positions");
+    if !takes_settings && (arguments.around.is_some() || !arguments.settings.is_empty()) {
+        let message = format!(
+            "--around and --set change nothing about {}: they are for snr and positions",
+            importer.name
         );
         return Err(Failure::message(ExitCode::Usage, message));
     }
@@ -93,6 +102,11 @@ fn detected(recordings: &[Recording<'_>]) -> Result<&'static Importer, Failure> 
     let found = detect(first);
     match found.as_slice() {
         [one] => Ok(one),
+        [] if first.text.starts_with("# {\"schema\"") => Err(Failure::message(
+            ExitCode::InvalidInput,
+            format!("{} is a trace already", first.name),
+        )
+        .remedy("`hexloop trace export` writes it in another format or with longer rows")),
         [] => Err(Failure::message(
             ExitCode::InvalidInput,
             format!("the format of {} cannot be told by its content", first.name),
@@ -115,6 +129,10 @@ fn options(
     let queue_bytes = u32::try_from(queue_bytes).or_fail(ExitCode::Usage, || {
         format!("--queue: {queue_bytes} bytes are more than a trace can say")
     })?;
+    let (settings, around) = match &arguments.around {
+        Some(name) => (Vec::new(), Some(scenario_named(name, &arguments.settings)?)),
+        None => (arguments.settings.clone(), None),
+    };
     let stem = first.and_then(|path| path.file_stem());
     let name = arguments
         .name
@@ -130,6 +148,8 @@ fn options(
         step_ns: arguments.step.map(|time| time.ns),
         end: arguments.end.map(Into::into),
         licence: arguments.licence.clone(),
+        settings,
+        around,
         select: arguments.select.iter().cloned().collect(),
         columns: arguments.column.iter().cloned().collect(),
     })
@@ -181,6 +201,28 @@ mod tests {
         assert_eq!(failure.code, ExitCode::InvalidInput);
         assert!(failure.to_string().contains("tram.down:2:1: "), "{failure}");
         assert!(!Path::new(&output).exists());
+    }
+
+    #[test]
+    fn positions_are_played_in_a_scenario_and_ratios_on_a_carrier_that_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let (walk, ratios, output) = (file("walk.csv"), file("ratios.csv"), file("made.arrow"));
+        std::fs::write(&walk, "t,x,y\n0,30,0\n1,31,0\n").unwrap();
+        std::fs::write(&ratios, "time_s,snr_db\n0,20\n1,20\n").unwrap();
+        let around = ["--around", "umi-fr3-street", "--set", "step=50 ms"];
+        let words = [[&*walk].as_slice(), &around, &["--output", &output]].concat();
+        assert_eq!(imported(&words).unwrap(), ExitCode::Done);
+        assert_eq!(read_file(Path::new(&output)).unwrap().row_count(), 20);
+        let set = ["--set", "radio.bandwidth=20 MHz", "--output", &output];
+        let words = [[&*ratios].as_slice(), &set].concat();
+        assert_eq!(imported(&words).unwrap(), ExitCode::Done);
+        let made = read_file(Path::new(&output)).unwrap();
+        let radio = made.metadata().provenance.radio.as_ref().unwrap();
+        assert_eq!(radio.bandwidth_hz, Some(20_000_000));
+        std::fs::write(&ratios, "1\n2\n").unwrap();
+        let failure = imported(&words).unwrap_err();
+        assert_eq!(failure.code, ExitCode::Usage);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use hexloop_traces::UNLIMITED_RATE_BPS;
 use hexloop_traces::format::TraceReader;
 
 use super::super::{Voice, print, print_json};
+use super::unusable;
 use crate::cli::trace_files::TraceShowArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
@@ -56,15 +57,11 @@ pub(super) fn show(arguments: &TraceShowArguments, voice: Voice) -> Outcome {
 }
 
 fn open(path: &Path) -> Result<TraceReader, Failure> {
-    TraceReader::open(path).or_fail(ExitCode::InvalidInput, || not_a_trace(path))
-}
-
-fn not_a_trace(path: &Path) -> String {
-    format!("{} is not a trace", path.display())
+    TraceReader::open(path).map_err(|error| unusable(path, error))
 }
 
 fn read(path: &Path, points: usize) -> Result<Overview, Failure> {
-    Overview::of(open(path)?, points).or_fail(ExitCode::InvalidInput, || not_a_trace(path))
+    Overview::of(open(path)?, points).map_err(|error| unusable(path, error))
 }
 
 fn save(path: &Path, text: &str) -> Result<(), Failure> {
@@ -77,10 +74,7 @@ fn show_rows(path: &Path, most: usize, voice: Voice) -> Outcome {
     let mut reader = open(path)?;
     let mut rows = Vec::new();
     let mut more = false;
-    while let Some(row) = reader
-        .next_row()
-        .or_fail(ExitCode::InvalidInput, || not_a_trace(path))?
-    {
+    while let Some(row) = reader.next_row().map_err(|error| unusable(path, error))? {
         if rows.len() == most {
             more = true;
             break;

@@ -11,8 +11,9 @@ use hexloop_traces::{TraceStatus, UNLIMITED_RATE_BPS};
 use serde::Serialize;
 
 use super::super::{Voice, print, print_json};
+use super::unusable;
 use crate::exit_code::ExitCode;
-use crate::failure::{OrFail, Outcome};
+use crate::failure::Outcome;
 use crate::format::{bit_rate, count_to_f64, grouped, milliseconds, ns_to_ms, ns_to_s};
 
 #[derive(Serialize)]
@@ -26,12 +27,11 @@ struct Document {
 }
 
 pub(super) fn stats(path: &Path, voice: Voice) -> Outcome {
-    let doing = || format!("{} is not a trace", path.display());
-    let reader = TraceReader::open(path).or_fail(ExitCode::InvalidInput, doing)?;
+    let reader = TraceReader::open(path).map_err(|error| unusable(path, error))?;
     let metadata = reader.metadata().clone();
     drop(reader);
     let statistics =
-        long_statistics(|| TraceReader::open(path)).or_fail(ExitCode::InvalidInput, doing)?;
+        long_statistics(|| TraceReader::open(path)).map_err(|error| unusable(path, error))?;
     let outages = statistics.outages_ns.iter();
     let document = Document {
         scenario: metadata.scenario,

@@ -185,3 +185,25 @@ impl ArrowSink {
 fn failed(error: &arrow_schema::ArrowError) -> TraceError {
     not_understood("cannot write the Arrow IPC file", error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::control;
+
+    #[test]
+    fn a_writer_holds_one_batch_at_most_however_many_rows_go_through_it() {
+        let trace = control::constant(1, 2, 3, u64::MAX).unwrap();
+        let mut builder = BatchBuilder::new(schema_of(trace.metadata()));
+        let mut row = trace.rows()[0].clone();
+        let mut written = 0;
+        for t_ns in 0..200_000 {
+            row.t_ns = t_ns;
+            let batch = builder.push(&row).unwrap();
+            written += batch.map_or(0, |batch| batch.num_rows());
+            assert!(builder.t.len() < BATCH_ROWS && builder.event.len() < BATCH_ROWS);
+        }
+        assert_eq!(written, 3 * BATCH_ROWS);
+        assert!(builder.t.capacity() <= 2 * BATCH_ROWS);
+    }
+}

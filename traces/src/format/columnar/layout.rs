@@ -14,6 +14,9 @@ pub const METADATA_KEY: &str = "hexloop.trace";
 /// The key of the SHA-256 of the rows ([`super::RowsHash`]) in the file's metadata.
 pub const ROWS_KEY: &str = "hexloop.rows_sha256";
 
+/// The key of a column's unit in the metadata of its field.
+pub const UNIT_KEY: &str = "unit";
+
 pub(super) const fn data_type(column: Column) -> DataType {
     match column {
         Column::Time | Column::Link(_, LinkField::Rate | LinkField::Delay) => DataType::UInt64,
@@ -30,7 +33,9 @@ pub(super) fn schema_of(metadata: &TraceMetadata) -> SchemaRef {
     let fields: Vec<Field> = Column::all()
         .map(|column| {
             let known = matches!(column, Column::Time | Column::Link(..));
+            let unit = (UNIT_KEY.to_owned(), column.unit().to_owned());
             Field::new(column.name(), data_type(column), !known)
+                .with_metadata([unit].into_iter().collect::<Metadata>())
         })
         .collect();
     let entry = (METADATA_KEY.to_owned(), metadata::to_json(metadata));

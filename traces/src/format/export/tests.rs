@@ -162,6 +162,46 @@ fn a_netem_script_quotes_its_interface_and_has_a_row_for_each() {
 }
 
 #[test]
+#[ignore = "needs root, netem"]
+fn a_netem_script_sets_what_the_kernel_then_shows() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let steps = [(1_000_000_000, 10_000_000), (500_000_000, 0)];
+    let plain = control::step(Link::new(0, 20_000_000, 30_000), &steps).unwrap();
+    let mut rows = plain.rows().to_vec();
+    rows[0].down.jitter_ns = 5_000_000;
+    rows[0].down.loss_ppb = 10_000_000;
+    let trace = Trace::new(plain.metadata().clone(), rows).unwrap();
+    let mut file = std::fs::File::create(place.join("play.sh")).unwrap();
+    netem(TraceRows::new(&trace), Direction::Down, &mut file).unwrap();
+    // Instead of waiting, each row tells what the kernel has.
+    let sleep = "#!/bin/sh\necho \"row for $1\"\ntc class show dev hx0\ntc qdisc show dev hx0\n";
+    let stage = "ip link add hx0 type veth peer name hx1 && ip link set hx0 up && \
+                 cp tell sleep && chmod +x sleep && PATH=\"$PWD:$PATH\" sh play.sh hx0 && \
+                 echo after && tc qdisc show dev hx0";
+    std::fs::write(place.join("tell"), sleep).unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--net", "sh", "-c", stage])
+        .current_dir(place)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{output:?}");
+    let (first, rest) = told.split_once("row for 0.5").unwrap();
+    assert!(first.contains("row for 1.0"), "{first}");
+    for part in [
+        "rate 10Mbit ceil 10Mbit",
+        "limit 37 delay 20ms",
+        " 5ms loss 1%",
+    ] {
+        assert!(first.contains(part), "{part} is not in:\n{first}");
+    }
+    let (second, after) = rest.split_once("after").unwrap();
+    assert!(second.contains("delay 20ms loss 100%"), "{second}");
+    assert!(!after.contains("netem"), "nothing is left: {after}");
+}
+
+#[test]
 fn a_netem_script_is_what_a_posix_shell_understands() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("play.sh");

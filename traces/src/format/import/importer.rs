@@ -2,7 +2,7 @@
 
 use super::{
     ImportOptions, Recording, cellreplay, dataset, errant, iperf3, lens5g, mahimahi, netem_trace,
-    nuwins, pensieve, ping, snr, theaterq,
+    nuwins, pensieve, ping, positions, snr, theaterq,
 };
 use crate::{Trace, TraceError};
 
@@ -39,6 +39,7 @@ pub const IMPORTERS: &[Importer] = &[
     nuwins::IMPORTER,
     lens5g::IMPORTER,
     snr::IMPORTER,
+    positions::IMPORTER,
     dataset::TABLE,
 ];
 

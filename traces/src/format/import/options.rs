@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::GapPolicy;
+use crate::scenario::Scenario;
 use crate::{Direction, EndPolicy};
 
 /// What a recording leaves open.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ImportOptions {
     /// The name of the trace.
     pub scenario: String,
@@ -29,6 +30,12 @@ pub struct ImportOptions {
     pub licence: Option<String>,
     /// Which rows count: those whose column has this value.
     pub select: BTreeMap<String, String>,
+    /// Settings of the radio that makes rates of recorded ratios (`snr`), or of the scenario that
+    /// makes them of recorded positions: dotted keys and values, such as `radio.bandwidth` and
+    /// `20 MHz`.
+    pub settings: Vec<(String, String)>,
+    /// The scenario in which recorded positions are played.
+    pub around: Option<Scenario>,
     /// What the columns of a table are: by role (`time`, `down`, `rtt`, ...) the column's name and
     /// unit, such as `DL_bitrate:kbit/s`.
     pub columns: BTreeMap<String, String>,
@@ -46,6 +53,8 @@ impl Default for ImportOptions {
             step_ns: None,
             end: None,
             licence: None,
+            settings: Vec::new(),
+            around: None,
             select: BTreeMap::new(),
             columns: BTreeMap::new(),
         }

@@ -1,15 +1,16 @@
 //! A recording of signal-to-noise ratios of one's own: our link adaptation makes rates, delays and
 //! losses of it.
 //!
-//! The radio is one carrier of 100 MHz at 30 kHz with the pattern `DDDSU`; the user has all of it.
-//! Each value holds until the next, in all subbands alike.
+//! The user has all of one carrier: 100 MHz at 30 kHz with the pattern `DDDSU`, unless the options
+//! set another ([`super::snr_radio`]). Each value holds until the next, in all subbands alike.
 
+use super::snr_radio::{self, Radio};
 use super::{
     Delimiter, Facts, GapPolicy, ImportOptions, Importer, Missing, Place, Quantity, Recording,
     Table, Timeline, decimal_ns, number,
 };
-use crate::phy::{DuplexPattern, LinkAdapter, Numerology, PhyError, RadioSettings, linear};
-use crate::{CounterRng, Diagnostics, Direction, EndPolicy, Trace, TraceError};
+use crate::phy::linear;
+use crate::{Diagnostics, Direction, EndPolicy, Trace, TraceError};
 
 /// The length of the rows, unless the options give one.
 const ROW_NS: u64 = 100_000_000;
@@ -21,7 +22,8 @@ const LARGEST_DB: f64 = 100.0;
 pub(super) const IMPORTER: Importer = Importer {
     name: "snr",
     about: "table with the columns time_s and snr_db, and snr_up_db where the uplink has its own: \
-            link adaptation of a 100 MHz NR carrier makes rows of --step (100 ms) of it",
+            link adaptation makes rows of --step (100 ms) of it, of a 100 MHz NR carrier unless \
+            --set radio.KEY=VALUE says otherwise",
     most_files: 1,
     detect,
     import,
@@ -49,7 +51,8 @@ fn import(recordings: &[Recording<'_>], options: &ImportOptions) -> Result<Trace
     let (Some(first), true) = (pieces.first(), end_ns > i64::MIN) else {
         return Err(place.error("there is no sample before this; expected rows of data"));
     };
-    let mut radio = Radio::new().map_err(|error| place.error(error.to_string()))?;
+    let carrier = snr_radio::carrier(&options.settings).map_err(|problem| place.error(problem))?;
+    let mut radio = Radio::new(&carrier).map_err(|problem| place.error(problem))?;
     let length_ns = end_ns.abs_diff(first.from_ns);
     if length_ns / radio.slot_ns > MOST_SLOTS {
         return Err(place.error("the recording is longer than a day; import a part of it"));
@@ -77,7 +80,7 @@ fn import(recordings: &[Recording<'_>], options: &ImportOptions) -> Result<Trace
             }
             row.slots += 1;
             if let Some(ratios) = ratios {
-                radio.step(slot, ratios, &mut row);
+                row.serve(&mut radio, slot, ratios);
             }
             slot += 1;
         }
@@ -90,23 +93,22 @@ fn import(recordings: &[Recording<'_>], options: &ImportOptions) -> Result<Trace
         end: EndPolicy::Loop,
         sampled: false,
         end_ns: Some(end_ns),
-        notes: notes(&table),
+        notes: notes(&table, &snr_radio::in_words(&carrier)),
     };
     // The rows have the length that was asked for already.
     let options = ImportOptions {
         step_ns: None,
         ..options.clone()
     };
-    timeline.into_trace(facts, &options)
+    let trace = timeline.into_trace(facts, &options)?;
+    Ok(trace.with_said(|metadata| snr_radio::tell(&carrier, metadata)))
 }
 
-fn notes(table: &Table<'_>) -> Vec<String> {
-    let mut notes = vec![
+fn notes(table: &Table<'_>, carrier: &str) -> Vec<String> {
+    let mut notes = vec![format!(
         "rates, delays and losses are computed from the recorded ratios by link adaptation of NR: \
-         100 MHz at 30 kHz, DDDSU, up to two layers, the whole carrier for one user; ratios are \
-         taken to be flat over frequency"
-            .to_owned(),
-    ];
+         {carrier}, the whole carrier for one user; ratios are taken to be flat over frequency"
+    )];
     if table.find("snr_up_db").is_none() {
         notes.push("the uplink is taken to have the downlink's ratio".to_owned());
     }
@@ -188,51 +190,6 @@ fn moment(begin_ns: i64, slot: u64, slot_ns: u64) -> i64 {
     begin_ns.saturating_add(since)
 }
 
-/// Both directions of the radio link.
-struct Radio {
-    adapters: [LinkAdapter; 2],
-    slot_ns: u64,
-}
-
-impl Radio {
-    fn new() -> Result<Radio, PhyError> {
-        let numerology = Numerology::new(1)?;
-        let pattern = DuplexPattern::time_division("DDDSU", 10, 2)?;
-        let adapter = |direction, name| {
-            let settings = RadioSettings::new(direction, numerology, pattern.clone());
-            LinkAdapter::new(settings, CounterRng::new(0, "recorded user", name))
-        };
-        Ok(Radio {
-            adapters: [
-                adapter(Direction::Down, "down")?,
-                adapter(Direction::Up, "up")?,
-            ],
-            slot_ns: 500_000,
-        })
-    }
-
-    fn reset(&mut self) {
-        for adapter in &mut self.adapters {
-            adapter.reset();
-        }
-    }
-
-    fn step(&mut self, slot: u64, ratios: [f64; 2], row: &mut Sums) {
-        row.served += 1;
-        for (index, adapter) in self.adapters.iter_mut().enumerate() {
-            let service = adapter.step(slot, &[ratios[index]], 1.0);
-            row.bits[index] += service.bits;
-            row.delay_ns[index] = row.delay_ns[index].max(service.delay_ns);
-            row.jitter_ns[index] = row.jitter_ns[index].max(service.jitter_ns);
-            row.loss_ppb[index] += u64::from(service.loss_ppb);
-            if index == 0 {
-                row.mcs = Some(service.mcs);
-                row.ratio = Some(ratios[0]);
-            }
-        }
-    }
-}
-
 /// What the slots of a row brought.
 #[derive(Default)]
 struct Sums {
@@ -247,6 +204,20 @@ struct Sums {
 }
 
 impl Sums {
+    fn serve(&mut self, radio: &mut Radio, slot: u64, ratios: [f64; 2]) {
+        self.served += 1;
+        for (index, service) in radio.step(slot, ratios).into_iter().enumerate() {
+            self.bits[index] += service.bits;
+            self.delay_ns[index] = self.delay_ns[index].max(service.delay_ns);
+            self.jitter_ns[index] = self.jitter_ns[index].max(service.jitter_ns);
+            self.loss_ppb[index] += u64::from(service.loss_ppb);
+            if index == 0 {
+                self.mcs = Some(service.mcs);
+                self.ratio = Some(ratios[0]);
+            }
+        }
+    }
+
     fn note(&self, timeline: &mut Timeline, slot_ns: u64, delay_ns: u64) {
         let length_ns = u128::from(self.slots) * u128::from(slot_ns);
         for (index, direction) in [Direction::Down, Direction::Up].into_iter().enumerate() {
@@ -339,6 +310,59 @@ mod tests {
             imported(&text, GapPolicy::Refuse).unwrap(),
             "nothing is left to chance"
         );
+    }
+
+    fn with(settings: &[(&str, &str)]) -> Result<Trace, String> {
+        let text = "time_s,snr_db\n0,25\n1,25\n2,25\n";
+        let recording = Recording {
+            name: "snr.csv",
+            text,
+        };
+        let own = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        let options = ImportOptions {
+            settings: settings.iter().map(own).collect(),
+            ..ImportOptions::default()
+        };
+        import(&[recording], &options).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_carrier_is_what_the_options_say_and_the_trace_tells_it() {
+        let usual = with(&[]).unwrap();
+        let narrow = with(&[("radio.bandwidth", "20 MHz"), ("radio.carrier", "7 GHz")]).unwrap();
+        let ratio = mean_rate(&usual, 1, 3) / mean_rate(&narrow, 1, 3);
+        assert!((4.5..6.0).contains(&ratio), "273 blocks over 51: {ratio}");
+        let radio = narrow.metadata().provenance.radio.clone().unwrap();
+        assert_eq!(
+            (radio.carrier_hz, radio.bandwidth_hz),
+            (7_000_000_000, Some(20_000_000))
+        );
+        assert_eq!(narrow.metadata().configuration["radio.bandwidth"], "20 MHz");
+        assert!(narrow.metadata().notes[0].contains("20 MHz at 30 kHz"));
+        let one = with(&[("radio.downlink_layers", "1")]).unwrap();
+        let ratio = mean_rate(&usual, 1, 3) / mean_rate(&one, 1, 3);
+        assert!(ratio > 1.2, "two layers carry more than one: {ratio}");
+        let wide = with(&[("radio.numerology", "3"), ("radio.carrier", "28 GHz")]).unwrap();
+        assert!(wide.rows()[0].down.delay_ns < usual.rows()[0].down.delay_ns);
+    }
+
+    #[test]
+    fn what_no_carrier_can_be_or_what_changes_nothing_is_refused() {
+        for (key, value, expected) in [
+            ("radio.numerology", "9", "numerology"),
+            ("radio.bandwidth", "5 GHz", "bandwidth"),
+            ("radio.bandwidth", "wide", "bandwidth"),
+            (
+                "radio.base_power",
+                "40 dBm",
+                "the recording has the ratio already",
+            ),
+            ("radio.colour", "1", "colour"),
+            ("channel.scenario", "uma", "radio.KEY"),
+        ] {
+            let problem = with(&[(key, value)]).unwrap_err();
+            assert!(problem.contains(expected), "{key}={value}: {problem}");
+        }
     }
 
     #[test]

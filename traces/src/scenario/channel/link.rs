@@ -2,10 +2,7 @@
 
 use super::sites::PathGain;
 use crate::fading::{FadingSettings, Profile, TappedDelayLine};
-use crate::phy::{
-    GROUPS, Grant, Groups, LinkAdapter, RadioSettings, SharedCell, SlotService, UplinkAccess,
-    scheduling_rate,
-};
+use crate::phy::{GROUPS, Grant, Groups, LinkAdapter, SharedCell, SlotService, scheduling_rate};
 use crate::scenario::settings::RadioLink;
 use crate::units::Ratio;
 use crate::{CounterRng, Direction, TraceError};
@@ -97,24 +94,8 @@ impl Link {
         let report_slots = (radio.report_period.ns / slot_ns).clamp(1, 100_000);
         let report_slots = u32::try_from(report_slots).unwrap_or(1);
         let adapter = |direction: Direction| {
-            let numerology = radio.numerology().map_err(error)?;
-            let pattern = radio.pattern().map_err(error)?;
-            let mut settings = RadioSettings::new(direction, numerology, pattern)
-                .with_bandwidth(radio.bandwidth.hz);
-            settings.mcs_table = radio.table().map_err(error)?;
-            settings.maximum_rank = match direction {
-                Direction::Down => radio.downlink_layers,
-                Direction::Up => radio.uplink_layers,
-            };
-            settings.reports.period_slots = report_slots;
-            settings.reports.age_slots = report_slots;
+            let mut settings = radio.adapter_settings(direction).map_err(error)?;
             settings.timing.round_trip_ns = round_trip_ns;
-            if radio.configured_grant {
-                let period = settings.pattern.period();
-                settings.timing.uplink_access = UplinkAccess::ConfiguredGrant {
-                    period_slots: u32::try_from(period).unwrap_or(1),
-                };
-            }
             LinkAdapter::new(settings, CounterRng::new(seed, user, direction.name())).map_err(error)
         };
         let noise_mw = NOISE_MW_PER_HZ * bandwidth_hz;

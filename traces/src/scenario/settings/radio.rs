@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Problems, expect};
-use crate::phy::{DuplexPattern, McsTable, Numerology};
+use crate::Direction;
+use crate::phy::{DuplexPattern, McsTable, Numerology, RadioSettings, UplinkAccess};
 use crate::units::{Frequency, PowerLevel, Ratio, Share, TimeSpan};
 
 /// Who decides which user of a cell gets what.
@@ -166,7 +167,33 @@ impl RadioLink {
         McsTable::of_number(u64::from(self.mcs_table)).map_err(|error| error.to_string())
     }
 
-    pub(in crate::scenario) fn problems(&self, found: &mut Problems) {
+    /// What link adaptation needs of it in one direction.
+    ///
+    /// # Errors
+    /// A numerology, pattern or table that cannot be, in words.
+    pub fn adapter_settings(&self, direction: Direction) -> Result<RadioSettings, String> {
+        let (numerology, pattern) = (self.numerology()?, self.pattern()?);
+        let mut settings =
+            RadioSettings::new(direction, numerology, pattern).with_bandwidth(self.bandwidth.hz);
+        settings.mcs_table = self.table()?;
+        settings.maximum_rank = match direction {
+            Direction::Down => self.downlink_layers,
+            Direction::Up => self.uplink_layers,
+        };
+        let slots = (self.report_period.ns / numerology.slot_ns()).clamp(1, 100_000);
+        let slots = u32::try_from(slots).unwrap_or(1);
+        settings.reports.period_slots = slots;
+        settings.reports.age_slots = slots;
+        if self.configured_grant {
+            let period = settings.pattern.period();
+            settings.timing.uplink_access = UplinkAccess::ConfiguredGrant {
+                period_slots: u32::try_from(period).unwrap_or(1),
+            };
+        }
+        Ok(settings)
+    }
+
+    pub(crate) fn problems(&self, found: &mut Problems) {
         if let Err(problem) = self.numerology() {
             found.push(("radio.numerology".to_owned(), problem));
         }

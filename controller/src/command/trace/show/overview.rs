@@ -75,7 +75,12 @@ pub(super) struct Overview {
     pub(super) event_count: u64,
 }
 
+const LOSSES: std::ops::Range<usize> = 4..6;
 const SINR: usize = 6;
+
+/// Below this share the axis is in parts per million.
+const SMALL_LOSS_PERCENT: f64 = 0.05;
+const PPM_PER_PERCENT: f64 = 1e4;
 
 impl Overview {
     /// Reads the rows into so many points.
@@ -111,6 +116,7 @@ impl Overview {
         if overview.rows == 0 {
             return Err(TraceError::Empty);
         }
+        overview.show_small_losses();
         Ok(overview)
     }
 
@@ -145,6 +151,23 @@ impl Overview {
             self.event_count += 1;
             if self.events.len() < MOST_EVENTS {
                 self.events.push((ns_to_s(row.t_ns), event.clone()));
+            }
+        }
+    }
+
+    /// Losses that would be 0.00 % are told in parts per million.
+    fn show_small_losses(&mut self) {
+        let losses = &mut self.series[LOSSES];
+        let highest = losses.iter().filter_map(|loss| Some(loss.bounds()?.1));
+        if highest.fold(0.0, f64::max) >= SMALL_LOSS_PERCENT {
+            return;
+        }
+        for loss in losses {
+            loss.unit = "ppm";
+            for range in loss.points.iter_mut().flatten() {
+                for value in [&mut range.smallest, &mut range.largest, &mut range.sum] {
+                    *value *= PPM_PER_PERCENT;
+                }
             }
         }
     }

@@ -11,7 +11,8 @@ const STYLE: &str = include_str!("../../../report/style.css");
 
 /// What the charts need beyond the report's style.
 const OWN_STYLE: &str = "svg.trace > rect { fill: var(--paper); } .area.band { opacity: .28; } \
-.key.outage { background: var(--outage); }";
+.key.outage { background: var(--outage); } \
+.note { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; } .line.event { stroke: var(--ink); }";
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 190.0;
@@ -47,7 +48,7 @@ fn charts(overview: &Overview) -> Vec<Drawn> {
             draw(&mut chart, series, duration_s);
         }
         if index == 0 {
-            events(&mut chart, overview);
+            events(&mut chart, overview, (duration_s, high));
         }
         drawn.push(Drawn {
             title,
@@ -118,12 +119,27 @@ fn silent(overview: &Overview, duration_s: f64) -> Vec<(f64, f64)> {
     stretches
 }
 
-/// As many events get their name in a chart.
-const NAMED_EVENTS: usize = 12;
+/// What a letter of an event's name takes, and what lies between two names, in pixels.
+const LETTER: f64 = 6.2;
+const SPACE: f64 = 12.0;
 
-fn events(chart: &mut Chart, overview: &Overview) {
-    for (at_s, name) in overview.events.iter().take(NAMED_EVENTS) {
-        chart.note(*at_s, name);
+/// Every event gets a mark at the top, and its name where that covers no other one.
+fn events(chart: &mut Chart, overview: &Overview, (duration_s, top): (f64, f64)) {
+    let marks: Vec<(f64, f64)> = overview
+        .events
+        .iter()
+        .map(|(at_s, _)| (*at_s, top))
+        .collect();
+    chart.marks(&marks, 16.0, "thin event");
+    let mut free_from = 0.0;
+    for (at_s, name) in &overview.events {
+        let begins = at_s / duration_s * WIDTH;
+        let letters = crate::format::count_to_f64(u64::try_from(name.len()).unwrap_or(0));
+        let ends = begins + letters * LETTER;
+        if begins >= free_from && ends <= WIDTH {
+            chart.note(*at_s, name);
+            free_from = ends + SPACE;
+        }
     }
 }
 
@@ -178,13 +194,14 @@ pub(super) fn html(overview: &Overview) -> String {
     page.push_str(
         "<p class=\"legend\"><span><i class=\"key s0\"></i>downlink</span><span><i class=\"key \
          s1\"></i>uplink</span><span><i class=\"key s2\"></i>SINR</span><span><i class=\"key fill \
-         outage\"></i>nothing carried in either direction</span></p>\n",
+         outage\"></i>nothing carried in either direction</span></p>\n<p class=\"small\">Lines are the \
+         mean of each point, bands go from the smallest to the largest value in it. Marks at the \
+         top of the first chart are events.</p>\n",
     );
     for chart in charts(overview) {
         let _ = writeln!(
             page,
-            "<figure>{}<figcaption>{}: the line is the mean of each point, the band goes from the \
-             smallest to the largest value.</figcaption></figure>",
+            "<figure><figcaption>{1}</figcaption>{0}</figure>",
             chart.svg,
             escape(&chart.title)
         );

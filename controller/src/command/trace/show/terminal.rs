@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::overview::{Overview, Series};
-use crate::format::{grouped, ns_to_s, trimmed};
+use crate::format::{count_to_f64, grouped, ns_to_s, trimmed};
 
 /// The fewest and the most characters of a line.
 pub(super) const NARROWEST: usize = 40;
@@ -158,9 +158,19 @@ fn outages(overview: &Overview, plot: usize, text: &mut String) {
 fn axis(duration_s: f64, plot: usize, text: &mut String) {
     let margin = MARGIN - 1;
     let _ = writeln!(text, "{:margin$}\u{2514}{}", "", "\u{2500}".repeat(plot));
-    let end = format!("{} s", trimmed(duration_s, 3));
-    let room = plot.saturating_sub(1);
-    let _ = writeln!(text, "{:MARGIN$}0{end:>room$}", "");
+    // A label for each quarter, where there is room; the last one ends with the axis.
+    let parts = if plot >= 60 { 4 } else { 1 };
+    let mut labels = "0".to_owned();
+    for part in 1..=parts {
+        let share = count_to_f64(part) / count_to_f64(parts);
+        let last = part == parts;
+        let label = trimmed(duration_s * share, 3) + if last { " s" } else { "" };
+        let half = if last { 0 } else { label.len() / 2 };
+        let end = plot * usize::try_from(part).unwrap_or(1) / usize::try_from(parts).unwrap_or(1);
+        let room = (end + half).saturating_sub(labels.len());
+        let _ = write!(labels, "{label:>room$}");
+    }
+    let _ = writeln!(text, "{:MARGIN$}{labels}", "");
 }
 
 fn events(overview: &Overview, width: usize, text: &mut String) {

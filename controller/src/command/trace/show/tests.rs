@@ -86,6 +86,39 @@ fn the_page_is_self_contained_and_what_the_trace_says_is_escaped() {
 }
 
 #[test]
+fn small_losses_are_told_in_parts_per_million() {
+    let plain = trace();
+    let mut rows = plain.rows().to_vec();
+    for row in &mut rows {
+        row.up.loss_ppb = 2000;
+    }
+    let small = Trace::new(plain.metadata().clone(), rows).unwrap();
+    let overview = Overview::of(TraceRows::new(&small), 10).unwrap();
+    let loss = &overview.series[5];
+    assert_eq!((loss.unit, loss.bounds()), ("ppm", Some((2.0, 2.0))));
+    assert!(terminal::draw(&overview, 80, false).contains("loss up (ppm)"));
+}
+
+#[test]
+fn names_of_events_that_would_cover_each_other_are_left_to_the_list() {
+    let plain = trace();
+    let mut rows = plain.rows().to_vec();
+    for (row, name) in rows.iter_mut().zip(["first", "second", "third"]) {
+        row.diagnostics.event = Some(name.to_owned());
+    }
+    // The second is 20 ms after the first, the third 400 ms.
+    rows[1].t_ns = 20 * MS;
+    let named = Trace::new(plain.metadata().clone(), rows).unwrap();
+    let page = page::svg(&Overview::of(TraceRows::new(&named), 300).unwrap());
+    let names: Vec<&str> = page
+        .matches(">first<")
+        .chain(page.matches(">third<"))
+        .collect();
+    assert_eq!(names.len(), 2);
+    assert!(!page.contains(">second<"));
+}
+
+#[test]
 fn a_trace_without_limits_can_be_drawn() {
     let free = control::constant(u64::MAX, 0, 0, 1_000_000_000).unwrap();
     let overview = Overview::of(TraceRows::new(&free), terminal::points(60)).unwrap();
