@@ -52,7 +52,8 @@ impl PhaseTally {
         }
     }
 
-    pub(crate) fn window(&mut self, window: &LinkWindow) {
+    /// Takes a window; `is_granted` says whether it is compared with what a cell granted.
+    pub(crate) fn window(&mut self, window: &LinkWindow, is_granted: bool) {
         let tally = self
             .links
             .entry((window.link.clone(), window.direction))
@@ -61,7 +62,7 @@ impl PhaseTally {
         tally.trace_bytes = tally.trace_bytes.saturating_add(window.trace_bytes);
         tally.delivered_bytes += window.delivered_bytes;
         tally.queue_bytes = tally.queue_bytes.max(window.queue_bytes);
-        tally.outage |= window.trace_bytes == 0;
+        tally.outage |= window.trace_bytes == 0 && !is_granted;
     }
 
     pub(crate) fn sample(&mut self, sample: &NodeSample) {

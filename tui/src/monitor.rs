@@ -59,7 +59,10 @@ impl LineMonitor {
             EventBody::PhaseStarted { .. } => lines.extend(self.begin(event)),
             EventBody::PhaseEnded(end) => lines.extend(self.end(event, end)),
             EventBody::Request { record, .. } => self.phase.request(record),
-            EventBody::LinkWindow(window) => self.phase.window(window),
+            EventBody::LinkWindow(window) => {
+                let is_granted = self.outline.links_of_cells.contains(&window.link);
+                self.phase.window(window, is_granted);
+            }
             EventBody::NodeSample(sample) => self.phase.sample(sample),
             EventBody::LinkUp {
                 link,
@@ -216,6 +219,7 @@ mod tests {
         };
         LineMonitor::new(RunOutline {
             phases: vec![phase],
+            links_of_cells: vec!["shared".to_owned()],
         })
     }
 
@@ -341,6 +345,31 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_its_cell_grants_nothing_is_not_in_an_outage() {
+        let idle = |link: &str| {
+            let EventBody::LinkWindow(window) = window(Direction::Down, 0, 0) else {
+                panic!("a window");
+            };
+            let link = link.to_owned();
+            EventBody::LinkWindow(LinkWindow { link, ..window })
+        };
+        for (link, is_outage) in [("shared", false), ("radio", true)] {
+            let mut monitor = monitor();
+            let events = [
+                at(0, phase_start()),
+                at(500, idle(link)),
+                at(1500, sample(1500, 0)),
+            ];
+            let lines: Vec<String> = events
+                .iter()
+                .flat_map(|event| monitor.on_event(event))
+                .collect();
+            let told = lines.iter().any(|line| line.contains("OUTAGE"));
+            assert_eq!(told, is_outage, "{link}: {lines:?}");
+        }
+    }
+
+    #[test]
     fn a_phase_without_requests_speaks_of_none() {
         let outline = RunOutline {
             phases: vec![PhaseOutline {
@@ -348,6 +377,7 @@ mod tests {
                 length_ns: 20_000 * MS,
                 offered: None,
             }],
+            links_of_cells: Vec::new(),
         };
         let mut monitor = LineMonitor::new(outline);
         let events = [

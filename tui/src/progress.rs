@@ -18,6 +18,9 @@ pub struct PhaseOutline {
 pub struct RunOutline {
     /// Its phases in order.
     pub phases: Vec<PhaseOutline>,
+    /// Links that share a cell: what their windows are compared with is what the cell granted,
+    /// which is nothing while nothing waits.
+    pub links_of_cells: Vec<String>,
 }
 
 /// How far a run is at an event.
@@ -89,6 +92,7 @@ mod tests {
         };
         RunOutline {
             phases: vec![phase("device"), phase("split")],
+            links_of_cells: Vec::new(),
         }
     }
 

@@ -306,6 +306,11 @@ fn outline(plan: &Plan) -> RunOutline {
     });
     RunOutline {
         phases: traffic.chain(phases).collect(),
+        links_of_cells: plan
+            .cells
+            .iter()
+            .flat_map(|cell| cell.users.iter().map(|user| user.link.clone()))
+            .collect(),
     }
 }
 
