@@ -137,6 +137,8 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
     let report = shaped.stop()?;
     // The tap at the receiver counts packets, also those that came in as one.
     let mut found: Vec<[f64; 2]> = (0..blocks).map(|_| [0.0; 2]).collect();
+    // Where packets always waited, what is missing is the link's fault; elsewhere the sender's.
+    let (mut backlogged, mut seen_ns, mut backlogged_ns) = ([0.0; 2], 0, 0);
     for window in shaped.windows() {
         let end_ns = window.start_ns + window.length_ns;
         let block = window.start_ns.checked_sub(SHAPED_WARM_UP_NS);
@@ -145,8 +147,14 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
             && window.direction == hexloop_traces::Direction::Up
             && end_ns <= span_ns
         {
-            *delivered += to_f64(window.delivered_bytes);
-            *asked += to_f64(window.trace_bytes);
+            let bytes = [window.delivered_bytes, window.trace_bytes].map(to_f64);
+            *delivered += bytes[0];
+            *asked += bytes[1];
+            seen_ns += window.length_ns;
+            if window.backlogged {
+                backlogged_ns += window.length_ns;
+                backlogged = [backlogged[0] + bytes[0], backlogged[1] + bytes[1]];
+            }
         }
     }
     let counted = report
@@ -164,6 +172,12 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
     let gigabits = to_f64(carried) * 8e-9;
     let cost = to_f64(report.relay_cpu_ns) / 1e9 / gigabits.max(f64::MIN_POSITIVE);
     measured.value("link_cpu", "CPU-s/Gbit", cost);
+    let share = 100.0 * to_f64(backlogged_ns) / to_f64(seen_ns.max(1));
+    measured.value("backlogged", "% of the time", share);
+    if backlogged_ns > 0 {
+        let while_backlogged = Seen::Ratio(vec![backlogged]);
+        measured.add("delivered_while_backlogged", "", while_backlogged);
+    }
     Ok(measured)
 }
 
