@@ -75,7 +75,7 @@ impl Carrier {
                 "{}, because the kernel cannot pass packets on: {why}",
                 thread.description
             ),
-            Carrier::Kernel(_) => "in the kernel (mirred), on the senders' CPUs".to_owned(),
+            Carrier::Kernel(_) => "in the kernel by mirred, on the senders' CPUs".to_owned(),
         };
         Scheduling {
             description,
