@@ -59,11 +59,13 @@ impl HarqSettings {
 pub struct BlockCode {
     curve: BlerCurve,
     blocks: u32,
-    efficiency: f64,
     /// SINR at the curve's median over the SINR of Shannon's formula.
     gap: f64,
     /// Attempts that can carry new check bits.
     fresh_attempts: u8,
+    /// By how many attempts' bits a block is spread over, from 1: what its rate then needs by
+    /// Shannon's formula, linear.
+    needed: [f64; MOST_ATTEMPTS],
 }
 
 impl BlockCode {
@@ -83,11 +85,15 @@ impl BlockCode {
             fresh_attempts += 1;
         }
         let median = super::eesm::linear(curve.median_db());
+        let mut needed = [0.0; MOST_ATTEMPTS];
+        for (uses, needed) in (1_u32..).zip(&mut needed) {
+            *needed = libm::exp2(scheme.efficiency() / f64::from(uses)) - 1.0;
+        }
         Ok(BlockCode {
             curve,
+            needed,
             blocks: segmentation.blocks,
-            efficiency: scheme.efficiency(),
-            gap: median / (libm::exp2(scheme.efficiency()) - 1.0),
+            gap: median / needed[0],
             fresh_attempts,
         })
     }
@@ -158,7 +164,7 @@ impl Combined {
         } else {
             // The same bits again, spread over what was sent: energy, not information.
             let uses = f64::from(code.fresh_attempts);
-            let mean = libm::pow(before, 1.0 / uses) - 1.0;
+            let mean = root(before, code.fresh_attempts) - 1.0;
             libm::pow(1.0 + mean + sinr / code.gap / uses, uses)
         };
         Combined {
@@ -175,10 +181,21 @@ impl Combined {
             return super::eesm::decibel(self.sum);
         }
         // The same margin at the lower rate: the mean SINR against what that rate needs.
-        let uses = f64::from(self.attempts.min(code.fresh_attempts));
-        let mean = libm::pow(self.product, 1.0 / uses) - 1.0;
-        let needed = libm::exp2(code.efficiency / uses) - 1.0;
+        let uses = self.attempts.min(code.fresh_attempts).max(1);
+        let mean = root(self.product, uses) - 1.0;
+        let needed = code.needed[usize::from(uses - 1).min(MOST_ATTEMPTS - 1)];
         code.curve.median_db() + super::eesm::decibel(mean / needed)
+    }
+}
+
+/// The root of that degree of a positive number; square roots where that is enough.
+#[inline]
+fn root(of: f64, degree: u8) -> f64 {
+    match degree {
+        1 => of,
+        2 => libm::sqrt(of),
+        4 => libm::sqrt(libm::sqrt(of)),
+        degree => libm::pow(of, 1.0 / f64::from(degree)),
     }
 }
 

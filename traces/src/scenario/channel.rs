@@ -14,3 +14,6 @@ mod window;
 
 pub(super) use rows::RadioRows;
 pub(super) use satellite::{SatelliteRows, SwitchRows};
+
+#[cfg(test)]
+mod calibration_tests;

@@ -5,7 +5,6 @@ use super::super::radio::RlcMode;
 use super::super::rate_table::{allocation, ip_bits};
 use super::super::transport_block::transport_block_bits;
 use super::{Grant, LinkAdapter, Process, State, whole};
-use crate::phy::linear;
 
 impl LinkAdapter {
     /// The process that sends in `slot`: the retransmission that waits longest, else a free one.
@@ -100,7 +99,7 @@ impl LinkAdapter {
             };
             let limit_db = self.settings.outer_loop.limit_db;
             self.offset_db = (self.offset_db + step_db).clamp(-limit_db, limit_db);
-            self.offset = linear(self.offset_db);
+            self.offset = libm::exp(self.offset_db * (core::f64::consts::LN_10 / 10.0));
             self.last.bler = failure;
         }
         self.last.bits = if fails { 0 } else { process.ip_bits };
@@ -124,7 +123,12 @@ impl LinkAdapter {
                 #[expect(clippy::cast_precision_loss, reason = "times of less than 2^53 ns")]
                 let recovery_ns = recovery_ns as f64;
                 let tries = f64::from(maximum_retransmissions) + 1.0;
-                (recovery_ns, libm::pow(outlook.residual, tries))
+                // Most blocks are never given up: a power would cost as much as all the rest here.
+                let lost = match outlook.residual > 1e-12 {
+                    true => libm::pow(outlook.residual, tries),
+                    false => 0.0,
+                };
+                (recovery_ns, lost)
             }
         };
         let round_trip_ns = self.mean_round_trip_ns;
