@@ -119,7 +119,7 @@ mod tests {
             ),
             (format!("{metadata}{header}0,1,-1\n"), "bad.csv:3:5: "),
             (
-                format!("{metadata}{header}0,1,1\n5,1,1\n5,1,1\n"),
+                format!("{metadata}{header}0,1,1\n5,1,1\n4,1,1\n"),
                 "bad.csv:5:1: time goes back",
             ),
             (
