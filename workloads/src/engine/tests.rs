@@ -3,6 +3,7 @@
 
 mod blocks;
 mod family;
+mod llama_cpp;
 mod reference;
 
 use std::fs::OpenOptions;
