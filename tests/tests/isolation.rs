@@ -100,18 +100,23 @@ duration = "1 s"
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, text).unwrap();
             }
-            let script = Script {
-                gpus: vec![GpuScript {
-                    uuid: GPU.to_owned(),
-                    ..GpuScript::default()
-                }],
-                ..Script::default()
-            };
-            sandbox.write("gpu.json", serde_json::to_vec(&script).unwrap());
             sandbox.write("experiment.toml", EXPERIMENT);
             let machine = Machine { sandbox, root };
             machine.allow(ALLOWED);
+            machine.script_gpu(GpuScript::default());
             machine
+        }
+
+        fn script_gpu(&self, gpu: GpuScript) {
+            let script = Script {
+                gpus: vec![GpuScript {
+                    uuid: GPU.to_owned(),
+                    ..gpu
+                }],
+                ..Script::default()
+            };
+            let text = serde_json::to_vec(&script).unwrap();
+            self.sandbox.write("gpu.json", text);
         }
 
         fn allow(&self, text: &str) {
@@ -265,6 +270,16 @@ duration = "1 s"
             machine.play().expect_code(4).expect_error(&parts);
             assert_eq!(machine.settings(), before);
         }
+        // A driver that refuses: what was set before it did is put back.
+        machine.sandbox.write("experiment.toml", EXPERIMENT);
+        machine.script_gpu(GpuScript {
+            no_permission: vec!["set_limit".to_owned()],
+            ..GpuScript::default()
+        });
+        let parts = ["cannot set the power limit of", "permission"];
+        machine.play().expect_code(4).expect_error(&parts);
+        assert_eq!(machine.settings(), before);
+        machine.script_gpu(GpuScript::default());
         // The doctor tells all of it beforehand.
         machine.allow("schema = 1\nsettings = [\"nvml\"]\n");
         let told = machine.run(&["doctor"]).told();
