@@ -370,7 +370,11 @@ fn a_noisy_machine_is_a_reason_only_where_the_experiment_bounds_it() {
     assert_only_reason(&judge(&plan, &results), ReasonCode::NoisyMachine, "3 %");
     plan.verdict.steal_ppm = Some(30_000);
     plan.verdict.timer_lateness_ns = Some(MS);
-    assert_only_reason(&judge(&plan, &results), ReasonCode::NoisyMachine, "2 ms");
+    assert_only_reason(
+        &judge(&plan, &results),
+        ReasonCode::NoisyMachine,
+        "2.000 ms",
+    );
 }
 
 #[test]
