@@ -213,12 +213,22 @@ fn energy() -> Vec<Check> {
 /// Readings that the cost is measured over.
 const COSTED_READS: u32 = 50;
 
-/// What reading every channel once costs, and what share of a CPU a hundred readings a second take.
+/// What reading every channel once costs, by meter and in all, and what share of a CPU a hundred
+/// readings a second take.
 fn reading_cost(meters: &mut MachineMeters) -> String {
     let mut readings = Vec::new();
+    let mut by_meter_ns = vec![0; meters.meters().len()];
     let began_ns = clock::now();
+    let mut before_ns = began_ns;
     for _ in 0..COSTED_READS {
-        meters.read(&mut readings);
+        meters.read_each(&mut readings, |place, is_before| {
+            let now_ns = clock::now();
+            if is_before {
+                before_ns = now_ns;
+            } else if let Some(sum_ns) = by_meter_ns.get_mut(place) {
+                *sum_ns += now_ns.saturating_sub(before_ns);
+            }
+        });
     }
     let each_ns = clock::now().saturating_sub(began_ns) / u64::from(COSTED_READS);
     let failed = readings.iter().filter(|reading| reading.is_err()).count();
@@ -227,14 +237,51 @@ fn reading_cost(meters: &mut MachineMeters) -> String {
     } else {
         ""
     };
+    let parts = meters.meters().into_iter().zip(&by_meter_ns);
+    let parts: Vec<String> = parts
+        .map(|((name, _), sum_ns)| {
+            let each_us = sum_ns / u64::from(COSTED_READS) / 1_000;
+            format!("{name} {each_us} us")
+        })
+        .collect();
+    let gpus = eight_gpus(meters, &by_meter_ns).unwrap_or_default();
     format!(
-        "{} channels, {failed} of them without a value, {} us per reading of all, {}.{} % of a CPU at \
-         100 Hz{stub}",
+        "{} channels, {failed} of them without a value, {} us per reading of all ({}), {}.{} % of a CPU \
+         at 100 Hz{gpus}{stub}",
         readings.len(),
         each_ns / 1_000,
+        parts.join(", "),
         each_ns / 100_000,
         each_ns / 10_000 % 10,
     )
+}
+
+/// Looks at the slow things about GPUs that their cost is measured over.
+const COSTED_LOOKS: u32 = 10;
+
+/// What eight GPUs would cost, computed from those that are here: energy and power a hundred times a
+/// second, clocks, temperature and processes five times.
+fn eight_gpus(meters: &mut MachineMeters, by_meter_ns: &[u64]) -> Option<String> {
+    let place = meters
+        .meters()
+        .iter()
+        .position(|(name, _)| name == "NVML")?;
+    let began_ns = clock::now();
+    let mut gpus = 0;
+    for _ in 0..COSTED_LOOKS {
+        gpus = meters.gpu_states().len();
+    }
+    let look_ns = clock::now().saturating_sub(began_ns) / u64::from(COSTED_LOOKS);
+    let reading_ns = by_meter_ns.get(place)? / u64::from(COSTED_READS);
+    let gpus = u64::try_from(gpus).ok().filter(|gpus| *gpus > 0)?;
+    let per_second_ns = (reading_ns * 100 + look_ns * 5) * 8 / gpus;
+    Some(format!(
+        "; clocks, temperature and processes {} us per look; eight such GPUs {}.{} % of a CPU with five \
+         looks a second",
+        look_ns / 1_000,
+        per_second_ns / 10_000_000,
+        per_second_ns / 1_000_000 % 10,
+    ))
 }
 
 #[cfg(test)]

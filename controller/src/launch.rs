@@ -6,6 +6,7 @@ pub(crate) mod metering;
 mod progress;
 mod session;
 pub(crate) mod training;
+mod training_energy;
 
 pub(crate) use agent_process::{AgentPlace, AgentProcess};
 pub(crate) use progress::RunMonitor;

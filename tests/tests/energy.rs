@@ -6,12 +6,15 @@
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
     use std::path::{Path, PathBuf};
+    use std::process::Stdio;
 
     use hexloop_nvml_stub::{GpuScript, Script};
     use hexloop_tests::experiment::{QUICKSTART, SHORTEST};
     use hexloop_tests::sandbox::{Finished, Sandbox, finish};
     use hexloop_tests::system::exclusive;
+    use hexloop_workloads::clock;
     use serde_json::Value;
 
     const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
@@ -215,6 +218,109 @@ mod tests {
         assert!(
             page.contains("Unavailable: no sensor (NVML: "),
             "the report says why"
+        );
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn an_external_meter_on_standard_input_stands_for_a_machine_without_a_sensor() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let nowhere = sandbox.path("nowhere");
+        let library = sandbox.path("nowhere/libnvidia-ml.so.1");
+        sandbox.write("experiment.toml", QUICKSTART);
+        let mut arguments = vec!["run", "experiment.toml", "--output", "output", "--json"];
+        arguments.extend(["--meter", "plug=-", "--meter-rate", "200"]);
+        arguments.extend(SHORTEST);
+        let mut command = sandbox.command(arguments);
+        command.env("HEXLOOP_TELEMETRY_ROOT", &nowhere);
+        command.env("HEXLOOP_NVML_LIBRARY", &library);
+        command.stdin(Stdio::piped());
+        let mut run = command.spawn().unwrap();
+        let mut lines = run.stdin.take().unwrap();
+        // A plug that shows 41 and 42 W in turn, ten times a second, and says something else once.
+        let plug = std::thread::spawn(move || {
+            let began = clock::now();
+            for number in 0_u64.. {
+                clock::sleep_until(began + number * 100_000_000);
+                let noise = if number == 100 { "hello\n" } else { "" };
+                let watts = 41 + number % 2;
+                if writeln!(lines, "{noise}- {watts} plug").is_err() {
+                    return;
+                }
+            }
+        });
+        let finished = finish(run, 240);
+        plug.join().unwrap();
+        assert!(
+            matches!(finished.code(), Some(0 | 6)),
+            "{}",
+            finished.told()
+        );
+        let summary = finished.json();
+        let channels = summary["meters"]["channels"].as_array().unwrap();
+        assert_eq!(channels.len(), 1, "{channels:?}");
+        assert_eq!(channels[0]["device"], "plug");
+        assert_eq!(channels[0]["quantity"], "average power");
+        assert_eq!(channels[0]["counted"], true);
+        assert_eq!(summary["meters"]["overhead"]["rate_hz"], 200.0);
+        for job in jobs(&summary) {
+            let (energy_j, length_s) = (number(&job["energy_j"]), job["duration_s"].as_f64());
+            let mean_w = energy_j / length_s.unwrap();
+            assert!((41.0..=42.0).contains(&mean_w), "{mean_w} W");
+            assert_eq!(job["energy_j"]["quality"], "derived");
+            let split = &job["energy"]["attribution"];
+            let parts = number(&split["requests_j"])
+                + number(&split["idle_j"])
+                + number(&split["unattributed_j"]);
+            assert!((parts - number(&split["meter_j"])).abs() < 1e-6, "{split}");
+            // What the kernel counts is there, or says why not.
+            for counters in job["counters"].as_object().unwrap().values() {
+                assert!(number(&counters["voluntary_switches"]) > 0.0);
+                for (name, figure) in counters.as_object().unwrap() {
+                    let told = figure["value"].is_f64() || figure["reason"].is_string();
+                    assert!(told, "{name}: {figure}");
+                }
+            }
+        }
+        let directory = sandbox.path(summary["run_dir"].as_str().unwrap());
+        let power = fs::read_to_string(directory.join("power.csv")).unwrap();
+        assert!(power.contains(",plug,machine,average power,external meter,uW,41000000"));
+        let page = report(&sandbox, &summary);
+        for part in [
+            "1 of ",
+            "lines were refused; the last one: `hello` is no timestamp",
+            "Requests + idle + unattributed = meter, to ",
+            "Counted by the kernel",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn doctor_tells_what_a_gpu_offers_and_what_reading_it_costs() {
+        let sandbox = Sandbox::new(BINARY);
+        let mut command = sandbox.command(["doctor", "--json"]);
+        command.envs(gpu(&sandbox, GpuScript::default()));
+        command.env("HEXLOOP_TELEMETRY_ROOT", sandbox.path("nowhere"));
+        let findings = finish(command.spawn().unwrap(), 60).json();
+        let detail = |name: &str| {
+            let mut findings = findings.as_array().unwrap().iter();
+            let found = findings.find(|finding| finding["name"] == name).unwrap();
+            found["detail"].as_str().unwrap().to_owned()
+        };
+        let channels = detail("NVML");
+        for part in [
+            "energy counter, NVML total energy",
+            "instantaneous power, NVML field 186 (POWER_INSTANT), GPU",
+            "average power, NVML field 185 (POWER_AVERAGE), GPU",
+        ] {
+            assert!(channels.contains(part), "{channels}");
+        }
+        let cost = detail("energy");
+        assert!(
+            cost.contains("eight such GPUs") && cost.contains("STUB"),
+            "{cost}"
         );
     }
 

@@ -86,6 +86,25 @@ pub struct GpuSample {
     pub processes: Option<Vec<u32>>,
     /// Those of them that do not belong to the run.
     pub foreign_processes: Option<Vec<u32>>,
+    /// Share of time in which memory was accessed, in percent.
+    #[serde(default)]
+    pub memory_busy_percent: Option<u32>,
+    /// The power limit in force, in milliwatts.
+    #[serde(default)]
+    pub power_limit_mw: Option<u32>,
+    /// How many processes come through the multi-process service (MPS).
+    #[serde(default)]
+    pub mps_processes: Option<u64>,
+    /// Memory and use of each process: process id, bytes, percent of the multiprocessors' time.
+    #[serde(default)]
+    pub process_use: Vec<(u32, Option<u64>, Option<u32>)>,
+    /// Performance counters (GPM) since the last sample, in hundredths of a percent: multiprocessors,
+    /// their occupancy, tensor cores, bandwidth of the memory.
+    #[serde(default)]
+    pub activity: Option<[Option<u32>; 4]>,
+    /// Why there are no performance counters.
+    #[serde(default)]
+    pub without_activity: Option<String>,
 }
 
 /// Power of the machine over a span without jobs.

@@ -35,7 +35,7 @@ impl NodeCounting {
             throttled_ns: groups.throttled_ns(),
             pressure: RESOURCES.map(|resource| groups.pressure(resource)),
             peak: groups.memory_peak(),
-            switches: switches.from_here(),
+            switches: switches.starting_here(),
         }
     }
 
@@ -154,7 +154,7 @@ impl ContextSwitches {
     }
 
     /// What was counted up to now does not count.
-    fn from_here(mut self) -> ContextSwitches {
+    fn starting_here(mut self) -> ContextSwitches {
         self.before = self.total();
         self
     }

@@ -51,7 +51,10 @@ pub fn expose(sources: &MeterSources) -> String {
     }
     for (uuid, state) in &look.gpus {
         match state {
-            Ok(state) => gpu(&mut page, uuid, state),
+            Ok(state) => {
+                gpu(&mut page, uuid, state);
+                gpu_parts(&mut page, uuid, state);
+            }
             Err(trouble) => unavailable(&mut page, family::TEMPERATURE.name, uuid, trouble),
         }
     }
@@ -217,6 +220,44 @@ fn gpu(page: &mut Exposition, uuid: &str, state: &GpuState) {
                 };
                 unavailable(page, family.name, uuid, &trouble);
             }
+        }
+    }
+}
+
+/// What each process of a GPU uses, and what the performance counters say.
+fn gpu_parts(page: &mut Exposition, uuid: &str, state: &GpuState) {
+    for process in state.processes.iter().flatten() {
+        let pid = process.pid.to_string();
+        let labels = [("hw_id", uuid), ("process_pid", pid.as_str())];
+        if let Some(bytes) = process.memory_bytes {
+            page.add(family::GPU_PROCESS_MEMORY, &labels, float(bytes));
+        }
+        if let Some(percent) = process.sm_percent {
+            let ratio = f64::from(percent) / 100.0;
+            page.add(family::GPU_PROCESS_USE, &labels, ratio);
+        }
+    }
+    if let Some(why) = &state.without_activity {
+        let trouble = Trouble::Failed {
+            what: "performance counters (GPM)".to_owned(),
+            reason: why.clone(),
+        };
+        unavailable(page, family::GPU_ACTIVITY.name, uuid, &trouble);
+    }
+    let activity = state.activity.unwrap_or_default();
+    for (part, hundredths) in [
+        ("sm", activity.sm),
+        ("sm_occupancy", activity.occupancy),
+        ("tensor", activity.tensor),
+        ("memory_bandwidth", activity.memory_bandwidth),
+    ] {
+        if let Some(hundredths) = hundredths {
+            let ratio = f64::from(hundredths) / 10_000.0;
+            page.add(
+                family::GPU_ACTIVITY,
+                &[("hw_id", uuid), ("part", part)],
+                ratio,
+            );
         }
     }
 }

@@ -318,7 +318,7 @@ fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> Meterin
             batch = MeterReadings::default();
         }
         if sees_states {
-            let states = costs.states(&meters);
+            let states = costs.states(&mut meters);
             if let Some(board) = &shared.board {
                 board.show_gpus(&states);
             }
@@ -391,6 +391,26 @@ fn gpu_sample(
         mig: state.mig,
         processes,
         foreign_processes,
+        memory_busy_percent: state.memory_busy_percent,
+        power_limit_mw: state.power_limit_mw,
+        mps_processes: state
+            .mps_processes
+            .and_then(|number| u64::try_from(number).ok()),
+        process_use: state
+            .processes
+            .iter()
+            .flatten()
+            .map(|process| (process.pid, process.memory_bytes, process.sm_percent))
+            .collect(),
+        activity: state.activity.map(|activity| {
+            [
+                activity.sm,
+                activity.occupancy,
+                activity.tensor,
+                activity.memory_bandwidth,
+            ]
+        }),
+        without_activity: state.without_activity,
     }
 }
 
@@ -466,10 +486,12 @@ mod tests {
                 hexloop_telemetry::GpuProcess {
                     pid: std::process::id(),
                     memory_bytes: None,
+                    sm_percent: None,
                 },
                 hexloop_telemetry::GpuProcess {
                     pid: 1,
                     memory_bytes: None,
+                    sm_percent: None,
                 },
             ]),
             ..GpuState::default()

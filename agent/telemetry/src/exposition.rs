@@ -76,7 +76,7 @@ impl Exposition {
             text.push(' ');
             escape(help, false, &mut text);
             // Writing to a string does not fail.
-            let _ = write!(text, "\n# TYPE {name} {kind}\n");
+            let _ = writeln!(text, "\n# TYPE {name} {kind}");
             for sample in self.samples.iter().filter(|one| one.family.name == name) {
                 let _ = writeln!(text, "{name}{} {}", sample.labels, sample.value);
             }

@@ -39,7 +39,7 @@ pub use meter::external::{
     ExternalFeed, ExternalMeter, ExternalSpec, FeedReport, LineError, LineReading, parse_line,
 };
 pub use meter::hwmon::HwmonMeter;
-pub use meter::nvml::{GpuProcess, GpuState, NvmlMeter};
+pub use meter::nvml::{GpuActivity, GpuProcess, GpuState, NvmlMeter};
 pub use meter::perf::PerfMeter;
 pub use meter::pmic::PmicMeter;
 pub use meter::powercap::PowercapMeter;

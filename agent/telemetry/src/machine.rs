@@ -225,9 +225,9 @@ impl MachineMeters {
     /// Clocks, temperature, memory, utilisation and processes of every GPU, by UUID: slower to read
     /// than energy and power, and read less often.
     #[must_use]
-    pub fn gpu_states(&self) -> Vec<(String, Result<GpuState, Trouble>)> {
+    pub fn gpu_states(&mut self) -> Vec<(String, Result<GpuState, Trouble>)> {
         self.meters
-            .iter()
+            .iter_mut()
             .flat_map(|meter| meter.gpu_states())
             .collect()
     }

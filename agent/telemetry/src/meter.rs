@@ -25,7 +25,7 @@ pub trait Meter: Send {
     fn read(&mut self, readings: &mut Vec<Reading>);
 
     /// The slow things about its GPUs, by UUID; none for other sources.
-    fn gpu_states(&self) -> Vec<(String, Result<GpuState, Trouble>)> {
+    fn gpu_states(&mut self) -> Vec<(String, Result<GpuState, Trouble>)> {
         Vec::new()
     }
 }

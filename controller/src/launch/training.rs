@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::oneshot;
 
 use super::interrupt::Interrupt;
+use super::training_energy::TrainingMeter;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
 
@@ -134,8 +135,20 @@ async fn train_in_thread(
     std::thread::Builder::new()
         .name("hx-training".to_owned())
         .spawn(move || {
-            let outcome = train(&recipe, &temporary, &mut |progress| bar.show(&progress));
+            let mut meter = TrainingMeter::begin();
+            let outcome = train(&recipe, &temporary, &mut |progress| {
+                meter.step(&progress);
+                bar.show(&progress);
+            });
             bar.end();
+            let energy = meter.finish();
+            if outcome.is_ok() && !quiet {
+                for line in energy.lines() {
+                    eprintln!("{line}");
+                }
+            }
+            // The model is whole without it: a full disk shows where its own files are written.
+            let _ = energy.keep(&temporary);
             // A receiver that is gone has been interrupted.
             let _ = done.send(outcome.map(|_| ()));
         })

@@ -1,7 +1,7 @@
 //! The records as CSV: one header row, units in the names, empty for null, so that pandas and
 //! DuckDB read them as they are.
 
-use hexloop_proto::LinkWindow;
+use hexloop_proto::{GpuSample, LinkWindow};
 use hexloop_workloads::job::Outcome;
 
 use crate::results::Results;
@@ -239,6 +239,15 @@ fn core_table(results: &Results) -> csv::Result<Vec<u8>> {
     finish(rows)
 }
 
+/// A figure of each process of a GPU, in the order of its processes; empty where it is not told.
+fn of_processes(
+    sample: &GpuSample,
+    figure: impl Fn(&(u32, Option<u64>, Option<u32>)) -> String,
+) -> String {
+    let figures = sample.process_use.iter().map(figure);
+    figures.collect::<Vec<String>>().join(" ")
+}
+
 /// One row per look at a GPU.
 ///
 /// # Errors
@@ -260,13 +269,24 @@ fn gpu_table(results: &Results) -> csv::Result<Vec<u8>> {
         "mig",
         "processes",
         "foreign_processes",
+        "memory_busy_percent",
+        "power_limit_mw",
+        "mps_processes",
+        "process_memory_bytes",
+        "process_sm_percent",
+        "sm_active_percent",
+        "sm_occupancy_percent",
+        "tensor_active_percent",
+        "memory_bandwidth_percent",
     ])?;
+    let percent = |hundredths: Option<u32>| text(hundredths.map(|value| f64::from(value) / 100.0));
     let list = |pids: &Option<Vec<u32>>| {
         let pids = pids.as_deref().unwrap_or_default().iter();
         pids.map(u32::to_string).collect::<Vec<String>>().join(" ")
     };
     for phase in &results.phases {
         for sample in &phase.gpus {
+            let activity = sample.activity.unwrap_or_default();
             rows.write_record([
                 phase.name.clone(),
                 sample.at_ns.to_string(),
@@ -282,6 +302,15 @@ fn gpu_table(results: &Results) -> csv::Result<Vec<u8>> {
                 text(sample.mig),
                 list(&sample.processes),
                 list(&sample.foreign_processes),
+                text(sample.memory_busy_percent),
+                text(sample.power_limit_mw),
+                text(sample.mps_processes),
+                of_processes(sample, |one| text(one.1)),
+                of_processes(sample, |one| text(one.2)),
+                percent(activity[0]),
+                percent(activity[1]),
+                percent(activity[2]),
+                percent(activity[3]),
             ])?;
         }
     }

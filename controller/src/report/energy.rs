@@ -158,7 +158,22 @@ fn attribution(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
     table.write(page)?;
     writeln!(
         page,
-        "<p class=\"note\">Requests + idle + unattributed = meter. Energy above idle is split in intervals of 100 ms by the tokens that requests worked on; values per request are derived, and as uncertain as the meter's window.</p>"
+        "<p class=\"note\">{}. Energy above idle is split in intervals of 100 ms by the tokens that requests worked on; values per request are derived, and as uncertain as the meter's window.</p>",
+        invariant(jobs)
+    )
+}
+
+/// Whether requests, idle and unattributed energy add up to the meter: by how much they miss it at most.
+fn invariant(jobs: &[JobSummary]) -> String {
+    let misses = jobs.iter().filter_map(|job| {
+        let split = &job.energy.attribution;
+        let parts = split.requests_j.value? + split.idle_j.value? + split.unattributed_j.value?;
+        Some((parts - split.meter_j.value?).abs())
+    });
+    let miss_j = misses.fold(0.0, f64::max);
+    format!(
+        "Requests + idle + unattributed = meter, to {} J at most",
+        significant(miss_j)
     )
 }
 

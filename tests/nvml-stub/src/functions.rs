@@ -4,6 +4,8 @@
     reason = "a library with C functions is what this crate is for"
 )]
 
+pub mod gpm;
+
 use std::ffi::{CStr, OsString};
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::os::unix::ffi::OsStringExt as _;
@@ -155,6 +157,13 @@ pub extern "C" fn nvmlInit_v2() -> nvmlReturn_t {
         return DRIVER_NOT_LOADED;
     };
     let code = script.init_code;
+    let mut script = script;
+    for gpu in &mut script.gpus {
+        // A recording that cannot be read must not look like a GPU that works.
+        if gpu.load().is_err() {
+            return DRIVER_NOT_LOADED;
+        }
+    }
     if let Ok(mut state) = STATE.lock() {
         if let Some(state) = state.as_mut().filter(|it| it.users > 0 && it.path == path) {
             state.users += 1;
@@ -288,7 +297,7 @@ pub extern "C" fn nvmlDeviceGetName(
     length: c_uint,
 ) -> nvmlReturn_t {
     with_gpu(device, "name", |gpu, _| {
-        put_text(to, length, &format!("{} (stub)", gpu.name))
+        put_text(to, length, &gpu.shown_name())
     })
 }
 
@@ -315,7 +324,10 @@ pub extern "C" fn nvmlDeviceGetTotalEnergyConsumption(
     to: *mut c_ulonglong,
 ) -> nvmlReturn_t {
     with_gpu(device, "energy", |gpu, now_ms| {
-        put(to, gpu.counter_mj(now_ms))
+        match gpu.shown("counter_mj", now_ms) {
+            Some(value) => put(to, value),
+            None => NOT_SUPPORTED,
+        }
     })
 }
 
@@ -323,10 +335,10 @@ pub extern "C" fn nvmlDeviceGetTotalEnergyConsumption(
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlDeviceGetPowerUsage(device: nvmlDevice_t, to: *mut c_uint) -> nvmlReturn_t {
     with_gpu(device, "power", |gpu, now_ms| {
-        put(
-            to,
-            c_uint::try_from(gpu.average_mw(now_ms)).unwrap_or(c_uint::MAX),
-        )
+        match gpu.shown("average_mw", now_ms) {
+            Some(value) => put(to, c_uint::try_from(value).unwrap_or(c_uint::MAX)),
+            None => NOT_SUPPORTED,
+        }
     })
 }
 
@@ -349,9 +361,9 @@ pub unsafe extern "C" fn nvmlDeviceGetFieldValues(
         let values = unsafe { std::slice::from_raw_parts_mut(values, count) };
         for value in values {
             let number = match (value.fieldId, value.scopeId) {
-                (FIELD_ENERGY, 0) => Some(gpu.counter_mj(now_ms)),
-                (FIELD_AVERAGE, 0) => Some(gpu.average_mw(now_ms)),
-                (FIELD_INSTANT, 0) => Some(gpu.instant_mw(now_ms)),
+                (FIELD_ENERGY, 0) => gpu.shown("counter_mj", now_ms),
+                (FIELD_AVERAGE, 0) => gpu.shown("average_mw", now_ms),
+                (FIELD_INSTANT, 0) => gpu.shown("instant_mw", now_ms),
                 _ => None,
             };
             value.nvmlReturn = number.map_or(NOT_SUPPORTED, |_| SUCCESS);
@@ -413,7 +425,12 @@ pub extern "C" fn nvmlDeviceGetTemperature(
     _sensor: c_uint,
     to: *mut c_uint,
 ) -> nvmlReturn_t {
-    with_gpu(device, "temperature", |gpu, _| put(to, gpu.temperature_c))
+    with_gpu(device, "temperature", |gpu, now_ms| {
+        match gpu.shown("temperature_c", now_ms) {
+            Some(value) => put(to, c_uint::try_from(value).unwrap_or(c_uint::MAX)),
+            None => NOT_SUPPORTED,
+        }
+    })
 }
 
 /// Clocks, in MHz: those of an H100, or what they were locked to.

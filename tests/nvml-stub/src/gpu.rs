@@ -1,8 +1,62 @@
 //! A scripted GPU as a function of time: pure arithmetic.
 
-use crate::GpuScript;
+use crate::{GpuScript, Recording};
 
 impl GpuScript {
+    /// Reads its recording, if it has one.
+    pub(crate) fn load(&mut self) -> Result<(), String> {
+        if let Some(path) = &self.recording {
+            let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+            self.recorded = Some(Recording::parse(&text)?);
+        }
+        Ok(())
+    }
+
+    /// What a call shows: by the recording, where it has the column, else by the script; `None`
+    /// where the call failed when it was recorded.
+    pub(crate) fn shown(&self, column: &str, at_ms: u64) -> Option<u64> {
+        let recorded = self.recorded.as_ref();
+        if let Some(value) = recorded.and_then(|recorded| recorded.at(column, at_ms)) {
+            return value.ok();
+        }
+        match column {
+            "counter_mj" => Some(self.counter_mj(at_ms)),
+            "average_mw" => Some(self.average_mw(at_ms)),
+            "instant_mw" => Some(self.instant_mw(at_ms)),
+            "temperature_c" => Some(u64::from(self.temperature_c)),
+            _ => None,
+        }
+    }
+
+    /// Its name, with the mark of a stub and where a recording comes from.
+    pub(crate) fn shown_name(&self) -> String {
+        let source = self
+            .recorded
+            .as_ref()
+            .and_then(|one| one.about.get("source"));
+        match source {
+            Some(source) => format!("{} (stub, {source} samples)", self.name),
+            None => format!("{} (stub)", self.name),
+        }
+    }
+
+    /// The share of a span in which it drew more than at first.
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a test")]
+    pub(crate) fn busy_share(&self, from_ms: u64, to_ms: u64) -> f64 {
+        let idle_mw = self.power_mw.first().map_or(0, |first| first.1);
+        let ends = self.power_mw.iter().skip(1).map(|(from_ms, _)| *from_ms);
+        let busy_ms: u64 = self
+            .power_mw
+            .iter()
+            .zip(ends.chain([u64::MAX]))
+            .filter(|((_, power_mw), _)| *power_mw > idle_mw)
+            .map(|((begin_ms, _), end_ms)| {
+                end_ms.min(to_ms).saturating_sub((*begin_ms).max(from_ms))
+            })
+            .sum();
+        busy_ms as f64 / to_ms.saturating_sub(from_ms).max(1) as f64
+    }
+
     /// Energy since the start, in microjoules (milliwatts times milliseconds).
     pub(crate) fn energy_uj(&self, at_ms: u64) -> u64 {
         let ends = self.power_mw.iter().skip(1).map(|(from_ms, _)| *from_ms);

@@ -8,7 +8,9 @@
 
 pub mod functions;
 mod gpu;
+mod recording;
 mod script;
 mod settings;
 
+pub use recording::Recording;
 pub use script::{GpuScript, Script};

@@ -1,6 +1,10 @@
 //! What a stub's GPUs do.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+use crate::Recording;
 
 /// The whole script.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -62,6 +66,12 @@ pub struct GpuScript {
     pub throttle: Vec<(u64, u64)>,
     /// Whether it is cut into instances.
     pub mig: bool,
+    /// A recording whose samples are shown instead of what follows from the rest: see
+    /// [`Recording`].
+    pub recording: Option<PathBuf>,
+    /// The recording, once it was read.
+    #[serde(skip)]
+    pub recorded: Option<Recording>,
 }
 
 impl Default for GpuScript {
@@ -88,6 +98,8 @@ impl Default for GpuScript {
             temperature_c: 40,
             throttle: Vec::new(),
             mig: false,
+            recording: None,
+            recorded: None,
         }
     }
 }

@@ -8,8 +8,8 @@ mod tests {
 
     use hexloop_nvml_stub::{GpuScript, Script};
     use hexloop_telemetry::{
-        Channel, CounterStep, CounterTrack, MachineMeters, Meter, NvmlMeter, Origin, Places,
-        PowerTrack, Quantity, Reading, Trouble, window_energy,
+        Channel, CounterStep, CounterTrack, GpuState, MachineMeters, Meter, NvmlMeter, Origin,
+        Places, PowerTrack, Quantity, Reading, Trouble, window_energy,
     };
 
     const MS: u64 = 1_000_000;
@@ -278,17 +278,17 @@ mod tests {
             ..GpuScript::default()
         };
         let (stub, meter) = stub(vec![script]);
-        let meter = meter.unwrap();
-        let state = |at_ms| {
+        let mut meter = meter.unwrap();
+        let mut state = |at_ms| {
             stub.at_ms(at_ms);
             meter.gpu_states().remove(0).1.unwrap()
         };
-        let pids = |at_ms| -> Vec<u32> {
-            let processes = state(at_ms).processes.unwrap();
+        let pids = |state: GpuState| -> Vec<u32> {
+            let processes = state.processes.unwrap();
             processes.iter().map(|process| process.pid).collect()
         };
-        assert_eq!(pids(500), [41]);
-        assert_eq!(pids(1_500), [41, 4_242]);
+        assert_eq!(pids(state(500)), [41]);
+        assert_eq!(pids(state(1_500)), [41, 4_242]);
         assert_eq!(state(1_500).memory_used_bytes, Some(3 << 30));
         assert_eq!(
             state(500).is_throttled(),
@@ -297,6 +297,115 @@ mod tests {
         );
         assert_eq!(state(1_500).is_throttled(), Some(true));
         assert_eq!(state(0).mig, Some(true));
+    }
+
+    #[test]
+    fn performance_counters_and_the_use_of_processes_are_told_between_two_looks() {
+        let script = GpuScript {
+            power_mw: vec![(0, 70_000), (1_000, 600_000)],
+            processes: vec![(0, 0, 41, 1 << 30), (0, 0, 42, 2 << 30)],
+            ..GpuScript::default()
+        };
+        let (stub, meter) = stub(vec![script]);
+        let mut meter = meter.unwrap();
+        let mut look = |at_ms| {
+            stub.at_ms(at_ms);
+            meter.gpu_states().remove(0).1.unwrap()
+        };
+        let first = look(500);
+        assert_eq!(first.activity, None, "one sample tells nothing");
+        assert_eq!(first.without_activity, None);
+        let of = |state: &GpuState| -> Vec<Option<u32>> {
+            let processes = state.processes.as_ref().unwrap().iter();
+            processes.map(|process| process.sm_percent).collect()
+        };
+        assert_eq!(of(&first), [Some(0), Some(0)], "nobody has used it yet");
+        // Busy for half of the second until 1500 ms.
+        let activity = look(1_500).activity.unwrap();
+        assert_eq!(activity.sm, Some(5_000));
+        assert_eq!(activity.tensor, Some(2_500));
+        assert_eq!(activity.memory_bandwidth, Some(1_250));
+        assert_eq!(of(&look(2_000)), [Some(100), Some(0)]);
+    }
+
+    #[test]
+    fn before_hopper_there_are_no_performance_counters_and_instances_have_no_use_of_processes() {
+        let script = GpuScript {
+            architecture: 7,
+            mig: true,
+            processes: vec![(0, 0, 41, 1 << 30)],
+            ..GpuScript::default()
+        };
+        let (_stub, meter) = stub(vec![script]);
+        let state = meter.unwrap().gpu_states().remove(0).1.unwrap();
+        assert_eq!(state.activity, None);
+        let why = state.without_activity.unwrap();
+        assert!(why.contains("not available on the target device"), "{why}");
+        let processes = state.processes.unwrap();
+        assert_eq!(processes[0].sm_percent, None, "not told, rather than 0");
+    }
+
+    #[test]
+    fn slow_calls_cost_time_and_change_no_value() {
+        let script = GpuScript {
+            latency_us: 2_000,
+            ..GpuScript::default()
+        };
+        let (stub, meter) = stub(vec![script]);
+        let mut meter = meter.unwrap();
+        stub.at_ms(5_000);
+        let began = hexloop_workloads::clock::now();
+        let readings = read(&mut meter);
+        let took_ns = hexloop_workloads::clock::now() - began;
+        assert!(took_ns >= 2 * 2 * MS, "two calls: {took_ns} ns");
+        assert_eq!(readings[0], Ok(1_350_000_000));
+    }
+
+    #[test]
+    fn recorded_samples_are_played_back_and_named_with_their_source() {
+        let recording = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/recordings/synthetic-h100-step.csv"
+        );
+        let script = GpuScript {
+            recording: Some(recording.into()),
+            ..GpuScript::default()
+        };
+        let (stub, meter) = stub(vec![script]);
+        let mut meter = meter.unwrap();
+        let mut counter = CounterTrack::new("GPU", None);
+        let (mut instant, mut average) = (power_track(), power_track());
+        for at_ms in (0..=9_000).step_by(10) {
+            stub.at_ms(at_ms);
+            let readings = read(&mut meter);
+            counter.push(at_ms * MS, *readings[0].as_ref().unwrap());
+            instant.push(at_ms * MS, *readings[1].as_ref().unwrap());
+            average.push(at_ms * MS, *readings[2].as_ref().unwrap());
+        }
+        let window = window_energy(&counter, 500 * MS, 8_500 * MS).unwrap();
+        assert_eq!(window.refresh_period_ns, 100 * MS);
+        let integral_j = instant
+            .window_energy(500 * MS, 8_500 * MS)
+            .unwrap()
+            .energy_j;
+        let gap = (integral_j - window.energy_j).abs() / window.energy_j;
+        assert!(gap < 0.02, "{integral_j} against {window:?}");
+        assert!(
+            meter
+                .channels()
+                .iter()
+                .all(|one| one.origin == Origin::Stub)
+        );
+    }
+
+    #[test]
+    fn a_recording_that_cannot_be_read_is_no_gpu() {
+        let script = GpuScript {
+            recording: Some("/nowhere/recording.csv".into()),
+            ..GpuScript::default()
+        };
+        let (_stub, meter) = stub(vec![script]);
+        assert!(meter.is_err());
     }
 
     #[test]

@@ -220,6 +220,15 @@ fn page_of_everything() -> String {
         memory_clock_mhz: Some(2_619),
         temperature_c: Some(40),
         throttle_reasons: Some(4),
+        processes: Some(vec![hexloop_telemetry::GpuProcess {
+            pid: 41,
+            memory_bytes: Some(1),
+            sm_percent: Some(50),
+        }]),
+        activity: Some(hexloop_telemetry::GpuActivity {
+            sm: Some(5_000),
+            ..hexloop_telemetry::GpuActivity::default()
+        }),
         ..GpuState::default()
     };
     board.show_gpus(&[("GPU-1".to_owned(), Ok(gpu))]);

@@ -123,6 +123,19 @@ pub(super) const NODE_THROTTLED: MetricFamily = counter(
     "Periods in which a node's quota held it up, since the phase began.",
 );
 
+pub(super) const GPU_ACTIVITY: MetricFamily = gauge(
+    "hexloop_gpu_activity_ratio",
+    "How busy a part of the GPU was between two looks, by its performance counters (GPM).",
+);
+pub(super) const GPU_PROCESS_MEMORY: MetricFamily = gauge(
+    "hexloop_gpu_process_memory_usage_bytes",
+    "Memory of the GPU that a process holds.",
+);
+pub(super) const GPU_PROCESS_USE: MetricFamily = gauge(
+    "hexloop_gpu_process_utilization_ratio",
+    "A process's share of the multiprocessors' time.",
+);
+
 /// All of them.
 pub const ALL: &[MetricFamily] = &[
     ENERGY,
@@ -147,6 +160,9 @@ pub const ALL: &[MetricFamily] = &[
     GPU_STATE,
     GPU_POWER_LIMIT,
     GPU_PROCESSES,
+    GPU_ACTIVITY,
+    GPU_PROCESS_MEMORY,
+    GPU_PROCESS_USE,
     CPU_TIME,
     CPU_FREQUENCY,
     CONTEXT_SWITCHES,

@@ -58,7 +58,7 @@ impl Costs {
     }
 
     /// Reads the slow things about GPUs.
-    pub(super) fn states(&mut self, meters: &MachineMeters) -> Vec<GpuLook> {
+    pub(super) fn states(&mut self, meters: &mut MachineMeters) -> Vec<GpuLook> {
         let began = clock::now();
         let states = meters.gpu_states();
         if !states.is_empty() {

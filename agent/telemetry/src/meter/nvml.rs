@@ -12,7 +12,8 @@ use super::{Meter, Reading};
 use crate::sys::nvml::{Field, FieldError, field_values};
 use crate::{Channel, Origin, Quality, Quantity, Scope, Trouble};
 
-pub use state::{GpuProcess, GpuState};
+use state::Seen;
+pub use state::{GpuActivity, GpuProcess, GpuState};
 
 /// `NVML_FI_DEV_POWER_AVERAGE`: averaged over one second.
 const POWER_AVERAGE: u32 = 185;
@@ -41,6 +42,8 @@ struct Gpu {
     fields: Vec<Field>,
     /// `nvmlDeviceGetPowerUsage`, where no field tells power.
     usage: bool,
+    /// What is kept from look to look at the slow things.
+    seen: Seen,
 }
 
 impl std::fmt::Debug for NvmlMeter {
@@ -92,6 +95,14 @@ impl NvmlMeter {
     pub fn driver(&self) -> String {
         let version = self.nvml.sys_driver_version();
         version.unwrap_or_else(|error| format!("unknown ({error})"))
+    }
+}
+
+impl Drop for NvmlMeter {
+    fn drop(&mut self) {
+        for gpu in &mut self.gpus {
+            gpu.seen.free(&self.nvml);
+        }
     }
 }
 
@@ -159,6 +170,7 @@ fn probe(device: &Device<'_>, index: u32, channels: &mut Vec<Channel>) -> Result
         counter,
         fields: kept,
         usage,
+        seen: Seen::default(),
     })
 }
 
@@ -243,17 +255,15 @@ impl Meter for NvmlMeter {
         &self.channels
     }
 
-    fn gpu_states(&self) -> Vec<(String, Result<GpuState, Trouble>)> {
-        let state = |gpu: &Gpu| {
-            self.nvml
-                .device_by_index(gpu.index)
-                .map(|device| GpuState::read(&device))
+    fn gpu_states(&mut self) -> Vec<(String, Result<GpuState, Trouble>)> {
+        let nvml = &self.nvml;
+        let state = |gpu: &mut Gpu| {
+            nvml.device_by_index(gpu.index)
+                .map(|device| GpuState::read(&device, &mut gpu.seen))
                 .map_err(|error| trouble(&gpu.uuid, &error))
         };
-        self.gpus
-            .iter()
-            .map(|gpu| (gpu.uuid.clone(), state(gpu)))
-            .collect()
+        let gpus = self.gpus.iter_mut();
+        gpus.map(|gpu| (gpu.uuid.clone(), state(gpu))).collect()
     }
 
     fn read(&mut self, readings: &mut Vec<Reading>) {
