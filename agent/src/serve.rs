@@ -236,7 +236,7 @@ pub fn run(options: &ServeOptions) -> Result<(), ServeError> {
         path: options.socket.clone(),
     })?;
     failpoint::reach("agent-guarded");
-    let outcome = serve(options, Arc::new(stage), (&meters, page));
+    let outcome = serve(options, &Arc::new(stage), (&meters, page));
     failpoint::reach("agent-ends");
     // Removes the socket, and whatever a plan that did not end in time has left.
     let finished = Arc::into_inner(guardian).map_or(Ok(()), Guardian::finish);
@@ -261,7 +261,7 @@ fn metrics_address(
 
 fn serve(
     options: &ServeOptions,
-    stage: Arc<Stage>,
+    stage: &Arc<Stage>,
     (meters, page): (&[HostMeter], Option<SocketAddr>),
 ) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -270,7 +270,7 @@ fn serve(
         .enable_all()
         .build()
         .map_err(ServeError::Runtime)?;
-    let service = AgentService::new(Arc::clone(&stage));
+    let service = AgentService::new(Arc::clone(stage));
     let outcome = runtime.block_on(async {
         for (meter, feed) in meters.iter().zip(&stage.meters.feeds) {
             let source = feeds::open(meter, &stage.guardian).await?;
@@ -278,7 +278,7 @@ fn serve(
         }
         if let Some(address) = page {
             let listener = metrics::listen(address).await?;
-            tokio::spawn(metrics::serve(listener, Arc::clone(&stage)));
+            tokio::spawn(metrics::serve(listener, Arc::clone(stage)));
         }
         let incoming = listen::listen(&options.socket, !options.lease_on_stdin)?;
         let ended = end_of_agent(options.lease_on_stdin).map_err(ServeError::Runtime)?;

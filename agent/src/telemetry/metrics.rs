@@ -148,12 +148,15 @@ fn channel(page: &mut Exposition, shown: &Shown) {
     }
 }
 
+/// A family, its labels, and the value if there is one.
+type Figure<'a> = (MetricFamily, &'a [(&'a str, &'a str)], Option<f64>);
+
 fn gpu(page: &mut Exposition, uuid: &str, state: &GpuState) {
     let id = ("hw_id", uuid);
     let ratio = |percent: u32| f64::from(percent) / 100.0;
     let hertz = |megahertz: u32| f64::from(megahertz) * 1e6;
     let count = |number: usize| float(u64::try_from(number).unwrap_or(u64::MAX));
-    let values: [(MetricFamily, &[(&str, &str)], Option<f64>); 11] = [
+    let values: [Figure<'_>; 11] = [
         (
             family::GPU_UTILIZATION,
             &[id, ("hw_gpu_task", "general")],

@@ -237,7 +237,6 @@ fn page_of_everything() -> String {
         cpu_ns: 7,
         memory_bytes: 8,
         throttled_periods: Some(1),
-        ..NodeUsage::default()
     };
     board.show_node("device", usage);
     expose(&sources)
