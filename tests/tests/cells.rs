@@ -46,7 +46,7 @@ delay = "2 ms"
     ];
 
     fn experiment() -> String {
-        let mut text = EXPERIMENT.to_owned();
+        let mut parts = vec![EXPERIMENT.to_owned()];
         for (policy, weights, direction, ..) in CASES {
             let links = [("near", 0), ("far", 1)].map(|(trace, index)| {
                 let weight = weights.map_or_else(String::new, |weights: [u32; 2]| {
@@ -58,16 +58,16 @@ delay = "2 ms"
                      queue = \"40 kB\"\n{weight}"
                 )
             });
-            text += &format!(
+            parts.push(format!(
                 "[[cells]]\nname = \"{policy}\"\npolicy = \"{policy}\"\n{}\
                  [[traffic]]\nname = \"fill-{policy}\"\njob = \"bulk\"\ndirection = \"{direction}\"\n\
                  link = \"{policy}-near\"\nbeside = [\"{policy}-far\"]\nduration = \"3 s\"\n\
                  [[expectations]]\nname = \"{policy}\"\nclaim = \"shares-follow-cell\"\n\
                  phase = \"fill-{policy}\"\n",
                 links.concat()
-            );
+            ));
         }
-        text
+        parts.concat()
     }
 
     fn near(value: &Value, wanted: f64, tolerance: f64) -> bool {
