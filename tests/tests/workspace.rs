@@ -44,6 +44,7 @@ mod tests {
             &[
                 "hexloop-agent",
                 "hexloop-proto",
+                "hexloop-telemetry",
                 "hexloop-topologies",
                 "hexloop-traces",
                 "hexloop-tui",
