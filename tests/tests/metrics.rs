@@ -67,7 +67,10 @@ mod tests {
         let mut words = vec!["agent", "serve", "--lease-on-stdin", "--socket", socket];
         words.extend(arguments);
         let script = Script {
-            gpus: vec![GpuScript::default()],
+            gpus: vec![GpuScript {
+                processes: vec![(0, 0, 1, 1 << 30)],
+                ..GpuScript::default()
+            }],
             ..Script::default()
         };
         let library = std::env::current_exe()
