@@ -84,9 +84,16 @@ impl PhaseTally {
             .links
             .keys()
             .any(|(link, _)| self.links.keys().any(|(b, _)| link != b));
-        let mut outage = false;
+        let (mut outage, mut quiet) = (false, 0_u32);
         for ((link, direction), tally) in &mut self.links {
             if tally.length_ns == 0 {
+                continue;
+            }
+            // Of several links the line tells those on which something moves.
+            let is_quiet = tally.delivered_bytes == 0 && tally.queue_bytes == 0 && !tally.outage;
+            if several && is_quiet {
+                quiet += 1;
+                *tally = LinkTally::default();
                 continue;
             }
             let name = if several {
@@ -103,6 +110,9 @@ impl PhaseTally {
             ));
             outage |= tally.outage;
             *tally = LinkTally::default();
+        }
+        if quiet > 0 {
+            parts.push(format!("{quiet} directions of links quiet"));
         }
         for (node, tally) in &mut self.nodes {
             let wall_ns = tally.at_ns.saturating_sub(tally.line_at_ns);

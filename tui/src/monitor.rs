@@ -180,7 +180,6 @@ fn calibrated(calibration: &LinkCalibration) -> String {
     )
 }
 
-/// What the machine draws without jobs.
 /// A setting that was asked for; what was only read is in the record.
 fn setting_line(setting: &AskedAndGot) -> Option<String> {
     let asked = setting.asked.as_ref()?;
@@ -188,6 +187,7 @@ fn setting_line(setting: &AskedAndGot) -> Option<String> {
     Some(format!("{}: asked {asked}, got {got}", setting.what))
 }
 
+/// What the machine draws without jobs.
 fn idle_line(idle: &IdlePower) -> String {
     let when = &idle.when;
     match &idle.power_w {
@@ -367,6 +367,30 @@ mod tests {
             let told = lines.iter().any(|line| line.contains("OUTAGE"));
             assert_eq!(told, is_outage, "{link}: {lines:?}");
         }
+    }
+
+    #[test]
+    fn of_several_links_those_on_which_something_moves_are_told() {
+        let of_link = |link: &str, trace_bytes, delivered_bytes| {
+            let EventBody::LinkWindow(window) =
+                window(Direction::Down, trace_bytes, delivered_bytes)
+            else {
+                panic!("a window");
+            };
+            let link = link.to_owned();
+            EventBody::LinkWindow(LinkWindow { link, ..window })
+        };
+        let told = lines([
+            at(0, phase_start()),
+            at(100, of_link("busy", 125_000, 125_000)),
+            at(100, of_link("idle", 125_000, 0)),
+            at(100, of_link("other", 125_000, 0)),
+            at(1_500, sample(1_500, 0)),
+        ]);
+        insta::assert_snapshot!(told, @"
+        split begins: phase 1 of 1, 8 requests in 20.0 s
+        split   1 s | requests 0/8 | busy down 10.00 Mbit/s of 10.00 Mbit/s, queue 125.0 kB | 2 directions of links quiet
+        ");
     }
 
     #[test]
