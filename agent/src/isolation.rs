@@ -138,7 +138,7 @@ pub(crate) fn first_line(path: &Path) -> Option<String> {
     text.lines().next().map(|line| line.trim().to_owned())
 }
 
-/// The CPUs that are switched on.
+/// The CPUs that are switched on; none where the kernel does not list them.
 pub(crate) fn online_cpus(root: &Path) -> Vec<u32> {
     let list = first_line(&root.join("sys/devices/system/cpu/online"));
     parse_cpu_list(&list.unwrap_or_default())

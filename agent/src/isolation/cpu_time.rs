@@ -52,11 +52,15 @@ impl CpuTimes {
             let Some(cpu) = name.strip_prefix("cpu").and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            // user, nice, system, idle, iowait, irq, softirq, steal; guest time is in user's.
-            let mut values = values
-                .split_ascii_whitespace()
-                .map(|v| v.parse().unwrap_or(0));
-            let fields: [u64; 8] = std::array::from_fn(|_| values.next().unwrap_or(0));
+            // user, nice, system, idle, iowait, irq, softirq, steal; guest time is in user's. A line
+            // without one of them counts nothing: what was not read is not 0.
+            let fields = values.split_ascii_whitespace().take(8);
+            let Ok(fields) = fields.map(str::parse).collect::<Result<Vec<u64>, _>>() else {
+                continue;
+            };
+            let Ok(fields) = <[u64; 8]>::try_from(fields) else {
+                continue;
+            };
             let [_, _, _, idle, iowait, irq, softirq, steal] = fields;
             let all = fields.iter().sum::<u64>();
             let time = CpuTime {
@@ -122,5 +126,13 @@ mod tests {
         assert_eq!(spent, expected);
         assert_eq!(after.since(&before, &[0, 1]).unwrap().all, 78);
         assert_eq!(after.since(&before, &[0, 2]), None);
+        // A kernel that counts less, or a broken line, has not counted 0.
+        for line in [
+            "cpu0 20 1 5 150 2 4 6\n",
+            "cpu0 20 1 5 150 2 4 x 10\n",
+            "cpu0 \n",
+        ] {
+            assert_eq!(CpuTimes::parse(line).since(&before, &[0]), None, "{line}");
+        }
     }
 }

@@ -157,7 +157,8 @@ impl Taps {
         [down, up].map(|socket| failure_of(socket, socket.take_error().as_ref()))
     }
 
-    /// Frames that the rings had no room for since the last call.
+    /// Frames that the rings had no room for since the last call. Asking fails only once a socket is
+    /// gone, which `failures` tells.
     fn missed(&self) -> u64 {
         let drops = self
             .sockets

@@ -1,6 +1,7 @@
 //! Whence the lines of external meters come: a program's output, or whoever connects.
 
 use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
@@ -52,7 +53,7 @@ pub(super) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Sourc
         MeterLines::Command(words) => {
             let (program, arguments) = words
                 .split_first()
-                .ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?;
+                .ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
             let child = Command::new(program)
                 .args(arguments)
                 .env_clear()
@@ -76,7 +77,7 @@ pub(super) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Sourc
         }
         MeterLines::Unix(path) => {
             if path.exists() {
-                return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+                return Err(failed(io::ErrorKind::AlreadyExists.into()));
             }
             guardian.record(Undo::RemoveFile { path: path.clone() })?;
             let listener = UnixListener::bind(path).map_err(failed)?;
@@ -104,23 +105,23 @@ pub(super) async fn serve(source: Source, feed: ExternalFeed) {
             feed.end(how);
         }
         Source::Unix(listener) => loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    take_lines(&feed, stream).await;
-                    feed.end("whoever sent its lines has gone");
-                }
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
+            take_caller(&feed, listener.accept().await).await;
         },
         Source::Tcp(listener) => loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    take_lines(&feed, stream).await;
-                    feed.end("whoever sent its lines has gone");
-                }
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
+            take_caller(&feed, listener.accept().await).await;
         },
+    }
+}
+
+/// Takes the lines of one caller. One that could not be accepted (no descriptor is left, say) is
+/// waited out, so that this does not spin; nothing tells when that is over.
+async fn take_caller<S: AsyncRead + Unpin, A>(feed: &ExternalFeed, accepted: io::Result<(S, A)>) {
+    match accepted {
+        Ok((stream, _)) => {
+            take_lines(feed, stream).await;
+            feed.end("whoever sent its lines has gone");
+        }
+        Err(_) => tokio::time::sleep(PAUSE).await,
     }
 }
 

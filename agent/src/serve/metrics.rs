@@ -41,7 +41,8 @@ pub(super) async fn serve(listener: TcpListener, stage: Arc<Stage>) {
             return;
         };
         let Ok((stream, _)) = listener.accept().await else {
-            // A connection that failed concerns the caller alone; one descriptor too many is over soon.
+            // A connection that failed concerns the caller alone. Where no descriptor is left nothing
+            // tells when that is over, and without a pause this would spin.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

@@ -315,6 +315,7 @@ fn record(links: &mut [One], t0: u64, buffers: &mut ReceiveBuffers) {
     for one in links {
         let arrivals_ns = &mut one.arrivals_ns;
         let Some(tap) = &mut one.tap else { continue };
+        // What could not be read is missing from the arrivals, and so is told as an error.
         let _ = tap.receive(2 * RING_FRAMES, buffers, |frame| {
             let at = pair.to_monotonic(frame.realtime_ns);
             if frame.wire_bytes == usize::from(PACKET_BYTES) + 14 {

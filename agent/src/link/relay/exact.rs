@@ -389,6 +389,7 @@ impl Worker for ExactWorker {
             trouble.add(lane.take_trouble());
         }
         for port in &served.ports {
+            // It fails only once the port is gone, which is told as such.
             trouble.overflow += port.take_drops().unwrap_or(0);
         }
         let playing = served.playing.take();

@@ -243,6 +243,7 @@ impl Worker for PassingWorker {
         let served = self.links.get_mut(link)?.as_mut()?;
         let mut trouble = std::mem::take(&mut served.trouble);
         for port in &served.ports {
+            // It fails only once the port is gone, which is told as such.
             trouble.overflow += port.take_drops().unwrap_or(0);
         }
         let playing = served.playing.take();
