@@ -61,6 +61,14 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file or directory of the user's that is not what is needed here.
+    #[error("{path}: {reason}", path = path.display())]
+    Unsuitable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it, with the remedy where there is one.
+        reason: String,
+    },
     /// A tensor that the index does not name.
     #[error("the model's weights have no tensor {name}: copy all of the checkpoint's files")]
     MissingTensor {

@@ -144,9 +144,9 @@ pub fn quantise(
     let config = read_config(directory)?;
     let mut weights = Weights::open(directory)?;
     if matches!(weights, Weights::Gguf(_)) {
-        return Err(EngineError::Ambiguous {
-            directory: directory.to_owned(),
-            reason: "a GGUF file, whose weights are in blocks already; start from the safetensors \
+        return Err(EngineError::Unsuitable {
+            path: directory.to_owned(),
+            reason: "its weights are a GGUF file, in blocks already; start from the safetensors \
                      checkpoint"
                 .to_owned(),
         });

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::Content;
 
 use super::export::GGUF_FILE;
-use super::{keys, vocabulary};
+use super::{first_line, keys, vocabulary};
 use crate::engine::error::EngineError;
 use crate::engine::text::{TOKENIZER_FILE, TextTokenizer};
 use crate::engine::weights::CONFIG_FILE;
@@ -29,26 +29,27 @@ pub fn import(
         path: file.to_owned(),
         source,
     };
-    let damaged = |reason: String| EngineError::Damaged {
+    let unsuitable = |reason: String| EngineError::Unsuitable {
         path: file.to_owned(),
         reason,
     };
     let mut reader = BufReader::new(File::open(file).map_err(read)?);
-    let content = Content::read(&mut reader).map_err(|error| damaged(error.to_string()))?;
+    let content = Content::read(&mut reader);
+    let content = content.map_err(|error| unsuitable(first_line(&error)))?;
     let table = content.tensor_infos.get("token_embd.weight");
     let table = table.and_then(|info| info.shape.dims().first().copied());
     let table = table.and_then(|rows| u32::try_from(rows).ok());
-    let vocabulary = table.ok_or_else(|| damaged("it has no token_embd.weight".to_owned()))?;
+    let vocabulary = table.ok_or_else(|| unsuitable("it has no token_embd.weight".to_owned()))?;
     let has = |name: &str| content.tensor_infos.contains_key(name);
     let config = keys::read(|key| content.metadata.get(key), has, vocabulary);
-    let config = config.map_err(|keys::Unusable(reason)| damaged(reason))?;
+    let config = config.map_err(|keys::Unusable(reason)| unsuitable(reason))?;
     let tokenizer = match tokenizer {
         Some(path) => std::fs::read_to_string(path).map_err(|source| EngineError::Read {
             path: path.to_owned(),
             source,
         })?,
         None => vocabulary::tokenizer_json(|key| content.metadata.get(key)).map_err(|reason| {
-            damaged(format!("{reason}; give the model's tokenizer.json as well"))
+            unsuitable(format!("{reason}; give the model's tokenizer.json as well"))
         })?,
     };
     std::fs::create_dir(into).map_err(|source| EngineError::Write {

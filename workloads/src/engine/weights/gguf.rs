@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{RotaryOrder, read_error, same_shape};
 use crate::engine::error::EngineError;
-use crate::engine::gguf::FREQUENCY_DIVISORS;
+use crate::engine::gguf::{FREQUENCY_DIVISORS, first_line};
 use crate::engine::linear::Matrix;
 use crate::engine::tensors::{NamedShape, gguf_name};
 use crate::model_config::ModelConfig;
@@ -63,7 +63,8 @@ impl Gguf {
             path: path.clone(),
             reason,
         };
-        let content = Content::read(&mut file).map_err(|error| damaged(error.to_string()))?;
+        let content = Content::read(&mut file);
+        let content = content.map_err(|error| damaged(first_line(&error)))?;
         // The end of the last tensor, and the first name of an impossible one: whatever order the
         // library keeps them in.
         let (mut expected_bytes, mut impossible) = (0, None);
