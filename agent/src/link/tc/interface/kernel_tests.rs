@@ -259,9 +259,15 @@ fn burst(sender: &UdpSocket, to: [u8; 4], packets: usize) {
     }
 }
 
-#[test]
-#[ignore = "needs root, virtual-time"]
-fn an_interface_follows_the_steps_of_a_trace_both_ways_to_four_packets() {
+/// What an interface that was steered sent in each direction and what its trace allowed, in bytes.
+struct Steered {
+    sent_and_asked: Vec<(Direction, u64, u64)>,
+    /// The longest time that a look at the classes came late.
+    latest_ns: u64,
+}
+
+/// Steers both directions of an interface over a trace with steps of 10 ms for 1.5 s.
+fn steered_over_steps() -> Steered {
     const PACKETS: usize = 2500;
     let [near, far] = joined();
     let rows = [3, 12, 6, 9, 4, 12].map(|mbit| (10 * MS, state(mbit * 1_000_000, 0)));
@@ -291,10 +297,11 @@ fn an_interface_follows_the_steps_of_a_trace_both_ways_to_four_packets() {
         std::thread::spawn(move || burst(&near_socket, [10, 77, 0, 2], PACKETS));
         std::thread::spawn(move || burst(&far_socket, [10, 77, 0, 1], PACKETS));
         let start = clock::now();
-        let (mut next_ns, mut before) = (0, None);
+        let (mut next_ns, mut latest_ns, mut before) = (0, 0, None);
         while next_ns < 1500 * MS {
             clock::sleep_until(start + next_ns);
             let now_ns = clock::now() - start;
+            latest_ns = now_ns.saturating_sub(next_ns).max(latest_ns);
             let step_ns = (now_ns / (10 * MS) + 1) * 10 * MS;
             next_ns = classes
                 .steer(&mut socket, &schedules, now_ns, step_ns)
@@ -305,14 +312,39 @@ fn an_interface_follows_the_steps_of_a_trace_both_ways_to_four_packets() {
             }
         }
         let (from_ns, before) = before.unwrap();
-        let to_ns = clock::now() - start;
+        let asked = schedules[0].bits_between(from_ns, clock::now() - start) / 8;
         let after = classes.sent_bytes(&mut socket);
-        assert_eq!(after.len(), 2);
-        for ((direction, from), (_, to)) in before.into_iter().zip(after) {
-            let asked = schedules[0].bits_between(from_ns, to_ns) / 8;
-            println!("{direction:?}: {} bytes of {asked}", to - from);
-            assert!((to - from).abs_diff(asked) <= 4 * 1000, "{direction:?}");
+        let both = before.into_iter().zip(after);
+        Steered {
+            sent_and_asked: both
+                .map(|((direction, from), (_, to))| (direction, to - from, asked))
+                .collect(),
+            latest_ns,
         }
     })
-    .unwrap();
+    .unwrap()
+}
+
+/// The guest's clock goes on where its machine has no time for it: then rates of a step that has
+/// long been over still hold, and the senders let the queue run empty. Such a round tells nothing
+/// of the steering and is done again.
+#[test]
+#[ignore = "needs root, virtual-time"]
+fn an_interface_follows_the_steps_of_a_trace_both_ways_to_four_packets() {
+    const ROUNDS: usize = 20;
+    const HELD_UP_NS: u64 = 2 * MS;
+    for round in 0..ROUNDS {
+        let found = steered_over_steps();
+        println!("round {round}: {:?}", found.sent_and_asked);
+        if found.latest_ns > HELD_UP_NS {
+            println!("held up for {} ns: once more", found.latest_ns);
+            continue;
+        }
+        assert_eq!(found.sent_and_asked.len(), 2);
+        for (direction, sent, asked) in found.sent_and_asked {
+            assert!(sent.abs_diff(asked) <= 4 * 1000, "{direction:?}");
+        }
+        return;
+    }
+    panic!("the machine held up each of {ROUNDS} rounds");
 }
