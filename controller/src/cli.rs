@@ -294,6 +294,18 @@ pub enum ModelAction {
         #[arg(long, value_name = "DIR")]
         output: PathBuf,
     },
+    /// Make a model of any config.json with weights that were never trained, to measure how fast and
+    /// with how much energy its shape computes.
+    Random {
+        /// The config.json, as it is published with a checkpoint.
+        config: PathBuf,
+        /// What the weights are drawn from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The directory to make.
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
+    },
     /// List the built-in models.
     List,
 }
@@ -334,6 +346,9 @@ pub enum AgentPart {
     /// A job; started in a node.
     #[command(hide = true)]
     Job,
+    /// The process that computes for `bench engine`.
+    #[command(hide = true)]
+    Bench,
     /// Makes the namespaces of a command behind a link; started by `link`.
     #[command(hide = true)]
     Hold(link::HoldArguments),

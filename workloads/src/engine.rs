@@ -3,14 +3,19 @@
 //!
 //! Everything runs on candle. This module must not know of links, nodes or requests.
 
+pub mod bench;
 mod cache;
+mod compute;
 pub mod corpus;
 pub mod error;
 pub mod gguf;
 mod hidden;
+mod layer;
 mod linear;
 mod model;
+pub mod probe;
 pub mod recipe_cache;
+mod slots;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -20,13 +25,15 @@ pub mod train;
 mod weights;
 
 pub use cache::KeyValueCache;
+pub use compute::{Compute, ComputeDevice, Precision};
 pub use error::EngineError;
 pub use hidden::Hidden;
 pub use model::{Model, Parts};
+pub use slots::Slots;
 #[cfg(test)]
 pub(crate) use tensors::all_shapes;
 pub use threads::set_threads;
-pub use weights::{verify, weights_bytes, weights_sha256};
+pub use weights::{verify, weights_bytes, weights_sha256, write_random};
 
 /// Version of the tensor library, as pinned in the workspace.
 const CANDLE_VERSION: &str = "0.11.1";
@@ -35,7 +42,20 @@ const CANDLE_VERSION: &str = "0.11.1";
 /// product picks at run time. Results are reproducible on one path, not across paths.
 #[must_use]
 pub fn path() -> String {
-    format!("candle {CANDLE_VERSION} cpu {}", instructions())
+    path_on(&Compute::cpu())
+}
+
+/// The same on another device or in other numbers than f32.
+#[must_use]
+pub fn path_on(compute: &Compute) -> String {
+    let kernels = match compute.device_name() {
+        ComputeDevice::Cpu => format!("cpu {}", instructions()),
+        device @ ComputeDevice::Cuda(_) => device.to_string(),
+    };
+    match compute.precision() {
+        Precision::F32 => format!("candle {CANDLE_VERSION} {kernels}"),
+        precision => format!("candle {CANDLE_VERSION} {kernels} {precision}"),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,12 +1,17 @@
 //! The command line of `hexloop bench`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
+use hexloop_workloads::engine::{ComputeDevice, Precision};
 
 /// What to measure.
 #[derive(Debug, Clone, Subcommand)]
 pub enum BenchSubject {
     /// Links: how exact and fast they are on this machine, in namespaces of the bench's own.
     Link(BenchLinkArguments),
+    /// Engine: how fast and with how much energy a model reads prompts and makes tokens here.
+    Engine(BenchEngineArguments),
 }
 
 /// Arguments of `bench link`.
@@ -33,4 +38,47 @@ pub enum BenchPreset {
     Smoke,
     /// What the targets are stated for.
     Full,
+}
+
+/// Arguments of `bench engine`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchEngineArguments {
+    /// A built-in model or a model's directory.
+    #[arg(long, default_value = "tiny")]
+    pub model: String,
+    /// Where it computes: cpu, or cuda:0 for the first GPU that CUDA shows.
+    #[arg(long, default_value = "cpu")]
+    pub device: ComputeDevice,
+    /// In which numbers: f32, f16, or bf16 (on GPUs). A GGUF file's blocks go with f32.
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
+    /// Threads of the engine.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: u32,
+    /// Tokens of a prompt.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt_tokens: u32,
+    /// Tokens that are made before a sequence begins again after its prompt.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub output_tokens: u32,
+    /// Numbers of sequences that are answered side by side.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8],
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batches: Vec<u32>,
+    /// The least length of every window, in seconds.
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    pub window_s: f64,
+    /// The program that computes on NVIDIA GPUs; else the one beside this program, or on the PATH.
+    #[arg(long, value_name = "FILE")]
+    pub engine_cuda: Option<PathBuf>,
+}
+
+/// A length of time that is more than nothing and less than an hour.
+fn seconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_ignored| "not a number".to_owned())?;
+    if value > 0.0 && value <= 3600.0 {
+        Ok(value)
+    } else {
+        Err("more than 0 and at most 3600".to_owned())
+    }
 }

@@ -37,6 +37,13 @@ pub(super) fn agent(part: &AgentPart, voice: Voice) -> Outcome {
                 .or_fail(ExitCode::Failed, || "the job failed".to_owned())?;
             Ok(ExitCode::Done)
         }
+        AgentPart::Bench => {
+            hexloop_workloads::engine::bench::run_bench(io::stdin().lock(), io::stdout().lock())
+                .or_fail(ExitCode::Failed, || {
+                    "the engine cannot be measured".to_owned()
+                })?;
+            Ok(ExitCode::Done)
+        }
         AgentPart::Hold(of) => {
             hold::run(of.user, of.group, of.own_user_namespace)
                 .or_fail(ExitCode::Failed, || {

@@ -1,6 +1,7 @@
 //! `hexloop bench`: measures what this machine can do.
 
 mod document;
+mod engine;
 mod estimate;
 mod table;
 mod target;
@@ -23,6 +24,7 @@ use document::{Document, Facts, Outcome as RowOutcome, RowResult};
 pub(super) fn bench(subject: &BenchSubject, voice: Voice) -> Outcome {
     match subject {
         BenchSubject::Link(arguments) => link(arguments, voice),
+        BenchSubject::Engine(arguments) => engine::engine(arguments, voice),
     }
 }
 

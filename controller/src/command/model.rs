@@ -33,6 +33,11 @@ pub(super) fn model(action: &ModelAction, voice: Voice) -> Outcome {
             tokenizer,
             output,
         } => import(file, tokenizer.as_deref(), output, voice),
+        ModelAction::Random {
+            config,
+            seed,
+            output,
+        } => random(config, *seed, output, voice),
         ModelAction::List => list(voice),
     }
 }
@@ -73,7 +78,7 @@ fn train(recipe: &Recipe, output: Option<&Path>, again: bool, voice: Voice) -> O
 }
 
 /// The directory of a built-in model by its name, or the one that is named.
-fn directory_of(model: &str) -> Result<PathBuf, Failure> {
+pub(super) fn directory_of(model: &str) -> Result<PathBuf, Failure> {
     let Some(recipe) = Recipe::by_name(model) else {
         return Ok(PathBuf::from(model));
     };
@@ -125,6 +130,14 @@ fn import(file: &Path, tokenizer: Option<&Path>, output: &Path, voice: Voice) ->
     refuse_existing(output)?;
     gguf::import(file, tokenizer, output).or_fail(ExitCode::InvalidInput, || {
         format!("{} is not a model that can be run", file.display())
+    })?;
+    describe(output, voice)
+}
+
+fn random(config: &Path, seed: u64, output: &Path, voice: Voice) -> Outcome {
+    refuse_existing(output)?;
+    engine::write_random(config, seed, output).or_fail(ExitCode::InvalidInput, || {
+        format!("{} is no shape that can be run", config.display())
     })?;
     describe(output, voice)
 }

@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
 use super::error::EngineError;
+use super::linear::bytes;
 
 /// Room is made in steps of so many positions.
 const GROWTH_POSITIONS: usize = 128;
 
-/// Keys and values of one layer: heads x room x width of a head.
+/// Keys and values of one layer: sequences and heads x room x width of a head.
 #[derive(Debug)]
 struct LayerCache {
     keys: Tensor,
@@ -44,9 +45,10 @@ impl KeyValueCache {
     /// Memory that it occupies.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let elements = |layer: &LayerCache| layer.keys.elem_count() + layer.values.elem_count();
-        let total: usize = self.filled.iter().flatten().map(elements).sum();
-        4 * u64::try_from(total).unwrap_or(u64::MAX / 4)
+        let layers = self.filled.iter().flatten();
+        layers
+            .map(|layer| bytes(&layer.keys) + bytes(&layer.values))
+            .sum()
     }
 
     /// Forgets the positions from `positions` on.
@@ -73,6 +75,19 @@ impl KeyValueCache {
         self.positions += tokens;
     }
 
+    /// All keys and values so far of the layer of that index in this part; `None` before the first.
+    pub(super) fn so_far(&self, index: usize) -> candle_core::Result<Option<(Tensor, Tensor)>> {
+        let end = usize::try_from(self.positions).unwrap_or(usize::MAX);
+        let Some(layer) = self.filled.get(index).and_then(Option::as_ref) else {
+            return Ok(None);
+        };
+        let so_far = (
+            layer.keys.narrow(1, 0, end)?,
+            layer.values.narrow(1, 0, end)?,
+        );
+        Ok(Some(so_far))
+    }
+
     /// Appends keys and values (heads x tokens x width) to the layer of that index in this part,
     /// and returns all of them so far.
     pub(crate) fn append(
@@ -91,7 +106,7 @@ impl KeyValueCache {
             Some(layer) if layer.room >= end => layer,
             old => {
                 let room = (end + end / 2).next_multiple_of(GROWTH_POSITIONS);
-                let make = || Tensor::zeros((heads, room, width), DType::F32, &Device::Cpu);
+                let make = || Tensor::zeros((heads, room, width), keys.dtype(), keys.device());
                 let layer = LayerCache {
                     keys: make()?,
                     values: make()?,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use super::compute::{ComputeDevice, Precision};
 use crate::model_config::ConfigError;
 
 /// A failure of the tensor engine.
@@ -144,6 +145,20 @@ pub enum EngineError {
         /// The layers the model holds.
         model: Range<u32>,
     },
+    /// No such slot, or no empty one.
+    #[error("all {slots} slots are filled, or the one that is meant is not")]
+    NoSlot {
+        /// How many there are or are filled.
+        slots: usize,
+    },
+    /// Another number of tokens than of filled slots.
+    #[error("{tokens} tokens for {filled} filled slots: one each is needed, and one at least")]
+    SlotTokens {
+        /// The tokens.
+        tokens: u32,
+        /// The filled slots.
+        filled: u32,
+    },
     /// Bytes that are no hidden states of this model.
     #[error("{bytes} bytes are no whole number of hidden states of width {width}")]
     HiddenBytes {
@@ -168,6 +183,14 @@ pub enum EngineError {
         /// Why not.
         reason: String,
     },
+    /// A device that cannot compute.
+    #[error("computing on {device}: {reason}")]
+    Device {
+        /// Which.
+        device: ComputeDevice,
+        /// Why not, with what to do.
+        reason: String,
+    },
     /// A recipe that cannot be trained.
     #[error("recipe {name}: {reason}")]
     Recipe {
@@ -175,6 +198,15 @@ pub enum EngineError {
         name: String,
         /// What is wrong.
         reason: String,
+    },
+    /// Scores that tell nothing.
+    #[error(
+        "the model's scores are no numbers: its weights are damaged, or {precision} is too narrow \
+         for them"
+    )]
+    NotNumbers {
+        /// The numbers it computes with.
+        precision: Precision,
     },
     /// The tensor library failed.
     #[error("{doing}")]

@@ -1,10 +1,10 @@
 //! Hidden states: what flows between the layers, and over the link when a model is split.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::error::EngineError;
 
-/// The hidden states of some consecutive tokens, f32.
+/// The hidden states of some tokens, in the numbers and on the device of the model that made them.
 #[derive(Debug, Clone)]
 pub struct Hidden {
     /// tokens x width
@@ -38,6 +38,7 @@ impl Hidden {
         let flat = self
             .states
             .flatten_all()
+            .and_then(|flat| flat.to_dtype(DType::F32))
             .and_then(|flat| flat.to_vec1::<f32>());
         flat.map_err(EngineError::tensor("reading hidden states"))
     }
@@ -45,7 +46,7 @@ impl Hidden {
     /// The values as they go on the link: little-endian f32, token after token.
     #[must_use]
     pub fn to_le_bytes(&self) -> Vec<u8> {
-        // The states are always an f32 matrix: their constructors see to it.
+        // A matrix always: their constructors see to it.
         let values = self.values().unwrap_or_default();
         values
             .iter()

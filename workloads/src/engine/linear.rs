@@ -8,16 +8,16 @@ use candle_core::{D, Device, Module as _, Tensor};
 /// A matrix, outputs x inputs.
 #[derive(Debug, Clone)]
 pub(crate) enum Matrix {
-    /// f32.
+    /// Numbers of the model's precision.
     Dense(Tensor),
     /// Blocks of few bits with their scales, as GGUF stores them.
     Blocks(Arc<QTensor>),
 }
 
 impl Matrix {
-    /// Some rows of it, as f32: what an embedding table gives for token ids.
-    pub(crate) fn rows(&self, numbers: &[u32]) -> candle_core::Result<Tensor> {
-        let numbers = Tensor::new(numbers, &Device::Cpu)?;
+    /// Some rows of it: what an embedding table gives for token ids.
+    pub(crate) fn rows(&self, numbers: &[u32], device: &Device) -> candle_core::Result<Tensor> {
+        let numbers = Tensor::new(numbers, device)?;
         match self {
             Matrix::Dense(matrix) => matrix.index_select(&numbers, 0),
             Matrix::Blocks(blocks) => blocks.embedding(&numbers),
@@ -33,17 +33,22 @@ impl Matrix {
 
     /// Memory that it occupies once it has been multiplied with.
     pub(crate) fn bytes(&self) -> u64 {
-        let bytes = match self {
-            Matrix::Dense(matrix) => 4 * matrix.elem_count(),
+        match self {
+            Matrix::Dense(matrix) => bytes(matrix),
             // The tensor library keeps a copy of these beside the original, in the order in which
             // its kernels read them.
             Matrix::Blocks(blocks) => {
                 let copies = if is_repacked(blocks) { 2 } else { 1 };
-                copies * blocks.storage_size_in_bytes()
+                u64::try_from(copies * blocks.storage_size_in_bytes()).unwrap_or(u64::MAX)
             }
-        };
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+        }
     }
+}
+
+/// Memory that a tensor occupies.
+pub(crate) fn bytes(tensor: &Tensor) -> u64 {
+    let bytes = tensor.dtype().size_in_bytes() * tensor.elem_count();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Whether the tensor library repacks these blocks for its kernels (candle 0.11.1,
@@ -55,7 +60,7 @@ fn is_repacked(blocks: &QTensor) -> bool {
         GgmlDType::Q4K | GgmlDType::Q5K | GgmlDType::Q6K => rows.is_multiple_of(8),
         _ => false,
     };
-    repacked && cfg!(target_arch = "x86_64")
+    repacked && blocks.device().is_cpu() && cfg!(target_arch = "x86_64")
 }
 
 /// Several linear maps of the same states, with or without biases.
@@ -85,8 +90,7 @@ impl Maps {
     ) -> candle_core::Result<Maps> {
         let outputs = matrices.iter().map(Matrix::outputs);
         let outputs = outputs.collect::<candle_core::Result<Vec<_>>>()?;
-        let bias_bytes = biases.iter().flatten().map(|bias| 4 * bias.elem_count());
-        let bias_bytes = u64::try_from(bias_bytes.sum::<usize>()).unwrap_or(u64::MAX);
+        let bias_bytes: u64 = biases.iter().flatten().map(bytes).sum();
         let bytes = matrices.iter().map(Matrix::bytes).sum::<u64>() + bias_bytes;
         let dense: Option<Vec<&Tensor>> = matrices
             .iter()

@@ -9,17 +9,17 @@
 use std::ops::Range;
 use std::path::Path;
 
-use candle_core::{D, Device, IndexOp as _, Tensor};
-use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
-use candle_nn::rotary_emb::{rope, rope_i};
+use candle_core::{D, DType, Device, Tensor};
+use candle_nn::ops::rms_norm;
 
 use super::cache::KeyValueCache;
+use super::compute::Compute;
 use super::error::EngineError;
 use super::hidden::Hidden;
-use super::linear::{Maps, Matrix};
-use super::tensors::{
-    EMBEDDING, FINAL_NORM, HEAD, NamedShape, bias_of, head_norm_shapes, layer_shapes,
-};
+use super::layer::{Layer, Pass};
+use super::linear::{Maps, Matrix, bytes};
+use super::slots::Slots;
+use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
 use super::threads;
 use super::weights::{RotaryOrder, Weights, read_config};
 use crate::model_config::ModelConfig;
@@ -33,36 +33,17 @@ pub struct Parts {
     pub head: bool,
 }
 
-/// Weights of one layer.
-#[derive(Debug)]
-struct Layer {
-    attention_norm: Tensor,
-    query_key_value: Maps,
-    /// Norms of each query head and of each key head.
-    head_norms: Option<[Tensor; 2]>,
-    output: Maps,
-    feed_forward_norm: Tensor,
-    gate_up: Maps,
-    down: Maps,
-}
-
 #[derive(Debug)]
 struct Head {
     norm: Tensor,
     scores: Maps,
 }
 
-/// What all layers share while some tokens pass through them.
-struct Pass {
-    mask: Option<Tensor>,
-    cosines: Tensor,
-    sines: Tensor,
-}
-
 /// Some consecutive layers of a model, ready to answer.
 #[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
+    compute: Compute,
     range: Range<u32>,
     embedding: Option<Matrix>,
     layers: Vec<Layer>,
@@ -127,11 +108,25 @@ pub(crate) fn epsilon(config: &ModelConfig) -> f32 {
 }
 
 impl Model {
-    /// Loads the layers of `layers`, and the ends that `parts` names, from a model's directory.
+    /// Loads the layers of `layers`, and the ends that `parts` names, from a model's directory, to
+    /// compute on the CPU in f32.
     ///
     /// # Errors
     /// Files that are missing, truncated or damaged, or layers that the model does not have.
     pub fn load(directory: &Path, layers: Range<u32>, parts: Parts) -> Result<Model, EngineError> {
+        Model::load_on(directory, layers, parts, &Compute::cpu())
+    }
+
+    /// The same, to compute on another device or in other numbers.
+    ///
+    /// # Errors
+    /// See [`Model::load`]; and a device that has no room for it.
+    pub fn load_on(
+        directory: &Path,
+        layers: Range<u32>,
+        parts: Parts,
+        compute: &Compute,
+    ) -> Result<Model, EngineError> {
         let config = read_config(directory)?;
         if layers.start > layers.end || layers.end > config.layers {
             return Err(EngineError::Layers {
@@ -139,7 +134,7 @@ impl Model {
                 layers: config.layers,
             });
         }
-        let mut weights = Weights::open(directory)?;
+        let mut weights = Weights::open_on(directory, compute)?;
         let table = |name: &str| (name.to_owned(), vec![config.vocabulary, config.width]);
         let needs_table = parts.embedding || (parts.head && config.tie_embeddings);
         let embedding = needs_table
@@ -161,14 +156,17 @@ impl Model {
         };
         let loaded = layers
             .clone()
-            .map(|layer| load_layer(&mut weights, &config, layer));
+            .map(|layer| Layer::load(&mut weights, &config, layer));
         let loaded: Vec<Layer> = loaded.collect::<Result<_, _>>()?;
         let divisors = weights.frequency_divisors(&config)?;
+        let place = |(cosines, sines)| Ok((compute.place(&cosines)?, compute.place(&sines)?));
         let rotation = rotation(&config, divisors.as_deref())
+            .and_then(place)
             .map_err(EngineError::tensor("computing the rotary embedding"))?;
         weight_bytes += loaded.iter().map(Layer::bytes).sum::<u64>();
         Ok(Model {
             config,
+            compute: compute.clone(),
             range: layers,
             embedding: embedding.filter(|_| parts.embedding),
             layers: loaded,
@@ -201,6 +199,12 @@ impl Model {
         &self.config
     }
 
+    /// Where it computes.
+    #[must_use]
+    pub const fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
     /// The layers that this part holds.
     #[must_use]
     pub fn layers(&self) -> Range<u32> {
@@ -211,6 +215,20 @@ impl Model {
     #[must_use]
     pub const fn weight_bytes(&self) -> u64 {
         self.weight_bytes
+    }
+
+    /// Slots for so many sequences of at most so many positions through the layers of this part.
+    ///
+    /// # Errors
+    /// A device that has no room for them.
+    pub fn new_slots(&self, slots: u32, positions: u32) -> Result<Slots, EngineError> {
+        Slots::new(
+            &self.config,
+            self.range.clone(),
+            &self.compute,
+            slots,
+            positions,
+        )
     }
 
     /// An empty cache for one sequence through the layers of this part.
@@ -237,7 +255,7 @@ impl Model {
             return Err(EngineError::NoTokens);
         }
         let states = embedding
-            .rows(tokens)
+            .rows(tokens, self.compute.device())
             .map_err(EngineError::tensor("embedding tokens"))?;
         Ok(Hidden { states })
     }
@@ -254,33 +272,75 @@ impl Model {
         position: u32,
         cache: &mut KeyValueCache,
     ) -> Result<Hidden, EngineError> {
+        cache.check(&self.range, position)?;
+        self.check(hidden, u64::from(position) + u64::from(hidden.tokens()))?;
+        let states = threads::run(|| {
+            let pass = self.pass(hidden.tokens(), position);
+            let pass = pass.map_err(EngineError::tensor("preparing a pass"))?;
+            self.run_layers(hidden, &pass, |index, keys, values| {
+                cache.append(index, keys, values)
+            })
+        })?;
+        cache.advance(hidden.tokens());
+        Ok(states)
+    }
+
+    /// Runs the layers of this part over one token of each filled slot, in the order of the slots,
+    /// and appends their keys and values to the slots.
+    ///
+    /// # Errors
+    /// As many states as there are filled slots are needed, of the model's width, and slots of this
+    /// part of the model that have room.
+    pub fn forward_slots(&self, hidden: &Hidden, slots: &mut Slots) -> Result<Hidden, EngineError> {
+        slots.check(&self.range, hidden.tokens())?;
+        self.check(hidden, u64::from(slots.longest()) + 1)?;
+        let states = threads::run(|| {
+            let turned = slots.steps(&self.rotation, &self.compute, self.config.sliding_window);
+            let step = turned.map_err(EngineError::tensor("preparing a pass"))?;
+            let pass = Pass {
+                config: &self.config,
+                rotary_order: self.rotary_order,
+                sequences: step.sequences,
+                mask: Some(step.mask),
+                cosines: step.cosines,
+                sines: step.sines,
+            };
+            self.run_layers(hidden, &pass, |index, keys, values| {
+                slots.append(index, &step.places, keys, values)
+            })
+        })?;
+        slots.advance();
+        Ok(states)
+    }
+
+    fn check(&self, hidden: &Hidden, positions: u64) -> Result<(), EngineError> {
         let (expected, found) = (self.config.width, hidden.width());
         if expected != found {
             return Err(EngineError::HiddenWidth { expected, found });
         }
-        cache.check(&self.range, position)?;
-        let positions = u64::from(position) + u64::from(hidden.tokens());
-        if positions > u64::from(self.config.max_positions) {
-            let max_positions = self.config.max_positions;
+        let max_positions = self.config.max_positions;
+        if positions > u64::from(max_positions) {
             return Err(EngineError::TooLong {
                 positions,
                 max_positions,
             });
         }
-        let states = threads::run(|| {
-            let pass = self.pass(hidden.tokens(), position);
-            let pass = pass.map_err(EngineError::tensor("preparing a pass"))?;
-            let mut states = hidden.states.clone();
-            for (index, layer) in self.layers.iter().enumerate() {
-                let keys_values =
-                    |keys: &Tensor, values: &Tensor| cache.append(index, keys, values);
-                states = self
-                    .run_layer(layer, &states, &pass, keys_values)
-                    .map_err(EngineError::tensor("running a layer"))?;
-            }
-            Ok(states)
-        })?;
-        cache.advance(hidden.tokens());
+        Ok(())
+    }
+
+    fn run_layers(
+        &self,
+        hidden: &Hidden,
+        pass: &Pass<'_>,
+        mut append: impl FnMut(usize, &Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
+    ) -> Result<Hidden, EngineError> {
+        let running = || EngineError::tensor("running a layer");
+        // States that came over a link are f32, in this machine's memory.
+        let mut states = self.compute.place(&hidden.states).map_err(running())?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let append = |keys: &Tensor, values: &Tensor| append(index, keys, values);
+            states = layer.run(&states, pass, append).map_err(running())?;
+        }
         Ok(Hidden { states })
     }
 
@@ -305,13 +365,37 @@ impl Model {
             .ok_or(EngineError::NoTokens)?;
         let state = hidden.states.narrow(0, last, 1);
         let state = state.map_err(EngineError::tensor("taking the last state"))?;
-        let scores = self.score(&state)?;
-        let scores = scores.i(0).and_then(|scores| scores.to_vec1::<f32>());
-        Ok(argmax(
-            &scores.map_err(EngineError::tensor("reading scores"))?,
-        ))
+        let next = self.next_tokens(&Hidden { states: state })?;
+        next.first().copied().ok_or(EngineError::NoTokens)
     }
 
+    /// The most probable token after each of the given states; of equals, the lowest id on CPUs and
+    /// any on a GPU, where only ids leave the device.
+    ///
+    /// # Errors
+    /// See [`Model::next_token`].
+    pub fn next_tokens(&self, hidden: &Hidden) -> Result<Vec<u32>, EngineError> {
+        let scores = self.score(&hidden.states)?;
+        let reading = || EngineError::tensor("reading scores");
+        let not_numbers = EngineError::NotNumbers {
+            precision: self.compute.precision(),
+        };
+        if scores.device().is_cpu() {
+            let scores = scores.to_vec2::<f32>().map_err(reading())?;
+            let best = scores.iter().map(|scores| argmax(scores));
+            return best.collect::<Option<_>>().ok_or(not_numbers);
+        }
+        // A sum is no number where one of its terms is none.
+        let sums = scores.sum(D::Minus1).and_then(|sums| sums.to_vec1::<f32>());
+        if sums.map_err(reading())?.iter().any(|sum| sum.is_nan()) {
+            return Err(not_numbers);
+        }
+        let best = scores.argmax(D::Minus1);
+        best.and_then(|best| best.to_vec1::<u32>())
+            .map_err(reading())
+    }
+
+    /// Scores, as f32.
     fn score(&self, states: &Tensor) -> Result<Tensor, EngineError> {
         let head = self.head.as_ref();
         let head = head.ok_or(EngineError::MissingPart {
@@ -325,99 +409,24 @@ impl Model {
         threads::run(|| {
             let states = states.contiguous();
             states
+                .and_then(|states| self.compute.place(&states))
                 .and_then(|states| rms_norm(&states, &head.norm, epsilon(&self.config)))
                 .and_then(|states| head.scores.apply_one(&states))
+                .and_then(|scores| scores.to_dtype(DType::F32))
                 .map_err(EngineError::tensor("scoring the next token"))
         })
     }
 
-    fn pass(&self, tokens: u32, position: u32) -> candle_core::Result<Pass> {
+    fn pass(&self, tokens: u32, position: u32) -> candle_core::Result<Pass<'_>> {
+        let mask = mask(tokens, position, self.config.sliding_window)?;
         Ok(Pass {
-            mask: mask(tokens, position, self.config.sliding_window)?,
+            config: &self.config,
+            rotary_order: self.rotary_order,
+            sequences: 1,
+            mask: mask.map(|mask| self.compute.place(&mask)).transpose()?,
             cosines: self.rotation.0.narrow(0, size(position), size(tokens))?,
             sines: self.rotation.1.narrow(0, size(position), size(tokens))?,
         })
-    }
-
-    fn run_layer(
-        &self,
-        layer: &Layer,
-        states: &Tensor,
-        pass: &Pass,
-        append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
-    ) -> candle_core::Result<Tensor> {
-        let epsilon = epsilon(&self.config);
-        let normed = rms_norm(states, &layer.attention_norm, epsilon)?;
-        let attended = self.attend(layer, &normed, pass, append)?;
-        let states = (states + layer.output.apply_one(&attended)?)?;
-        let normed = rms_norm(&states, &layer.feed_forward_norm, epsilon)?;
-        let both = layer.gate_up.apply(&normed)?;
-        let [gate, up] = both.as_slice() else {
-            candle_core::bail!("{} maps for gate and up", both.len());
-        };
-        let inner = (silu(&gate.contiguous()?)? * up.contiguous()?)?;
-        &states + layer.down.apply_one(&inner)?
-    }
-
-    /// Attention of the new tokens to all up to themselves. A key-value head serves a group of
-    /// query heads, which stand one below the other in the rows of its score matrix.
-    fn attend(
-        &self,
-        layer: &Layer,
-        states: &Tensor,
-        pass: &Pass,
-        append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
-    ) -> candle_core::Result<Tensor> {
-        let (heads, kv_heads) = (size(self.config.heads), size(self.config.kv_heads));
-        let width = size(self.config.head_width);
-        let tokens = states.dim(0)?;
-        let mixed = layer.query_key_value.apply(states)?;
-        let [queries, keys, values] = mixed.as_slice() else {
-            candle_core::bail!("{} maps for queries, keys and values", mixed.len());
-        };
-        let split = |columns: &Tensor, heads: usize| {
-            columns
-                .reshape((tokens, heads, width))?
-                .transpose(0, 1)?
-                .contiguous()
-        };
-        let norm = |states: Tensor, norm: Option<&Tensor>| match norm {
-            Some(norm) => rms_norm(&states, norm, epsilon(&self.config)),
-            None => Ok(states),
-        };
-        let rotate = |states: &Tensor| {
-            let states = states.unsqueeze(0)?;
-            let (cosines, sines) = (&pass.cosines, &pass.sines);
-            let turned = match self.rotary_order {
-                RotaryOrder::HalfSplit => rope(&states, cosines, sines),
-                RotaryOrder::Interleaved => rope_i(&states, cosines, sines),
-            };
-            turned?.squeeze(0)
-        };
-        let norms = layer.head_norms.as_ref();
-        let queries = norm(split(queries, heads)?, norms.map(|[queries, _]| queries))?;
-        let keys = norm(split(keys, kv_heads)?, norms.map(|[_, keys]| keys))?;
-        let (queries, keys) = (rotate(&queries)?, rotate(&keys)?);
-        let values = split(values, kv_heads)?;
-        let (keys, values) = append(&keys, &values)?;
-
-        let group = heads / kv_heads;
-        let queries = queries.reshape((kv_heads, group * tokens, width))?;
-        let scale = 1.0 / f64::from(self.config.head_width).sqrt();
-        let scores = (queries.matmul(&keys.t()?)? * scale)?;
-        let all = keys.dim(1)?;
-        let scores = match &pass.mask {
-            Some(mask) => scores
-                .reshape((kv_heads, group, tokens, all))?
-                .broadcast_add(mask)?
-                .reshape((kv_heads, group * tokens, all))?,
-            None => scores,
-        };
-        let attended = softmax_last_dim(&scores)?.matmul(&values)?;
-        attended
-            .reshape((heads, tokens, width))?
-            .transpose(0, 1)?
-            .reshape((tokens, heads * width))
     }
 }
 
@@ -438,79 +447,17 @@ fn mask(tokens: u32, position: u32, window: Option<u32>) -> candle_core::Result<
     Tensor::from_vec(mask, (size(tokens), size(all)), &Device::Cpu).map(Some)
 }
 
-/// Index of the largest score; of equals, the lowest. Not-a-number never wins.
-pub(crate) fn argmax(scores: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
+/// Index of the largest score; of equals, the lowest. `None` where a score is not a number, or none
+/// is more than minus infinity.
+pub(crate) fn argmax(scores: &[f32]) -> Option<u32> {
+    let mut best = (None, f32::NEG_INFINITY);
     for (index, score) in (0..).zip(scores) {
+        if score.is_nan() {
+            return None;
+        }
         if *score > best.1 {
-            best = (index, *score);
+            best = (Some(index), *score);
         }
     }
     best.0
-}
-
-fn bytes(tensor: &Tensor) -> u64 {
-    u64::try_from(4 * tensor.elem_count()).unwrap_or(u64::MAX)
-}
-
-impl Layer {
-    /// Memory that its weights occupy.
-    fn bytes(&self) -> u64 {
-        let maps = [
-            &self.query_key_value,
-            &self.output,
-            &self.gate_up,
-            &self.down,
-        ];
-        let norms = [&self.attention_norm, &self.feed_forward_norm];
-        let norms = norms.into_iter().chain(self.head_norms.iter().flatten());
-        maps.map(Maps::bytes).iter().sum::<u64>() + norms.map(bytes).sum::<u64>()
-    }
-}
-
-fn load_layer(
-    weights: &mut Weights,
-    config: &ModelConfig,
-    layer: u32,
-) -> Result<Layer, EngineError> {
-    let [
-        attention_norm,
-        query,
-        key,
-        value,
-        output,
-        feed_forward_norm,
-        gate,
-        up,
-        down,
-    ] = layer_shapes(config, layer);
-    let mut maps = |shapes: &[NamedShape], has_bias: bool| {
-        let matrices = shapes.iter().map(|shape| weights.matrix(shape));
-        let matrices = matrices.collect::<Result<Vec<_>, _>>()?;
-        let biases = shapes.iter().map(|shape| {
-            let bias = has_bias.then(|| weights.vector(&bias_of(shape)));
-            bias.transpose()
-        });
-        let biases = biases.collect::<Result<Vec<_>, _>>()?;
-        Maps::new(matrices, biases).map_err(EngineError::tensor("joining weights"))
-    };
-    let query_key_value = maps(&[query, key, value], config.attention_bias)?;
-    let output = maps(&[output], config.output_bias)?;
-    let gate_up = maps(&[gate, up], false)?;
-    let down = maps(&[down], false)?;
-    let head_norms = if config.head_norm {
-        let [queries, keys] = head_norm_shapes(config, layer);
-        Some([weights.vector(&queries)?, weights.vector(&keys)?])
-    } else {
-        None
-    };
-    Ok(Layer {
-        attention_norm: weights.vector(&attention_norm)?,
-        query_key_value,
-        head_norms,
-        output,
-        feed_forward_norm: weights.vector(&feed_forward_norm)?,
-        gate_up,
-        down,
-    })
 }

@@ -4,7 +4,9 @@
 mod blocks;
 mod family;
 mod llama_cpp;
+mod precision;
 mod reference;
+mod slots;
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -357,9 +359,10 @@ fn text_survives_the_tokenizer_and_prompts_have_exactly_their_length() {
 #[test]
 fn of_equal_scores_the_lowest_id_wins_and_what_is_no_number_never() {
     use super::model::argmax;
-    assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), 1);
-    assert_eq!(argmax(&[f32::NAN, -1.0, f32::NAN]), 1);
-    assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), 0);
+    assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), Some(1));
+    assert_eq!(argmax(&[f32::NEG_INFINITY, -1.0]), Some(1));
+    assert_eq!(argmax(&[4.0, f32::NAN, -1.0]), None);
+    assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), None);
 }
 
 #[test]

@@ -272,7 +272,8 @@ fn evaluate(network: &Network, text: &TokenText) -> candle_core::Result<(f64, f6
         loss += f64::from(mean) * f64::from(rows);
         tokens += rows;
         for (scores, target) in scores.to_vec2::<f32>()?.iter().zip(targets) {
-            right += u32::from(usize::try_from(argmax(scores)) == Ok(target));
+            let best = argmax(scores).and_then(|best| usize::try_from(best).ok());
+            right += u32::from(best == Some(target));
         }
     }
     Ok((

@@ -9,16 +9,20 @@ use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 
 mod gguf;
+mod random;
 mod safetensors;
 
 use self::gguf::Gguf;
+use self::random::{RANDOM_FILE, RandomWeights};
 use self::safetensors::Safetensors;
+use super::compute::{Compute, Precision};
 use super::error::EngineError;
 use super::linear::Matrix;
 use super::tensors::{NamedShape, all_shapes};
 use crate::model_config::ModelConfig;
 use crate::recipe::hexadecimal;
 
+pub use self::random::write_random;
 pub(crate) use self::safetensors::WEIGHTS_FILE;
 
 /// Name of the shape's description in a model's directory.
@@ -33,11 +37,19 @@ pub(crate) enum RotaryOrder {
     Interleaved,
 }
 
-/// The opened weights of a model.
+/// The opened weights of a model, and where they are to be put.
 #[derive(Debug)]
-pub(crate) enum Weights {
+pub(crate) struct Weights {
+    stored: Stored,
+    compute: Compute,
+}
+
+/// How they are stored.
+#[derive(Debug)]
+enum Stored {
     Safetensors(Safetensors),
     Gguf(Gguf),
+    Random(RandomWeights),
 }
 
 fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
@@ -54,35 +66,59 @@ fn same_shape(found: &[usize], expected: &[u32]) -> bool {
 }
 
 impl Weights {
-    /// Opens the weights in a model's directory, of which there must be one kind.
+    /// Opens the weights in a model's directory, of which there must be one kind, for the CPU.
     pub(crate) fn open(directory: &Path) -> Result<Weights, EngineError> {
-        match Gguf::find(directory)? {
-            Some(path) => Ok(Weights::Gguf(Gguf::open(path)?)),
-            None => Ok(Weights::Safetensors(Safetensors::open(directory)?)),
-        }
+        Weights::open_on(directory, &Compute::cpu())
     }
 
-    /// A tensor that is not multiplied with: as f32.
+    /// The same, for a device.
+    pub(crate) fn open_on(directory: &Path, compute: &Compute) -> Result<Weights, EngineError> {
+        let random = RandomWeights::find(directory)?;
+        let stored = match (random, Gguf::find(directory)?) {
+            (Some(random), None) => Stored::Random(random),
+            (None, Some(path)) => Stored::Gguf(Gguf::open(path)?),
+            (None, None) => Stored::Safetensors(Safetensors::open(directory)?),
+            (Some(_), Some(path)) => {
+                return Err(EngineError::Ambiguous {
+                    directory: directory.to_owned(),
+                    reason: format!("both {} and {RANDOM_FILE}", path.display()),
+                });
+            }
+        };
+        if matches!(stored, Stored::Gguf(_)) && compute.precision() != Precision::F32 {
+            return Err(EngineError::Device {
+                device: compute.device_name(),
+                reason: "the blocks of a GGUF file are multiplied with f32: choose f32".to_owned(),
+            });
+        }
+        Ok(Weights {
+            stored,
+            compute: compute.clone(),
+        })
+    }
+
+    /// A tensor that is not multiplied with.
     pub(crate) fn vector(&mut self, named: &NamedShape) -> Result<Tensor, EngineError> {
-        match self {
-            Weights::Safetensors(files) => files.tensor(named),
-            Weights::Gguf(file) => file.vector(named),
+        match &mut self.stored {
+            Stored::Safetensors(files) => files.tensor(named, &self.compute),
+            Stored::Gguf(file) => file.vector(named, &self.compute),
+            Stored::Random(random) => random.tensor(named, &self.compute),
         }
     }
 
-    /// A tensor that is multiplied with: f32, or in blocks as it is stored.
+    /// A tensor that is multiplied with: dense, or in blocks as it is stored.
     pub(crate) fn matrix(&mut self, named: &NamedShape) -> Result<Matrix, EngineError> {
-        match self {
-            Weights::Safetensors(files) => files.tensor(named).map(Matrix::Dense),
-            Weights::Gguf(file) => file.matrix(named),
+        match &mut self.stored {
+            Stored::Gguf(file) => file.matrix(named, &self.compute),
+            Stored::Safetensors(_) | Stored::Random(_) => self.vector(named).map(Matrix::Dense),
         }
     }
 
     /// In which order the rows of queries and keys stand.
     pub(crate) const fn rotary_order(&self) -> RotaryOrder {
-        match self {
-            Weights::Safetensors(_) => RotaryOrder::HalfSplit,
-            Weights::Gguf(file) => file.rotary_order(),
+        match &self.stored {
+            Stored::Safetensors(_) | Stored::Random(_) => RotaryOrder::HalfSplit,
+            Stored::Gguf(file) => file.rotary_order(),
         }
     }
 
@@ -91,23 +127,34 @@ impl Weights {
         &mut self,
         config: &ModelConfig,
     ) -> Result<Option<Vec<f32>>, EngineError> {
-        match self {
-            Weights::Safetensors(_) => Ok(None),
-            Weights::Gguf(file) => file.frequency_divisors(config),
+        match &mut self.stored {
+            Stored::Safetensors(_) | Stored::Random(_) => Ok(None),
+            Stored::Gguf(file) => file.frequency_divisors(config),
         }
+    }
+
+    /// Whether they are a GGUF file.
+    pub(crate) const fn is_in_blocks(&self) -> bool {
+        matches!(self.stored, Stored::Gguf(_))
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        match self {
-            Weights::Safetensors(files) => files.paths(),
-            Weights::Gguf(file) => vec![file.path().to_owned()],
+        match &self.stored {
+            Stored::Safetensors(files) => files.paths(),
+            Stored::Gguf(file) => vec![file.path().to_owned()],
+            Stored::Random(random) => random.paths(),
         }
     }
 
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        match self {
-            Weights::Safetensors(files) => files.shape(name),
-            Weights::Gguf(file) => file.shape(name),
+    /// The stored shape of a tensor; random weights have every tensor in the shape that is asked.
+    fn shape(&self, (name, asked): &NamedShape) -> Option<Vec<usize>> {
+        match &self.stored {
+            Stored::Safetensors(files) => files.shape(name),
+            Stored::Gguf(file) => file.shape(name),
+            Stored::Random(_) => asked
+                .iter()
+                .map(|size| usize::try_from(*size).ok())
+                .collect(),
         }
     }
 }
@@ -128,8 +175,9 @@ pub fn verify(directory: &Path) -> Result<ModelConfig, EngineError> {
     let config = read_config(directory)?;
     super::text::TextTokenizer::load(directory)?;
     let weights = Weights::open(directory)?;
-    for (name, shape) in all_shapes(&config) {
-        let found = weights.shape(&name);
+    for named in all_shapes(&config) {
+        let found = weights.shape(&named);
+        let (name, shape) = named;
         let same = found
             .as_deref()
             .is_some_and(|found| same_shape(found, &shape));

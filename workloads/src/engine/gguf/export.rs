@@ -143,7 +143,7 @@ pub fn quantise(
 ) -> Result<Quantised, EngineError> {
     let config = read_config(directory)?;
     let mut weights = Weights::open(directory)?;
-    if matches!(weights, Weights::Gguf(_)) {
+    if weights.is_in_blocks() {
         return Err(EngineError::Unsuitable {
             path: directory.to_owned(),
             reason: "its weights are a GGUF file, in blocks already; start from the safetensors \

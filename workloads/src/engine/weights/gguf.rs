@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::{Content, TensorInfo};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::{RotaryOrder, read_error, same_shape};
+use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
 use crate::engine::gguf::{FREQUENCY_DIVISORS, first_line};
 use crate::engine::linear::Matrix;
@@ -122,7 +123,11 @@ impl Gguf {
         Some(info.shape.dims().to_vec())
     }
 
-    fn read(&mut self, (name, shape): &NamedShape) -> Result<QTensor, EngineError> {
+    fn read(
+        &mut self,
+        (name, shape): &NamedShape,
+        device: &Device,
+    ) -> Result<QTensor, EngineError> {
         let damaged = |reason: String| EngineError::Damaged {
             path: self.path.clone(),
             reason,
@@ -138,27 +143,30 @@ impl Gguf {
             )));
         }
         self.content
-            .tensor(&mut self.file, &own, &Device::Cpu)
+            .tensor(&mut self.file, &own, device)
             .map_err(EngineError::tensor("reading weights"))
     }
 
-    /// A tensor as f32.
-    pub(super) fn vector(&mut self, named: &NamedShape) -> Result<Tensor, EngineError> {
-        self.read(named)?
-            .dequantize(&Device::Cpu)
-            .and_then(|tensor| tensor.to_dtype(DType::F32))
-            .map_err(EngineError::tensor("reading weights"))
+    /// A tensor that is not multiplied with.
+    pub(super) fn vector(
+        &mut self,
+        named: &NamedShape,
+        compute: &Compute,
+    ) -> Result<Tensor, EngineError> {
+        dense(&self.read(named, &Device::Cpu)?, compute)
     }
 
     /// A matrix, in its blocks where it is stored in blocks.
-    pub(super) fn matrix(&mut self, named: &NamedShape) -> Result<Matrix, EngineError> {
-        let stored = self.read(named)?;
+    pub(super) fn matrix(
+        &mut self,
+        named: &NamedShape,
+        compute: &Compute,
+    ) -> Result<Matrix, EngineError> {
+        let stored = self.read(named, compute.device())?;
         match stored.dtype() {
-            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => stored
-                .dequantize(&Device::Cpu)
-                .and_then(|tensor| tensor.to_dtype(DType::F32))
-                .map(Matrix::Dense)
-                .map_err(EngineError::tensor("reading weights")),
+            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
+                dense(&stored, compute).map(Matrix::Dense)
+            }
             _ => Ok(Matrix::Blocks(Arc::new(stored))),
         }
     }
@@ -172,7 +180,7 @@ impl Gguf {
             return Ok(None);
         }
         let named = (FREQUENCY_DIVISORS.to_owned(), vec![config.head_width / 2]);
-        let divisors = self.vector(&named)?.to_vec1();
+        let divisors = self.vector(&named, &Compute::cpu())?.to_vec1();
         divisors
             .map(Some)
             .map_err(EngineError::tensor("reading weights"))
@@ -187,4 +195,11 @@ fn stored_bytes(info: &TensorInfo) -> Option<u64> {
     let is_whole = info.shape.dims().last()?.is_multiple_of(block);
     let bytes = (elements / block).checked_mul(info.ggml_dtype.type_size())?;
     u64::try_from(bytes).ok().filter(|_| is_whole)
+}
+
+fn dense(stored: &QTensor, compute: &Compute) -> Result<Tensor, EngineError> {
+    stored
+        .dequantize(&stored.device())
+        .and_then(|tensor| compute.place(&tensor))
+        .map_err(EngineError::tensor("reading weights"))
 }

@@ -10,6 +10,7 @@ use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
 use super::{read_error, same_shape};
+use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
 use crate::engine::tensors::NamedShape;
 
@@ -88,8 +89,12 @@ impl WeightsFile {
         })
     }
 
-    /// Reads one tensor, as f32, and checks its shape.
-    fn tensor(&mut self, (name, shape): &NamedShape) -> Result<Tensor, EngineError> {
+    /// Reads one tensor and checks its shape.
+    fn tensor(
+        &mut self,
+        (name, shape): &NamedShape,
+        compute: &Compute,
+    ) -> Result<Tensor, EngineError> {
         let damaged = |reason: String| EngineError::Damaged {
             path: self.path.clone(),
             reason,
@@ -119,7 +124,7 @@ impl WeightsFile {
             .read_exact(&mut bytes)
             .map_err(read_error(&self.path))?;
         Tensor::from_raw_buffer(&bytes, dtype, &info.shape, &Device::Cpu)
-            .and_then(|tensor| tensor.to_dtype(DType::F32))
+            .and_then(|tensor| compute.place(&tensor))
             .map_err(EngineError::tensor("reading weights"))
     }
 }
@@ -193,10 +198,14 @@ impl Safetensors {
         Some(file.metadata.info(name)?.shape.clone())
     }
 
-    pub(super) fn tensor(&mut self, named: &NamedShape) -> Result<Tensor, EngineError> {
+    pub(super) fn tensor(
+        &mut self,
+        named: &NamedShape,
+        compute: &Compute,
+    ) -> Result<Tensor, EngineError> {
         let number = self.place.get(&named.0).copied().unwrap_or(0);
         match self.files.get_mut(number) {
-            Some(file) => file.tensor(named),
+            Some(file) => file.tensor(named, compute),
             None => Err(EngineError::MissingTensor {
                 name: named.0.clone(),
             }),

@@ -1,0 +1,95 @@
+//! The document as a table for terminals.
+
+use std::fmt::Write as _;
+
+use hexloop_proto::Measurement;
+use hexloop_workloads::engine::bench::BenchPhase;
+
+use super::{EngineDocument, EngineRow, value};
+use crate::format::{count_to_f64, grouped, significant};
+
+/// The table.
+pub(super) fn table(document: &EngineDocument) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_table(&mut text, document);
+    text
+}
+
+fn gigabytes(bytes: f64) -> String {
+    significant(bytes / 1e9)
+}
+
+fn or_dash(measurement: &Measurement) -> String {
+    value(measurement).map_or_else(|| "-".to_owned(), significant)
+}
+
+fn write_table(text: &mut String, document: &EngineDocument) -> std::fmt::Result {
+    let machine = &document.machine;
+    writeln!(
+        text,
+        "{}; {}, {} CPUs\n{}, {} threads; {} parameters, weights {} GB, loaded in {} s",
+        machine.kernel,
+        machine.cpu_model,
+        machine.cpus,
+        document.engine_path,
+        document.asked.threads,
+        grouped(document.parameters),
+        gigabytes(count_to_f64(document.weight_bytes)),
+        significant(document.load_s)
+    )?;
+    writeln!(
+        text,
+        "prompts of {} tokens, {} made of each; windows of {} s at least\n",
+        document.asked.prompt_tokens,
+        document.asked.output_tokens,
+        significant(crate::format::ns_to_s(document.asked.window_ns))
+    )?;
+    writeln!(
+        text,
+        "phase    batch    tokens/s  weights GB/s  cache GB        W   J/token  active J/token"
+    )?;
+    for row in &document.rows {
+        write_row(text, row)?;
+    }
+    if let Some(reason) = &document.no_room {
+        writeln!(text, "{reason}")?;
+    }
+    match &document.idle_w {
+        Measurement::Unavailable { why } => writeln!(text, "energy: Unavailable: {why}"),
+        idle => writeln!(
+            text,
+            "idle with the model loaded: {} W, {}",
+            or_dash(idle),
+            source(idle)
+        ),
+    }
+}
+
+fn source(measurement: &Measurement) -> &str {
+    match measurement {
+        Measurement::Measured { source, .. }
+        | Measurement::Derived { source, .. }
+        | Measurement::Estimated { source, .. } => source,
+        Measurement::Unavailable { why } => why,
+    }
+}
+
+fn write_row(text: &mut String, row: &EngineRow) -> std::fmt::Result {
+    let phase = match row.phase {
+        BenchPhase::Idle => "idle",
+        BenchPhase::Prefill => "prefill",
+        BenchPhase::Decode => "decode",
+    };
+    writeln!(
+        text,
+        "{phase:8} {:>5} {:>11} {:>13} {:>9} {:>8} {:>9} {:>15}",
+        row.batch,
+        significant(row.tokens_per_s),
+        gigabytes(row.weight_bytes_per_s),
+        gigabytes(count_to_f64(row.cache_bytes)),
+        or_dash(&row.power_w),
+        or_dash(&row.j_per_token),
+        or_dash(&row.active_j_per_token)
+    )
+}
