@@ -59,8 +59,9 @@ impl RandomWeights {
         }
     }
 
+    /// What the weights follow from: the shape and the seed.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
-        vec![self.path.clone()]
+        vec![self.path.with_file_name(CONFIG_FILE), self.path.clone()]
     }
 
     /// A norm of ones; a matrix of numbers that are evenly spread around 0 with the family's
