@@ -4,10 +4,12 @@
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
 
     use hexloop_nvml_stub::Recording;
     use hexloop_telemetry::{
-        CounterTrack, Meter, NvmlMeter, Origin, PowerTrack, Quantity, window_energy,
+        Channel, CounterTrack, Meter, NvmlMeter, Origin, PowerTrack, Quantity, window_energy,
     };
     use hexloop_workloads::clock;
 
@@ -26,57 +28,84 @@ mod tests {
         meter
     }
 
-    /// Reads every millisecond for a while: moments since the first, and the readings.
-    fn poll(meter: &mut NvmlMeter) -> Vec<(u64, Vec<Option<u64>>)> {
-        let began = clock::now();
+    /// A moment, and what was read then.
+    type Row = (u64, Vec<Option<u64>>);
+
+    /// Reads every millisecond while `goes_on`: moments since `began`, and the readings.
+    fn poll(meter: &mut NvmlMeter, began: u64, mut goes_on: impl FnMut(u64) -> bool) -> Vec<Row> {
         let mut rows = Vec::new();
         let mut readings = Vec::new();
-        for number in 0..SPAN_MS {
+        for number in 0.. {
             clock::sleep_until(began + number * MS);
             let at = clock::now();
             meter.read(&mut readings);
             let values = readings.iter().map(|one| one.as_ref().ok().copied());
             rows.push((at - began, values.collect()));
+            if !goes_on(at - began) {
+                break;
+            }
         }
         rows
+    }
+
+    /// The energy of a window by one channel, in joules, or why it is not known.
+    fn energy_j(channel: &Channel, rows: &[Row], place: usize, from: u64, to: u64) -> Found {
+        let values = rows.iter().filter_map(|row| Some((row.0, row.1[place]?)));
+        let energy = if channel.quantity.is_counter() {
+            let mut track = CounterTrack::new("GPU", None);
+            values.for_each(|(at_ns, value)| drop(track.push(at_ns, value)));
+            window_energy(&track, from, to)
+        } else {
+            let mut track = PowerTrack::new("GPU", MS);
+            values.for_each(|(at_ns, value)| track.push(at_ns, value));
+            track.window_energy(from, to)
+        };
+        energy
+            .map(|energy| energy.energy_j)
+            .map_err(|trouble| format!("{trouble:?}"))
+    }
+
+    type Found = Result<f64, String>;
+
+    /// The energies by the counter and by the integral of instantaneous power.
+    fn counter_and_integral(meter: &NvmlMeter, rows: &[Row], from: u64, to: u64) -> [Found; 2] {
+        let by = |wanted: &dyn Fn(Quantity) -> bool| {
+            let mut channels = meter.channels().iter().enumerate();
+            match channels.find(|(_, channel)| wanted(channel.quantity)) {
+                Some((place, channel)) => energy_j(channel, rows, place, from, to),
+                None => Err("no such channel".to_owned()),
+            }
+        };
+        [
+            by(&|quantity| quantity.is_counter()),
+            by(&|quantity| quantity == Quantity::InstantPower),
+        ]
     }
 
     #[test]
     #[ignore = "needs gpu"]
     fn each_quantity_of_a_gpu_is_renewed_at_a_pace_of_its_own_and_counter_and_integral_agree() {
         let mut meter = meter();
-        let rows = poll(&mut meter);
-        let channels = meter.channels().to_vec();
+        let rows = poll(&mut meter, clock::now(), |at_ns| at_ns < SPAN_MS * MS);
         let end_ns = rows.last().unwrap().0;
-        let mut energies = Vec::new();
-        for (place, channel) in channels.iter().enumerate() {
-            let values = rows.iter().filter_map(|row| Some((row.0, row.1[place]?)));
-            let energy = if channel.quantity.is_counter() {
-                let mut track = CounterTrack::new("GPU", None);
-                values.for_each(|(at_ns, value)| drop(track.push(at_ns, value)));
-                window_energy(&track, 500 * MS, end_ns - 500 * MS)
-            } else {
-                let mut track = PowerTrack::new("GPU", MS);
-                values.for_each(|(at_ns, value)| track.push(at_ns, value));
-                println!(
-                    "{}: renewed every {:?} ns",
-                    channel.describe(),
-                    track.refresh_period_ns()
-                );
-                track.window_energy(500 * MS, end_ns - 500 * MS)
-            };
-            println!("{}: {energy:?}", channel.describe());
-            energies.push(energy);
+        println!(
+            "{} readings in {} ms, beside a wish of one a millisecond",
+            rows.len(),
+            end_ns / MS
+        );
+        for (place, channel) in meter.channels().iter().enumerate() {
+            let changes = rows
+                .windows(2)
+                .filter(|pair| pair[0].1[place] != pair[1].1[place]);
+            println!(
+                "{}: {} changes, {:?} J",
+                channel.describe(),
+                changes.count(),
+                energy_j(channel, &rows, place, 500 * MS, end_ns - 500 * MS)
+            );
         }
-        let of = |wanted: &dyn Fn(Quantity) -> bool| {
-            let place = channels
-                .iter()
-                .position(|channel| wanted(channel.quantity))?;
-            energies[place].as_ref().ok().map(|energy| energy.energy_j)
-        };
-        let counter = of(&|quantity| quantity.is_counter());
-        let integral = of(&|quantity| quantity == Quantity::InstantPower);
-        if let (Some(counter_j), Some(integral_j)) = (counter, integral) {
+        let found = counter_and_integral(&meter, &rows, 500 * MS, end_ns - 500 * MS);
+        if let [Ok(counter_j), Ok(integral_j)] = found {
             let gap = (integral_j - counter_j) / counter_j;
             println!(
                 "idle: the integral is {:+.2} % off the counter",
@@ -84,15 +113,76 @@ mod tests {
             );
             assert!(gap.abs() < 0.5, "{integral_j} J against {counter_j} J");
         }
-        keep(&meter, &rows);
-        println!(
-            "SKIPPED(engine on a GPU) counter against integral at prefill and decode, and joules per \
-             token of an 8B shape: this version's engine computes on CPUs"
-        );
+        keep(&meter, &rows, "idle");
     }
 
-    /// Writes what was polled as a recording that the stub plays back.
-    fn keep(meter: &NvmlMeter, rows: &[(u64, Vec<Option<u64>>)]) {
+    /// Reads the GPU while the engine on it is measured: the model's directory is named by
+    /// `HEXLOOP_ENGINE_MODEL`, the engine by `HEXLOOP_ENGINE_CUDA`.
+    #[test]
+    #[ignore = "needs gpu"]
+    fn counter_and_integral_agree_while_a_model_is_loaded_reads_prompts_and_makes_tokens() {
+        let named = ["HEXLOOP_ENGINE_CUDA", "HEXLOOP_ENGINE_MODEL"].map(std::env::var);
+        let [Ok(engine), Ok(model)] = named else {
+            println!("SKIPPED(engine-cuda) HEXLOOP_ENGINE_CUDA or HEXLOOP_ENGINE_MODEL is not set");
+            return;
+        };
+        let precision = std::env::var("HEXLOOP_ENGINE_PRECISION");
+        let asked = serde_json::json!({
+            "model_directory": model,
+            "device": "cuda:0",
+            "precision": precision.unwrap_or_else(|_| "bf16".to_owned()),
+            "threads": 8,
+            "prompt_tokens": 512,
+            "output_tokens": 256,
+            "batches": [1, 16],
+            "window_ns": 4_000 * MS,
+        });
+        let mut meter = meter();
+        let mut child = Command::new(engine)
+            .arg("bench")
+            .env("RAYON_NUM_THREADS", "8")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{asked}").unwrap();
+        let told = child.stdout.take().unwrap();
+        let told = std::thread::spawn(move || std::io::read_to_string(told).unwrap());
+        let began = clock::now();
+        let rows = poll(&mut meter, began, |_| child.try_wait().unwrap().is_none());
+        let told = told.join().unwrap();
+        assert!(child.wait().unwrap().success(), "{told}");
+        let mut windows = 0;
+        for line in told.lines() {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            let Some(window) = event.get("window") else {
+                println!("{line}");
+                continue;
+            };
+            let number = |name: &str| window[name].as_u64().unwrap();
+            let (from, to) = (number("start_ns") - began, number("end_ns") - began);
+            let [counter, integral] = counter_and_integral(&meter, &rows, from, to);
+            println!(
+                "{} batch {}: {} tokens in {} ms, counter {counter:?} J, integral {integral:?} J",
+                window["phase"],
+                window["batch"],
+                window["tokens"],
+                (to - from) / MS
+            );
+            if let (Ok(counter_j), Ok(integral_j)) = (counter, integral) {
+                windows += 1;
+                let gap = (integral_j - counter_j) / counter_j;
+                println!("  the integral is {:+.2} % off the counter", gap * 100.0);
+                assert!(gap.abs() < 0.25, "{integral_j} J against {counter_j} J");
+            }
+        }
+        assert!(windows > 0, "no window had both: {told}");
+        keep(&meter, &rows, "bench");
+    }
+
+    /// Writes what was polled as a recording that the stub plays back: the rows in which something
+    /// had changed.
+    fn keep(meter: &NvmlMeter, rows: &[Row], load: &str) {
         let names = meter
             .channels()
             .iter()
@@ -105,24 +195,29 @@ mod tests {
         let first = |name| names.iter().position(|one| *one == name);
         let kept = ["counter_mj", "instant_mw", "average_mw"].map(first);
         let mut text = format!(
-            "# source: recorded\n# gpu: {}\n# driver: {}\n# date: {} s since 1970\n# load: idle\n\
+            "# source: recorded\n# gpu: {}\n# driver: {}\n# date: {} s since 1970\n# load: {load}\n\
              # rate_hz: 1000\nat_ms,counter_mj,instant_mw,average_mw\n",
             meter.channels()[0].device,
             meter.driver(),
             clock::wall_clock_ns() / 1_000_000_000,
         );
+        let mut last = String::new();
         for (at_ns, values) in rows {
             let cells = kept.map(|place| {
                 // Channels are in millionths, the recording in thousandths.
                 let value = place.and_then(|place| values[place]);
                 value.map_or_else(String::new, |value| (value / 1_000).to_string())
             });
-            writeln!(text, "{},{}", at_ns / MS, cells.join(",")).unwrap();
+            let cells = cells.join(",");
+            if cells != last {
+                writeln!(text, "{},{cells}", at_ns / MS).unwrap();
+                last = cells;
+            }
         }
         let recording = Recording::parse(&text).unwrap();
         assert_eq!(recording.about["source"], "recorded");
         if let Some(directory) = std::env::var_os("HEXLOOP_RECORDINGS") {
-            let path = std::path::Path::new(&directory).join("recorded-idle.csv");
+            let path = std::path::Path::new(&directory).join(format!("recorded-{load}.csv"));
             std::fs::write(&path, text).unwrap();
             println!("kept {}", path.display());
         }
