@@ -4,6 +4,7 @@
 //! One process per agent. Sockets are served by tokio; link playback, telemetry and each node's
 //! namespaces own a named thread. `unsafe` lives in `sys` alone.
 
+pub mod attended;
 pub mod behind;
 pub mod bench;
 pub mod cgroup;

@@ -3,7 +3,6 @@
 //! Nobody but the agent's own user gets in: the socket has mode 0600 in a directory of mode
 //! 0700, and the kernel is asked who is on the other side.
 
-mod feeds;
 mod listen;
 mod metrics;
 mod service;
@@ -28,6 +27,7 @@ use crate::guardian::{Guardian, GuardianError, replay_leftovers};
 use crate::play::Stage;
 use crate::privilege::{self, Privilege, PrivilegeError};
 use crate::process::SelfCommand;
+use crate::telemetry::feeds::{self, FeedError};
 use crate::telemetry::sources::MeterSources;
 use crate::undo::Undo;
 
@@ -142,14 +142,8 @@ pub enum ServeError {
     )]
     OpenMetrics(SocketAddr),
     /// An external meter.
-    #[error("cannot take lines of the external meter {name}")]
-    Meter {
-        /// Its name.
-        name: String,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// The asynchronous runtime or its signal handlers.
     #[error("cannot start to serve")]
     Runtime(#[source] io::Error),

@@ -12,3 +12,4 @@ pub(crate) mod pidfd;
 pub(crate) mod realtime;
 pub(crate) mod spawn;
 pub(crate) mod terminal;
+pub(crate) mod wait;

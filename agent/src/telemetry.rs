@@ -4,6 +4,7 @@
 pub mod board;
 pub mod cores;
 pub mod counting;
+pub mod feeds;
 pub mod metrics;
 pub mod node;
 pub mod power;

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod generate;
 pub mod link;
+pub mod meter;
 pub mod trace;
 pub mod trace_files;
 
@@ -24,7 +25,8 @@ const ABOUT: &str = "Emulates a 6G edge in hardware in the loop and runs languag
 #[command(name = "hexloop", version, about = ABOUT, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
     /// Print one JSON document on standard output, and everything else on standard error.
-    // A flag that is kept as text: `link`, whose command has standard output, gives it a file.
+    // A flag that is kept as text: `link` and `meter`, whose command has standard output, give it a
+    // file.
     #[arg(
         id = "json",
         long = "json",
@@ -48,13 +50,14 @@ impl Cli {
         self.json.is_some()
     }
 
-    /// Whether the verb may compute with a model in this process. A command behind a link gets
-    /// the environment that it was given, without the limits of threads that this takes.
+    /// Whether the verb may compute with a model in this process. A command of the user's gets the
+    /// environment that it was given, without the limits of threads that this takes.
     #[must_use]
     pub const fn may_compute(&self) -> bool {
         !matches!(
             self.verb,
             Verb::Link(_)
+                | Verb::Meter(_)
                 | Verb::Agent {
                     part: AgentPart::Hold(_) | AgentPart::Inhabit(_)
                 }
@@ -66,18 +69,19 @@ impl Cli {
 ///
 /// # Errors
 /// The status to exit with: 0 after help, 2 after a mistake, and 125 where a mistake is in the
-/// line of a command behind a link, whose own status might be 2.
+/// line of a command behind a link or a metered one, whose own status might be 2.
 pub fn parse() -> Result<Cli, std::process::ExitCode> {
     Cli::try_parse().map_err(|error| {
         // A reader that has gone away is no failure of ours.
         let _ = error.print();
         let mut words = std::env::args_os().skip(1);
-        let is_link = words.next().is_some_and(|verb| verb == "link");
+        let verb = words.next().unwrap_or_default();
         let has_command = words.next().is_none_or(|word| {
             let verbs = ["apply", "confirm", "show", "clear"];
             !verbs.iter().any(|verb| word == *verb)
         });
-        let status = match is_link && has_command && error.use_stderr() {
+        let is_theirs = verb == "meter" || (verb == "link" && has_command);
+        let status = match is_theirs && error.use_stderr() {
             true => 125,
             false => u8::try_from(error.exit_code()).unwrap_or(2),
         };
@@ -98,6 +102,8 @@ pub enum Verb {
     Doctor,
     /// Run a command behind a shaped link, or shape a real interface.
     Link(Box<link::LinkArguments>),
+    /// Meter the energy of any command, with the idle power before and after it.
+    Meter(Box<meter::MeterArguments>),
     /// Measure how exact and fast this machine's links are.
     Bench {
         /// What to measure.
@@ -204,8 +210,16 @@ pub struct MeteringArguments {
     /// says the same address.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<SocketAddr>,
+    /// What is read, and how often.
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+}
+
+/// What is read beside this machine's own meters, and how often.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SamplingArguments {
     /// Take lines of an external meter: NAME=unix:PATH or NAME=tcp:127.0.0.1:PORT, and with `run`
-    /// NAME=- for standard input. A line is `SECONDS_SINCE_1970 WATTS`, or `- WATTS` for now.
+    /// and `meter` NAME=- for standard input. A line is `SECONDS_SINCE_1970 WATTS`, or `- WATTS` for now.
     #[arg(long = "meter", value_name = "NAME=WHERE")]
     pub meters: Vec<String>,
     /// Readings of energy and power per second, 1 to 1000.

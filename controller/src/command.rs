@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod experiment;
 mod link;
+mod meter;
 mod model;
 mod plan;
 mod report;
@@ -37,8 +38,9 @@ pub fn dispatch(cli: &Cli) -> std::process::ExitCode {
         quiet: cli.quiet,
     };
     let outcome = match &cli.verb {
-        // The only verb whose status is somebody else's.
+        // The verbs whose status is somebody else's.
         Verb::Link(arguments) => return link::link(arguments, voice),
+        Verb::Meter(arguments) => return meter::meter(arguments, voice),
         Verb::Run(arguments) => run::run(arguments, voice),
         Verb::Check(arguments) => check::check(arguments, voice),
         Verb::Plan(arguments) => plan::plan(arguments, voice),

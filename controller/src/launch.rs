@@ -8,6 +8,6 @@ mod session;
 pub(crate) mod training;
 mod training_energy;
 
-pub(crate) use agent_process::{AgentPlace, AgentProcess};
+pub(crate) use agent_process::{AgentPlace, AgentProcess, make_private};
 pub(crate) use progress::RunMonitor;
 pub(crate) use session::{Played, SessionInput, change_link, play};

@@ -28,5 +28,7 @@ pub use histograms::histogram_log;
 pub use manifest::{Manifest, ManifestEntry};
 pub use read::{ReadError, RunRecords};
 pub(crate) use read::{long_trace_path, trace_path};
-pub(crate) use tables::{LINK_COLUMNS, link_row, tables};
+pub(crate) use tables::{
+    GPU_COLUMNS, LINK_COLUMNS, POWER_COLUMNS, gpu_row, link_row, tables, write_power,
+};
 pub use tables::{link_table, request_table, sample_table};

@@ -20,11 +20,13 @@ use serde::{Deserialize, Serialize};
 use crate::verdict::Verdict;
 
 pub use compute::{RunFacts, summarise};
+pub(crate) use compute::{quantity, unavailable};
 pub use distribution::{Distribution, PercentileInterval};
 pub use energy::{
     AttributionSummary, CounterGap, JobEnergy, LARGEST_GAP, MeterChannelSummary, MeterCostSummary,
     MeterSummary, MeteringSummary,
 };
+pub(crate) use energy::{derived, gaps_between, metering, subtracted};
 pub use expectations::outages;
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;

@@ -56,6 +56,15 @@ impl Signals {
         })
     }
 
+    /// Whether any came, also from the terminal: where no command has it too.
+    pub(crate) fn any_came(&self) -> io::Result<bool> {
+        let mut any = false;
+        while self.descriptor.read_signal()?.is_some() {
+            any = true;
+        }
+        Ok(any)
+    }
+
     /// What is to be passed on.
     pub(crate) fn read(&self) -> io::Result<Vec<Signal>> {
         let mut signals = Vec::new();

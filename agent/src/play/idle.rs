@@ -1,13 +1,13 @@
 //! Power of the machine without jobs, before and after the phases: what is subtracted as idle.
 
-use hexloop_proto::{EventBody, IdlePower, Measurement};
+use hexloop_proto::EventBody;
 use hexloop_workloads::clock;
 
 use super::PlayError;
 use super::scene::check;
 use super::sink::EventSink;
 use super::stop::StopWish;
-use crate::telemetry::power::PowerSampler;
+use crate::telemetry::power::{PowerSampler, idle_power};
 
 /// How long it is measured: 30 refreshes of a counter that is renewed ten times a second.
 const SPAN_NS: u64 = 3_000_000_000;
@@ -32,32 +32,7 @@ pub(super) fn measure(
         clock::sleep_until(to.min(clock::now() + LOOK_EVERY_NS));
     }
     let (energy, uncertainty_j, _) = power.window(from, to);
-    let per_second = |value: f64| value * 1e9 / span_f64();
-    let power_w = match energy {
-        Measurement::Measured { value, source } => Measurement::Measured {
-            value: per_second(value),
-            source,
-        },
-        Measurement::Derived { value, source } => Measurement::Derived {
-            value: per_second(value),
-            source,
-        },
-        Measurement::Estimated { value, source } => Measurement::Estimated {
-            value: per_second(value),
-            source,
-        },
-        unavailable @ Measurement::Unavailable { .. } => unavailable,
-    };
-    events.emit(EventBody::Idle(IdlePower {
-        when: when.to_owned(),
-        span_ns: SPAN_NS,
-        power_w,
-        uncertainty_w: uncertainty_j.map(per_second),
-    }));
+    let idle = idle_power(when, SPAN_NS, energy, uncertainty_j);
+    events.emit(EventBody::Idle(idle));
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a few seconds in nanoseconds")]
-const fn span_f64() -> f64 {
-    SPAN_NS as f64
 }

@@ -136,6 +136,30 @@ pub(crate) fn inhabitant(command: &mut Command, habitation: Habitation) {
     }
 }
 
+/// Starts the command as another user, if one is given, with the supplementary groups that are;
+/// otherwise with all that the caller may do. It has the signals as a program expects them, and no
+/// descriptors beyond the standard three.
+pub(crate) fn as_user(command: &mut Command, user: Option<(Credentials, Vec<Gid>)>) {
+    let prepare = move || {
+        realtime::lift_limit();
+        if let Some((Credentials { user, group }, groups)) = &user {
+            setgroups(groups)?;
+            let group = Gid::from_raw(*group);
+            nix::unistd::setresgid(group, group, group)?;
+            let user = nix::unistd::Uid::from_raw(*user);
+            nix::unistd::setresuid(user, user, user)?;
+        }
+        SigSet::empty().thread_set_mask()?;
+        close_other_descriptors_on_exec();
+        Ok(())
+    };
+    #[expect(unsafe_code, reason = "pre_exec has no safe form")]
+    // SAFETY: the closure makes system calls alone and does not allocate.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
 /// Starts the command with descriptors beyond the standard three, under their numbers, and has
 /// it killed when the thread that starts it ends. The descriptors must stay open until then.
 pub(crate) fn with_descriptors(command: &mut Command, descriptors: Vec<RawFd>) {

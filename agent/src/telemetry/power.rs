@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use hexloop_proto::{
-    ChannelEnergy, EventBody, GpuSample, Measurement, MeterChannel, MeterReadings, MeteringCost,
+    ChannelEnergy, EventBody, GpuSample, IdlePower, Measurement, MeterChannel, MeterReadings,
+    MeteringCost,
 };
 use hexloop_telemetry::{
-    Channel, EnergyBook, GpuState, MachineMeters, Origin, Quality, Quantity, Reading, Trouble,
+    Channel, EnergyBook, Finding, GpuState, MachineMeters, Origin, Quality, Quantity, Reading,
+    Trouble,
 };
 use hexloop_workloads::clock::{self, MonotonicNs};
 
@@ -34,6 +36,7 @@ const EVENT_PERIOD_NS: u64 = 100_000_000;
 pub struct PowerSampler {
     shared: Arc<Shared>,
     channels: Vec<Channel>,
+    findings: Vec<Finding>,
     /// Why nothing can be summed up, if so.
     why_nothing: Option<String>,
     thread: Option<JoinHandle<MeteringCost>>,
@@ -70,6 +73,7 @@ impl PowerSampler {
         let meters = sources.find();
         let period_ns = sources.period_ns();
         let channels = meters.channels().to_vec();
+        let findings = meters.findings().to_vec();
         let why_nothing = meters.why_nothing();
         let shared = Arc::new(Shared {
             book: Mutex::new(EnergyBook::new(&channels, period_ns)),
@@ -90,6 +94,7 @@ impl PowerSampler {
         Ok(PowerSampler {
             shared,
             channels,
+            findings,
             why_nothing,
             thread,
         })
@@ -99,6 +104,12 @@ impl PowerSampler {
     #[must_use]
     pub fn channels(&self) -> Vec<MeterChannel> {
         self.channels.iter().map(recorded).collect()
+    }
+
+    /// Every source that was tried, and how it came out.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
     }
 
     /// Why there is no energy yet, or ever.
@@ -220,6 +231,39 @@ impl PowerSampler {
     }
 }
 
+/// The mean power over a span in which so much energy was metered.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a span of a run in nanoseconds")]
+pub fn idle_power(
+    when: &str,
+    span_ns: u64,
+    energy: Measurement,
+    uncertainty_j: Option<f64>,
+) -> IdlePower {
+    let per_second = 1e9 / span_ns.max(1) as f64;
+    let power_w = match energy {
+        Measurement::Measured { value, source } => Measurement::Measured {
+            value: value * per_second,
+            source,
+        },
+        Measurement::Derived { value, source } => Measurement::Derived {
+            value: value * per_second,
+            source,
+        },
+        Measurement::Estimated { value, source } => Measurement::Estimated {
+            value: value * per_second,
+            source,
+        },
+        unavailable @ Measurement::Unavailable { .. } => unavailable,
+    };
+    IdlePower {
+        when: when.to_owned(),
+        span_ns,
+        power_w,
+        uncertainty_w: uncertainty_j.map(|energy_j| energy_j * per_second),
+    }
+}
+
 /// A channel as it is recorded.
 fn recorded(channel: &Channel) -> MeterChannel {
     MeterChannel {
@@ -284,6 +328,7 @@ fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> Meterin
         .max(1);
     let mut readings: Vec<Reading> = Vec::new();
     let mut batch = MeterReadings::default();
+    let mut batch_t0 = None;
     let mut costs = Costs::new(&meters);
     let mut cost = MeteringCost {
         period_ns,
@@ -301,6 +346,11 @@ fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> Meterin
         let phase = held(&shared.phase).clone();
         let sees_states = cost.reads.is_multiple_of(reads_per_state)
             && (phase.is_some() || shared.board.is_some());
+        let t0 = phase.as_ref().map(|phase| phase.t0);
+        if batch_t0 != t0 {
+            batch = MeterReadings::default();
+            batch_t0 = t0;
+        }
         if let Some(phase) = &phase {
             if at >= phase.t0 {
                 batch.at_ns.push(at - phase.t0);
@@ -314,8 +364,6 @@ fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> Meterin
                     .events
                     .emit(EventBody::Meters(std::mem::take(&mut batch)));
             }
-        } else {
-            batch = MeterReadings::default();
         }
         if sees_states {
             let states = costs.states(&mut meters);

@@ -147,12 +147,13 @@ fn serve_agent(arguments: &AgentServeArguments) -> Outcome {
         metrics: arguments.metering.metrics,
         meters: arguments
             .metering
+            .sampling
             .meters
             .iter()
             .map(|argument| HostMeter::from_argument(argument))
             .collect::<Result<Vec<HostMeter>, String>>()
             .map_err(|why| Failure::message(ExitCode::Usage, format!("--meter: {why}")))?,
-        rate_hz: arguments.metering.meter_rate,
+        rate_hz: arguments.metering.sampling.meter_rate,
     };
     match serve::run(&options) {
         Ok(()) => Ok(ExitCode::Done),

@@ -4,14 +4,14 @@ mod interface;
 mod log;
 mod shape;
 mod summary;
-mod user;
+pub(super) mod user;
 mod words;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode as Status;
 use std::sync::Arc;
 
-use hexloop_agent::behind::{self, Behind, BehindReport, BehindSpec, Captured, Said};
+use hexloop_agent::behind::{self, Behind, BehindSpec, Captured, Said};
 use hexloop_agent::privilege::PrivilegeError;
 use hexloop_agent::process::SelfCommand;
 use hexloop_topologies::plan::DatapathChoice;
@@ -27,7 +27,7 @@ use log::Log;
 use summary::Setting;
 
 /// What the process exits with when the link itself fails, as env(1) does.
-const OWN_FAILURE: u8 = 125;
+pub(super) const OWN_FAILURE: u8 = 125;
 /// When the command cannot be run.
 const CANNOT_RUN: u8 = 126;
 /// When it was not found.
@@ -117,7 +117,7 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
     if let Some(captured) = stage.take_down() {
         setting.notes.extend(notes_of(&captured));
     }
-    let status = status_of(&report, &name)?;
+    let status = status_of(report.command, &name)?;
     let summary = summary::summarise(setting, &report, &log.finish()?, Some(status));
     if !voice.quiet {
         eprintln!("{}", summary.text());
@@ -167,9 +167,9 @@ fn is_limited(trace: &Trace, direction: Direction) -> bool {
 }
 
 /// The command's status, as a shell would tell it; an error where it never ran.
-fn status_of(report: &BehindReport, name: &OsString) -> Result<u8, Failure> {
+pub(super) fn status_of(said: Option<Said>, name: &OsStr) -> Result<u8, Failure> {
     let of = |number: i32| u8::try_from(number & 0xff).unwrap_or(OWN_FAILURE);
-    match report.command {
+    match said {
         Some(Said::Exited(status)) => Ok(of(status)),
         Some(Said::Signalled(signal)) => Ok(of(SIGNALLED + signal)),
         Some(Said::NotStarted(number)) => {

@@ -37,6 +37,20 @@ pub(crate) struct AgentPlace {
     pub(crate) metering: MeteringArguments,
 }
 
+/// Makes a directory that only this user can enter, and that is removed with what is in it.
+pub(crate) fn make_private(directory: &Path, guardian: &Guardian) -> Result<(), anyhow::Error> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    if let Some(parent) = directory.parent() {
+        builder.recursive(true).create(parent)?;
+    }
+    guardian.record(Undo::RemoveDirectory {
+        path: directory.to_path_buf(),
+    })?;
+    builder.recursive(false).create(directory)?;
+    Ok(())
+}
+
 /// A running agent.
 #[derive(Debug)]
 pub(crate) struct AgentProcess {
@@ -61,20 +75,7 @@ impl AgentProcess {
             return Err(Failure::message(ExitCode::Preflight, message)
                 .remedy("set XDG_RUNTIME_DIR or HEXLOOP_STATE_DIRECTORY to a shorter path"));
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&place.runtime)
-            .or_fail(ExitCode::Preflight, doing)?;
-        guardian
-            .record(Undo::RemoveDirectory {
-                path: directory.clone(),
-            })
-            .or_fail(ExitCode::Preflight, doing)?;
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .or_fail(ExitCode::Preflight, doing)?;
+        make_private(&directory, guardian).or_fail(ExitCode::Preflight, doing)?;
         let log = File::create(&place.log).or_fail(ExitCode::Failed, || {
             format!("cannot write {}", place.log.display())
         })?;

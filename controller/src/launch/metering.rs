@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hexloop_topologies::HostMeter;
 use hexloop_workloads::clock;
 
-use crate::cli::MeteringArguments;
+use crate::cli::{MeteringArguments, SamplingArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail as _};
 
@@ -19,9 +19,42 @@ const STDIN: &str = "-";
 const START_LIMIT_NS: u64 = 15_000_000_000;
 const TRY_EVERY_NS: u64 = 20_000_000;
 
+/// The external meters of a command line.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// How each is named to an agent, and what it is.
+    pub(crate) meters: Vec<(String, HostMeter)>,
+    /// Where standard input is to be sent, if it is a meter.
+    pub(crate) from_stdin: Option<PathBuf>,
+}
+
+impl Lines {
+    /// Reads them; standard input gets a socket in `directory`.
+    pub(crate) fn of(sampling: &SamplingArguments, directory: &Path) -> Result<Lines, Failure> {
+        let refused = |why: String| Failure::message(ExitCode::Usage, format!("--meter: {why}"));
+        let mut lines = Lines {
+            meters: Vec::new(),
+            from_stdin: None,
+        };
+        for meter in &sampling.meters {
+            let mut argument = meter.clone();
+            if let Some((name, STDIN)) = meter.split_once('=') {
+                let socket = directory.join(format!("meter-{name}"));
+                argument = format!("{name}=unix:{}", socket.display());
+                if lines.from_stdin.replace(socket).is_some() {
+                    return Err(refused("standard input is one meter at most".to_owned()));
+                }
+            }
+            let meter = HostMeter::from_argument(&argument).map_err(refused)?;
+            lines.meters.push((argument, meter));
+        }
+        Ok(lines)
+    }
+}
+
 /// Checks what the command line says of meters, before anything is made.
 pub(crate) fn check(metering: &MeteringArguments) -> Result<(), Failure> {
-    arguments(metering, Path::new("/")).map(drop)
+    Lines::of(&metering.sampling, Path::new("/")).map(drop)
 }
 
 /// Arguments for the agent, whose socket is in `directory`; and where standard input is to be
@@ -32,30 +65,20 @@ pub(super) fn arguments(
 ) -> Result<(Vec<OsString>, Option<PathBuf>), Failure> {
     let mut words: Vec<OsString> = vec![
         "--meter-rate".into(),
-        metering.meter_rate.to_string().into(),
+        metering.sampling.meter_rate.to_string().into(),
     ];
     if let Some(address) = metering.metrics {
         words.extend(["--metrics".into(), address.to_string().into()]);
     }
-    let mut from_stdin = None;
-    for meter in &metering.meters {
-        let refused = |why: String| Failure::message(ExitCode::Usage, format!("--meter: {why}"));
-        let mut argument = meter.clone();
-        if let Some((name, STDIN)) = meter.split_once('=') {
-            let socket = directory.join(format!("meter-{name}"));
-            argument = format!("{name}=unix:{}", socket.display());
-            if from_stdin.replace(socket).is_some() {
-                return Err(refused("standard input is one meter at most".to_owned()));
-            }
-        }
-        HostMeter::from_argument(&argument).map_err(refused)?;
+    let lines = Lines::of(&metering.sampling, directory)?;
+    for (argument, _) in lines.meters {
         words.extend(["--meter".into(), argument.into()]);
     }
-    Ok((words, from_stdin))
+    Ok((words, lines.from_stdin))
 }
 
-/// Sends standard input to the agent's socket, on a thread that ends with it or with the process.
-pub(super) fn send_stdin(socket: PathBuf) -> Result<(), Failure> {
+/// Sends standard input to the socket, on a thread that ends with it or with the process.
+pub(crate) fn send_stdin(socket: PathBuf) -> Result<(), Failure> {
     let send = move || {
         let until = clock::now() + START_LIMIT_NS;
         while clock::now() < until {
@@ -83,8 +106,10 @@ mod tests {
     fn told(meters: &[&str]) -> Result<(Vec<OsString>, Option<PathBuf>), Failure> {
         let metering = MeteringArguments {
             metrics: Some("127.0.0.1:9464".parse().unwrap()),
-            meters: meters.iter().map(|meter| (*meter).to_owned()).collect(),
-            meter_rate: 250,
+            sampling: SamplingArguments {
+                meters: meters.iter().map(|meter| (*meter).to_owned()).collect(),
+                meter_rate: 250,
+            },
         };
         arguments(&metering, Path::new("/run/hx"))
     }

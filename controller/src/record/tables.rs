@@ -1,7 +1,9 @@
 //! The records as CSV: one header row, units in the names, empty for null, so that pandas and
 //! DuckDB read them as they are.
 
-use hexloop_proto::{GpuSample, LinkWindow};
+use std::io;
+
+use hexloop_proto::{GpuSample, LinkWindow, MeterChannel, MeterReadings};
 use hexloop_workloads::job::Outcome;
 
 use crate::results::Results;
@@ -178,32 +180,47 @@ pub fn link_table(results: &Results) -> csv::Result<Vec<u8>> {
 /// Never: it is written to memory.
 fn power_table(results: &Results) -> csv::Result<Vec<u8>> {
     let mut rows = csv::Writer::from_writer(Vec::new());
-    rows.write_record([
-        "phase", "at_ns", "device", "scope", "quantity", "source", "unit", "value",
-    ])?;
+    rows.write_record(POWER_COLUMNS)?;
     let channels = results.agent.as_ref().map(|agent| agent.meters.as_slice());
     for phase in &results.phases {
-        let moments = phase
-            .meters
-            .iter()
-            .flat_map(|batch| batch.at_ns.iter().zip(&batch.values));
-        for (at_ns, values) in moments {
-            for (channel, value) in channels.unwrap_or_default().iter().zip(values) {
-                let unit = if channel.is_counter() { "uJ" } else { "uW" };
-                rows.write_record([
-                    phase.name.as_str(),
-                    &at_ns.to_string(),
-                    &channel.device,
-                    &channel.scope,
-                    &channel.quantity,
-                    &channel.source,
-                    unit,
-                    &text(*value),
-                ])?;
-            }
+        for batch in &phase.meters {
+            write_power(&mut rows, &phase.name, channels.unwrap_or_default(), batch)?;
         }
     }
     finish(rows)
+}
+
+/// The columns of power.csv.
+pub(crate) const POWER_COLUMNS: [&str; 8] = [
+    "phase", "at_ns", "device", "scope", "quantity", "source", "unit", "value",
+];
+
+/// Rows of power.csv.
+///
+/// # Errors
+/// They cannot be written.
+pub(crate) fn write_power<W: io::Write>(
+    rows: &mut csv::Writer<W>,
+    phase: &str,
+    channels: &[MeterChannel],
+    batch: &MeterReadings,
+) -> csv::Result<()> {
+    for (at_ns, values) in batch.at_ns.iter().zip(&batch.values) {
+        for (channel, value) in channels.iter().zip(values) {
+            let unit = if channel.is_counter() { "uJ" } else { "uW" };
+            rows.write_record([
+                phase,
+                &at_ns.to_string(),
+                &channel.device,
+                &channel.scope,
+                &channel.quantity,
+                &channel.source,
+                unit,
+                &text(*value),
+            ])?;
+        }
+    }
+    Ok(())
 }
 
 /// One row per core and second of a phase.
@@ -254,65 +271,73 @@ fn of_processes(
 /// Never: it is written to memory.
 fn gpu_table(results: &Results) -> csv::Result<Vec<u8>> {
     let mut rows = csv::Writer::from_writer(Vec::new());
-    rows.write_record([
-        "phase",
-        "at_ns",
-        "uuid",
-        "trouble",
-        "memory_used_bytes",
-        "busy_percent",
-        "sm_clock_mhz",
-        "memory_clock_mhz",
-        "temperature_c",
-        "throttle_reasons",
-        "performance_state",
-        "mig",
-        "processes",
-        "foreign_processes",
-        "memory_busy_percent",
-        "power_limit_mw",
-        "mps_processes",
-        "process_memory_bytes",
-        "process_sm_percent",
-        "sm_active_percent",
-        "sm_occupancy_percent",
-        "tensor_active_percent",
-        "memory_bandwidth_percent",
-    ])?;
+    rows.write_record(GPU_COLUMNS)?;
+    for phase in &results.phases {
+        for sample in &phase.gpus {
+            rows.write_record(gpu_row(&phase.name, sample))?;
+        }
+    }
+    finish(rows)
+}
+
+/// The columns of gpu.csv.
+pub(crate) const GPU_COLUMNS: [&str; 23] = [
+    "phase",
+    "at_ns",
+    "uuid",
+    "trouble",
+    "memory_used_bytes",
+    "busy_percent",
+    "sm_clock_mhz",
+    "memory_clock_mhz",
+    "temperature_c",
+    "throttle_reasons",
+    "performance_state",
+    "mig",
+    "processes",
+    "foreign_processes",
+    "memory_busy_percent",
+    "power_limit_mw",
+    "mps_processes",
+    "process_memory_bytes",
+    "process_sm_percent",
+    "sm_active_percent",
+    "sm_occupancy_percent",
+    "tensor_active_percent",
+    "memory_bandwidth_percent",
+];
+
+/// One row of gpu.csv.
+pub(crate) fn gpu_row(phase: &str, sample: &GpuSample) -> [String; GPU_COLUMNS.len()] {
     let percent = |hundredths: Option<u32>| text(hundredths.map(|value| f64::from(value) / 100.0));
     let list = |pids: &Option<Vec<u32>>| {
         let pids = pids.as_deref().unwrap_or_default().iter();
         pids.map(u32::to_string).collect::<Vec<String>>().join(" ")
     };
-    for phase in &results.phases {
-        for sample in &phase.gpus {
-            let activity = sample.activity.unwrap_or_default();
-            rows.write_record([
-                phase.name.clone(),
-                sample.at_ns.to_string(),
-                sample.uuid.clone(),
-                text(sample.trouble.as_ref()),
-                text(sample.memory_used_bytes),
-                text(sample.busy_percent),
-                text(sample.sm_clock_mhz),
-                text(sample.memory_clock_mhz),
-                text(sample.temperature_c),
-                text(sample.throttle_reasons),
-                text(sample.performance_state),
-                text(sample.mig),
-                list(&sample.processes),
-                list(&sample.foreign_processes),
-                text(sample.memory_busy_percent),
-                text(sample.power_limit_mw),
-                text(sample.mps_processes),
-                of_processes(sample, |one| text(one.1)),
-                of_processes(sample, |one| text(one.2)),
-                percent(activity[0]),
-                percent(activity[1]),
-                percent(activity[2]),
-                percent(activity[3]),
-            ])?;
-        }
-    }
-    finish(rows)
+    let activity = sample.activity.unwrap_or_default();
+    [
+        phase.to_owned(),
+        sample.at_ns.to_string(),
+        sample.uuid.clone(),
+        text(sample.trouble.as_ref()),
+        text(sample.memory_used_bytes),
+        text(sample.busy_percent),
+        text(sample.sm_clock_mhz),
+        text(sample.memory_clock_mhz),
+        text(sample.temperature_c),
+        text(sample.throttle_reasons),
+        text(sample.performance_state),
+        text(sample.mig),
+        list(&sample.processes),
+        list(&sample.foreign_processes),
+        text(sample.memory_busy_percent),
+        text(sample.power_limit_mw),
+        text(sample.mps_processes),
+        of_processes(sample, |one| text(one.1)),
+        of_processes(sample, |one| text(one.2)),
+        percent(activity[0]),
+        percent(activity[1]),
+        percent(activity[2]),
+        percent(activity[3]),
+    ]
 }

@@ -137,7 +137,7 @@ fn link_trace(plan: &Plan, phase: &PhasePlan) -> String {
         .unwrap_or_default()
 }
 
-pub(super) fn unavailable(why: &str) -> Quantity {
+pub(crate) fn unavailable(why: &str) -> Quantity {
     Quantity {
         value: None,
         quality: Quality::Unavailable,
@@ -146,7 +146,7 @@ pub(super) fn unavailable(why: &str) -> Quantity {
     }
 }
 
-pub(super) fn quantity(measurement: &Measurement) -> Quantity {
+pub(crate) fn quantity(measurement: &Measurement) -> Quantity {
     let known = |value: f64, source: &str, quality| Quantity {
         value: Some(value),
         quality,

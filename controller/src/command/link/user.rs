@@ -10,7 +10,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
 
 /// The user who called sudo; `None` where this program was started by its own user.
-pub(super) fn invoking() -> Result<Option<Credentials>, Failure> {
+pub(in crate::command) fn invoking() -> Result<Option<Credentials>, Failure> {
     if !geteuid().is_root() {
         return Ok(None);
     }
@@ -41,7 +41,7 @@ fn of_id(user: u32) -> Option<User> {
 
 /// What changes in the environment: everything else is passed on as it is. sudo leaves root's
 /// home and name.
-pub(super) fn environment(user: Option<&Credentials>) -> Vec<(OsString, OsString)> {
+pub(in crate::command) fn environment(user: Option<&Credentials>) -> Vec<(OsString, OsString)> {
     let Some(account) = user.and_then(|user| of_id(user.user)) else {
         return Vec::new();
     };

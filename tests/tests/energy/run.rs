@@ -1,64 +1,22 @@
-//! Energy of whole runs, with boards and GPUs that stubs stand in for: what is metered adds up,
-//! what is not has a reason, and nobody can take a stub for hardware.
-
-#![forbid(unsafe_code)]
+//! Energy of whole runs.
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::io::Write as _;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::process::Stdio;
 
-    use hexloop_nvml_stub::{GpuScript, Script};
+    use hexloop_nvml_stub::GpuScript;
     use hexloop_tests::experiment::{QUICKSTART, SHORTEST};
     use hexloop_tests::sandbox::{Finished, Sandbox, finish};
     use hexloop_tests::system::exclusive;
     use hexloop_workloads::clock;
     use serde_json::Value;
 
-    const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
+    use crate::stand_ins::{BINARY, board, gpu};
 
     const PHASES: [&str; 3] = ["device", "edge", "split"];
-
-    /// The root of a Jetson-like board: its input draws 5 V x 2 A, of which its cores get a part.
-    fn board(sandbox: &Sandbox) -> PathBuf {
-        let root = sandbox.path("board");
-        let chip = root.join("sys/class/hwmon/hwmon0");
-        fs::create_dir_all(&chip).unwrap();
-        for (name, text) in [
-            ("name", "ina3221"),
-            ("in1_label", "VDD_IN"),
-            ("in1_input", "5000"),
-            ("curr1_input", "2000"),
-            ("in2_label", "VDD_CPU_GPU_CV"),
-            ("in2_input", "5000"),
-            ("curr2_input", "700"),
-        ] {
-            fs::write(chip.join(name), text).unwrap();
-        }
-        root
-    }
-
-    /// A library of NVML with one GPU that follows the script.
-    fn gpu(sandbox: &Sandbox, gpu: GpuScript) -> [(&'static str, PathBuf); 2] {
-        let script = Script {
-            gpus: vec![gpu],
-            ..Script::default()
-        };
-        let text = serde_json::to_vec(&script).unwrap();
-        let test = std::env::current_exe().unwrap();
-        let library = test.with_file_name("libhexloop_nvml_stub.so");
-        assert!(
-            library.exists(),
-            "cargo did not build {}",
-            library.display()
-        );
-        [
-            ("HEXLOOP_NVML_STUB", sandbox.write("gpu.json", text)),
-            ("HEXLOOP_NVML_LIBRARY", library),
-        ]
-    }
 
     /// A short run with these variables. Its verdict may be INVALID: this machine may be busy.
     #[track_caller]
@@ -295,57 +253,5 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
-    }
-
-    #[test]
-    fn doctor_tells_what_a_gpu_offers_and_what_reading_it_costs() {
-        let sandbox = Sandbox::new(BINARY);
-        let mut command = sandbox.command(["doctor", "--json"]);
-        command.envs(gpu(&sandbox, GpuScript::default()));
-        command.env("HEXLOOP_TELEMETRY_ROOT", sandbox.path("nowhere"));
-        let findings = finish(command.spawn().unwrap(), 60).json();
-        let detail = |name: &str| {
-            let mut findings = findings.as_array().unwrap().iter();
-            let found = findings.find(|finding| finding["name"] == name).unwrap();
-            found["detail"].as_str().unwrap().to_owned()
-        };
-        let channels = detail("NVML");
-        for part in [
-            "energy counter, NVML total energy",
-            "instantaneous power, NVML field 186 (POWER_INSTANT), GPU",
-            "average power, NVML field 185 (POWER_AVERAGE), GPU",
-        ] {
-            assert!(channels.contains(part), "{channels}");
-        }
-        let cost = detail("energy");
-        assert!(
-            cost.contains("eight such GPUs") && cost.contains("STUB"),
-            "{cost}"
-        );
-    }
-
-    #[test]
-    fn doctor_tells_every_source_what_it_offers_and_that_it_is_a_stub() {
-        let sandbox = Sandbox::new(BINARY);
-        let mut command = sandbox.command(["doctor", "--json"]);
-        command.env("HEXLOOP_TELEMETRY_ROOT", board(&sandbox));
-        command.env("HEXLOOP_NVML_LIBRARY", sandbox.path("nowhere.so"));
-        let finished = finish(command.spawn().unwrap(), 180);
-        let findings = finished.json();
-        let detail = |name: &str| {
-            let findings = findings.as_array().unwrap();
-            let found = findings.iter().find(|finding| finding["name"] == name);
-            let found = found.unwrap_or_else(|| panic!("no {name} in {findings:#?}"));
-            found["detail"].as_str().unwrap().to_owned()
-        };
-        assert!(detail("NVML").contains("cannot read NVML"));
-        assert!(detail("RAPL (powercap)").contains("no zone with a counter"));
-        let rails = detail("board sensors (hwmon)");
-        assert!(rails.contains("VDD_IN, instantaneous power"), "{rails}");
-        let cost = detail("energy");
-        assert!(
-            cost.contains("us per reading of all") && cost.ends_with("STUB, not this machine"),
-            "{cost}"
-        );
     }
 }

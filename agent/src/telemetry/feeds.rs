@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
+use std::time::Duration;
 
 use hexloop_telemetry::{ExternalFeed, ExternalSpec, Scope};
 use hexloop_topologies::{HostMeter, MeterLines};
@@ -11,19 +12,81 @@ use hexloop_workloads::clock;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::process::{Child, Command};
+use tokio::runtime::Runtime;
 
-use super::ServeError;
-use crate::guardian::Guardian;
+use crate::guardian::{Guardian, GuardianError};
 use crate::process::ProcessIdentity;
 use crate::undo::Undo;
 
 /// The longest line that is looked at.
 const LONGEST_LINE: usize = 1024;
 /// Time between two attempts to accept, after one that failed.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long it may take to end them.
+const END_LIMIT: Duration = Duration::from_millis(500);
+
+/// Why lines of an external meter cannot be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeedError {
+    /// Its program cannot be started, or nothing can listen where it is to be heard.
+    #[error("cannot take lines of the external meter {name}")]
+    Open {
+        /// Its name.
+        name: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The guardian.
+    #[error(transparent)]
+    Guardian(#[from] GuardianError),
+    /// The asynchronous runtime.
+    #[error("cannot start to take lines of external meters")]
+    Runtime(#[source] io::Error),
+}
+
+/// External meters whose lines are taken on threads of their own. Dropping it ends their programs.
+#[derive(Debug)]
+pub struct Feeds {
+    feeds: Vec<ExternalFeed>,
+    runtime: Runtime,
+}
+
+impl Feeds {
+    /// Takes lines from now on.
+    ///
+    /// # Errors
+    /// The program of one cannot be started, or its socket is taken.
+    pub fn open(meters: &[HostMeter], guardian: &Guardian) -> Result<Feeds, FeedError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("hx-feeds")
+            .enable_all()
+            .build()
+            .map_err(FeedError::Runtime)?;
+        let feeds: Vec<ExternalFeed> = meters.iter().map(feed_of).collect();
+        for (meter, feed) in meters.iter().zip(&feeds) {
+            let source = runtime.block_on(open(meter, guardian))?;
+            runtime.spawn(serve(source, feed.clone()));
+        }
+        Ok(Feeds { feeds, runtime })
+    }
+
+    /// What comes of their lines, in the order of the meters.
+    #[must_use]
+    pub fn feeds(&self) -> &[ExternalFeed] {
+        &self.feeds
+    }
+
+    /// Ends them.
+    pub fn close(self) {
+        self.runtime.shutdown_timeout(END_LIMIT);
+    }
+}
 
 /// The meter of that description, before any line has come.
-pub(super) fn feed_of(meter: &HostMeter) -> ExternalFeed {
+pub(crate) fn feed_of(meter: &HostMeter) -> ExternalFeed {
     ExternalFeed::new(ExternalSpec {
         name: meter.name.clone(),
         scope: match meter.scope.as_str() {
@@ -37,15 +100,16 @@ pub(super) fn feed_of(meter: &HostMeter) -> ExternalFeed {
 }
 
 /// Where lines will come from: open already, so that what is wrong is known before anything runs.
-pub(super) enum Source {
+#[derive(Debug)]
+pub(crate) enum Source {
     Program(Child),
     Unix(UnixListener),
     Tcp(TcpListener),
 }
 
 /// Opens it. A program is noted, to be killed if this process is.
-pub(super) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Source, ServeError> {
-    let failed = |source| ServeError::Meter {
+pub(crate) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Source, FeedError> {
+    let failed = |source| FeedError::Open {
         name: meter.name.clone(),
         source,
     };
@@ -92,7 +156,7 @@ pub(super) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Sourc
 }
 
 /// Takes lines until the process ends. One caller at a time: a meter has one voice.
-pub(super) async fn serve(source: Source, feed: ExternalFeed) {
+pub(crate) async fn serve(source: Source, feed: ExternalFeed) {
     match source {
         Source::Program(mut child) => {
             if let Some(output) = child.stdout.take() {

@@ -1,0 +1,269 @@
+//! The meters of a run, what they show without work, and what reading them costs.
+
+use hexloop_proto::{ChannelEnergy, IdlePower, Measurement, MeterChannel, MeterCost, MeteringCost};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::format::{count_to_f64, rounded};
+use crate::results::Results;
+use crate::summary::compute::{quantity, unavailable};
+use crate::summary::{Quality, Quantity};
+
+/// How far a counter and the integral of the same device may be apart before the phase's energy
+/// is suspect.
+pub const LARGEST_GAP: f64 = 0.05;
+
+/// The meters of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MeterSummary {
+    /// `hardware`, or `stub` where any channel was put in a device's place by a test.
+    pub source: String,
+    /// Every channel that was read.
+    pub channels: Vec<MeterChannelSummary>,
+    /// Power without jobs before the first phase, in watts.
+    pub idle_before_w: Quantity,
+    /// The same after the last phase.
+    pub idle_after_w: Quantity,
+    /// What is subtracted as idle, in watts: the mean of both.
+    pub idle_w: Quantity,
+    /// Half of the difference of both, and what the windows leave open, in watts.
+    pub idle_uncertainty_w: Option<f64>,
+    /// What reading the meters cost; null where there was nothing to read.
+    pub overhead: Option<MeteringSummary>,
+}
+
+/// One channel of a meter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MeterChannelSummary {
+    /// The device.
+    pub device: String,
+    /// Which part of the machine it covers.
+    pub scope: String,
+    /// `energy counter`, `instantaneous power` or `average power`.
+    pub quantity: String,
+    /// Where it is read.
+    pub source: String,
+    /// Whether it is part of the machine's sum.
+    pub counted: bool,
+}
+
+/// What reading the meters cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MeteringSummary {
+    /// Readings per second that were asked for.
+    pub rate_hz: f64,
+    /// Readings that came more than a period late, over all.
+    pub late_share: f64,
+    /// CPU time of the sampling thread over its run time.
+    pub cpu_share: f64,
+    /// Median time of reading every channel once, in microseconds.
+    pub read_p50_us: f64,
+    /// 99th percentile of the same.
+    pub read_p99_us: f64,
+    /// Median time of reading the slow things of all GPUs once, in microseconds.
+    pub state_p50_us: Option<f64>,
+    /// By meter.
+    pub meters: Vec<MeterCostSummary>,
+    /// Share of one CPU that eight such GPUs would take at this rate, their slow things five times
+    /// a second: computed from the median costs; null without a GPU.
+    pub eight_gpus_cpu_share: Option<f64>,
+}
+
+/// What reading one meter cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MeterCostSummary {
+    /// The meter.
+    pub meter: String,
+    /// Its devices.
+    pub devices: u64,
+    /// Its channels.
+    pub channels: u64,
+    /// Median time of reading all its channels, in microseconds.
+    pub read_p50_us: f64,
+    /// 99th percentile of the same.
+    pub read_p99_us: f64,
+}
+
+/// A counter against the integral of instantaneous power of the same device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CounterGap {
+    /// The device.
+    pub device: String,
+    /// (integral - counter) / counter.
+    pub relative: f64,
+}
+
+impl CounterGap {
+    /// Whether they are so far apart that neither is to be trusted.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.relative.abs() > LARGEST_GAP
+    }
+}
+
+/// A value that was computed of others.
+pub(crate) fn derived(value: f64, source: &str) -> Quantity {
+    Quantity {
+        value: Some(rounded(value, 9)),
+        quality: Quality::Derived,
+        source: Some(source.to_owned()),
+        reason: None,
+    }
+}
+
+/// The meters of a run; `None` where no agent told of them.
+pub(in crate::summary) fn meters(results: &Results) -> Option<MeterSummary> {
+    let agent = results.agent.as_ref()?;
+    let idle = |when: &str| results.idle.iter().find(|idle| idle.when == when);
+    let (before, after) = (idle("before"), idle("after"));
+    let why = match &agent.energy_j {
+        Measurement::Unavailable { why } if agent.meters.is_empty() => why.clone(),
+        _ => "the run did not get that far".to_owned(),
+    };
+    let power = |idle: Option<&IdlePower>| {
+        idle.map_or_else(|| unavailable(&why), |idle| quantity(&idle.power_w))
+    };
+    let (idle_w, idle_uncertainty_w) = subtracted(before, after, &why);
+    let is_stub = agent.meters.iter().any(|channel| channel.stub);
+    Some(MeterSummary {
+        source: if is_stub { "stub" } else { "hardware" }.to_owned(),
+        channels: agent
+            .meters
+            .iter()
+            .map(|channel| MeterChannelSummary {
+                device: channel.device.clone(),
+                scope: channel.scope.clone(),
+                quantity: channel.quantity.clone(),
+                source: channel.source.clone(),
+                counted: channel.counted,
+            })
+            .collect(),
+        idle_before_w: power(before),
+        idle_after_w: power(after),
+        idle_w,
+        idle_uncertainty_w,
+        overhead: results.metering.as_ref().map(metering),
+    })
+}
+
+/// What reading the meters cost.
+pub(crate) fn metering(cost: &MeteringCost) -> MeteringSummary {
+    let share = |part: u64, whole: u64| rounded(count_to_f64(part) / count_to_f64(whole.max(1)), 9);
+    MeteringSummary {
+        rate_hz: rounded(1e9 / count_to_f64(cost.period_ns.max(1)), 3),
+        late_share: share(cost.late, cost.reads),
+        cpu_share: share(cost.cpu_ns, cost.wall_ns),
+        read_p50_us: count_to_f64(cost.read_p50_ns) / 1e3,
+        read_p99_us: count_to_f64(cost.read_p99_ns) / 1e3,
+        state_p50_us: cost.state_p50_ns.map(|ns| count_to_f64(ns) / 1e3),
+        meters: cost.meters.iter().map(meter_cost).collect(),
+        eight_gpus_cpu_share: eight_gpus(cost).map(|share| rounded(share, 9)),
+    }
+}
+
+fn meter_cost(cost: &MeterCost) -> MeterCostSummary {
+    MeterCostSummary {
+        meter: cost.meter.clone(),
+        devices: cost.devices,
+        channels: cost.channels,
+        read_p50_us: count_to_f64(cost.read_p50_ns) / 1e3,
+        read_p99_us: count_to_f64(cost.read_p99_ns) / 1e3,
+    }
+}
+
+/// Looks at the slow things about GPUs per second.
+const STATES_PER_S: f64 = 5.0;
+
+/// The share of one CPU that eight GPUs would take: calls to the driver come one after the other, so
+/// that their times add up.
+fn eight_gpus(cost: &MeteringCost) -> Option<f64> {
+    let nvml = cost.meters.iter().find(|meter| meter.meter == "NVML")?;
+    let gpus = count_to_f64(nvml.devices.max(1));
+    let per_second = 1e9 / count_to_f64(cost.period_ns.max(1));
+    let reading_ns = count_to_f64(nvml.read_p50_ns) * per_second;
+    let states_ns = cost.state_p50_ns.map_or(0.0, count_to_f64) * STATES_PER_S;
+    Some((reading_ns + states_ns) * 8.0 / gpus / 1e9)
+}
+
+/// The mean of the idle powers that there are, and how far it may be off.
+pub(crate) fn subtracted(
+    before: Option<&IdlePower>,
+    after: Option<&IdlePower>,
+    why: &str,
+) -> (Quantity, Option<f64>) {
+    let known: Vec<(f64, f64)> = [before, after]
+        .into_iter()
+        .flatten()
+        .filter_map(|idle| {
+            let value = quantity(&idle.power_w).value?;
+            Some((value, idle.uncertainty_w.unwrap_or(0.0)))
+        })
+        .collect();
+    match known.as_slice() {
+        [] => (unavailable(why), None),
+        [(only, open)] => (
+            derived(*only, "one of two idle spans"),
+            Some(rounded(*open, 9)),
+        ),
+        [(first, open), (last, other), ..] => {
+            let spread = (first - last).abs() / 2.0 + open.max(*other);
+            let mean = f64::midpoint(*first, *last);
+            (
+                derived(mean, "idle before and after"),
+                Some(rounded(spread, 9)),
+            )
+        }
+    }
+}
+
+/// Counters against integrals of the same device and scope.
+pub(crate) fn gaps_between(
+    channels: &[MeterChannel],
+    energies: &[ChannelEnergy],
+) -> Vec<CounterGap> {
+    let pairs = channels.iter().zip(energies);
+    let value = |one: &ChannelEnergy| quantity(&one.energy_j).value;
+    pairs
+        .clone()
+        .filter(|(channel, _)| channel.is_counter())
+        .filter_map(|(counter, counted)| {
+            let (_, integral) = pairs.clone().find(|(channel, _)| {
+                channel.device == counter.device
+                    && channel.scope == counter.scope
+                    && channel.quantity == "instantaneous power"
+            })?;
+            let counter_j = value(counted).filter(|energy_j| *energy_j > 0.0)?;
+            Some(CounterGap {
+                device: counter.device.clone(),
+                relative: rounded((value(integral)? - counter_j) / counter_j, 9),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_gpus_cost_what_their_calls_take_one_after_the_other() {
+        let nvml = MeterCost {
+            meter: "NVML".to_owned(),
+            channels: 6,
+            devices: 2,
+            read_p50_ns: 100_000,
+            read_p99_ns: 0,
+        };
+        let mut cost = MeteringCost {
+            period_ns: 10_000_000,
+            state_p50_ns: Some(2_000_000),
+            meters: vec![nvml],
+            ..MeteringCost::default()
+        };
+        // Each: 100 x 50 us and 5 x 1 ms a second; eight of them 80 ms.
+        let share = eight_gpus(&cost).unwrap();
+        assert!((share - 0.08).abs() < 1e-12, "{share}");
+        cost.meters.clear();
+        assert_eq!(eight_gpus(&cost), None);
+    }
+}
