@@ -12,6 +12,9 @@ mod tests {
         Channel, CounterTrack, Meter, NvmlMeter, Origin, PowerTrack, Quantity, window_energy,
     };
     use hexloop_workloads::clock;
+    use nvml_wrapper::Nvml;
+    use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+    use nvml_wrapper::structs::device::FieldId;
 
     const MS: u64 = 1_000_000;
     const SPAN_MS: u64 = 5_000;
@@ -56,7 +59,8 @@ mod tests {
             values.for_each(|(at_ns, value)| drop(track.push(at_ns, value)));
             window_energy(&track, from, to)
         } else {
-            let mut track = PowerTrack::new("GPU", MS);
+            // A reading may take longer than the millisecond that is wished for.
+            let mut track = PowerTrack::new("GPU", 10 * MS);
             values.for_each(|(at_ns, value)| track.push(at_ns, value));
             track.window_energy(from, to)
         };
@@ -180,6 +184,56 @@ mod tests {
         keep(&meter, &rows, "bench");
     }
 
+    /// The time that `call` takes, a hundred times over.
+    fn cost(name: &str, mut call: impl FnMut()) {
+        let mut costs: Vec<u64> = (0..100)
+            .map(|_| {
+                let before = clock::now();
+                call();
+                clock::now() - before
+            })
+            .collect();
+        costs.sort_unstable();
+        println!("{name}: {} ns, p99 {} ns", costs[50], costs[98]);
+    }
+
+    /// Which of the calls is the dear one. A call that is refused costs too.
+    fn cost_of_each_call() {
+        let nvml = Nvml::init().unwrap();
+        cost("device_by_index", || drop(nvml.device_by_index(0)));
+        let device = nvml.device_by_index(0).unwrap();
+        cost("total_energy_consumption", || {
+            drop(device.total_energy_consumption());
+        });
+        cost("power_usage", || drop(device.power_usage()));
+        for fields in [
+            &[186][..],
+            &[185],
+            &[83],
+            &[186, 185],
+            &[83, 186, 185],
+            &[83, 186, 185, 82],
+        ] {
+            let ids: Vec<FieldId> = fields.iter().map(|id| FieldId(*id)).collect();
+            cost(&format!("field_values_for {fields:?}"), || {
+                drop(device.field_values_for(&ids));
+            });
+        }
+        cost("utilization_rates", || drop(device.utilization_rates()));
+        cost("memory_info", || drop(device.memory_info()));
+        cost("clock_info", || drop(device.clock_info(Clock::SM)));
+        cost("temperature", || {
+            drop(device.temperature(TemperatureSensor::Gpu));
+        });
+        cost("current_throttle_reasons", || {
+            drop(device.current_throttle_reasons());
+        });
+        cost("performance_state", || drop(device.performance_state()));
+        cost("running_compute_processes", || {
+            drop(device.running_compute_processes());
+        });
+    }
+
     /// Writes what was polled as a recording that the stub plays back: the rows in which something
     /// had changed.
     fn keep(meter: &NvmlMeter, rows: &[Row], load: &str) {
@@ -247,6 +301,7 @@ mod tests {
             costs[500],
             costs[990]
         );
+        cost_of_each_call();
         let before = clock::now();
         let states = meter.gpu_states();
         println!("{} ns per look at the slow things", clock::now() - before);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::error::EngineError;
+use super::error::{EngineError, first_line};
 
 /// The device that computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -151,7 +151,10 @@ impl Compute {
             }
             ComputeDevice::Cuda(number) => {
                 let number = usize::try_from(number).unwrap_or(usize::MAX);
-                Device::new_cuda(number).map_err(|error| refuse(error.to_string()))?
+                // One stream for all threads. The library's other constructor gives each thread
+                // its own, and then what one thread wrote is read by another before it is there.
+                let opened = Device::new_cuda_with_stream(number);
+                opened.map_err(|error| refuse(first_line(&error)))?
             }
         };
         Ok(Compute {

@@ -224,7 +224,21 @@ impl EngineError {
     pub(crate) fn tensor(doing: &'static str) -> impl FnOnce(candle_core::Error) -> EngineError {
         move |source| EngineError::Tensor {
             doing,
-            source: Box::new(source),
+            source: Box::new(without_stack(source)),
         }
     }
+}
+
+/// The tensor library adds the stack to its messages where `RUST_BACKTRACE` is set.
+fn without_stack(error: candle_core::Error) -> candle_core::Error {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => without_stack(*inner),
+        error => error,
+    }
+}
+
+/// What the tensor library says, without the stack that it may add.
+pub(crate) fn first_line(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or("no reason given").to_owned()
 }

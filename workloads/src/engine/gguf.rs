@@ -11,9 +11,3 @@ mod vocabulary;
 pub use export::{BlockType, Quantised, quantise};
 pub use import::import;
 pub(crate) use keys::FREQUENCY_DIVISORS;
-
-/// What the tensor library says of a file, without the stack that it may add.
-pub(crate) fn first_line(error: &candle_core::Error) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or("unreadable").to_owned()
-}

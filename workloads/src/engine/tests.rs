@@ -2,6 +2,8 @@
 //! without, and what happens when its files are broken.
 
 mod blocks;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod family;
 mod llama_cpp;
 mod precision;

@@ -7,8 +7,8 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::Content;
 
 use super::export::GGUF_FILE;
-use super::{first_line, keys, vocabulary};
-use crate::engine::error::EngineError;
+use super::{keys, vocabulary};
+use crate::engine::error::{EngineError, first_line};
 use crate::engine::text::{TOKENIZER_FILE, TextTokenizer};
 use crate::engine::weights::CONFIG_FILE;
 use crate::model_config::ModelConfig;

@@ -11,8 +11,8 @@ use candle_core::{Device, Tensor};
 
 use super::{RotaryOrder, read_error, same_shape};
 use crate::engine::compute::Compute;
-use crate::engine::error::EngineError;
-use crate::engine::gguf::{FREQUENCY_DIVISORS, first_line};
+use crate::engine::error::{EngineError, first_line};
+use crate::engine::gguf::FREQUENCY_DIVISORS;
 use crate::engine::linear::Matrix;
 use crate::engine::tensors::{NamedShape, gguf_name};
 use crate::model_config::ModelConfig;
