@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use half::{bf16, f16};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{CONFIG_FILE, read_error};
-use crate::engine::compute::Compute;
+use crate::engine::compute::{Compute, Precision};
 use crate::engine::error::EngineError;
 use crate::engine::tensors::NamedShape;
 use crate::engine::text::TextTokenizer;
@@ -80,21 +81,33 @@ impl RandomWeights {
             let made = Tensor::from_vec(vec![value; count], sizes, &candle_core::Device::Cpu);
             return made.and_then(|made| compute.place(&made)).map_err(making);
         }
-        let key = key(self.seed, name);
-        let mut values = vec![0.0; count];
-        threads::run(|| {
-            let pieces = values.par_chunks_mut(PIECE).zip(0..usize::MAX / PIECE);
-            pieces.for_each(|(piece, number)| {
-                for (value, place) in piece.iter_mut().zip(number * PIECE..) {
-                    *value = weight(key, u64::try_from(place).unwrap_or(u64::MAX));
-                }
-            });
-            Ok(())
-        })?;
-        Tensor::from_vec(values, sizes, &candle_core::Device::Cpu)
-            .and_then(|made| compute.place(&made))
-            .map_err(making)
+        let (key, device) = (key(self.seed, name), compute.device());
+        let made = match compute.precision() {
+            Precision::F32 => Tensor::from_vec(draw(key, count, |value| value)?, sizes, device),
+            Precision::F16 => Tensor::from_vec(draw(key, count, f16::from_f32)?, sizes, device),
+            Precision::Bf16 => Tensor::from_vec(draw(key, count, bf16::from_f32)?, sizes, device),
+        };
+        made.map_err(making)
     }
+}
+
+/// So many weights, in the numbers that they are kept in.
+fn draw<T: Send + Clone + Default>(
+    key: u64,
+    count: usize,
+    number: impl Fn(f32) -> T + Sync + Send,
+) -> Result<Vec<T>, EngineError> {
+    let mut values = vec![T::default(); count];
+    threads::run(|| {
+        let pieces = values.par_chunks_mut(PIECE).zip(0..usize::MAX / PIECE);
+        pieces.for_each(|(piece, place)| {
+            for (value, place) in piece.iter_mut().zip(place * PIECE..) {
+                *value = number(weight(key, u64::try_from(place).unwrap_or(u64::MAX)));
+            }
+        });
+        Ok(())
+    })?;
+    Ok(values)
 }
 
 /// The first 64 bits of a hash of the seed and a tensor's name.
