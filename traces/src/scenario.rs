@@ -21,6 +21,7 @@ mod event;
 mod file;
 mod generator;
 mod metadata;
+mod reach;
 mod settings;
 mod text;
 
@@ -31,7 +32,7 @@ pub use event::{EventDirection, EventKind, ScriptedEvent, with_events};
 pub use file::Scenario;
 pub use generator::{Generator, Variant};
 pub use settings::{
-    BlockageSettings, ChannelModel, ChannelSettings, ConstellationName, HandoverSettings, Holding,
-    LayoutName, MobilityKind, MobilitySettings, NetworkSettings, RadioLink, SatelliteSettings,
-    SchedulerName, SightChoice, Surroundings, Weather,
+    BlockageSettings, ChannelModel, ChannelSettings, ConstellationName, FadingModel,
+    HandoverSettings, Holding, LayoutName, MobilityKind, MobilitySettings, NetworkSettings,
+    RadioLink, SatelliteSettings, SchedulerName, SightChoice, Surroundings, Weather,
 };

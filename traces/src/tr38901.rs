@@ -4,6 +4,7 @@
 //! Distances and heights are in metres, frequencies in GHz, losses in dB. The functions compute
 //! what the clause says and nothing else; [`validity`] says where the clause says it.
 
+pub mod arrival;
 pub mod blockage;
 pub mod large_scale;
 pub mod los;

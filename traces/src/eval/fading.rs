@@ -16,7 +16,7 @@ fn tap(row: &Row<'_>, _: &Options) -> Result<Vec<String>, EvalError> {
     let profile = name
         .parse::<Profile>()
         .ok()
-        .filter(|profile| profile.is_scalable())
+        .filter(|profile| profile.is_scalable() && !profile.is_clustered())
         .ok_or_else(|| EvalError::value("profile", name, "A, B, C, D or E"))?;
     let number = row.whole("tap")?;
     let tap = profile
@@ -56,6 +56,7 @@ mod tests {
         for input in [
             "profile,tap\nF,1\n",
             "profile,tap\nA30,1\n",
+            "profile,tap\nCDL-A,1\n",
             "profile,tap\nA,24\n",
         ] {
             let model = find("tdl").unwrap();

@@ -22,7 +22,7 @@ pub enum FadingError {
         profile: Profile,
     },
     /// Only profiles with a line of sight have a K factor.
-    #[error("profile {profile} has no line of sight and so no K factor; take TDL-D or TDL-E")]
+    #[error("profile {profile} has no line of sight and so no K factor; take D or E")]
     NoLineOfSight {
         /// The profile.
         profile: Profile,
@@ -39,7 +39,7 @@ pub enum FadingError {
     },
     /// No profile has this name.
     #[error(
-        "there is no fading profile {name:?}; expected TDL-A to TDL-E, TDLA30, TDLB100, TDLC300, \
+        "there is no fading profile {name:?}; expected TDL-A to TDL-E, CDL-A to CDL-E, TDLA30, TDLB100, TDLC300, \
          TDLC60, TDLD30, TDLA10 or TDLD10"
     )]
     UnknownProfile {

@@ -5,8 +5,9 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use super::FadingError;
+use super::shape::Shape;
 
-/// A tapped delay line of the specifications.
+/// A tapped or clustered delay line of the specifications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Profile {
     /// TR 38.901 Table 7.7.2-1, no line of sight; delays to be scaled.
@@ -19,6 +20,16 @@ pub enum Profile {
     TdlD,
     /// TR 38.901 Table 7.7.2-5, line of sight; delays to be scaled.
     TdlE,
+    /// TR 38.901 Table 7.7.1-1, no line of sight; taps are clusters of rays with directions.
+    CdlA,
+    /// TR 38.901 Table 7.7.1-2, no line of sight.
+    CdlB,
+    /// TR 38.901 Table 7.7.1-3, no line of sight.
+    CdlC,
+    /// TR 38.901 Table 7.7.1-4, line of sight.
+    CdlD,
+    /// TR 38.901 Table 7.7.1-5, line of sight.
+    CdlE,
     /// TS 38.101-4, 30 ns, no line of sight.
     TdlA30,
     /// TS 38.101-4, 100 ns, no line of sight.
@@ -40,8 +51,22 @@ pub enum Profile {
 pub enum TapKind {
     /// One wave that arrives straight.
     LineOfSight,
-    /// Many waves from all around (Jakes spectrum).
+    /// Many waves: from all around (Jakes spectrum), or of one cluster of rays.
     Rayleigh,
+}
+
+/// Where the rays of a cluster leave and arrive, in degrees: the table's coordinates, in which the
+/// line of sight leaves at azimuth 0 and arrives from -180.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Directions {
+    /// Azimuth and zenith angle of departure.
+    pub departure_deg: [f64; 2],
+    /// Azimuth and zenith angle of arrival.
+    pub arrival_deg: [f64; 2],
+    /// Root mean square spreads of the rays about them, departure.
+    pub departure_spread_deg: [f64; 2],
+    /// And arrival.
+    pub arrival_spread_deg: [f64; 2],
 }
 
 /// A tap as it stands in the table.
@@ -56,19 +81,14 @@ pub struct Tap {
     pub delay: f64,
     /// Mean power in dB, not normalised.
     pub power_db: f64,
-}
-
-/// A tap with its delay in seconds and its share of the power.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct ScaledTap {
-    pub(super) kind: TapKind,
-    pub(super) delay_s: f64,
-    pub(super) power: f64,
+    /// Directions, in clustered delay lines.
+    pub directions: Option<Directions>,
 }
 
 static TABLE: LazyLock<Vec<(&'static str, Tap)>> = LazyLock::new(|| {
     [
         include_str!("../../data/fading/tr38901_tdl.csv"),
+        include_str!("../../data/fading/tr38901_cdl.csv"),
         include_str!("../../data/fading/ts38101_4_tdl.csv"),
     ]
     .into_iter()
@@ -89,23 +109,39 @@ fn row(line: &'static str) -> Option<(&'static str, Tap)> {
     };
     let delay = fields.next()?.parse().ok()?;
     let power_db = fields.next()?.parse().ok()?;
+    let angles: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
+    let directions = match *angles.as_slice() {
+        [aod, aoa, zod, zoa, c_asd, c_asa, c_zsd, c_zsa] => Some(Directions {
+            departure_deg: [aod, zod],
+            arrival_deg: [aoa, zoa],
+            departure_spread_deg: [c_asd, c_zsd],
+            arrival_spread_deg: [c_asa, c_zsa],
+        }),
+        _ => None,
+    };
     let tap = Tap {
         number,
         kind,
         delay,
         power_db,
+        directions,
     };
     Some((profile, tap))
 }
 
 impl Profile {
     /// All of them, in the order of the specifications.
-    pub const ALL: [Profile; 12] = [
+    pub const ALL: [Profile; 17] = [
         Profile::TdlA,
         Profile::TdlB,
         Profile::TdlC,
         Profile::TdlD,
         Profile::TdlE,
+        Profile::CdlA,
+        Profile::CdlB,
+        Profile::CdlC,
+        Profile::CdlD,
+        Profile::CdlE,
         Profile::TdlA30,
         Profile::TdlB100,
         Profile::TdlC300,
@@ -124,6 +160,11 @@ impl Profile {
             Profile::TdlC => "TDL-C",
             Profile::TdlD => "TDL-D",
             Profile::TdlE => "TDL-E",
+            Profile::CdlA => "CDL-A",
+            Profile::CdlB => "CDL-B",
+            Profile::CdlC => "CDL-C",
+            Profile::CdlD => "CDL-D",
+            Profile::CdlE => "CDL-E",
             Profile::TdlA30 => "TDLA30",
             Profile::TdlB100 => "TDLB100",
             Profile::TdlC300 => "TDLC300",
@@ -134,13 +175,22 @@ impl Profile {
         }
     }
 
+    /// Whether its taps are clusters of rays with directions (TR 38.901 clause 7.7.1).
+    #[must_use]
+    pub const fn is_clustered(self) -> bool {
+        matches!(
+            self,
+            Profile::CdlA | Profile::CdlB | Profile::CdlC | Profile::CdlD | Profile::CdlE
+        )
+    }
+
     /// Whether delays are normalised and take an rms delay spread (TR 38.901 clause 7.7.3).
     #[must_use]
     pub const fn is_scalable(self) -> bool {
         matches!(
             self,
             Profile::TdlA | Profile::TdlB | Profile::TdlC | Profile::TdlD | Profile::TdlE
-        )
+        ) || self.is_clustered()
     }
 
     /// Its taps in the order of the table.
@@ -160,89 +210,14 @@ impl Profile {
     /// The root mean square delay spread of the table, in the unit of its delays.
     #[must_use]
     pub fn rms_delay_spread(self) -> f64 {
-        let taps: Vec<_> = self
-            .taps()
-            .map(|tap| (tap.delay, linear(tap.power_db)))
-            .collect();
-        rms(&taps)
+        Shape::of(self).rms_delay_spread()
     }
 
     /// The K factor of the whole profile in dB: line of sight over the sum of all Rayleigh taps
     /// (TR 38.901 equation 7.7.6-2).
     #[must_use]
     pub fn k_factor_db(self) -> Option<f64> {
-        let sight = self.taps().find(|tap| tap.kind == TapKind::LineOfSight)?;
-        let scattered: f64 = self
-            .taps()
-            .filter(|tap| tap.kind == TapKind::Rayleigh)
-            .map(|tap| linear(tap.power_db))
-            .sum();
-        Some(sight.power_db - 10.0 * libm::log10(scattered))
-    }
-
-    /// The taps with delays in seconds and powers that sum to 1.
-    ///
-    /// Delays are multiplied by `rms_delay_spread_s` (clause 7.7.3). With `k_factor_db` the
-    /// Rayleigh taps are weighted against the line of sight until the profile has that K factor,
-    /// and its delays are normalised again before they are scaled (clause 7.7.6).
-    ///
-    /// # Errors
-    ///
-    /// A delay spread that is missing, superfluous or not positive; a K factor without a line of
-    /// sight.
-    pub(super) fn scaled(
-        self,
-        rms_delay_spread_s: Option<f64>,
-        k_factor_db: Option<f64>,
-    ) -> Result<Vec<ScaledTap>, FadingError> {
-        let unit_s = match (self.is_scalable(), rms_delay_spread_s) {
-            (true, Some(value)) if value.is_finite() && value >= 0.0 => value,
-            (true, Some(value)) => {
-                return Err(FadingError::OutOfRange {
-                    setting: "the rms delay spread in seconds",
-                    value,
-                    expected: "a number from 0",
-                });
-            }
-            (true, None) => return Err(FadingError::DelaySpreadMissing { profile: self }),
-            (false, Some(_)) => return Err(FadingError::DelaySpreadFixed { profile: self }),
-            (false, None) => 1e-9,
-        };
-        let shift_db = match k_factor_db {
-            None => 0.0,
-            Some(wanted) if wanted.is_finite() => {
-                let model = self
-                    .k_factor_db()
-                    .ok_or(FadingError::NoLineOfSight { profile: self })?;
-                model - wanted
-            }
-            Some(value) => {
-                return Err(FadingError::OutOfRange {
-                    setting: "the K factor in dB",
-                    value,
-                    expected: "a finite number",
-                });
-            }
-        };
-        let power = |tap: &Tap| match tap.kind {
-            TapKind::LineOfSight => linear(tap.power_db),
-            TapKind::Rayleigh => linear(tap.power_db + shift_db),
-        };
-        let sum: f64 = self.taps().map(|tap| power(&tap)).sum();
-        let normalise = if k_factor_db.is_some() {
-            let taps: Vec<_> = self.taps().map(|tap| (tap.delay, power(&tap))).collect();
-            self.rms_delay_spread() / rms(&taps)
-        } else {
-            1.0
-        };
-        Ok(self
-            .taps()
-            .map(|tap| ScaledTap {
-                kind: tap.kind,
-                delay_s: tap.delay * normalise * unit_s,
-                power: power(&tap) / sum,
-            })
-            .collect())
+        Shape::of(self).k_factor_db()
     }
 }
 
@@ -255,33 +230,20 @@ impl fmt::Display for Profile {
 impl FromStr for Profile {
     type Err = FadingError;
 
-    /// Reads `TDL-A`, `tdl-a`, `A`, `TDLA30` or `A30`.
+    /// Reads `TDL-A`, `tdl-a`, `A`, `TDLA30`, `A30` or `CDL-A`.
     fn from_str(name: &str) -> Result<Profile, FadingError> {
         let plain = |text: &str| text.to_ascii_uppercase().replace('-', "");
         let wanted = plain(name.trim());
-        let wanted = wanted.strip_prefix("TDL").unwrap_or(&wanted);
         Profile::ALL
             .into_iter()
-            .find(|profile| plain(profile.name()).strip_prefix("TDL") == Some(wanted))
+            .find(|profile| {
+                let known = plain(profile.name());
+                known == wanted || known.strip_prefix("TDL") == Some(&wanted)
+            })
             .ok_or_else(|| FadingError::UnknownProfile {
                 name: name.to_owned(),
             })
     }
-}
-
-fn linear(power_db: f64) -> f64 {
-    libm::exp10(power_db / 10.0)
-}
-
-/// The root mean square spread of delays weighted by power.
-fn rms(taps: &[(f64, f64)]) -> f64 {
-    let sum: f64 = taps.iter().map(|(_, power)| power).sum();
-    let mean = taps.iter().map(|(delay, power)| delay * power).sum::<f64>() / sum;
-    let square: f64 = taps
-        .iter()
-        .map(|(delay, power)| (delay - mean) * (delay - mean) * power)
-        .sum();
-    libm::sqrt(square / sum)
 }
 
 #[cfg(test)]
@@ -291,13 +253,22 @@ mod tests {
     #[test]
     fn the_tables_are_complete() {
         let counts = Profile::ALL.map(|profile| profile.taps().count());
-        assert_eq!(counts, [23, 23, 24, 14, 15, 12, 12, 12, 12, 11, 16, 11]);
+        assert_eq!(
+            counts,
+            [
+                23, 23, 24, 14, 15, 23, 23, 24, 14, 15, 12, 12, 12, 12, 11, 16, 11
+            ]
+        );
         for profile in Profile::ALL {
             for (tap, number) in profile.taps().zip(1..) {
                 assert_eq!(tap.number, number, "{profile}");
             }
         }
-        assert_eq!(TABLE.len(), 185);
+        assert_eq!(TABLE.len(), 185 + 99);
+        for profile in Profile::ALL {
+            let directed = profile.taps().all(|tap| tap.directions.is_some());
+            assert_eq!(directed, profile.is_clustered(), "{profile}");
+        }
     }
 
     #[test]
@@ -327,60 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn scaling_keeps_unit_power_and_gives_the_delay_spread_that_was_asked_for() {
-        for (k_factor_db, profile) in [
-            (None, Profile::TdlA),
-            (Some(3.0), Profile::TdlD),
-            (Some(15.0), Profile::TdlE),
-        ] {
-            let taps = profile.scaled(Some(250e-9), k_factor_db).unwrap();
-            let sum: f64 = taps.iter().map(|tap| tap.power).sum();
-            assert!((sum - 1.0).abs() < 1e-12);
-            let spread = rms(&taps
-                .iter()
-                .map(|tap| (tap.delay_s, tap.power))
-                .collect::<Vec<_>>());
-            let expected = 250e-9 * profile.rms_delay_spread();
-            assert!((spread / expected - 1.0).abs() < 1e-9);
-            if let Some(wanted) = k_factor_db {
-                let sight = taps[0].power;
-                let k = 10.0 * libm::log10(sight / (1.0 - sight));
-                assert!((k - wanted).abs() < 1e-9);
-            }
-        }
-    }
-
-    #[test]
-    fn settings_that_mean_nothing_are_refused() {
-        assert_eq!(
-            Profile::TdlA.scaled(None, None),
-            Err(FadingError::DelaySpreadMissing {
-                profile: Profile::TdlA
-            })
-        );
-        assert_eq!(
-            Profile::TdlC60.scaled(Some(1e-9), None),
-            Err(FadingError::DelaySpreadFixed {
-                profile: Profile::TdlC60
-            })
-        );
-        assert_eq!(
-            Profile::TdlB.scaled(Some(1e-9), Some(3.0)),
-            Err(FadingError::NoLineOfSight {
-                profile: Profile::TdlB
-            })
-        );
-        assert!(Profile::TdlB.scaled(Some(f64::NAN), None).is_err());
-        assert!(Profile::TdlD.scaled(Some(1e-9), Some(f64::NAN)).is_err());
-    }
-
-    #[test]
     fn names_are_read_as_people_write_them() {
         for (text, profile) in [
             ("A", Profile::TdlA),
             ("tdl-e", Profile::TdlE),
             ("TDLC300", Profile::TdlC300),
             ("d10", Profile::TdlD10),
+            ("cdl-d", Profile::CdlD),
         ] {
             assert_eq!(text.parse(), Ok(profile));
         }

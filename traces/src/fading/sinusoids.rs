@@ -59,7 +59,8 @@ pub(super) struct SinusoidBank {
 }
 
 impl Process {
-    fn new(number: usize, random: &CounterRng) -> Process {
+    /// Process `number`: with Jakes' spectrum, or rays that turn as given.
+    fn new(number: usize, random: &CounterRng, rays: Option<[f64; SINUSOIDS]>) -> Process {
         let mut draws = (number as u64 * (1 + SINUSOIDS as u64))..;
         let mut draw = || draws.next().unwrap_or_default();
         let [place, side] = random.uniform_pair(draw());
@@ -74,8 +75,9 @@ impl Process {
             imaginary: [0.0; SINUSOIDS],
         };
         Process {
-            frequency: core::array::from_fn(|n| {
-                libm::cos(PI * (small(n) + offset) / small(SINUSOIDS))
+            frequency: rays.unwrap_or_else(|| {
+                let angle = |n| PI * (small(n) + offset) / small(SINUSOIDS);
+                core::array::from_fn(|n| libm::cos(angle(n)))
             }),
             phase: core::array::from_fn(|_| random.uniform(draw())),
             wave: still.clone(),
@@ -121,11 +123,16 @@ impl Process {
 }
 
 impl SinusoidBank {
-    /// As many as `processes`, each from draws of its own of `random`.
-    pub(super) fn new(processes: usize, random: CounterRng) -> SinusoidBank {
+    /// As many as `processes`, each from draws of its own of `random`. `rays` are those of a
+    /// process, where it has some: how many cycles each turns per wavelength.
+    pub(super) fn new(
+        processes: usize,
+        random: CounterRng,
+        rays: impl Fn(usize) -> Option<[f64; SINUSOIDS]>,
+    ) -> SinusoidBank {
         SinusoidBank {
             processes: (0..processes)
-                .map(|number| Process::new(number, &random))
+                .map(|number| Process::new(number, &random, rays(number)))
                 .collect(),
             gains: vec![[0.0; 2]; processes],
             position: f64::NAN,
@@ -215,7 +222,7 @@ mod tests {
     use super::*;
 
     fn bank(processes: usize, seed: u64) -> SinusoidBank {
-        SinusoidBank::new(processes, CounterRng::new(seed, "test", "fading"))
+        SinusoidBank::new(processes, CounterRng::new(seed, "test", "fading"), |_| None)
     }
 
     #[test]

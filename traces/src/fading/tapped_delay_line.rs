@@ -1,12 +1,14 @@
 //! The power of one link in every subband as its user moves.
 
 use super::profile::TapKind;
+use super::rays::{frequencies, turning};
+use super::shape::{ScaledTap, Shape};
 use super::sinusoids::{SinusoidBank, phasor};
 use super::{FadingError, Profile};
 use crate::CounterRng;
 
 /// Doppler shift of the line of sight over the largest one (TR 38.901 clause 7.7.2, notes of
-/// Tables 7.7.2-4 and 7.7.2-5).
+/// Tables 7.7.2-4 and 7.7.2-5). In clustered delay lines it is that of its direction.
 const LINE_OF_SIGHT_DOPPLER: f64 = 0.7;
 
 /// What fading is made of.
@@ -26,6 +28,18 @@ pub struct FadingSettings {
     pub subbands: usize,
     /// Independent receive branches whose powers are averaged (spatial diversity); 1 for none.
     pub receive_branches: usize,
+    /// What the rays of a clustered delay line meet.
+    pub rays: RaySettings,
+}
+
+/// Beam and way of a clustered delay line, whose angles are those of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RaySettings {
+    /// Half-power width in degrees of the transmitter's beam, which then points along the line of
+    /// sight or to where it catches the most; what misses it is lost. Without it everything arrives.
+    pub beam_width_deg: Option<f64>,
+    /// Which way the user goes, in degrees from straight away from the transmitter.
+    pub heading_deg: f64,
 }
 
 impl FadingSettings {
@@ -44,14 +58,19 @@ impl FadingSettings {
             bandwidth_hz: 0.0,
             subbands: 1,
             receive_branches: 1,
+            rays: RaySettings {
+                beam_width_deg: None,
+                heading_deg: 0.0,
+            },
         }
     }
 }
 
-/// Fading of one link over time and frequency, continuous in time, of mean power 1.
+/// Fading of one link over time and frequency, continuous in time, of mean power 1 unless a beam
+/// misses some of it.
 ///
 /// Rayleigh taps follow Jakes' spectrum, a line of sight comes at 0.7 of the largest Doppler
-/// shift. The same settings and random numbers give the same fading whichever way time is walked
+/// shift; clusters have the Doppler shifts of their rays. The same settings and random numbers give the same fading whichever way time is walked
 /// through (to about 1e-12); walked in equal steps it is fastest.
 #[derive(Debug, Clone)]
 pub struct TappedDelayLine {
@@ -59,6 +78,13 @@ pub struct TappedDelayLine {
     branches: usize,
     rayleigh_taps: usize,
     bank: SinusoidBank,
+    shape: Shape,
+    scaled: Vec<ScaledTap>,
+    /// Delay spread and K factor now.
+    spreads: (Option<f64>, Option<f64>),
+    bandwidth_hz: f64,
+    /// Cycles per wavelength of way that a line of sight turns.
+    sight_doppler: f64,
     /// Start of the line of sight in each branch, in cycles; empty without one.
     sight_phases: Vec<f64>,
     /// What each tap adds to each subband, `sqrt(power) exp(-i 2 pi f tau)`: by tap, then
@@ -91,48 +117,107 @@ impl TappedDelayLine {
             settings.receive_branches,
             64,
         )?;
-        let taps = settings
-            .profile
-            .scaled(settings.rms_delay_spread_s, settings.k_factor_db)?;
-        let (sight, scattered): (Vec<_>, Vec<_>) = taps
-            .into_iter()
-            .partition(|tap| tap.kind == TapKind::LineOfSight);
-
-        let subbands = settings.subbands;
-        let mut weight_real = Vec::new();
-        let mut weight_imaginary = Vec::new();
-        for tap in scattered.iter().chain(&sight) {
-            let amplitude = libm::sqrt(tap.power);
-            for subband in 0..subbands {
-                let share = (small(subband) + 0.5) / small(subbands) - 0.5;
-                let [real, imaginary] = phasor(-share * settings.bandwidth_hz * tap.delay_s);
-                weight_real.push(amplitude * real);
-                weight_imaginary.push(amplitude * imaginary);
+        let shape = Shape::of(settings.profile);
+        let RaySettings {
+            beam_width_deg,
+            heading_deg,
+        } = settings.rays;
+        let shape = match beam_width_deg {
+            Some(width_deg) if settings.profile.is_clustered() => {
+                not_negative("the beam's width in degrees", width_deg - 0.1)?;
+                shape.through_beam(width_deg)
+            }
+            _ => shape,
+        };
+        let (mut scattered, mut sight) = (Vec::new(), None);
+        for (kind, directions) in shape.directions() {
+            match kind {
+                TapKind::Rayleigh => scattered.push(directions),
+                TapKind::LineOfSight => sight = Some(directions),
             }
         }
+        let rays = |process: usize| {
+            let directions = scattered[process % scattered.len()].as_ref();
+            directions.map(|directions| frequencies(directions, heading_deg, &random, process))
+        };
         let branches = settings.receive_branches;
-        let sight_phases = sight
-            .first()
-            .map(|_| {
-                let last_draws = (u64::MAX - 64)..;
-                last_draws
-                    .take(branches)
-                    .map(|draw| random.uniform(draw))
-                    .collect()
-            })
-            .unwrap_or_default();
-        Ok(TappedDelayLine {
+        let bank = SinusoidBank::new(scattered.len() * branches, random, rays);
+        let sight_phases = sight.map_or_else(Vec::new, |_| {
+            let last_draws = (u64::MAX - 64)..;
+            let draws = last_draws.take(branches);
+            draws.map(|draw| random.uniform(draw)).collect()
+        });
+        let subbands = settings.subbands;
+        let mut line = TappedDelayLine {
             maximum_doppler_hz: settings.maximum_doppler_hz,
             branches,
             rayleigh_taps: scattered.len(),
-            bank: SinusoidBank::new(scattered.len() * branches, random),
+            bank,
+            scaled: Vec::new(),
+            spreads: (settings.rms_delay_spread_s, settings.k_factor_db),
+            bandwidth_hz: settings.bandwidth_hz,
+            sight_doppler: sight.flatten().map_or(LINE_OF_SIGHT_DOPPLER, |directions| {
+                let [azimuth_deg, zenith_deg] = directions.arrival_deg;
+                turning(azimuth_deg, zenith_deg, heading_deg)
+            }),
             sight_phases,
-            weight_real,
-            weight_imaginary,
+            weight_real: vec![0.0; shape.directions().count() * subbands],
+            weight_imaginary: vec![0.0; shape.directions().count() * subbands],
             response_real: vec![0.0; subbands],
             response_imaginary: vec![0.0; subbands],
             cycles: f64::NAN,
-        })
+            shape,
+        };
+        line.weigh()?;
+        Ok(line)
+    }
+
+    /// Brings the channel to another delay spread in seconds and another K factor in dB: those of a
+    /// place that the user has come to. Taps keep their phases.
+    ///
+    /// # Errors
+    ///
+    /// A delay spread that is negative or of a profile with fixed delays; a K factor without a line
+    /// of sight.
+    pub fn reshape(
+        &mut self,
+        rms_delay_spread_s: f64,
+        k_factor_db: Option<f64>,
+    ) -> Result<(), FadingError> {
+        let wanted = (Some(rms_delay_spread_s), k_factor_db);
+        if wanted == self.spreads {
+            return Ok(());
+        }
+        self.spreads = wanted;
+        self.weigh()
+    }
+
+    /// Computes what each tap adds to each subband.
+    fn weigh(&mut self) -> Result<(), FadingError> {
+        let (spread_s, k_db) = self.spreads;
+        self.shape.scale(spread_s, k_db, &mut self.scaled)?;
+        let subbands = self.response_real.len();
+        let width_hz = self.bandwidth_hz / small(subbands);
+        let first_hz = 0.5 * (width_hz - self.bandwidth_hz);
+        let weights = self
+            .weight_real
+            .chunks_exact_mut(subbands)
+            .zip(self.weight_imaginary.chunks_exact_mut(subbands));
+        for (tap, (weight_real, weight_imaginary)) in self.scaled.iter().zip(weights) {
+            let amplitude = libm::sqrt(tap.power);
+            let [mut real, mut imaginary] =
+                phasor(-first_hz * tap.delay_s).map(|part| amplitude * part);
+            // Subbands are evenly apart: from each to the next the tap turns by the same angle.
+            let [turn_real, turn_imaginary] = phasor(-width_hz * tap.delay_s);
+            for (x, y) in weight_real.iter_mut().zip(weight_imaginary) {
+                (*x, *y) = (real, imaginary);
+                (real, imaginary) = (
+                    real * turn_real - imaginary * turn_imaginary,
+                    real * turn_imaginary + imaginary * turn_real,
+                );
+            }
+        }
+        Ok(())
     }
 
     /// The complex gains of the Rayleigh taps at `t_s` seconds, each of mean power 1: all taps of
@@ -179,7 +264,7 @@ impl TappedDelayLine {
         let sight = self
             .sight_phases
             .get(branch)
-            .map(|phase| phasor(LINE_OF_SIGHT_DOPPLER * self.cycles + phase));
+            .map(|phase| phasor(self.sight_doppler * self.cycles + phase));
         let first = branch * self.rayleigh_taps;
         let gains = self.bank.gains()[first..first + self.rayleigh_taps].iter();
         let subbands = self.response_real.len();

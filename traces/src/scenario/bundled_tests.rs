@@ -136,7 +136,7 @@ const EXPECTED: [Expected; 12] = [
         "tn-ntn-switch",
         "60 s",
         ([5.0, 30.0], [1.0, 15.0]),
-        0.05,
+        0.15,
         [2.0, 40.0],
     ),
     expected(

@@ -5,6 +5,8 @@
 //! the SINR, and what link adaptation makes of it; every row what the slots carried.
 
 mod blockers;
+mod fader;
+mod interference;
 mod link;
 mod rows;
 mod satellite;

@@ -168,6 +168,46 @@ fn what_a_model_was_not_made_for_is_refused_unless_asked_for_and_marked() {
 }
 
 #[test]
+fn a_user_who_leaves_the_models_range_on_the_way_is_refused_unless_asked_for_and_marked() {
+    let way = "\n[mobility]\nkind = \"line\"\nstart_m = [4990.0, 0.0]\nspeed = \"360 km/h\"\n";
+    let parse = |text: &str| Scenario::parse("hill.toml", text).unwrap();
+    let near = format!(
+        "{}{way}",
+        RADIO.replace("duration = \"100 ms\"", "duration = \"90 ms\"")
+    );
+    let rows = parse(&near).generate(Variant::default()).unwrap();
+    assert_eq!(rows.metadata().status, TraceStatus::Checked);
+    let far = format!(
+        "{}{way}",
+        RADIO.replace("duration = \"100 ms\"", "duration = \"300 ms\"")
+    );
+    let told = parse(&far)
+        .generate(Variant::default())
+        .unwrap_err()
+        .to_string();
+    let expected = "d2d_m is 5010; TR 38.901 gives rma 10 to 5000, 0.2 s after the start";
+    assert!(told.contains(expected), "{told}");
+    assert!(told.contains("channel.extrapolate = true"), "{told}");
+    let clear = far.replace(
+        "scenario = \"rma\"",
+        "scenario = \"rma\"\nsight = \"clear\"",
+    );
+    assert!(
+        parse(&clear).generate(Variant::default()).is_ok(),
+        "10 km with a line of sight"
+    );
+    let asked = far.replace(
+        "scenario = \"rma\"",
+        "scenario = \"rma\"\nextrapolate = true",
+    );
+    let rows = parse(&asked).generate(Variant::default()).unwrap();
+    assert_eq!(rows.metadata().status, TraceStatus::Simplified);
+    let marked = |note: &String| note.starts_with("extrapolated: d2d_m is 5010");
+    assert!(rows.metadata().notes.iter().any(marked));
+    assert_eq!(rows.count(), 30);
+}
+
+#[test]
 fn a_satellite_between_the_bands_of_its_tables_is_marked() {
     let setting = |value: &str| {
         let pair = ("satellite.radio.carrier".to_owned(), value.to_owned());

@@ -2,7 +2,7 @@
 
 use super::channel::{RadioRows, SatelliteRows, SwitchRows};
 use super::event::EventLayer;
-use super::{Control, Scenario, metadata};
+use super::{Control, Scenario, metadata, reach};
 use crate::{Trace, TraceError, TraceMetadata, TraceRow};
 
 /// Which of a scenario's traces: every seed and every user has its own.
@@ -72,6 +72,19 @@ impl Generator {
                 problem: format!("{path}: {problem}"),
             });
         }
+        let beyond = reach::beyond(scenario, variant);
+        let goes_on = scenario
+            .channel
+            .as_ref()
+            .is_some_and(|channel| channel.extrapolate);
+        if let Some(problem) = beyond.as_ref().filter(|_| !goes_on) {
+            let remedy = "keep the user nearer, or `channel.extrapolate = true` goes on, and the trace \
+                          says so";
+            return Err(TraceError::Generator {
+                setting: "mobility",
+                problem: format!("{problem}; {remedy}"),
+            });
+        }
         let ground = |radio| RadioRows::new(scenario, radio, variant);
         let sky = |satellite| SatelliteRows::new(scenario, satellite, variant);
         let below = match (&scenario.control, &scenario.radio, &scenario.satellite) {
@@ -89,7 +102,7 @@ impl Generator {
             (None, None, None) => return Err(TraceError::Empty),
         };
         Ok(Generator {
-            metadata: metadata::of(scenario, variant),
+            metadata: metadata::of(scenario, variant, beyond.as_deref()),
             below,
             events: EventLayer::new(scenario.events.clone(), scenario.duration.ns),
         })

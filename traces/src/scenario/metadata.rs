@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::settings::{ChannelModel, LayoutName, MobilityKind};
+use super::settings::{ChannelModel, FadingModel, LayoutName, MobilityKind};
 use super::{Scenario, ScriptedEvent, Variant};
-use crate::{Provenance, Radio, TRACE_SCHEMA, TraceMetadata};
+use crate::{Provenance, Radio, TRACE_SCHEMA, TraceMetadata, TraceStatus};
 
 /// The metadata of a scenario's trace: its whole configuration, so that it can be made again.
-pub(super) fn of(scenario: &Scenario, variant: Variant) -> TraceMetadata {
+/// `beyond` is how far its user goes beyond what the model describes.
+pub(super) fn of(scenario: &Scenario, variant: Variant, beyond: Option<&str>) -> TraceMetadata {
     let mut configuration = BTreeMap::new();
     if let Ok(Value::Table(table)) = Value::try_from(scenario) {
         for (key, value) in &table {
@@ -22,13 +23,16 @@ pub(super) fn of(scenario: &Scenario, variant: Variant) -> TraceMetadata {
     TraceMetadata {
         schema: TRACE_SCHEMA,
         scenario: scenario.name.clone(),
-        status: scenario.status(),
+        status: match beyond {
+            Some(_) => TraceStatus::Simplified,
+            None => scenario.status(),
+        },
         duration_ns: scenario.duration.ns,
         end: scenario.end,
         seed: scenario.carrier().map(|_| variant.seed),
         generator: format!("hexloop {} scenario v1", env!("CARGO_PKG_VERSION")),
         configuration,
-        notes: notes(scenario),
+        notes: notes(scenario, beyond),
         provenance: provenance(scenario),
     }
 }
@@ -47,7 +51,7 @@ pub(super) fn note_events(metadata: &mut TraceMetadata, events: &[ScriptedEvent]
 const EVENTS_NOTE: &str = "scripted events lie over it";
 
 /// What is standard, extrapolated or assumed.
-fn notes(scenario: &Scenario) -> Vec<String> {
+fn notes(scenario: &Scenario, beyond: Option<&str>) -> Vec<String> {
     let mut notes = Vec::new();
     let mut note = |text: &str| notes.push(text.to_owned());
     match (&scenario.radio, &scenario.channel) {
@@ -55,18 +59,27 @@ fn notes(scenario: &Scenario) -> Vec<String> {
             note("38.901 channel + NR-like L2, extrapolated; there is no 6G air interface yet");
             match channel.model {
                 ChannelModel::Tr38901 => note(
-                    "standard: path loss, line of sight (soft, spatially consistent), shadowing \
-                     and blockage of TR 38.901; TDL fading; NR coding schemes and transport blocks",
+                    "standard: path loss, line of sight (soft, spatially consistent), shadowing, delay \
+                     spread, K factor, blockage and absolute time of arrival of TR 38.901; NR coding \
+                     schemes and transport blocks",
                 ),
                 ChannelModel::CloseIn => note(
                     "standard: close-in path loss with NYUSIM's parameters, gases of ITU-R P.676, \
                      rain of P.838; line of sight, shadowing's course and fading of TR 38.901",
                 ),
             }
+            note(match channel.fading {
+                FadingModel::Tdl => "standard: fading of TDL-D and TDL-C",
+                FadingModel::Cdl => {
+                    "standard: fading of CDL-D and CDL-C; assumed: angles are the tables', seen from the \
+                     user's way when its cell began to serve; the beam is Gaussian, and points along the \
+                     line of sight or where it catches most"
+                }
+            });
             note(
-                "assumed: delay spread and K factor are those of the start; fading goes on through a \
-                 handover; times of handover and re-establishment; layers are equally strong; a packet is \
-                 given up after 300 ms on the air",
+                "assumed: times of handover and re-establishment; layers are equally strong; a packet is \
+                 given up after 300 ms on the air; nearer than the path loss is described, it is that of \
+                 where its description begins",
             );
             if radio.background_users > 0 {
                 note(
@@ -76,9 +89,9 @@ fn notes(scenario: &Scenario) -> Vec<String> {
             }
             if scenario.network.layout != LayoutName::Single || scenario.network.sectors > 1 {
                 note(if scenario.network.load_burst.ns == 0 {
-                    "assumed: other cells disturb with their mean load, without fading"
+                    "assumed: other cells disturb with their mean load; the strongest fade"
                 } else {
-                    "assumed: other cells transmit by turns, for their load, and do not fade"
+                    "assumed: other cells transmit by turns, for their load; the strongest fade"
                 });
             }
             if scenario.blockage.is_some() {
@@ -101,7 +114,8 @@ fn notes(scenario: &Scenario) -> Vec<String> {
              with feedback off and as many repetitions (assumed)",
         );
     }
-    for extrapolation in scenario.extrapolations() {
+    let beyond = beyond.map(str::to_owned);
+    for extrapolation in scenario.extrapolations().into_iter().chain(beyond) {
         notes.push(format!("extrapolated: {extrapolation}"));
     }
     if !scenario.events.is_empty() {

@@ -11,7 +11,7 @@ pub use network::{HandoverSettings, LayoutName, NetworkSettings};
 pub use radio::{RadioLink, SchedulerName};
 pub use satellite::{ConstellationName, SatelliteSettings, Surroundings};
 pub use surroundings::{
-    BlockageSettings, ChannelModel, ChannelSettings, Holding, SightChoice, Weather,
+    BlockageSettings, ChannelModel, ChannelSettings, FadingModel, Holding, SightChoice, Weather,
 };
 
 /// Problems that are found: the dotted key and why.

@@ -296,6 +296,20 @@ impl LargeScale {
         out
     }
 
+    /// Delay spread in seconds, and K factor in dB where there is one, from independent standard
+    /// normal numbers. Neither depends on the place.
+    #[must_use]
+    pub fn spreads(&self, independent: &[f64; COUNT]) -> (f64, Option<f64>) {
+        let value = |parameter: Parameter| {
+            let at = parameter as usize;
+            let parts = self.root[at].iter().zip(independent);
+            let number: f64 = parts.map(|(weight, number)| weight * number).sum();
+            self.mean[at] + self.sigma[at] * number
+        };
+        let delay_spread_s = libm::exp10(value(Parameter::DelaySpread));
+        (delay_spread_s, self.has_k.then(|| value(Parameter::K)))
+    }
+
     /// The parameters at a place from independent standard normal numbers.
     #[must_use]
     pub fn sample(&self, geometry: &Geometry, independent: &[f64; COUNT]) -> LargeScaleSample {

@@ -186,6 +186,25 @@ fn shadowing_and_delay_spread_have_their_distributions() {
 }
 
 #[test]
+fn spreads_are_those_of_the_sample_whichever_way_the_track_was_moved() {
+    for condition in [Condition::Los, Condition::Nlos] {
+        let geometry = Geometry::new(Scenario::Umi, 100.0, 10.0, 1.5);
+        let [mut one, mut other] = [(); 2].map(|()| track(Scenario::Umi, condition, "spreads"));
+        for step in 0..1000 {
+            other.advance_shadowing_db(0.25, &geometry);
+            if step % 7 == 0 {
+                one.advance(0.25 * 7.0_f64.min(f64::from(step) + 1.0));
+                let sample = one.sample(&geometry);
+                let (delay_spread_s, k_db) = other.spreads();
+                assert!((delay_spread_s / sample.delay_spread_s - 1.0).abs() < 1e-9);
+                assert_eq!(k_db.is_some(), condition == Condition::Los);
+                assert!((k_db.unwrap_or(0.0) - sample.k_db.unwrap_or(0.0)).abs() < 1e-9);
+            }
+        }
+    }
+}
+
+#[test]
 fn parameters_depend_on_each_other_as_the_table_says() {
     let mut track = track(Scenario::Umi, Condition::Los, "cross");
     let geometry = Geometry::new(Scenario::Umi, 100.0, 10.0, 1.5);

@@ -78,6 +78,35 @@ pub fn heights(scenario: Scenario, base_height_m: f64, user_height_m: f64) -> Ve
     check.found
 }
 
+/// Where the formulas of a scenario begin, in metres: over ground outdoors, in space indoors.
+#[must_use]
+pub const fn nearest_m(scenario: Scenario) -> f64 {
+    if scenario.is_outdoor() { 10.0 } else { 1.0 }
+}
+
+/// What table 7.4.1-1 does not cover of a distance.
+#[must_use]
+pub fn distance(scenario: Scenario, state: Condition, geometry: &Geometry) -> Vec<OutOfRange> {
+    let mut check = Check {
+        scenario,
+        found: Vec::new(),
+    };
+    let farthest_m = match scenario {
+        Scenario::Umi | Scenario::Uma | Scenario::Sma => 5000.0,
+        Scenario::Rma if state == Condition::Los => 10_000.0,
+        Scenario::Rma => 5000.0,
+        Scenario::InhOpen | Scenario::InhMixed => 150.0,
+        _ => 600.0,
+    };
+    let range = [nearest_m(scenario), farthest_m];
+    if scenario.is_outdoor() {
+        check.range("d2d_m", geometry.d2d_m, range);
+    } else {
+        check.range("d3d_m", geometry.d3d_m(), range);
+    }
+    check.found
+}
+
 /// What table 7.4.1-1 does not cover of that link.
 #[must_use]
 pub fn path_loss(
@@ -94,21 +123,10 @@ pub fn path_loss(
     check
         .found
         .extend(heights(scenario, base_height_m, user_height_m));
-    let los = state == Condition::Los;
-    match scenario {
-        Scenario::Umi | Scenario::Uma | Scenario::Sma => {
-            check.range("d2d_m", geometry.d2d_m, [10.0, 5000.0]);
-        }
-        Scenario::Rma => {
-            let farthest_m = if los { 10_000.0 } else { 5000.0 };
-            check.range("d2d_m", geometry.d2d_m, [10.0, farthest_m]);
-            check.range("building_height_m", geometry.building_height_m, [5.0, 50.0]);
-            check.range("street_width_m", geometry.street_width_m, [5.0, 50.0]);
-        }
-        Scenario::InhOpen | Scenario::InhMixed => {
-            check.range("d3d_m", geometry.d3d_m(), [1.0, 150.0]);
-        }
-        _ => check.range("d3d_m", geometry.d3d_m(), [1.0, 600.0]),
+    check.found.extend(distance(scenario, state, geometry));
+    if scenario == Scenario::Rma {
+        check.range("building_height_m", geometry.building_height_m, [5.0, 50.0]);
+        check.range("street_width_m", geometry.street_width_m, [5.0, 50.0]);
     }
     check.found
 }

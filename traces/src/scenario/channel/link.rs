@@ -1,7 +1,7 @@
 //! One user's link slot by slot: fading, SINR in each subband, and what is carried.
 
+use super::fader::Fader;
 use super::sites::PathGain;
-use crate::fading::{FadingSettings, Profile, TappedDelayLine};
 use crate::phy::{GROUPS, Grant, Groups, LinkAdapter, SharedCell, SlotService, scheduling_rate};
 use crate::scenario::settings::RadioLink;
 use crate::units::Ratio;
@@ -12,9 +12,6 @@ pub(super) const SUBBANDS: usize = 18;
 
 /// Subbands of each part of the band that the scheduler gives away.
 const SUBBANDS_PER_GROUP: usize = SUBBANDS / GROUPS;
-
-/// Below this share of the power a part of the channel is left out.
-const NEGLIGIBLE: f64 = 1e-4;
 
 /// Thermal noise in mW per Hz at 290 K: -174 dBm.
 const NOISE_MW_PER_HZ: f64 = 3.981_071_705_534_969e-18;
@@ -27,31 +24,25 @@ fn error(problem: impl ToString) -> TraceError {
     }
 }
 
-/// The powers of one moment, in mW over the whole carrier.
+/// What arrives at one moment of the serving cell, without fading, in mW over the whole carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Powers {
-    /// What arrives of the serving cell by the direct way, without fading.
+    /// By the direct way.
     pub(super) direct_mw: f64,
     /// And by others.
     pub(super) scattered_mw: f64,
-    /// What arrives of all other cells.
-    pub(super) interference_mw: f64,
 }
 
 /// The link between a user and its serving cell.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
-    direct: TappedDelayLine,
-    scattered: TappedDelayLine,
+    fader: Fader,
     down: LinkAdapter,
     up: LinkAdapter,
     noise_mw: f64,
     uplink_noise_mw: f64,
     /// The user's power over the cell's.
     uplink_share: f64,
-    wavelength_m: f64,
-    /// The gains of the subbands by the direct way and by others.
-    gains: [[f64; SUBBANDS]; 2],
     sinr: [[f64; SUBBANDS]; 2],
     report_slots: u32,
 }
@@ -70,26 +61,15 @@ fn power_of(ratio: Ratio) -> f64 {
 }
 
 impl Link {
-    /// `spreads` are delay spread and K factor with and without a line of sight. `round_trip_ns` is
-    /// the time of flight that every exchange takes, where that is long.
+    /// The link of that user by the path that fades so. `round_trip_ns` is the time of flight that
+    /// every exchange takes, where that is long.
     pub(super) fn new(
         radio: &RadioLink,
-        spreads: [(f64, Option<f64>); 2],
-        (wavelength_m, round_trip_ns): (f64, u64),
+        fader: Fader,
+        round_trip_ns: u64,
         (seed, user): (u64, &str),
     ) -> Result<Link, TraceError> {
         let bandwidth_hz = radio.bandwidth.as_ghz_f64() * 1e9;
-        let fading = |profile, (delay_spread_s, k_db), process| {
-            let settings = FadingSettings {
-                k_factor_db: k_db,
-                bandwidth_hz,
-                subbands: SUBBANDS,
-                receive_branches: usize::from(radio.receive_branches),
-                ..FadingSettings::new(profile, Some(delay_spread_s), 1.0)
-            };
-            TappedDelayLine::new(&settings, CounterRng::new(seed, user, process)).map_err(error)
-        };
-        let [direct, scattered] = spreads;
         let slot_ns = radio.numerology().map_err(error)?.slot_ns();
         let report_slots = (radio.report_period.ns / slot_ns).clamp(1, 100_000);
         let report_slots = u32::try_from(report_slots).unwrap_or(1);
@@ -101,8 +81,7 @@ impl Link {
         let noise_mw = NOISE_MW_PER_HZ * bandwidth_hz;
         let difference_db = radio.user_power.as_dbm_f64() - radio.base_power.as_dbm_f64();
         Ok(Link {
-            direct: fading(Profile::TdlD, direct, "fading direct")?,
-            scattered: fading(Profile::TdlC, (scattered.0, None), "fading scattered")?,
+            fader,
             down: adapter(Direction::Down)?,
             up: adapter(Direction::Up)?,
             noise_mw: noise_mw * power_of(radio.user_noise_figure),
@@ -110,8 +89,6 @@ impl Link {
                 * power_of(radio.base_noise_figure)
                 * power_of(radio.uplink_interference),
             uplink_share: libm::exp10(difference_db / 10.0),
-            wavelength_m,
-            gains: [[1.0; SUBBANDS]; 2],
             sinr: [[0.0; SUBBANDS]; 2],
             report_slots,
         })
@@ -127,47 +104,44 @@ impl Link {
         self.noise_mw
     }
 
-    /// Forgets the channel: another cell serves.
+    /// How the path to the serving cell fades.
+    pub(super) const fn fader(&mut self) -> &mut Fader {
+        &mut self.fader
+    }
+
+    /// Forgets what was known of the channel: another cell serves.
     pub(super) fn reset(&mut self) {
         self.down.reset();
         self.up.reset();
     }
 
-    /// Plays one slot. `way_m` is how far user and surroundings have moved, `cell` the scheduler
-    /// that gives the user a part of the band; without one nothing is sent.
+    /// Plays one slot. `way_m` is how far user and surroundings have moved, `interference` what
+    /// arrives of other cells in each subband, `cell` the scheduler that gives the user a part of the
+    /// band; without one nothing is sent.
     pub(super) fn step(
         &mut self,
         slot: u64,
         way_m: f64,
-        powers: &Powers,
+        (powers, interference): (&Powers, &[f64; SUBBANDS]),
         mut cell: Option<&mut SharedCell>,
     ) -> Slot {
-        let total = powers.direct_mw + powers.scattered_mw;
-        let wavelengths = way_m / self.wavelength_m;
-        if powers.direct_mw > NEGLIGIBLE * total {
-            self.direct.power_at(wavelengths, &mut self.gains[0]);
-        }
-        if powers.scattered_mw > NEGLIGIBLE * total {
-            self.scattered.power_at(wavelengths, &mut self.gains[1]);
-        }
-        let disturbed_mw = self.noise_mw + powers.interference_mw;
+        let mut signal = [0.0; SUBBANDS];
+        let powers = [powers.direct_mw, powers.scattered_mw];
+        self.fader.add(way_m, powers, &mut signal);
         // The uplink's power lies in the user's share of the band alone: what is measured is as if
         // that were an equal one.
         let equal = cell
             .as_deref()
             .map_or(1.0, |cell| 1.0 / (f64::from(cell.active()) + 1.0));
-        let up_over_down = self.uplink_share * disturbed_mw / (self.uplink_noise_mw * equal);
+        let up_gain = self.uplink_share / (self.uplink_noise_mw * equal);
         let mut sum = 0.0;
-        let [direct, scattered] = &self.gains;
         let [down, up] = &mut self.sinr;
-        let subbands = direct
-            .iter()
-            .zip(scattered)
-            .zip(down.iter_mut().zip(up.iter_mut()));
-        for ((direct, scattered), (down, up)) in subbands {
-            let signal_mw = powers.direct_mw * direct + powers.scattered_mw * scattered;
-            *down = signal_mw / disturbed_mw;
-            *up = *down * up_over_down;
+        let subbands = signal.iter().zip(interference);
+        for ((signal_mw, interference_mw), (down, up)) in
+            subbands.zip(down.iter_mut().zip(up.iter_mut()))
+        {
+            *down = signal_mw / (self.noise_mw + interference_mw);
+            *up = signal_mw * up_gain;
             sum += *down;
         }
         if let Some(cell) = &mut cell {

@@ -1,6 +1,8 @@
 //! The rows of a radio channel.
 
 use super::blockers::InTheWay;
+use super::fader::{Fader, FaderSettings};
+use super::interference::{Disturber, Interference};
 use super::link::{Link, Powers, Slot, powers_of};
 use super::sharing::{Neighbours, Sharing};
 use super::sites::{ExtraLoss, Sites};
@@ -44,6 +46,12 @@ pub(in crate::scenario) struct RadioRows {
     link: Link,
     sharing: Sharing,
     neighbours: Neighbours,
+    interference: Interference,
+    /// Cells that disturb and fade; kept for its memory.
+    fading_cells: Vec<usize>,
+    fading: FaderSettings,
+    seed: u64,
+    user: String,
     windows: [RateWindow; 2],
     /// Received power of each cell in mW, without what blocks the serving one.
     received_mw: Vec<f64>,
@@ -142,8 +150,9 @@ impl RadioRows {
             .map_err(|problem| error(problem.to_string()))?;
         let vehicle_db = channel.vehicle_loss_db.unwrap_or(0.0);
         sites.update(&motion, ExtraLoss::default())?;
-        let spreads = sites.spreads(0, &motion);
-        let link = Link::new(radio, spreads, (wavelength_m, 0), key)?;
+        let fading = FaderSettings::new(radio, channel.fading, wavelength_m);
+        let fader = Fader::new(&fading, &sites.spreads(0), 0.0, key)?;
+        let link = Link::new(radio, fader, 0, key)?;
         let numerology = radio.numerology().map_err(error)?;
         let pattern = radio.pattern().map_err(error)?;
         let slot_ns = numerology.slot_ns();
@@ -182,6 +191,9 @@ impl RadioRows {
                 scenario.network.load_burst.as_seconds_f64(),
                 seed,
             ),
+            interference: Interference::new(fading.of_interference(), cells, key),
+            fading_cells: Vec::new(),
+            fading,
             windows: [window.clone(), window],
             received_mw: vec![0.0; cells],
             rsrp_dbm: vec![0.0; cells],
@@ -196,10 +208,13 @@ impl RadioRows {
             step_ns: scenario.step.ns,
             radio: radio.clone(),
             sites,
+            seed,
+            user: user.clone(),
         };
         rows.receive()?;
         rows.connection = Connection::new(scenario.handover.connection(), &rows.rsrp_dbm);
         rows.sharing.change(rows.serving_cell(), 0)?;
+        rows.come_to_cell()?;
         Ok(rows)
     }
 
@@ -288,7 +303,7 @@ impl RadioRows {
             }
         }
         if self.connection.serving() != serving {
-            // The new cell's path is looked at with the next slot.
+            self.come_to_cell()?;
             return self.look_around(now_ns);
         }
         let own_mw = self.received_mw[serving];
@@ -296,20 +311,55 @@ impl RadioRows {
         self.powers = Powers {
             direct_mw: direct_mw * scale,
             scattered_mw: scattered_mw * scale,
-            interference_mw: 0.0,
         };
-        self.disturb();
+        self.link.fader().reshape(&self.sites.spreads(cell.site))?;
+        self.disturb()?;
         self.state.cell = self.serving_cell();
         self.state.sight = path.sight > 0.5;
         self.state.blocked = blocked_db > BLOCKED_DB;
-        self.state.flight_ns = nanoseconds(path.d3d_m / SPEED_OF_LIGHT_M_PER_S);
+        self.state.flight_ns = nanoseconds(self.sites.flight_s(cell.site));
+        Ok(())
+    }
+
+    /// The path to the serving cell fades in its own way.
+    fn come_to_cell(&mut self) -> Result<(), TraceError> {
+        let cell = self.connection.serving();
+        let site = self.sites.cells()[cell].site;
+        let heading_deg = self.sites.heading_deg(site, &self.motion);
+        let entity = format!("{} cell {cell}", self.user);
+        let key = (self.seed, entity.as_str());
+        let spreads = self.sites.spreads(site);
+        *self.link.fader() = Fader::new(&self.fading, &spreads, heading_deg, key)?;
         Ok(())
     }
 
     /// What arrives of the other cells now.
-    fn disturb(&mut self) {
+    fn disturb(&mut self) -> Result<(), TraceError> {
+        let RadioRows {
+            sites,
+            neighbours,
+            interference,
+            ..
+        } = self;
         let serving = self.connection.serving();
-        self.powers.interference_mw = self.neighbours.power(&self.received_mw, serving);
+        let cells = sites.cells().iter().enumerate().zip(&self.received_mw);
+        let disturbers = cells.filter_map(|((at, cell), received_mw)| {
+            let power_mw = received_mw * neighbours.share(at);
+            (at != serving && power_mw > 0.0).then(|| Disturber {
+                cell: at,
+                power_mw,
+                path: *sites.path(cell.site),
+            })
+        });
+        interference.gather(self.link.noise_mw(), disturbers);
+        self.fading_cells.clear();
+        self.fading_cells.extend(interference.fading());
+        for &cell in &self.fading_cells {
+            let site = sites.cells()[cell].site;
+            let heading_deg = sites.heading_deg(site, &self.motion);
+            interference.shape(cell, &sites.spreads(site), heading_deg)?;
+        }
+        Ok(())
     }
 
     fn serving_cell(&self) -> u32 {
@@ -345,12 +395,13 @@ impl RadioRows {
                 self.look_around(now_ns)?;
             }
             if self.neighbours.advance(now_ns) {
-                self.disturb();
+                self.disturb()?;
             }
             interrupted = self.connection.interrupted();
             let way_m = self.way_m(now_ns);
             let cell = (!interrupted).then(|| self.sharing.cell());
-            let slot = self.link.step(self.next_slot, way_m, &self.powers, cell);
+            let arrives = (&self.powers, self.interference.spectrum(way_m));
+            let slot = self.link.step(self.next_slot, way_m, arrives, cell);
             bits[0] += slot.down.bits;
             bits[1] += slot.up.bits;
             sinr += slot.sinr;

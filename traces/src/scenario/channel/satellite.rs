@@ -1,6 +1,7 @@
 //! The rows of a link by satellites, and of a user who changes between them and base stations.
 
-use super::link::{Link, Powers};
+use super::fader::{Fader, FaderSettings};
+use super::link::{Link, Powers, SUBBANDS};
 use super::rows::{RadioRows, hundredths, nanoseconds, state_of};
 use super::sharing::Sharing;
 use super::window::RateWindow;
@@ -9,7 +10,7 @@ use crate::ntn::{
     Serving, User,
 };
 use crate::phy::decibel;
-use crate::scenario::settings::{ConstellationName, SatelliteSettings};
+use crate::scenario::settings::{ConstellationName, FadingModel, SatelliteSettings};
 use crate::scenario::{Scenario, Variant};
 use crate::tr38901::SPEED_OF_LIGHT_M_PER_S;
 use crate::{CounterRng, Diagnostics, TraceError, TraceRow};
@@ -95,7 +96,9 @@ impl SatelliteRows {
         let wavelength_m = SPEED_OF_LIGHT_M_PER_S / (carrier_ghz * 1e9);
         let key = format!("{user} satellite");
         // Feedback of HARQ is off, as Rel-17 allows: sixteen processes would wait for the satellite.
-        let link = Link::new(radio, SPREADS, (wavelength_m, 0), (seed, &key))?;
+        let fading = FaderSettings::new(radio, FadingModel::Tdl, wavelength_m);
+        let fader = Fader::new(&fading, &SPREADS, 0.0, (seed, &key))?;
+        let link = Link::new(radio, fader, 0, (seed, &key))?;
         let numerology = radio.numerology().map_err(|problem| error(&problem))?;
         let pattern = radio.pattern().map_err(|problem| error(&problem))?;
         let slot_ns = numerology.slot_ns();
@@ -160,7 +163,6 @@ impl SatelliteRows {
             Powers {
                 direct_mw: power_mw * (1.0 - SCATTERED),
                 scattered_mw: power_mw * SCATTERED,
-                interference_mw: 0.0,
             }
         } else {
             Powers {
@@ -205,7 +207,8 @@ impl SatelliteRows {
                 .is_none_or(|serving| serving.interrupted == Some(Change::Satellite));
             let way_m = self.scatterers_m_s * now_ns as f64 / 1e9;
             let cell = (!interrupted).then(|| self.sharing.cell());
-            let slot = self.link.step(self.next_slot, way_m, &self.powers, cell);
+            let arrives = (&self.powers, &[0.0; SUBBANDS]);
+            let slot = self.link.step(self.next_slot, way_m, arrives, cell);
             bits[0] += slot.down.bits;
             bits[1] += slot.up.bits;
             sinr += slot.sinr;

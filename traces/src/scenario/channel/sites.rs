@@ -1,16 +1,19 @@
 //! The large-scale state of the paths between one user and every site.
 
-use crate::TraceError;
+use super::fader::Spreads;
 use crate::mobility::{Motion, Point};
 use crate::network::{Cell, Layout};
 use crate::propagation::CloseIn;
 use crate::scenario::settings::{ChannelModel, ChannelSettings, SightChoice};
+use crate::tr38901::arrival::ExcessDelay;
 use crate::tr38901::large_scale::{Hall, LargeScale};
 use crate::tr38901::los::{Clutter, LineOfSight, Vegetation};
 use crate::tr38901::o2i::Building;
 use crate::tr38901::path_loss::{Geometry, PathLoss};
-use crate::tr38901::track::{Indoors, LargeScaleTrack, Sight};
+use crate::tr38901::track::{Indoors, LargeScaleTrack, Sight, Wander};
+use crate::tr38901::validity::nearest_m;
 use crate::tr38901::{Condition, SPEED_OF_LIGHT_M_PER_S, Scenario, SpecVersion};
+use crate::{CounterRng, TraceError};
 
 /// Power gains of one path, without antennas: linear, and small.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -71,6 +74,8 @@ struct SitePath {
     los: LargeScaleTrack,
     /// A factory with both antennas above the clutter has none.
     nlos: Option<LargeScaleTrack>,
+    /// What the ways around obstacles take longer.
+    excess: Option<(ExcessDelay, Wander)>,
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over")]
@@ -121,6 +126,10 @@ impl Sites {
                 sight: Sight::new(scenario, clutter, seed, &entity),
                 los: LargeScaleTrack::new(los, seed, &entity),
                 nlos: nlos.map(|nlos| LargeScaleTrack::new(nlos, seed, &entity)),
+                excess: ExcessDelay::of(scenario).map(|excess| {
+                    let random = CounterRng::new(seed, &entity, "excess delay");
+                    (excess, Wander::new(random, excess.correlation_distance_m))
+                }),
             })
         };
         let paths = (0..layout.sites())
@@ -159,16 +168,24 @@ impl Sites {
 
     /// Delay spread in seconds and K factor in dB where the user is now, with and without a line
     /// of sight, on the path to one site.
-    pub(super) fn spreads(&self, site: usize, motion: &Motion) -> [(f64, Option<f64>); 2] {
-        let path = &self.paths[site];
-        let vector = self.vector(site, motion.position);
-        let geometry = self.model.geometry(vector, motion.position.z);
-        let of = |track: &LargeScaleTrack| {
-            let sample = track.sample(&geometry);
-            (sample.delay_spread_s, sample.k_db)
+    pub(super) fn spreads(&mut self, site: u32) -> Spreads {
+        let path = &mut self.paths[site as usize];
+        let los = path.los.spreads();
+        [
+            los,
+            path.nlos.as_mut().map_or(los, LargeScaleTrack::spreads),
+        ]
+    }
+
+    /// How long the way from a site takes, in seconds: what comes by other ways than the direct one
+    /// takes longer (clause 7.6.9), and counts for its share of the power.
+    pub(super) fn flight_s(&self, site: u32) -> f64 {
+        let gain = self.path(site);
+        let excess_s = match &self.paths[site as usize].excess {
+            Some((excess, number)) => excess.seconds(number.value()),
+            None => 0.0,
         };
-        let los = of(&path.los);
-        [los, path.nlos.as_ref().map_or(los, of)]
+        gain.d3d_m / SPEED_OF_LIGHT_M_PER_S + excess_s * gain.scattered / gain.total()
     }
 
     /// From a site to a place.
@@ -179,6 +196,12 @@ impl Sites {
             .iter()
             .find(|cell| cell.site as usize == site);
         cell.map_or(user, |cell| self.layout.to_user(cell, user))
+    }
+
+    /// Which way the user goes, in degrees from straight away from a site.
+    pub(super) fn heading_deg(&self, site: u32, motion: &Motion) -> f64 {
+        let angle = |vector: Point| libm::atan2(vector.y, vector.x).to_degrees();
+        angle(motion.velocity) - angle(self.vector(site as usize, motion.position))
     }
 
     /// Moves the user on.
@@ -217,8 +240,13 @@ impl Sites {
 }
 
 impl Model {
+    /// Nearer than the model's formulas reach, the user has the loss of where they begin.
     fn geometry(&self, vector: Point, user_height_m: f64) -> Geometry {
-        let d2d_m = vector.length_2d().max(1.0);
+        let nearest_m = match self.close_in {
+            Some(_) => 1.0,
+            None => nearest_m(self.scenario),
+        };
+        let d2d_m = vector.length_2d().max(nearest_m);
         Geometry::new(self.scenario, d2d_m, self.base_height_m, user_height_m)
     }
 
@@ -231,8 +259,11 @@ impl Model {
         extra: ExtraLoss,
     ) -> Result<PathGain, TraceError> {
         let geometry = self.geometry(vector, motion.position.z);
-        let d3d_m = geometry.d3d_m();
+        let d3d_m = vector.length();
         path.sight.advance(moved_m);
+        if let Some((_, number)) = &mut path.excess {
+            number.advance(moved_m);
+        }
         let sight = match self.sight {
             SightChoice::Clear => 1.0,
             SightChoice::Obstructed => 0.0,

@@ -21,6 +21,18 @@ pub enum ChannelModel {
     CloseIn,
 }
 
+/// What the signal fades by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FadingModel {
+    /// Tapped delay lines: waves arrive from all around.
+    #[default]
+    Tdl,
+    /// Clustered delay lines: rays have directions, and the cell's beam (`radio.beam_width_deg`)
+    /// meets some of them only.
+    Cdl,
+}
+
 /// Whether buildings stand in the direct path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -50,6 +62,9 @@ pub struct ChannelSettings {
     /// Whether buildings stand in the direct path.
     #[serde(default)]
     pub sight: SightChoice,
+    /// What the signal fades by: `tdl` or `cdl`.
+    #[serde(default)]
+    pub fading: FadingModel,
     /// The user is indoors behind a wall of this building: `low`, `high` or `low-a`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indoor: Option<String>,

@@ -14,6 +14,8 @@ use crate::tr38901::path_loss::Geometry;
 pub struct LargeScaleTrack {
     model: LargeScale,
     numbers: [Wander; COUNT],
+    /// How far all numbers but that of shadowing have yet to be moved.
+    behind_m: f64,
 }
 
 impl LargeScaleTrack {
@@ -26,7 +28,11 @@ impl LargeScaleTrack {
             let rng = CounterRng::new(seed, entity, &format!("{name} {condition}"));
             Wander::new(rng, distances_m.next().unwrap_or(f64::INFINITY))
         });
-        LargeScaleTrack { model, numbers }
+        LargeScaleTrack {
+            model,
+            numbers,
+            behind_m: 0.0,
+        }
     }
 
     /// Their distribution.
@@ -35,28 +41,43 @@ impl LargeScaleTrack {
         &self.model
     }
 
-    /// Moves on by a distance in metres.
-    pub fn advance(&mut self, moved_m: f64) {
-        for number in &mut self.numbers {
-            number.advance(moved_m);
-        }
-    }
-
     /// Moves on by a distance in metres and gives the shadowing there in dB, which is all that
-    /// some links need; positive is more received power. It is the same as that of
-    /// [`LargeScaleTrack::sample`] if the track is only ever moved by one of the two functions.
+    /// most links need; positive is more received power.
     pub fn advance_shadowing_db(&mut self, moved_m: f64, geometry: &Geometry) -> f64 {
+        self.behind_m += moved_m;
         let number = self.numbers[0].advance(moved_m);
         self.model.shadowing_db(geometry, number)
     }
 
+    /// Moves on by a distance in metres.
+    pub fn advance(&mut self, moved_m: f64) {
+        self.behind_m += moved_m;
+        self.numbers[0].advance(moved_m);
+    }
+
+    /// All seven independent numbers where the entity is.
+    fn numbers(&mut self) -> [f64; COUNT] {
+        let [shadowing, others @ ..] = &mut self.numbers;
+        let moved_m = core::mem::take(&mut self.behind_m);
+        let mut values = [shadowing.value(); COUNT];
+        for (value, number) in values[1..].iter_mut().zip(others) {
+            *value = number.advance(moved_m);
+        }
+        values
+    }
+
     /// The parameters where the entity is.
     #[must_use]
-    pub fn sample(&self, geometry: &Geometry) -> LargeScaleSample {
-        let mut independent = [0.0; COUNT];
-        for (value, number) in independent.iter_mut().zip(&self.numbers) {
-            *value = number.value();
-        }
+    pub fn sample(&mut self, geometry: &Geometry) -> LargeScaleSample {
+        let independent = self.numbers();
         self.model.sample(geometry, &independent)
+    }
+
+    /// Delay spread in seconds, and K factor in dB where there is one, where the entity is: two of
+    /// the parameters of [`LargeScaleTrack::sample`] at less cost.
+    #[must_use]
+    pub fn spreads(&mut self) -> (f64, Option<f64>) {
+        let independent = self.numbers();
+        self.model.spreads(&independent)
     }
 }
