@@ -157,4 +157,7 @@ pub struct MeterCost {
     pub read_p50_ns: u64,
     /// 99th percentile of the same.
     pub read_p99_ns: u64,
+    /// Mean of the same: dear quantities are not read every time.
+    #[serde(default)]
+    pub read_mean_ns: u64,
 }

@@ -44,6 +44,17 @@ impl NanosecondHistogram {
         (!self.0.is_empty()).then(|| self.0.value_at_quantile(share))
     }
 
+    /// The mean of all; `None` without values.
+    pub(crate) fn mean(&self) -> Option<u64> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a mean of values from 1 to an hour"
+        )]
+        let mean = self.0.mean().round() as u64;
+        (!self.0.is_empty()).then_some(mean)
+    }
+
     /// How it travels.
     pub(crate) fn summary(&self) -> LateHistogram {
         let count = self.0.len();

@@ -167,6 +167,10 @@ impl State {
     fn take(&mut self, at: MonotonicNs, readings: &[Reading]) {
         self.reads += 1;
         for (shown, reading) in self.channels.iter_mut().zip(readings) {
+            if let (Err(Trouble::NotDue { .. }), Some(_)) = (reading, &shown.reading) {
+                // What was read last stays.
+                continue;
+            }
             if let (Some(track), Ok(value)) = (&mut shown.track, reading) {
                 if let CounterStep::Moved(tick) = track.push(at, *value) {
                     shown.total_uj = tick.total_uj;

@@ -91,6 +91,8 @@ impl EnergyBook {
                     }
                 }
                 (Ok(value), Follows::Power(power)) => power.push(at_ns, *value),
+                // Nobody looked: that is no hole.
+                (Err(Trouble::NotDue { .. }), _) => {}
                 (Err(trouble), _) => track.trouble = Some((at_ns, trouble.clone())),
             }
         }

@@ -2,8 +2,11 @@
 
 use crate::{MINIMUM_REFRESHES, Trouble, WindowEnergy};
 
-/// Longer gaps between two samples are not bridged, as a multiple of the sampling period.
+/// Longer gaps between two samples are not bridged, as a multiple of the sampling period...
 const LONGEST_GAP_PERIODS: u64 = 10;
+/// ...or of the time in which the source renews its value, whichever is longer: where it is renewed
+/// ten times a second, nothing can be missed between two values.
+const LONGEST_GAP_REFRESHES: u64 = 2;
 
 /// Follows one channel of power: its samples, their integral by the trapezoidal rule, and how
 /// often the source renews its value.
@@ -36,7 +39,7 @@ impl PowerTrack {
     ///
     /// # Errors
     /// The samples do not reach over the window, or leave a gap of more than ten sampling periods
-    /// in it (a gap is not bridged), or it spans fewer than [`MINIMUM_REFRESHES`] refreshes.
+    /// and two refreshes in it (a gap is not bridged), or it spans fewer than [`MINIMUM_REFRESHES`] refreshes.
     pub fn window_energy(&self, from_ns: u64, to_ns: u64) -> Result<WindowEnergy, Trouble> {
         let failed = |reason: String| Trouble::Failed {
             what: format!("the power of {}", self.device),
@@ -44,7 +47,11 @@ impl PowerTrack {
         };
         let first = self.samples.partition_point(|sample| sample.0 <= from_ns);
         let last = self.samples.partition_point(|sample| sample.0 < to_ns);
-        let longest_gap_ns = self.period_ns.saturating_mul(LONGEST_GAP_PERIODS);
+        let refresh_ns = self.refresh_period_ns().unwrap_or(0);
+        let longest_gap_ns = self
+            .period_ns
+            .saturating_mul(LONGEST_GAP_PERIODS)
+            .max(refresh_ns.saturating_mul(LONGEST_GAP_REFRESHES));
         let Some(before) = first.checked_sub(1) else {
             return Err(failed("it was not sampled before the window".to_owned()));
         };
@@ -188,6 +195,19 @@ mod tests {
         let truth_j = 400.0 * 0.25 * 10.0;
         assert!((seen_j(true) / truth_j - 4.0).abs() < 1e-9);
         assert!(seen_j(false).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_gap_in_which_the_source_was_renewed_but_once_is_bridged() {
+        let mut track = PowerTrack::new("a", 10 * MS);
+        for at_ms in (0..=2_000)
+            .step_by(10)
+            .filter(|at| !(1_010..1_130).contains(at))
+        {
+            track.push(at_ms * MS, 1_000_000 + at_ms / 100);
+        }
+        let energy_j = energy_j(&track, 0, 2_000);
+        assert!((energy_j - 2.0).abs() < 1e-4, "{energy_j}");
     }
 
     #[test]

@@ -71,6 +71,15 @@ pub enum Trouble {
         /// For how long.
         span_ns: u64,
     },
+    /// Its turn has not come: reading it is dear, and it is read less often than others.
+    #[error("the counter of {device} is read every {} ms, because a reading of it is dear",
+        period_ms(*.period_ns))]
+    NotDue {
+        /// The device.
+        device: String,
+        /// Time between readings of it.
+        period_ns: u64,
+    },
     /// Reading it failed in another way.
     #[error("cannot read {what}: {reason}")]
     Failed {

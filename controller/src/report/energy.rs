@@ -262,7 +262,7 @@ fn overhead(page: &mut String, cost: &MeteringSummary) -> fmt::Result {
     if let Some(share) = cost.eight_gpus_cpu_share {
         writeln!(
             page,
-            "<p>Eight such GPUs would take {:.2} % of one CPU at this rate (computed from the medians; clocks, temperature and processes five times a second{}).</p>",
+            "<p>Eight such GPUs would take {:.2} % of one CPU at this rate (computed from the means; clocks, temperature and processes five times a second{}).</p>",
             share * 100.0,
             cost.state_p50_us.map_or_else(String::new, |us| format!(
                 ", {} us for all of these GPUs",

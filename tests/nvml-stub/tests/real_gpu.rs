@@ -9,7 +9,7 @@ mod tests {
 
     use hexloop_nvml_stub::Recording;
     use hexloop_telemetry::{
-        Channel, CounterTrack, Meter, NvmlMeter, Origin, PowerTrack, Quantity, window_energy,
+        Channel, CounterTrack, Meter, NvmlMeter, Origin, PowerTrack, Quantity, Scope, window_energy,
     };
     use hexloop_workloads::clock;
     use nvml_wrapper::Nvml;
@@ -275,6 +275,96 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             println!("kept {}", path.display());
         }
+    }
+
+    /// Keeps the GPU busy for two seconds of every four, and tells when on `CLOCK_MONOTONIC`.
+    const STEPS: &str = r"
+import time, torch
+a = torch.randn(8192, 8192, device='cuda', dtype=torch.bfloat16)
+for _ in range(20): a @ a
+torch.cuda.synchronize()
+time.sleep(2)
+for step in range(4):
+    began = time.monotonic_ns()
+    while time.monotonic_ns() - began < 2_000_000_000:
+        for _ in range(5): a @ a
+        torch.cuda.synchronize()
+    print(began, time.monotonic_ns(), flush=True)
+    time.sleep(2)
+";
+
+    /// The first moment from `from` to `to` at which a channel was above the middle of what it
+    /// showed in between.
+    fn rise(rows: &[Row], place: usize, from: u64, to: u64) -> Option<u64> {
+        let within = rows.iter().filter(|row| (from..to).contains(&row.0));
+        let values = within.filter_map(|row| Some((row.0, row.1[place]?)));
+        let values: Vec<(u64, u64)> = values.collect();
+        let low = values.first()?.1;
+        let high = values.iter().map(|value| value.1).max()?;
+        let middle = low.midpoint(high);
+        let above = values.iter().find(|value| value.1 >= middle)?;
+        Some(above.0)
+    }
+
+    /// How long after a step of load each power shows it: the window of its averaging. The Python
+    /// with PyTorch is named by `HEXLOOP_TORCH_PYTHON`.
+    #[test]
+    #[ignore = "needs gpu"]
+    fn steps_of_load_show_over_what_window_each_power_is_averaged() {
+        let Ok(python) = std::env::var("HEXLOOP_TORCH_PYTHON") else {
+            println!("SKIPPED(torch) HEXLOOP_TORCH_PYTHON is not set");
+            return;
+        };
+        let mut meter = meter();
+        let mut child = Command::new(python)
+            .args(["-c", STEPS])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let began = clock::now();
+        let rows = poll(&mut meter, began, |_| child.try_wait().unwrap().is_none());
+        let told = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+        let steps: Vec<(u64, u64)> = told
+            .lines()
+            .map(|line| {
+                let (from, to) = line.split_once(' ').unwrap();
+                let since = |at: &str| at.parse::<u64>().unwrap() - began;
+                (since(from), since(to))
+            })
+            .collect();
+        println!(
+            "{} readings in {} ms",
+            rows.len(),
+            rows.last().unwrap().0 / MS
+        );
+        let mut lags = Vec::new();
+        for (place, channel) in meter.channels().iter().enumerate() {
+            if channel.quantity.is_counter() {
+                continue;
+            }
+            let lag =
+                |(from, to): &(u64, u64)| rise(&rows, place, *from, *to).map(|at| (at - from) / MS);
+            let found: Vec<u64> = steps.iter().filter_map(lag).collect();
+            println!(
+                "{}: half of a step of load shows after {found:?} ms",
+                channel.describe()
+            );
+            if channel.scope == Scope::Gpu {
+                let mut sorted = found;
+                sorted.sort_unstable();
+                lags.push((channel.quantity, sorted[sorted.len() / 2]));
+            }
+        }
+        let of = |wanted: &dyn Fn(Quantity) -> bool| {
+            let found = lags.iter().find(|(quantity, _)| wanted(*quantity));
+            found.map(|(_, lag_ms)| *lag_ms)
+        };
+        let instant = of(&|quantity| quantity == Quantity::InstantPower);
+        let average = of(&|quantity| matches!(quantity, Quantity::AveragePower { .. }));
+        if let (Some(instant_ms), Some(average_ms)) = (instant, average) {
+            assert!(instant_ms < average_ms, "{instant_ms} {average_ms}");
+        }
+        keep(&meter, &rows, "steps");
     }
 
     #[test]

@@ -78,6 +78,7 @@ impl Costs {
             .map(|(meter, histogram)| MeterCost {
                 read_p50_ns: histogram.at_share(0.5).unwrap_or(0),
                 read_p99_ns: histogram.at_share(0.99).unwrap_or(0),
+                read_mean_ns: histogram.mean().unwrap_or(0),
                 ..meter
             })
             .collect();

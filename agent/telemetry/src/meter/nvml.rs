@@ -1,9 +1,11 @@
 //! GPUs of NVIDIA through NVML.
 
+mod pace;
 mod state;
 
 use std::path::Path;
 
+use hexloop_workloads::clock;
 use nvml_wrapper::enums::device::DeviceArchitecture;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
@@ -12,6 +14,7 @@ use super::{Meter, Reading};
 use crate::sys::nvml::{Field, FieldError, field_values};
 use crate::{Channel, Origin, Quality, Quantity, Scope, Trouble};
 
+use pace::Pace;
 use state::Seen;
 pub use state::{GpuActivity, GpuProcess, GpuState};
 
@@ -39,6 +42,7 @@ struct Gpu {
     index: u32,
     uuid: String,
     counter: bool,
+    counter_pace: Pace,
     fields: Vec<Field>,
     /// `nvmlDeviceGetPowerUsage`, where no field tells power.
     usage: bool,
@@ -170,6 +174,7 @@ fn probe(device: &Device<'_>, index: u32, channels: &mut Vec<Channel>) -> Result
         counter,
         fields: kept,
         usage,
+        counter_pace: Pace::default(),
         seen: Seen::default(),
     })
 }
@@ -246,6 +251,21 @@ fn field_trouble(uuid: &str, error: FieldError) -> Trouble {
     }
 }
 
+/// The energy counter, in microjoules, when it is due.
+fn read_counter(device: &Device<'_>, uuid: &str, pace: &mut Pace) -> Reading {
+    let began_ns = clock::now();
+    if !pace.is_due(began_ns) {
+        return Err(Trouble::NotDue {
+            device: uuid.to_owned(),
+            period_ns: pace.period_ns(),
+        });
+    }
+    let millijoules = device.total_energy_consumption();
+    pace.made(began_ns, clock::now());
+    let microjoules = millijoules.map(|energy| energy.saturating_mul(1_000));
+    microjoules.map_err(|error| trouble(uuid, &error))
+}
+
 impl Meter for NvmlMeter {
     fn name(&self) -> &str {
         "NVML"
@@ -268,7 +288,7 @@ impl Meter for NvmlMeter {
 
     fn read(&mut self, readings: &mut Vec<Reading>) {
         readings.clear();
-        for gpu in &self.gpus {
+        for gpu in &mut self.gpus {
             let device = match self.nvml.device_by_index(gpu.index) {
                 Ok(device) => device,
                 Err(error) => {
@@ -280,9 +300,7 @@ impl Meter for NvmlMeter {
                 }
             };
             if gpu.counter {
-                let millijoules = device.total_energy_consumption();
-                let microjoules = millijoules.map(|energy| energy.saturating_mul(1_000));
-                readings.push(microjoules.map_err(|error| trouble(&gpu.uuid, &error)));
+                readings.push(read_counter(&device, &gpu.uuid, &mut gpu.counter_pace));
             }
             if !gpu.fields.is_empty() {
                 match field_values(&device, &gpu.fields, &mut self.values) {

@@ -180,7 +180,7 @@ fn eight_gpus(cost: &MeteringCost) -> Option<f64> {
     let nvml = cost.meters.iter().find(|meter| meter.meter == "NVML")?;
     let gpus = count_to_f64(nvml.devices.max(1));
     let per_second = 1e9 / count_to_f64(cost.period_ns.max(1));
-    let reading_ns = count_to_f64(nvml.read_p50_ns) * per_second;
+    let reading_ns = count_to_f64(nvml.read_mean_ns) * per_second;
     let states_ns = cost.state_p50_ns.map_or(0.0, count_to_f64) * STATES_PER_S;
     Some((reading_ns + states_ns) * 8.0 / gpus / 1e9)
 }
@@ -251,8 +251,9 @@ mod tests {
             meter: "NVML".to_owned(),
             channels: 6,
             devices: 2,
-            read_p50_ns: 100_000,
+            read_p50_ns: 1_000,
             read_p99_ns: 0,
+            read_mean_ns: 100_000,
         };
         let mut cost = MeteringCost {
             period_ns: 10_000_000,
