@@ -9,7 +9,8 @@ mod tests {
 
     use hexloop_nvml_stub::Recording;
     use hexloop_telemetry::{
-        Channel, CounterTrack, Meter, NvmlMeter, Origin, PowerTrack, Quantity, Scope, window_energy,
+        Channel, CounterTrack, Meter, NvmlMeter, Origin, PowerTrack, Quantity, Scope, Trouble,
+        window_energy,
     };
     use hexloop_workloads::clock;
     use nvml_wrapper::Nvml;
@@ -42,6 +43,10 @@ mod tests {
             clock::sleep_until(began + number * MS);
             let at = clock::now();
             meter.read(&mut readings);
+            for reading in &readings {
+                let is_looked_at = matches!(reading, Ok(_) | Err(Trouble::NotDue { .. }));
+                assert!(is_looked_at, "after {} ns: {reading:?}", at - began);
+            }
             let values = readings.iter().map(|one| one.as_ref().ok().copied());
             rows.push((at - began, values.collect()));
             if !goes_on(at - began) {
@@ -235,7 +240,7 @@ mod tests {
     }
 
     /// Writes what was polled as a recording that the stub plays back: the rows in which something
-    /// had changed.
+    /// had changed. A quantity that was not looked at is as it was.
     fn keep(meter: &NvmlMeter, rows: &[Row], load: &str) {
         let names = meter
             .channels()
@@ -256,10 +261,14 @@ mod tests {
             clock::wall_clock_ns() / 1_000_000_000,
         );
         let mut last = String::new();
+        let mut known = vec![None; meter.channels().len()];
         for (at_ns, values) in rows {
+            for (known, value) in known.iter_mut().zip(values) {
+                *known = value.or(*known);
+            }
             let cells = kept.map(|place| {
                 // Channels are in millionths, the recording in thousandths.
-                let value = place.and_then(|place| values[place]);
+                let value = place.and_then(|place| known[place]);
                 value.map_or_else(String::new, |value| (value / 1_000).to_string())
             });
             let cells = cells.join(",");
