@@ -147,6 +147,7 @@ mod tests {
             cpus: vec![0],
             cpu_quota,
             threads: 1,
+            slowdown: None,
             isolation: NodeIsolation::default(),
         }
     }
@@ -200,6 +201,7 @@ mod tests {
                 },
                 duration_ns: 20_000_000_000,
             }],
+            studies: Vec::new(),
             events: Vec::new(),
             commands: vec![CommandPlan {
                 name: "daemons".to_owned(),

@@ -374,6 +374,9 @@ pub enum AgentPart {
     /// Traffic without a model; started in a node.
     #[command(hide = true)]
     Traffic,
+    /// A process of a study; started in a node.
+    #[command(hide = true)]
+    Study,
     /// The process that holds a real interface in a shape; started by `link apply`.
     #[command(hide = true)]
     Keep {

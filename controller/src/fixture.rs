@@ -92,6 +92,7 @@ fn node(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> NodePlan {
         cpus: vec![u32::from(index)],
         cpu_quota,
         threads: 1,
+        slowdown: None,
         isolation: NodeIsolation::default(),
     }
 }
@@ -175,6 +176,7 @@ pub(crate) fn plan() -> Plan {
                 7802,
             ),
         ],
+        studies: Vec::new(),
         events: Vec::new(),
         commands: Vec::new(),
         verdict: VerdictBounds {

@@ -11,6 +11,7 @@ mod isolation;
 mod latency;
 mod resources;
 mod setup;
+mod studies;
 pub(crate) mod svg;
 mod timeline;
 mod traffic;
@@ -65,6 +66,7 @@ pub fn render(records: &RunRecords, summary: &Summary) -> Result<String, fmt::Er
     trust::verdict_box(&mut page, &data)?;
     latency::section(&mut page, &data)?;
     traffic::section(&mut page, &data)?;
+    studies::section(&mut page, &data)?;
     timeline::section(&mut page, &data)?;
     bytes::section(&mut page, &data)?;
     resources::section(&mut page, &data)?;

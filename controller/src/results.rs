@@ -9,6 +9,7 @@ use hexloop_proto::{
 };
 use hexloop_traces::LinkChange;
 use hexloop_workloads::job::RequestRecord;
+use hexloop_workloads::study::StudyFinding;
 use hexloop_workloads::traffic::TrafficRecord;
 
 /// Everything that the events of one run say.
@@ -85,6 +86,8 @@ pub struct PhaseResults {
     pub changes: Vec<ChangeMade>,
     /// What processes of a phase without a model measured.
     pub traffic: Vec<TrafficRecord>,
+    /// What a study found, in order.
+    pub findings: Vec<StudyFinding>,
     /// Programs that ended.
     pub command_exits: Vec<ProgramEnd>,
     /// Totals; `None` when the phase did not end.
@@ -276,6 +279,7 @@ impl PhaseResults {
                 changed: changed.clone(),
             }),
             EventBody::Traffic { record, .. } => self.traffic.push(record.clone()),
+            EventBody::Study { finding, .. } => self.findings.push(finding.clone()),
             EventBody::CommandExit(exit) => self.command_exits.push(ProgramEnd {
                 at_ns,
                 exit: exit.clone(),

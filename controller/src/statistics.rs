@@ -9,6 +9,7 @@ mod metric;
 mod percentile;
 
 pub use blocks::{FEWEST_BLOCKS, interval_over_blocks};
+pub(crate) use bootstrap::below;
 pub use bootstrap::{Bootstrap, requests_per_block};
 pub use histogram::{HistogramError, Interval, LatencyHistogram, write_interval_log};
 pub use metric::{

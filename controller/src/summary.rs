@@ -9,6 +9,7 @@ mod energy;
 mod expectations;
 mod machine;
 mod radio;
+mod studies;
 pub(crate) mod traffic;
 mod usage;
 
@@ -30,6 +31,7 @@ pub(crate) use energy::{derived, gaps_between, metering, subtracted};
 pub use expectations::outages;
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
+pub use studies::{StudyCell, StudyCosts, StudyLink, StudyRow, StudySummary};
 pub use usage::{CoreSummary, NodeCounterSummary};
 
 /// The version of this document.
@@ -78,6 +80,9 @@ pub struct Summary {
     pub cells: Vec<CellSummary>,
     /// Every placement, in the order it was played.
     pub jobs: Vec<JobSummary>,
+    /// Every study, in the order it was played.
+    #[serde(default)]
+    pub studies: Vec<StudySummary>,
     /// Every node.
     pub nodes: Vec<NodeSummary>,
     /// What was asked of the machine, what it is, and how quiet it was.

@@ -205,6 +205,8 @@ fn every_bundled_experiment_and_preset_becomes_a_plan() {
             let seconds = describe::estimated_ns(&plan) / 1_000_000_000;
             match preset.as_str() {
                 "smoke" => assert!(seconds <= 65, "{seconds}"),
+                // Studies need a grid: five minutes are the most of any of these.
+                "default" if !plan.studies.is_empty() => assert!(seconds <= 300, "{seconds}"),
                 "default" => assert!(seconds <= 120, "{seconds}"),
                 _ => {}
             }
@@ -750,4 +752,38 @@ fn a_mode_that_passes_packets_on_is_refused_where_something_acts_on_them() {
         );
         assert!(problems.contains("mode = "), "{problems}");
     }
+}
+
+#[test]
+fn a_study_reaches_the_plan_with_its_arms_its_hops_and_the_slowdown_of_its_nodes() {
+    let study = r#"
+        [[studies]]
+        name = "cuts"
+        technique = "split"
+        cuts = ["every", "3"]
+        in_flight = [1, 4]
+        prompt_tokens = 8
+        output_tokens = 8
+        round_trips = ["1 ms", "20 ms"]
+        rates = ["1 Mbit/s"]
+        around_percent = [50, 200]
+        limit = "60 s"
+    "#;
+    let text = base().replace("[nodes.edge]", "[nodes.edge]\nslowdown = 3") + study;
+    let plan = planned(&text, &Overrides::default(), 2).plan;
+    assert_eq!(plan.nodes[1].slowdown, Some(3));
+    let [study] = plan.studies.as_slice() else {
+        panic!("{:?}", plan.studies)
+    };
+    assert_eq!(study.path, ["device", "edge"]);
+    assert_eq!(study.hops[0].address.ip(), plan.links[0].ends[1].ipv4);
+    // Six cuts and one more, each with one and with four requests under way.
+    let names: Vec<String> = study.study.arms.iter().map(|arm| arm.name()).collect();
+    assert_eq!(
+        (names.len(), names[0].as_str(), names[1].as_str()),
+        (14, "1/6", "1/6 x4")
+    );
+    assert_eq!(study.study.grid.around_percent, [50, 200]);
+    assert_eq!(study.study.grid.round_trips_ns, [1_000_000, 20_000_000]);
+    assert!(plan.phase_spans().any(|(name, _)| name == "cuts"));
 }

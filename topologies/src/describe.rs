@@ -6,10 +6,11 @@ use std::fmt::{self, Display};
 use hexloop_traces::units::TimeSpan;
 use hexloop_traces::{CellPolicy, Direction, UNLIMITED_RATE_BPS};
 use hexloop_workloads::job::Placement;
+use hexloop_workloads::study::Arm;
 
 use crate::plan::{
-    Claim, DatapathChoice, ExpectationPlan, ModelSource, NodePlan, PhasePlan, Plan, TimelineEvent,
-    TrafficJob, TrafficPlan,
+    Claim, DatapathChoice, ExpectationPlan, ModelSource, NodePlan, PhasePlan, Plan, StudyPlan,
+    TimelineEvent, TrafficJob, TrafficPlan,
 };
 use crate::resolve::ResolvedTrace;
 
@@ -43,7 +44,12 @@ pub(crate) fn estimated_ns(plan: &Plan) -> u64 {
         .map(|phase| phase.duration_ns + PER_PHASE_NS);
     let traffic = plan.traffic.iter();
     let traffic = traffic.map(|phase| phase.duration_ns + PER_TRAFFIC_PHASE_NS);
-    phases.chain(traffic).fold(calibration, u64::saturating_add)
+    // A study is over when its trials are: its limit says no more than that it has failed.
+    let studies = plan.studies.iter().map(|study| study.duration_ns / 2);
+    phases
+        .chain(traffic)
+        .chain(studies)
+        .fold(calibration, u64::saturating_add)
 }
 
 fn span(ns: u64) -> TimeSpan {
@@ -113,6 +119,9 @@ impl Display for Description<'_> {
         }
         for phase in &plan.phases {
             self.phase(f, phase)?;
+        }
+        for study in &plan.studies {
+            Self::study(f, study)?;
         }
         for command in &plan.commands {
             let argv = safe(&command.argv.join(" "));
@@ -285,6 +294,34 @@ impl Description<'_> {
         )
     }
 
+    fn study(f: &mut fmt::Formatter<'_>, study: &StudyPlan) -> fmt::Result {
+        let spec = &study.study;
+        let arms: Vec<String> = spec.arms.iter().map(Arm::name).collect();
+        let spans = spec
+            .grid
+            .round_trips_ns
+            .iter()
+            .map(|ns| span(*ns).to_string());
+        let spans: Vec<String> = spans.collect();
+        let most = match spec.grid.around_percent.len() {
+            0 => spec.grid.rates_bps.len(),
+            around => around.max(spec.grid.rates_bps.len()),
+        };
+        writeln!(
+            f,
+            "  study {}: layers divided over {} after {}; {} prompts of {} tokens in and {} out at round \
+             trips of {}, each with up to {most} rates; at most {}",
+            study.name,
+            safe(&study.path.join(", ")),
+            arms.join(", "),
+            spec.prompts,
+            spec.prompt_tokens,
+            spec.output_tokens,
+            spans.join(", "),
+            span(study.duration_ns)
+        )
+    }
+
     fn expectation(f: &mut fmt::Formatter<'_>, expectation: &ExpectationPlan) -> fmt::Result {
         let claim = match &expectation.claim {
             Claim::SameTokens { phases } => {
@@ -301,6 +338,7 @@ impl Description<'_> {
             Claim::SharesFollowCell { phase } => {
                 format!("links of {phase} get what their cell gives them")
             }
+            Claim::Study { study, claim } => format!("{study}: {}", claim.in_words()),
         };
         writeln!(f, "  {}: {claim}", safe(&expectation.name))
     }

@@ -6,6 +6,7 @@ mod job;
 mod link;
 mod machine;
 mod scenario;
+mod study;
 mod traffic;
 
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
@@ -13,6 +14,7 @@ pub(crate) use link::EVENT;
 use link::{CELL, LINK};
 use machine::MACHINE;
 pub(crate) use scenario::{TRACE_EVENT, WITH_SCENARIO};
+use study::STUDY;
 use traffic::{STEPS, TRAFFIC};
 
 /// One key of a table.
@@ -211,6 +213,16 @@ pub(crate) const ROOT: &[Field] = &[
          trace asks, end to end.",
     ),
     field(
+        "studies",
+        Kind::Array {
+            of: STUDY,
+            what: "study",
+        },
+        Optional,
+        "Techniques tried over a grid of settings of their links, one request after another; played \
+         after the phases.",
+    ),
+    field(
         "events",
         Kind::Array {
             of: EVENT,
@@ -354,6 +366,16 @@ pub(crate) const NODE: &[Field] = &[
         time(1_000_000, 5_000_000),
         Usually("5 ms"),
         "The period of the quota. The longer it is, the longer a token may be held up.",
+    ),
+    field(
+        "slowdown",
+        Kind::Integer {
+            least: 1,
+            most: 1000,
+        },
+        Optional,
+        "The stated slowdown of its engine: every computation lasts so many times the CPU time that it \
+         took. Unlike a quota it holds for each computation alone, however short.",
     ),
     field(
         "partition",

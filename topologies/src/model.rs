@@ -104,7 +104,15 @@ pub(crate) fn beyond_positions(
     shape: ModelShape,
     requests: &RequestStream,
 ) -> Option<(String, String)> {
-    let tokens = u64::from(requests.prompt_tokens) + u64::from(requests.output_tokens);
+    too_long(shape, (requests.prompt_tokens, requests.output_tokens))
+}
+
+/// The same of a prompt and an answer of so many tokens.
+pub(crate) fn too_long(
+    shape: ModelShape,
+    (prompt, output): (u32, u32),
+) -> Option<(String, String)> {
+    let tokens = u64::from(prompt) + u64::from(output);
     if tokens <= u64::from(shape.max_positions) {
         return None;
     }

@@ -3,6 +3,8 @@
 //! A plan is data alone. The same experiment file, seed and settings give the same plan, byte
 //! for byte, on every machine with the same CPUs; its hash names it in the record.
 
+mod study;
+
 use std::net::IpAddr;
 
 use hexloop_traces::{CellSettings, Direction, LinkChange, LinkSettings};
@@ -14,9 +16,10 @@ pub use crate::describe::describe;
 pub use crate::isolation::{
     CoolPlan, GpuPlan, HugepagesPlan, MachinePlan, NodeIsolation, Partition,
 };
+pub use study::{StudyClaim, StudyPlan};
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 5;
+pub const PLAN_SCHEMA: u32 = 6;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +51,9 @@ pub struct Plan {
     pub model: Option<ModelPlan>,
     /// What is run, one after the other, each from the start of the traces.
     pub phases: Vec<PhasePlan>,
+    /// Studies; they come last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub studies: Vec<StudyPlan>,
     /// Changes of links at moments of the phases, in the order of those.
     pub events: Vec<TimelineEvent>,
     /// Programs that run on their nodes during every phase.
@@ -73,6 +79,9 @@ pub struct NodePlan {
     pub cpu_quota: Option<CpuQuota>,
     /// Threads of the tensor engine.
     pub threads: u32,
+    /// How many times as long as it took every computation of its engine lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowdown: Option<u32>,
     /// What is to keep others away from it.
     #[serde(default)]
     pub isolation: NodeIsolation,
@@ -419,6 +428,13 @@ pub enum Claim {
         /// The traffic phase.
         phase: String,
     },
+    /// What a study shows.
+    Study {
+        /// The study.
+        study: String,
+        /// What is claimed of it.
+        claim: StudyClaim,
+    },
 }
 
 /// Faults that the agent injects on purpose, all zero in an honest run.
@@ -461,7 +477,11 @@ impl Plan {
             .phases
             .iter()
             .map(|phase| (phase.name.as_str(), phase.duration_ns));
-        traffic.chain(phases)
+        let studies = self
+            .studies
+            .iter()
+            .map(|study| (study.name.as_str(), study.duration_ns));
+        traffic.chain(phases).chain(studies)
     }
 
     /// The link of that name.

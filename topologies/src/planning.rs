@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hexloop_workloads::recipe::hexadecimal;
 use hexloop_workloads::request::RequestStream;
+use hexloop_workloads::study::StudySpec;
 use sha2::{Digest, Sha256};
 
-use crate::experiment::{Cell, Experiment, Link, Node, Phase};
+use crate::experiment::{Cell, Experiment, Link, Node, Phase, Study};
 use crate::model::BYTES_PER_ACTIVATION;
 use crate::plan::{
     BesidePlan, CellPlan, CellUserPlan, LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA,
-    PhasePlan, Plan, TrafficPlan,
+    PhasePlan, Plan, StudyPlan, TrafficPlan,
 };
 use crate::problem::{Problem, Problems, listed, quoted};
 use crate::resolve::ResolvedExperiment;
@@ -38,6 +39,9 @@ const FIRST_EDGE_PORT: u16 = 7800;
 
 /// The same for traffic phases.
 const FIRST_TRAFFIC_PORT: u16 = 17800;
+
+/// The same for studies.
+const FIRST_STUDY_PORT: u16 = 27800;
 
 /// The most nodes that a note lists by name.
 const MOST_NAMED: usize = 8;
@@ -81,6 +85,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
         .collect();
     Problems::check(problems)?;
     let traffic = traffic(experiment, &links);
+    let studies = studies(resolved, &links);
     let plan = Plan {
         schema: PLAN_SCHEMA,
         experiment: experiment.name.clone(),
@@ -108,6 +113,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
                 bytes_per_activation: BYTES_PER_ACTIVATION,
             }),
         phases,
+        studies,
         events: experiment.events.clone(),
         commands: experiment.commands.clone(),
         verdict: experiment.verdict.clone(),
@@ -171,6 +177,7 @@ fn nodes(
             cpus,
             cpu_quota: node.cpu_quota,
             threads: node.cpus,
+            slowdown: node.slowdown,
             isolation: node.isolation.clone(),
         });
     }
@@ -281,6 +288,40 @@ fn traffic(experiment: &Experiment, links: &[LinkPlan]) -> Vec<TrafficPlan> {
         })
     });
     planned.collect()
+}
+
+fn studies(resolved: &ResolvedExperiment, links: &[LinkPlan]) -> Vec<StudyPlan> {
+    let layers = resolved.model.map_or(0, |shape| shape.layers);
+    let studies = (FIRST_STUDY_PORT..).zip(&resolved.experiment.studies);
+    let planned = studies.filter_map(|(port, study)| {
+        let hop = |name: &String| {
+            let link = links.iter().find(|link| link.name == *name)?;
+            Some(BesidePlan {
+                link: name.clone(),
+                address: listening(link, false, port),
+            })
+        };
+        Some(StudyPlan {
+            name: study.name.clone(),
+            path: study.path.clone(),
+            hops: study.links.iter().map(hop).collect::<Option<_>>()?,
+            study: study_spec(study, layers)?,
+            duration_ns: study.duration_ns,
+        })
+    });
+    planned.collect()
+}
+
+/// What a study does; its cuts were checked against the model before.
+fn study_spec(study: &Study, layers: u32) -> Option<StudySpec> {
+    Some(StudySpec {
+        arms: study.arms(layers).ok()?,
+        prompts: study.prompts,
+        prompt_tokens: study.prompt_tokens,
+        output_tokens: study.output_tokens,
+        grid: study.grid.clone(),
+        timeout_ns: study.timeout_ns,
+    })
 }
 
 fn phase_plan(phase: &Phase, link: &LinkPlan, port: u16, requests: RequestStream) -> PhasePlan {

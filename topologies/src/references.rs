@@ -5,6 +5,7 @@ mod cells;
 pub(crate) mod events;
 mod links;
 mod phases;
+pub(crate) mod studies;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -46,19 +47,30 @@ pub(crate) fn resolve(
     let nodes = nodes(reporter, &file);
     let cells = cells::read(reporter, &file, &traces);
     let links = links::read(reporter, &file, (&nodes, &cells), &traces);
-    let (model, shape, requests) = if file.written("phases").is_some() {
+    let has = |key| file.written(key).is_some();
+    let (model, shape) = if has("phases") || has("studies") {
         let (model, shape) = model_source(reporter, &file);
-        let requests = requests(reporter, &file, shape);
-        (Some(model), shape, Some(requests))
+        (Some(model), shape)
     } else {
-        without_phases(reporter, &file);
-        (None, None, None)
+        (None, None)
+    };
+    let requests = if has("phases") {
+        Some(requests(reporter, &file, shape))
+    } else {
+        without_phases(reporter, &file, model.is_some());
+        None
     };
     let phases = phases::read(reporter, &file, (&nodes, &links), shape, requests.as_ref());
     let traffic = traffic::read(reporter, &file, &links, &phases);
     let traffic_spans = traffic.iter().map(|phase| (&phase.name, phase.duration_ns));
+    let named = traffic.iter().map(|phase| phase.name.as_str());
+    let named = named.chain(phases.iter().map(|phase| phase.name.as_str()));
+    let named: Vec<&str> = named.collect();
+    let studies = studies::read(reporter, &file, (&nodes, &links), shape, &named);
+    let study_spans = studies.iter().map(|study| (&study.name, study.duration_ns));
     let spans: Vec<PhaseSpan> = traffic_spans
         .chain(phases.iter().map(|phase| (&phase.name, phase.duration_ns)))
+        .chain(study_spans)
         .map(|(name, duration_ns)| PhaseSpan {
             name: name.clone(),
             duration_ns,
@@ -75,7 +87,7 @@ pub(crate) fn resolve(
         calibration: calibration(reporter, &file, &links),
         verdict: verdict(&file),
         faults: faults(&file),
-        expectations: phases::expectations(reporter, &file, &phases, &traffic),
+        expectations: phases::expectations(reporter, &file, (&phases, &traffic, &studies)),
         traces,
         nodes,
         links,
@@ -84,6 +96,7 @@ pub(crate) fn resolve(
         requests,
         traffic,
         phases,
+        studies,
         document: Document {
             source: reporter.source.clone(),
             root: root.clone(),
@@ -165,6 +178,9 @@ fn nodes(reporter: &mut Reporter<'_>, file: &Section<'_>) -> Vec<Node> {
         name: name.to_owned(),
         cpus: section.integer_u32("cpus"),
         cpu_quota: cpu_quota(reporter, &section),
+        slowdown: section
+            .sound("slowdown")
+            .map(|_| section.integer_u32("slowdown")),
         isolation: isolation::node(reporter, &section),
     };
     sections.into_iter().map(node).collect()
@@ -202,13 +218,16 @@ fn cpu_quota(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Option<CpuQu
 }
 
 /// What only phases with a model need must not stand there without one.
-fn without_phases(reporter: &mut Reporter<'_>, file: &Section<'_>) {
-    if file.written("traffic").is_none() {
+fn without_phases(reporter: &mut Reporter<'_>, file: &Section<'_>, studies: bool) {
+    if file.written("traffic").is_none() && !studies {
         let message = "there is no phase in the file".to_owned();
         let help = "declare [[phases]] for a model, or [[traffic]] without one".to_owned();
         reporter.report(file.origin, message, Some(help));
     }
     for key in ["model", "requests"] {
+        if key == "model" && studies {
+            continue;
+        }
         if let Some(written) = file.written(key) {
             let message = format!("[{key}] means nothing without [[phases]]");
             let help = "traffic phases need neither model nor requests".to_owned();

@@ -17,6 +17,7 @@ use crate::generated;
 use crate::model::{self, ModelShape};
 use crate::plan::ModelSource;
 use crate::problem::{Place, Problem, Problems, SourceText, quoted};
+use crate::references::studies::study_problems;
 use crate::scenario;
 
 /// The largest trace file that is read, in bytes.
@@ -324,6 +325,12 @@ fn look_at_model(
             && let Some((message, help)) = model::beyond_layers(shape, layers_on_device)
         {
             let path = ["phases", &phase.name, "layers_on_device"];
+            problems.push(experiment.document.problem(&path, message, Some(help)));
+        }
+    }
+    for study in &experiment.studies {
+        for (key, (message, help)) in study_problems(study, shape) {
+            let path = ["studies", &study.name, key];
             problems.push(experiment.document.problem(&path, message, Some(help)));
         }
     }

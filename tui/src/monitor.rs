@@ -104,6 +104,7 @@ impl LineMonitor {
             | EventBody::NodeUp(_)
             | EventBody::JobReady { .. }
             | EventBody::Traffic { .. }
+            | EventBody::Study { .. }
             | EventBody::CommandExit(_)
             | EventBody::Cores(_)
             | EventBody::Log { .. } => {}

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::request::ScheduledRequest;
+use crate::study::StudyFinding;
 use crate::traffic::TrafficRecord;
 use crate::wire::PayloadBytes;
 
@@ -77,6 +78,9 @@ pub struct JobSpec {
     pub model_directory: PathBuf,
     /// Threads of the tensor engine.
     pub threads: u32,
+    /// How many times as long as it really takes every computation lasts; `None` for once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowdown: Option<u32>,
     /// 64 hexadecimal digits that both ends of a connection must know.
     pub secret: String,
 }
@@ -90,6 +94,8 @@ pub enum JobCommand {
         /// Nanoseconds.
         t0_monotonic_ns: u64,
     },
+    /// The links are set as [`JobEvent::SetLinks`] asked.
+    LinksSet,
     /// Finish: report totals and end.
     Stop,
 }
@@ -157,6 +163,15 @@ pub enum JobEvent {
     Request(RequestRecord),
     /// What traffic without a model has measured.
     Traffic(TrafficRecord),
+    /// What a study has found.
+    Study(StudyFinding),
+    /// The links of the study are to be set so; the driver waits for [`JobCommand::LinksSet`].
+    SetLinks {
+        /// The round trip of each, half of it each way.
+        round_trip_ns: u64,
+        /// The rate of each, the same in both directions.
+        rate_bps: u64,
+    },
     /// All requests have ended; waiting for [`JobCommand::Stop`].
     Idle,
     /// The last event: totals.

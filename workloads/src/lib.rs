@@ -9,6 +9,7 @@ pub mod job;
 pub mod model_config;
 pub mod recipe;
 pub mod request;
+pub mod study;
 pub mod traffic;
 pub mod wire;
 

@@ -18,9 +18,11 @@ mod device;
 mod edge;
 mod error;
 mod ledger;
+mod pace;
 mod part;
 mod secret;
 mod signal;
+mod study;
 mod thread;
 
 #[cfg(test)]
@@ -30,6 +32,7 @@ use std::io::{BufRead, Write};
 
 pub use connection::ConnectionError;
 pub use error::JobError;
+pub use study::run_study;
 
 /// Runs one job, from its [`crate::job::JobSpec`] on the first line of `input` to its last
 /// [`crate::job::JobEvent`] on `output`. End of file on `input` ends it at once.

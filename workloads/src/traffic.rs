@@ -206,6 +206,7 @@ fn carry_out(
         }
         match serde_json::from_str(&line).map_err(TrafficError::Orders)? {
             JobCommand::Start { t0_monotonic_ns } => work.start(t0_monotonic_ns, &end)?,
+            JobCommand::LinksSet => {} // it never asks for that
             JobCommand::Stop => break,
         }
     }

@@ -26,14 +26,19 @@ pub const HEADER_BYTES: u64 = 16;
 /// The largest body that a receiver accepts, before it allocates anything.
 pub const MAX_BODY_BYTES: u32 = 64 << 20;
 
-/// Body of the handshake that the connecting side sends: the run's secret.
+/// The run's secret, with which the body of the connecting side's handshake begins.
 pub const SECRET_BYTES: u64 = 32;
+
+/// What both sides say of themselves in the handshake: a fingerprint of the model, and which layers
+/// are needed or held.
+pub const TERMS_BYTES: u64 = 32 + 4 + 4;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FrameKind {
-    /// Connecting side: the secret. Answered by an empty frame of the same kind.
+    /// Connecting side: the secret and its terms. Answered by the terms of the other side in a
+    /// frame of the same kind.
     Hello = 1,
     /// Token ids (u32 each) of a prompt, to be answered with `output_tokens` tokens; the header's
     /// position field holds how many to generate.
@@ -44,6 +49,17 @@ pub enum FrameKind {
     Token = 4,
     /// The request is over; its state can be forgotten. No body.
     End = 5,
+    /// Opens a request of a study: the layer that the receiver starts with, how states are coded,
+    /// and where it and each stage behind it end (u32 each).
+    Begin = 6,
+    /// An empty question, sent along the path and back.
+    Echo = 7,
+    /// Asks every stage what computing costs it, at the header's position.
+    Measure = 8,
+    /// The answer: one account for each stage, in JSON.
+    Costs = 9,
+    /// What a request of a study put on each link, in answer to `End`: five u64 for each.
+    Books = 10,
 }
 
 impl FrameKind {
@@ -56,6 +72,11 @@ impl FrameKind {
             3 => Some(FrameKind::Hidden),
             4 => Some(FrameKind::Token),
             5 => Some(FrameKind::End),
+            6 => Some(FrameKind::Begin),
+            7 => Some(FrameKind::Echo),
+            8 => Some(FrameKind::Measure),
+            9 => Some(FrameKind::Costs),
+            10 => Some(FrameKind::Books),
             _ => None,
         }
     }
@@ -77,7 +98,16 @@ pub struct FrameHeader {
 /// A header that cannot be one of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The magic or version does not match.
+    /// The other side speaks another version of this protocol.
+    #[error(
+        "it speaks version {theirs} of the protocol and this program version {VERSION}: use \
+             one version of hexloop on both sides"
+    )]
+    Version {
+        /// Its version.
+        theirs: u8,
+    },
+    /// The magic or kind does not match.
     #[error("not a frame of this protocol (starts with {start:02x?})")]
     Foreign {
         /// The first four bytes.
@@ -131,8 +161,11 @@ impl FrameHeader {
         let foreign = FrameError::Foreign {
             start: [m0, m1, version, kind],
         };
-        if [m0, m1] != MAGIC || version != VERSION {
+        if [m0, m1] != MAGIC {
             return Err(foreign);
+        }
+        if version != VERSION {
+            return Err(FrameError::Version { theirs: version });
         }
         let kind = FrameKind::from_byte(kind).ok_or(foreign)?;
         let body_bytes = u32::from_le_bytes([b0, b1, b2, b3]);
@@ -167,12 +200,12 @@ impl PayloadBytes {
     }
 }
 
-/// Payload of opening one connection: the secret up, an empty frame down.
+/// Payload of opening one connection: the secret and terms up, terms down.
 #[must_use]
 pub const fn handshake_payload() -> PayloadBytes {
     PayloadBytes {
-        up: HEADER_BYTES + SECRET_BYTES,
-        down: HEADER_BYTES,
+        up: HEADER_BYTES + SECRET_BYTES + TERMS_BYTES,
+        down: HEADER_BYTES + TERMS_BYTES,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use hexloop_traces::{Direction, LinkChange};
 use hexloop_workloads::job::{JobTotals, RequestRecord};
+use hexloop_workloads::study::StudyFinding;
 use hexloop_workloads::traffic::TrafficRecord;
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +136,13 @@ pub enum EventBody {
         node: String,
         /// What.
         record: TrafficRecord,
+    },
+    /// What a study has found.
+    Study {
+        /// The driver's node.
+        node: String,
+        /// What.
+        finding: StudyFinding,
     },
     /// A phase is over: totals.
     PhaseEnded(PhaseEnd),

@@ -77,6 +77,7 @@ fn plan(machine: MachinePlan) -> Plan {
             cpus: vec![2, 3],
             cpu_quota: None,
             threads: 2,
+            slowdown: None,
             isolation: NodeIsolation::default(),
         }],
         links: Vec::new(),
@@ -92,6 +93,7 @@ fn plan(machine: MachinePlan) -> Plan {
         traffic: Vec::new(),
         model: None,
         phases: Vec::new(),
+        studies: Vec::new(),
         events: Vec::new(),
         commands: Vec::new(),
         verdict: VerdictBounds {

@@ -115,6 +115,7 @@ mod tests {
             cpus,
             cpu_quota,
             threads: 1,
+            slowdown: None,
             isolation: NodeIsolation::default(),
         }
     }

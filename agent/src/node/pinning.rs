@@ -124,6 +124,7 @@ mod tests {
                 period_us: 4000,
             }),
             threads: 1,
+            slowdown: None,
             isolation: NodeIsolation::default(),
         };
         let pinning = pin(&plan, child.id(), &NodeCgroups::default()).unwrap();
@@ -144,6 +145,7 @@ mod tests {
             cpus: vec![1023],
             cpu_quota: None,
             threads: 1,
+            slowdown: None,
             isolation: NodeIsolation::default(),
         };
         let error = pin(&plan, std::process::id(), &NodeCgroups::default()).unwrap_err();

@@ -32,6 +32,8 @@ pub struct Made {
     pub phase: String,
     /// From when on it holds, from T0.
     pub at_ns: u64,
+    /// The same moment.
+    pub holds_from: MonotonicNs,
 }
 
 /// Why a link was not changed.
@@ -110,6 +112,7 @@ impl ControlDesk {
         Ok(Made {
             phase: desk.phase,
             at_ns,
+            holds_from: desk.t0 + at_ns,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Which job runs on which node in a phase, and what it is told.
 
+mod study;
 mod traffic;
 
 use std::fs;
@@ -10,6 +11,7 @@ use hexloop_topologies::plan::{PhasePlan, Plan};
 use hexloop_traces::stream;
 use hexloop_workloads::job::{JobRole, JobSpec, Placement};
 use hexloop_workloads::request::ScheduledRequest;
+use hexloop_workloads::study::StudyJobSpec;
 use hexloop_workloads::traffic::TrafficSpec;
 
 use super::error::PlayError;
@@ -30,6 +32,8 @@ pub(super) struct NodeJob {
 pub(super) enum Orders {
     /// Serve a part of the model, or its requests.
     Model(JobSpec),
+    /// Play a part of a study.
+    Study(StudyJobSpec),
     /// Fill or probe a link, or burn CPU time.
     Traffic(TrafficSpec),
 }
@@ -39,6 +43,8 @@ pub(super) enum Orders {
 pub(super) struct Part<'a> {
     pub(super) name: &'a str,
     pub(super) duration_ns: u64,
+    /// Links that who sends the requests may have set, each in its own way.
+    pub(super) settable: Vec<&'a str>,
     /// In the order in which they are started.
     pub(super) jobs: Vec<NodeJob>,
 }
@@ -49,6 +55,7 @@ pub(super) fn parts<'a>(plan: &'a Plan, secret: &str) -> Result<Vec<Part<'a>>, P
         Ok(Part {
             name: &phase.name,
             duration_ns: phase.duration_ns,
+            settable: Vec::new(),
             jobs: traffic::jobs_of(plan, phase, secret)?,
         })
     });
@@ -56,10 +63,19 @@ pub(super) fn parts<'a>(plan: &'a Plan, secret: &str) -> Result<Vec<Part<'a>>, P
         Ok(Part {
             name: &phase.name,
             duration_ns: phase.duration_ns,
+            settable: Vec::new(),
             jobs: jobs_of(plan, phase, secret)?,
         })
     });
-    traffic.chain(phases).collect()
+    let studies = plan.studies.iter().map(|study| {
+        Ok(Part {
+            name: &study.name,
+            duration_ns: study.duration_ns,
+            settable: study.hops.iter().map(|hop| hop.link.as_str()).collect(),
+            jobs: study::jobs_of(plan, study, secret)?,
+        })
+    });
+    traffic.chain(phases).chain(studies).collect()
 }
 
 /// The place of a node in the plan.
@@ -87,6 +103,7 @@ fn jobs_of(plan: &Plan, phase: &PhasePlan, secret: &str) -> Result<Vec<NodeJob>,
             role,
             model_directory: PathBuf::from(MODEL_DIRECTORY),
             threads: plan.nodes[place].threads,
+            slowdown: plan.nodes[place].slowdown,
             secret: secret.to_owned(),
         }),
     };

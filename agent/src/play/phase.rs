@@ -1,6 +1,8 @@
 //! One phase: jobs are started, everything begins at a common T0, and at the end what the links,
 //! the nodes and the jobs counted is put together.
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -67,6 +69,7 @@ struct Playing<'a> {
     scene: &'a mut Scene,
     events: &'a Arc<EventSink>,
     stop: &'a StopWish,
+    desk: &'a ControlDesk,
     phase: &'a Part<'a>,
     /// Every process by its number, with its node's place.
     processes: BTreeMap<u32, (usize, Role)>,
@@ -90,6 +93,7 @@ pub(super) fn play(
         scene,
         events,
         stop,
+        desk,
         phase: part,
         processes: BTreeMap::new(),
         ready: 0,
@@ -316,6 +320,7 @@ impl Playing<'_> {
         let node = &mut self.scene.nodes[job.place];
         let (part, threads, line) = match &job.orders {
             Orders::Model(spec) => ("job", spec.threads, json_line(spec)?),
+            Orders::Study(spec) => ("study", spec.threads, json_line(spec)?),
             Orders::Traffic(spec) => ("traffic", 1, json_line(spec)?),
         };
         let arguments = stage.program.arguments_of_part(part);
@@ -576,6 +581,13 @@ impl Playing<'_> {
             JobEvent::Traffic(record) => {
                 self.events.emit(EventBody::Traffic { node, record });
             }
+            JobEvent::Study(finding) => {
+                self.events.emit(EventBody::Study { node, finding });
+            }
+            JobEvent::SetLinks {
+                round_trip_ns,
+                rate_bps,
+            } => self.set_links(id, (round_trip_ns, rate_bps))?,
             JobEvent::Idle => {
                 let sends = matches!(
                     self.processes.get(&id),

@@ -164,7 +164,7 @@ impl Agent for AgentService {
                 Status::invalid_argument(format!("the change is not understood: {error}"))
             })?;
         let made = self.desk.change(&control, asked, None);
-        let Made { phase, at_ns } =
+        let Made { phase, at_ns, .. } =
             made.map_err(|error| Status::failed_precondition(with_causes(&error)))?;
         Ok(Response::new(ControlReply { phase, at_ns }))
     }

@@ -59,6 +59,12 @@ pub(super) fn agent(part: &AgentPart, voice: Voice) -> Outcome {
                 .or_fail(ExitCode::Failed, || "the traffic failed".to_owned())?;
             Ok(ExitCode::Done)
         }
+        AgentPart::Study => {
+            node::give_up_real_time_when_told();
+            hexloop_workloads::serve::run_study(BufReader::new(io::stdin()), io::stdout())
+                .or_fail(ExitCode::Failed, || "the study failed".to_owned())?;
+            Ok(ExitCode::Done)
+        }
         AgentPart::Keep { state_directory } => {
             Ok(match hexloop_agent::hold::run(state_directory) {
                 Ok(()) => ExitCode::Done,

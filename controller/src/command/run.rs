@@ -304,8 +304,13 @@ fn outline(plan: &Plan) -> RunOutline {
             plan, phase,
         ))),
     });
+    let studies = plan.studies.iter().map(|study| PhaseOutline {
+        name: study.name.clone(),
+        length_ns: study.duration_ns,
+        offered: None,
+    });
     RunOutline {
-        phases: traffic.chain(phases).collect(),
+        phases: traffic.chain(phases).chain(studies).collect(),
         links_of_cells: plan
             .cells
             .iter()

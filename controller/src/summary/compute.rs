@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use super::distribution::{Distribution, Sample};
 use super::{
     ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
-    SUMMARY_SCHEMA, Summary, bytes, cells, energy, expectations, machine, radio, traffic, usage,
+    SUMMARY_SCHEMA, Summary, bytes, cells, energy, expectations, machine, radio, studies, traffic,
+    usage,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
@@ -79,6 +80,7 @@ pub fn summarise(
         traffic: traffic::summaries(plan, traces, results),
         cells: cells::summaries(plan, traces, results),
         jobs: jobs.collect(),
+        studies: studies::summaries(plan, results),
         nodes: results.nodes.iter().map(node_summary).collect(),
         machine: machine::machine(results),
         expectations: expectations::evaluate(plan, traces, results),

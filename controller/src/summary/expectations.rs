@@ -1,6 +1,9 @@
 //! Claims about the results, judged by the records.
 
+mod studies;
+
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use hexloop_topologies::plan::{Claim, ExpectationPlan, PhasePlan, Plan};
 use hexloop_traces::{CapacityCurve, Direction, Trace, stats};
@@ -102,6 +105,7 @@ fn claim_in_words(claim: &Claim) -> String {
         Claim::SharesFollowCell { phase } => {
             format!("what links of a cell get in {phase} is what its policy gives them")
         }
+        Claim::Study { study, claim } => format!("in {study}, {}", claim.in_words()),
     }
 }
 
@@ -144,6 +148,7 @@ fn judge_claim(
                 (name, cell_claim(summary, results))
             }));
         }
+        Claim::Study { study, claim } => return studies::judge(plan, results, (study, *claim)),
         Claim::PayloadFormula { phase }
         | Claim::StallsInOutage { phase }
         | Claim::GoesOnInOutage { phase }
@@ -170,9 +175,8 @@ fn judge_claim(
         | Claim::SameTokens { .. }
         | Claim::RateFollowsTrace { .. }
         | Claim::RoundTripFollowsTrace { .. }
-        | Claim::SharesFollowCell { .. } => {
-            all_completed(length(&phase.schedule(plan.seed)), recorded)
-        }
+        | Claim::SharesFollowCell { .. }
+        | Claim::Study { .. } => all_completed(length(&phase.schedule(plan.seed)), recorded),
     }
 }
 
@@ -290,7 +294,7 @@ fn cell_claim(summary: &CellSummary, results: &Results) -> Judgement {
 }
 
 /// Several judgements as one, which holds if all do; the numbers of each end in its name.
-fn all_of<'a>(judgements: impl Iterator<Item = (&'a str, Judgement)>) -> Judgement {
+fn all_of(judgements: impl Iterator<Item = (impl Display, Judgement)>) -> Judgement {
     let (mut numbers, mut details) = (BTreeMap::new(), Vec::new());
     let mut outcome = ExpectationOutcome::Held;
     for (name, one) in judgements {

@@ -81,6 +81,14 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
             emulation_checks(&mut findings, plan, &phase.name, end);
         }
     }
+    for study in &plan.studies {
+        let recorded = results.phase(&study.name);
+        if let Some(end) = recorded.and_then(|recorded| recorded.end.as_ref()) {
+            let plays = |node: &str| study.path.iter().any(|known| known == node);
+            reports(&mut findings, &study.name, end, plays);
+            emulation_checks(&mut findings, plan, &study.name, end);
+        }
+    }
     for phase in &plan.phases {
         if let Some(recorded) = results.phase(&phase.name) {
             phase_checks(&mut findings, plan, phase, recorded);

@@ -249,6 +249,12 @@ pub(super) const EXPECTATION: &[Field] = &[
             "rate-follows-trace",
             "round-trip-follows-trace",
             "shares-follow-cell",
+            "arms-agree",
+            "arm-bytes-follow-formula",
+            "cut-moves-no-bytes",
+            "token-time-linear-in-cut",
+            "best-cut-flips",
+            "never-splits",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
@@ -259,7 +265,15 @@ pub(super) const EXPECTATION: &[Field] = &[
          of the trace's mean, correlates with it by more than 0.95, and follows every step within a \
          window; round-trip-follows-trace: the median round trip is within 0.5 ms or 5 % of the \
          trace's; shares-follow-cell: what every filled link of a cell got, while all of them had \
-         something waiting, is within 5 % of what the cell's policy gives it.",
+         something waiting, is within 5 % of what the cell's policy gives it. Of one study, named as \
+         `phase`: arms-agree: every prompt gets the same tokens with every arm at every setting; \
+         arm-bytes-follow-formula: each trial puts on each link what the formula says, byte for byte; \
+         cut-moves-no-bytes: all cuts that leave layers on both nodes put the same bytes on the link; \
+         token-time-linear-in-cut: the time of a token rises by the difference of a layer's costs for \
+         each layer on the first node; best-cut-flips: in a round trip with three rates or more on \
+         either side of the critical rate, the best cut flips within 15 % of it from all layers on the \
+         first node to as few as there are; never-splits: in a round trip without a critical rate, all \
+         layers on the first node are best at every rate.",
     ),
     field(
         "phase",

@@ -5,9 +5,9 @@ use hexloop_workloads::request::RequestStream;
 
 use super::undeclared;
 use crate::check::Reporter;
-use crate::experiment::{Link, Node, Phase, Traffic};
+use crate::experiment::{Link, Node, Phase, Study, Traffic};
 use crate::model::{self, ModelShape};
-use crate::plan::{Claim, ExpectationPlan, TrafficJob};
+use crate::plan::{Claim, ExpectationPlan, StudyClaim, TrafficJob};
 use crate::problem::{listed, quoted};
 use crate::section::Section;
 use crate::value::Origin;
@@ -192,8 +192,7 @@ fn of_job(traffic: &[Traffic], is: impl Fn(&TrafficJob) -> bool) -> Vec<&str> {
 pub(super) fn expectations(
     reporter: &mut Reporter<'_>,
     file: &Section<'_>,
-    phases: &[Phase],
-    traffic: &[Traffic],
+    (phases, traffic, studies): (&[Phase], &[Traffic], &[Study]),
 ) -> Vec<ExpectationPlan> {
     let mut expectations = Vec::new();
     for section in file.array("expectations") {
@@ -202,7 +201,11 @@ pub(super) fn expectations(
             "same-tokens" => ("phases", "phase"),
             _ => ("phase", "phases"),
         };
+        let of_study = StudyClaim::ALL
+            .into_iter()
+            .find(|claim| claim.name() == claim_name);
         let names: Vec<&str> = match claim_name.as_str() {
+            _ if of_study.is_some() => studies.iter().map(|study| study.name.as_str()).collect(),
             "rate-follows-trace" | "shares-follow-cell" => {
                 of_job(traffic, |job| matches!(job, TrafficJob::Bulk { .. }))
             }
@@ -232,6 +235,10 @@ pub(super) fn expectations(
         }
         let phase = section.text("phase");
         let claim = match claim_name.as_str() {
+            _ if let Some(claim) = of_study => Claim::Study {
+                study: phase,
+                claim,
+            },
             "payload-formula" => Claim::PayloadFormula { phase },
             "stalls-in-outage" => Claim::StallsInOutage { phase },
             "goes-on-in-outage" => Claim::GoesOnInOutage { phase },

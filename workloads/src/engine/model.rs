@@ -237,6 +237,25 @@ impl Model {
         KeyValueCache::new(self.range.clone())
     }
 
+    /// An empty cache for one sequence through some of the layers of this part.
+    #[must_use]
+    pub fn new_cache_of(&self, layers: Range<u32>) -> KeyValueCache {
+        KeyValueCache::new(layers)
+    }
+
+    /// Some of the layers of this part.
+    fn chosen(&self, layers: &Range<u32>) -> Result<&[Layer], EngineError> {
+        let refused = || EngineError::Layers {
+            range: layers.clone(),
+            layers: self.config.layers,
+        };
+        let place = |layer: u32| layer.checked_sub(self.range.start).map(size);
+        let (Some(start), Some(end)) = (place(layers.start), place(layers.end)) else {
+            return Err(refused());
+        };
+        self.layers.get(start..end).ok_or_else(refused)
+    }
+
     /// The hidden states in front of the first layer.
     ///
     /// # Errors
@@ -272,12 +291,27 @@ impl Model {
         position: u32,
         cache: &mut KeyValueCache,
     ) -> Result<Hidden, EngineError> {
-        cache.check(&self.range, position)?;
+        self.forward_layers(self.range.clone(), hidden, position, cache)
+    }
+
+    /// The same through some of the layers of this part alone, with a cache made for those.
+    ///
+    /// # Errors
+    /// As [`Model::forward`], and layers that this part does not hold.
+    pub fn forward_layers(
+        &self,
+        layers: Range<u32>,
+        hidden: &Hidden,
+        position: u32,
+        cache: &mut KeyValueCache,
+    ) -> Result<Hidden, EngineError> {
+        let chosen = self.chosen(&layers)?;
+        cache.check(&layers, position)?;
         self.check(hidden, u64::from(position) + u64::from(hidden.tokens()))?;
         let states = threads::run(|| {
             let pass = self.pass(hidden.tokens(), position);
             let pass = pass.map_err(EngineError::tensor("preparing a pass"))?;
-            self.run_layers(hidden, &pass, |index, keys, values| {
+            self.run_layers(chosen, hidden, &pass, |index, keys, values| {
                 cache.append(index, keys, values)
             })
         })?;
@@ -305,7 +339,7 @@ impl Model {
                 cosines: step.cosines,
                 sines: step.sines,
             };
-            self.run_layers(hidden, &pass, |index, keys, values| {
+            self.run_layers(&self.layers, hidden, &pass, |index, keys, values| {
                 slots.append(index, &step.places, keys, values)
             })
         })?;
@@ -330,6 +364,7 @@ impl Model {
 
     fn run_layers(
         &self,
+        layers: &[Layer],
         hidden: &Hidden,
         pass: &Pass<'_>,
         mut append: impl FnMut(usize, &Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
@@ -337,7 +372,7 @@ impl Model {
         let running = || EngineError::tensor("running a layer");
         // States that came over a link are f32, in this machine's memory.
         let mut states = self.compute.place(&hidden.states).map_err(running())?;
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in layers.iter().enumerate() {
             let append = |keys: &Tensor, values: &Tensor| append(index, keys, values);
             states = layer.run(&states, pass, append).map_err(running())?;
         }

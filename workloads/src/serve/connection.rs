@@ -1,13 +1,18 @@
 //! Frames over a stream of bytes: read with bounds, written in one piece, and counted.
 
 mod handshake;
+mod stall;
+mod terms;
 
+use std::fmt;
 use std::io::{self, BufReader, Read, Write};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 pub(super) use handshake::{Connection, accept, connect};
+pub(super) use terms::{Terms, fingerprint};
 
 use crate::wire::{FrameError, FrameHeader, FrameKind, HEADER_BYTES, MAX_BODY_BYTES, PayloadBytes};
 
@@ -61,6 +66,39 @@ pub enum ConnectionError {
     /// The listening side closed the connection in answer to the secret.
     #[error("the other side refused this run's secret: it belongs to another run")]
     Refused,
+    /// The other side has another model.
+    #[error(
+        "the other side has another model (its files differ): give both nodes the same directory"
+    )]
+    WrongModel,
+    /// The other side has other layers.
+    #[error("layers {needed:?} are needed, and the other side holds {held:?}")]
+    WrongLayers {
+        /// Needed here.
+        needed: Range<u32>,
+        /// Held there.
+        held: Range<u32>,
+    },
+    /// What was sent has not been acknowledged for as long as anybody waits.
+    #[error(
+        "the link has stalled: {unacknowledged_bytes} bytes were not acknowledged for {seconds} s; \
+         the other side may be alive"
+    )]
+    LinkStalled {
+        /// Bytes on the way.
+        unacknowledged_bytes: u64,
+        /// How long nothing came.
+        seconds: u64,
+    },
+    /// Everything that was sent was acknowledged, and no answer came.
+    #[error(
+        "the other side does not answer: it has taken everything that was sent and has been silent \
+         for {seconds} s"
+    )]
+    PeerSilent {
+        /// How long.
+        seconds: u64,
+    },
 }
 
 /// Payload of all connections of a process.
@@ -134,11 +172,22 @@ impl Frame {
 /// How long a body of each kind may be; `None` where that kind may not come at all.
 pub(super) type Limits<'a> = &'a dyn Fn(FrameKind) -> Option<u64>;
 
+/// Makes more of an error.
+type Explanation = Box<dyn Fn(ConnectionError) -> ConnectionError + Send>;
+
 /// Reads frames.
-#[derive(Debug)]
 pub(super) struct FrameReader<R> {
     stream: BufReader<R>,
     counted: Arc<AtomicU64>,
+    explanation: Option<Explanation>,
+}
+
+impl<R> fmt::Debug for FrameReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameReader")
+            .field("counted", &self.counted)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<R: Read> FrameReader<R> {
@@ -146,12 +195,29 @@ impl<R: Read> FrameReader<R> {
         FrameReader {
             stream: BufReader::new(stream),
             counted: Arc::clone(counted),
+            explanation: None,
         }
+    }
+
+    fn stream(&self) -> &R {
+        self.stream.get_ref()
+    }
+
+    fn explain_errors(&mut self, explanation: Explanation) {
+        self.explanation = Some(explanation);
     }
 
     /// The next frame; `None` at the end of the stream. Nothing is allocated for a body before
     /// its length is known to be within `limits`.
     pub(super) fn read(&mut self, limits: Limits<'_>) -> Result<Option<Frame>, ConnectionError> {
+        self.read_frame(limits)
+            .map_err(|error| match &self.explanation {
+                Some(explain) => explain(error),
+                None => error,
+            })
+    }
+
+    fn read_frame(&mut self, limits: Limits<'_>) -> Result<Option<Frame>, ConnectionError> {
         let mut header = [0; 16];
         if !self.fill_or_end(&mut header)? {
             return Ok(None);

@@ -21,7 +21,7 @@ use crate::request::ScheduledRequest;
 const MAX_LINE_BYTES: u64 = 16 << 20;
 
 /// How long a job that was told to stop waits for what is still on the link.
-const LAST_BYTES_LIMIT: Duration = Duration::from_millis(1000);
+pub(super) const LAST_BYTES_LIMIT: Duration = Duration::from_millis(1000);
 
 /// How much of a wrong line an error repeats.
 const QUOTED_CHARACTERS: usize = 60;
@@ -151,6 +151,11 @@ impl Books {
                     self.open(t0_monotonic_ns, start, reporter)?;
                 }
                 Signal::Command(JobCommand::Stop) => return self.close(reporter),
+                Signal::Command(JobCommand::LinksSet) => {
+                    let why = "it never asks for its links to be set".to_owned();
+                    return Err(JobError::Spec { why });
+                }
+                Signal::Report(event) => reporter.report(&event)?,
                 Signal::Input(error) => return Err(error),
                 Signal::Failed(error) => return self.fail(error, reporter),
                 Signal::Ended { request, outcome } => self.end(request, outcome, reporter)?,
@@ -260,12 +265,12 @@ impl Books {
 }
 
 /// Writes events, one line each.
-struct Reporter<W> {
-    output: W,
+pub(super) struct Reporter<W> {
+    pub(super) output: W,
 }
 
 impl<W: Write> Reporter<W> {
-    fn report(&mut self, event: &JobEvent) -> Result<(), JobError> {
+    pub(super) fn report(&mut self, event: &JobEvent) -> Result<(), JobError> {
         let mut line = serde_json::to_vec(event).map_err(|e| JobError::Report(e.into()))?;
         line.push(b'\n');
         self.output.write_all(&line).map_err(JobError::Report)?;
@@ -274,7 +279,7 @@ impl<W: Write> Reporter<W> {
 }
 
 /// One line, without its end; `None` at the end of the file.
-fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
+pub(super) fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = String::new();
     let read = input.take(MAX_LINE_BYTES).read_line(&mut line)?;
     if read == 0 {
@@ -288,7 +293,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
 }
 
 /// Hands commands to the coordinator until the input ends.
-fn read_commands(mut input: impl BufRead, signals: &Sender<Signal>) {
+pub(super) fn read_commands(mut input: impl BufRead, signals: &Sender<Signal>) {
     loop {
         let line = match read_line(&mut input) {
             Ok(Some(line)) => line,

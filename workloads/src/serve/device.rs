@@ -44,7 +44,10 @@ pub(super) fn play(
     let schedule = draw_prompts(&part, job.requests)?;
     let connection = match (job.spec.placement, job.edge) {
         (Placement::Device, _) => None,
-        (_, Some(edge)) => Some(connect(edge, &job.secret, &job.counter)?),
+        (_, Some(edge)) => {
+            let needed = part.terms(part.layers().end..part.all_layers())?;
+            Some(connect(edge, (&job.secret, &needed), &job.counter)?)
+        }
         (_, None) => {
             let why = "the model needs the edge and no address of one is given".to_owned();
             return Err(JobError::Spec { why });

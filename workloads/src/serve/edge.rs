@@ -47,6 +47,7 @@ pub(super) fn play(
     let (queue, work) = mpsc::sync_channel(QUEUE_FRAMES);
     let limits = part.limits(job.spec.placement);
     let door = door::Door {
+        held: part.terms(part.layers())?,
         secret: job.secret,
         counter: job.counter,
         limits,

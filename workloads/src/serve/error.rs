@@ -46,6 +46,14 @@ pub enum JobError {
         /// Why not.
         source: EngineError,
     },
+    /// The model's files could not be read for its fingerprint.
+    #[error("cannot tell which model is in {directory}")]
+    Fingerprint {
+        /// The model's directory.
+        directory: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The edge's port could not be opened.
     #[error(
         "cannot listen at {address}: another program may hold the port (`ss -ltnp` names it), or \

@@ -1,8 +1,11 @@
 //! The part of the model that one process of a job holds.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::connection::{Terms, fingerprint};
 use super::error::JobError;
+use super::pace::Pace;
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::{self, EngineError, Hidden, KeyValueCache, Model, Parts};
 use crate::job::{JobSpec, Placement};
@@ -15,6 +18,15 @@ pub(super) struct Part {
     model: Model,
     tokenizer: TextTokenizer,
     directory: PathBuf,
+    pace: Pace,
+}
+
+/// Where a part comes from, and how fast it computes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) threads: u32,
+    pub(super) slowdown: Option<u32>,
 }
 
 const NOTHING: Parts = Parts {
@@ -59,34 +71,78 @@ impl Part {
 
     fn load(
         spec: &JobSpec,
-        choose: impl FnOnce(u32) -> (std::ops::Range<u32>, Parts),
+        choose: impl FnOnce(u32) -> (Range<u32>, Parts),
     ) -> Result<Part, JobError> {
-        let directory = spec.model_directory.clone();
+        let source = Source {
+            directory: &spec.model_directory,
+            threads: spec.threads,
+            slowdown: spec.slowdown,
+        };
+        Part::open(source, |layers| {
+            if let Placement::Split {
+                layers_on_device: cut,
+            } = spec.placement
+                && !(1..layers).contains(&cut)
+            {
+                return Err(format!(
+                    "a model of {layers} layers cannot be split after layer {cut}; choose 1 to {}",
+                    layers.saturating_sub(1)
+                ));
+            }
+            Ok(choose(layers))
+        })
+    }
+
+    /// Loads what `choose` wants of a model with so many layers; it may refuse in words.
+    pub(super) fn open(
+        source: Source<'_>,
+        choose: impl FnOnce(u32) -> Result<(Range<u32>, Parts), String>,
+    ) -> Result<Part, JobError> {
+        let directory = source.directory.to_owned();
         let failed = failed("load", &directory);
-        engine::set_threads(spec.threads).map_err(failed)?;
+        engine::set_threads(source.threads).map_err(failed)?;
         let layers = Model::load(&directory, 0..0, NOTHING)
             .map_err(failed)?
             .config()
             .layers;
-        if let Placement::Split {
-            layers_on_device: cut,
-        } = spec.placement
-            && !(1..layers).contains(&cut)
-        {
-            let why = format!(
-                "a model of {layers} layers cannot be split after layer {cut}; choose 1 to {}",
-                layers.saturating_sub(1)
-            );
-            return Err(JobError::Spec { why });
-        }
-        let (range, parts) = choose(layers);
+        let (range, parts) = choose(layers).map_err(|why| JobError::Spec { why })?;
         let model = Model::load(&directory, range, parts).map_err(failed)?;
         let tokenizer = TextTokenizer::load(&directory).map_err(failed)?;
         Ok(Part {
             model,
             tokenizer,
             directory,
+            pace: Pace::new(source.slowdown),
         })
+    }
+
+    /// What is said of this model in a handshake, with the layers that are needed or held.
+    pub(super) fn terms(&self, layers: Range<u32>) -> Result<Terms, JobError> {
+        let model = fingerprint(&self.directory).map_err(|source| JobError::Fingerprint {
+            directory: self.directory.clone(),
+            source,
+        })?;
+        Ok(Terms { model, layers })
+    }
+
+    /// Layers of the whole model.
+    pub(super) const fn all_layers(&self) -> u32 {
+        self.config().layers
+    }
+
+    /// Layers that this part holds.
+    pub(super) fn layers(&self) -> Range<u32> {
+        self.model.layers()
+    }
+
+    /// Width of a hidden state.
+    pub(super) const fn width(&self) -> u32 {
+        self.config().width
+    }
+
+    /// Longest sequence, in tokens.
+    pub(super) const fn max_positions(&self) -> u32 {
+        self.config().max_positions
     }
 
     const fn config(&self) -> &ModelConfig {
@@ -138,14 +194,33 @@ impl Part {
         self.model.new_cache()
     }
 
+    /// The same for some of its layers alone.
+    pub(super) fn new_cache_of(&self, layers: Range<u32>) -> KeyValueCache {
+        self.model.new_cache_of(layers)
+    }
+
     /// Carries tokens through this part, which starts with the embedding.
     pub(super) fn carry_tokens(
         &self,
         tokens: &[u32],
         cache: &mut KeyValueCache,
     ) -> Result<Hidden, JobError> {
-        let states = self.model.embed(tokens).map_err(self.failed())?;
-        self.carry_hidden(&states, cache)
+        self.carry_tokens_through(self.layers(), tokens, cache)
+    }
+
+    /// The same through some of its layers alone.
+    pub(super) fn carry_tokens_through(
+        &self,
+        layers: Range<u32>,
+        tokens: &[u32],
+        cache: &mut KeyValueCache,
+    ) -> Result<Hidden, JobError> {
+        let carried = self.pace.run(|| {
+            let states = self.model.embed(tokens)?;
+            let position = cache.positions();
+            self.model.forward_layers(layers, &states, position, cache)
+        });
+        carried.map_err(self.failed())
     }
 
     /// Carries hidden states through this part.
@@ -154,15 +229,25 @@ impl Part {
         states: &Hidden,
         cache: &mut KeyValueCache,
     ) -> Result<Hidden, JobError> {
+        self.carry_hidden_through(self.layers(), states, cache)
+    }
+
+    /// The same through some of its layers alone.
+    pub(super) fn carry_hidden_through(
+        &self,
+        layers: Range<u32>,
+        states: &Hidden,
+        cache: &mut KeyValueCache,
+    ) -> Result<Hidden, JobError> {
         let position = cache.positions();
-        self.model
-            .forward(states, position, cache)
-            .map_err(self.failed())
+        let carry = || self.model.forward_layers(layers, states, position, cache);
+        self.pace.run(carry).map_err(self.failed())
     }
 
     /// The token that follows, in this part, which ends with the head.
     pub(super) fn next_token(&self, states: &Hidden) -> Result<u32, JobError> {
-        self.model.next_token(states).map_err(self.failed())
+        let next = || self.model.next_token(states);
+        self.pace.run(next).map_err(self.failed())
     }
 
     /// Hidden states as they came over the link; what is wrong with them in words.

@@ -5,7 +5,8 @@ use std::fmt;
 use super::error::JobError;
 use crate::wire::SECRET_BYTES;
 
-const LENGTH: usize = 32;
+/// Its length.
+pub(super) const LENGTH: usize = 32;
 const _: () = assert!(LENGTH as u64 == SECRET_BYTES);
 
 /// The secret. Never printed.

@@ -7,7 +7,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use super::error::JobError;
 use crate::clock::MonotonicNs;
-use crate::job::{JobCommand, Outcome};
+use crate::job::{JobCommand, JobEvent, Outcome};
 use crate::wire::PayloadBytes;
 
 /// One thing that happened, stamped where it happened.
@@ -31,6 +31,8 @@ pub(super) enum Signal {
     },
     /// A request has ended.
     Ended { request: u32, outcome: Outcome },
+    /// Something to report as it is.
+    Report(JobEvent),
     /// The thread that plays the job cannot go on.
     Failed(JobError),
 }

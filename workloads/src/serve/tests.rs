@@ -1,6 +1,7 @@
 //! Both sides of a job in one process, over loopback, with a small model of random weights.
 
 mod harness;
+mod studies;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -205,7 +206,7 @@ fn foreign_bytes_wrong_frames_and_clients_that_vanish_leave_the_edge_serving() {
     assert_eq!(answer_to(address, &[0xff; 64]), b"");
 
     let counter = PayloadCounter::default();
-    let connected = || connect(address, &secret(), &counter).unwrap();
+    let connected = || connect(address, (&secret(), &model.terms(2)), &counter).unwrap();
     let state = vec![0; usize::try_from(4 * model.width()).unwrap()];
     // A kind that this placement does not know, half a state, a position out of order, the end
     // of what was never begun.
@@ -263,7 +264,9 @@ fn an_edge_that_vanishes_fails_every_open_request_with_the_reason() {
             device_role(Some(address), &requests),
         ));
         let (stream, peer) = listener.accept().unwrap();
-        let mut edge = accept(stream, peer, &secret(), &PayloadCounter::default()).unwrap();
+        let held = model.terms(0);
+        let counter = PayloadCounter::default();
+        let mut edge = accept(stream, peer, (&secret(), &held), &counter).unwrap();
         device.wait_until_ready();
         device.begin();
         // One token, then nobody is there any more.

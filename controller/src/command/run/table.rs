@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::format::{grouped, significant};
-use crate::summary::{CellSummary, Distribution, JobSummary, Summary, TrafficSummary};
+use crate::summary::{
+    CellSummary, Distribution, JobSummary, StudySummary, Summary, TrafficSummary,
+};
 
 /// The table that ends a run.
 pub(super) fn summary_table(summary: &Summary) -> String {
@@ -64,6 +66,9 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
     if !summary.jobs.is_empty() {
         job_rows(text, &summary.jobs)?;
     }
+    for study in &summary.studies {
+        study_rows(text, study)?;
+    }
     for expectation in &summary.expectations {
         let outcome = expectation.outcome.name();
         writeln!(
@@ -73,6 +78,39 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
         )?;
     }
     writeln!(text)
+}
+
+fn study_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
+    writeln!(
+        text,
+        "  study {}: {} trials over {}",
+        study.study,
+        study.trials,
+        study.path.join(", ")
+    )?;
+    for costs in &study.costs {
+        let head = costs.head_ms;
+        writeln!(
+            text,
+            "    a token costs {} ms a layer on {}, {} ms its head",
+            significant(costs.layer_ms),
+            costs.node,
+            head.map_or_else(|| "-".to_owned(), significant)
+        )?;
+    }
+    for row in &study.rows {
+        let number = |value: Option<f64>| value.map_or_else(|| "never".to_owned(), significant);
+        writeln!(
+            text,
+            "    round trip {} ms ({} with an empty frame): the best cut flips at {} Mbit/s by the formula, \
+             {} by the trials",
+            significant(row.round_trip_ms),
+            significant(row.echo_ms),
+            number(row.critical_rate_mbps),
+            number(row.flip_rate_mbps)
+        )?;
+    }
+    Ok(())
 }
 
 fn congestion_control(phase: &TrafficSummary) -> String {

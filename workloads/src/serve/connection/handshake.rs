@@ -5,12 +5,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::{ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter};
+use super::stall;
+use super::terms::Terms;
+use super::{ConnectionError, FrameReader, FrameWriter, PayloadCounter};
 use crate::clock;
 use crate::serve::error::JobError;
-use crate::serve::secret::Secret;
+use crate::serve::secret::{self, Secret};
 use crate::serve::signal::Socket;
-use crate::wire::{FrameKind, SECRET_BYTES};
+use crate::wire::{FrameError, FrameKind, SECRET_BYTES, TERMS_BYTES};
 
 /// How long opening a connection may take: the edge may still be loading its model, and the link
 /// may be in an outage.
@@ -33,10 +35,25 @@ pub(in crate::serve) struct Connection {
     pub(in crate::serve) peer: SocketAddr,
 }
 
-/// Connects to the edge and shows it the secret.
+impl Connection {
+    /// Gives up reading when nothing has come for so long.
+    pub(in crate::serve) fn limit_silence(&mut self, limit: Duration) -> io::Result<()> {
+        let stream = self.reader.stream();
+        stream.set_read_timeout(Some(limit))?;
+        let probe = stream.try_clone()?;
+        let seconds = limit.as_secs();
+        self.reader.explain_errors(Box::new(move |error| {
+            stall::explain(&probe, error, seconds)
+        }));
+        Ok(())
+    }
+}
+
+/// Connects to whoever serves at an address, shows the secret, and checks that it holds the model
+/// and the layers that are needed.
 pub(in crate::serve) fn connect(
     address: SocketAddr,
-    secret: &Secret,
+    (secret, needed): (&Secret, &Terms),
     counter: &PayloadCounter,
 ) -> Result<Connection, JobError> {
     let open = |source| JobError::Connect { address, source };
@@ -50,14 +67,16 @@ pub(in crate::serve) fn connect(
     prepare(&stream).map_err(open)?;
     let mut writer = FrameWriter::new(up, &counter.up);
     let mut reader = FrameReader::new(stream, &counter.down);
+    let shown = [secret.bytes(), &needed.encode()].concat();
     writer
-        .write(FrameKind::Hello, 0, 0, secret.bytes())
+        .write(FrameKind::Hello, 0, 0, &shown)
         .map_err(broken)?;
-    let welcome = reader.read(&|kind| (kind == FrameKind::Hello).then_some(0));
-    match welcome.map_err(refusal).map_err(broken)? {
-        Some(Frame { .. }) => {}
-        None => return Err(broken(ConnectionError::Refused)),
-    }
+    let welcome = reader.read(&|kind| (kind == FrameKind::Hello).then_some(TERMS_BYTES));
+    let welcome = welcome.map_err(refusal).map_err(broken)?;
+    let welcome = welcome.ok_or_else(|| broken(ConnectionError::Refused))?;
+    let held = Terms::decode(&welcome.body);
+    let held = held.ok_or_else(|| broken(welcome.content_error("it holds no terms")))?;
+    needed.check(&held).map_err(broken)?;
     socket.set_read_timeout(None).map_err(open)?;
     Ok(Connection {
         reader,
@@ -93,11 +112,12 @@ fn reach(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Checks the secret of whoever has connected and lets it in, or closes the connection.
+/// Checks the secret of whoever has connected, answers with what is held here, and lets it in if
+/// that is what it needs; or closes the connection.
 pub(in crate::serve) fn accept(
     stream: TcpStream,
     peer: SocketAddr,
-    secret: &Secret,
+    (secret, held): (&Secret, &Terms),
     counter: &PayloadCounter,
 ) -> Result<Connection, ConnectionError> {
     let open = ConnectionError::Read;
@@ -105,12 +125,24 @@ pub(in crate::serve) fn accept(
     let down = stream.try_clone().map_err(open)?;
     let socket = stream.try_clone().map_err(open)?;
     let mut reader = FrameReader::new(stream, &counter.up);
-    let hello = reader.read(&|kind| (kind == FrameKind::Hello).then_some(SECRET_BYTES))?;
-    if !secret.matches(&hello.ok_or(ConnectionError::Closed)?.body) {
+    let mut writer = FrameWriter::new(down, &counter.down);
+    let limit = SECRET_BYTES + TERMS_BYTES;
+    let hello = match reader.read(&|kind| (kind == FrameKind::Hello).then_some(limit)) {
+        Err(error @ ConnectionError::Foreign(FrameError::Version { .. })) => {
+            // The header of the answer tells it the version of this side, and nothing else does.
+            writer.write(FrameKind::Hello, 0, 0, &[])?;
+            return Err(error);
+        }
+        other => other?.ok_or(ConnectionError::Closed)?,
+    };
+    let (shown, needed) = hello.body.split_at(hello.body.len().min(secret::LENGTH));
+    if !secret.matches(shown) {
         return Err(ConnectionError::WrongSecret);
     }
-    let mut writer = FrameWriter::new(down, &counter.down);
-    writer.write(FrameKind::Hello, 0, 0, &[])?;
+    let needed = Terms::decode(needed);
+    let needed = needed.ok_or_else(|| hello.content_error("it holds no terms"))?;
+    writer.write(FrameKind::Hello, 0, 0, &held.encode())?;
+    needed.check(held)?;
     socket.set_read_timeout(None).map_err(open)?;
     Ok(Connection {
         reader,

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender, SyncSender};
 use nix::errno::Errno;
 
 use super::service::{Work, WorkKind};
-use crate::serve::connection::{Connection, ConnectionError, PayloadCounter, accept};
+use crate::serve::connection::{Connection, ConnectionError, PayloadCounter, Terms, accept};
 use crate::serve::error::JobError;
 use crate::serve::part::FrameLimits;
 use crate::serve::secret::Secret;
@@ -22,6 +22,7 @@ const MAX_CONNECTIONS: usize = 16;
 #[derive(Debug, Clone)]
 pub(super) struct Door {
     pub(super) secret: Secret,
+    pub(super) held: Terms,
     pub(super) counter: Arc<PayloadCounter>,
     pub(super) limits: FrameLimits,
     pub(super) queue: SyncSender<Work>,
@@ -83,7 +84,7 @@ fn converse(
     number: u64,
     door: &Door,
 ) -> Result<(), ConnectionError> {
-    let connection = accept(stream, peer, &door.secret, &door.counter)?;
+    let connection = accept(stream, peer, (&door.secret, &door.held), &door.counter)?;
     let Connection {
         mut reader,
         writer,

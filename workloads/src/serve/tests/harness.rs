@@ -17,7 +17,9 @@ use crate::engine::{self, Model};
 use crate::job::{JobCommand, JobEvent, JobRole, JobSpec, JobTotals, Placement, RequestRecord};
 use crate::recipe::Recipe;
 use crate::request::ScheduledRequest;
-use crate::serve::{JobError, run_job};
+use crate::serve::connection::{Terms, fingerprint};
+use crate::serve::{JobError, run_job, run_study};
+use crate::study::{StudyFinding, StudyJobSpec, StudyRole};
 
 pub(super) const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
@@ -44,6 +46,14 @@ impl SmallModel {
 
     pub(super) fn layers(&self) -> u32 {
         self.whole.config().layers
+    }
+
+    /// What is said of it in a handshake by who needs or holds the layers from `first` on.
+    pub(super) fn terms(&self, first: u32) -> Terms {
+        Terms {
+            model: fingerprint(self.directory.path()).unwrap(),
+            layers: first..self.layers(),
+        }
     }
 
     pub(super) fn width(&self) -> u64 {
@@ -149,7 +159,26 @@ pub(super) fn spec(model: &SmallModel, placement: Placement, role: JobRole) -> J
         role,
         model_directory: model.directory.path().to_owned(),
         threads: u32::try_from(threads).unwrap(),
+        slowdown: None,
         secret: SECRET.to_owned(),
+    }
+}
+
+pub(super) fn study_spec(model: &SmallModel, role: StudyRole) -> StudyJobSpec {
+    let JobSpec {
+        name,
+        model_directory,
+        threads,
+        secret,
+        ..
+    } = spec(model, Placement::Device, device_role(None, &[]));
+    StudyJobSpec {
+        name,
+        role,
+        model_directory,
+        threads,
+        slowdown: None,
+        secret,
     }
 }
 
@@ -176,9 +205,22 @@ impl Job {
 
     /// Starts a job with that text on its standard input.
     pub(super) fn start_with(text: &str) -> Job {
+        Job::start_as(run_job, text)
+    }
+
+    /// Starts a process of a study.
+    pub(super) fn start_study(spec: &StudyJobSpec) -> Job {
+        let text = serde_json::to_string(spec).unwrap() + "\n";
+        Job::start_as(run_study, &text)
+    }
+
+    fn start_as(
+        run: impl FnOnce(BufReader<PipeReader>, PipeWriter) -> Result<(), JobError> + Send + 'static,
+        text: &str,
+    ) -> Job {
         let (input, mut commands) = pipe().unwrap();
         let (events, output) = pipe().unwrap();
-        let thread = std::thread::spawn(move || run_job(BufReader::new(input), output));
+        let thread = std::thread::spawn(move || run(BufReader::new(input), output));
         commands.write_all(text.as_bytes()).unwrap();
         Job {
             commands,
@@ -209,6 +251,19 @@ impl Job {
         self.command(JobCommand::Start {
             t0_monotonic_ns: clock::now(),
         });
+    }
+
+    /// What a study finds until it is idle; its links are set whenever it asks for that.
+    pub(super) fn findings_until_idle(&mut self) -> Vec<StudyFinding> {
+        let mut findings = Vec::new();
+        loop {
+            match self.next() {
+                JobEvent::Study(finding) => findings.push(finding),
+                JobEvent::SetLinks { .. } => self.command(JobCommand::LinksSet),
+                JobEvent::Idle => return findings,
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     pub(super) fn next_request(&mut self) -> RequestRecord {

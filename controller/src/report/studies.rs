@@ -1,0 +1,144 @@
+//! Studies: what layers cost, where the best cut flips, and every arm at every setting.
+
+use std::fmt::{self, Write};
+
+use super::Data;
+use super::html::{Table, escape};
+use crate::format::{grouped, significant};
+use crate::summary::StudySummary;
+
+pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    for study in &data.summary.studies {
+        writeln!(page, "<h2>Study {}</h2>", escape(&study.study))?;
+        writeln!(
+            page,
+            "<p>{} trials over {}. Medians throughout; the expectations below judge them.</p>",
+            grouped(study.trials),
+            escape(&study.path.join(", "))
+        )?;
+        costs(page, study)?;
+        rows(page, study)?;
+        cells(page, study)?;
+        links(page, study)?;
+    }
+    Ok(())
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), significant)
+}
+
+fn costs(page: &mut String, study: &StudySummary) -> fmt::Result {
+    let head = [
+        "Costs of a token",
+        "Layer, ms",
+        "Head, ms",
+        "Besides, ms",
+        "Passes",
+    ];
+    let mut table = Table::new(&head, 1);
+    for costs in &study.costs {
+        table.row(vec![
+            escape(&costs.node),
+            significant(costs.layer_ms),
+            number(costs.head_ms),
+            significant(costs.fixed_ms),
+            grouped(u64::from(costs.passes)),
+        ]);
+    }
+    table.write(page)
+}
+
+fn rows(page: &mut String, study: &StudySummary) -> fmt::Result {
+    let head = [
+        "Round trip asked, ms",
+        "Empty frame, ms",
+        "Flips by the formula, Mbit/s",
+        "By the trials",
+        "Ratio",
+        "95 %",
+    ];
+    let mut table = Table::new(&head, 0);
+    for row in &study.rows {
+        let ratio = row.flip_over_critical;
+        table.row(vec![
+            significant(row.round_trip_ms),
+            significant(row.echo_ms),
+            row.critical_rate_mbps
+                .map_or_else(|| "never".to_owned(), significant),
+            number(row.flip_rate_mbps),
+            number(ratio.map(|[ratio, ..]| ratio)),
+            ratio.map_or_else(
+                || "-".to_owned(),
+                |[_, low, high]| format!("{} to {}", significant(low), significant(high)),
+            ),
+        ]);
+    }
+    table.write(page)
+}
+
+fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
+    let head = [
+        "Arm",
+        "Round trip, ms",
+        "Rate, Mbit/s",
+        "Trials",
+        "Token, ms",
+        "First token, ms",
+        "Tokens/s",
+        "Busy",
+    ];
+    let mut table = Table::new(&head, 1);
+    for cell in &study.cells {
+        let busy: Vec<String> = cell
+            .busy
+            .iter()
+            .map(|share| format!("{:.0} %", share * 100.0))
+            .collect();
+        table.row(vec![
+            escape(&cell.arm),
+            significant(cell.round_trip_ms),
+            significant(cell.rate_mbps),
+            grouped(cell.trials),
+            number(cell.token_ms),
+            number(cell.first_token_ms),
+            number(cell.tokens_per_s),
+            busy.join(", "),
+        ]);
+    }
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"small\">An arm is named by the layer after which each node of the path ends. Busy is the share of the time in which each node computed, its slowdown included.</p>"
+    )
+}
+
+fn links(page: &mut String, study: &StudySummary) -> fmt::Result {
+    let head = [
+        "Bytes of all trials",
+        "",
+        "Payload",
+        "Framing",
+        "Other frames",
+        "Packets",
+        "Expected on the wire",
+        "On the interface",
+        "Sent again",
+    ];
+    let mut table = Table::new(&head, 2);
+    let count = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), grouped);
+    for link in &study.links {
+        table.row(vec![
+            escape(&link.link),
+            escape(&link.direction),
+            grouped(link.payload_bytes),
+            grouped(link.framing_bytes),
+            count(link.other_bytes),
+            count(link.packets),
+            count(link.expected_wire_bytes),
+            count(link.wire_bytes),
+            count(link.segments_retransmitted),
+        ]);
+    }
+    table.write(page)
+}

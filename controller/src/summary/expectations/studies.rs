@@ -1,0 +1,323 @@
+//! Claims about studies.
+
+use std::collections::BTreeMap;
+
+use hexloop_topologies::plan::{Plan, StudyClaim};
+use hexloop_workloads::study::{RowRecord, split};
+
+use super::{Judgement, judgement};
+use crate::format::{count_to_f64, length, ns_to_ms};
+use crate::results::Results;
+use crate::summary::studies::Findings;
+use crate::summary::studies::law;
+
+/// How far a measured quantity may be from what the law says.
+const TOLERANCE: f64 = 0.15;
+
+/// How much longer than the best arm another may take and still count as best: what medians of so
+/// few trials tell apart.
+const RESOLUTION: f64 = 0.03;
+
+/// Rates on either side of the critical one that make a row bracket it.
+const RATES_EACH_SIDE: usize = 3;
+
+/// Fewest trials of a cell that a law is judged by.
+const LEAST_TRIALS: usize = 2;
+
+/// Judges a claim about a study.
+pub(super) fn judge(
+    plan: &Plan,
+    results: &Results,
+    (name, claim): (&str, StudyClaim),
+) -> Judgement {
+    let study = plan.studies.iter().find(|study| study.name == name);
+    let (Some(study), Some(model), Some(recorded)) =
+        (study, plan.model.as_ref(), results.phase(name))
+    else {
+        return judgement(None, &[], format!("study {name} was not played"));
+    };
+    let findings = Findings::of(study, model, recorded);
+    if findings.trials.is_empty() || recorded.end.is_none() {
+        return judgement(None, &[], "it did not come to its end".to_owned());
+    }
+    match claim {
+        StudyClaim::ArmsAgree => arms_agree(&findings),
+        StudyClaim::ArmBytesFollowFormula => bytes_follow_formula(&findings),
+        StudyClaim::CutMovesNoBytes => cut_moves_no_bytes(&findings),
+        StudyClaim::TokenTimeLinearInCut => linear_in_cut(&findings),
+        StudyClaim::BestCutFlips => best_cut_flips(&findings, plan.seed),
+        StudyClaim::NeverSplits => never_splits(&findings),
+    }
+}
+
+fn with_numbers(held: Option<bool>, numbers: &[(&str, f64)], detail: String) -> Judgement {
+    let numbers = numbers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value));
+    Judgement {
+        numbers: numbers.collect(),
+        ..judgement(held, &[], detail)
+    }
+}
+
+fn arms_agree(findings: &Findings<'_>) -> Judgement {
+    let mut by_prompt: BTreeMap<u32, Vec<&[u32]>> = BTreeMap::new();
+    for trial in &findings.trials {
+        by_prompt
+            .entry(trial.prompt)
+            .or_default()
+            .push(&trial.tokens);
+    }
+    let differing: usize = by_prompt
+        .values()
+        .map(|answers| {
+            answers
+                .iter()
+                .filter(|answer| Some(*answer) != answers.first())
+                .count()
+        })
+        .sum();
+    let trials = length(&findings.trials);
+    let tokens: usize = findings.trials.iter().map(|trial| trial.tokens.len()).sum();
+    let differing = u64::try_from(differing).unwrap_or(u64::MAX);
+    let comparable = by_prompt.values().all(|answers| answers.len() > 1);
+    let numbers = [
+        ("trials", trials),
+        ("differing_trials", differing),
+        ("tokens", u64::try_from(tokens).unwrap_or(u64::MAX)),
+    ];
+    let prompts = by_prompt.len();
+    let detail =
+        format!("{trials} trials of {prompts} prompts, {tokens} tokens; {differing} differ");
+    judgement(comparable.then_some(differing == 0), &numbers, detail)
+}
+
+fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
+    let links = length(&findings.plan.hops);
+    let (mut judged, mut differing, mut counted, mut formula) = (0, 0, 0, 0);
+    for trial in findings.trials.iter().filter(|trial| !trial.arm.is_whole()) {
+        let (prompt, output) = (
+            u64::from(findings.plan.study.prompt_tokens),
+            length(&trial.tokens),
+        );
+        let expected = split::hop_bytes(links, prompt, output, findings.state_bytes);
+        let sum = |hops: &[hexloop_workloads::study::HopBytes]| {
+            hops.iter().map(|hop| hop.up + hop.down).sum::<u64>()
+        };
+        judged += 1;
+        differing += u64::from(trial.hops != expected);
+        counted += sum(&trial.hops);
+        formula += sum(&expected);
+    }
+    let numbers = [
+        ("trials", judged),
+        ("differing_trials", differing),
+        ("counted_bytes", counted),
+        ("formula_bytes", formula),
+    ];
+    let detail = format!(
+        "{judged} trials on {links} links: {counted} bytes counted, {formula} by the formula; \
+         {differing} trials differ"
+    );
+    judgement((judged > 0).then_some(differing == 0), &numbers, detail)
+}
+
+fn cut_moves_no_bytes(findings: &Findings<'_>) -> Judgement {
+    let parted = findings.trials.iter().filter(|trial| !trial.arm.is_whole());
+    let mut by_cut: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    for trial in parted {
+        let bytes = trial.hops.iter().map(|hop| hop.up + hop.down).sum();
+        by_cut.entry(trial.arm.first_cut()).or_default().push(bytes);
+    }
+    let all = || by_cut.values().flatten().copied();
+    let (least, most) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
+    let trials = u64::try_from(all().count()).unwrap_or(u64::MAX);
+    let cuts = u64::try_from(by_cut.len()).unwrap_or(u64::MAX);
+    let numbers = [
+        ("trials", trials),
+        ("cuts", cuts),
+        ("least_bytes", least),
+        ("most_bytes", most),
+    ];
+    let detail =
+        format!("{trials} trials with {cuts} cuts put {least} to {most} bytes on the link");
+    judgement((cuts > 1).then_some(least == most), &numbers, detail)
+}
+
+fn linear_in_cut(findings: &Findings<'_>) -> Judgement {
+    let slopes = law::slopes(findings);
+    let [device, edge] = findings.costs.as_slice() else {
+        return judgement(None, &[], "costs of two nodes are needed".to_owned());
+    };
+    let asked = count_to_f64(device.layer_ns) - count_to_f64(edge.layer_ns);
+    let count = count_to_f64(length(&slopes));
+    if slopes.len() < 2 || asked.abs() < 1.0 {
+        return judgement(
+            None,
+            &[],
+            "too few settings, or layers cost the same".to_owned(),
+        );
+    }
+    let mean = slopes.iter().map(|(slope, _)| slope).sum::<f64>() / count;
+    let squares = slopes
+        .iter()
+        .map(|(slope, _)| (slope - mean) * (slope - mean));
+    let half = 1.96 * (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
+    let ratio = [mean / asked, (mean - half) / asked, (mean + half) / asked];
+    let bend = slopes.iter().map(|(_, bend)| bend).sum::<f64>() / count;
+    let held = within(ratio).map(|held| held && bend <= TOLERANCE);
+    let detail = format!(
+        "slope {:.3} ms per layer, {:.3} by the costs: {} (95 % of {} settings), on average at most \
+         {:.1} % off the line",
+        mean / 1e6,
+        asked / 1e6,
+        told(ratio),
+        slopes.len(),
+        bend * 100.0
+    );
+    let numbers = [
+        ("slope_over_costs", ratio[0]),
+        ("slope_over_costs_low", ratio[1]),
+        ("slope_over_costs_high", ratio[2]),
+        ("settings", count),
+        ("mean_distance_from_line", bend),
+    ];
+    with_numbers(held, &numbers, detail)
+}
+
+/// Whether a ratio is 1 within the tolerance; `None` if its interval leaves that open.
+fn within([_, low, high]: [f64; 3]) -> Option<bool> {
+    let inside = |value: f64| (value - 1.0).abs() <= TOLERANCE;
+    if inside(low) && inside(high) {
+        return Some(true);
+    }
+    // An interval that reaches over one of the bounds decides nothing.
+    let outside = low > 1.0 + TOLERANCE || high < 1.0 - TOLERANCE;
+    outside.then_some(false)
+}
+
+fn told([ratio, low, high]: [f64; 3]) -> String {
+    format!("{ratio:.3}, {low:.3} to {high:.3}")
+}
+
+/// Whether a row has enough rates on either side of its critical one.
+fn brackets(findings: &Findings<'_>, row: &RowRecord) -> bool {
+    findings.critical_rate_bps(row).is_some_and(|critical| {
+        let count = |is: fn(u64, u64) -> bool| {
+            let rates = row.rates_bps.iter();
+            rates.filter(|rate| is(**rate, critical)).count()
+        };
+        count(|rate, critical| rate < critical) >= RATES_EACH_SIDE
+            && count(|rate, critical| rate > critical) >= RATES_EACH_SIDE
+    })
+}
+
+fn best_cut_flips(findings: &Findings<'_>, seed: u64) -> Judgement {
+    let rows = findings.rows.iter();
+    let bracketing: Vec<&&RowRecord> = rows.filter(|row| brackets(findings, row)).collect();
+    if bracketing.is_empty() {
+        let detail = format!(
+            "no round trip has {RATES_EACH_SIDE} rates on either side of its critical one: splitting \
+             saves too little on these nodes, or the grid is too small"
+        );
+        return judgement(Some(false), &[("bracketing_rows", 0)], detail);
+    }
+    super::all_of(bracketing.into_iter().map(|row| {
+        let name = format!("round trip {} ms", ns_to_ms(row.round_trip_ns));
+        (name, flip_of_row(findings, row, seed))
+    }))
+}
+
+fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement {
+    let Some(flip) = law::flip(findings, row, seed) else {
+        let detail = "what the trials took does not cross at any rate".to_owned();
+        return judgement(Some(false), &[], detail);
+    };
+    let (Some(over), Some(critical)) = (flip.over_critical, findings.critical_rate_bps(row)) else {
+        return judgement(None, &[], "there is no interval".to_owned());
+    };
+    let times = law::times_by_rate(findings, row);
+    let critical = count_to_f64(critical);
+    let (mut judged, mut corners) = (0_u64, 0_u64);
+    for (rate, times) in &times {
+        let over = count_to_f64(*rate) / critical;
+        if (over - 1.0).abs() <= TOLERANCE {
+            continue;
+        }
+        judged += 1;
+        corners += u64::from(is_best(times, over < 1.0, findings));
+    }
+    let fewest =
+        findings.trials.len() / (times.len().max(1) * findings.plan.study.arms.len().max(1));
+    let held = match within(over) {
+        Some(held) if fewest >= LEAST_TRIALS => Some(held && corners == judged),
+        _ => None,
+    };
+    let detail = format!(
+        "flips at {:.3} Mbit/s, {:.3} by the formula: {} (95 %; a deviation of {:.1} % would show); the \
+         end that the formula names is best at {corners} of {judged} rates",
+        flip.rate_bps / 1e6,
+        critical / 1e6,
+        told(over),
+        (over[2] - over[1]) * 50.0
+    );
+    let numbers = [
+        ("flip_over_critical", over[0]),
+        ("flip_over_critical_low", over[1]),
+        ("flip_over_critical_high", over[2]),
+        ("rates", count_to_f64(judged)),
+        ("rates_with_that_end_best", count_to_f64(corners)),
+    ];
+    with_numbers(held, &numbers, detail)
+}
+
+/// Whether one end of the range of cuts is the best arm of a setting, as far as that can be told.
+fn is_best(
+    times: &[(&hexloop_workloads::study::Arm, u64)],
+    whole: bool,
+    findings: &Findings<'_>,
+) -> bool {
+    let Some([least, all]) = law::corner_arms(findings) else {
+        return false;
+    };
+    let named = if whole { all } else { least };
+    let best = times.iter().map(|(_, time)| *time).min().unwrap_or(0);
+    let of_named = times.iter().find(|(arm, _)| *arm == named);
+    of_named.is_some_and(|(_, time)| count_to_f64(*time) <= count_to_f64(best) * (1.0 + RESOLUTION))
+}
+
+fn never_splits(findings: &Findings<'_>) -> Judgement {
+    let rows = findings.rows.iter();
+    let without: Vec<&&RowRecord> = rows
+        .filter(|row| findings.critical_rate_bps(row).is_none())
+        .collect();
+    let (mut settings, mut whole_best) = (0_u64, 0_u64);
+    for row in &without {
+        for times in law::times_by_rate(findings, row).values() {
+            settings += 1;
+            whole_best += u64::from(is_best(times, true, findings));
+        }
+    }
+    let numbers = [
+        ("rows", length(&without)),
+        ("settings", settings),
+        ("settings_with_all_on_the_first_best", whole_best),
+    ];
+    if without.is_empty() {
+        let detail = "every round trip has a critical rate: none is long enough".to_owned();
+        return judgement(Some(false), &numbers, detail);
+    }
+    let detail = format!(
+        "{} round trips without a critical rate: all layers on the first node are best at {whole_best} \
+         of {settings} rates",
+        without.len()
+    );
+    judgement(
+        (settings > 0).then_some(whole_best == settings),
+        &numbers,
+        detail,
+    )
+}
+
+#[cfg(test)]
+mod tests;

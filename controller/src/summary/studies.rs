@@ -1,0 +1,325 @@
+//! What studies found: costs, settings, and what each arm did at each of them.
+
+pub(super) mod law;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
+use hexloop_traces::Direction;
+use hexloop_workloads::study::{Arm, NodeCosts, RowRecord, StudyFinding, TrialRecord, split};
+use hexloop_workloads::wire::HEADER_BYTES;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::format::{count_to_f64, length, ns_to_ms, rounded};
+use crate::results::{PhaseResults, Results};
+
+/// What a study found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StudySummary {
+    /// Its name.
+    pub study: String,
+    /// The nodes, from the driver on.
+    pub path: Vec<String>,
+    /// Trials.
+    pub trials: u64,
+    /// What computing costs on each node of the path.
+    pub costs: Vec<StudyCosts>,
+    /// The round trips.
+    pub rows: Vec<StudyRow>,
+    /// Every arm at every setting.
+    pub cells: Vec<StudyCell>,
+    /// What crossed each link of the path, both ways.
+    pub links: Vec<StudyLink>,
+}
+
+/// What a token costs on a node while answers are generated: medians, the slowdown included.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StudyCosts {
+    /// The node.
+    pub node: String,
+    /// One layer, in milliseconds.
+    pub layer_ms: f64,
+    /// What a pass costs besides, in milliseconds.
+    pub fixed_ms: f64,
+    /// The output head, in milliseconds; null where the node holds none.
+    pub head_ms: Option<f64>,
+    /// Passes that each median is over.
+    pub passes: u32,
+}
+
+/// A round trip of a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StudyRow {
+    /// What was asked for of each link, in milliseconds.
+    pub round_trip_ms: f64,
+    /// What an empty frame took over the whole path and back, in milliseconds.
+    pub echo_ms: f64,
+    /// The rate at which the best cut flips, by the formula and the costs; null where it never does.
+    pub critical_rate_mbps: Option<f64>,
+    /// The rate at which it flips by what the trials took; null where it does not.
+    pub flip_rate_mbps: Option<f64>,
+    /// The latter over the former, and the ends of its 95 % interval.
+    pub flip_over_critical: Option<[f64; 3]>,
+}
+
+/// An arm at a setting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StudyCell {
+    /// The round trip of each link, in milliseconds.
+    pub round_trip_ms: f64,
+    /// The rate of each link, in Mbit/s.
+    pub rate_mbps: f64,
+    /// The arm: after which layer each node ends.
+    pub arm: String,
+    /// Trials.
+    pub trials: u64,
+    /// Time of a token after the first, the median, in milliseconds.
+    pub token_ms: Option<f64>,
+    /// Time of the first token, the median, in milliseconds.
+    pub first_token_ms: Option<f64>,
+    /// Tokens per second of the trials that were under way together, the median.
+    pub tokens_per_s: Option<f64>,
+    /// Share of the time in which each node of the path computed.
+    pub busy: Vec<f64>,
+}
+
+/// What a study put on a link, in one direction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StudyLink {
+    /// The link.
+    pub link: String,
+    /// `down` or `up`.
+    pub direction: String,
+    /// Bytes of all trials without their headers.
+    pub payload_bytes: u64,
+    /// Headers of their frames.
+    pub framing_bytes: u64,
+    /// Everything else that the job behind the link counted: handshake, echoes, measuring, books.
+    pub other_bytes: Option<u64>,
+    /// Packets on the interface.
+    pub packets: Option<u64>,
+    /// Bytes on the interface, headers of Ethernet, IP and TCP included.
+    pub wire_bytes: Option<u64>,
+    /// What those should be: what the job counted, 66 bytes for each packet, 8 of the opening.
+    pub expected_wire_bytes: Option<u64>,
+    /// Segments that were sent again, at the sending end.
+    pub segments_retransmitted: Option<u64>,
+}
+
+/// Ethernet 14, IPv4 20, TCP 20 with its time stamps 12.
+const PACKET_HEADER_BYTES: u64 = 66;
+
+/// Options of an opening segment beyond those of others.
+const OPENING_BYTES: u64 = 8;
+
+/// The findings of a study, sorted.
+#[derive(Debug)]
+pub(super) struct Findings<'a> {
+    pub(super) plan: &'a StudyPlan,
+    /// Bytes of a hidden state on the link.
+    pub(super) state_bytes: u64,
+    /// Medians of what was measured before and beside the trials.
+    pub(super) costs: Vec<NodeCosts>,
+    pub(super) rows: Vec<&'a RowRecord>,
+    pub(super) trials: Vec<&'a TrialRecord>,
+}
+
+impl<'a> Findings<'a> {
+    pub(super) fn of(
+        plan: &'a StudyPlan,
+        model: &ModelPlan,
+        recorded: &'a PhaseResults,
+    ) -> Findings<'a> {
+        let mut findings = Findings {
+            plan,
+            state_bytes: u64::from(model.width) * u64::from(model.bytes_per_activation),
+            costs: Vec::new(),
+            rows: Vec::new(),
+            trials: Vec::new(),
+        };
+        let mut measured = Vec::new();
+        for finding in &recorded.findings {
+            match finding {
+                StudyFinding::Costs(costs) => measured.push(costs.as_slice()),
+                StudyFinding::Row(row) => findings.rows.push(row),
+                StudyFinding::Trial(trial) => findings.trials.push(trial),
+            }
+        }
+        findings.costs = split::median_costs(&measured);
+        findings
+    }
+
+    /// The critical rate of a row, by all costs.
+    pub(super) fn critical_rate_bps(&self, row: &RowRecord) -> Option<u64> {
+        let study = &self.plan.study;
+        split::critical_rate_of(study, &self.costs, row.echo_ns, self.state_bytes)
+    }
+
+    /// The trials of an arm in a row, by rate.
+    pub(super) fn by_rate(
+        &self,
+        round_trip_ns: u64,
+        arm: &Arm,
+    ) -> BTreeMap<u64, Vec<&'a TrialRecord>> {
+        let mut rates: BTreeMap<u64, Vec<&TrialRecord>> = BTreeMap::new();
+        for trial in &self.trials {
+            if trial.round_trip_ns == round_trip_ns && trial.arm == *arm {
+                rates.entry(trial.rate_bps).or_default().push(trial);
+            }
+        }
+        rates
+    }
+}
+
+/// Every study that was played.
+pub(super) fn summaries(plan: &Plan, results: &Results) -> Vec<StudySummary> {
+    let played = plan.studies.iter().filter_map(|study| {
+        let recorded = results.phase(&study.name)?;
+        let findings = Findings::of(study, plan.model.as_ref()?, recorded);
+        Some(summary(&findings, recorded, plan.seed))
+    });
+    played.collect()
+}
+
+fn summary(findings: &Findings<'_>, recorded: &PhaseResults, seed: u64) -> StudySummary {
+    let study = findings.plan;
+    let costs = study.path.iter().zip(&findings.costs);
+    StudySummary {
+        study: study.name.clone(),
+        path: study.path.clone(),
+        trials: length(&findings.trials),
+        costs: costs
+            .map(|(node, costs)| StudyCosts {
+                node: node.clone(),
+                layer_ms: ns_to_ms(costs.layer_ns),
+                fixed_ms: ns_to_ms(costs.fixed_ns),
+                head_ms: costs.head_ns.map(ns_to_ms),
+                passes: costs.passes,
+            })
+            .collect(),
+        rows: findings
+            .rows
+            .iter()
+            .map(|row| row_summary(findings, row, seed))
+            .collect(),
+        cells: cells(findings),
+        links: links(findings, recorded),
+    }
+}
+
+fn mbps(bps: u64) -> f64 {
+    rounded(count_to_f64(bps) / 1e6, 6)
+}
+
+fn row_summary(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> StudyRow {
+    let flip = law::flip(findings, row, seed);
+    StudyRow {
+        round_trip_ms: ns_to_ms(row.round_trip_ns),
+        echo_ms: ns_to_ms(row.echo_ns),
+        critical_rate_mbps: findings.critical_rate_bps(row).map(mbps),
+        flip_rate_mbps: flip.as_ref().map(|flip| rounded(flip.rate_bps / 1e6, 6)),
+        flip_over_critical: flip
+            .and_then(|flip| flip.over_critical)
+            .map(|values| values.map(|value| rounded(value, 4))),
+    }
+}
+
+fn cells(findings: &Findings<'_>) -> Vec<StudyCell> {
+    let mut sorted: BTreeMap<(u64, u64, &Arm), Vec<&TrialRecord>> = BTreeMap::new();
+    for trial in &findings.trials {
+        let key = (trial.round_trip_ns, trial.rate_bps, &trial.arm);
+        sorted.entry(key).or_default().push(trial);
+    }
+    let cell = |((round_trip_ns, rate_bps, arm), trials): (_, Vec<&TrialRecord>)| StudyCell {
+        round_trip_ms: ns_to_ms(round_trip_ns),
+        rate_mbps: mbps(rate_bps),
+        arm: Arm::name(arm),
+        trials: length(&trials),
+        token_ms: law::token_ns(&trials).map(ns_to_ms),
+        first_token_ms: law::median(trials.iter().filter_map(|trial| {
+            let first = trial.token_ns.first()?;
+            Some(first.saturating_sub(trial.started_ns))
+        }))
+        .map(ns_to_ms),
+        tokens_per_s: law::throughput(&trials).map(|rate| rounded(rate, 3)),
+        busy: busy(&trials),
+    };
+    sorted.into_iter().map(cell).collect()
+}
+
+/// The share of the time of all groups of trials in which each node computed.
+fn busy(trials: &[&TrialRecord]) -> Vec<f64> {
+    let spans = law::spans_ns(trials);
+    let whole: u64 = spans.values().map(|(begin, end, _)| end - begin).sum();
+    let nodes = trials.iter().map(|trial| trial.busy_ns.len()).max();
+    let of_node = |node: usize| {
+        let times = trials.iter().filter_map(|trial| trial.busy_ns.get(node));
+        let share = count_to_f64(times.sum()) / count_to_f64(whole.max(1));
+        rounded(share, 4)
+    };
+    (0..nodes.unwrap_or(0)).map(of_node).collect()
+}
+
+fn links(findings: &Findings<'_>, recorded: &PhaseResults) -> Vec<StudyLink> {
+    let study = findings.plan;
+    let mut links = Vec::new();
+    for (index, hop) in study.hops.iter().enumerate() {
+        let (front, behind) = (study.path.get(index), study.path.get(index + 1));
+        for direction in Direction::BOTH {
+            let (mut bytes, mut frames) = (0, 0);
+            for hop in findings
+                .trials
+                .iter()
+                .filter_map(|trial| trial.hops.get(index))
+            {
+                let (more, of_frames) = match direction {
+                    Direction::Up => (hop.up, hop.frames_up),
+                    Direction::Down => (hop.down, hop.frames_down),
+                };
+                bytes += more;
+                frames += of_frames;
+            }
+            let end = recorded.end.as_ref();
+            let job = |node: Option<&String>| end?.jobs.iter().find(|job| Some(&job.node) == node);
+            let totals = job(behind).and_then(|job| job.totals.as_ref());
+            let counted = totals.map(|totals| match direction {
+                Direction::Up => totals.payload.up,
+                Direction::Down => totals.payload.down,
+            });
+            let sender = match direction {
+                Direction::Up => front,
+                Direction::Down => behind,
+            };
+            let counters = end.and_then(|end| {
+                end.links
+                    .iter()
+                    .find(|known| known.link == hop.link && known.direction == direction)
+            });
+            let framing_bytes = frames * HEADER_BYTES;
+            links.push(StudyLink {
+                link: hop.link.clone(),
+                direction: direction.name().to_owned(),
+                payload_bytes: bytes.saturating_sub(framing_bytes),
+                framing_bytes,
+                other_bytes: counted.and_then(|counted| counted.checked_sub(bytes)),
+                packets: counters.map(|counters| counters.packets),
+                wire_bytes: counters.map(|counters| counters.wire_bytes),
+                expected_wire_bytes: counted.zip(counters).map(|(counted, counters)| {
+                    counted + counters.packets * PACKET_HEADER_BYTES + OPENING_BYTES
+                }),
+                segments_retransmitted: job(sender).map(|job| job.tcp.segments_retransmitted),
+            });
+        }
+    }
+    links
+}
+
+/// Rates at which an arm was tried in a row, over all arms.
+pub(super) fn rates_of(findings: &Findings<'_>, round_trip_ns: u64) -> BTreeSet<u64> {
+    let trials = findings.trials.iter();
+    trials
+        .filter(|trial| trial.round_trip_ns == round_trip_ns)
+        .map(|trial| trial.rate_bps)
+        .collect()
+}

@@ -1,0 +1,117 @@
+//! Studies: one technique over a grid of settings.
+
+use super::Need::{Default as Usually, Optional, Required};
+use super::{DAY, Field, Kind, SECOND, field, time};
+
+pub(super) const STUDY: &[Field] = &[
+    field("name", Kind::Identifier, Required, "Its name."),
+    field(
+        "technique",
+        Kind::Choice(&["split"]),
+        Required,
+        "What is studied. split: the layers of the model are divided over the nodes of the path, and \
+         hidden states cross its links.",
+    ),
+    field(
+        "path",
+        Kind::List {
+            of: &Kind::Name,
+            least: 1,
+        },
+        Optional,
+        "The nodes, from the one that sends the requests to the one that answers; a link joins each to \
+         the next and goes `up` that way. The ends of the only link unless given.",
+    ),
+    field(
+        "cuts",
+        Kind::List {
+            of: &Kind::Text { longest: 256 },
+            least: 1,
+        },
+        Optional,
+        "How the layers are divided, each way an arm of the study: `every` (all cuts of a path of two \
+         nodes, and all layers on the first), `even`, or after which layer each node but the last \
+         ends: `2`, `2/4`. Where a node ends after the last layer, nothing is left for those behind. \
+         `every` unless given.",
+    ),
+    field(
+        "in_flight",
+        Kind::List {
+            of: &Kind::Integer { least: 1, most: 64 },
+            least: 1,
+        },
+        Optional,
+        "Requests that are under way at a time, each number an arm of the study; 1 unless given.",
+    ),
+    field(
+        "prompts",
+        Kind::Integer {
+            least: 1,
+            most: 10_000,
+        },
+        Usually("2"),
+        "Different prompts. Every arm answers each of them at every setting.",
+    ),
+    field(
+        "prompt_tokens",
+        Kind::Integer {
+            least: 1,
+            most: 1 << 20,
+        },
+        Required,
+        "Length of each prompt, in tokens.",
+    ),
+    field(
+        "output_tokens",
+        Kind::Integer {
+            least: 1,
+            most: 1 << 20,
+        },
+        Required,
+        "Tokens that are generated for each; generation never stops earlier.",
+    ),
+    field(
+        "round_trips",
+        Kind::List {
+            of: &time(0, 60 * SECOND),
+            least: 1,
+        },
+        Required,
+        "Round trips of the links of the path, half of each way, instead of their traces' delays.",
+    ),
+    field(
+        "rates",
+        Kind::List {
+            of: &Kind::Rate,
+            least: 1,
+        },
+        Required,
+        "Rates of the links, the same in both directions, instead of their traces': each with every \
+         round trip. With `around_percent` only for round trips without a critical rate.",
+    ),
+    field(
+        "around_percent",
+        Kind::List {
+            of: &Kind::Integer {
+                least: 1,
+                most: 100_000,
+            },
+            least: 1,
+        },
+        Optional,
+        "Rates in percent of the critical rate, at which the best cut flips: computed for each round \
+         trip from what layers cost on both nodes, which is measured first.",
+    ),
+    field(
+        "timeout",
+        time(SECOND, 3600 * SECOND),
+        Usually("30 s"),
+        "How long the other side may be silent: shorter outages of a link are survived.",
+    ),
+    field(
+        "limit",
+        time(SECOND, DAY),
+        Required,
+        "The study has failed if it is not over by then.",
+    ),
+];

@@ -1,0 +1,83 @@
+//! Studies as planned, and what can be claimed of them.
+
+use hexloop_workloads::study::StudySpec;
+use serde::{Deserialize, Serialize};
+
+use super::BesidePlan;
+
+/// A technique over a grid of settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StudyPlan {
+    /// Its name.
+    pub name: String,
+    /// The nodes, from the driver on.
+    pub path: Vec<String>,
+    /// The links between them, and the addresses that their further ends listen at.
+    pub hops: Vec<BesidePlan>,
+    /// What is done.
+    pub study: StudySpec,
+    /// How long it may take.
+    pub duration_ns: u64,
+}
+
+/// What can be claimed of a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StudyClaim {
+    /// Every prompt has the same tokens with every arm at every setting.
+    ArmsAgree,
+    /// Each trial put on each link what the formula says, byte for byte.
+    ArmBytesFollowFormula,
+    /// All cuts that leave layers on both nodes put the same bytes on the link.
+    CutMovesNoBytes,
+    /// The time of a token is linear in the cut, with the slope of the costs.
+    TokenTimeLinearInCut,
+    /// The best cut flips at the critical rate.
+    BestCutFlips,
+    /// Without a critical rate, all layers on the first node are best.
+    NeverSplits,
+}
+
+impl StudyClaim {
+    /// All of them.
+    pub const ALL: [StudyClaim; 6] = [
+        StudyClaim::ArmsAgree,
+        StudyClaim::ArmBytesFollowFormula,
+        StudyClaim::CutMovesNoBytes,
+        StudyClaim::TokenTimeLinearInCut,
+        StudyClaim::BestCutFlips,
+        StudyClaim::NeverSplits,
+    ];
+
+    /// Its name in experiment files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            StudyClaim::ArmsAgree => "arms-agree",
+            StudyClaim::ArmBytesFollowFormula => "arm-bytes-follow-formula",
+            StudyClaim::CutMovesNoBytes => "cut-moves-no-bytes",
+            StudyClaim::TokenTimeLinearInCut => "token-time-linear-in-cut",
+            StudyClaim::BestCutFlips => "best-cut-flips",
+            StudyClaim::NeverSplits => "never-splits",
+        }
+    }
+
+    /// What it says of a study.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            StudyClaim::ArmsAgree => "every prompt gets the same tokens with every arm",
+            StudyClaim::ArmBytesFollowFormula => {
+                "each trial puts on each link what the formula says, byte for byte"
+            }
+            StudyClaim::CutMovesNoBytes => "the cut does not change the bytes on the link",
+            StudyClaim::TokenTimeLinearInCut => {
+                "the time of a token is linear in the cut, with the slope of the layers' costs"
+            }
+            StudyClaim::BestCutFlips => "the best cut flips at the critical rate",
+            StudyClaim::NeverSplits => {
+                "where the round trip takes longer than splitting saves, no rate makes it pay"
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Studies, and what their arms are once the model is known.
+
+use hexloop_workloads::study::Grid;
+
+use super::phases::expect_calibrated;
+use super::undeclared;
+use crate::check::Reporter;
+use crate::experiment::{Cut, Link, Node, Study};
+use crate::model::{self, ModelShape};
+use crate::problem::{listed, quoted};
+use crate::quantity::rate_bps;
+use crate::section::Section;
+use crate::value::{Data, Origin, Value};
+use hexloop_traces::units::TimeSpan;
+
+/// Reads the studies; `others` are the names of all phases.
+pub(super) fn read(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+    (nodes, links): (&[Node], &[Link]),
+    shape: Option<ModelShape>,
+    others: &[&str],
+) -> Vec<Study> {
+    let mut studies = Vec::new();
+    for section in file.array("studies") {
+        let name = section.text("name");
+        if let Some(written) = section.written("name")
+            && others.contains(&name.as_str())
+        {
+            let message = format!("there is a phase named {} already", quoted(&name));
+            reporter.report(&written.origin, message, None);
+        }
+        let (path, crossed) = path(reporter, &section, nodes, links);
+        let study = Study {
+            name,
+            cuts: cuts(reporter, &section),
+            path,
+            links: crossed,
+            in_flight: integers(&section, "in_flight", 1),
+            prompts: section.integer_u32("prompts"),
+            prompt_tokens: section.integer_u32("prompt_tokens"),
+            output_tokens: section.integer_u32("output_tokens"),
+            grid: Grid {
+                round_trips_ns: section
+                    .texts("round_trips")
+                    .iter()
+                    .map(|text| text.parse().map_or(0, |span: TimeSpan| span.ns))
+                    .collect(),
+                rates_bps: section
+                    .texts("rates")
+                    .iter()
+                    .filter_map(|text| rate_bps(text))
+                    .collect(),
+                around_percent: match section.written("around_percent") {
+                    Some(_) => integers(&section, "around_percent", 100),
+                    None => Vec::new(),
+                },
+            },
+            timeout_ns: section.time_ns("timeout"),
+            duration_ns: section.time_ns("limit"),
+        };
+        rates(reporter, &section);
+        if let Some(shape) = shape {
+            for (key, (message, help)) in study_problems(&study, shape) {
+                reporter.report(section.place(key), message, Some(help));
+            }
+        }
+        studies.push(study);
+    }
+    studies
+}
+
+/// What is wrong with a study of a model of that shape: the key to blame, and how to mend it.
+pub(crate) fn study_problems(
+    study: &Study,
+    shape: ModelShape,
+) -> Vec<(&'static str, (String, String))> {
+    let mut problems = Vec::new();
+    // What is wrong with the path was reported where it stands.
+    let joined = study.path.len() == study.links.len() + 1;
+    if let Some(problem) = study.arms(shape.layers).err().filter(|_| joined) {
+        problems.push(("cuts", problem));
+    }
+    let lengths = (study.prompt_tokens, study.output_tokens);
+    if let Some(problem) = model::too_long(shape, lengths) {
+        problems.push(("output_tokens", problem));
+    }
+    problems
+}
+
+/// A link at rate 0 carries nothing, and a trial would wait for it for ever.
+fn rates(reporter: &mut Reporter<'_>, section: &Section<'_>) {
+    for (text, origin) in section.list("rates") {
+        if rate_bps(text) == Some(0) {
+            let message = "at a rate of 0 no trial ends".to_owned();
+            let help = "outages are scripted as [[events]]".to_owned();
+            reporter.report(origin, message, Some(help));
+        }
+    }
+}
+
+fn integers(section: &Section<'_>, key: &str, usual: u32) -> Vec<u32> {
+    let values = section.written(key).and_then(Value::array);
+    let number = |value: &Value| match &value.data {
+        Data::Integer(number) => u32::try_from(*number).ok(),
+        _ => None,
+    };
+    match values {
+        Some(values) => values.iter().filter_map(number).collect(),
+        None => vec![usual],
+    }
+}
+
+fn cuts(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Vec<Cut> {
+    let written = section.list("cuts");
+    if written.is_empty() {
+        return vec![Cut::Every];
+    }
+    let mut cuts = Vec::new();
+    for (text, origin) in written {
+        let ends = || text.split('/').map(|end| end.trim().parse()).collect();
+        match text {
+            "every" => cuts.push(Cut::Every),
+            "even" => cuts.push(Cut::Even),
+            _ => match ends() {
+                Ok(ends) => cuts.push(Cut::After(ends)),
+                Err::<Vec<u32>, _>(_) => {
+                    let message = format!("{} is no way to divide layers", quoted(text));
+                    let help = "write `every`, `even`, or after which layer each node but the last \
+                                ends, such as `2` or `2/4`";
+                    reporter.report(origin, message, Some(help.to_owned()));
+                }
+            },
+        }
+    }
+    cuts
+}
+
+/// The nodes of the path and the links between them.
+fn path(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    nodes: &[Node],
+    links: &[Link],
+) -> (Vec<String>, Vec<String>) {
+    let named = section.list("path");
+    if named.is_empty() {
+        return match links {
+            [link] => {
+                expect_calibrated(reporter, link, section.origin);
+                (link.between.to_vec(), vec![link.name.clone()])
+            }
+            _ => {
+                let message = "`path` is missing, and there is not exactly one link".to_owned();
+                let known = nodes.iter().map(|node| node.name.as_str());
+                let help = format!("known nodes: {}", listed(known));
+                reporter.report(section.origin, message, Some(help));
+                (Vec::new(), Vec::new())
+            }
+        };
+    }
+    let mut path: Vec<String> = Vec::new();
+    let mut crossed = Vec::new();
+    for (name, origin) in named {
+        if !nodes.iter().any(|node| node.name == name) {
+            let known = nodes.iter().map(|node| node.name.as_str());
+            undeclared(reporter, ("node", name), origin, known);
+        } else if path.iter().any(|node| node == name) {
+            let message = format!("the path comes to node {} twice", quoted(name));
+            reporter.report(origin, message, None);
+        } else if let Some(before) = path.last() {
+            crossed.extend(between(reporter, [before, name], links, origin));
+        }
+        path.push(name.to_owned());
+    }
+    (path, crossed)
+}
+
+/// The link that goes up from one node to another.
+fn between(
+    reporter: &mut Reporter<'_>,
+    ends: [&str; 2],
+    links: &[Link],
+    origin: &Origin,
+) -> Option<String> {
+    let joins: Vec<&Link> = links.iter().filter(|link| link.between == ends).collect();
+    let [from, to] = ends.map(quoted);
+    match joins.as_slice() {
+        [link] => {
+            expect_calibrated(reporter, link, origin);
+            Some(link.name.clone())
+        }
+        [] => {
+            let message = format!("no link goes up from node {from} to node {to}");
+            let back = links.iter().find(|link| link.between == [ends[1], ends[0]]);
+            let help = match back {
+                Some(link) => format!("link {} goes the other way: turn it", quoted(&link.name)),
+                None => "declare one in [[links]]".to_owned(),
+            };
+            reporter.report(origin, message, Some(help));
+            None
+        }
+        several => {
+            let names = several.iter().map(|link| link.name.as_str());
+            let message = format!("more than one link goes up from node {from} to node {to}");
+            let help = format!("leave one of {}", listed(names));
+            reporter.report(origin, message, Some(help));
+            None
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The processes of a study: the driver, which tries one arm after another, and the stages behind
+//! it, which serve their layers.
+//!
+//! ```text
+//! standard input -> hx-input  -+
+//! trials, model  -> hx-engine -+-> Signal -> coordinator -> JobEvent -> standard output
+//! next stage     -> hx-back   -+            (a stage's: answers on their way to the driver)
+//! ```
+
+mod books;
+mod costs;
+mod driver;
+mod grid;
+mod stage;
+
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+
+use super::connection::PayloadCounter;
+use super::coordinator::{LAST_BYTES_LIMIT, Reporter, read_commands, read_line};
+use super::error::JobError;
+use super::part::{Part, Source};
+use super::secret::Secret;
+use super::signal::{Ready, Signal};
+use super::thread;
+use crate::clock::{self, MonotonicNs};
+use crate::engine::Parts;
+use crate::job::{JobCommand, JobEvent, JobTotals};
+use crate::study::{StudyJobSpec, StudyRole, StudySpec};
+
+/// Runs one process of a study, from its [`StudyJobSpec`] on the first line of `input` to its last
+/// [`JobEvent`] on `output`. End of file on `input` ends it at once.
+///
+/// # Errors
+/// Everything that keeps it from ending as it was told; where `output` still takes lines it has been
+/// told as [`JobEvent::Failed`] too.
+pub fn run_study(
+    input: impl BufRead + Send + 'static,
+    output: impl Write + Send + 'static,
+) -> Result<(), JobError> {
+    let mut reporter = Reporter { output };
+    let outcome = coordinate(input, &mut reporter);
+    if let Err(error) = &outcome {
+        // If nobody reads the reports, the caller still has the error.
+        let _unread = reporter.report(&JobEvent::Failed {
+            reason: error.reason(),
+        });
+    }
+    outcome
+}
+
+fn coordinate(
+    mut input: impl BufRead + Send + 'static,
+    reporter: &mut Reporter<impl Write>,
+) -> Result<(), JobError> {
+    let started = clock::now();
+    let line = read_line(&mut input).map_err(JobError::ReadSpec)?;
+    let line = line.ok_or(JobError::InputClosed)?;
+    let spec: StudyJobSpec = serde_json::from_str(&line).map_err(JobError::ParseSpec)?;
+    let (signals, heard) = mpsc::channel();
+    let (commands, told) = mpsc::channel();
+    thread::spawn("hx-input", &signals, move |signals| {
+        read_commands(input, signals);
+        Ok(())
+    })?;
+    let counter = Arc::new(PayloadCounter::default());
+    let counted = Arc::clone(&counter);
+    thread::spawn("hx-engine", &signals, move |signals| match &spec.role {
+        StudyRole::Driver {
+            study,
+            prompt_seeds,
+            next,
+        } => {
+            let links = driver::Path {
+                next: *next,
+                secret: Secret::parse(&spec.secret)?,
+                counter: counted,
+            };
+            driver::play(&spec, (study, prompt_seeds), &links, (signals, &told))
+        }
+        StudyRole::Stage {
+            place,
+            study,
+            listen,
+            next,
+        } => stage::play(&spec, (study, *place), (*listen, *next), &counted, signals),
+    })?;
+    drop(signals);
+
+    let mut load_ns = 0;
+    // Kept until the end: what is dropped with it ends the threads that read.
+    let mut open = Vec::new();
+    for signal in heard {
+        match signal {
+            Signal::Ready(Ready {
+                weight_bytes,
+                engine_path,
+                sockets,
+            }) => {
+                open = sockets;
+                load_ns = clock::now().saturating_sub(started);
+                reporter.report(&JobEvent::Ready {
+                    weight_bytes,
+                    engine_path,
+                })?;
+            }
+            Signal::Report(event) => reporter.report(&event)?,
+            Signal::Command(JobCommand::Stop) => {
+                counter.wait_until_closed(LAST_BYTES_LIMIT);
+                drop(open);
+                return reporter.report(&JobEvent::Done(JobTotals {
+                    payload: counter.read(),
+                    cpu_ns: clock::process_cpu_ns(),
+                    load_ns,
+                }));
+            }
+            Signal::Command(command) => {
+                // A stage serves whoever comes and need not hear of it.
+                let _not_waiting = commands.send(command);
+            }
+            Signal::Input(error) | Signal::Failed(error) => return Err(error),
+            // What only jobs with a schedule tell.
+            Signal::Sent { .. }
+            | Signal::Payload { .. }
+            | Signal::Token { .. }
+            | Signal::Ended { .. } => {}
+        }
+    }
+    Err(JobError::ThreadLost)
+}
+
+/// Loads the layers that a node of the path needs for the arms of a study.
+fn load(spec: &StudyJobSpec, study: &StudySpec, place: u32) -> Result<Part, JobError> {
+    let source = Source {
+        directory: &spec.model_directory,
+        threads: spec.threads,
+        slowdown: spec.slowdown,
+    };
+    let place = usize::try_from(place).unwrap_or(usize::MAX);
+    Part::open(source, |layers| {
+        study.check(layers)?;
+        let (range, head) = study.layers_of(place, layers);
+        let embedding = place == 0;
+        Ok((range, Parts { embedding, head }))
+    })
+}
+
+fn report(signals: &Sender<Signal>, event: JobEvent) {
+    super::signal::tell(signals, Signal::Report(event));
+}
+
+/// Offsets from T0.
+fn since(t0: MonotonicNs) -> impl Fn(MonotonicNs) -> u64 + Copy {
+    move |moment| moment.saturating_sub(t0)
+}

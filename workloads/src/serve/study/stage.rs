@@ -1,0 +1,369 @@
+//! A further node of a study: carries states through its layers and hands them on, or answers with
+//! the next token if it is the last.
+
+mod back;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::books::WayBack;
+use super::{costs, load};
+use crate::clock;
+use crate::engine::{self, KeyValueCache};
+use crate::serve::connection::{
+    Connection, ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, Terms, accept,
+    connect, token_bytes,
+};
+use crate::serve::error::JobError;
+use crate::serve::part::Part;
+use crate::serve::secret::Secret;
+use crate::serve::signal::{Ready, Signal, tell};
+use crate::serve::thread;
+use crate::study::{NodeCosts, StudyJobSpec, StudySpec};
+use crate::wire::FrameKind;
+
+/// Who may be shown the door at a time.
+const MAX_STRANGERS: usize = 16;
+
+/// Requests that may be open at a time.
+const MAX_OPEN_REQUESTS: usize = 64;
+
+/// Stages behind this one that an opening may name.
+const MAX_STAGES: u64 = 64;
+
+/// Serves until the driver goes.
+pub(super) fn play(
+    spec: &StudyJobSpec,
+    (study, place): (&StudySpec, u32),
+    (listen, next): (SocketAddr, Option<SocketAddr>),
+    counter: &Arc<PayloadCounter>,
+    signals: &Sender<Signal>,
+) -> Result<(), JobError> {
+    let part = load(spec, study, place)?;
+    let secret = Secret::parse(&spec.secret)?;
+    let refused = |source| JobError::Listen {
+        address: listen,
+        source,
+    };
+    let listener = TcpListener::bind(listen).map_err(refused)?;
+    let mut sockets = vec![OwnedFd::from(listener.try_clone().map_err(refused)?).into()];
+    let behind = match next {
+        Some(address) => {
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            let (layers, _) = study.layers_of(place + 1, part.all_layers());
+            let needed = part.terms(layers)?;
+            // What goes that way is counted by who receives it.
+            let counter = PayloadCounter::default();
+            let connection = connect(address, (&secret, &needed), &counter)?;
+            let Connection {
+                reader,
+                writer,
+                socket,
+                peer,
+            } = connection;
+            sockets.push(socket);
+            Some((reader, writer, peer))
+        }
+        None => None,
+    };
+    let held = part.terms(part.layers())?;
+    let ready = Ready {
+        weight_bytes: part.weight_bytes(),
+        engine_path: engine::path(),
+        sockets,
+    };
+    tell(signals, Signal::Ready(ready));
+    let Some(front) = first_to_come(listener, (secret, held), counter, signals)? else {
+        return Ok(());
+    };
+    let served = serve(part, front, behind, signals);
+    counter.closed();
+    served
+}
+
+/// The first connection that shows the secret and needs what is held here. `None` if the job ends
+/// before one comes.
+fn first_to_come(
+    listener: TcpListener,
+    terms: (Secret, Terms),
+    counter: &Arc<PayloadCounter>,
+    signals: &Sender<Signal>,
+) -> Result<Option<Connection>, JobError> {
+    let (found, comes) = mpsc::channel();
+    let counter = Arc::clone(counter);
+    thread::spawn("hx-door", signals, move |signals| {
+        let terms = Arc::new(terms);
+        let strangers = Arc::new(AtomicUsize::new(0));
+        // It ends with an error when the listener is shut down: the job is over.
+        while let Ok((stream, peer)) = listener.accept() {
+            if strangers.fetch_add(1, Ordering::Relaxed) >= MAX_STRANGERS {
+                strangers.fetch_sub(1, Ordering::Relaxed);
+                continue;
+            }
+            let (found, counter) = (found.clone(), Arc::clone(&counter));
+            let (terms, strangers) = (Arc::clone(&terms), Arc::clone(&strangers));
+            thread::spawn("hx-client", signals, move |_signals| {
+                match accept(stream, peer, (&terms.0, &terms.1), &counter) {
+                    Ok(connection) => {
+                        counter.opened();
+                        // One driver is enough: who comes later finds nobody.
+                        if found.send(connection).is_err() {
+                            counter.closed();
+                        }
+                    }
+                    Err(error) => eprintln!("stage: connection from {peer} refused: {error}"),
+                }
+                strangers.fetch_sub(1, Ordering::Relaxed);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })?;
+    Ok(comes.recv().ok())
+}
+
+type Behind = (FrameReader<TcpStream>, FrameWriter<TcpStream>, SocketAddr);
+
+fn serve(
+    part: Part,
+    front: Connection,
+    behind: Option<Behind>,
+    signals: &Sender<Signal>,
+) -> Result<(), JobError> {
+    let Connection {
+        mut reader,
+        writer,
+        socket: _open,
+        peer,
+    } = front;
+    let way_back = Arc::new(WayBack::new(writer));
+    let own_costs = Arc::new(Mutex::new(None));
+    let next = match behind {
+        Some((reader, writer, peer)) => {
+            let way_back = Arc::clone(&way_back);
+            let own_costs = Arc::clone(&own_costs);
+            thread::spawn("hx-back", signals, move |_signals| {
+                back::hand_on(reader, &way_back, &own_costs)
+                    .map_err(|source| JobError::Connection { peer, source })
+            })?;
+            Some((writer, peer))
+        }
+        None => None,
+    };
+    let mut stage = Stage {
+        part,
+        way_back,
+        own_costs,
+        next,
+        open: BTreeMap::new(),
+    };
+    let limits = Limits::of(&stage.part);
+    loop {
+        let frame = reader.read(&|kind| limits.accepts(kind));
+        let frame = frame.map_err(|source| JobError::Connection { peer, source })?;
+        let Some(frame) = frame else { return Ok(()) };
+        match stage.take(&frame) {
+            Ok(()) => {}
+            Err(Refusal::Job(error)) => return Err(error),
+            Err(Refusal::Front(source)) => return Err(JobError::Connection { peer, source }),
+        }
+    }
+}
+
+/// The longest bodies that make sense.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    state_bytes: u64,
+}
+
+impl Limits {
+    fn of(part: &Part) -> Limits {
+        let (positions, width) = (part.max_positions(), part.width());
+        Limits {
+            state_bytes: (4 * u64::from(positions)).saturating_mul(u64::from(width)),
+        }
+    }
+
+    const fn accepts(self, kind: FrameKind) -> Option<u64> {
+        match kind {
+            FrameKind::Begin => Some(4 * (2 + MAX_STAGES)),
+            FrameKind::Hidden => Some(self.state_bytes),
+            FrameKind::Echo | FrameKind::Measure | FrameKind::End => Some(0),
+            _ => None,
+        }
+    }
+}
+
+/// Why a frame was not served.
+enum Refusal {
+    /// It makes no sense, or the way back is cut.
+    Front(ConnectionError),
+    /// The model, or the way on.
+    Job(JobError),
+}
+
+impl From<ConnectionError> for Refusal {
+    fn from(error: ConnectionError) -> Refusal {
+        Refusal::Front(error)
+    }
+}
+
+impl From<JobError> for Refusal {
+    fn from(error: JobError) -> Refusal {
+        Refusal::Job(error)
+    }
+}
+
+/// A request that is under way here.
+struct Open {
+    layers: Range<u32>,
+    cache: KeyValueCache,
+}
+
+struct Stage {
+    part: Part,
+    way_back: Arc<WayBack>,
+    own_costs: Arc<Mutex<Option<NodeCosts>>>,
+    next: Option<(FrameWriter<TcpStream>, SocketAddr)>,
+    open: BTreeMap<u32, Open>,
+}
+
+impl Stage {
+    fn take(&mut self, frame: &Frame) -> Result<(), Refusal> {
+        let id = frame.header.request;
+        let opens = frame.header.kind == FrameKind::Begin;
+        self.way_back.received(id, frame.body.len(), opens);
+        match frame.header.kind {
+            FrameKind::Begin => self.begin(frame),
+            FrameKind::Hidden => self.advance(frame),
+            FrameKind::End => {
+                let ended = self.open.remove(&id);
+                ended.ok_or_else(|| frame.content_error("no such request is open"))?;
+                if self.next.is_some() {
+                    self.send_on((FrameKind::End, id), 0, &[])
+                } else {
+                    Ok(self.way_back.close(id, &[])?)
+                }
+            }
+            FrameKind::Measure => self.measure(frame),
+            // Nothing else than an echo is let in.
+            _ if self.next.is_some() => self.send_on((FrameKind::Echo, id), 0, &[]),
+            _ => Ok(self.way_back.send((FrameKind::Echo, id), 0, &[])?),
+        }
+    }
+
+    fn send_on(
+        &mut self,
+        (kind, request): (FrameKind, u32),
+        position: u32,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
+        let Some((writer, peer)) = &mut self.next else {
+            return Ok(());
+        };
+        let peer = *peer;
+        let written = writer.write(kind, request, position, body);
+        written
+            .map(drop)
+            .map_err(|source| Refusal::Job(JobError::Connection { peer, source }))
+    }
+
+    /// Opens a request: its layers here, and what the next stage is to be told.
+    fn begin(&mut self, frame: &Frame) -> Result<(), Refusal> {
+        let id = frame.header.request;
+        let wrong = |why: String| Refusal::Front(frame.content_error(why));
+        let words = frame.token_ids().unwrap_or_default();
+        let [start, coding, end, behind @ ..] = words.as_slice() else {
+            return Err(wrong("it names no layers".to_owned()));
+        };
+        if *coding != 0 {
+            return Err(wrong(format!(
+                "states in coding {coding} are not known here"
+            )));
+        }
+        let held = self.part.layers();
+        if *start < held.start || *end > held.end || start >= end {
+            let why = format!("it asks for layers {start}..{end}, and {held:?} are held here");
+            return Err(wrong(why));
+        }
+        if behind.is_empty() != self.next.is_none() {
+            let stages = behind.len();
+            return Err(wrong(format!("it names {stages} stages behind this one")));
+        }
+        if self.open.len() >= MAX_OPEN_REQUESTS || self.open.contains_key(&id) {
+            return Err(wrong("it is open already, or too many are".to_owned()));
+        }
+        let layers = *start..*end;
+        let cache = self.part.new_cache_of(layers.clone());
+        self.open.insert(id, Open { layers, cache });
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let onward: Vec<u32> = [*end, *coding]
+            .into_iter()
+            .chain(behind.iter().copied())
+            .collect();
+        self.send_on((FrameKind::Begin, id), 0, &token_bytes(&onward))
+    }
+
+    /// Carries states through the layers of their request, and hands on what becomes of them.
+    fn advance(&mut self, frame: &Frame) -> Result<(), Refusal> {
+        let id = frame.header.request;
+        let Some(open) = self.open.get_mut(&id) else {
+            return Err(frame.content_error("no such request is open").into());
+        };
+        let position = open.cache.positions();
+        if position != frame.header.position {
+            let at = frame.header.position;
+            let why = format!("it starts at position {at}, and {position} are cached");
+            return Err(frame.content_error(why).into());
+        }
+        let states = self.part.read_hidden(&frame.body);
+        let states = states.map_err(|why| frame.content_error(why))?;
+        self.part
+            .check_length(position.saturating_add(states.tokens()), 1)
+            .map_err(|why| frame.content_error(why))?;
+        let began = clock::now();
+        let layers = open.layers.clone();
+        let carried = self
+            .part
+            .carry_hidden_through(layers, &states, &mut open.cache)?;
+        let end = open.cache.positions();
+        if self.next.is_some() {
+            let busy_ns = clock::now().saturating_sub(began);
+            self.way_back.computed(id, busy_ns);
+            return self.send_on((FrameKind::Hidden, id), position, &carried.to_le_bytes());
+        }
+        let token = self.part.next_token(&carried)?;
+        self.way_back
+            .computed(id, clock::now().saturating_sub(began));
+        let body = token_bytes(&[token]);
+        Ok(self.way_back.send((FrameKind::Token, id), end, &body)?)
+    }
+
+    /// Measures what computing costs here, and only then asks the next stage.
+    fn measure(&mut self, frame: &Frame) -> Result<(), Refusal> {
+        let position = frame.header.position;
+        if position >= self.part.max_positions() {
+            return Err(frame.content_error("the model has no such position").into());
+        }
+        let layers = self.part.layers();
+        let few = layers.start..(layers.start + 1).min(layers.end);
+        let last = self.next.is_none();
+        let own = costs::measure(&self.part, few, last, position)?;
+        if last {
+            let body = serde_json::to_vec(&[own]).unwrap_or_default();
+            return Ok(self.way_back.send((FrameKind::Costs, 0), 0, &body)?);
+        }
+        *self
+            .own_costs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(own);
+        self.send_on((FrameKind::Measure, 0), position, &[])
+    }
+}

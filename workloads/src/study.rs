@@ -1,0 +1,282 @@
+//! Studies: one technique of inference over a grid of settings of its links and of its own
+//! parameters, one trial after another. What a plan says of them, and what they record.
+//!
+//! A study's first node drives it: it sends the requests, sets the links through the agent, and
+//! keeps the records. Every further node of its path serves its part of the model.
+
+pub mod split;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a study does; the same for everybody who plays it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StudySpec {
+    /// The technique, with its parameters, each of which is an arm of the study.
+    pub arms: Vec<Arm>,
+    /// Different prompts; every arm answers all of them at every setting.
+    pub prompts: u32,
+    /// Length of each prompt in tokens.
+    pub prompt_tokens: u32,
+    /// Tokens that each trial generates.
+    pub output_tokens: u32,
+    /// The settings of the links.
+    pub grid: Grid,
+    /// How long the other side may be silent before the study fails.
+    pub timeout_ns: u64,
+}
+
+/// One choice of the technique's parameters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arm {
+    /// The layers are divided over the nodes of the path.
+    Split {
+        /// After which layer each node ends, in the order of the path; the last is all layers.
+        /// Where a node before the last one has them all, nothing crosses the links.
+        ends: Vec<u32>,
+        /// Requests that are under way at a time.
+        in_flight: u32,
+    },
+}
+
+/// The settings that every arm is tried at: each round trip with each of its rates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grid {
+    /// Round trips of each link, half of it each way.
+    pub round_trips_ns: Vec<u64>,
+    /// Rates of each link, the same in both directions; for round trips without a critical rate
+    /// where `around_percent` is given.
+    pub rates_bps: Vec<u64>,
+    /// Rates in percent of the critical rate, which follows from the costs that the study measures
+    /// first; empty where the rates are given.
+    pub around_percent: Vec<u32>,
+}
+
+/// Everything that a process of a study needs to start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StudyJobSpec {
+    /// Name of the study, for logs.
+    pub name: String,
+    /// This process's part.
+    pub role: StudyRole,
+    /// Directory with the model, as this process sees it.
+    pub model_directory: PathBuf,
+    /// Threads of the tensor engine.
+    pub threads: u32,
+    /// How many times as long as it really takes every computation lasts; `None` for once.
+    pub slowdown: Option<u32>,
+    /// 64 hexadecimal digits that both ends of a connection must know.
+    pub secret: String,
+}
+
+/// The part of one process of a study.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StudyRole {
+    /// The first node of the path.
+    Driver {
+        /// What is done.
+        study: StudySpec,
+        /// What each prompt is drawn from.
+        prompt_seeds: Vec<u64>,
+        /// Where the next node listens; `None` if it is alone.
+        next: Option<SocketAddr>,
+    },
+    /// A further node.
+    Stage {
+        /// Its place in the path, 1 for the first after the driver.
+        place: u32,
+        /// What is done.
+        study: StudySpec,
+        /// Where to listen: an address of the node itself.
+        listen: SocketAddr,
+        /// Where the next node listens; `None` for the last.
+        next: Option<SocketAddr>,
+    },
+}
+
+/// What a study has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StudyFinding {
+    /// What computing costs on each node of the path, measured before the first trial and again at
+    /// every setting.
+    Costs(Vec<NodeCosts>),
+    /// A round trip whose trials begin.
+    Row(RowRecord),
+    /// A trial.
+    Trial(TrialRecord),
+}
+
+/// What a token costs on a node while answers are generated, medians of several passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeCosts {
+    /// One layer: what each more of them adds.
+    pub layer_ns: u64,
+    /// What a pass costs besides its layers.
+    pub fixed_ns: u64,
+    /// The head; `None` on a node that holds none.
+    pub head_ns: Option<u64>,
+    /// Passes that each median is over.
+    pub passes: u32,
+}
+
+/// A round trip of the grid, and the rates that were chosen for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowRecord {
+    /// The round trip that was asked for of each link.
+    pub round_trip_ns: u64,
+    /// The median round trip of an empty frame over the whole path and back, at a high rate.
+    pub echo_ns: u64,
+    /// Echoes that it is the median of.
+    pub echoes: u32,
+    /// The rate at which placing as few layers as allowed on the first node costs as much as all,
+    /// from the first costs; `None` if the former wins at no rate, or nothing is split. What is
+    /// judged takes all costs.
+    pub critical_rate_bps: Option<u64>,
+    /// The rates of the trials.
+    pub rates_bps: Vec<u64>,
+}
+
+/// One request of a study, at one setting. Times are offsets from T0 in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Its number within the study.
+    pub number: u32,
+    /// Requests that were under way together share one.
+    pub group: u32,
+    /// The arm.
+    pub arm: Arm,
+    /// The round trip that was asked for of each link.
+    pub round_trip_ns: u64,
+    /// The rate of each link.
+    pub rate_bps: u64,
+    /// Which of the prompts.
+    pub prompt: u32,
+    /// When it was sent.
+    pub started_ns: u64,
+    /// When each token was there.
+    pub token_ns: Vec<u64>,
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// What each link of the path carried, in its order, as the node behind it counted.
+    pub hops: Vec<HopBytes>,
+    /// How long each node of the path computed, its slowdown included.
+    pub busy_ns: Vec<u64>,
+}
+
+impl TrialRecord {
+    /// Times between tokens, in order.
+    pub fn gaps_ns(&self) -> impl Iterator<Item = u64> {
+        let pairs = self.token_ns.windows(2);
+        pairs.filter_map(|pair| Some(pair.get(1)?.saturating_sub(*pair.first()?)))
+    }
+}
+
+/// What one request put on one link, handshake and closing account apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HopBytes {
+    /// Bytes away from the driver, headers included.
+    pub up: u64,
+    /// Bytes towards it, headers included.
+    pub down: u64,
+    /// Frames away from the driver.
+    pub frames_up: u64,
+    /// Frames towards it.
+    pub frames_down: u64,
+}
+
+impl StudySpec {
+    /// Nodes of its path.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.arms.first().map_or(0, |arm| arm.ends().len())
+    }
+
+    /// Whether its arms fit a model with so many layers; in words if not.
+    ///
+    /// # Errors
+    /// No arm, arms of different paths, or ends that do not rise to the last layer.
+    pub fn check(&self, layers: u32) -> Result<(), String> {
+        if self.nodes() == 0 {
+            return Err("the study has no arm".to_owned());
+        }
+        for arm in &self.arms {
+            let ends = arm.ends();
+            let rises = ends.is_sorted() && ends.first().is_some_and(|first| *first > 0);
+            let strict = ends.windows(2).all(|pair| pair.first() != pair.last());
+            let fits = ends.last() == Some(&layers) && ends.len() == self.nodes();
+            if !(rises && fits && (strict || arm.is_whole()) && arm.in_flight() > 0) {
+                return Err(format!(
+                    "a model of {layers} layers cannot be divided as {}",
+                    arm.name()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The layers that the node at a place of the path needs for any of the arms, and whether it
+    /// needs the head, of a model with so many layers.
+    #[must_use]
+    pub fn layers_of(&self, place: usize, layers: u32) -> (std::ops::Range<u32>, bool) {
+        let mut range = None::<std::ops::Range<u32>>;
+        let mut head = false;
+        for ends in self.arms.iter().map(Arm::ends) {
+            let start = place.checked_sub(1).and_then(|before| ends.get(before));
+            let start = start.copied().unwrap_or(0);
+            let end = ends.get(place).copied().unwrap_or(start);
+            if start >= end {
+                continue;
+            }
+            head |= end == layers;
+            let wider = range.map_or(start..end, |range| {
+                range.start.min(start)..range.end.max(end)
+            });
+            range = Some(wider);
+        }
+        (range.unwrap_or(0..0), head)
+    }
+}
+
+impl Arm {
+    /// After which layer each node ends.
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        let Arm::Split { ends, .. } = self;
+        ends
+    }
+
+    /// Requests that are under way at a time.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        let Arm::Split { in_flight, .. } = self;
+        *in_flight
+    }
+
+    /// Its name in reports: where it cuts, and how many requests are under way if several.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();
+        let ends = ends.join("/");
+        match self.in_flight() {
+            1 => ends,
+            several => format!("{ends} x{several}"),
+        }
+    }
+
+    /// Layers on the first node.
+    #[must_use]
+    pub fn first_cut(&self) -> u32 {
+        self.ends().first().copied().unwrap_or(0)
+    }
+
+    /// Whether the first node has all layers.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.ends().first() == self.ends().last()
+    }
+}

@@ -1,0 +1,160 @@
+//! What splitting a model costs, and when it pays: the laws that the studies of splits are judged
+//! by (technique 8 of the surveys, and 10 for more than two nodes).
+//!
+//! A dense decoder has the same width everywhere, so the cut does not change what crosses the link
+//! for each token. The time of a token is therefore linear in the cut, and its best cut is one of
+//! the two ends. Which one flips at one rate of the link.
+
+use super::{Arm, HopBytes, NodeCosts, StudySpec};
+use crate::wire::HEADER_BYTES;
+
+/// Ethernet 14, IPv4 20, TCP 20 with its time stamps 12.
+const SEGMENT_HEADER_BYTES: u64 = 14 + 20 + 20 + 12;
+
+/// Payload of a full segment: an Ethernet frame of 1500 bytes without IPv4's and TCP's headers.
+const SEGMENT_BYTES: u64 = 1500 - 52;
+
+/// Bytes of an account of costs: which layers the first stage takes, how states are coded, and
+/// where each stage that follows ends.
+#[must_use]
+pub const fn begin_bytes(stages: u64) -> u64 {
+    4 * (2 + stages)
+}
+
+/// What one request of `prompt` and `output` tokens puts on each link of a path, the first link
+/// first: the opening, `S d b` bytes of states for the prompt, `d b` for each further token but the
+/// last, a closing frame, and 4 bytes back for each token.
+#[must_use]
+pub fn hop_bytes(links: u64, prompt: u64, output: u64, state_bytes: u64) -> Vec<HopBytes> {
+    let states = (prompt + output).saturating_sub(1) * state_bytes;
+    let of_link = |link: u64| {
+        let frames_up = output + 2;
+        HopBytes {
+            up: frames_up * HEADER_BYTES + begin_bytes(links - link) + states,
+            down: output * (HEADER_BYTES + 4),
+            frames_up,
+            frames_down: output,
+        }
+    };
+    (0..links).map(of_link).collect()
+}
+
+/// Bytes on the wire, both ways, for one generated token on one link.
+#[must_use]
+pub const fn wire_bytes_per_token(state_bytes: u64) -> u64 {
+    let up = HEADER_BYTES + state_bytes;
+    let segments = up.div_ceil(SEGMENT_BYTES);
+    up + segments * SEGMENT_HEADER_BYTES + HEADER_BYTES + 4 + SEGMENT_HEADER_BYTES
+}
+
+/// What moving layers `least..all` and the head from the device to the edge saves for each token,
+/// before anything crosses the link; negative if the edge is slower.
+#[must_use]
+pub fn saving_ns(device: &NodeCosts, edge: &NodeCosts, (least, all): (u32, u32)) -> i128 {
+    let layers = i128::from(all.saturating_sub(least));
+    let of_layers = layers * (i128::from(device.layer_ns) - i128::from(edge.layer_ns));
+    let heads = |costs: &NodeCosts| i128::from(costs.head_ns.unwrap_or(0));
+    of_layers + heads(device) - heads(edge) - i128::from(edge.fixed_ns)
+}
+
+/// The rate in bit/s at which splitting after as few layers as allowed costs as much as no split:
+/// `R_c = d b / ((L - l_min)(c_d - c_s) - RTT)`, with the head and the headers counted. `None` if
+/// the denominator is not positive: then splitting wins at no rate.
+#[must_use]
+pub fn critical_rate_bps(saving_ns: i128, round_trip_ns: u64, wire_bytes: u64) -> Option<u64> {
+    let left_ns = saving_ns - i128::from(round_trip_ns);
+    if left_ns <= 0 {
+        return None;
+    }
+    u64::try_from(i128::from(wire_bytes) * 8 * 1_000_000_000 / left_ns).ok()
+}
+
+/// The fewest layers that an arm leaves on the first node while others get some, and all layers, of
+/// a study over one link that tries both; `None` of any other.
+#[must_use]
+pub fn corners(study: &StudySpec) -> Option<(u32, u32)> {
+    if study.nodes() != 2 {
+        return None;
+    }
+    let parted = study.arms.iter().filter(|arm| !arm.is_whole());
+    let least = parted.map(Arm::first_cut).min()?;
+    let whole = study.arms.iter().find(|arm| arm.is_whole())?;
+    Some((least, whole.first_cut()))
+}
+
+/// The costs of each node, the medians of several measurements.
+#[must_use]
+pub fn median_costs(measured: &[&[NodeCosts]]) -> Vec<NodeCosts> {
+    let nodes = measured.iter().map(|costs| costs.len()).min().unwrap_or(0);
+    let of_node = |node: usize| {
+        let all = || measured.iter().filter_map(|costs| costs.get(node));
+        let middle = |of: &dyn Fn(&NodeCosts) -> Option<u64>| {
+            let mut values: Vec<u64> = all().filter_map(of).collect();
+            values.sort_unstable();
+            values.get(values.len() / 2).copied()
+        };
+        NodeCosts {
+            layer_ns: middle(&|costs| Some(costs.layer_ns)).unwrap_or(0),
+            fixed_ns: middle(&|costs| Some(costs.fixed_ns)).unwrap_or(0),
+            head_ns: middle(&|costs| costs.head_ns),
+            passes: all().map(|costs| costs.passes).sum(),
+        }
+    };
+    (0..nodes).map(of_node).collect()
+}
+
+/// The critical rate of a study's round trip, from its costs and what an empty frame took.
+#[must_use]
+pub fn critical_rate_of(
+    study: &StudySpec,
+    costs: &[NodeCosts],
+    echo_ns: u64,
+    state_bytes: u64,
+) -> Option<u64> {
+    let [device, edge] = costs else { return None };
+    let saving_ns = saving_ns(device, edge, corners(study)?);
+    critical_rate_bps(saving_ns, echo_ns, wire_bytes_per_token(state_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn costs(layer_ns: u64, head_ns: u64) -> NodeCosts {
+        NodeCosts {
+            layer_ns,
+            fixed_ns: 0,
+            head_ns: Some(head_ns),
+            passes: 1,
+        }
+    }
+
+    #[test]
+    fn the_critical_rate_is_that_of_the_formula_and_ends_with_the_saving() {
+        // 5 layers, each 2 ms cheaper, and a head 1 ms cheaper: 11 ms; 1 ms of round trip leaves 10.
+        let saving = saving_ns(
+            &costs(2_500_000, 1_500_000),
+            &costs(500_000, 500_000),
+            (1, 6),
+        );
+        assert_eq!(saving, 11_000_000);
+        assert_eq!(critical_rate_bps(saving, 1_000_000, 1250), Some(1_000_000));
+        assert_eq!(critical_rate_bps(saving, 11_000_000, 1250), None);
+        assert_eq!(critical_rate_bps(saving, 40_000_000, 1250), None);
+    }
+
+    #[test]
+    fn each_link_of_a_path_carries_every_state_once_and_a_shorter_opening() {
+        // 3 prompt tokens, 2 generated, 16 bytes a state: 4 states; opening, 2 frames, closing.
+        let hops = hop_bytes(2, 3, 2, 16);
+        assert_eq!((hops[0].up, hops[0].down), (64 + 4 * 16 + 16, 40));
+        assert_eq!((hops[1].up, hops[1].down), (64 + 4 * 16 + 12, 40));
+    }
+
+    #[test]
+    fn a_token_on_the_wire_has_the_headers_of_its_segments() {
+        assert_eq!(wire_bytes_per_token(1024), 1024 + 16 + 66 + 20 + 66);
+        // 4096 bytes and a header need three segments.
+        assert_eq!(wire_bytes_per_token(4096), 4096 + 16 + 3 * 66 + 20 + 66);
+    }
+}
