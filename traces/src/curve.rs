@@ -35,6 +35,7 @@ pub struct CapacityCurve {
     period: u128,
     end: EndPolicy,
     longest_delay_ns: u64,
+    longest_jitter_ns: u64,
     peak_bps: u64,
 }
 
@@ -64,10 +65,12 @@ impl CapacityCurve {
         let states = rows.map(|row| (row.t_ns, *row.direction(direction)));
         let (segments, period) = Segments::new(states, duration_ns, end);
         let delays = segments.states().map(|state| state.delay_ns);
+        let jitters = segments.states().map(|state| u64::from(state.jitter_ns));
         let rates = segments.states().map(|state| state.rate_bps);
         let limited = rates.filter(|&rate| rate != UNLIMITED_RATE_BPS);
         CapacityCurve {
             longest_delay_ns: delays.max().unwrap_or(0),
+            longest_jitter_ns: jitters.max().unwrap_or(0),
             peak_bps: limited.max().unwrap_or(0),
             store: Store::Memory(segments),
             duration_ns,
@@ -89,6 +92,7 @@ impl CapacityCurve {
             period: found.period,
             end,
             longest_delay_ns: found.longest_delay_ns,
+            longest_jitter_ns: found.longest_jitter_ns,
             peak_bps: found.peak_bps,
         }
     }
@@ -122,6 +126,12 @@ impl CapacityCurve {
     #[must_use]
     pub const fn longest_delay_ns(&self) -> u64 {
         self.longest_delay_ns
+    }
+
+    /// The largest half-width of the trace's jitter.
+    #[must_use]
+    pub const fn longest_jitter_ns(&self) -> u64 {
+        self.longest_jitter_ns
     }
 
     /// Until when the state at `t_ns` holds; `None` if for ever. The state may be the same

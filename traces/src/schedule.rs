@@ -36,6 +36,7 @@ pub struct Schedule {
     /// One from the start on, and one from each intervention on.
     pieces: Vec<Piece>,
     longest_delay_ns: u64,
+    longest_jitter_ns: u64,
 }
 
 impl From<CapacityCurve> for Schedule {
@@ -50,6 +51,7 @@ impl Schedule {
     pub fn new(curve: CapacityCurve) -> Schedule {
         Schedule {
             longest_delay_ns: curve.longest_delay_ns(),
+            longest_jitter_ns: curve.longest_jitter_ns(),
             curve,
             interventions: Vec::new(),
             pieces: vec![Piece {
@@ -104,6 +106,8 @@ impl Schedule {
         }
         let delay_ns = piece.overrides.delay_ns.unwrap_or(0);
         self.longest_delay_ns = self.longest_delay_ns.max(delay_ns);
+        let jitter_ns = piece.overrides.jitter_ns.unwrap_or(0);
+        self.longest_jitter_ns = self.longest_jitter_ns.max(u64::from(jitter_ns));
         self.pieces.push(piece);
     }
 
@@ -242,6 +246,33 @@ impl Schedule {
                 Some(change_ns) if change_ns <= left_ns => from_ns = change_ns,
                 _ => return left_ns,
             }
+        }
+    }
+
+    /// Whether jitter of more than `tolerance_ns` (half its width) moves what would arrive between two
+    /// moments into or out of that time. What left later can wait behind what jitter holds back.
+    #[must_use]
+    pub fn jitters_between(&self, from_ns: u64, to_ns: u64, tolerance_ns: u64) -> bool {
+        if self.longest_jitter_ns <= tolerance_ns {
+            return false;
+        }
+        let longest_ns = self.longest_delay_ns.saturating_add(self.longest_jitter_ns);
+        let mut left_ns = from_ns.saturating_sub(longest_ns);
+        loop {
+            let state = self.state_at(left_ns);
+            let jitter_ns = u64::from(state.jitter_ns);
+            let change_ns = self.change_after(left_ns).unwrap_or(u64::MAX);
+            let first_ns = left_ns.saturating_add(state.delay_ns.saturating_sub(jitter_ns));
+            let last_ns = change_ns.saturating_add(state.delay_ns.saturating_add(jitter_ns));
+            // In an outage nothing leaves that could be moved.
+            let moves = state.rate_bps > 0 && jitter_ns > tolerance_ns;
+            if moves && first_ns < to_ns && last_ns > from_ns {
+                return true;
+            }
+            if change_ns >= to_ns {
+                return false;
+            }
+            left_ns = change_ns;
         }
     }
 

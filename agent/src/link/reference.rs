@@ -12,6 +12,17 @@ pub(crate) struct Reference {
     schedule: Arc<Mutex<Schedule>>,
 }
 
+/// A packet's way through the link, as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passage {
+    /// When it is through the bottleneck.
+    pub(crate) finish_ns: u64,
+    /// When it arrives, without jitter and whatever is ahead of it.
+    pub(crate) due_ns: u64,
+    /// By how much jitter may move that, either way.
+    pub(crate) jitter_ns: u64,
+}
+
 impl Reference {
     /// The reference of one direction.
     pub(crate) fn new(trace: &Trace, direction: Direction) -> Reference {
@@ -55,17 +66,30 @@ impl Reference {
         self.schedule().arrivals_between(from_ns, to_ns)
     }
 
-    /// When a packet that is sent at `sent_ns` behind one whose end was at `busy_until_ns` is
-    /// through the bottleneck, and when it should arrive. `None` if never.
-    pub(crate) fn passage_ns(
+    /// Whether the trace's jitter decides what arrives in a window, so that its bytes say nothing
+    /// about the rate: from half the window's length on.
+    pub(crate) fn jitters_in(&self, from_ns: u64, to_ns: u64) -> bool {
+        let tolerance_ns = to_ns.saturating_sub(from_ns) / 2;
+        self.schedule()
+            .jitters_between(from_ns, to_ns, tolerance_ns)
+    }
+
+    /// How a packet passes that is sent at `sent_ns` behind one whose end was at `busy_until_ns`.
+    /// `None` if it never does.
+    pub(crate) fn passage(
         &self,
         sent_ns: u64,
         busy_until_ns: u64,
         ip_bytes: u64,
-    ) -> Option<(u64, u64)> {
+    ) -> Option<Passage> {
         let schedule = self.schedule();
         let finish_ns = schedule.finish_ns(sent_ns.max(busy_until_ns), ip_bytes * 8)?;
-        Some((finish_ns, finish_ns + schedule.state_at(finish_ns).delay_ns))
+        let state = schedule.state_at(finish_ns);
+        Some(Passage {
+            finish_ns,
+            due_ns: finish_ns + state.delay_ns,
+            jitter_ns: u64::from(state.jitter_ns),
+        })
     }
 }
 
@@ -100,11 +124,13 @@ mod tests {
         let reference = Reference::new(&trace, Direction::Down);
         assert_eq!(reference.arriving_bits(0, 20 * MS), 0);
         assert_eq!(reference.arriving_bits(20 * MS, 30 * MS), 80_000);
-        assert_eq!(reference.passage_ns(0, 0, 1000), Some((MS, 21 * MS)));
-        assert_eq!(
-            reference.passage_ns(0, 5 * MS, 1000),
-            Some((6 * MS, 26 * MS))
-        );
+        let passage = |finish_ms| Passage {
+            finish_ns: finish_ms * MS,
+            due_ns: (finish_ms + 20) * MS,
+            jitter_ns: 0,
+        };
+        assert_eq!(reference.passage(0, 0, 1000), Some(passage(1)));
+        assert_eq!(reference.passage(0, 5 * MS, 1000), Some(passage(6)));
     }
 
     #[test]

@@ -292,7 +292,7 @@ impl DeliveredWindows {
             trace_bytes: trace_bits / 8,
             delivered_bytes,
             delivered_packets,
-            backlogged: !window.book.idle && limited,
+            backlogged: !window.book.idle && limited && !reference.jitters_in(start_ns, end_ns),
             queue_bytes: window.book.queue_bytes,
             dropped_packets: window.book.dropped,
             lost_packets: window.book.lost,

@@ -70,6 +70,7 @@ proptest! {
         let (whole, pages) =
             (CapacityCurve::new(&memory, Direction::Down), paged(&file, page_segments));
         prop_assert_eq!(whole.longest_delay_ns(), pages.longest_delay_ns());
+        prop_assert_eq!(whole.longest_jitter_ns(), pages.longest_jitter_ns());
         prop_assert_eq!(whole.peak_bps(), pages.peak_bps());
         let (whole, pages) = (Schedule::new(whole), Schedule::new(pages));
         for (at_ns, bits) in questions {

@@ -68,6 +68,7 @@ pub(super) struct Found {
     /// Integral of one whole period, in bits x 10^9.
     pub(super) period: u128,
     pub(super) longest_delay_ns: u64,
+    pub(super) longest_jitter_ns: u64,
     pub(super) peak_bps: u64,
 }
 
@@ -90,7 +91,7 @@ impl Pages {
         };
         let mut sums = Sums::default();
         let mut heads = Vec::with_capacity(source.segments / page_segments + 1);
-        let (mut longest_delay_ns, mut peak_bps) = (0, 0);
+        let (mut longest_delay_ns, mut longest_jitter_ns, mut peak_bps) = (0, 0, 0);
         let mut period = 0;
         for index in 0..source.segments {
             if index.is_multiple_of(page_segments) {
@@ -101,6 +102,7 @@ impl Pages {
             }
             let segment = source.next(index, &mut sums);
             longest_delay_ns = longest_delay_ns.max(segment.state.delay_ns);
+            longest_jitter_ns = longest_jitter_ns.max(u64::from(segment.state.jitter_ns));
             if segment.state.rate_bps != UNLIMITED_RATE_BPS {
                 peak_bps = peak_bps.max(segment.state.rate_bps);
             }
@@ -117,6 +119,7 @@ impl Pages {
             },
             period,
             longest_delay_ns,
+            longest_jitter_ns,
             peak_bps,
         }
     }

@@ -142,6 +142,36 @@ fn an_override_is_written_with_nothing_but_what_it_sets() {
     assert!(serde_json::from_str::<StateOverride>(r#"{"delay":7}"#).is_err());
 }
 
+#[test]
+fn jitter_reaches_as_far_as_what_left_while_it_held_can_be_moved() {
+    // 2 ns of delay; from 100 to 110 ns somebody asks for 50 ns of delay and 30 of jitter.
+    let asked = |at_ns, overrides| Intervention {
+        at_ns,
+        change: PlaybackChange::Override(overrides),
+    };
+    let shaken = StateOverride {
+        delay_ns: Some(50),
+        jitter_ns: Some(30),
+        ..StateOverride::NONE
+    };
+    let changes = [asked(100, shaken), asked(110, StateOverride::NONE)];
+    let schedule = Schedule::with(curve(EndPolicy::Hold, &[(1000, 1, 2)]), &changes);
+    let jitters = |from_ns, to_ns| schedule.jitters_between(from_ns, to_ns, 20);
+    // What left at 100 arrives from 120 on, and what left before 110 until 190.
+    assert!(!jitters(0, 120));
+    assert!(jitters(0, 121));
+    assert!(jitters(189, 500));
+    assert!(!jitters(190, 500));
+    assert!(!schedule.jitters_between(0, 500, 30), "so much is allowed");
+    let outage = StateOverride {
+        rate_bps: Some(0),
+        ..shaken
+    };
+    let changes = [asked(100, outage), asked(110, StateOverride::NONE)];
+    let schedule = Schedule::with(curve(EndPolicy::Hold, &[(1000, 1, 2)]), &changes);
+    assert!(!schedule.jitters_between(0, 500, 20), "nothing leaves");
+}
+
 fn change() -> impl Strategy<Value = PlaybackChange> {
     prop_oneof![
         Just(PlaybackChange::Pause),

@@ -6,7 +6,7 @@ use hexloop_workloads::clock::MonotonicNs;
 
 use super::traffic::{PROBE_IP_BYTES, PROBE_PORT, Sent};
 use crate::link::histogram::NanosecondHistogram;
-use crate::link::reference::Reference;
+use crate::link::reference::{Passage, Reference};
 use crate::link::tap::Arrival;
 
 /// Bytes of the windows in which the queue was never empty. An outage counts no window.
@@ -80,19 +80,26 @@ pub(super) fn delays(
     let mut error = NanosecondHistogram::new();
     let mut asked = Vec::new();
     let mut lost = 0;
-    let (mut busy_until_ns, mut previous_ns) = (0, 0);
+    let (mut busy_until_ns, mut ahead) = (0, [0; 3]);
     for probe in sent {
         let sent_ns = probe.at.saturating_sub(t0);
         // After an outage probes come through one behind the other.
-        let passage = reference.passage_ns(sent_ns, busy_until_ns, PROBE_IP_BYTES);
-        let Some((finish_ns, due_ns)) = passage else {
+        let passage = reference.passage(sent_ns, busy_until_ns, PROBE_IP_BYTES);
+        let Some(passage) = passage else {
             continue;
         };
-        busy_until_ns = finish_ns;
-        // Probes keep their order, as every packet does.
-        let due_ns = due_ns.max(previous_ns);
-        previous_ns = due_ns;
-        if t0 + due_ns >= end {
+        busy_until_ns = passage.finish_ns;
+        // Probes keep their order, as every packet does: none arrives before what is ahead of it,
+        // which jitter may have held back.
+        let Passage {
+            due_ns, jitter_ns, ..
+        } = passage;
+        let moments = [due_ns.saturating_sub(jitter_ns), due_ns, due_ns + jitter_ns];
+        for (latest, moment) in ahead.iter_mut().zip(moments) {
+            *latest = moment.max(*latest);
+        }
+        let [earliest_ns, due_ns, latest_ns] = ahead;
+        if t0 + latest_ns >= end {
             continue;
         }
         let Some(&(arrived, stamped)) = seen.get(&probe.number) else {
@@ -102,11 +109,10 @@ pub(super) fn delays(
         if !probe.certain || !stamped {
             continue;
         }
-        let asked_ns = due_ns - sent_ns;
-        let measured_ns = arrived.saturating_sub(probe.at);
-        let jitter_ns = u64::from(reference.curve().state_at(due_ns).jitter_ns);
-        error.record(measured_ns.abs_diff(asked_ns).saturating_sub(jitter_ns));
-        asked.push(asked_ns);
+        let arrived_ns = arrived.saturating_sub(t0);
+        let late_ns = arrived_ns.saturating_sub(latest_ns);
+        error.record(late_ns.max(earliest_ns.saturating_sub(arrived_ns)));
+        asked.push(due_ns - sent_ns);
     }
     asked.sort_unstable();
     let asked_median_ns = asked.get(asked.len() / 2).copied().unwrap_or(0);
@@ -212,6 +218,35 @@ mod tests {
         let error = found.error.summary().max_ns.unwrap();
         assert!((40_000..40_100).contains(&error), "{error}");
         assert_eq!(found.lost, 0);
+    }
+
+    #[test]
+    fn jitter_excuses_what_it_can_do_to_a_probe_and_to_those_behind_it_and_no_more() {
+        let shaken = hexloop_traces::LinkState {
+            jitter_ns: 40_000_000,
+            ..state(8_000_000, 50 * MS)
+        };
+        let rows = [(20 * MS, shaken), (980 * MS, state(8_000_000, 5 * MS))];
+        let reference = Reference::new(&trace(EndPolicy::Hold, &rows), Direction::Down);
+        let probe = |number, at| Sent {
+            number,
+            at,
+            certain: true,
+        };
+        // The first one may arrive from 20 to 100 ms, the second, due at 35, any time until then.
+        let sent = [probe(0, 10 * MS), probe(1, 30 * MS)];
+        let error_of = |first, second| {
+            let arrivals = [arrival(first * MS, 60, 0), arrival(second * MS, 60, 1)];
+            let found = delays(&sent, &arrivals, (0, 1000 * MS), &reference);
+            found.error.summary().max_ns.unwrap()
+        };
+        assert_eq!(error_of(21, 36), 0);
+        assert_eq!(error_of(99, 99), 0);
+        assert!((MS..3 * MS).contains(&error_of(99, 102)), "later than both");
+        assert!(
+            (4 * MS..6 * MS).contains(&error_of(99, 30)),
+            "earlier than it can be"
+        );
     }
 
     #[test]
