@@ -55,6 +55,8 @@ pub struct Results {
 pub struct LinkFacts {
     /// The datapath in use.
     pub datapath: String,
+    /// How it was relayed, if it was.
+    pub mode: Option<String>,
     /// Why this one.
     pub reason: String,
     /// Scheduling of its thread.
@@ -85,13 +87,22 @@ pub struct PhaseResults {
     /// Changes of its links while it played, in order.
     pub changes: Vec<ChangeMade>,
     /// What processes of a phase without a model measured.
-    pub traffic: Vec<TrafficRecord>,
+    pub traffic: Vec<TrafficOfLink>,
     /// What a study found, in order.
     pub findings: Vec<StudyFinding>,
     /// Programs that ended.
     pub command_exits: Vec<ProgramEnd>,
     /// Totals; `None` when the phase did not end.
     pub end: Option<PhaseEnd>,
+}
+
+/// What a process of a phase without a model measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrafficOfLink {
+    /// The link that it crossed; `None` in records of earlier versions, whose phases crossed one.
+    pub link: Option<String>,
+    /// What.
+    pub record: TrafficRecord,
 }
 
 /// A change of a link while it played.
@@ -208,11 +219,13 @@ impl Results {
             EventBody::LinkUp {
                 link,
                 datapath,
+                mode,
                 reason,
                 scheduling,
             } => {
                 let facts = LinkFacts {
                     datapath: datapath.clone(),
+                    mode: mode.clone(),
                     reason: reason.clone(),
                     scheduling: scheduling.clone(),
                 };
@@ -250,6 +263,12 @@ impl Results {
 }
 
 impl PhaseResults {
+    /// What was measured over one link by processes of a phase without a model.
+    pub fn traffic_of<'a>(&'a self, link: &'a str) -> impl Iterator<Item = &'a TrafficRecord> {
+        let of_link = move |one: &&TrafficOfLink| one.link.as_deref().is_none_or(|it| it == link);
+        self.traffic.iter().filter(of_link).map(|one| &one.record)
+    }
+
     fn push(&mut self, body: &EventBody, (due_ns, at_ns): (i64, i64)) {
         match body {
             EventBody::PhaseStarted {
@@ -278,7 +297,10 @@ impl PhaseResults {
                 asked_ns: due_ns,
                 changed: changed.clone(),
             }),
-            EventBody::Traffic { record, .. } => self.traffic.push(record.clone()),
+            EventBody::Traffic { link, record, .. } => self.traffic.push(TrafficOfLink {
+                link: link.clone(),
+                record: record.clone(),
+            }),
             EventBody::Study { finding, .. } => self.findings.push(finding.clone()),
             EventBody::CommandExit(exit) => self.command_exits.push(ProgramEnd {
                 at_ns,

@@ -146,8 +146,10 @@ pub struct LinkSummary {
     pub direction: String,
     /// The trace it followed.
     pub trace: String,
-    /// What shaped the packets: `relay` or `tc`.
+    /// What shaped the packets: `relay`, `tc` or `edt`.
     pub datapath: Option<String>,
+    /// How it was relayed: `low-latency`, `exact` or `bulk`; null where it was not.
+    pub mode: Option<String>,
     /// Bytes delivered over bytes that the trace allows, in the windows of the calibration in
     /// which the queue was never empty; null without such windows.
     pub delivered_over_trace: Option<f64>,
@@ -300,7 +302,7 @@ pub struct RoundTrips {
     pub max_ms: Option<f64>,
     /// The median of what the trace asks at those moments.
     pub asked_p50_ms: Option<f64>,
-    /// The median of |measured - asked|.
+    /// The median of |measured - asked|, less what the trace's jitter excuses.
     pub error_p50_ms: Option<f64>,
     /// Its 99th percentile; null with fewer than 459 values.
     pub error_p99_ms: Option<f64>,

@@ -293,7 +293,7 @@ pub struct TrafficPlan {
     pub link: String,
     /// The address that the link's second end listens at.
     pub address: std::net::SocketAddr,
-    /// Links that are filled at the same time, in the same directions.
+    /// Links that are filled or probed at the same time, in the same way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<BesidePlan>,
     /// Whether all CPU time of both nodes is burned meanwhile.

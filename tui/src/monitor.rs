@@ -67,10 +67,13 @@ impl LineMonitor {
             EventBody::LinkUp {
                 link,
                 datapath,
+                mode,
                 reason,
                 ..
             } => {
-                lines.push(format!("link {link}: {datapath} ({reason})"));
+                let mode = mode.as_ref().map(|mode| format!(", {mode}"));
+                let mode = mode.unwrap_or_default();
+                lines.push(format!("link {link}: {datapath}{mode} ({reason})"));
             }
             EventBody::LinkChanged(changed) => {
                 let control = &changed.control;
@@ -449,6 +452,7 @@ mod tests {
             outside(EventBody::LinkUp {
                 link: "radio".to_owned(),
                 datapath: "relay".to_owned(),
+                mode: Some("exact".to_owned()),
                 reason: "the kernel has no netem".to_owned(),
                 scheduling: "SCHED_OTHER".to_owned(),
             }),
@@ -467,7 +471,7 @@ mod tests {
             }),
         ];
         insta::assert_snapshot!(lines(events), @"
-        link radio: relay (the kernel has no netem)
+        link radio: relay, exact (the kernel has no netem)
         warning: the clock was set
         warning: 3 events were dropped: the reader was slow
         failed: no space

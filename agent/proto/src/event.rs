@@ -81,8 +81,11 @@ pub enum EventBody {
     LinkUp {
         /// The link.
         link: String,
-        /// The datapath in use: `relay` or `tc`.
+        /// The datapath in use: `relay`, `tc` or `edt`.
         datapath: String,
+        /// How it is relayed, if it is: `low-latency`, `exact` or `bulk`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<String>,
         /// Why this one, and what it can and cannot do here.
         reason: String,
         /// Scheduling of its thread, such as `SCHED_FIFO 20 on CPU 1`.
@@ -134,6 +137,9 @@ pub enum EventBody {
     Traffic {
         /// Its node.
         node: String,
+        /// The link that it crosses; `None` for what burns CPU time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<String>,
         /// What.
         record: TrafficRecord,
     },
@@ -465,6 +471,7 @@ mod tests {
         };
         let traffic = EventBody::Traffic {
             node: "first".to_owned(),
+            link: Some("radio".to_owned()),
             record,
         };
         for body in [EventBody::LinkChanged(changed), traffic] {

@@ -24,6 +24,8 @@ pub(super) struct NodeJob {
     pub(super) place: usize,
     /// Whether it sends the requests: when such a job is idle, the phase is over.
     pub(super) sends_requests: bool,
+    /// The link that it crosses, where that has to be told: a phase can cross several.
+    pub(super) link: Option<String>,
     pub(super) orders: Orders,
 }
 
@@ -97,6 +99,7 @@ fn jobs_of(plan: &Plan, phase: &PhasePlan, secret: &str) -> Result<Vec<NodeJob>,
     let job = |place: usize, role: JobRole, sends_requests| NodeJob {
         place,
         sends_requests,
+        link: None,
         orders: Orders::Model(JobSpec {
             name: phase.name.clone(),
             placement: phase.placement,

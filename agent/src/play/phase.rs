@@ -2,22 +2,24 @@
 //! the nodes and the jobs counted is put together.
 
 mod links;
+mod messages;
+mod processes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use hexloop_proto::{CommandExit, EventBody, JobResources, LinkWindow, PhaseEnd, TcpCounters};
+use hexloop_proto::{EventBody, JobResources, LinkWindow, PhaseEnd, TcpCounters};
 use hexloop_topologies::plan::Plan;
 use hexloop_workloads::clock::{self, MonotonicNs};
-use hexloop_workloads::job::{JobCommand, JobEvent, JobTotals};
+use hexloop_workloads::job::{JobCommand, JobTotals};
 
 use super::Stage;
 use super::burner::Burner;
 use super::desk::ControlDesk;
 use super::error::PlayError;
-use super::jobs::{NodeJob, Orders, Part};
+use super::jobs::Part;
 use super::meter::{Around, Sampler};
 use super::scene::{Scene, check, note_losses};
 use super::sink::EventSink;
@@ -27,12 +29,9 @@ use crate::failpoint;
 use crate::isolation::cpu_time::CpuTimes;
 use crate::isolation::node::{read_back, threads_at};
 use crate::link::LinkPhaseReport;
-use crate::node::{NodeError, NodeMessage, NodeReply, NodeRequest, Program, Stream};
 use crate::telemetry::node::tcp_between;
 use crate::telemetry::power::PowerSampler;
 
-/// How long a job may take to load its model, also on a node that is slowed down.
-const READY_LIMIT_NS: u64 = 60_000_000_000;
 /// Time between the decision to start and T0, so that every thread is in place.
 const LEAD_NS: u64 = 100_000_000;
 /// How long jobs have for their totals.
@@ -45,8 +44,13 @@ const WINDOWS: usize = 1 << 14;
 /// A process of the phase.
 #[derive(Debug)]
 enum Role {
-    Job { sends_requests: bool },
-    Command { name: String },
+    Job {
+        sends_requests: bool,
+        link: Option<String>,
+    },
+    Command {
+        name: String,
+    },
 }
 
 impl Role {
@@ -58,7 +62,8 @@ impl Role {
         matches!(
             self,
             Role::Job {
-                sends_requests: true
+                sends_requests: true,
+                ..
             }
         )
     }
@@ -316,84 +321,6 @@ impl Playing<'_> {
         }
     }
 
-    fn start_job(&mut self, stage: &Stage, id: u32, job: &NodeJob) -> Result<(), PlayError> {
-        let node = &mut self.scene.nodes[job.place];
-        let (part, threads, line) = match &job.orders {
-            Orders::Model(spec) => ("job", spec.threads, json_line(spec)?),
-            Orders::Study(spec) => ("study", spec.threads, json_line(spec)?),
-            Orders::Traffic(spec) => ("traffic", 1, json_line(spec)?),
-        };
-        let arguments = stage.program.arguments_of_part(part);
-        let arguments = arguments
-            .into_iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
-        node.ask(&NodeRequest::Start {
-            id,
-            program: Program::Itself { arguments, threads },
-            credentials: stage.credentials,
-            surroundings: self.scene.surroundings[job.place].clone(),
-        })?;
-        node.ask(&NodeRequest::Write { id, line })?;
-        let role = Role::Job {
-            sends_requests: job.sends_requests,
-        };
-        self.processes.insert(id, (job.place, role));
-        let wanted = self.ready + 1;
-        let deadline = clock::now() + READY_LIMIT_NS;
-        while self.ready < wanted {
-            check(self.stop)?;
-            if clock::now() >= deadline {
-                return Err(PlayError::JobNotReady {
-                    phase: self.phase.name.to_owned(),
-                    node: self.scene.nodes[job.place].name.clone(),
-                    seconds: READY_LIMIT_NS / 1_000_000_000,
-                });
-            }
-            self.hear()?;
-        }
-        Ok(())
-    }
-
-    fn start_commands(&mut self, stage: &Stage, plan: &Plan) -> Result<(), PlayError> {
-        for (id, command) in (1000..).zip(&plan.commands) {
-            let place = plan.nodes.iter().position(|node| node.name == command.node);
-            let place = place.ok_or_else(|| {
-                PlayError::Plan(format!("command {} names a node it lacks", command.name))
-            })?;
-            let surroundings = self.scene.surroundings[place].clone();
-            self.scene.nodes[place].ask(&NodeRequest::Start {
-                id,
-                program: Program::Other(command.argv.clone()),
-                credentials: stage.credentials,
-                surroundings,
-            })?;
-            let role = Role::Command {
-                name: command.name.clone(),
-            };
-            self.processes.insert(id, (place, role));
-        }
-        Ok(())
-    }
-
-    fn tell_jobs(
-        &mut self,
-        command: JobCommand,
-        which: impl Fn(&Role) -> bool,
-    ) -> Result<(), PlayError> {
-        let line = json_line(&command)?;
-        for (id, (place, role)) in &self.processes {
-            if which(role) {
-                let request = NodeRequest::Write {
-                    id: *id,
-                    line: line.clone(),
-                };
-                self.scene.nodes[*place].ask(&request)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Until every request has ended, the phase's time is over, or somebody wants it to stop.
     fn until_over(
         &mut self,
@@ -439,202 +366,4 @@ impl Playing<'_> {
             self.events.emit(EventBody::LinkWindow(window));
         }
     }
-
-    /// Ends every process of every node, so that the next phase finds none.
-    fn kill_all(&mut self) -> Result<(), PlayError> {
-        for place in 0..self.scene.nodes.len() {
-            self.scene.nodes[place].ask(&NodeRequest::KillAll)?;
-            let deadline = clock::now() + DONE_LIMIT_NS;
-            loop {
-                let message = self.scene.messages.recv_timeout(TICK);
-                match message {
-                    Ok(NodeMessage {
-                        node,
-                        reply: Some(NodeReply::AllKilled),
-                    }) if node == place => {
-                        break;
-                    }
-                    Ok(NodeMessage {
-                        node,
-                        reply: Some(NodeReply::Exited { id, status }),
-                    }) => {
-                        self.note_exit(node, id, status)?;
-                    }
-                    Ok(NodeMessage { node, reply: None }) => return Err(self.gone(node)),
-                    Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return Err(self.gone(place)),
-                }
-                if clock::now() >= deadline {
-                    return Err(self.gone(place));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn gone(&self, place: usize) -> PlayError {
-        let node = self
-            .scene
-            .nodes
-            .get(place)
-            .map(|node| node.name.clone())
-            .unwrap_or_default();
-        NodeError::Gone { node }.into()
-    }
-
-    /// Takes one message of a node, if one comes within a tick.
-    fn hear(&mut self) -> Result<(), PlayError> {
-        let message = match self.scene.messages.recv_timeout(TICK) {
-            Ok(message) => message,
-            Err(RecvTimeoutError::Timeout) => return Ok(()),
-            Err(RecvTimeoutError::Disconnected) => return Err(self.gone(0)),
-        };
-        let place = message.node;
-        let Some(reply) = message.reply else {
-            return Err(self.gone(place));
-        };
-        match reply {
-            NodeReply::Line {
-                id,
-                stream,
-                text,
-                cut,
-            } => self.note_line(place, id, stream, text, cut),
-            NodeReply::Exited { id, status } => self.note_exit(place, id, status),
-            NodeReply::NotStarted { id, message } => match self.processes.get(&id) {
-                Some((_, Role::Command { name })) => {
-                    let reason = format!("command {name} cannot be started: {message}");
-                    Err(self.failed(place, reason))
-                }
-                _ => {
-                    let surroundings = &self.scene.surroundings[place];
-                    let hint = match surroundings.realtime {
-                        Some(_) => {
-                            " (with `realtime`, which this kernel may not allow in control groups)"
-                        }
-                        None => "",
-                    };
-                    Err(self.failed(place, format!("it cannot be started: {message}{hint}")))
-                }
-            },
-            NodeReply::Failed { message } => Err(self.failed(place, message)),
-            NodeReply::Up { .. } | NodeReply::Started { .. } | NodeReply::AllKilled => Ok(()),
-        }
-    }
-
-    fn failed(&self, place: usize, reason: String) -> PlayError {
-        PlayError::JobFailed {
-            phase: self.phase.name.to_owned(),
-            node: self.scene.nodes[place].name.clone(),
-            reason,
-        }
-    }
-
-    fn note_line(
-        &mut self,
-        place: usize,
-        id: u32,
-        stream: Stream,
-        text: String,
-        cut: bool,
-    ) -> Result<(), PlayError> {
-        let node = self.scene.nodes[place].name.clone();
-        let name = match self.processes.get(&id) {
-            Some((_, Role::Job { .. })) if stream == Stream::Output && !cut => {
-                if let Ok(event) = serde_json::from_str(&text) {
-                    return self.note_job_event(place, id, event);
-                }
-                // Some library's remark.
-                self.phase.name.to_owned()
-            }
-            Some((_, Role::Job { .. })) => self.phase.name.to_owned(),
-            Some((_, Role::Command { name })) => name.clone(),
-            // A process of an earlier phase, or one whose end was already told.
-            None => return Ok(()),
-        };
-        let line = if cut { text + " [cut]" } else { text };
-        self.events.emit(EventBody::Log {
-            node,
-            job: name,
-            line,
-        });
-        Ok(())
-    }
-
-    fn note_job_event(&mut self, place: usize, id: u32, event: JobEvent) -> Result<(), PlayError> {
-        let node = self.scene.nodes[place].name.clone();
-        match event {
-            JobEvent::Ready {
-                weight_bytes,
-                engine_path,
-            } => {
-                self.ready += 1;
-                self.events.emit(EventBody::JobReady {
-                    node,
-                    weight_bytes,
-                    engine_path,
-                });
-            }
-            JobEvent::Request(record) => {
-                self.events.emit(EventBody::Request { node, record });
-            }
-            JobEvent::Traffic(record) => {
-                self.events.emit(EventBody::Traffic { node, record });
-            }
-            JobEvent::Study(finding) => {
-                self.events.emit(EventBody::Study { node, finding });
-            }
-            JobEvent::SetLinks {
-                round_trip_ns,
-                rate_bps,
-            } => self.set_links(id, (round_trip_ns, rate_bps))?,
-            JobEvent::Idle => {
-                let sends = matches!(
-                    self.processes.get(&id),
-                    Some((
-                        _,
-                        Role::Job {
-                            sends_requests: true
-                        }
-                    ))
-                );
-                self.busy = self.busy.saturating_sub(usize::from(sends));
-            }
-            JobEvent::Done(totals) => {
-                self.totals.insert(place, totals);
-            }
-            JobEvent::Failed { reason } => {
-                if !self.stopping {
-                    return Err(self.failed(place, reason));
-                }
-                let message = format!("the job on {node} failed at its end: {reason}");
-                self.events.emit(EventBody::Warning { message });
-            }
-        }
-        Ok(())
-    }
-
-    fn note_exit(&mut self, place: usize, id: u32, status: String) -> Result<(), PlayError> {
-        match self.processes.remove(&id) {
-            Some((_, Role::Job { .. })) if !self.stopping => {
-                let reason = format!("it ended too early, with {status}");
-                Err(self.failed(place, reason))
-            }
-            Some((_, Role::Command { name })) => {
-                self.events.emit(EventBody::CommandExit(CommandExit {
-                    command: name,
-                    status,
-                }));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn json_line(value: &impl serde::Serialize) -> Result<String, PlayError> {
-    serde_json::to_string(value).map_err(|error| PlayError::System {
-        action: "write a message as JSON",
-        source: error.into(),
-    })
 }

@@ -221,10 +221,8 @@ impl Scene {
             events.emit(EventBody::LinkUp {
                 link: name.clone(),
                 datapath: description.datapath.to_owned(),
-                reason: match description.mode {
-                    Some(mode) => format!("{reason}; mode {}", mode.name()),
-                    None => reason,
-                },
+                mode: description.mode.map(|mode| mode.name().to_owned()),
+                reason,
                 scheduling: description.scheduling,
             });
             failpoint::reach("link-up");

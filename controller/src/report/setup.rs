@@ -196,8 +196,11 @@ fn links(page: &mut String, data: &Data<'_>) -> fmt::Result {
             rows.push((
                 "Datapath",
                 format!(
-                    "<strong>{}</strong>: {}; {}",
+                    "<strong>{}</strong>{}: {}; {}",
                     escape(&made.datapath),
+                    made.mode
+                        .as_ref()
+                        .map_or_else(String::new, |mode| format!(", mode {}", escape(mode))),
                     escape(&made.reason),
                     escape(&made.scheduling)
                 ),

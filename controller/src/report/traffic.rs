@@ -103,7 +103,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         table.write(page)?;
         writeln!(
             page,
-            "<p class=\"small\">Round trips as the sending process saw them. Asked is what the trace gives at each packet's moment, both transmissions included. A 99th percentile needs 459 values.</p>"
+            "<p class=\"small\">Round trips as the sending process saw them. Asked is what the trace gives at each packet's moment, both transmissions included; its error is what the trace's jitter does not excuse. A 99th percentile needs 459 values.</p>"
         )?;
     }
     charts(page, data)
@@ -221,15 +221,19 @@ fn round_trip_chart(page: &mut String, data: &Data<'_>, phase: &TrafficSummary) 
     let (Some(plan), Some(recorded)) = (plan, records.results.phase(&phase.phase)) else {
         return;
     };
-    let link = records.plan.link(&plan.link);
+    let link = records.plan.link(&phase.link);
     let trace = link.and_then(|link| records.traces.get(&link.trace));
-    let probes = || recorded.traffic.iter().flat_map(|record| &record.probes);
+    let probes = || {
+        recorded
+            .traffic_of(&phase.link)
+            .flat_map(|record| &record.probes)
+    };
     let measured: Vec<(f64, f64)> = probes()
         .filter_map(|probe| Some((ns_to_s(probe.sent_ns), ns_to_ms(probe.round_trip_ns?))))
         .collect();
     let asked: Vec<(f64, f64)> = probes()
-        .zip(asked_round_trips(plan, recorded, trace))
-        .filter_map(|(probe, asked_ns)| Some((ns_to_s(probe.sent_ns), ns_to_ms(asked_ns?))))
+        .zip(asked_round_trips(plan, (recorded, &phase.link), trace))
+        .filter_map(|(probe, asked)| Some((ns_to_s(probe.sent_ns), ns_to_ms(asked?.asked_ns))))
         .collect();
     let end = ns_to_s(plan.duration_ns);
     let top = highest(&measured).max(highest(&asked)) * 1.08;

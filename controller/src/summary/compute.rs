@@ -189,6 +189,10 @@ fn link_summary(link: &LinkPlan, direction: Direction, results: &Results) -> Lin
             .links
             .get(&link.name)
             .map(|facts| facts.datapath.clone()),
+        mode: results
+            .links
+            .get(&link.name)
+            .and_then(|facts| facts.mode.clone()),
         delivered_over_trace: calibration
             .and_then(|found| ratio(found.delivered_bytes, found.trace_bytes)),
         backlogged_windows: calibration.map_or(0, |found| found.backlogged_windows),

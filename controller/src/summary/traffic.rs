@@ -13,7 +13,7 @@ use crate::format::{count_to_f64, length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
 
 /// A step of the trace: the bytes of a window differ from those of the one before by more than
-/// this share.
+/// this share, and by more than two packets: a window holds whole ones only.
 const STEP_PERCENT: u64 = 10;
 
 /// Fewest values that carry a 99th percentile.
@@ -53,8 +53,7 @@ fn summary(
         link: link.name.clone(),
         load: phase.load,
         congestion_control: recorded
-            .traffic
-            .iter()
+            .traffic_of(&link.name)
             .map(|record| record.congestion_control.clone())
             .filter(|name| !name.is_empty())
             .collect::<BTreeSet<String>>()
@@ -63,27 +62,27 @@ fn summary(
         duration_s: recorded.end.as_ref().map(|end| ns_to_s(end.duration_ns)),
         following: directions
             .iter()
-            .map(|direction| following(recorded, &link.name, *direction))
+            .map(|direction| following(recorded, link, *direction))
             .collect(),
         round_trips: match phase.job {
             TrafficJob::Bulk { .. } => None,
-            TrafficJob::Ping { .. } => Some(round_trips(phase, recorded, trace)),
+            TrafficJob::Ping { .. } => Some(round_trips(phase, (recorded, &link.name), trace)),
         },
     }
 }
 
 /// How what was delivered in one direction follows the trace, over the windows in which the queue
 /// was never empty: only in those the link alone decided what arrived.
-fn following(recorded: &PhaseResults, link: &str, direction: Direction) -> Following {
+fn following(recorded: &PhaseResults, link: &LinkPlan, direction: Direction) -> Following {
     let mut windows: Vec<&LinkWindow> = recorded
         .windows
         .iter()
-        .filter(|window| window.link == link && window.direction == direction)
+        .filter(|window| window.link == link.name && window.direction == direction)
         .collect();
     windows.sort_by_key(|window| window.start_ns);
     let filled: Vec<&LinkWindow> = windows.iter().copied().filter(|w| w.backlogged).collect();
     let sum = |of: fn(&LinkWindow) -> u64| filled.iter().map(|window| of(window)).sum::<u64>();
-    let (steps, late_steps) = steps(&windows);
+    let (steps, late_steps) = steps(&windows, u64::from(link.mtu));
     Following {
         direction: direction.name().to_owned(),
         windows: length(&windows),
@@ -122,13 +121,14 @@ fn correlation(windows: &[&LinkWindow]) -> Option<f64> {
 
 /// Steps of the trace, and those that what was delivered had not followed a whole window later:
 /// it was still nearer to what the trace had allowed before.
-fn steps(windows: &[&LinkWindow]) -> (u64, u64) {
+fn steps(windows: &[&LinkWindow], packet_bytes: u64) -> (u64, u64) {
     let (mut steps, mut late) = (0, 0);
     for three in windows.windows(3) {
         let [before, _, after] = three else { continue };
         let differ = before.trace_bytes.abs_diff(after.trace_bytes);
         let larger = before.trace_bytes.max(after.trace_bytes);
-        if !after.backlogged || differ * 100 <= larger * STEP_PERCENT {
+        let is_step = differ * 100 > larger * STEP_PERCENT && differ > 2 * packet_bytes;
+        if !after.backlogged || !is_step {
             continue;
         }
         steps += 1;
@@ -139,46 +139,124 @@ fn steps(windows: &[&LinkWindow]) -> (u64, u64) {
     (steps, late)
 }
 
-/// When a probe on an empty link should be back: through both directions, one after the other.
-fn ideal_round_trip_ns(probe: &ProbeRecord, curves: &[CapacityCurve; 2], bits: u64) -> Option<u64> {
-    let [down, up] = curves;
-    let through = |curve: &CapacityCurve, at_ns| {
-        let finish_ns = curve.finish_ns(at_ns, bits)?;
-        Some(finish_ns + curve.state_at(finish_ns).delay_ns)
-    };
-    let back_ns = through(down, through(up, probe.sent_ns)?)?;
-    Some(back_ns - probe.sent_ns)
+/// When a packet may arrive: the bounds of what jitter can do, and what is asked without it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Moment {
+    earliest_ns: u64,
+    asked_ns: u64,
+    latest_ns: u64,
 }
 
-/// When each probe of a phase should have been back, in the order of the records.
+impl Moment {
+    const fn at(ns: u64) -> Moment {
+        Moment {
+            earliest_ns: ns,
+            asked_ns: ns,
+            latest_ns: ns,
+        }
+    }
+
+    /// Through one direction of an empty link. `ahead` is when the packet before was through, which
+    /// this one does not overtake, and becomes when this one is.
+    fn through(self, curve: &CapacityCurve, bits: u64, ahead: &mut Moment) -> Option<Moment> {
+        let passed = |from_ns| {
+            let finish_ns = curve.finish_ns(from_ns, bits)?;
+            let state = curve.state_at(finish_ns);
+            Some((finish_ns + state.delay_ns, u64::from(state.jitter_ns)))
+        };
+        let ways = [self.earliest_ns, self.asked_ns, self.latest_ns].map(passed);
+        let [Some(first), Some((asked_ns, _)), Some(last)] = ways else {
+            return None;
+        };
+        let ends = [first, last];
+        let earliest_ns = ends.map(|(due_ns, jitter_ns)| due_ns.saturating_sub(jitter_ns));
+        let latest_ns = ends.map(|(due_ns, jitter_ns)| due_ns.saturating_add(jitter_ns));
+        *ahead = Moment {
+            earliest_ns: ahead.earliest_ns.max(earliest_ns[0].min(earliest_ns[1])),
+            asked_ns: ahead.asked_ns.max(asked_ns),
+            latest_ns: ahead.latest_ns.max(latest_ns[0].max(latest_ns[1])),
+        };
+        Some(*ahead)
+    }
+}
+
+/// What a round trip should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AskedRoundTrip {
+    /// Through both directions of an empty link, one after the other, without jitter.
+    pub(crate) asked_ns: u64,
+    /// What jitter can make of it at least.
+    earliest_ns: u64,
+    /// And at most.
+    latest_ns: u64,
+}
+
+impl AskedRoundTrip {
+    /// How far a round trip is from what may be.
+    const fn error_ns(&self, measured_ns: u64) -> u64 {
+        let late_ns = measured_ns.saturating_sub(self.latest_ns);
+        let early_ns = self.earliest_ns.saturating_sub(measured_ns);
+        if late_ns > early_ns {
+            late_ns
+        } else {
+            early_ns
+        }
+    }
+}
+
+/// The round trip of every probe, which were sent in this order.
+fn asked_of<'a>(
+    probes: impl Iterator<Item = &'a ProbeRecord>,
+    [down, up]: &[CapacityCurve; 2],
+    bits: u64,
+) -> Vec<Option<AskedRoundTrip>> {
+    let (mut there, mut back) = (Moment::default(), Moment::default());
+    let asked = probes.map(|probe| {
+        let sent = Moment::at(probe.sent_ns);
+        let sent_back = sent.through(up, bits, &mut there)?;
+        let back = sent_back.through(down, bits, &mut back)?;
+        Some(AskedRoundTrip {
+            asked_ns: back.asked_ns.saturating_sub(probe.sent_ns),
+            earliest_ns: back.earliest_ns.saturating_sub(probe.sent_ns),
+            latest_ns: back.latest_ns.saturating_sub(probe.sent_ns),
+        })
+    });
+    asked.collect()
+}
+
+/// What each probe over a link of a phase should have taken, in the order of the records.
 pub(crate) fn asked_round_trips(
     phase: &TrafficPlan,
-    recorded: &PhaseResults,
+    (recorded, link): (&PhaseResults, &str),
     trace: Option<&Trace>,
-) -> Vec<Option<u64>> {
+) -> Vec<Option<AskedRoundTrip>> {
     let bits = probe_ip_bytes(phase.address.is_ipv6()) * 8;
-    let curves =
-        trace.map(|trace| Direction::BOTH.map(|direction| CapacityCurve::new(trace, direction)));
-    let probes = recorded.traffic.iter().flat_map(|record| &record.probes);
-    probes
-        .map(|probe| ideal_round_trip_ns(probe, curves.as_ref()?, bits))
-        .collect()
+    let probes = recorded.traffic_of(link).flat_map(|record| &record.probes);
+    match trace {
+        Some(trace) => {
+            let curves = Direction::BOTH.map(|direction| CapacityCurve::new(trace, direction));
+            asked_of(probes, &curves, bits)
+        }
+        None => probes.map(|_| None).collect(),
+    }
 }
 
-fn round_trips(phase: &TrafficPlan, recorded: &PhaseResults, trace: Option<&Trace>) -> RoundTrips {
-    let probes = recorded.traffic.iter().flat_map(|record| &record.probes);
+fn round_trips(
+    phase: &TrafficPlan,
+    (recorded, link): (&PhaseResults, &str),
+    trace: Option<&Trace>,
+) -> RoundTrips {
+    let probes = recorded.traffic_of(link).flat_map(|record| &record.probes);
     let probes: Vec<&ProbeRecord> = probes.collect();
     let mut measured: Vec<u64> = probes.iter().filter_map(|p| p.round_trip_ns).collect();
-    let asked = asked_round_trips(phase, recorded, trace);
+    let asked = asked_round_trips(phase, (recorded, link), trace);
     let pairs = probes.iter().zip(asked);
-    let pairs: Vec<(u64, u64)> = pairs
-        .filter_map(|(probe, asked_ns)| Some((probe.round_trip_ns?, asked_ns?)))
+    let pairs: Vec<(u64, AskedRoundTrip)> = pairs
+        .filter_map(|(probe, asked)| Some((probe.round_trip_ns?, asked?)))
         .collect();
-    let mut asked: Vec<u64> = pairs.iter().map(|(_, ideal)| *ideal).collect();
-    let mut errors: Vec<u64> = pairs
-        .iter()
-        .map(|(got, ideal)| got.abs_diff(*ideal))
-        .collect();
+    let mut asked: Vec<u64> = pairs.iter().map(|(_, asked)| asked.asked_ns).collect();
+    let errors = pairs.iter().map(|(got, asked)| asked.error_ns(*got));
+    let mut errors: Vec<u64> = errors.collect();
     for values in [&mut measured, &mut asked, &mut errors] {
         values.sort_unstable();
     }
@@ -203,15 +281,17 @@ fn round_trips(phase: &TrafficPlan, recorded: &PhaseResults, trace: Option<&Trac
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hexloop_traces::EndPolicy;
 
+    /// A window with so many packets of 1000 bytes.
     fn window(start: u64, trace_bytes: u64, delivered_bytes: u64) -> LinkWindow {
         LinkWindow {
             link: "a".to_owned(),
             direction: Direction::Up,
             start_ns: start,
             length_ns: 1,
-            trace_bytes,
-            delivered_bytes,
+            trace_bytes: trace_bytes * 1000,
+            delivered_bytes: delivered_bytes * 1000,
             delivered_packets: 1,
             backlogged: true,
             queue_bytes: 1,
@@ -231,7 +311,9 @@ mod tests {
             windows: windows.collect(),
             ..PhaseResults::default()
         };
-        following(&recorded, "a", Direction::Up)
+        let mut link = crate::fixture::records().plan.links[0].clone();
+        link.name = "a".to_owned();
+        following(&recorded, &link, Direction::Up)
     }
 
     #[test]
@@ -264,15 +346,65 @@ mod tests {
     }
 
     #[test]
-    fn an_ideal_round_trip_holds_both_delays_and_both_transmissions() {
-        let trace = hexloop_traces::generate::control::constant(8_000_000, 5_000_000, 0, 1 << 40);
-        let trace = trace.unwrap();
-        let curves = Direction::BOTH.map(|direction| CapacityCurve::new(&trace, direction));
-        let probe = ProbeRecord {
-            sent_ns: 7,
+    fn a_difference_of_two_packets_is_no_step() {
+        // At 3 packets in a window the second arrives or not by chance.
+        let found = of(&[(3, 3), (3, 2), (2, 3), (2, 3), (4, 2)]);
+        assert_eq!(found.steps, 0);
+    }
+
+    fn curves(delay_ns: u64, jitter_ns: u32) -> [CapacityCurve; 2] {
+        let state = hexloop_traces::LinkState {
+            rate_bps: 8_000_000,
+            delay_ns,
+            jitter_ns,
+            ..hexloop_traces::LinkState::TRANSPARENT
+        };
+        let rows = [(1 << 40, state)];
+        let trace = hexloop_traces::generate::control::states(EndPolicy::Hold, &rows).unwrap();
+        Direction::BOTH.map(|direction| CapacityCurve::new(&trace, direction))
+    }
+
+    fn asked_at(moments: &[u64], curves: &[CapacityCurve; 2]) -> Vec<AskedRoundTrip> {
+        let probe = |&sent_ns| ProbeRecord {
+            sent_ns,
             round_trip_ns: None,
         };
-        let ideal = ideal_round_trip_ns(&probe, &curves, 800);
-        assert_eq!(ideal, Some(2 * (5_000_000 + 100_000)));
+        let probes: Vec<ProbeRecord> = moments.iter().map(probe).collect();
+        let asked = asked_of(probes.iter(), curves, 800);
+        asked.into_iter().map(Option::unwrap).collect()
+    }
+
+    #[test]
+    fn an_ideal_round_trip_holds_both_delays_and_both_transmissions() {
+        let asked = asked_at(&[7], &curves(5_000_000, 0))[0];
+        assert_eq!(asked.asked_ns, 2 * (5_000_000 + 100_000));
+        assert_eq!(asked.error_ns(2 * 5_100_000 + 3), 3);
+        assert_eq!(asked.error_ns(2 * 5_100_000 - 3), 3);
+    }
+
+    #[test]
+    fn jitter_excuses_what_it_can_do_to_a_round_trip_and_no_more() {
+        let asked = asked_at(&[7], &curves(5_000_000, 1_000_000))[0];
+        assert_eq!(asked.asked_ns, 2 * 5_100_000);
+        for (measured_ns, error_ns) in [
+            (10_200_000, 0),
+            (8_200_000, 0),
+            (12_200_000, 0),
+            (8_199_990, 10),
+            (12_200_010, 10),
+        ] {
+            assert_eq!(asked.error_ns(measured_ns), error_ns, "{measured_ns}");
+        }
+    }
+
+    #[test]
+    fn a_packet_may_wait_behind_one_that_jitter_held_back() {
+        // The second is sent 0.5 ms after the first, which may take 2 x 6.1 ms.
+        let asked = asked_at(&[0, 500_000], &curves(5_000_000, 1_000_000))[1];
+        assert_eq!(asked.latest_ns, 2 * 6_100_000);
+        let alone = asked_at(&[0, 9_000_000], &curves(5_000_000, 1_000_000))[1];
+        assert_eq!(alone.latest_ns, 2 * 6_100_000);
+        let steady = asked_at(&[0, 500_000], &curves(5_000_000, 0))[1];
+        assert_eq!(steady.latest_ns, steady.asked_ns);
     }
 }

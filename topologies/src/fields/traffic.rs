@@ -54,8 +54,8 @@ pub(super) const TRAFFIC: &[Field] = &[
             least: 1,
         },
         Optional,
-        "With job `bulk`: further links that are filled at the same time in the same directions, \
-         such as those that share a cell with `link`.",
+        "Further links that are filled or probed at the same time in the same way, such as those \
+         that share a cell with `link`.",
     ),
     field(
         "direction",

@@ -52,7 +52,7 @@ fn beside(reporter: &mut Reporter<'_>, section: &Section<'_>, links: &[Link]) ->
                 undeclared(reporter, ("link", name), origin, known);
             }
             Some(_) if found.iter().any(|link| link == name) => {
-                let message = format!("the phase fills link {} already", quoted(name));
+                let message = format!("the phase crosses link {} already", quoted(name));
                 let help = "name every further link once".to_owned();
                 reporter.report(origin, message, Some(help));
             }
@@ -67,7 +67,7 @@ fn beside(reporter: &mut Reporter<'_>, section: &Section<'_>, links: &[Link]) ->
 
 fn job(reporter: &mut Reporter<'_>, section: &Section<'_>) -> TrafficJob {
     let job = section.text("job");
-    for (key, of) in [("beside", "bulk"), ("direction", "bulk"), ("gap", "ping")] {
+    for (key, of) in [("direction", "bulk"), ("gap", "ping")] {
         if let Some(written) = section.written(key)
             && section.sound("job").is_some()
             && job != of

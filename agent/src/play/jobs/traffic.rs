@@ -19,8 +19,9 @@ pub(super) fn jobs_of(
     phase: &TrafficPlan,
     secret: &str,
 ) -> Result<Vec<NodeJob>, PlayError> {
-    let job = |place: usize, role: TrafficRole| NodeJob {
+    let job = |place: usize, link: Option<&str>, role: TrafficRole| NodeJob {
         place,
+        link: link.map(str::to_owned),
         // It never says that it is idle: the phase lasts as long as it is planned to.
         sends_requests: matches!(
             role,
@@ -41,13 +42,14 @@ pub(super) fn jobs_of(
         let first = place_of(plan, &phase.name, &first.node)?;
         let second = place_of(plan, &phase.name, &second.node)?;
         let (listener, connector) = roles(phase, address);
-        jobs.extend([job(second, listener), job(first, connector)]);
+        let link = Some(name);
+        jobs.extend([job(second, link, listener), job(first, link, connector)]);
         crossed.extend([first, second]);
     }
     if phase.load {
         for place in crossed {
             let threads = plan.nodes[place].threads;
-            jobs.push(job(place, TrafficRole::Burner { threads }));
+            jobs.push(job(place, None, TrafficRole::Burner { threads }));
         }
     }
     Ok(jobs)

@@ -5,7 +5,8 @@ use hexloop_traces::{Direction, LinkChange, PlaybackChange, StateOverride};
 use hexloop_workloads::clock;
 use hexloop_workloads::job::JobCommand;
 
-use super::{Playing, json_line};
+use super::Playing;
+use super::processes::json_line;
 use crate::node::NodeRequest;
 use crate::play::error::PlayError;
 

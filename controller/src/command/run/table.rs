@@ -39,10 +39,13 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
             |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |r| format!("{r:.4}"));
         writeln!(
             text,
-            "  link {} {:4} by {}: delivered/trace {} ({} windows), late p99 {} us",
+            "  link {} {:4} by {}{}: delivered/trace {} ({} windows), late p99 {} us",
             link.link,
             link.direction,
             link.datapath.as_deref().unwrap_or("nothing"),
+            link.mode
+                .as_ref()
+                .map_or_else(String::new, |mode| format!(", {mode}")),
             ratio(link.delivered_over_trace),
             link.backlogged_windows,
             link.lateness_us
