@@ -3,6 +3,7 @@
 
 mod cells;
 pub(crate) mod events;
+mod kernel;
 mod links;
 mod phases;
 pub(crate) mod studies;

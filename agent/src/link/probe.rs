@@ -71,7 +71,8 @@ fn shared(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), Lin
         }
         DatapathChoice::Tc | DatapathChoice::Edt => Err(LinkError::NoDatapath {
             link: spec.plan.name.clone(),
-            reason: "tc and edt shape each link by itself and cannot divide a cell among several;                      choose datapath relay or auto"
+            reason: "tc and edt shape each link by itself and cannot divide a cell among several; \
+                     choose datapath relay or auto"
                 .to_owned(),
         }),
     }

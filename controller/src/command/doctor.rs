@@ -50,6 +50,15 @@ impl From<Check> for Finding {
     }
 }
 
+impl Finding {
+    fn with_remedy(self, remedy: &str) -> Finding {
+        Finding {
+            remedy: Some(remedy.to_owned()),
+            ..self
+        }
+    }
+}
+
 fn good(name: &str, detail: impl Into<String>) -> Finding {
     Finding {
         name: name.to_owned(),

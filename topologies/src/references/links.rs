@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hexloop_traces::{LinkSettings, QueueDiscipline, Service};
 
-use super::{cells, undeclared};
+use super::{cells, kernel, undeclared};
 use crate::check::Reporter;
 use crate::experiment::{Cell, Link, Node, TraceSource};
 use crate::plan::{DatapathChoice, RelayModePlan};
@@ -66,6 +66,14 @@ pub(super) fn read(
             );
         }
         let mut ends = ends.into_iter().map(|(end, _)| end.to_owned());
+        let datapath = match section.text("datapath").as_str() {
+            "relay" => DatapathChoice::Relay,
+            "tc" => DatapathChoice::Tc,
+            "edt" => DatapathChoice::Edt,
+            _ => DatapathChoice::Auto,
+        };
+        let settings = settings(reporter, &section);
+        kernel::check(reporter, &section, datapath, &settings);
         links.push(Link {
             name: section.text("name"),
             between: [
@@ -73,17 +81,12 @@ pub(super) fn read(
                 ends.next().unwrap_or_default(),
             ],
             trace,
-            datapath: match section.text("datapath").as_str() {
-                "relay" => DatapathChoice::Relay,
-                "tc" => DatapathChoice::Tc,
-                "edt" => DatapathChoice::Edt,
-                _ => DatapathChoice::Auto,
-            },
+            datapath,
             mode: mode(reporter, &section),
             cell: cells::seat(reporter, &section, cells),
             mtu: section.integer_u32("mtu"),
             calibrate: section.boolean("calibrate"),
-            settings: settings(reporter, &section),
+            settings,
         });
     }
     links

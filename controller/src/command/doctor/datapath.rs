@@ -21,16 +21,37 @@ pub(super) fn findings() -> Vec<Finding> {
         ("tc datapath", DatapathChoice::Tc, 1),
         ("edt datapath", DatapathChoice::Edt, 2),
     ]
-    .map(|(name, choice, index)| (name, attempt(choice, index)));
-    let one_works = tried.iter().any(|(_, result)| result.is_ok());
+    .map(|(name, choice, index)| (name, choice, attempt(choice, index)));
+    let one_works = tried.iter().any(|(_, _, result)| result.is_ok());
     tried
         .into_iter()
-        .map(|(name, result)| match result {
+        .map(|(name, choice, result)| match result {
             Ok(detail) => good(name, detail),
-            Err(why) if one_works => missing(name, why),
-            Err(why) => bad(name, why, "a run needs a datapath: see the lines above"),
+            Err(why) if one_works => missing(name, why).with_remedy(remedy(choice)),
+            Err(why) => {
+                let remedy = format!("a run needs a datapath: {}", remedy(choice));
+                bad(name, why, remedy)
+            }
         })
         .collect()
+}
+
+/// What to do where a datapath does not work.
+const fn remedy(choice: DatapathChoice) -> &'static str {
+    match choice {
+        DatapathChoice::Relay | DatapathChoice::Auto => {
+            "run as root or allow user namespaces, on a kernel with veth and packet sockets \
+             (`modprobe veth af_packet`)"
+        }
+        DatapathChoice::Tc => {
+            "load htb and netem (`modprobe sch_htb sch_netem`; some distributions have them in a \
+             package of further kernel modules), or stay with the relay, which needs neither"
+        }
+        DatapathChoice::Edt => {
+            "as root, load fq and the BPF classifier (`modprobe sch_fq cls_bpf`), or stay with the \
+             relay, which needs neither"
+        }
+    }
 }
 
 fn attempt(choice: DatapathChoice, index: u8) -> Result<String, String> {

@@ -13,7 +13,9 @@ use hexloop_agent::hold::{self, HoldError, HoldEvent, HoldOrder, Holder, Peer, P
 use hexloop_agent::management;
 use hexloop_traces::format::{MOST_ROWS_COPIED, to_text};
 use hexloop_traces::units::{BitRate, ByteSize, TimeSpan};
-use hexloop_traces::{LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMITED_RATE_BPS};
+use hexloop_traces::{
+    Direction, LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMITED_RATE_BPS,
+};
 use serde_json::json;
 
 use super::super::{Voice, print, print_json};
@@ -294,12 +296,53 @@ fn in_words(trace: &Trace, settings: &LinkSettings, peers: usize) -> String {
     if peers > 0 {
         words.push(format!("{peers} peers"));
     }
+    words.extend(not_steered(trace));
     words.join(", ")
+}
+
+/// Which directions of a trace are not steered to its bytes, if any.
+fn not_steered(trace: &Trace) -> Option<String> {
+    let by_steps = [0, 1].map(|side: usize| {
+        let states = || trace.states().map(move |(_, states)| states[side]);
+        let first_bps = states().next().map(|state| state.rate_bps);
+        let changes = states().any(|state| Some(state.rate_bps) != first_bps);
+        // netem is in the place of the queue then: what waits cannot be told from what is delayed.
+        let netem = states().any(|state| {
+            let shares = [state.loss_ppb, state.dup_ppb, state.corrupt_ppb];
+            state.delay_ns > 0 || state.jitter_ns > 0 || shares != [0; 3]
+        });
+        (changes && netem).then_some(Direction::BOTH[side].name())
+    });
+    let names: Vec<&str> = by_steps.into_iter().flatten().collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(" and ");
+        format!("rates {names} set row by row and not steered, because of delay or loss")
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hexloop_traces::EndPolicy;
+
+    #[test]
+    fn a_shape_says_where_bytes_are_not_steered() {
+        let state = |rate_bps, delay_ns| LinkState {
+            rate_bps,
+            delay_ns,
+            ..LinkState::TRANSPARENT
+        };
+        let told = |rows: &[(u64, LinkState)]| {
+            let trace = hexloop_traces::generate::control::states(EndPolicy::Loop, rows).unwrap();
+            in_words(&trace, &LinkSettings::drop_tail(3000), 0)
+        };
+        let steered = [(1000, state(8_000_000, 0)), (1000, state(9_000_000, 0))];
+        assert!(!told(&steered).contains("steered"), "{}", told(&steered));
+        let constant = [(1000, state(8_000_000, 7)), (1000, state(8_000_000, 9))];
+        assert!(!told(&constant).contains("steered"));
+        let delayed = [(1000, state(8_000_000, 7)), (1000, state(9_000_000, 7))];
+        assert!(told(&delayed).contains("rates down and up set row by row and not steered"));
+    }
 
     #[test]
     fn peers_are_addresses_networks_and_ports() {
