@@ -217,12 +217,47 @@ pub(crate) fn allow_descriptors(needed: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
     use std::process::Stdio;
 
     #[test]
     fn a_name_with_spaces_and_brackets_does_not_shift_the_fields() {
         let stat = "17 (a) b) (c) S 1 17 17 0 -1 4194304 100 0 0 0 3 4 5 6 20 0 1 0 98765 1 2";
         assert_eq!(start_time_of_stat(stat), Some(98_765));
+    }
+
+    /// Its first thread ends at once, another one lives on.
+    const WITHOUT_FIRST_THREAD: &str = "
+        #include <pthread.h>
+        #include <unistd.h>
+        static void *wait_long(void *nothing) { sleep(600); return nothing; }
+        int main(void) {
+            pthread_t thread;
+            if (pthread_create(&thread, 0, wait_long, 0)) return 1;
+            pthread_exit(0);
+        }";
+
+    #[test]
+    fn a_process_whose_first_thread_is_a_zombie_is_killed_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let [source, program] = ["source.c", "program"].map(|name| directory.path().join(name));
+        fs::write(&source, WITHOUT_FIRST_THREAD).unwrap();
+        let mut compiler = Command::new("cc");
+        compiler.args(["-pthread", "-o"]).args([&program, &source]);
+        assert!(compiler.status().unwrap().success());
+        let mut child = Command::new(&program).stdin(Stdio::null()).spawn().unwrap();
+        let identity = ProcessIdentity::of(child.id()).unwrap();
+        while identity.is_alive() {
+            std::thread::yield_now();
+        }
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "its threads have not ended"
+        );
+        let deadline = clock::now() + 60_000_000_000;
+        assert!(identity.kill_and_wait(deadline).unwrap());
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hexloop_tests::points::{Answer, Point};
 
-use crate::run::{AGENT, CONTROLLER, expect_clean, expect_ended, play, walk};
+use crate::run::{
+    AGENT, CONTROLLER, SMALL, expect_clean, expect_ended, play_text, small_on_tc, walk, walk_text,
+};
 use crate::shaping::{GUARDIAN, Trial, rounds, strike, with_trial};
 
 /// Whom to kill at once; `GUARDIAN` is both.
@@ -62,7 +64,8 @@ fn whoever_is_killed_at_any_step_of_a_run_the_machine_is_put_back() {
         let (mut struck, mut missed) = (0, Vec::new());
         for (number, point) in points.into_iter().enumerate() {
             for round in 0..rounds().min(VICTIMS.len()) {
-                match killed_at(trial, point, VICTIMS[(number + round) % VICTIMS.len()]) {
+                let victims = VICTIMS[(number + round) % VICTIMS.len()];
+                match killed_at(trial, SMALL, point, victims) {
                     true => struck += 1,
                     false => missed.push(point.clone()),
                 }
@@ -76,9 +79,44 @@ fn whoever_is_killed_at_any_step_of_a_run_the_machine_is_put_back() {
     });
 }
 
+/// Calls to the kernel that are struck in one round of a run on tc, spread over the whole run: most
+/// of them steer.
+const CALLS_ON_TC: usize = 5;
+
+#[test]
+#[ignore = "needs root"]
+fn whoever_is_killed_while_the_kernels_disciplines_shape_a_run_they_are_gone_with_it() {
+    with_trial(|trial| {
+        let experiment = small_on_tc();
+        let walked = walk_text(trial, &experiment);
+        let calls = |point: &&Point| point.name == "netlink" && point.part == "serve";
+        let count = walked.iter().filter(calls).count();
+        let every = (count / (CALLS_ON_TC * rounds())).max(1);
+        let struck = walked.iter().filter(calls).step_by(every);
+        let moments = ["link-up", "phase-plays", "taking-down"];
+        let moments = moments.map(|name| walked.iter().find(|point| point.name == name));
+        let moments = moments.map(|point| point.expect("a moment of every run"));
+        let (mut hits, mut missed) = (0, Vec::new());
+        for (point, victims) in struck.chain(moments).zip(VICTIMS.iter().cycle()) {
+            match killed_at(trial, &experiment, point, victims) {
+                true => hits += 1,
+                // How often a link is steered differs from run to run.
+                false => missed.push(point.clone()),
+            }
+        }
+        println!("struck {hits} times; not reached this time: {missed:?}");
+        assert!(hits > missed.len(), "{hits} struck, {missed:?} missed");
+    });
+}
+
 /// Strikes once; whether the run came to that point: threads that note things side by side do so in
 /// numbers that differ from run to run.
-fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str]) -> bool {
+fn killed_at(
+    trial: &Trial<'_>,
+    experiment: &str,
+    point: &Point,
+    victims: &'static [&'static str],
+) -> bool {
     let when = format!("{victims:?} killed at {point:?}");
     let (struck, target) = (Arc::new(AtomicBool::new(false)), point.clone());
     let (hit, before) = (Arc::clone(&struck), trial.system.clone());
@@ -88,7 +126,7 @@ fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str])
         }
         Answer::Go
     });
-    let played = play(trial);
+    let played = play_text(trial, experiment);
     trial.stage.expect_reachable();
     let struck = struck.load(Ordering::SeqCst);
     if !struck {

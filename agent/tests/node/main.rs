@@ -2,8 +2,12 @@
 //! is left, whoever is killed and when.
 
 #[cfg(test)]
+mod parts;
+#[cfg(test)]
+mod setting;
+
+#[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::fs;
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::CommandExt;
@@ -12,39 +16,20 @@ mod tests {
     use std::sync::Arc;
 
     use hexloop_agent::cgroup::Controllers;
-    use hexloop_agent::configuration::Configuration;
-    use hexloop_agent::guardian::{self, Guardian, replay_leftovers};
+    use hexloop_agent::guardian::{self, replay_leftovers};
     use hexloop_agent::node;
-    use hexloop_agent::play::{ControlDesk, EventSink, PlayInput, Stage, StopWish, play};
-    use hexloop_agent::privilege::{self, Privilege};
-    use hexloop_agent::process::{ProcessIdentity, SelfCommand};
-    use hexloop_agent::telemetry::sources::MeterSources;
+    use hexloop_agent::play::{ControlDesk, EventSink, Stage, StopWish, play};
+    use hexloop_agent::privilege::Privilege;
+    use hexloop_agent::process::ProcessIdentity;
     use hexloop_proto::{Event, EventBody};
-    use hexloop_telemetry::{Origin, Places};
-    use hexloop_topologies::plan::{
-        CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, MachinePlan, ModelPlan, ModelSource,
-        NodeIsolation, NodePlan, PLAN_SCHEMA, PhasePlan, Plan, VerdictBounds,
-    };
     use hexloop_workloads::clock;
-    use hexloop_workloads::job::{
-        JobCommand, JobEvent, JobSpec, JobTotals, Outcome, Placement, RequestRecord,
-    };
-    use hexloop_workloads::request::RequestStream;
-    use hexloop_workloads::wire::PayloadBytes;
     use nix::sys::signal::Signal;
     use tokio::sync::mpsc;
 
-    /// This test program in the part of `hexloop agent PART`: the harness runs one test, and
-    /// what follows `--` is for [`plays_the_part_it_is_given`].
-    fn this_program() -> SelfCommand {
-        let arguments = [
-            "--exact",
-            "tests::plays_the_part_it_is_given",
-            "--nocapture",
-            "--",
-        ];
-        SelfCommand::with_arguments(arguments.iter().map(Into::into).collect())
-    }
+    use crate::parts::{play_once_as_ordinary_user, pretend_agent, pretend_job};
+    use crate::setting::{
+        daemon_program, directory_for_everybody, input, plan, play_to_the_end, stage, this_program,
+    };
 
     /// Not a test of its own: other tests start this program again to play a part.
     #[test]
@@ -61,255 +46,6 @@ mod tests {
             ["ordinary", directory] => play_once_as_ordinary_user(Path::new(directory)),
             _ => assert!(arguments.is_empty(), "{arguments:?}"),
         }
-    }
-
-    fn say(event: &JobEvent) {
-        println!("{}", serde_json::to_string(event).unwrap());
-    }
-
-    /// A job without a model: answers every request at once, and says on standard error what it
-    /// is allowed to do.
-    fn pretend_job() {
-        let mut lines = std::io::stdin().lines();
-        let spec: JobSpec = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        assert_eq!(spec.secret.len(), 64);
-        println!();
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        for name in [
-            "Uid:",
-            "Groups:",
-            "CapEff:",
-            "CapPrm:",
-            "CapBnd:",
-            "NoNewPrivs:",
-        ] {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            eprintln!(
-                "{}",
-                line.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
-            );
-        }
-        let mut names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
-        names.sort();
-        eprintln!("environment {}", names.join(","));
-        let descriptors = fs::read_dir("/proc/self/fd").unwrap().count();
-        // Three standard ones, and the one that lists them.
-        eprintln!("descriptors {}", descriptors - 1);
-        eprintln!(
-            "host {}",
-            fs::read_to_string("/proc/sys/kernel/hostname")
-                .unwrap()
-                .trim()
-        );
-        eprintln!(
-            "model {}",
-            fs::read_to_string(spec.model_directory.join("config.json")).unwrap()
-        );
-        let write = fs::write(spec.model_directory.join("mine"), "x").is_err();
-        eprintln!("model is read-only: {write}");
-        say(&JobEvent::Ready {
-            weight_bytes: 7,
-            engine_path: "pretended".to_owned(),
-        });
-        let start = lines.next().unwrap().unwrap();
-        assert!(
-            matches!(serde_json::from_str(&start), Ok(JobCommand::Start { .. })),
-            "{start}"
-        );
-        say(&JobEvent::Request(RequestRecord {
-            id: 0,
-            scheduled_ns: 1,
-            sent_ns: 2,
-            token_ns: vec![3],
-            prompt_tokens: 1,
-            tokens: vec![5],
-            outcome: Outcome::Completed,
-            payload: PayloadBytes { up: 0, down: 0 },
-        }));
-        say(&JobEvent::Idle);
-        let stop = lines.next().unwrap().unwrap();
-        assert!(
-            matches!(serde_json::from_str(&stop), Ok(JobCommand::Stop)),
-            "{stop}"
-        );
-        let payload = PayloadBytes { up: 0, down: 0 };
-        say(&JobEvent::Done(JobTotals {
-            payload,
-            cpu_ns: 1,
-            load_ns: 1,
-        }));
-    }
-
-    fn node_plan(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> NodePlan {
-        NodePlan {
-            name: name.to_owned(),
-            index,
-            cpus: vec![0],
-            cpu_quota,
-            threads: 1,
-            slowdown: None,
-            isolation: NodeIsolation::default(),
-        }
-    }
-
-    /// Two nodes without a link, one phase on the device, one command that leaves a daemon.
-    fn plan(daemon: &str) -> Plan {
-        let quota = CpuQuota {
-            quota_us: 2000,
-            period_us: 4000,
-        };
-        let daemonise = format!("setsid {daemon} 600 & setsid {daemon} 600 & echo left two");
-        Plan {
-            schema: PLAN_SCHEMA,
-            experiment: "nodes".to_owned(),
-            preset: None,
-            seed: 1,
-            nodes: vec![
-                node_plan("<device>", 0, Some(quota)),
-                node_plan("edge", 1, None),
-            ],
-            links: Vec::new(),
-            cells: Vec::new(),
-            uncalibrated: Vec::new(),
-            machine: MachinePlan::default(),
-            calibration: CalibrationPlan {
-                flow_ns: 0,
-                packet_payload_bytes: 0,
-                probe_gap_ns: 0,
-                window_ns: 0,
-            },
-            traffic: Vec::new(),
-            model: Some(ModelPlan {
-                source: ModelSource::Recipe("tiny".to_owned()),
-                layers: 1,
-                width: 1,
-                bytes_per_activation: 4,
-            }),
-            phases: vec![PhasePlan {
-                name: "device".to_owned(),
-                placement: Placement::Device,
-                device: "<device>".to_owned(),
-                edge: "edge".to_owned(),
-                link: "radio".to_owned(),
-                edge_address: "10.0.0.2:7000".parse().unwrap(),
-                requests: RequestStream {
-                    arrivals_per_kilosecond: 1000,
-                    prompt_tokens: 1,
-                    output_tokens: 1,
-                    arrivals_for_ns: 1_000_000_000,
-                    deadline_ns: 1_000_000_000,
-                },
-                duration_ns: 20_000_000_000,
-            }],
-            studies: Vec::new(),
-            events: Vec::new(),
-            commands: vec![CommandPlan {
-                name: "daemons".to_owned(),
-                node: "edge".to_owned(),
-                argv: ["sh", "-c", &daemonise].map(str::to_owned).to_vec(),
-            }],
-            verdict: VerdictBounds {
-                rate_error_ppm: 0,
-                delay_error_ns: 0,
-                delay_error_ppm: 0,
-                shaper_lateness_ns: 0,
-                send_lateness_ppm: 0,
-                backlogged_windows: 0,
-                relay_cpu_ppm: 0,
-                interrupt_cpu_ppm: 0,
-                steal_ppm: None,
-                timer_lateness_ns: None,
-            },
-            expectations: Vec::new(),
-            faults: FaultPlan::default(),
-        }
-    }
-
-    /// A program that does nothing for long, with a name of its own so that it can be counted.
-    fn daemon_program(root: &Path) -> PathBuf {
-        let name = format!("hxd{}", std::process::id());
-        let path = root.join(name);
-        let sleep = ["/bin/sleep", "/usr/bin/sleep"]
-            .into_iter()
-            .find(|p| Path::new(p).exists());
-        fs::copy(sleep.unwrap(), &path).unwrap();
-        path
-    }
-
-    fn directory_for_everybody() -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        let open = |path: &Path| {
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            fs::set_permissions(path, mode).unwrap();
-        };
-        open(root.path());
-        let model = root.path().join("model");
-        fs::create_dir(&model).unwrap();
-        fs::write(model.join("config.json"), "{}").unwrap();
-        open(&model);
-        root
-    }
-
-    fn stage(root: &Path, privilege: Privilege) -> Stage {
-        let state = root.join("state");
-        Stage {
-            program: this_program(),
-            privilege,
-            credentials: (privilege == Privilege::Root).then_some((65_534, 65_534)),
-            job_user: "nobody".to_owned(),
-            controllers: Controllers::detect(),
-            guardian: Arc::new(Guardian::start_as(&this_program(), &state, "test").unwrap()),
-            meters: MeterSources::at(Places {
-                root: "/nowhere".into(),
-                nvml: None,
-                with_nvml: false,
-                origin: Origin::Stub,
-            }),
-            allowed: Configuration::nothing(),
-        }
-    }
-
-    fn input(root: &Path, plan: Plan) -> PlayInput {
-        PlayInput {
-            plan,
-            traces: BTreeMap::new(),
-            model_directory: Some(root.join("model")),
-        }
-    }
-
-    fn play_to_the_end(stage: &Stage, input: &PlayInput) -> Vec<Event> {
-        let (sender, mut receiver) = mpsc::channel(4096);
-        let events = Arc::new(EventSink::new(sender));
-        let desk = ControlDesk::default();
-        play(stage, input, &events, &StopWish::default(), &desk);
-        drop(events);
-        std::iter::from_fn(move || receiver.blocking_recv()).collect()
-    }
-
-    /// An agent that plays the plan of [`plan`] over and over until it is killed.
-    fn pretend_agent(root: &Path) {
-        let privilege = privilege::acquire().unwrap();
-        let stage = stage(root, privilege);
-        println!("READY {}", stage.guardian.process_id());
-        let daemon = fs::read_to_string(root.join("daemon")).unwrap();
-        let mut plan = plan(&daemon);
-        plan.phases[0].requests.arrivals_per_kilosecond = 0;
-        loop {
-            let events = play_to_the_end(&stage, &input(root, plan.clone()));
-            assert!(!events.is_empty());
-        }
-    }
-
-    /// Takes what privilege there is, plays the plan once and prints the events.
-    fn play_once_as_ordinary_user(root: &Path) {
-        let privilege = privilege::acquire().unwrap();
-        assert_eq!(privilege, Privilege::UserNamespace);
-        let stage = stage(root, privilege);
-        let daemon = fs::read_to_string(root.join("daemon")).unwrap();
-        for event in play_to_the_end(&stage, &input(root, plan(&daemon))) {
-            println!("EVENT {}", serde_json::to_string(&event).unwrap());
-        }
-        Arc::into_inner(stage.guardian).unwrap().finish().unwrap();
     }
 
     fn bodies(events: &[Event], wanted: fn(&EventBody) -> bool) -> Vec<&EventBody> {
