@@ -137,7 +137,10 @@ pub(crate) fn trace(
     scenario.events.extend(source.events.iter().cloned());
     if scenario.duration.ns / scenario.step.ns > MOST_ROWS {
         let message = format!("the trace would have more than {MOST_ROWS} rows");
-        let help = "make `duration` shorter or `step` longer".to_owned();
+        let help =
+            "make `duration` shorter or `step` longer, or make the trace once with `hexloop \
+                    trace gen --format arrow` and name its file, which may be of any length"
+                .to_owned();
         return Err((message, Some(help)));
     }
     let variant = Variant {

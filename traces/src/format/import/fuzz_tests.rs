@@ -111,6 +111,27 @@ fn every_example_is_a_valid_file_of_some_format() {
 }
 
 #[test]
+fn a_mark_of_byte_order_and_ends_of_lines_of_another_system_change_nothing() {
+    for text in EXAMPLES {
+        let elsewhere = format!("{}{}", '\u{feff}', text.replace('\n', "\r\n"));
+        for importer in IMPORTERS {
+            let imported = |text: &str| {
+                let name = "example";
+                (importer.import)(&[Recording { name, text }], &ImportOptions::default())
+            };
+            if let Ok(expected) = imported(text) {
+                let trace = imported(&elsewhere).unwrap();
+                assert!(
+                    trace.iter().eq(expected.iter()),
+                    "{}: {text}",
+                    importer.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn names_of_importers_are_found_and_all_differ() {
     for importer in IMPORTERS {
         let found = importer_named(importer.name).map(|found| found.about);

@@ -19,7 +19,7 @@ pub(super) const IMPORTER: Importer = Importer {
 };
 
 fn detect(recording: &Recording<'_>) -> bool {
-    let text = recording.text.trim_start();
+    let text = recording.content().trim_start();
     text.starts_with('{') && text.contains("\"intervals\"") && text.contains("\"bits_per_second\"")
 }
 
@@ -93,7 +93,7 @@ fn read(
     recording: Recording<'_>,
     options: &ImportOptions,
 ) -> Result<(Direction, Vec<Interval>), TraceError> {
-    let document: Value = serde_json::from_str(recording.text).map_err(|error| {
+    let document: Value = serde_json::from_str(recording.content()).map_err(|error| {
         let place = recording.place(error.line().max(1), error.column().max(1));
         place.error(format!("not the JSON of iperf3: {error}"))
     })?;

@@ -37,7 +37,7 @@ fn import(recordings: &[Recording<'_>], options: &ImportOptions) -> Result<Trace
             return Err(place.error("expected a file"));
         }
     };
-    let parsed = parse(down.text, up.map(|up| up.text), &settings);
+    let parsed = parse(down.content(), up.map(Recording::content), &settings);
     let trace = parsed.map_err(|error| {
         let uplink = error.to_string().contains("(mahimahi uplink)");
         let recording = if uplink { up.unwrap_or(down) } else { down };

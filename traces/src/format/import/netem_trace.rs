@@ -22,7 +22,7 @@ pub(super) const IMPORTER: Importer = Importer {
 };
 
 fn detect(recording: &Recording<'_>) -> bool {
-    let start = recording.text.trim_start();
+    let start = recording.content().trim_start();
     let is_form = start.starts_with('{') || start.starts_with('[');
     let head: String = start.chars().take(200).collect();
     is_form
@@ -39,8 +39,8 @@ fn detect(recording: &Recording<'_>) -> bool {
 }
 
 fn parse(recording: Recording<'_>) -> Result<Model, TraceError> {
-    if recording.text.trim_start().starts_with('{') {
-        return serde_json::from_str(recording.text).map_err(|error| {
+    if recording.content().trim_start().starts_with('{') {
+        return serde_json::from_str(recording.content()).map_err(|error| {
             let message = error.to_string();
             let bare = message
                 .rfind(" at line ")
@@ -50,9 +50,9 @@ fn parse(recording: Recording<'_>) -> Result<Model, TraceError> {
                 .error(bare)
         });
     }
-    toml::from_str(recording.text).map_err(|error: toml::de::Error| {
+    toml::from_str(recording.content()).map_err(|error: toml::de::Error| {
         let at = error.span().map_or(0, |span| span.start);
-        let before = recording.text.get(..at).unwrap_or_default();
+        let before = recording.content().get(..at).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let column = before
             .rsplit('\n')

@@ -17,7 +17,7 @@ pub(super) const IMPORTER: Importer = Importer {
 };
 
 fn format_of(recording: &Recording<'_>) -> TrackFormat {
-    if recording.text.contains("<gpx") {
+    if recording.content().contains("<gpx") {
         TrackFormat::Gpx
     } else {
         TrackFormat::Csv
@@ -40,7 +40,7 @@ fn import(recordings: &[Recording<'_>], options: &ImportOptions) -> Result<Trace
     let recording = Recording::first(recordings);
     let format = format_of(&recording);
     // Mistakes in the recording first: where it is played is the next question.
-    let track = RecordedTrack::parse(recording.text, format, 1.5).map_err(|error| {
+    let track = RecordedTrack::parse(recording.content(), format, 1.5).map_err(|error| {
         recording
             .place(error.line, error.column)
             .error(error.problem)
@@ -84,7 +84,7 @@ fn import(recordings: &[Recording<'_>], options: &ImportOptions) -> Result<Trace
     if let Some((key, problem)) = scenario.problems().into_iter().next() {
         return Err(place.error(format!("{key}: {problem}")));
     }
-    scenario.set_track(recording.text).map_err(|error| {
+    scenario.set_track(recording.content()).map_err(|error| {
         recording
             .place(error.line, error.column)
             .error(error.problem)

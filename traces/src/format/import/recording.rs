@@ -19,10 +19,18 @@ impl<'a> Recording<'a> {
         recordings.first().copied().unwrap_or(none)
     }
 
+    /// Its text without the mark of byte order that some programs begin with.
+    #[must_use]
+    pub fn content(self) -> &'a str {
+        self.text.strip_prefix('\u{feff}').unwrap_or(self.text)
+    }
+
     /// The lines with their numbers from 1, without their ends.
     pub fn lines(self) -> impl Iterator<Item = (usize, &'a str)> {
-        let text = self.text.strip_prefix('\u{feff}').unwrap_or(self.text);
-        text.lines().zip(1..).map(|(line, number)| (number, line))
+        self.content()
+            .lines()
+            .zip(1..)
+            .map(|(line, number)| (number, line))
     }
 
     /// A place in it.
