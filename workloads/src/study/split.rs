@@ -14,8 +14,8 @@ const SEGMENT_HEADER_BYTES: u64 = 14 + 20 + 20 + 12;
 /// Payload of a full segment: an Ethernet frame of 1500 bytes without IPv4's and TCP's headers.
 const SEGMENT_BYTES: u64 = 1500 - 52;
 
-/// Bytes of an account of costs: which layers the first stage takes, how states are coded, and
-/// where each stage that follows ends.
+/// Body of the frame that opens a request: the layer that the first stage begins with, how states are
+/// coded, and where each stage ends.
 #[must_use]
 pub const fn begin_bytes(stages: u64) -> u64 {
     4 * (2 + stages)
