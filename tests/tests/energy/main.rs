@@ -8,6 +8,8 @@ mod command;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod stand_ins;

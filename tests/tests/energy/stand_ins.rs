@@ -37,7 +37,12 @@ pub(crate) fn gpu(sandbox: &Sandbox, gpu: GpuScript) -> [(&'static str, PathBuf)
         gpus: vec![gpu],
         ..Script::default()
     };
-    let text = serde_json::to_vec(&script).unwrap();
+    scripted(sandbox, &script)
+}
+
+/// A library of NVML that follows a script.
+pub(crate) fn scripted(sandbox: &Sandbox, script: &Script) -> [(&'static str, PathBuf); 2] {
+    let text = serde_json::to_vec(script).unwrap();
     let test = std::env::current_exe().unwrap();
     let library = test.with_file_name("libhexloop_nvml_stub.so");
     assert!(

@@ -42,6 +42,9 @@ duration = "1 s"
 
 [calibration]
 flow = "3 s"
+
+[machine]
+noise_check = "0 s"
 "#;
 
 /// The same on the kernel's queueing disciplines, without delay, so that htb alone does.
