@@ -363,6 +363,8 @@ pub struct JobSummary {
     pub counters: BTreeMap<String, NodeCounterSummary>,
     /// What the machine's CPUs did over the phase; empty where the kernel does not tell.
     pub cores: Vec<CoreSummary>,
+    /// Why there is no core, if so.
+    pub without_cores: Option<String>,
     /// What the radio of the phase's link used by published models. Estimated, and part of no other
     /// figure.
     pub radio: Option<RadioSummary>,

@@ -39,6 +39,9 @@ pub struct CoreSample {
     pub context_switches: u64,
     /// Why a frequency is missing, if one is.
     pub without_frequency: Option<String>,
+    /// Why there is no core, if so.
+    #[serde(default)]
+    pub without_cores: Option<String>,
 }
 
 /// One core over a span of time.

@@ -22,13 +22,24 @@ pub struct CoreWatch {
 struct Look {
     at: MonotonicNs,
     counters: CpuCounters,
+    /// Why there are no counters.
+    trouble: Option<String>,
 }
 
 impl Look {
     fn now(root: &Path, at: MonotonicNs) -> Look {
-        // A machine that does not tell has no core in the record.
-        let counters = CpuCounters::read(root).unwrap_or_default();
-        Look { at, counters }
+        match CpuCounters::read(root) {
+            Ok(counters) => Look {
+                at,
+                counters,
+                trouble: None,
+            },
+            Err(trouble) => Look {
+                at,
+                counters: CpuCounters::default(),
+                trouble: Some(trouble.to_string()),
+            },
+        }
     }
 }
 
@@ -100,6 +111,7 @@ impl CoreWatch {
                 .context_switches
                 .saturating_sub(before.counters.context_switches),
             without_frequency: None,
+            without_cores: now.trouble.clone().or_else(|| before.trouble.clone()),
         }
     }
 }
@@ -108,6 +120,17 @@ impl CoreWatch {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_machine_that_does_not_count_its_cpus_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let mut watch = CoreWatch::begin(root.path(), 10);
+        let sample = watch.look(1_000_000_010);
+        assert!(sample.cores.is_empty());
+        let why = sample.without_cores.unwrap();
+        assert!(why.contains("proc/stat"), "{why}");
+        assert_eq!(watch.whole().without_cores.as_deref(), Some(why.as_str()));
+    }
 
     #[test]
     fn load_steal_and_frequency_are_those_of_the_span() {

@@ -92,7 +92,14 @@ fn counters(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
 /// What the machine's cores did, whoever used them.
 fn cores(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
     let Some(first) = jobs.iter().find(|job| !job.cores.is_empty()) else {
-        return Ok(());
+        let why = jobs.iter().find_map(|job| job.without_cores.as_deref());
+        return why.map_or(Ok(()), |why| {
+            writeln!(
+                page,
+                "<p>Cores of the machine: unavailable: {}.</p>",
+                escape(why)
+            )
+        });
     };
     writeln!(page, "<h3>Cores of the machine</h3>")?;
     let mut table = Table::new(&["Core"], 1);

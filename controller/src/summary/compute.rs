@@ -350,6 +350,7 @@ fn job_summary(
             .collect(),
         counters: usage::counters(jobs),
         cores: usage::cores(recorded),
+        without_cores: usage::without_cores(recorded),
         radio: radio::radio(plan, phase, recorded, trace),
         duration_s: end.map(|end| ns_to_s(end.duration_ns)),
         energy_j: end.map_or_else(

@@ -64,6 +64,11 @@ pub(super) fn counters(jobs: &[JobResources]) -> BTreeMap<String, NodeCounterSum
     counted.collect()
 }
 
+/// Why nothing is known of the cores, if so.
+pub(super) fn without_cores(recorded: &PhaseResults) -> Option<String> {
+    recorded.end.as_ref()?.cores.as_ref()?.without_cores.clone()
+}
+
 /// What the cores did.
 pub(super) fn cores(recorded: &PhaseResults) -> Vec<CoreSummary> {
     let Some(whole) = recorded.end.as_ref().and_then(|end| end.cores.as_ref()) else {
