@@ -11,6 +11,7 @@ pub(crate) mod frequency;
 pub(crate) mod gpu;
 pub(crate) mod hugepages;
 pub(crate) mod interrupts;
+pub(crate) mod meters;
 pub(crate) mod node;
 pub(crate) mod noise;
 pub(crate) mod topology;
@@ -20,6 +21,7 @@ use std::fs;
 use std::path::Path;
 
 use hexloop_proto::AskedAndGot;
+use hexloop_telemetry::Places;
 use hexloop_topologies::plan::Plan;
 
 use crate::cgroup::parse_cpu_list;
@@ -30,6 +32,36 @@ use crate::ledger::UndoId;
 use crate::undo::Undo;
 
 pub use error::IsolationError;
+
+/// What is near to what on this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nearness {
+    /// The CPUs of each NUMA node; empty on a kernel that does not tell.
+    pub numa_nodes: Vec<(u32, Vec<u32>)>,
+    /// The GPUs whose NUMA node the firmware tells: number, UUID, NUMA node.
+    pub gpus: Vec<(u32, String, u32)>,
+}
+
+/// Looks at the NUMA nodes, and at the GPUs if they matter.
+#[must_use]
+pub fn nearness(with_gpus: bool) -> Nearness {
+    let root = Places::from_environment().root;
+    // Without a GPU that can be found, its node fails where it is asked for, with the reason.
+    let gpus = match with_gpus {
+        true => gpu::list(&root).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    Nearness {
+        numa_nodes: topology::numa_nodes(&root)
+            .into_iter()
+            .map(|node| (node.number, node.cpus))
+            .collect(),
+        gpus: gpus
+            .into_iter()
+            .filter_map(|gpu| Some((gpu.number, gpu.uuid, gpu.numa_node?)))
+            .collect(),
+    }
+}
 
 /// What settings are made with.
 pub(crate) struct Settling<'a> {

@@ -22,6 +22,7 @@ use hexloop_proto::{AgentDescription, EventBody};
 use hexloop_telemetry::{ExternalFeed, FeedReport};
 use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
 use hexloop_traces::Trace;
+use hexloop_workloads::clock;
 
 use crate::cgroup::Controllers;
 use crate::configuration::Configuration;
@@ -181,6 +182,11 @@ fn perform(
         energy_j: power.outlook(),
         meters: power.channels(),
     }));
+    power.require(&input.plan.machine.meters, &stage.meters.feeds, |until| {
+        scene::check(stop)?;
+        clock::sleep_until(until);
+        Ok::<(), PlayError>(())
+    })?;
     prepare::listen(stage, &input.plan, events);
     scene.settle(stage, &input.plan, events)?;
     scene.build(stage, input, events, stop)?;

@@ -1,5 +1,6 @@
 //! What this machine can do, found by trying it in namespaces that are gone afterwards.
 
+mod external;
 mod isolation;
 
 use nix::sched::{CloneFlags, unshare};
@@ -83,6 +84,7 @@ pub fn needed() -> Vec<Check> {
 #[must_use]
 pub fn machine() -> Vec<Check> {
     let mut checks = needed();
+    checks.extend(stand_ins());
     checks.extend([realtime(), cgroups()]);
     // In a user namespace of its own a process is root to itself alone.
     let is_root = checks
@@ -90,7 +92,23 @@ pub fn machine() -> Vec<Check> {
         .any(|check| check.name == "privilege" && check.detail == Privilege::Root.name());
     checks.extend(isolation::checks(&Places::from_environment().root, is_root));
     checks.extend(energy());
+    checks.extend(external::checks(is_root));
     checks
+}
+
+/// What stands in this machine's place: all that follows of sensors and settings is of that.
+fn stand_ins() -> Option<Check> {
+    let variables = [Places::ROOT_VARIABLE, Places::NVML_VARIABLE];
+    let set = variables.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some(format!("{name}={}", value.display()))
+    });
+    let set: Vec<String> = set.collect();
+    let detail = format!(
+        "{}: sensors, settings and GPUs are not this machine's",
+        set.join(", ")
+    );
+    (!set.is_empty()).then(|| Check::new("stand-ins", Outcome::Limited, detail))
 }
 
 fn network_namespace() -> Check {
@@ -204,7 +222,10 @@ fn energy() -> Vec<Check> {
         .collect();
     checks.push(match meters.why_nothing() {
         Some(_) => Check::new("energy", Outcome::Limited, "no source can be summed up")
-            .with_remedy("runs work without; the report says that energy was not measured"),
+            .with_remedy(
+                "runs work without; the report says that energy was not measured. A wall meter can \
+                 stand in: `--meter NAME=WHERE`, or [meters.NAME] of agent.toml",
+            ),
         None => Check::new("energy", Outcome::Works, reading_cost(&mut meters)),
     });
     checks

@@ -267,7 +267,7 @@ fn serve(
     let service = AgentService::new(Arc::clone(stage));
     let outcome = runtime.block_on(async {
         for (meter, feed) in meters.iter().zip(&stage.meters.feeds) {
-            let source = feeds::open(meter, &stage.guardian).await?;
+            let source = feeds::open(meter, Some(&stage.guardian)).await?;
             tokio::spawn(feeds::serve(source, feed.clone()));
         }
         if let Some(address) = page {

@@ -71,11 +71,19 @@ fn resolved(text: &str, overrides: &Overrides) -> ResolvedExperiment {
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+fn two_cpus() -> Machine {
+    Machine {
+        cpus: vec![0, 1],
+        ..Machine::default()
+    }
+}
+
 fn planned(text: &str, overrides: &Overrides, cpus: u32) -> Planned {
     plan(
         &resolved(text, overrides),
         &Machine {
             cpus: (0..cpus).collect(),
+            ..Machine::default()
         },
     )
     .unwrap_or_else(|problems| panic!("{problems}"))

@@ -103,6 +103,13 @@ impl Display for Description<'_> {
         for node in &plan.nodes {
             self.node(f, node)?;
         }
+        if !plan.machine.meters.is_empty() {
+            writeln!(
+                f,
+                "\nmeters that there must be: {}",
+                plan.machine.meters.join(", ")
+            )?;
+        }
         writeln!(f, "\nlinks:")?;
         self.links(f)?;
         self.cells(f)?;

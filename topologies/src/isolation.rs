@@ -22,6 +22,8 @@ pub struct MachinePlan {
     pub hugepages: Option<HugepagesPlan>,
     /// How cool it is to be before the phases.
     pub cool: Option<CoolPlan>,
+    /// Meters that it must have: `any`, `gpu`, `cpu`, `board`, or the name of an external one.
+    pub meters: Vec<String>,
     /// How long it is listened to before anything is made; 0 leaves that out.
     pub noise_check_ns: u64,
 }
@@ -121,6 +123,7 @@ pub(crate) fn machine(reporter: &mut Reporter<'_>, file: &Section<'_>) -> Machin
         move_interrupts: section.boolean("move_interrupts"),
         hugepages,
         cool,
+        meters: section.texts("meters"),
         noise_check_ns: section.time_ns("noise_check"),
     }
 }

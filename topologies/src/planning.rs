@@ -1,5 +1,6 @@
 //! From a resolved experiment to the plan of one machine: CPUs, addresses, interface names.
 
+mod cpus;
 mod modes;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,12 +18,26 @@ use crate::plan::{
 };
 use crate::problem::{Problem, Problems, listed, quoted};
 use crate::resolve::ResolvedExperiment;
+use cpus::Wish;
 
 /// What a plan must know about the machine that plays it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
     /// The CPUs that may be used, in ascending order.
     pub cpus: Vec<u32>,
+    /// The CPUs of each NUMA node; empty where nothing is known of them.
+    pub numa_nodes: Vec<(u32, Vec<u32>)>,
+    /// The GPUs that are on a known NUMA node: number, UUID, NUMA node.
+    pub gpus: Vec<(u32, String, u32)>,
+}
+
+impl Machine {
+    /// The NUMA node of a GPU, as an experiment names it.
+    fn node_of_gpu(&self, asked: &str) -> Option<u32> {
+        let mut gpus = self.gpus.iter();
+        let found = gpus.find(|(number, uuid, _)| uuid == asked || asked.parse() == Ok(*number));
+        found.map(|(.., node)| *node)
+    }
 }
 
 /// A plan, and what its user should know about it.
@@ -136,8 +151,7 @@ fn numbered<T>(elements: &[T]) -> impl Iterator<Item = (u16, &T)> {
     (0..=u16::MAX).zip(elements)
 }
 
-/// Gives each node CPUs of its own, and where there are not enough, shares them in turn. The
-/// lowest CPUs are left to everything else (interrupts, the relay) where there are some over.
+/// The nodes with their CPUs; see [`cpus`].
 fn nodes(
     resolved: &ResolvedExperiment,
     machine: &Machine,
@@ -147,9 +161,17 @@ fn nodes(
     let experiment = &resolved.experiment;
     let count = machine.cpus.len();
     let wanted: usize = experiment.nodes.iter().map(wanted_cpus).sum();
-    let mut next = count.saturating_sub(wanted);
+    let wishes = experiment.nodes.iter().map(|node| Wish {
+        count: wanted_cpus(node).min(count),
+        near: node
+            .isolation
+            .gpu
+            .as_ref()
+            .and_then(|gpu| machine.node_of_gpu(&gpu.gpu)),
+    });
+    let chosen = cpus::choose(machine, &wishes.collect::<Vec<Wish>>());
     let mut plans = Vec::new();
-    for (index, node) in numbered(&experiment.nodes) {
+    for ((index, node), cpus) in numbered(&experiment.nodes).zip(chosen) {
         let own = wanted_cpus(node);
         if own > count {
             let message = format!(
@@ -165,12 +187,6 @@ fn nodes(
             );
             continue;
         }
-        let mut cpus: Vec<u32> = (next..next + own)
-            .filter_map(|slot| machine.cpus.get(slot % count))
-            .copied()
-            .collect();
-        cpus.sort_unstable();
-        next += own;
         plans.push(NodePlan {
             name: node.name.clone(),
             index,

@@ -53,6 +53,21 @@ pub struct ChannelEnergy {
     pub uncertainty_j: Option<f64>,
     /// How often the source renewed its value.
     pub refresh_period_ns: Option<u64>,
+    /// Of a counter, the part of the window between its ticks.
+    #[serde(default)]
+    pub ticks: Option<TickWindow>,
+}
+
+/// The part of a window between the first and the last tick of a counter within it: there the
+/// counter's own difference is the energy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TickWindow {
+    /// The first tick, from the window's beginning on, in nanoseconds.
+    pub first_after_ns: u64,
+    /// The last tick, likewise.
+    pub last_after_ns: u64,
+    /// The energy between them, in joules.
+    pub energy_j: f64,
 }
 
 /// A GPU at one moment; `None` is what it does not tell.

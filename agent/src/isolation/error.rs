@@ -33,6 +33,14 @@ pub enum IsolationError {
         /// What can be done.
         remedy: &'static str,
     },
+    /// A meter that the run must have.
+    #[error("the experiment needs the meter `{asked}`, and there is none: {why}")]
+    NoMeter {
+        /// As it was asked for.
+        asked: String,
+        /// Why not, and what can be done.
+        why: String,
+    },
     /// There is no such GPU.
     #[error("node {node}: there is no GPU `{asked}` here: {known}")]
     UnknownGpu {

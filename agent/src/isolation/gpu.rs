@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hexloop_proto::AskedAndGot;
+use hexloop_telemetry::nvml_reason;
 use hexloop_topologies::plan::{GpuPlan, Plan};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
@@ -29,8 +30,8 @@ pub(crate) struct Gpu {
 
 /// The GPUs of this machine, or why none can be found.
 pub(crate) fn list(root: &Path) -> Result<Vec<Gpu>, String> {
-    let nvml = nvml().map_err(|error| error.to_string())?;
-    let count = nvml.device_count().map_err(|error| error.to_string())?;
+    let nvml = nvml().map_err(|error| nvml_reason(&error))?;
+    let count = nvml.device_count().map_err(|error| nvml_reason(&error))?;
     let one = |number| {
         let device = nvml.device_by_index(number)?;
         let bus_id = device.pci_info().ok().map(|info| info.bus_id);

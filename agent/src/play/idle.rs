@@ -7,7 +7,7 @@ use super::PlayError;
 use super::scene::check;
 use super::sink::EventSink;
 use super::stop::StopWish;
-use crate::telemetry::power::{PowerSampler, idle_power};
+use crate::telemetry::power::PowerSampler;
 
 /// How long it is measured: 30 refreshes of a counter that is renewed ten times a second.
 const SPAN_NS: u64 = 3_000_000_000;
@@ -31,8 +31,7 @@ pub(super) fn measure(
         check(stop)?;
         clock::sleep_until(to.min(clock::now() + LOOK_EVERY_NS));
     }
-    let (energy, uncertainty_j, _) = power.window(from, to);
-    let idle = idle_power(when, SPAN_NS, energy, uncertainty_j);
+    let idle = power.window(from, to).power.idle(when, SPAN_NS);
     events.emit(EventBody::Idle(idle));
     Ok(())
 }

@@ -187,7 +187,7 @@ pub(super) fn play(
     let tcp_after: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
     playing.pass_windows(&arrived);
     power.end_phase();
-    let (energy_j, energy_uncertainty_j, energy_by_channel) = power.window(t0, ended);
+    let metered = power.window(t0, ended);
     let burned_ns = burner.map(Burner::finish);
     let mut usage = sampler.finish();
     if let Some(board) = &stage.meters.board {
@@ -241,9 +241,9 @@ pub(super) fn play(
             .collect(),
         relay_cpu_ns: relay_cpu(plan, &reports, burned_ns),
         interrupt_cpu,
-        energy_j,
-        energy_uncertainty_j,
-        energy_by_channel,
+        energy_j: metered.energy_j,
+        energy_uncertainty_j: metered.uncertainty_j,
+        energy_by_channel: metered.channels,
         cores: usage.cores,
         clock_step_ns: reports
             .iter()

@@ -54,11 +54,12 @@ pub struct Feeds {
 }
 
 impl Feeds {
-    /// Takes lines from now on.
+    /// Takes lines from now on. What would be left behind if this process were killed is noted with
+    /// the guardian.
     ///
     /// # Errors
     /// The program of one cannot be started, or its socket is taken.
-    pub fn open(meters: &[HostMeter], guardian: &Guardian) -> Result<Feeds, FeedError> {
+    pub fn open(meters: &[HostMeter], guardian: Option<&Guardian>) -> Result<Feeds, FeedError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("hx-feeds")
@@ -108,7 +109,10 @@ pub(crate) enum Source {
 }
 
 /// Opens it. A program is noted, to be killed if this process is.
-pub(crate) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Source, FeedError> {
+pub(crate) async fn open(
+    meter: &HostMeter,
+    guardian: Option<&Guardian>,
+) -> Result<Source, FeedError> {
     let failed = |source| FeedError::Open {
         name: meter.name.clone(),
         source,
@@ -132,7 +136,8 @@ pub(crate) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Sourc
                 .kill_on_drop(true)
                 .spawn()
                 .map_err(failed)?;
-            if let Some(pid) = child.id()
+            if let Some(guardian) = guardian
+                && let Some(pid) = child.id()
                 && let Ok(process) = ProcessIdentity::of(pid)
             {
                 guardian.record(Undo::kill(process))?;
@@ -143,7 +148,9 @@ pub(crate) async fn open(meter: &HostMeter, guardian: &Guardian) -> Result<Sourc
             if path.exists() {
                 return Err(failed(io::ErrorKind::AlreadyExists.into()));
             }
-            guardian.record(Undo::RemoveFile { path: path.clone() })?;
+            if let Some(guardian) = guardian {
+                guardian.record(Undo::RemoveFile { path: path.clone() })?;
+            }
             let listener = UnixListener::bind(path).map_err(failed)?;
             fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
             Ok(Source::Unix(listener))

@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 
 use hexloop_proto::{
     ChannelEnergy, EventBody, GpuSample, IdlePower, Measurement, MeterChannel, MeterReadings,
-    MeteringCost,
+    MeteringCost, TickWindow,
 };
 use hexloop_telemetry::{
-    Channel, EnergyBook, Finding, GpuState, MachineMeters, Origin, Quality, Quantity, Reading,
-    Trouble,
+    Channel, EnergyBook, ExternalFeed, Finding, GpuState, MachineMeters, Origin, Quality, Quantity,
+    Reading, Trouble,
 };
 use hexloop_workloads::clock::{self, MonotonicNs};
 
@@ -23,6 +23,8 @@ use costs::Costs;
 use super::board::Board;
 use super::node::descendants;
 use super::sources::MeterSources;
+use crate::isolation::IsolationError;
+use crate::isolation::meters::{Metering, require};
 use crate::play::EventSink;
 
 /// Time between two looks at the slow things about GPUs: 5 Hz.
@@ -58,6 +60,51 @@ struct Phase {
     events: Arc<EventSink>,
     /// First processes of the nodes: what descends from them is ours.
     roots: Vec<u32>,
+}
+
+/// What a window amounts to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampledWindow {
+    /// Energy of the machine, in joules.
+    pub energy_j: Measurement,
+    /// What the edges of the window leave open of it.
+    pub uncertainty_j: Option<f64>,
+    /// Mean power of the machine; of counters between their ticks, which is nearer than energy over
+    /// time.
+    pub power: MeanPower,
+    /// Energy of every channel.
+    pub channels: Vec<ChannelEnergy>,
+    /// Mean power of every channel.
+    pub channels_power: Vec<MeanPower>,
+}
+
+/// Mean power over a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeanPower {
+    /// In watts, or why there is none.
+    pub power_w: Measurement,
+    /// What is left open of it, in watts.
+    pub uncertainty_w: Option<f64>,
+}
+
+impl MeanPower {
+    const fn unavailable(why: String) -> MeanPower {
+        MeanPower {
+            power_w: Measurement::Unavailable { why },
+            uncertainty_w: None,
+        }
+    }
+
+    /// The same as the idle power of a span.
+    #[must_use]
+    pub fn idle(&self, when: &str, span_ns: u64) -> IdlePower {
+        IdlePower {
+            when: when.to_owned(),
+            span_ns,
+            power_w: self.power_w.clone(),
+            uncertainty_w: self.uncertainty_w,
+        }
+    }
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,6 +159,22 @@ impl PowerSampler {
         &self.findings
     }
 
+    /// Fails where a meter is missing that is asked for.
+    pub(crate) fn require<E: From<IsolationError>>(
+        &self,
+        asked: &[String],
+        feeds: &[ExternalFeed],
+        pause: impl FnMut(MonotonicNs) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let metering = Metering {
+            channels: &self.channels,
+            findings: &self.findings,
+            feeds,
+            why_nothing: self.why_nothing.as_deref(),
+        };
+        require(asked, metering, pause)
+    }
+
     /// Why there is no energy yet, or ever.
     #[must_use]
     pub fn outlook(&self) -> Measurement {
@@ -139,42 +202,45 @@ impl PowerSampler {
         *held(&self.shared.phase) = None;
     }
 
-    /// The energy of the machine over a window, what its edges leave open of it, and every
-    /// channel's.
+    /// What a window amounts to, for the machine and for every channel.
     #[must_use]
-    pub fn window(
-        &self,
-        from: MonotonicNs,
-        to: MonotonicNs,
-    ) -> (Measurement, Option<f64>, Vec<ChannelEnergy>) {
+    pub fn window(&self, from: MonotonicNs, to: MonotonicNs) -> SampledWindow {
         let book = held(&self.shared.book);
         let window = book.window(from, to);
-        let by_channel = window
+        let (channels, channels_power): (Vec<ChannelEnergy>, Vec<MeanPower>) = window
             .iter()
             .zip(&self.channels)
-            .map(|(one, channel)| channel_energy(channel, &one.energy))
-            .collect();
-        if let Some(why) = &self.why_nothing {
-            let unavailable = Measurement::Unavailable { why: why.clone() };
-            return (unavailable, None, by_channel);
-        }
-        match book.sum(&window) {
+            .map(|(one, channel)| of_channel(channel, &one.energy))
+            .unzip();
+        let sum = match &self.why_nothing {
+            Some(why) => Err(why.clone()),
+            None => book.sum(&window).map_err(|trouble| trouble.to_string()),
+        };
+        let (energy_j, uncertainty_j, power) = match sum {
             Ok(sum) => {
-                let source = self.sum_source();
-                let value = sum.energy_j;
                 let counted = self.channels.iter().filter(|channel| channel.counted);
                 let is_estimated = counted.clone().any(|one| one.quality == Quality::Estimated);
                 let is_counter = counted.clone().all(|one| one.quantity.is_counter());
-                let energy = if is_estimated {
-                    Measurement::Estimated { value, source }
-                } else if is_counter {
-                    Measurement::Measured { value, source }
-                } else {
-                    Measurement::Derived { value, source }
+                let source = self.sum_source();
+                let told = |value| told(value, source.clone(), is_estimated, is_counter);
+                let power = MeanPower {
+                    power_w: told(sum.power_w),
+                    uncertainty_w: Some(sum.power_uncertainty_w),
                 };
-                (energy, Some(sum.uncertainty_j), by_channel)
+                (told(sum.energy_j), Some(sum.uncertainty_j), power)
             }
-            Err(trouble) => (unavailable(&trouble), None, by_channel),
+            Err(why) => (
+                Measurement::Unavailable { why: why.clone() },
+                None,
+                MeanPower::unavailable(why),
+            ),
+        };
+        SampledWindow {
+            energy_j,
+            uncertainty_j,
+            power,
+            channels,
+            channels_power,
         }
     }
 
@@ -183,7 +249,7 @@ impl PowerSampler {
     pub fn whole(&self) -> Measurement {
         let reach = held(&self.shared.book).reach();
         match reach {
-            Some((from, to)) => self.window(from, to).0,
+            Some((from, to)) => self.window(from, to).energy_j,
             None => match &self.why_nothing {
                 Some(why) => Measurement::Unavailable { why: why.clone() },
                 None => Measurement::Unavailable {
@@ -231,39 +297,6 @@ impl PowerSampler {
     }
 }
 
-/// The mean power over a span in which so much energy was metered.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "a span of a run in nanoseconds")]
-pub fn idle_power(
-    when: &str,
-    span_ns: u64,
-    energy: Measurement,
-    uncertainty_j: Option<f64>,
-) -> IdlePower {
-    let per_second = 1e9 / span_ns.max(1) as f64;
-    let power_w = match energy {
-        Measurement::Measured { value, source } => Measurement::Measured {
-            value: value * per_second,
-            source,
-        },
-        Measurement::Derived { value, source } => Measurement::Derived {
-            value: value * per_second,
-            source,
-        },
-        Measurement::Estimated { value, source } => Measurement::Estimated {
-            value: value * per_second,
-            source,
-        },
-        unavailable @ Measurement::Unavailable { .. } => unavailable,
-    };
-    IdlePower {
-        when: when.to_owned(),
-        span_ns,
-        power_w,
-        uncertainty_w: uncertainty_j.map(|energy_j| energy_j * per_second),
-    }
-}
-
 /// A channel as it is recorded.
 fn recorded(channel: &Channel) -> MeterChannel {
     MeterChannel {
@@ -285,39 +318,54 @@ fn recorded(channel: &Channel) -> MeterChannel {
     }
 }
 
-fn unavailable(trouble: &Trouble) -> Measurement {
-    Measurement::Unavailable {
-        why: trouble.to_string(),
+/// A value by how it came about.
+fn told(value: f64, source: String, is_estimated: bool, is_counter: bool) -> Measurement {
+    match (is_estimated, is_counter) {
+        (true, _) => Measurement::Estimated { value, source },
+        (false, true) => Measurement::Measured { value, source },
+        (false, false) => Measurement::Derived { value, source },
     }
 }
 
-fn channel_energy(
+fn of_channel(
     channel: &Channel,
     energy: &Result<hexloop_telemetry::WindowEnergy, Trouble>,
-) -> ChannelEnergy {
+) -> (ChannelEnergy, MeanPower) {
     let window = match energy {
         Ok(window) => window,
         Err(trouble) => {
-            return ChannelEnergy {
-                energy_j: unavailable(trouble),
+            let why = trouble.to_string();
+            let energy = ChannelEnergy {
+                energy_j: Measurement::Unavailable { why: why.clone() },
                 uncertainty_j: None,
                 refresh_period_ns: None,
+                ticks: None,
             };
+            return (energy, MeanPower::unavailable(why));
         }
     };
-    let (value, source) = (window.energy_j, channel.source.clone());
-    ChannelEnergy {
-        energy_j: match (channel.quality, channel.quantity.is_counter()) {
-            (Quality::Estimated, _) => Measurement::Estimated { value, source },
-            (Quality::Measured, true) => Measurement::Measured { value, source },
-            (Quality::Measured, false) => Measurement::Derived {
-                value,
-                source: format!("integral of {source}"),
-            },
-        },
+    let is_counter = channel.quantity.is_counter();
+    let is_estimated = channel.quality == Quality::Estimated;
+    let source = match is_estimated || is_counter {
+        true => channel.source.clone(),
+        false => format!("integral of {}", channel.source),
+    };
+    let energy = ChannelEnergy {
+        energy_j: told(window.energy_j, source, is_estimated, is_counter),
         uncertainty_j: Some(window.uncertainty_j),
         refresh_period_ns: Some(window.refresh_period_ns),
-    }
+        ticks: window.ticks.map(|ticks| TickWindow {
+            first_after_ns: ticks.first_after_ns,
+            last_after_ns: ticks.last_after_ns,
+            energy_j: ticks.energy_j,
+        }),
+    };
+    let source = channel.source.clone();
+    let power = MeanPower {
+        power_w: told(window.power_w, source, is_estimated, is_counter),
+        uncertainty_w: Some(window.power_uncertainty_w),
+    };
+    (energy, power)
 }
 
 fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> MeteringCost {
@@ -482,12 +530,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let sampler = PowerSampler::start(&sources(root.path())).unwrap();
         assert!(!sampler.can_sum() && sampler.channels().is_empty());
-        let (energy, uncertainty, by_channel) = sampler.window(0, u64::MAX);
-        let Measurement::Unavailable { why } = energy else {
+        let window = sampler.window(0, u64::MAX);
+        let Measurement::Unavailable { why } = window.energy_j else {
             panic!("unavailable");
         };
         assert!(why.starts_with("no sensor ("), "{why}");
-        assert!(uncertainty.is_none() && by_channel.is_empty());
+        assert!(window.uncertainty_j.is_none() && window.channels.is_empty());
         assert_eq!(sampler.finish(), None);
     }
 
@@ -510,13 +558,16 @@ mod tests {
         let from = clock::now() + 20_000_000;
         let to = from + 200_000_000;
         clock::sleep_until(to + 30_000_000);
-        let (energy, _, by_channel) = sampler.window(from, to);
-        let Measurement::Derived { value, source } = energy else {
-            panic!("derived from power: {energy:?}");
+        let window = sampler.window(from, to);
+        let Measurement::Derived { value, source } = window.energy_j else {
+            panic!("derived from power: {window:?}");
         };
         assert!((value - 2.0).abs() < 1e-6, "10 W for 0.2 s: {value}");
         assert!(source.ends_with("(stub)"), "{source}");
-        assert_eq!(by_channel.len(), 1);
+        assert_eq!(window.channels.len(), 1);
+        assert!(
+            matches!(window.power.power_w, Measurement::Derived { value, .. } if (value - 10.0).abs() < 1e-5)
+        );
         let cost = sampler.finish().unwrap();
         assert!(cost.reads > 0 && cost.read_p99_ns >= cost.read_p50_ns);
         assert_eq!(cost.period_ns, 10_000_000);

@@ -150,9 +150,14 @@ impl EnergyBook {
                 uncertainty_j: 0.0,
                 refreshes: u64::MAX,
                 refresh_period_ns: 0,
+                power_w: 0.0,
+                power_uncertainty_w: 0.0,
+                ticks: None,
             });
             so_far.energy_j += energy.energy_j;
             so_far.uncertainty_j += energy.uncertainty_j;
+            so_far.power_w += energy.power_w;
+            so_far.power_uncertainty_w += energy.power_uncertainty_w;
             so_far.refreshes = so_far.refreshes.min(energy.refreshes);
             so_far.refresh_period_ns = so_far.refresh_period_ns.max(energy.refresh_period_ns);
         }

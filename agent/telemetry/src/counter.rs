@@ -7,6 +7,8 @@ use crate::Trouble;
 pub struct Tick {
     /// When it was read.
     pub at_ns: u64,
+    /// When it was read before: it moved at some moment since then.
+    pub after_ns: u64,
     /// Energy since the track began, in microjoules.
     pub total_uj: u64,
 }
@@ -60,6 +62,7 @@ impl CounterTrack {
         let Some((last_at_ns, last_uj)) = self.last.replace((at_ns, value_uj)) else {
             self.ticks.push(Tick {
                 at_ns,
+                after_ns: at_ns,
                 total_uj: self.total_uj,
             });
             return CounterStep::First;
@@ -87,6 +90,7 @@ impl CounterTrack {
         self.total_uj = self.total_uj.saturating_add(moved_uj);
         let tick = Tick {
             at_ns,
+            after_ns: last_at_ns,
             total_uj: self.total_uj,
         };
         self.ticks.push(tick);
@@ -97,6 +101,7 @@ impl CounterTrack {
         self.ticks.clear();
         self.ticks.push(Tick {
             at_ns,
+            after_ns: at_ns,
             total_uj: self.total_uj,
         });
         CounterStep::Broken(trouble)

@@ -39,7 +39,7 @@ pub use meter::external::{
     ExternalFeed, ExternalMeter, ExternalSpec, FeedReport, LineError, LineReading, parse_line,
 };
 pub use meter::hwmon::HwmonMeter;
-pub use meter::nvml::{GpuActivity, GpuProcess, GpuState, NvmlMeter};
+pub use meter::nvml::{GpuActivity, GpuProcess, GpuState, NvmlMeter, nvml_reason};
 pub use meter::perf::PerfMeter;
 pub use meter::pmic::PmicMeter;
 pub use meter::powercap::PowercapMeter;
@@ -48,4 +48,4 @@ pub use power::PowerTrack;
 pub use pressure::Pressure;
 pub use refresh::refresh_period_ns;
 pub use trouble::Trouble;
-pub use window::{MINIMUM_REFRESHES, WindowEnergy, window_energy};
+pub use window::{MINIMUM_REFRESHES, TickWindow, WindowEnergy, window_energy};

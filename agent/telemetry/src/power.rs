@@ -97,14 +97,21 @@ impl PowerTrack {
             });
         }
         let edges_uw = [reach.first(), reach.last()].map(|sample| sample.map_or(0, |one| one.1));
+        let energy_j = joules(doubled) / 2.0;
+        let uncertainty_j: f64 = edges_uw
+            .map(|power_uw| joules(u128::from(power_uw) * u128::from(refresh_period_ns)))
+            .iter()
+            .sum();
+        // A microwatt for the length of the window, in joules: what makes watts of joules.
+        let one_uw_j = joules(u128::from(to_ns.saturating_sub(from_ns)));
         Ok(WindowEnergy {
-            energy_j: joules(doubled) / 2.0,
-            uncertainty_j: edges_uw
-                .map(|power_uw| joules(u128::from(power_uw) * u128::from(refresh_period_ns)))
-                .iter()
-                .sum(),
+            energy_j,
+            uncertainty_j,
             refreshes,
             refresh_period_ns,
+            power_w: energy_j / one_uw_j / 1e6,
+            power_uncertainty_w: uncertainty_j / one_uw_j / 1e6,
+            ticks: None,
         })
     }
 

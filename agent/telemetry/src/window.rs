@@ -19,6 +19,25 @@ pub struct WindowEnergy {
     pub refreshes: u64,
     /// The counter's measured refresh period.
     pub refresh_period_ns: u64,
+    /// Mean power, in watts: of a counter from its first tick within the window to its last, so that
+    /// neither edge cuts a refresh.
+    pub power_w: f64,
+    /// What is left open of it, in watts: a tick came at some moment since the reading before.
+    pub power_uncertainty_w: f64,
+    /// The ticks that it is taken between; `None` where there is no counter.
+    pub ticks: Option<TickWindow>,
+}
+
+/// The part of a window between the first and the last tick of a counter within it: there the
+/// counter's own difference is the energy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TickWindow {
+    /// The first tick, from the window's beginning on.
+    pub first_after_ns: u64,
+    /// The last tick, likewise.
+    pub last_after_ns: u64,
+    /// The energy between them, in joules.
+    pub energy_j: f64,
 }
 
 /// The energy between `from_ns` and `to_ns`.
@@ -37,23 +56,25 @@ pub fn window_energy(
 ) -> Result<WindowEnergy, Trouble> {
     let device = || track.device().to_owned();
     let ticks = track.ticks();
-    let inside = ticks
-        .iter()
-        .filter(|tick| (from_ns..=to_ns).contains(&tick.at_ns));
-    let refreshes = u64::try_from(inside.count()).unwrap_or(u64::MAX);
+    let inside = &ticks[ticks.partition_point(|tick| tick.at_ns < from_ns)
+        ..ticks.partition_point(|tick| tick.at_ns <= to_ns)];
+    let refreshes = u64::try_from(inside.len()).unwrap_or(u64::MAX);
     let span_ns = to_ns.saturating_sub(from_ns);
     let Some(refresh_period_ns) = refresh_period_ns(ticks.iter().map(|tick| tick.at_ns)) else {
         let device = device();
         return Err(Trouble::StoodStill { device, span_ns });
     };
-    if refreshes < MINIMUM_REFRESHES {
+    let (Some((first, last)), true) = (
+        inside.first().zip(inside.last()),
+        refreshes >= MINIMUM_REFRESHES,
+    ) else {
         return Err(Trouble::TooShort {
             device: device(),
             refreshes,
             needed: MINIMUM_REFRESHES,
             period_ns: refresh_period_ns,
         });
-    }
+    };
     let outside = |edge: &str| Trouble::Failed {
         what: format!("the energy of {}", track.device()),
         reason: format!("the counter was not read {edge} the window"),
@@ -62,12 +83,33 @@ pub fn window_energy(
     let end = edge(ticks, to_ns)
         .or_else(|| last_edge(ticks, to_ns, refresh_period_ns))
         .ok_or_else(|| outside("after"))?;
+    let ticks = TickWindow {
+        first_after_ns: first.at_ns - from_ns,
+        last_after_ns: last.at_ns - from_ns,
+        energy_j: joules(last.total_uj - first.total_uj),
+    };
+    let length_s = seconds(last.at_ns - first.at_ns);
+    let power_w = ticks.energy_j / length_s;
+    let seen_late_s = seconds(first.at_ns - first.after_ns) + seconds(last.at_ns - last.after_ns);
     Ok(WindowEnergy {
         energy_j: (end.total_uj - begin.total_uj) / 1e6,
         uncertainty_j: (begin.interval_uj + end.interval_uj) / 1e6,
         refreshes,
         refresh_period_ns,
+        power_w,
+        power_uncertainty_w: power_w * seen_late_s / length_s,
+        ticks: Some(ticks),
     })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53 within a run")]
+fn joules(microjoules: u64) -> f64 {
+    microjoules as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53 within a run")]
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
 }
 
 /// Where the counter stood at an edge, and the energy of the interval that the edge cuts.
@@ -138,6 +180,30 @@ mod tests {
         assert!((window.uncertainty_j - 20.0).abs() < 1e-6, "{window:?}");
         assert_eq!(window.refreshes, 29);
         assert_eq!(window.refresh_period_ns, 100 * MS);
+    }
+
+    #[test]
+    fn power_is_taken_from_tick_to_tick_so_that_no_edge_cuts_a_refresh() {
+        // 100 W until 3 s, then 200 W; renewed every 100 ms, seen within a millisecond.
+        let mut track = CounterTrack::new("GPU-1", None);
+        for at_ms in 0..=5_000_u64 {
+            let renewed_ms = at_ms / 100 * 100;
+            track.push(
+                at_ms * MS,
+                renewed_ms * 100_000 + renewed_ms.saturating_sub(3_000) * 100_000,
+            );
+        }
+        let window = window_energy(&track, 1_037 * MS, 2_951 * MS).unwrap();
+        let ticks = window.ticks.unwrap();
+        assert_eq!(
+            (ticks.first_after_ns, ticks.last_after_ns),
+            (63 * MS, 1_863 * MS)
+        );
+        assert!((ticks.energy_j - 180.0).abs() < 1e-9, "{ticks:?}");
+        assert!((window.power_w - 100.0).abs() < 1e-9, "{window:?}");
+        // A millisecond at each end of 1.8 s.
+        let open_w = window.power_uncertainty_w;
+        assert!((open_w - 100.0 * 2.0 / 1_800.0).abs() < 1e-9, "{window:?}");
     }
 
     #[test]

@@ -113,15 +113,20 @@ pub(super) fn doctor(voice: Voice) -> Outcome {
     if voice.json {
         print_json(&findings)?;
     } else {
+        let names = findings.iter().map(|finding| finding.name.len());
+        let width = names.max().unwrap_or(0);
         for finding in &findings {
             let mark = match finding.state {
                 State::Good => "ok     ",
                 State::Missing => "without",
                 State::Bad => "BAD    ",
             };
-            print(&format!("{mark} {:18} {}\n", finding.name, finding.detail))?;
+            print(&format!(
+                "{mark} {:width$} {}\n",
+                finding.name, finding.detail
+            ))?;
             if let Some(remedy) = &finding.remedy {
-                print(&format!("        {:18} remedy: {remedy}\n", ""))?;
+                print(&format!("        {:width$} remedy: {remedy}\n", ""))?;
             }
         }
     }

@@ -81,8 +81,13 @@ pub(super) fn prepare(path: &Path, overrides: &Overrides) -> Result<Prepared, Fa
 
 /// The plan for this machine.
 pub(super) fn plan_here(resolved: &ResolvedExperiment) -> Result<Planned, Failure> {
+    let mut nodes = resolved.experiment.nodes.iter();
+    let has_gpu = nodes.any(|node| node.isolation.gpu.is_some());
+    let near = hexloop_agent::isolation::nearness(has_gpu);
     let machine = Machine {
         cpus: usable_cpus()?,
+        numa_nodes: near.numa_nodes,
+        gpus: near.gpus,
     };
     hexloop_topologies::plan(resolved, &machine).map_err(problems)
 }

@@ -1,4 +1,5 @@
-//! The energy of training a model: per step, and until the loss had come down to given perplexities.
+//! The energy of training a model: per step, and until text that it never saw had come down to given
+//! perplexities.
 
 use std::fs;
 use std::path::Path;
@@ -16,16 +17,20 @@ use crate::format::{count_to_f64, significant};
 /// Where it is kept, beside the model's files.
 pub(super) const FILE: &str = "energy.json";
 
-/// Perplexities of the training text that are looked for: e to the loss.
+/// Perplexities of held-out text that are looked for: e to the loss.
 const TARGETS: [f64; 7] = [100.0, 50.0, 20.0, 10.0, 5.0, 3.0, 2.0];
-
-/// Steps whose mean loss is taken, for the loss of one step is noise.
-const SMOOTHED_STEPS: usize = 10;
 
 /// Meters a training while it goes on.
 pub(super) struct TrainingMeter {
     sampler: Result<PowerSampler, String>,
-    steps: Vec<(MonotonicNs, f64)>,
+    steps: Vec<Step>,
+}
+
+/// The end of a step, and the loss on held-out text where it was looked at.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    at: MonotonicNs,
+    held_out_loss: Option<f64>,
 }
 
 /// What it came to.
@@ -39,7 +44,9 @@ pub(super) struct TrainingEnergy {
     uncertainty_j: Option<f64>,
     /// The same per step.
     j_per_step: Measurement,
-    /// Until the mean loss of ten steps had come down to a perplexity of the training text.
+    /// Perplexity of held-out text when it was looked at last.
+    held_out_perplexity: Option<f64>,
+    /// Until held-out text had come down to a perplexity, which is looked at every few steps.
     to_perplexity: Vec<ToPerplexity>,
 }
 
@@ -63,7 +70,10 @@ impl TrainingMeter {
 
     /// A step has ended.
     pub(super) fn step(&mut self, progress: &TrainingProgress) {
-        self.steps.push((clock::now(), progress.loss));
+        self.steps.push(Step {
+            at: clock::now(),
+            held_out_loss: progress.held_out_loss,
+        });
     }
 
     /// Ends it.
@@ -71,8 +81,8 @@ impl TrainingMeter {
         let TrainingMeter { sampler, steps } = self;
         let energy = account(&steps, |from, to| match &sampler {
             Ok(sampler) => {
-                let (energy, uncertainty, _) = sampler.window(from, to);
-                (energy, uncertainty)
+                let window = sampler.window(from, to);
+                (window.energy_j, window.uncertainty_j)
             }
             Err(why) => (Measurement::Unavailable { why: why.clone() }, None),
         });
@@ -85,7 +95,7 @@ impl TrainingMeter {
 
 /// Energy per step and to each perplexity, by the energy of a window.
 fn account(
-    steps: &[(MonotonicNs, f64)],
+    steps: &[Step],
     window: impl Fn(MonotonicNs, MonotonicNs) -> (Measurement, Option<f64>),
 ) -> TrainingEnergy {
     let ends = steps.first().zip(steps.last());
@@ -97,30 +107,31 @@ fn account(
             energy_j: Measurement::Unavailable { why: why.clone() },
             uncertainty_j: None,
             j_per_step: Measurement::Unavailable { why },
+            held_out_perplexity: None,
             to_perplexity: Vec::new(),
         };
     };
-    let (energy_j, uncertainty_j) = window(first.0, last.0);
+    let (energy_j, uncertainty_j) = window(first.at, last.at);
     let reached = |perplexity: f64| {
-        let mut means = steps.windows(SMOOTHED_STEPS.min(steps.len()));
-        let place = means.position(|some| {
-            let number = u32::try_from(some.len()).unwrap_or(u32::MAX);
-            let mean = some.iter().map(|step| step.1).sum::<f64>() / f64::from(number);
-            mean <= perplexity.ln()
-        })?;
-        // The window's last step, counted from 0: that many steps came after the first.
-        let after = place + SMOOTHED_STEPS.min(steps.len()) - 1;
+        let is_there = |step: &Step| {
+            step.held_out_loss
+                .is_some_and(|loss| loss <= perplexity.ln())
+        };
+        // Counted from 0: that many steps came after the first.
+        let after = steps.iter().position(is_there)?;
         Some(ToPerplexity {
             perplexity,
             steps: u64::try_from(after).unwrap_or(u64::MAX),
-            energy_j: window(first.0, steps[after].0).0,
+            energy_j: window(first.at, steps[after].at).0,
         })
     };
+    let mut losses = steps.iter().rev().filter_map(|step| step.held_out_loss);
     TrainingEnergy {
         steps: count,
         j_per_step: scaled(&energy_j, 1.0 / count_to_f64(count)),
         energy_j,
         uncertainty_j,
+        held_out_perplexity: losses.next().map(f64::exp),
         to_perplexity: TARGETS.into_iter().filter_map(reached).collect(),
     }
 }
@@ -159,12 +170,16 @@ impl TrainingEnergy {
             Measurement::Unavailable { why } => format!("Unavailable: {why}"),
         };
         let mut lines = vec![format!("energy of the training: {}", words(&self.energy_j))];
+        if let Some(perplexity) = self.held_out_perplexity {
+            let perplexity = significant(perplexity);
+            lines.push(format!("perplexity of held-out text: {perplexity}"));
+        }
         if !matches!(self.energy_j, Measurement::Unavailable { .. }) {
             lines.push(format!("energy per step: {}", words(&self.j_per_step)));
             lines.extend(self.to_perplexity.iter().map(|to| {
                 let energy = words(&to.energy_j);
                 format!(
-                    "energy to perplexity {}: {energy} in {} steps",
+                    "energy to perplexity {} of held-out text: {energy} in {} steps",
                     to.perplexity, to.steps
                 )
             }));
@@ -177,12 +192,16 @@ impl TrainingEnergy {
 mod tests {
     use super::*;
 
-    /// 100 W, and a loss that falls from ln 64 by ln 2 every 20 steps of a second.
-    fn steps() -> Vec<(MonotonicNs, f64)> {
+    /// 100 W, and a held-out loss that falls from ln 64 by ln 2 every 20 steps of a second and is
+    /// looked at after every tenth step.
+    fn steps() -> Vec<Step> {
         let step = |number: u32| {
             let halvings = f64::from(number / 20);
-            let at = u64::from(number) * 1_000_000_000;
-            (at, (6.0 - halvings) * 2.0_f64.ln())
+            let loss = (6.0 - halvings) * 2.0_f64.ln();
+            Step {
+                at: u64::from(number) * 1_000_000_000,
+                held_out_loss: (number + 1).is_multiple_of(10).then_some(loss),
+            }
         };
         (0..101).map(step).collect()
     }
@@ -205,9 +224,10 @@ mod tests {
             .iter()
             .map(|to| to.perplexity)
             .collect();
-        // The last ten steps mean 1.9 ln 2, which is above ln 3.
+        // The last look is after step 100, at 4.
         assert_eq!(reached, [100.0, 50.0, 20.0, 10.0, 5.0]);
-        // 64 is below 100 at once: after ten steps.
+        assert!((energy.held_out_perplexity.unwrap() - 4.0).abs() < 1e-9);
+        // 64 is below 100 at once: at the first look, after ten steps.
         assert_eq!(energy.to_perplexity[0].steps, 9);
         let Measurement::Measured { value, .. } = energy.to_perplexity[0].energy_j else {
             panic!("{energy:?}");

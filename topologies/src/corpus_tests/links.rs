@@ -172,7 +172,15 @@ fn a_mode_that_passes_packets_on_is_refused_where_something_acts_on_them() {
     for (text, why) in cases {
         let resolved = resolved(&text, &Overrides::default());
         let cpus = (0..4).collect();
-        let problems = plan(&resolved, &Machine { cpus }).unwrap_err().to_string();
+        let problems = plan(
+            &resolved,
+            &Machine {
+                cpus,
+                ..Machine::default()
+            },
+        )
+        .unwrap_err()
+        .to_string();
         assert!(problems.contains(why), "{problems}");
         assert!(
             problems.contains("choose mode `exact` or `auto`"),

@@ -32,7 +32,7 @@ fn every_bundled_experiment_and_preset_becomes_a_plan() {
                 ..Overrides::default()
             };
             let resolved = resolved(text, &overrides);
-            let plan = plan(&resolved, &Machine { cpus: vec![0, 1] }).unwrap().plan;
+            let plan = plan(&resolved, &two_cpus()).unwrap().plan;
             let described = describe(&plan, &resolved.traces);
             let preset = preset.unwrap_or_else(|| "default".to_owned());
             compare(
@@ -60,7 +60,7 @@ fn in_quickstart_requests_arrive_during_the_outage_whatever_the_preset() {
             ..Overrides::default()
         };
         let resolved = resolved(text, &overrides);
-        let plan = plan(&resolved, &Machine { cpus: vec![0, 1] }).unwrap().plan;
+        let plan = plan(&resolved, &two_cpus()).unwrap().plan;
         let (start_ns, end_ns) = first_outage_ns(&resolved.traces["street"].trace);
         // Some time is left for the device to answer before the outage ends.
         let decisive = start_ns..end_ns - 500_000_000;
@@ -122,7 +122,7 @@ fn nodes_get_cpus_of_their_own_where_there_are_enough() {
 #[test]
 fn a_node_with_more_cpus_than_the_machine_is_refused_where_it_says_so() {
     let resolved = resolved(&base(), &set(&[("nodes.edge.cpus", "3")]));
-    let problems = plan(&resolved, &Machine { cpus: vec![0, 1] }).unwrap_err();
+    let problems = plan(&resolved, &two_cpus()).unwrap_err();
     let text = problems.to_string();
     assert!(
         text.starts_with("--set nodes.edge.cpus: node `edge` asks for 3 CPUs"),
@@ -136,7 +136,7 @@ fn what_keeps_others_away_reaches_the_plan_and_its_description() {
     let node = "[nodes.edge]\npartition = \"isolated\"\nmemory = \"local\"\nrealtime = 7\n\
                 gpu = \"GPU-12\"\ngpu_power_watts = 300\ngpu_clock_mhz = 1200\n";
     let machine = "\n[machine]\ngovernor = \"performance\"\nboost = false\nhugepages = \"1 GiB\"\n\
-                   cool_to = 40\n[verdict]\nsteal = \"2 %\"\n";
+                   cool_to = 40\nmeters = [\"gpu\", \"plug\"]\n[verdict]\nsteal = \"2 %\"\n";
     let text = base().replace("[nodes.edge]\n", node) + machine;
     let plan = planned(&text, &Overrides::default(), 2).plan;
     let edge = &plan.node("edge").unwrap().isolation;
@@ -156,11 +156,14 @@ fn what_keeps_others_away_reaches_the_plan_and_its_description() {
     assert_eq!((pages.bytes, pages.size_kib), (1 << 30, 2048));
     assert_eq!(machine.cool.as_ref().unwrap().limit_ns, 120_000_000_000);
     assert_eq!(machine.noise_check_ns, 500_000_000);
+    assert_eq!(machine.meters, ["gpu", "plug"]);
     assert_eq!(plan.verdict.steal_ppm, Some(20_000));
     let resolved = resolved(&text, &Overrides::default());
     let words = describe(&plan, &resolved.traces);
     let expected = "partition isolated, memory of its CPUs' NUMA nodes, SCHED_FIFO 7, GPU GPU-12 at \
                     300 W at most locked to 1200 MHz";
+    assert!(words.contains(expected), "{words}");
+    let expected = "\nmeters that there must be: gpu, plug\n";
     assert!(words.contains(expected), "{words}");
 }
 

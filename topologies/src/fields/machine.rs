@@ -64,6 +64,16 @@ pub(super) const MACHINE: &[Field] = &[
         "The longest wait for that.",
     ),
     field(
+        "meters",
+        Kind::List {
+            of: &Kind::Identifier,
+            least: 1,
+        },
+        Optional,
+        "Meters that the run must have: `any` (energy of the machine), `gpu`, `cpu`, `board`, or the \
+         name of an external meter (`--meter`, agent.toml), which must have sent a reading.",
+    ),
+    field(
         "noise_check",
         time(0, 60 * SECOND),
         Usually("500 ms"),

@@ -40,6 +40,8 @@ pub struct TrainingProgress {
     pub steps: u32,
     /// Mean loss of the last step, in nats per token.
     pub loss: f64,
+    /// Loss on text never trained on, in nats per token; `None` after steps without an evaluation.
+    pub held_out_loss: Option<f64>,
 }
 
 /// What a training came to; also in the model's training.json.
@@ -70,6 +72,11 @@ pub struct TrainingReport {
     pub weights_sha256: String,
 }
 
+/// Steps between two evaluations, and windows of the held-out text that each takes: together a few
+/// percent of the training.
+const STEPS_PER_EVALUATION: u32 = 10;
+const EVALUATED_WINDOWS: usize = 8;
+
 /// Trains a recipe's model and writes its files into an existing directory.
 ///
 /// It computes on threads of its own, one per processor, whatever [`super::set_threads`] said.
@@ -99,10 +106,11 @@ pub fn train(
         threads::build(halves, "train-a")?,
         threads::build(halves, "train-b")?,
     ];
-    let evaluate = || pools[0].install(|| evaluate(&network, &held_out));
+    let evaluate_all = || pools[0].install(|| evaluate(&network, &held_out));
     let computing = || EngineError::tensor("evaluating the model");
-    let (untrained_loss, _) = evaluate().map_err(computing())?;
+    let (untrained_loss, _) = evaluate_all().map_err(computing())?;
 
+    let sample = held_out.beginning(EVALUATED_WINDOWS);
     let mut optimiser = AdamW::new(network.variables());
     let mut order = Order::new(recipe, &text);
     let mut training_loss = f64::NAN;
@@ -114,13 +122,20 @@ pub fn train(
             .step(recipe, network.variables(), &shares)
             .map_err(EngineError::tensor("moving the weights"))?;
         training_loss = loss;
+        let evaluated = (step + 1).is_multiple_of(STEPS_PER_EVALUATION);
+        let held_out_loss = evaluated
+            .then(|| pools[0].install(|| evaluate(&network, &sample)))
+            .transpose()
+            .map_err(EngineError::tensor("evaluating the model"))?
+            .map(|(loss, _)| loss);
         progress(TrainingProgress {
             step: step + 1,
             steps: recipe.steps,
             loss,
+            held_out_loss,
         });
     }
-    let (held_out_loss, held_out_top1) = evaluate().map_err(computing())?;
+    let (held_out_loss, held_out_top1) = evaluate_all().map_err(computing())?;
 
     let weights_sha256 = save(recipe, &network, &tokenizer, into)?;
     #[expect(
@@ -191,6 +206,15 @@ impl TokenText {
             });
         }
         Ok(TokenText { tokens, sequence })
+    }
+
+    /// Its first windows.
+    fn beginning(&self, windows: usize) -> TokenText {
+        let length = windows.saturating_mul(self.sequence).saturating_add(1);
+        TokenText {
+            tokens: self.tokens.iter().copied().take(length).collect(),
+            sequence: self.sequence,
+        }
     }
 
     fn windows(&self) -> usize {

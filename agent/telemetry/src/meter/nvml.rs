@@ -208,7 +208,16 @@ fn usage_quantity(device: &Device<'_>) -> (Quantity, &'static str) {
 fn failed(what: &str, error: &NvmlError) -> Trouble {
     Trouble::Failed {
         what: what.to_owned(),
-        reason: error.to_string(),
+        reason: nvml_reason(error),
+    }
+}
+
+/// An error of NVML in words. Without its library there is no driver, which is no mystery of a loader.
+#[must_use]
+pub fn nvml_reason(error: &NvmlError) -> String {
+    match error {
+        NvmlError::LibloadingError(library) => format!("no NVIDIA driver ({library})"),
+        _ => error.to_string(),
     }
 }
 

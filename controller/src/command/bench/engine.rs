@@ -189,7 +189,7 @@ fn energy_after(sampler: &PowerSampler, from: MonotonicNs, to: MonotonicNs) -> M
     if sampler.can_sum() {
         clock::sleep_until(to + LATER_NS);
     }
-    sampler.window(from, to).0
+    sampler.window(from, to).energy_j
 }
 
 fn seconds_of(window: &BenchWindow) -> f64 {

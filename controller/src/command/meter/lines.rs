@@ -80,9 +80,10 @@ impl ExternalLines {
                 reads_input: false,
             });
         };
-        let feeds = Feeds::open(&guarded.meters, &guardian).or_fail(ExitCode::Preflight, || {
-            "the external meters cannot be read".to_owned()
-        })?;
+        let feeds = Feeds::open(&guarded.meters, Some(&guardian))
+            .or_fail(ExitCode::Preflight, || {
+                "the external meters cannot be read".to_owned()
+            })?;
         let reads_input = guarded.from_stdin.is_some();
         if let Some(socket) = guarded.from_stdin {
             metering::send_stdin(socket)?;

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 
 use hexloop_agent::attended::AttendedEnd;
-use hexloop_agent::telemetry::power::idle_power;
-use hexloop_proto::{ChannelEnergy, IdlePower, Measurement, MeterChannel, MeteringCost};
+use hexloop_agent::telemetry::power::{MeanPower, SampledWindow};
+use hexloop_proto::{IdlePower, Measurement, MeterChannel, MeteringCost, TickWindow};
 use hexloop_telemetry::Finding;
 use hexloop_workloads::clock::MonotonicNs;
 use serde::Serialize;
@@ -37,9 +37,6 @@ impl Span {
     }
 }
 
-/// The energy of the machine over a span, what its edges leave open, and every channel's.
-pub(super) type Window = (Measurement, Option<f64>, Vec<ChannelEnergy>);
-
 /// What was metered.
 #[derive(Debug)]
 pub(super) struct Metered<'a> {
@@ -47,9 +44,9 @@ pub(super) struct Metered<'a> {
     pub(super) end: AttendedEnd,
     pub(super) channels: Vec<MeterChannel>,
     pub(super) findings: Vec<Finding>,
-    pub(super) gross: Window,
+    pub(super) gross: SampledWindow,
     /// Before and after, where it was metered.
-    pub(super) idle: [Option<(Span, Window)>; 2],
+    pub(super) idle: [Option<(Span, SampledWindow)>; 2],
 }
 
 /// The document.
@@ -86,8 +83,10 @@ pub(super) struct Energy {
     pub(super) energy_j: Quantity,
     /// What the edges of the window leave open of it, in joules.
     pub(super) uncertainty_j: Option<f64>,
-    /// Its mean, in watts.
+    /// Mean power in watts: of counters between their ticks.
     pub(super) power_w: Quantity,
+    /// What is left open of it: a tick came at some moment since the reading before.
+    pub(super) power_uncertainty_w: Option<f64>,
     /// Power without the command, in watts.
     pub(super) idle_before_w: Quantity,
     pub(super) idle_after_w: Quantity,
@@ -114,6 +113,8 @@ pub(super) struct ChannelSummary {
     pub(super) counted: bool,
     /// How often the source renews its value, as it was seen.
     pub(super) refresh_period_ms: Option<f64>,
+    /// Of a counter, the part of the command's time between its ticks.
+    pub(super) ticks: Option<TickWindow>,
     #[serde(flatten)]
     pub(super) energy: Energy,
 }
@@ -167,7 +168,7 @@ pub(super) fn summarise(
 ) -> Summary {
     let Metered { end, channels, .. } = metered;
     let span = Span::of(end);
-    let (_, _, by_channel) = &metered.gross;
+    let by_channel = &metered.gross.channels;
     let counter_gaps = gaps_between(channels, by_channel);
     if seen.dropped > 0 {
         notes.push(format!(
@@ -199,20 +200,30 @@ pub(super) fn summarise(
             .collect(),
         command_status: status,
         duration_s: rounded(ns_to_s(span.length_ns()), 6),
-        machine: energy(span, &metered.gross.0, metered.gross.1, |place| {
-            let (span, (energy, open, _)) = metered.idle[place].as_ref()?;
-            Some((*span, energy.clone(), *open))
-        }),
+        machine: energy(
+            span,
+            (&metered.gross.energy_j, metered.gross.uncertainty_j),
+            &metered.gross.power,
+            |place, when| {
+                let (span, window) = metered.idle[place].as_ref()?;
+                Some(window.power.idle(when, span.length_ns()))
+            },
+        ),
         channels: channels
             .iter()
-            .zip(by_channel)
+            .zip(by_channel.iter().zip(&metered.gross.channels_power))
             .enumerate()
-            .map(|(number, (channel, one))| {
-                let energy = energy(span, &one.energy_j, one.uncertainty_j, |place| {
-                    let (span, (_, _, by_channel)) = metered.idle[place].as_ref()?;
-                    let one = by_channel.get(number)?;
-                    Some((*span, one.energy_j.clone(), one.uncertainty_j))
-                });
+            .map(|(number, (channel, (one, power)))| {
+                let energy = energy(
+                    span,
+                    (&one.energy_j, one.uncertainty_j),
+                    power,
+                    |place, when| {
+                        let (span, window) = metered.idle[place].as_ref()?;
+                        let power = window.channels_power.get(number)?;
+                        Some(power.idle(when, span.length_ns()))
+                    },
+                );
                 ChannelSummary {
                     device: channel.device.clone(),
                     scope: channel.scope.clone(),
@@ -222,6 +233,7 @@ pub(super) fn summarise(
                     refresh_period_ms: one
                         .refresh_period_ns
                         .map(|ns| rounded(count_to_f64(ns) / 1e6, 3)),
+                    ticks: one.ticks,
                     energy,
                 }
             })
@@ -240,15 +252,11 @@ pub(super) fn summarise(
 /// after (1) the command.
 fn energy(
     span: Span,
-    gross: &Measurement,
-    open_j: Option<f64>,
-    idle: impl Fn(usize) -> Option<(Span, Measurement, Option<f64>)>,
+    (gross, open_j): (&Measurement, Option<f64>),
+    power: &MeanPower,
+    idle: impl Fn(usize, &str) -> Option<IdlePower>,
 ) -> Energy {
-    let power = |place: usize, when: &str| -> Option<IdlePower> {
-        let (span, energy, open_j) = idle(place)?;
-        Some(idle_power(when, span.length_ns(), energy, open_j))
-    };
-    let (before, after) = (power(0, "before"), power(1, "after"));
+    let (before, after) = (idle(0, "before"), idle(1, "after"));
     let gross_j = quantity(gross);
     let why = gross_j
         .reason
@@ -267,12 +275,9 @@ fn energy(
     let why_no_idle = why_no_idle.unwrap_or_else(|| why.clone());
     let (idle_w, idle_uncertainty_w) = subtracted(before.as_ref(), after.as_ref(), &why_no_idle);
     let length_s = ns_to_s(span.length_ns());
-    let per_second = |value: f64| derived(value / length_s.max(1e-9), "gross energy over time");
     Energy {
-        power_w: match gross_j.value {
-            Some(value) => per_second(value),
-            None => unavailable(&why),
-        },
+        power_w: quantity(&power.power_w),
+        power_uncertainty_w: power.uncertainty_w.map(|open| rounded(open, 9)),
         above_idle_j: match (gross_j.value, idle_w.value) {
             (Some(gross_j), Some(idle_w)) => derived(
                 gross_j - idle_w * length_s,

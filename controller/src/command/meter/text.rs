@@ -88,7 +88,7 @@ fn energy(energy: &Energy) -> String {
         return gross;
     }
     let above = with_open(&energy.above_idle_j, energy.above_idle_uncertainty_j, "J");
-    let power = with_open(&energy.power_w, None, "W");
+    let power = with_open(&energy.power_w, energy.power_uncertainty_w, "W");
     format!("{gross} gross ({power}), above idle {above}")
 }
 

@@ -153,6 +153,12 @@ impl ExternalFeed {
         self.held().report.clone()
     }
 
+    /// What its latest reading said, in microwatts; `None` before the first.
+    #[must_use]
+    pub fn latest_uw(&self) -> Option<u64> {
+        self.held().latest.map(|(_, power_uw)| power_uw)
+    }
+
     /// A meter that reads it by the clock `now`.
     #[must_use]
     pub fn meter(&self, origin: Origin, now: fn() -> u64) -> ExternalMeter {
