@@ -18,8 +18,10 @@ pub struct EnergyBook {
 #[derive(Debug, Clone)]
 struct Track {
     follows: Follows,
-    /// The last trouble and when it was.
-    trouble: Option<(u64, Trouble)>,
+    /// From when to when there was trouble, and which.
+    troubles: Vec<(u64, u64, Trouble)>,
+    /// Whether the last reading was trouble.
+    fails: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -66,7 +68,8 @@ impl EnergyBook {
                 .iter()
                 .map(|channel| Track {
                     follows: follow(channel),
-                    trouble: None,
+                    troubles: Vec::new(),
+                    fails: false,
                 })
                 .collect(),
             reach: None,
@@ -84,17 +87,20 @@ impl EnergyBook {
         let first_ns = self.reach.map_or(at_ns, |(first_ns, _)| first_ns);
         self.reach = Some((first_ns, at_ns));
         for (track, reading) in self.tracks.iter_mut().zip(readings) {
-            match (reading, &mut track.follows) {
-                (Ok(value), Follows::Counter(counter)) => {
-                    if let CounterStep::Broken(trouble) = counter.push(at_ns, *value) {
-                        track.trouble = Some((at_ns, trouble));
-                    }
+            let trouble = match (reading, &mut track.follows) {
+                (Ok(value), Follows::Counter(counter)) => match counter.push(at_ns, *value) {
+                    CounterStep::Broken(trouble) => Some(trouble),
+                    _ => None,
+                },
+                (Ok(value), Follows::Power(power)) => {
+                    power.push(at_ns, *value);
+                    None
                 }
-                (Ok(value), Follows::Power(power)) => power.push(at_ns, *value),
                 // Nobody looked: that is no hole.
-                (Err(Trouble::NotDue { .. }), _) => {}
-                (Err(trouble), _) => track.trouble = Some((at_ns, trouble.clone())),
-            }
+                (Err(Trouble::NotDue { .. }), _) => continue,
+                (Err(trouble), _) => Some(trouble.clone()),
+            };
+            track.note(at_ns, trouble);
         }
     }
 
@@ -109,8 +115,9 @@ impl EnergyBook {
     pub fn window(&self, from_ns: u64, to_ns: u64) -> Vec<ChannelEnergy> {
         let energy = |track: &Track| {
             // A reading that failed within the window leaves a hole in it.
-            if let Some((at_ns, trouble)) = &track.trouble
-                && (from_ns..=to_ns).contains(at_ns)
+            let mut troubles = track.troubles.iter();
+            if let Some((.., trouble)) =
+                troubles.find(|(begin_ns, end_ns, _)| *begin_ns <= to_ns && *end_ns >= from_ns)
             {
                 return Err(trouble.clone());
             }
@@ -205,10 +212,23 @@ impl EnergyBook {
     /// Forgets what lies before a moment, so that a long run stays small.
     pub fn forget_before(&mut self, at_ns: u64) {
         for track in &mut self.tracks {
+            track.troubles.retain(|(_, end_ns, _)| *end_ns >= at_ns);
             match &mut track.follows {
                 Follows::Counter(counter) => counter.forget_before(at_ns),
                 Follows::Power(power) => power.forget_before(at_ns),
             }
+        }
+    }
+}
+
+impl Track {
+    /// Notes how a reading went. Readings that fail one after the other are one trouble.
+    fn note(&mut self, at_ns: u64, trouble: Option<Trouble>) {
+        let failed_before = std::mem::replace(&mut self.fails, trouble.is_some());
+        match (trouble, self.troubles.last_mut()) {
+            (Some(_), Some((_, end_ns, _))) if failed_before => *end_ns = at_ns,
+            (Some(trouble), _) => self.troubles.push((at_ns, at_ns, trouble)),
+            (None, _) => {}
         }
     }
 }
@@ -280,8 +300,12 @@ mod tests {
         };
         book.push(5_010 * MS, &[Ok(500_000_000), Ok(1), Err(lost.clone())]);
         let window = book.window(1_000 * MS, 5_010 * MS);
-        assert_eq!(book.sum(&window), Err(lost));
+        assert_eq!(book.sum(&window), Err(lost.clone()));
         assert!(window[0].energy.is_ok());
+        // It is still lost when the next window has begun.
+        book.push(6_000 * MS, &[Ok(600_000_000), Ok(1), Err(lost.clone())]);
+        let window = book.window(1_000 * MS, 5_010 * MS);
+        assert_eq!(window[2].energy, Err(lost));
         let before = book.window(1_000 * MS, 4_000 * MS);
         assert!(book.sum(&before).is_ok(), "what came before is not touched");
     }
