@@ -1,8 +1,8 @@
 //! Experiments become plans: the bundled ones as recorded, nodes on CPUs of their own.
 
-use super::{base, compare, directory, first_outage_ns, planned, resolved, set};
+use super::{base, compare, directory, first_outage_ns, planned, resolved, set, two_cpus};
 use crate::plan::Plan;
-use crate::{ExperimentFile, Machine, Overrides, Planned, bundled, describe, plan, plan_sha256};
+use crate::{ExperimentFile, Overrides, Planned, bundled, describe, plan, plan_sha256};
 
 #[test]
 fn a_node_may_carry_any_printable_name_and_it_reaches_no_interface() {
