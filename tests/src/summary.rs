@@ -344,7 +344,7 @@ mod tests {
             "verdict": "VALID",
             "reasons": [],
             "links": [{ "datapath": "relay", "delivered_over_trace": 1.0, "lateness_us": {} }],
-            "jobs": [job("edge", 28 + 48, 40 + 16), job("split", 112 + 48, 40 + 16)],
+            "jobs": [job("edge", 28 + 88, 40 + 56), job("split", 112 + 88, 40 + 56)],
         });
         let plan = json!({
             "model": { "width": 4, "bytes_per_activation": 4 },

@@ -244,7 +244,10 @@ mod tests {
         let energy = account(&steps(), nothing);
         assert_eq!(
             energy.lines(),
-            ["energy of the training: Unavailable: no sensor"]
+            [
+                "energy of the training: Unavailable: no sensor",
+                "perplexity of held-out text: 4.00"
+            ]
         );
         assert_eq!(account(&steps()[..1], at_100_w).steps, 0);
     }
