@@ -193,10 +193,10 @@ mod tests {
                         "sm_clock_mhz",
                         "temperature_c",
                         "throttled",
-                        "mig",
                     ] {
                         assert_eq!(gpu[figure], Value::Null, "{figure}");
                     }
+                    assert_eq!(gpu["mig"], false, "what cannot be cut up is not");
                 },
             ),
             gpu(
