@@ -143,13 +143,19 @@ impl Attendant {
         let end = wait::wait(pid)?;
         let said = match (end.status.code(), end.status.signal()) {
             (Some(status), _) => Said::Exited(status),
-            (None, signal) => Said::Signalled(signal.unwrap_or(0)),
+            (None, Some(signal)) => Said::Signalled(signal),
+            (None, None) => {
+                return Err(io::Error::other(format!(
+                    "the command ended with {}, which is neither a status nor a signal",
+                    end.status
+                )));
+            }
         };
         Ok(AttendedEnd {
             said,
             began,
             ended,
-            used: used(&end.used),
+            used: used(&end.used)?,
         })
     }
 
@@ -178,26 +184,24 @@ impl Attendant {
     }
 }
 
-/// The most that this program has had resident.
-fn own_memory_bytes() -> u64 {
-    getrusage(UsageWho::RUSAGE_SELF)
-        .ok()
-        .and_then(|usage| u64::try_from(usage.max_rss()).ok())
-        .map_or(0, |kib| kib * 1024)
+/// A number that the kernel counts upwards.
+fn count(value: i64) -> io::Result<u64> {
+    u64::try_from(value).map_err(io::Error::other)
 }
 
-fn used(usage: &libc::rusage) -> CommandUse {
-    let count = |value: libc::c_long| u64::try_from(value).unwrap_or(0);
+/// What the kernel says of a process that has ended.
+fn used(usage: &libc::rusage) -> io::Result<CommandUse> {
     let time_ns = |time: libc::timeval| {
-        count(time.tv_sec) * 1_000_000_000 + u64::try_from(time.tv_usec).unwrap_or(0) * 1_000
+        Ok::<u64, io::Error>(count(time.tv_sec)? * 1_000_000_000 + count(time.tv_usec)? * 1_000)
     };
-    CommandUse {
-        user_ns: time_ns(usage.ru_utime),
-        system_ns: time_ns(usage.ru_stime),
-        // In KiB.
-        peak_memory_bytes: count(usage.ru_maxrss) * 1024,
-        least_memory_bytes: own_memory_bytes(),
-        voluntary_switches: count(usage.ru_nvcsw),
-        involuntary_switches: count(usage.ru_nivcsw),
-    }
+    let own = getrusage(UsageWho::RUSAGE_SELF)?;
+    Ok(CommandUse {
+        user_ns: time_ns(usage.ru_utime)?,
+        system_ns: time_ns(usage.ru_stime)?,
+        // Both in KiB.
+        peak_memory_bytes: count(usage.ru_maxrss)? * 1024,
+        least_memory_bytes: count(own.max_rss())? * 1024,
+        voluntary_switches: count(usage.ru_nvcsw)?,
+        involuntary_switches: count(usage.ru_nivcsw)?,
+    })
 }

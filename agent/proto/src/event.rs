@@ -43,6 +43,35 @@ pub enum Measurement {
     },
 }
 
+impl Measurement {
+    /// The value, in the unit of the field that holds it; `None` where it was not measured.
+    #[must_use]
+    pub const fn value(&self) -> Option<f64> {
+        match self {
+            Measurement::Measured { value, .. }
+            | Measurement::Derived { value, .. }
+            | Measurement::Estimated { value, .. } => Some(*value),
+            Measurement::Unavailable { .. } => None,
+        }
+    }
+
+    /// It times a factor: derived, unless it is estimated or was not measured.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Measurement {
+        match self.clone() {
+            Measurement::Measured { value, source } | Measurement::Derived { value, source } => {
+                let value = value * factor;
+                Measurement::Derived { value, source }
+            }
+            Measurement::Estimated { value, source } => {
+                let value = value * factor;
+                Measurement::Estimated { value, source }
+            }
+            unavailable @ Measurement::Unavailable { .. } => unavailable,
+        }
+    }
+}
+
 /// One event, with the moment it was due and the moment it was done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {

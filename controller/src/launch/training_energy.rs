@@ -128,26 +128,11 @@ fn account(
     let mut losses = steps.iter().rev().filter_map(|step| step.held_out_loss);
     TrainingEnergy {
         steps: count,
-        j_per_step: scaled(&energy_j, 1.0 / count_to_f64(count)),
+        j_per_step: energy_j.scaled(1.0 / count_to_f64(count)),
         energy_j,
         uncertainty_j,
         held_out_perplexity: losses.next().map(f64::exp),
         to_perplexity: TARGETS.into_iter().filter_map(reached).collect(),
-    }
-}
-
-/// A measurement times a factor: derived, unless it is estimated or not there.
-fn scaled(measurement: &Measurement, factor: f64) -> Measurement {
-    match measurement.clone() {
-        Measurement::Measured { value, source } | Measurement::Derived { value, source } => {
-            let value = value * factor;
-            Measurement::Derived { value, source }
-        }
-        Measurement::Estimated { value, source } => {
-            let value = value * factor;
-            Measurement::Estimated { value, source }
-        }
-        unavailable @ Measurement::Unavailable { .. } => unavailable,
     }
 }
 

@@ -30,8 +30,16 @@ pub(super) fn run(
     input: impl BufRead + Send + 'static,
     output: impl Write + Send + 'static,
 ) -> Result<(), JobError> {
+    telling_failure(output, |reporter| coordinate(input, reporter))
+}
+
+/// Does the work of a process, and reports its failure as the last event.
+pub(super) fn telling_failure<W: Write>(
+    output: W,
+    work: impl FnOnce(&mut Reporter<W>) -> Result<(), JobError>,
+) -> Result<(), JobError> {
     let mut reporter = Reporter { output };
-    let outcome = coordinate(input, &mut reporter);
+    let outcome = work(&mut reporter);
     if let Err(error) = &outcome {
         // If nobody reads the reports, the caller still has the error.
         let _unread = reporter.report(&JobEvent::Failed {

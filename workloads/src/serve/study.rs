@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 
 use super::connection::PayloadCounter;
-use super::coordinator::{LAST_BYTES_LIMIT, Reporter, read_commands, read_line};
+use super::coordinator::{LAST_BYTES_LIMIT, Reporter, read_commands, read_line, telling_failure};
 use super::error::JobError;
 use super::part::{Part, Source};
 use super::secret::Secret;
@@ -39,15 +39,7 @@ pub fn run_study(
     input: impl BufRead + Send + 'static,
     output: impl Write + Send + 'static,
 ) -> Result<(), JobError> {
-    let mut reporter = Reporter { output };
-    let outcome = coordinate(input, &mut reporter);
-    if let Err(error) = &outcome {
-        // If nobody reads the reports, the caller still has the error.
-        let _unread = reporter.report(&JobEvent::Failed {
-            reason: error.reason(),
-        });
-    }
-    outcome
+    telling_failure(output, |reporter| coordinate(input, reporter))
 }
 
 fn coordinate(

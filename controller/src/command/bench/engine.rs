@@ -132,7 +132,7 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
                 let document = document.as_mut().ok_or_else(out_of_order)?;
                 let energy = energy_after(&sampler, window.start_ns, window.end_ns);
                 if window.phase == BenchPhase::Idle {
-                    idle_w = scaled(&energy, 1.0 / seconds_of(&window));
+                    idle_w = energy.scaled(1.0 / seconds_of(&window));
                     document.idle_w = idle_w.clone();
                 } else {
                     let row = row(&window, &energy, &idle_w, document.weight_bytes);
@@ -213,42 +213,16 @@ fn row(
         tokens_per_s: tokens / seconds,
         cache_bytes: window.cache_bytes,
         weight_bytes_per_s: count_to_f64(weight_bytes) * passes / seconds,
-        power_w: scaled(energy, 1.0 / seconds),
-        j_per_token: scaled(energy, 1.0 / tokens),
-        active_j_per_token: match (value(energy), value(idle_w)) {
+        power_w: energy.scaled(1.0 / seconds),
+        j_per_token: energy.scaled(1.0 / tokens),
+        active_j_per_token: match (energy.value(), idle_w.value()) {
             (Some(gross_j), Some(idle_w)) => Measurement::Derived {
                 value: (gross_j - idle_w * seconds) / tokens,
                 source: "gross energy less idle power times the window's length".to_owned(),
             },
-            (None, _) => scaled(energy, 1.0),
-            (_, None) => scaled(idle_w, 1.0),
+            (None, _) => energy.clone(),
+            (_, None) => idle_w.clone(),
         },
-    }
-}
-
-fn value(measurement: &Measurement) -> Option<f64> {
-    match measurement {
-        Measurement::Measured { value, .. }
-        | Measurement::Derived { value, .. }
-        | Measurement::Estimated { value, .. } => Some(*value),
-        Measurement::Unavailable { .. } => None,
-    }
-}
-
-/// A measurement times a factor: derived, unless it is estimated or not there.
-fn scaled(measurement: &Measurement, factor: f64) -> Measurement {
-    let source = |source: &str| source.to_owned();
-    match measurement {
-        Measurement::Measured { value, source: of }
-        | Measurement::Derived { value, source: of } => Measurement::Derived {
-            value: value * factor,
-            source: source(of),
-        },
-        Measurement::Estimated { value, source: of } => Measurement::Estimated {
-            value: value * factor,
-            source: source(of),
-        },
-        Measurement::Unavailable { why } => Measurement::Unavailable { why: source(why) },
     }
 }
 

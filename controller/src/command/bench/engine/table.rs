@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hexloop_proto::Measurement;
 use hexloop_workloads::engine::bench::BenchPhase;
 
-use super::{EngineDocument, EngineRow, value};
+use super::{EngineDocument, EngineRow};
 use crate::format::{count_to_f64, grouped, significant};
 
 /// The table.
@@ -21,7 +21,9 @@ fn gigabytes(bytes: f64) -> String {
 }
 
 fn or_dash(measurement: &Measurement) -> String {
-    value(measurement).map_or_else(|| "-".to_owned(), significant)
+    measurement
+        .value()
+        .map_or_else(|| "-".to_owned(), significant)
 }
 
 fn write_table(text: &mut String, document: &EngineDocument) -> std::fmt::Result {
