@@ -1,6 +1,8 @@
 //! The thread that reads every meter of energy and power while a plan is played.
 
 mod costs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -507,95 +509,5 @@ fn gpu_sample(
             ]
         }),
         without_activity: state.without_activity,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::path::Path;
-
-    fn sources(root: &Path) -> MeterSources {
-        MeterSources::at(hexloop_telemetry::Places {
-            root: root.to_path_buf(),
-            nvml: None,
-            with_nvml: false,
-            origin: Origin::Stub,
-        })
-    }
-
-    #[test]
-    fn a_machine_without_a_meter_has_a_reason_and_no_number() {
-        let root = tempfile::tempdir().unwrap();
-        let sampler = PowerSampler::start(&sources(root.path())).unwrap();
-        assert!(!sampler.can_sum() && sampler.channels().is_empty());
-        let window = sampler.window(0, u64::MAX);
-        let Measurement::Unavailable { why } = window.energy_j else {
-            panic!("unavailable");
-        };
-        assert!(why.starts_with("no sensor ("), "{why}");
-        assert!(window.uncertainty_j.is_none() && window.channels.is_empty());
-        assert_eq!(sampler.finish(), None);
-    }
-
-    #[test]
-    fn a_rail_is_integrated_and_named_a_stub() {
-        let root = tempfile::tempdir().unwrap();
-        let chip = root.path().join("sys/class/hwmon/hwmon0");
-        fs::create_dir_all(&chip).unwrap();
-        for (name, text) in [
-            ("name", "ina3221"),
-            ("in1_label", "VDD_IN"),
-            ("in1_input", "5000"),
-            ("curr1_input", "2000"),
-        ] {
-            fs::write(chip.join(name), text).unwrap();
-        }
-        let sampler = PowerSampler::start(&sources(root.path())).unwrap();
-        let channels = sampler.channels();
-        assert!(channels[0].stub && channels[0].counted, "{channels:?}");
-        let from = clock::now() + 20_000_000;
-        let to = from + 200_000_000;
-        clock::sleep_until(to + 30_000_000);
-        let window = sampler.window(from, to);
-        let Measurement::Derived { value, source } = window.energy_j else {
-            panic!("derived from power: {window:?}");
-        };
-        assert!((value - 2.0).abs() < 1e-6, "10 W for 0.2 s: {value}");
-        assert!(source.ends_with("(stub)"), "{source}");
-        assert_eq!(window.channels.len(), 1);
-        assert!(
-            matches!(window.power.power_w, Measurement::Derived { value, .. } if (value - 10.0).abs() < 1e-5)
-        );
-        let cost = sampler.finish().unwrap();
-        assert!(cost.reads > 0 && cost.read_p99_ns >= cost.read_p50_ns);
-        assert_eq!(cost.period_ns, 10_000_000);
-        let [of_rails] = cost.meters.as_slice() else {
-            panic!("one meter: {:?}", cost.meters);
-        };
-        assert_eq!((of_rails.channels, of_rails.devices), (1, 1));
-        assert!(of_rails.read_p50_ns > 0 && of_rails.read_p50_ns <= of_rails.read_p99_ns);
-    }
-
-    #[test]
-    fn processes_that_descend_from_no_node_are_foreign() {
-        let state = GpuState {
-            processes: Some(vec![
-                hexloop_telemetry::GpuProcess {
-                    pid: std::process::id(),
-                    memory_bytes: None,
-                    sm_percent: None,
-                },
-                hexloop_telemetry::GpuProcess {
-                    pid: 1,
-                    memory_bytes: None,
-                    sm_percent: None,
-                },
-            ]),
-            ..GpuState::default()
-        };
-        let sample = gpu_sample("GPU".to_owned(), 0, Ok(state), &[std::process::id()]);
-        assert_eq!(sample.foreign_processes, Some(vec![1]));
     }
 }
