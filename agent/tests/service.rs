@@ -15,6 +15,7 @@ mod tests {
     use hexloop_proto::PROTOCOL_VERSION;
     use hexloop_proto::service::agent_client::AgentClient;
     use hexloop_proto::service::{HelloRequest, PlayRequest};
+    use hexloop_topologies::plan::PLAN_SCHEMA;
     use hexloop_workloads::clock;
     use hyper_util::rt::TokioIo;
     use tokio::net::UnixStream;
@@ -141,10 +142,11 @@ mod tests {
             };
             let refused = client.play(play(b"{}")).await.unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument);
+            let empty_plan = format!("{{\"schema\":{PLAN_SCHEMA},{EMPTY_PLAN}");
             // Two in a row: the second is taken only because the first is down completely.
             for _ in 0..2 {
                 let mut events = client
-                    .play(play(EMPTY_PLAN.as_bytes()))
+                    .play(play(empty_plan.as_bytes()))
                     .await
                     .unwrap()
                     .into_inner();
@@ -222,7 +224,8 @@ mod tests {
         });
     }
 
-    const EMPTY_PLAN: &str = r#"{"schema":5,"experiment":"empty","preset":null,"seed":1,
+    /// What an empty plan holds, after its schema.
+    const EMPTY_PLAN: &str = r#""experiment":"empty","preset":null,"seed":1,
         "nodes":[],"links":[],"cells":[],"uncalibrated":[],"traffic":[],"events":[],
         "calibration":{"flow_ns":0,"packet_payload_bytes":0,"probe_gap_ns":0,"window_ns":0},
         "model":{"source":{"recipe":"tiny"},"layers":1,"width":1,"bytes_per_activation":4},
