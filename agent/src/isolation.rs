@@ -6,6 +6,7 @@
 
 pub(crate) mod cooling;
 pub(crate) mod cpu_time;
+mod engine;
 mod error;
 pub(crate) mod frequency;
 pub(crate) mod gpu;
@@ -18,7 +19,7 @@ pub(crate) mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hexloop_proto::AskedAndGot;
 use hexloop_telemetry::Places;
@@ -80,6 +81,8 @@ pub(crate) struct Settled {
     pub(crate) settings: Vec<AskedAndGot>,
     /// UUIDs of the nodes' GPUs, by node.
     pub(crate) gpus: BTreeMap<String, String>,
+    /// The program that computes on GPUs, where a node does.
+    pub(crate) engine_cuda: Option<PathBuf>,
     /// What the reader should know.
     pub(crate) warnings: Vec<String>,
 }
@@ -115,6 +118,7 @@ impl Settling<'_> {
         hugepages::settle(self, &plan.machine, &cpus, changes, &mut settled.settings)?;
         topology::describe(self.root, plan, &mut settled);
         gpu::settle(self, plan, changes, &mut settled)?;
+        engine::settle(plan, &mut settled)?;
         Ok(settled)
     }
 

@@ -10,6 +10,7 @@ pub mod bench;
 pub mod cgroup;
 pub mod change;
 pub mod configuration;
+pub mod engine_cuda;
 pub mod failpoint;
 pub mod guardian;
 pub mod hold;

@@ -30,10 +30,12 @@ use crate::sys::spawn;
 pub use crate::sys::realtime::give_up_when_told as give_up_real_time_when_told;
 pub(crate) use duty::DutyCycle;
 pub(crate) use pinning::{PinningError, cpus_of, pin, set_affinity};
-pub(crate) use protocol::{NodeReply, NodeRequest, Program, Stream};
+pub(crate) use protocol::{NodeReply, NodeRequest, Program, Shown, Stream};
 
 /// Where a node shows the model to its processes.
 pub const MODEL_DIRECTORY: &str = "/tmp/model";
+/// Where it shows them the program that computes on GPUs.
+const ENGINE_CUDA: &str = "/tmp/hexloop-engine-cuda";
 
 /// How long a node may take to be set up, or to kill all that runs in it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -182,14 +184,10 @@ impl Node {
         &mut self,
         place: usize,
         messages: &Receiver<NodeMessage>,
-        model_directory: Option<&str>,
+        shown: Shown,
     ) -> Result<Vec<String>, NodeError> {
         let host_name = rooms::host_name_of(&self.name);
-        let model_directory = model_directory.map(str::to_owned);
-        self.ask(&NodeRequest::SetUp {
-            host_name,
-            model_directory,
-        })?;
+        self.ask(&NodeRequest::SetUp { host_name, shown })?;
         loop {
             match messages.recv_timeout(ANSWER_LIMIT) {
                 Ok(NodeMessage {

@@ -1,5 +1,6 @@
 //! What this machine can do, found by trying it in namespaces that are gone afterwards.
 
+mod engine;
 mod external;
 mod isolation;
 
@@ -93,6 +94,7 @@ pub fn machine() -> Vec<Check> {
     checks.extend(isolation::checks(&Places::from_environment().root, is_root));
     checks.extend(energy());
     checks.extend(external::checks(is_root));
+    checks.push(engine::check());
     checks
 }
 

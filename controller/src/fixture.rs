@@ -15,6 +15,7 @@ use hexloop_traces::{
     Diagnostics, EndPolicy, LinkSettings, LinkState, TRACE_SCHEMA, Trace, TraceMetadata, TraceRow,
     TraceStatus, stream,
 };
+use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, open_unit};
 
@@ -92,6 +93,7 @@ fn node(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> NodePlan {
         cpus: vec![u32::from(index)],
         cpu_quota,
         threads: 1,
+        compute: ComputeSettings::default(),
         slowdown: None,
         isolation: NodeIsolation::default(),
     }

@@ -9,6 +9,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::{Path, PathBuf};
+    use std::process::Command;
 
     use hexloop_nvml_stub::{GpuScript, Script};
     use hexloop_tests::points::{Answer, Points};
@@ -77,7 +78,10 @@ duration = "1 s"
 
     impl Machine {
         fn new() -> Machine {
-            let sandbox = Sandbox::new(BINARY);
+            Machine::in_the_place_of(Sandbox::new(BINARY))
+        }
+
+        fn in_the_place_of(sandbox: Sandbox) -> Machine {
             let root = sandbox.path("machine");
             let mut files: BTreeMap<String, &str> = SETTABLE
                 .iter()
@@ -126,6 +130,10 @@ duration = "1 s"
 
         /// Calibrations are short where there are failpoints, whether somebody hears of them or not.
         fn run(&self, arguments: &[&str]) -> Finished {
+            finish(self.command(arguments).spawn().unwrap(), 120)
+        }
+
+        fn command(&self, arguments: &[&str]) -> Command {
             let test = std::env::current_exe().unwrap();
             let mut command = self.sandbox.command(arguments);
             command
@@ -137,7 +145,7 @@ duration = "1 s"
                     "HEXLOOP_NVML_LIBRARY",
                     test.with_file_name("libhexloop_nvml_stub.so"),
                 );
-            finish(command.spawn().unwrap(), 120)
+            command
         }
 
         fn play(&self) -> Finished {
@@ -290,6 +298,53 @@ duration = "1 s"
         ] {
             assert!(told.contains(part), "{part}: {told}");
         }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_node_that_computes_on_a_gpu_runs_the_program_for_it_which_is_tried_before() {
+        /// Takes its orders in the place of the program, and fails with what it was given.
+        const STAND_IN: &str = r#"#!/bin/sh
+if [ "$1" = probe ]; then
+  echo '{"version":"VERSION","devices":[{"device":"cuda:0","engine_path":"stand-in"}],"then":""}'
+else
+  IFS= read -r orders
+  orders=$(printf %s "$orders" | tr -d '"{}' | sed 's/.*\(device:cuda:0,precision:[a-z0-9]*\).*/\1/')
+  echo "{\"failed\":{\"reason\":\"$1 of $0 on $CUDA_VISIBLE_DEVICES with $orders\"}}"
+fi
+"#;
+        let _alone = exclusive();
+        let machine = Machine::in_the_place_of(Sandbox::new(BINARY).with_shared_cache());
+        let program = machine.sandbox.path("engine-cuda");
+        let quickstart = hexloop_tests::experiment::QUICKSTART;
+        machine.sandbox.write("experiment.toml", quickstart);
+        let run = || {
+            let mut arguments = vec!["run", "experiment.toml", "--output", "output"];
+            arguments.extend(hexloop_tests::experiment::SHORTEST);
+            arguments.extend(["--set", "nodes.device.device=cuda:0"]);
+            arguments.extend(["--set", "nodes.device.precision=f16"]);
+            let mut command = machine.command(&arguments);
+            command.env("HEXLOOP_ENGINE_CUDA", &program);
+            finish(command.spawn().unwrap(), 120)
+        };
+        let parts = ["node device: its `device` is a GPU", "cannot start"];
+        run().expect_code(4).expect_error(&parts);
+        machine
+            .sandbox
+            .write("engine-cuda", STAND_IN.replace("VERSION", "0.0.0"));
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        run()
+            .expect_code(4)
+            .expect_error(&["build both from one source"]);
+        machine.sandbox.write(
+            "engine-cuda",
+            STAND_IN.replace("VERSION", env!("CARGO_PKG_VERSION")),
+        );
+        let told =
+            format!("job of /tmp/hexloop-engine-cuda on {GPU} with device:cuda:0,precision:f16");
+        run()
+            .expect_code(1)
+            .expect_error(&["the job on device failed", &told]);
     }
 
     #[test]

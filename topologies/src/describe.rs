@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 
 use hexloop_traces::units::TimeSpan;
 use hexloop_traces::{CellPolicy, Direction, UNLIMITED_RATE_BPS};
+use hexloop_workloads::device::{ComputeDevice, Precision};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::study::Arm;
 
@@ -165,6 +166,12 @@ impl Description<'_> {
                 ", {} us of CPU time every {} us",
                 quota.quota_us, quota.period_us
             )?;
+        }
+        let precision = node.compute.precision;
+        match node.compute.device {
+            ComputeDevice::Cpu if precision == Precision::F32 => {}
+            ComputeDevice::Cpu => write!(f, ", computes in {precision}")?,
+            ComputeDevice::Cuda(_) => write!(f, ", computes on its GPU in {precision}")?,
         }
         let isolation = &node.isolation;
         if let Some(partition) = isolation.partition {

@@ -13,6 +13,7 @@ use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
 use hexloop_traces::scenario::ScriptedEvent;
 use hexloop_traces::{CellSettings, LinkSettings};
+use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::{Arm, Grid};
@@ -128,6 +129,8 @@ pub struct Node {
     pub cpus: u32,
     /// The stated slowdown.
     pub cpu_quota: Option<CpuQuota>,
+    /// Where its engine computes, as its processes see it.
+    pub compute: ComputeSettings,
     /// The stated slowdown of its engine.
     pub slowdown: Option<u32>,
     /// What is to keep others away from it.

@@ -398,6 +398,19 @@ pub(crate) const NODE: &[Field] = &[
          for 0.5 s without sleeping loses it.",
     ),
     field(
+        "device",
+        Kind::Text { longest: 64 },
+        Usually("cpu"),
+        "Where its engine computes: `cpu`, `cuda:` and the number of an NVIDIA GPU, or a GPU's UUID. \
+         GPUs need the program hexloop-engine-cuda.",
+    ),
+    field(
+        "precision",
+        Kind::Choice(&["f32", "f16", "bf16"]),
+        Usually("f32"),
+        "What its engine keeps dense weights and hidden states in; CPUs take f32 and f16.",
+    ),
+    field(
         "gpu",
         Kind::Identifier,
         Optional,

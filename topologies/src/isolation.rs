@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::check::Reporter;
+use crate::compute::is_uuid;
 use crate::problem::quoted;
 use crate::section::Section;
 
@@ -128,15 +129,20 @@ pub(crate) fn machine(reporter: &mut Reporter<'_>, file: &Section<'_>) -> Machin
     }
 }
 
-/// What a node's section says about it.
-pub(crate) fn node(reporter: &mut Reporter<'_>, section: &Section<'_>) -> NodeIsolation {
+/// What a node's section says about it; /// what computes for it may have named its GPU.
+pub(crate) fn node(
+    reporter: &mut Reporter<'_>,
+    section: &Section<'_>,
+    computing_gpu: Option<String>,
+) -> NodeIsolation {
     let partition = match section.optional_text("partition").as_deref() {
         Some("root") => Some(Partition::Root),
         Some(_) => Some(Partition::Isolated),
         None => None,
     };
     let whole = |key: &str| section.written(key).map(|_| section.integer_u32(key));
-    let gpu = section.optional_text("gpu").map(|gpu| GpuPlan {
+    let gpu = section.optional_text("gpu").or(computing_gpu);
+    let gpu = gpu.map(|gpu| GpuPlan {
         gpu,
         power_limit_mw: whole("gpu_power_watts").map(|watts| watts.saturating_mul(1000)),
         clock_mhz: whole("gpu_clock_mhz"),
@@ -164,8 +170,7 @@ pub(crate) fn node(reporter: &mut Reporter<'_>, section: &Section<'_>) -> NodeIs
 
 fn gpu_name(reporter: &mut Reporter<'_>, section: &Section<'_>, gpu: &str) {
     let is_number = gpu.bytes().all(|byte| byte.is_ascii_digit());
-    let is_uuid = gpu.starts_with("GPU-") || gpu.starts_with("MIG-");
-    if !is_number && !is_uuid {
+    if !is_number && !is_uuid(gpu) {
         let message = format!(
             "{} is neither the UUID nor the number of a GPU",
             quoted(gpu)

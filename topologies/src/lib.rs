@@ -6,6 +6,7 @@
 
 mod bundled;
 mod check;
+mod compute;
 mod control;
 #[cfg(test)]
 mod corpus_tests;

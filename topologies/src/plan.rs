@@ -8,6 +8,7 @@ mod study;
 use std::net::IpAddr;
 
 use hexloop_traces::{CellSettings, Direction, LinkChange, LinkSettings};
+use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, ScheduledRequest};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ pub use crate::isolation::{
 pub use study::{StudyClaim, StudyPlan};
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 6;
+pub const PLAN_SCHEMA: u32 = 7;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +80,10 @@ pub struct NodePlan {
     pub cpu_quota: Option<CpuQuota>,
     /// Threads of the tensor engine.
     pub threads: u32,
+    /// Where its engine computes, as its processes see it: the GPU of a node, which
+    /// [`NodeIsolation::gpu`] names, is their `cuda:0`.
+    #[serde(default, skip_serializing_if = "ComputeSettings::is_default")]
+    pub compute: ComputeSettings,
     /// How many times as long as it took every computation of its engine lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowdown: Option<u32>,

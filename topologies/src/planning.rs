@@ -193,6 +193,7 @@ fn nodes(
             cpus,
             cpu_quota: node.cpu_quota,
             threads: node.cpus,
+            compute: node.compute,
             slowdown: node.slowdown,
             isolation: node.isolation.clone(),
         });

@@ -16,6 +16,7 @@ use hexloop_workloads::recipe::Recipe;
 use hexloop_workloads::request::RequestStream;
 
 use crate::check::Reporter;
+use crate::compute;
 use crate::experiment::{Document, Experiment, Link, Node, PhaseSpan, TraceSource};
 use crate::fields;
 use crate::generated;
@@ -175,14 +176,18 @@ fn nodes(reporter: &mut Reporter<'_>, file: &Section<'_>) -> Vec<Node> {
         let message = format!("there are {} nodes; at most {MOST_NODES}", sections.len());
         reporter.report(file.place("nodes"), message, None);
     }
-    let node = |(name, section): (&str, Section<'_>)| Node {
-        name: name.to_owned(),
-        cpus: section.integer_u32("cpus"),
-        cpu_quota: cpu_quota(reporter, &section),
-        slowdown: section
-            .sound("slowdown")
-            .map(|_| section.integer_u32("slowdown")),
-        isolation: isolation::node(reporter, &section),
+    let node = |(name, section): (&str, Section<'_>)| {
+        let (compute, gpu) = compute::node(reporter, &section);
+        Node {
+            name: name.to_owned(),
+            cpus: section.integer_u32("cpus"),
+            cpu_quota: cpu_quota(reporter, &section),
+            compute,
+            slowdown: section
+                .sound("slowdown")
+                .map(|_| section.integer_u32("slowdown")),
+            isolation: isolation::node(reporter, &section, gpu),
+        }
     };
     sections.into_iter().map(node).collect()
 }

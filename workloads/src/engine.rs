@@ -24,8 +24,9 @@ pub mod threads;
 pub mod train;
 mod weights;
 
+pub use crate::device::{ComputeDevice, Precision};
 pub use cache::KeyValueCache;
-pub use compute::{Compute, ComputeDevice, Precision};
+pub use compute::Compute;
 pub use error::EngineError;
 pub use hidden::Hidden;
 pub use model::{Model, Parts};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::ComputeSettings;
 use crate::request::ScheduledRequest;
 use crate::study::StudyFinding;
 use crate::traffic::TrafficRecord;
@@ -78,6 +79,9 @@ pub struct JobSpec {
     pub model_directory: PathBuf,
     /// Threads of the tensor engine.
     pub threads: u32,
+    /// Where the engine computes.
+    #[serde(default, skip_serializing_if = "ComputeSettings::is_default")]
+    pub compute: ComputeSettings,
     /// How many times as long as it really takes every computation lasts; `None` for once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowdown: Option<u32>,

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::ComputeSettings;
+
 /// What a study does; the same for everybody who plays it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StudySpec {
@@ -66,6 +68,9 @@ pub struct StudyJobSpec {
     pub model_directory: PathBuf,
     /// Threads of the tensor engine.
     pub threads: u32,
+    /// Where the engine computes.
+    #[serde(default, skip_serializing_if = "ComputeSettings::is_default")]
+    pub compute: ComputeSettings,
     /// How many times as long as it really takes every computation lasts; `None` for once.
     pub slowdown: Option<u32>,
     /// 64 hexadecimal digits that both ends of a connection must know.

@@ -51,6 +51,15 @@ pub enum IsolationError {
         /// Those that there are, in words.
         known: String,
     },
+    /// A node is to compute on a GPU, and nothing here can.
+    #[error("node {node}: its `device` is a GPU, and none can be computed on")]
+    NoEngine {
+        /// The node.
+        node: String,
+        /// Why not, and what can be done.
+        #[source]
+        source: crate::engine_cuda::EngineCudaError,
+    },
     /// Fewer pages than asked for.
     #[error(
         "only {got} of {asked} pages of {size_kib} KiB could be reserved: memory is short or in pieces; \

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::topology::{nodes_of, numa_nodes};
 use super::{IsolationError, Settling, ranges};
 use crate::cgroup::{CgroupError, NodeCgroups};
+use crate::engine_cuda;
 use crate::process::fields_after_name;
 use crate::telemetry::node::descendants;
 
@@ -76,12 +77,9 @@ pub(crate) fn settle(
         surroundings.realtime = Some(priority);
     }
     if let Some(uuid) = gpu {
-        surroundings.environment = [
-            ("CUDA_VISIBLE_DEVICES", uuid),
-            ("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
+        surroundings.environment = [(engine_cuda::VISIBLE_VARIABLE, uuid), engine_cuda::ORDER]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
     }
     Ok((settings, surroundings))
 }

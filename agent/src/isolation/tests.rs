@@ -8,6 +8,7 @@ use hexloop_topologies::plan::{
     CalibrationPlan, FaultPlan, HugepagesPlan, MachinePlan, NodeIsolation, NodePlan, PLAN_SCHEMA,
     VerdictBounds,
 };
+use hexloop_workloads::device::ComputeSettings;
 
 use super::*;
 use crate::process::SelfCommand;
@@ -77,6 +78,7 @@ fn plan(machine: MachinePlan) -> Plan {
             cpus: vec![2, 3],
             cpu_quota: None,
             threads: 2,
+            compute: ComputeSettings::default(),
             slowdown: None,
             isolation: NodeIsolation::default(),
         }],

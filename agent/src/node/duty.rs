@@ -103,6 +103,7 @@ fn signal_all(processes: &BTreeMap<u32, OwnedFd>, signal: Signal) {
 mod tests {
     use super::*;
     use hexloop_topologies::plan::{CpuQuota, NodeIsolation};
+    use hexloop_workloads::device::ComputeSettings;
 
     fn plan(quota_us: u64, cpus: Vec<u32>) -> NodePlan {
         let cpu_quota = Some(CpuQuota {
@@ -115,6 +116,7 @@ mod tests {
             cpus,
             cpu_quota,
             threads: 1,
+            compute: ComputeSettings::default(),
             slowdown: None,
             isolation: NodeIsolation::default(),
         }

@@ -19,9 +19,11 @@ use nix::unistd::{Pid, getpid};
 
 use hexloop_workloads::job::thread_environment;
 
+use super::ENGINE_CUDA;
 use super::lines::LineSplitter;
 use super::protocol::{NodeReply, NodeRequest, Program, Stream};
 use super::rooms;
+use crate::engine_cuda::LIBRARY_VARIABLE;
 use crate::isolation::node::Surroundings;
 use crate::sys::memory_policy::NodeMask;
 use crate::sys::spawn::{self, Credentials, Grants};
@@ -154,11 +156,8 @@ impl Init {
 
     fn answer(&mut self, request: NodeRequest) -> io::Result<()> {
         match request {
-            NodeRequest::SetUp {
-                host_name,
-                model_directory,
-            } => {
-                let reply = match rooms::set_up(&host_name, model_directory.as_deref()) {
+            NodeRequest::SetUp { host_name, shown } => {
+                let reply = match rooms::set_up(&host_name, &shown) {
                     Ok(warnings) => NodeReply::Up { warnings },
                     Err(error) => NodeReply::Failed {
                         message: super::with_causes(&error),
@@ -211,6 +210,11 @@ impl Init {
                 command.args(arguments);
                 command
             }
+            Program::EngineCuda { part, .. } => {
+                let mut command = Command::new(ENGINE_CUDA);
+                command.arg(part);
+                command
+            }
             Program::Other(words) => {
                 let (first, rest) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
                 let mut command = Command::new(first);
@@ -219,13 +223,21 @@ impl Init {
             }
         };
         command.env_clear();
-        for name in ["PATH", "LANG"] {
+        let mut kept = vec!["PATH", "LANG"];
+        match program {
+            Program::Itself { threads, .. } => {
+                command.envs(thread_environment(*threads));
+            }
+            Program::EngineCuda { threads, .. } => {
+                command.envs(thread_environment(*threads));
+                kept.push(LIBRARY_VARIABLE);
+            }
+            Program::Other(_) => {}
+        }
+        for name in kept {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
-        }
-        if let Program::Itself { threads, .. } = program {
-            command.envs(thread_environment(*threads));
         }
         command.envs(surroundings.environment.iter().cloned());
         command

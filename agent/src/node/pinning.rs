@@ -109,6 +109,7 @@ pub(crate) fn cpus_of(pid: u32) -> io::Result<Vec<u32>> {
 mod tests {
     use super::*;
     use hexloop_topologies::plan::NodeIsolation;
+    use hexloop_workloads::device::ComputeSettings;
     use std::process::Command;
 
     #[test]
@@ -124,6 +125,7 @@ mod tests {
                 period_us: 4000,
             }),
             threads: 1,
+            compute: ComputeSettings::default(),
             slowdown: None,
             isolation: NodeIsolation::default(),
         };
@@ -145,6 +147,7 @@ mod tests {
             cpus: vec![1023],
             cpu_quota: None,
             threads: 1,
+            compute: ComputeSettings::default(),
             slowdown: None,
             isolation: NodeIsolation::default(),
         };

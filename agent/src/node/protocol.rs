@@ -1,6 +1,8 @@
 //! What the agent and the first process of a node say to each other: JSON lines over a socket
 //! pair. End of file from the agent ends the node.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::isolation::node::Surroundings;
@@ -13,8 +15,8 @@ pub(crate) enum NodeRequest {
     SetUp {
         /// What the node calls itself.
         host_name: String,
-        /// Directory of the host to show, read-only, as [`super::MODEL_DIRECTORY`].
-        model_directory: Option<String>,
+        /// What of the host its processes are to see.
+        shown: Shown,
     },
     /// Start a process without privileges. Answered by `Started` or `NotStarted`.
     Start {
@@ -39,6 +41,15 @@ pub(crate) enum NodeRequest {
     KillAll,
 }
 
+/// What a node shows of the host, read-only, whatever covers it there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    /// A directory, as [`super::MODEL_DIRECTORY`].
+    pub(crate) model_directory: Option<String>,
+    /// A program, as [`super::ENGINE_CUDA`].
+    pub(crate) engine_cuda: Option<PathBuf>,
+}
+
 /// What is to be run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,6 +58,13 @@ pub(crate) enum Program {
     Itself {
         /// Its arguments.
         arguments: Vec<String>,
+        /// Threads that its tensor library may use.
+        threads: u32,
+    },
+    /// The program that computes on GPUs, which the node shows.
+    EngineCuda {
+        /// What it is to do.
+        part: String,
         /// Threads that its tensor library may use.
         threads: u32,
     },

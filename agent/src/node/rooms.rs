@@ -5,13 +5,15 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::sethostname;
 
-use super::MODEL_DIRECTORY;
+use super::protocol::Shown;
+use super::{ENGINE_CUDA, MODEL_DIRECTORY};
 use crate::sys::loopback;
 
 /// Why a node is not habitable.
@@ -31,10 +33,7 @@ fn failed<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> Ro
 }
 
 /// Sets everything up. Returns what could not be done and does not matter much.
-pub(crate) fn set_up(
-    host_name: &str,
-    model_directory: Option<&str>,
-) -> Result<Vec<String>, RoomError> {
+pub(crate) fn set_up(host_name: &str, shown: &Shown) -> Result<Vec<String>, RoomError> {
     let mut warnings = Vec::new();
     let nothing = None::<&str>;
     mount(
@@ -53,8 +52,10 @@ pub(crate) fn set_up(
         ));
     }
 
-    // Opened before /tmp is covered, because it may lie below.
-    let model = model_directory.map(open_directory).transpose()?;
+    // Opened before /tmp is covered, because they may lie below.
+    let directory = shown.model_directory.as_deref();
+    let model = directory.map(open_directory).transpose()?;
+    let engine = shown.engine_cuda.as_deref().map(open_program).transpose()?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(
         Some("tmpfs"),
@@ -65,7 +66,15 @@ pub(crate) fn set_up(
     )
     .map_err(failed("give the node its own /tmp"))?;
     if let Some(model) = model {
-        show_read_only(&model)?;
+        DirBuilder::new()
+            .mode(0o755)
+            .create(MODEL_DIRECTORY)
+            .map_err(failed(format!("make {MODEL_DIRECTORY}")))?;
+        show_read_only(&model, MODEL_DIRECTORY)?;
+    }
+    if let Some(engine) = engine {
+        File::create(ENGINE_CUDA).map_err(failed(format!("make {ENGINE_CUDA}")))?;
+        show_read_only(&engine, ENGINE_CUDA)?;
     }
     sethostname(host_name).map_err(failed("set the node's host name"))?;
     loopback::bring_up().map_err(failed("bring up the node's loopback interface"))?;
@@ -82,27 +91,32 @@ fn open_directory(path: &str) -> Result<File, RoomError> {
         .map_err(failed(format!("open the model directory {path}")))
 }
 
-fn show_read_only(directory: &File) -> Result<(), RoomError> {
-    DirBuilder::new()
-        .mode(0o755)
-        .create(MODEL_DIRECTORY)
-        .map_err(failed(format!("make {MODEL_DIRECTORY}")))?;
-    let source = format!("/proc/self/fd/{}", directory.as_raw_fd());
+fn open_program(path: &Path) -> Result<File, RoomError> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_PATH.bits())
+        .open(path)
+        .map_err(failed(format!("open {}", path.display())))
+}
+
+/// Shows what was opened at a place that is there.
+fn show_read_only(opened: &File, place: &str) -> Result<(), RoomError> {
+    let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
     let nothing = None::<&str>;
     let show = |source| RoomError {
-        action: format!("show the model directory as {MODEL_DIRECTORY}"),
+        action: format!("show what is on the host as {place}"),
         source,
     };
     mount(
         Some(source.as_str()),
-        MODEL_DIRECTORY,
+        place,
         nothing,
         MsFlags::MS_BIND,
         nothing,
     )
     .map_err(|error| show(error.into()))?;
     // In a user namespace flags of the original mount must be kept (mount_namespaces(7)).
-    let shown = File::open(MODEL_DIRECTORY).map_err(show)?;
+    let shown = File::open(place).map_err(show)?;
     let kept = fstatvfs(&shown)
         .map_err(|error| show(error.into()))?
         .flags();
@@ -118,8 +132,8 @@ fn show_read_only(directory: &File) -> Result<(), RoomError> {
             flags |= there;
         }
     }
-    mount(nothing, MODEL_DIRECTORY, nothing, flags, nothing)
-        .map_err(failed(format!("make {MODEL_DIRECTORY} read-only")))?;
+    mount(nothing, place, nothing, flags, nothing)
+        .map_err(failed(format!("make {place} read-only")))?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::isolation::node::Surroundings;
 use crate::isolation::{self, Settling};
 use crate::ledger::UndoId;
 use crate::link::{CellSeat, Link, LinkSpec, RelayEngine, RelayOptions, SharedCell};
-use crate::node::{DutyCycle, Node, NodeMessage, cpus_of, pin};
+use crate::node::{DutyCycle, Node, NodeMessage, Shown, cpus_of, pin};
 use crate::privilege::Privilege;
 use crate::process::allow_descriptors;
 use crate::telemetry::node::NodeMeter;
@@ -49,6 +49,8 @@ pub(super) struct Scene {
     duty: Vec<DutyCycle>,
     /// UUIDs of the nodes' GPUs, by node.
     gpus: BTreeMap<String, String>,
+    /// The program that computes on them.
+    engine_cuda: Option<PathBuf>,
     /// What the nodes' processes are started with, in the order of the nodes.
     pub(super) surroundings: Vec<Surroundings>,
     undo: Vec<(UndoId, Undo)>,
@@ -65,6 +67,7 @@ impl Scene {
             messages: channel().1,
             duty: Vec::new(),
             gpus: BTreeMap::new(),
+            engine_cuda: None,
             surroundings: Vec::new(),
             undo: Vec::new(),
         }
@@ -84,6 +87,7 @@ impl Scene {
             events.emit(EventBody::Warning { message });
         }
         self.gpus = settled.gpus;
+        self.engine_cuda = settled.engine_cuda;
         if !self.undo.is_empty() {
             failpoint::reach("machine-set");
         }
@@ -145,7 +149,11 @@ impl Scene {
                 })?;
                 self.duty.extend(duty);
             }
-            for warning in node.set_up(place, &self.messages, model)? {
+            let shown = Shown {
+                model_directory: model.map(str::to_owned),
+                engine_cuda: self.engine_cuda.clone(),
+            };
+            for warning in node.set_up(place, &self.messages, shown)? {
                 let message = format!("node {}: {warning}", node.name);
                 events.emit(EventBody::Warning { message });
             }

@@ -18,6 +18,7 @@ use hexloop_topologies::plan::{
     CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, MachinePlan, ModelPlan, ModelSource,
     NodeIsolation, NodePlan, PLAN_SCHEMA, PhasePlan, Plan, VerdictBounds,
 };
+use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::RequestStream;
 use tokio::sync::mpsc;
@@ -41,6 +42,7 @@ pub(crate) fn node_plan(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> 
         cpus: vec![0],
         cpu_quota,
         threads: 1,
+        compute: ComputeSettings::default(),
         slowdown: None,
         isolation: NodeIsolation::default(),
     }

@@ -4,6 +4,7 @@
 //! ```text
 //! hexloop-engine-cuda probe    the GPUs it can compute on, as JSON
 //! hexloop-engine-cuda job      a job of an experiment, told on standard input
+//! hexloop-engine-cuda study    a part of a study, told on standard input
 //! hexloop-engine-cuda bench    a measurement of `hexloop bench engine`, told on standard input
 //! ```
 
@@ -20,9 +21,11 @@ fn main() -> ExitCode {
         ["probe"] => probe::run_probe(io::stdout().lock()).map_err(|error| error.to_string()),
         ["job"] => serve::run_job(BufReader::new(io::stdin()), io::stdout())
             .map_err(|error| error.to_string()),
+        ["study"] => serve::run_study(BufReader::new(io::stdin()), io::stdout())
+            .map_err(|error| error.to_string()),
         ["bench"] => bench::run_bench(io::stdin().lock(), io::stdout().lock())
             .map_err(|error| error.to_string()),
-        _ => Err("it is started by hexloop, with probe, job or bench".to_owned()),
+        _ => Err("it is started by hexloop, with probe, job, study or bench".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

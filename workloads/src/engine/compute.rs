@@ -1,113 +1,9 @@
-//! Where a model computes, and in which numbers.
-
-use std::fmt;
-use std::str::FromStr;
+//! The device that a model computes on, opened.
 
 use candle_core::{DType, Device, Tensor};
-use serde::{Deserialize, Serialize};
 
 use super::error::{EngineError, first_line};
-
-/// The device that computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum ComputeDevice {
-    /// The CPUs that the process may use.
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU, by its number among those that CUDA shows to the process.
-    Cuda(u32),
-}
-
-/// The numbers that dense weights and hidden states are kept in. Blocks of GGUF stay what they are,
-/// and hidden states beside them are f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// IEEE 754 half precision.
-    F16,
-    /// The upper half of an f32.
-    Bf16,
-}
-
-impl fmt::Display for ComputeDevice {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ComputeDevice::Cpu => formatter.write_str("cpu"),
-            ComputeDevice::Cuda(number) => write!(formatter, "cuda:{number}"),
-        }
-    }
-}
-
-impl FromStr for ComputeDevice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ComputeDevice, String> {
-        let number = text.strip_prefix("cuda:").map(str::parse);
-        match (text, number) {
-            ("cpu", _) => Ok(ComputeDevice::Cpu),
-            (_, Some(Ok(number))) => Ok(ComputeDevice::Cuda(number)),
-            _ => Err(format!(
-                "{text:?} is no device: say cpu, or cuda: and a number"
-            )),
-        }
-    }
-}
-
-impl From<ComputeDevice> for String {
-    fn from(device: ComputeDevice) -> String {
-        device.to_string()
-    }
-}
-
-impl TryFrom<String> for ComputeDevice {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<ComputeDevice, String> {
-        text.parse()
-    }
-}
-
-impl Precision {
-    /// All of them.
-    pub const ALL: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Bf16];
-
-    /// As it is written in files and arguments.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::F16 => "f16",
-            Precision::Bf16 => "bf16",
-        }
-    }
-
-    pub(crate) const fn dtype(self) -> DType {
-        match self {
-            Precision::F32 => DType::F32,
-            Precision::F16 => DType::F16,
-            Precision::Bf16 => DType::BF16,
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl FromStr for Precision {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Precision, String> {
-        let found = Precision::ALL.into_iter().find(|one| one.name() == text);
-        found.ok_or_else(|| format!("{text:?} is no precision: say f32, f16 or bf16"))
-    }
-}
+use crate::device::{ComputeDevice, Precision};
 
 /// A device that was opened, and the numbers that a model keeps on it.
 #[derive(Debug, Clone)]
@@ -181,7 +77,11 @@ impl Compute {
     }
 
     pub(crate) const fn dtype(&self) -> DType {
-        self.precision.dtype()
+        match self.precision {
+            Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
+            Precision::Bf16 => DType::BF16,
+        }
     }
 
     /// A tensor as this device keeps it.
@@ -203,20 +103,6 @@ impl Compute {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn devices_and_precisions_are_read_as_they_are_written() {
-        for device in [ComputeDevice::Cpu, ComputeDevice::Cuda(3)] {
-            assert_eq!(device.to_string().parse(), Ok(device));
-        }
-        for precision in Precision::ALL {
-            assert_eq!(precision.to_string().parse(), Ok(precision));
-        }
-        for wrong in ["gpu", "cuda", "cuda:", "cuda:-1", "cuda:x"] {
-            assert!(wrong.parse::<ComputeDevice>().is_err(), "{wrong}");
-        }
-        assert!("f64".parse::<Precision>().is_err());
-    }
 
     #[test]
     #[cfg(not(feature = "cuda"))]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::compute::{ComputeDevice, Precision};
+use crate::device::{ComputeDevice, Precision};
 use crate::model_config::ConfigError;
 
 /// A failure of the tensor engine.

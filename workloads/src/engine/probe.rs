@@ -3,34 +3,14 @@
 use std::io::{self, Write};
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
-use super::compute::{Compute, ComputeDevice, Precision};
+use super::compute::Compute;
 use super::error::EngineError;
 use super::path_on;
+use crate::device::{ComputeDevice, Precision, Probed, ProbedDevice};
 
 /// GPUs that are tried at most.
 const MOST_GPUS: u32 = 64;
-
-/// A device that computed what it was told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbedDevice {
-    /// Its name in jobs.
-    pub device: ComputeDevice,
-    /// Library and kernels.
-    pub engine_path: String,
-}
-
-/// What [`run_probe`] tells.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probed {
-    /// Version of hexloop that it was built from.
-    pub version: String,
-    /// The GPUs that compute.
-    pub devices: Vec<ProbedDevice>,
-    /// Why there are no more.
-    pub then: String,
-}
 
 /// Tries one GPU after another.
 ///

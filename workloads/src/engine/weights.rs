@@ -15,10 +15,11 @@ mod safetensors;
 use self::gguf::Gguf;
 use self::random::{RANDOM_FILE, RandomWeights};
 use self::safetensors::Safetensors;
-use super::compute::{Compute, Precision};
+use super::compute::Compute;
 use super::error::EngineError;
 use super::linear::Matrix;
 use super::tensors::{NamedShape, all_shapes};
+use crate::device::Precision;
 use crate::model_config::ModelConfig;
 use crate::recipe::hexadecimal;
 

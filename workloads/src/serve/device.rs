@@ -19,7 +19,6 @@ use super::secret::Secret;
 use super::signal::{Ready, Signal, tell};
 use super::thread;
 use crate::clock::MonotonicNs;
-use crate::engine;
 use crate::job::{JobSpec, Placement};
 use crate::request::ScheduledRequest;
 
@@ -64,7 +63,7 @@ pub(super) fn play(
     });
     let ready = Ready {
         weight_bytes: part.weight_bytes(),
-        engine_path: engine::path(),
+        engine_path: part.engine_path(),
         sockets,
     };
     tell(signals, Signal::Ready(ready));

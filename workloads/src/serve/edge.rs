@@ -15,7 +15,6 @@ use super::secret::Secret;
 use super::signal::{Ready, Signal, tell};
 use super::thread;
 use crate::clock::MonotonicNs;
-use crate::engine;
 use crate::job::JobSpec;
 
 /// Frames that may wait for the engine; a client that sends more waits in its own socket.
@@ -59,7 +58,7 @@ pub(super) fn play(
     })?;
     let ready = Ready {
         weight_bytes: part.weight_bytes(),
-        engine_path: engine::path(),
+        engine_path: part.engine_path(),
         sockets: vec![OwnedFd::from(socket).into()],
     };
     tell(signals, Signal::Ready(ready));

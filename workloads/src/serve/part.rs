@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::connection::{Terms, fingerprint};
 use super::error::JobError;
 use super::pace::Pace;
+use crate::device::ComputeSettings;
 use crate::engine::text::{self, TextTokenizer};
-use crate::engine::{self, EngineError, Hidden, KeyValueCache, Model, Parts};
+use crate::engine::{self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts};
 use crate::job::{JobSpec, Placement};
 use crate::model_config::ModelConfig;
 use crate::wire::FrameKind;
@@ -16,6 +17,7 @@ use crate::wire::FrameKind;
 #[derive(Debug)]
 pub(super) struct Part {
     model: Model,
+    compute: Compute,
     tokenizer: TextTokenizer,
     directory: PathBuf,
     pace: Pace,
@@ -26,6 +28,7 @@ pub(super) struct Part {
 pub(super) struct Source<'a> {
     pub(super) directory: &'a Path,
     pub(super) threads: u32,
+    pub(super) compute: ComputeSettings,
     pub(super) slowdown: Option<u32>,
 }
 
@@ -76,6 +79,7 @@ impl Part {
         let source = Source {
             directory: &spec.model_directory,
             threads: spec.threads,
+            compute: spec.compute,
             slowdown: spec.slowdown,
         };
         Part::open(source, |layers| {
@@ -106,10 +110,13 @@ impl Part {
             .config()
             .layers;
         let (range, parts) = choose(layers).map_err(|why| JobError::Spec { why })?;
-        let model = Model::load(&directory, range, parts).map_err(failed)?;
+        let ComputeSettings { device, precision } = source.compute;
+        let compute = Compute::open(device, precision).map_err(failed)?;
+        let model = Model::load_on(&directory, range, parts, &compute).map_err(failed)?;
         let tokenizer = TextTokenizer::load(&directory).map_err(failed)?;
         Ok(Part {
             model,
+            compute,
             tokenizer,
             directory,
             pace: Pace::new(source.slowdown),
@@ -155,6 +162,11 @@ impl Part {
 
     pub(super) const fn weight_bytes(&self) -> u64 {
         self.model.weight_bytes()
+    }
+
+    /// The library and the kernels that compute.
+    pub(super) fn engine_path(&self) -> String {
+        engine::path_on(&self.compute)
     }
 
     /// The prompt that a seed stands for.
@@ -218,7 +230,7 @@ impl Part {
         let carried = self.pace.run(|| {
             let states = self.model.embed(tokens)?;
             let position = cache.positions();
-            self.model.forward_layers(layers, &states, position, cache)
+            self.forward(layers, &states, position, cache)
         });
         carried.map_err(self.failed())
     }
@@ -240,8 +252,21 @@ impl Part {
         cache: &mut KeyValueCache,
     ) -> Result<Hidden, JobError> {
         let position = cache.positions();
-        let carry = || self.model.forward_layers(layers, states, position, cache);
+        let carry = || self.forward(layers, states, position, cache);
         self.pace.run(carry).map_err(self.failed())
+    }
+
+    /// The layers' work, done when this returns: a GPU is told what to do and does it later.
+    fn forward(
+        &self,
+        layers: Range<u32>,
+        states: &Hidden,
+        position: u32,
+        cache: &mut KeyValueCache,
+    ) -> Result<Hidden, EngineError> {
+        let carried = self.model.forward_layers(layers, states, position, cache)?;
+        self.compute.wait()?;
+        Ok(carried)
     }
 
     /// The token that follows, in this part, which ends with the head.

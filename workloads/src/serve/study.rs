@@ -127,6 +127,7 @@ fn load(spec: &StudyJobSpec, study: &StudySpec, place: u32) -> Result<Part, JobE
     let source = Source {
         directory: &spec.model_directory,
         threads: spec.threads,
+        compute: spec.compute,
         slowdown: spec.slowdown,
     };
     let place = usize::try_from(place).unwrap_or(usize::MAX);

@@ -45,6 +45,7 @@ pub(super) fn jobs_of(
                 role,
                 model_directory: PathBuf::from(MODEL_DIRECTORY),
                 threads: plan.nodes[node].threads,
+                compute: plan.nodes[node].compute,
                 slowdown: plan.nodes[node].slowdown,
                 secret: secret.to_owned(),
             }),

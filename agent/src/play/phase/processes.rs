@@ -4,6 +4,7 @@ use std::sync::mpsc::RecvTimeoutError;
 
 use hexloop_topologies::plan::Plan;
 use hexloop_workloads::clock;
+use hexloop_workloads::device::ComputeDevice;
 use hexloop_workloads::job::JobCommand;
 
 use super::{DONE_LIMIT_NS, Playing, Role, TICK};
@@ -24,19 +25,28 @@ impl Playing<'_> {
         job: &NodeJob,
     ) -> Result<(), PlayError> {
         let node = &mut self.scene.nodes[job.place];
-        let (part, threads, line) = match &job.orders {
-            Orders::Model(spec) => ("job", spec.threads, json_line(spec)?),
-            Orders::Study(spec) => ("study", spec.threads, json_line(spec)?),
-            Orders::Traffic(spec) => ("traffic", 1, json_line(spec)?),
+        let (part, threads, device, line) = match &job.orders {
+            Orders::Model(spec) => ("job", spec.threads, spec.compute.device, json_line(spec)?),
+            Orders::Study(spec) => ("study", spec.threads, spec.compute.device, json_line(spec)?),
+            Orders::Traffic(spec) => ("traffic", 1, ComputeDevice::Cpu, json_line(spec)?),
         };
-        let arguments = stage.program.arguments_of_part(part);
-        let arguments = arguments
-            .into_iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
+        let program = match device {
+            ComputeDevice::Cpu => {
+                let arguments = stage.program.arguments_of_part(part);
+                let arguments = arguments
+                    .into_iter()
+                    .map(|word| word.to_string_lossy().into_owned())
+                    .collect();
+                Program::Itself { arguments, threads }
+            }
+            ComputeDevice::Cuda(_) => Program::EngineCuda {
+                part: part.to_owned(),
+                threads,
+            },
+        };
         node.ask(&NodeRequest::Start {
             id,
-            program: Program::Itself { arguments, threads },
+            program,
             credentials: stage.credentials,
             surroundings: self.scene.surroundings[job.place].clone(),
         })?;

@@ -4,9 +4,9 @@ mod table;
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use hexloop_agent::engine_cuda;
 use hexloop_agent::process::SelfCommand;
 use hexloop_agent::telemetry::power::PowerSampler;
 use hexloop_agent::telemetry::sources::MeterSources;
@@ -25,9 +25,6 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::format::{count_to_f64, ns_to_s};
 use crate::record::environment::Machine;
-
-/// The program that computes on NVIDIA GPUs.
-const ENGINE_CUDA: &str = "hexloop-engine-cuda";
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]
@@ -235,25 +232,10 @@ fn command(arguments: &BenchEngineArguments) -> Result<Vec<OsString>, Failure> {
     }
     let program = match &arguments.engine_cuda {
         Some(program) => program.clone(),
-        None => engine_cuda().ok_or_else(|| {
-            let message = format!("{ENGINE_CUDA}, which computes on GPUs, is not here");
-            Failure::message(ExitCode::Preflight, message).remedy(
-                "build it with .ci/cuda and put it beside hexloop, or name it with --engine-cuda",
-            )
-        })?,
+        None => engine_cuda::find()
+            .or_fail(ExitCode::Preflight, || "cannot compute on a GPU".to_owned())?,
     };
     Ok(vec![program.into_os_string(), OsString::from("bench")])
-}
-
-/// Beside this program, or on the PATH.
-fn engine_cuda() -> Option<PathBuf> {
-    let own = std::env::current_exe().ok();
-    let beside = own.and_then(|own| Some(own.parent()?.to_owned()));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = beside.into_iter().chain(std::env::split_paths(&path));
-    places
-        .map(|place| place.join(ENGINE_CUDA))
-        .find(|program| program.is_file())
 }
 
 /// The process that computes. It ends with this value.
@@ -270,8 +252,7 @@ impl Computing {
         let mut child = Command::new(&name)
             .args(command.iter().skip(1))
             .envs(thread_environment(spec.threads))
-            // GPUs are numbered as nvidia-smi and NVML number them.
-            .env("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+            .env(engine_cuda::ORDER.0, engine_cuda::ORDER.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{CONFIG_FILE, read_error};
-use crate::engine::compute::{Compute, Precision};
+use crate::device::Precision;
+use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
 use crate::engine::tensors::NamedShape;
 use crate::engine::text::TextTokenizer;

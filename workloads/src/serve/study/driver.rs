@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{books, costs, grid, load, report, since};
 use crate::clock::{self, MonotonicNs};
-use crate::engine::{self, KeyValueCache};
+use crate::engine::KeyValueCache;
 use crate::job::{JobCommand, JobEvent};
 use crate::serve::connection::{
     ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, connect, token_bytes,
@@ -89,7 +89,7 @@ pub(super) fn play(
     };
     let ready = Ready {
         weight_bytes: part.weight_bytes(),
-        engine_path: engine::path(),
+        engine_path: part.engine_path(),
         sockets,
     };
     tell(signals, Signal::Ready(ready));

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::books::WayBack;
 use super::{costs, load};
 use crate::clock;
-use crate::engine::{self, KeyValueCache};
+use crate::engine::KeyValueCache;
 use crate::serve::connection::{
     Connection, ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, Terms, accept,
     connect, token_bytes,
@@ -74,7 +74,7 @@ pub(super) fn play(
     let held = part.terms(part.layers())?;
     let ready = Ready {
         weight_bytes: part.weight_bytes(),
-        engine_path: engine::path(),
+        engine_path: part.engine_path(),
         sockets,
     };
     tell(signals, Signal::Ready(ready));

@@ -12,6 +12,7 @@ use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 
 use crate::clock;
+use crate::device::ComputeSettings;
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::{self, Model};
 use crate::job::{JobCommand, JobEvent, JobRole, JobSpec, JobTotals, Placement, RequestRecord};
@@ -159,6 +160,7 @@ pub(super) fn spec(model: &SmallModel, placement: Placement, role: JobRole) -> J
         role,
         model_directory: model.directory.path().to_owned(),
         threads: u32::try_from(threads).unwrap(),
+        compute: ComputeSettings::default(),
         slowdown: None,
         secret: SECRET.to_owned(),
     }
@@ -177,6 +179,7 @@ pub(super) fn study_spec(model: &SmallModel, role: StudyRole) -> StudyJobSpec {
         role,
         model_directory,
         threads,
+        compute: ComputeSettings::default(),
         slowdown: None,
         secret,
     }
