@@ -160,11 +160,24 @@ fn offers(directory: &Path, controller: &str) -> bool {
         fs::read_to_string(directory.join(file))
             .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller))
     };
-    if access(directory, AccessFlags::W_OK).is_err() || !has("cgroup.controllers") {
+    if access(directory, AccessFlags::W_OK).is_err()
+        || !has("cgroup.controllers")
+        || !holds_groups(directory)
+    {
         return false;
     }
     let control = "cgroup.subtree_control";
     has(control) || fs::write(directory.join(control), format!("+{controller}")).is_ok()
+}
+
+/// Whether groups below this directory can hold processes. Below one that holds some itself they
+/// cannot: switched on there, the CPU controller makes it a threaded domain, whose groups take threads
+/// alone (the kernel's cgroup-v2.rst, "Threads"). The root of all is exempt, and has no type.
+fn holds_groups(directory: &Path) -> bool {
+    match fs::read_to_string(directory.join("cgroup.type")) {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(kind) => kind.trim() == "domain" && processes_in(directory).is_empty(),
+    }
 }
 
 fn below(root: &Path, absolute: &str) -> PathBuf {

@@ -52,6 +52,37 @@ fn in_the_unified_hierarchy_the_nearest_parent_that_offers_the_controllers_is_ta
 }
 
 #[test]
+fn groups_that_hold_processes_themselves_or_take_threads_alone_are_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    let base = root.path().join("sys/fs/cgroup");
+    let group = |path: &str, kind: &str, processes: &str| {
+        let directory = base.join(path);
+        fs::create_dir_all(&directory).unwrap();
+        for (file, text) in [
+            ("cgroup.controllers", "cpuset cpu"),
+            ("cgroup.subtree_control", ""),
+            ("cgroup.type", kind),
+            ("cgroup.procs", processes),
+        ] {
+            fs::write(directory.join(file), text).unwrap();
+        }
+    };
+    group("slice", "domain\n", "");
+    let mountinfo = "25 20 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+    for (kind, processes) in [("domain\n", "71\n"), ("domain threaded\n", "")] {
+        group("slice/own", kind, processes);
+        let found = Controllers::detect_in(root.path(), mountinfo, "0::/slice/own\n");
+        assert_eq!(found.cpu.unwrap().parent, base.join("slice"));
+        // What was passed over was not changed either.
+        let control = fs::read_to_string(base.join("slice/own/cgroup.subtree_control"));
+        assert_eq!(control.unwrap(), "");
+    }
+    group("slice/own", "domain\n", "");
+    let found = Controllers::detect_in(root.path(), mountinfo, "0::/slice/own\n");
+    assert_eq!(found.cpu.unwrap().parent, base.join("slice/own"));
+}
+
+#[test]
 fn without_control_groups_nothing_is_found() {
     let root = tempfile::tempdir().unwrap();
     assert_eq!(
