@@ -21,6 +21,10 @@ pub const ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
 /// The GPUs that a process sees.
 pub(crate) const VISIBLE_VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
 
+/// Where a driver keeps the code that it has compiled for a GPU, below the node's own /tmp: a job of a
+/// later phase finds it there.
+pub(crate) const COMPILED: (&str, &str) = ("CUDA_CACHE_PATH", "/tmp/cuda-code");
+
 /// How long it may take to try the GPUs of a machine.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 

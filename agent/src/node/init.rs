@@ -23,7 +23,7 @@ use super::ENGINE_CUDA;
 use super::lines::LineSplitter;
 use super::protocol::{NodeReply, NodeRequest, Program, Stream};
 use super::rooms;
-use crate::engine_cuda::LIBRARY_VARIABLE;
+use crate::engine_cuda::{COMPILED, LIBRARY_VARIABLE};
 use crate::isolation::node::Surroundings;
 use crate::sys::memory_policy::NodeMask;
 use crate::sys::spawn::{self, Credentials, Grants};
@@ -230,6 +230,7 @@ impl Init {
             }
             Program::EngineCuda { threads, .. } => {
                 command.envs(thread_environment(*threads));
+                command.env(COMPILED.0, COMPILED.1);
                 kept.push(LIBRARY_VARIABLE);
             }
             Program::Other(_) => {}

@@ -12,6 +12,17 @@ pub struct Hidden {
 }
 
 impl Hidden {
+    /// States of that many tokens that are nothing, on the CPU.
+    ///
+    /// # Errors
+    /// Memory that does not suffice.
+    pub fn zeros(tokens: u32, width: u32) -> Result<Hidden, EngineError> {
+        let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        let states = Tensor::zeros((size(tokens), size(width)), DType::F32, &Device::Cpu);
+        let states = states.map_err(EngineError::tensor("making empty hidden states"))?;
+        Ok(Hidden { states })
+    }
+
     /// How many tokens.
     #[must_use]
     pub fn tokens(&self) -> u32 {

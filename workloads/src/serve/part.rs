@@ -32,6 +32,9 @@ pub(super) struct Source<'a> {
     pub(super) slowdown: Option<u32>,
 }
 
+/// Tokens of the prompt that is read before there is any request.
+const WARM_PROMPT: u32 = 16;
+
 const NOTHING: Parts = Parts {
     embedding: false,
     head: false,
@@ -114,13 +117,42 @@ impl Part {
         let compute = Compute::open(device, precision).map_err(failed)?;
         let model = Model::load_on(&directory, range, parts, &compute).map_err(failed)?;
         let tokenizer = TextTokenizer::load(&directory).map_err(failed)?;
-        Ok(Part {
+        let part = Part {
             model,
             compute,
             tokenizer,
             directory,
             pace: Pace::new(source.slowdown),
-        })
+        };
+        part.warm_up(parts)
+            .map_err(self::failed("warm up", &part.directory))?;
+        Ok(part)
+    }
+
+    /// Reads a prompt and makes a token, so that no request pays for what is done once: weights that
+    /// come from the disk when they are first needed, and a GPU's code, which its driver compiles for
+    /// up to a minute.
+    fn warm_up(&self, parts: Parts) -> Result<(), EngineError> {
+        let most = self.max_positions();
+        let mut cache = self.new_cache();
+        for tokens in [WARM_PROMPT.min(most.saturating_sub(1)), 1] {
+            let position = cache.positions();
+            if tokens == 0 || position + tokens > most {
+                continue;
+            }
+            let count = usize::try_from(tokens).unwrap_or(usize::MAX);
+            let mut states = match parts.embedding {
+                true => self.model.embed(&vec![0; count])?,
+                false => Hidden::zeros(tokens, self.width())?,
+            };
+            if !self.layers().is_empty() {
+                states = self.forward(self.layers(), &states, position, &mut cache)?;
+            }
+            if parts.head {
+                self.model.next_token(&states)?;
+            }
+        }
+        self.compute.wait()
     }
 
     /// What is said of this model in a handshake, with the layers that are needed or held.

@@ -14,8 +14,9 @@ use crate::play::error::PlayError;
 use crate::play::jobs::{NodeJob, Orders};
 use crate::play::scene::check;
 
-/// How long a job may take to load its model, also on a node that is slowed down.
-const READY_LIMIT_NS: u64 = 60_000_000_000;
+/// How long a job may take to load its model, also on a node that is slowed down, or on a GPU whose
+/// driver compiles code for it with one CPU.
+const READY_LIMIT_NS: u64 = 180_000_000_000;
 
 impl Playing<'_> {
     pub(super) fn start_job(
