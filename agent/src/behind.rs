@@ -402,9 +402,17 @@ impl Behind {
                     what: "the reader of windows",
                     source,
                 })?;
+            let signals = Signals::take_over().map_err(BehindError::Signals)?;
+            // Their first processes are there before the trace begins: what starting them takes is
+            // not played to nobody, and nothing is forked while the link's threads are busy.
+            let peer = self.spec.peer.clone();
+            let peer = peer
+                .map(|words| self.start("hx-peer", words, Vec::new()))
+                .transpose()?;
+            let running = self.start("hx-command", command, environment)?;
             let t0 = clock::now() + START_AFTER_NS;
             self.link.start(t0, windows)?;
-            let ended = self.live(command, environment);
+            let ended = Behind::live(&signals, running, peer);
             let played_ns = clock::now().saturating_sub(t0);
             let link = self.link.stop()?;
             let (command, peer) = ended?;
@@ -417,27 +425,23 @@ impl Behind {
         })
     }
 
-    /// Starts the commands and waits for the end of the first.
+    /// Lets the commands go and waits for the end of the first.
     fn live(
-        &self,
-        command: Vec<OsString>,
-        environment: Vec<(OsString, OsString)>,
+        signals: &Signals,
+        mut running: Running,
+        mut peer: Option<Running>,
     ) -> Result<(Option<Said>, Option<Said>), BehindError> {
-        let signals = Signals::take_over().map_err(BehindError::Signals)?;
-        let peer = self.spec.peer.clone();
-        let mut peer = peer
-            .map(|words| self.start("hx-peer", words, Vec::new()))
-            .transpose()?;
         let mut peer_said = None;
         if let Some(peer) = &mut peer {
+            peer.go();
             match peer.next() {
                 Some(Said::Started) => {}
                 said => peer_said = said,
             }
         }
-        let mut running = self.start("hx-command", command, environment)?;
+        running.go();
         loop {
-            let readable = wait(&signals, &running, peer.as_ref()).map_err(BehindError::Signals)?;
+            let readable = wait(signals, &running, peer.as_ref()).map_err(BehindError::Signals)?;
             for signal in signals.read().map_err(BehindError::Signals)? {
                 running.signal(signal);
             }

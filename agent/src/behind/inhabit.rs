@@ -1,7 +1,8 @@
 //! The first process around a command: `hexloop agent inhabit`, process 1 of a process-id
-//! namespace. It starts the command on the terminal that it was started on, passes signals on to
-//! it, waits for what the command leaves behind, and ends with the command or with the program
-//! that holds the other end of its socket. When it ends, the kernel ends everything it started.
+//! namespace. When it is told to, it starts the command on the terminal that it was started on. It
+//! passes signals on to it, waits for what the command leaves behind, and ends with the command or
+//! with the program that holds the other end of its socket. When it ends, the kernel ends everything
+//! it started.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write as _};
@@ -19,6 +20,9 @@ use nix::unistd::{Gid, Pid, getpid};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::spawn::{self, Credentials, Habitation};
+
+/// What the first process is told to start the command. Later bytes are signals, and none is this.
+pub(crate) const GO: u8 = 0;
 
 /// What the first process says, one JSON document per line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +68,9 @@ pub fn run(options: &InhabitOptions) -> io::Result<()> {
     ends.thread_block()?;
     let ended = SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     show_own_processes();
+    if !is_told_to_go(&mut control)? {
+        return Ok(());
+    }
     let child = match start(options, user_namespace) {
         Ok(child) => child,
         Err(error) => {
@@ -97,6 +104,16 @@ fn say(control: &mut UnixStream, said: Said) -> io::Result<()> {
     let mut line = serde_json::to_vec(&said).map_err(io::Error::other)?;
     line.push(b'\n');
     control.write_all(&line)
+}
+
+/// Waits for [`GO`]; false when the starter is gone.
+fn is_told_to_go(control: &mut UnixStream) -> io::Result<bool> {
+    let mut told = [GO];
+    match control.read_exact(&mut told) {
+        Ok(()) => Ok(told == [GO]),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Passes signals on, one per byte; false when the starter is gone.

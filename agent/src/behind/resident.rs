@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
-use super::inhabit::Said;
+use super::inhabit::{GO, Said};
 use crate::namespace::NetworkNamespace;
 use crate::process::SelfCommand;
 use crate::sys::spawn;
@@ -33,7 +33,7 @@ pub(crate) struct Resident<'a> {
     pub(crate) aside: bool,
 }
 
-/// A command that runs. Dropping it ends it and everything it has started.
+/// A command that runs, or is about to. Dropping it ends it and everything it has started.
 #[derive(Debug)]
 pub(crate) struct Running {
     control: BufReader<UnixStream>,
@@ -63,7 +63,7 @@ impl Resident<'_> {
         arguments
     }
 
-    /// Starts it. It may still turn out that it cannot be run: see [`Running::next`].
+    /// Starts the first process, which waits for [`Running::go`].
     ///
     /// # Errors
     /// No thread, namespace or process can be made.
@@ -153,6 +153,12 @@ fn enter_and_start(
 }
 
 impl Running {
+    /// Has the command started. It may still turn out that it cannot be run: see [`Running::next`].
+    pub(crate) fn go(&mut self) {
+        // If the first process has been killed, the next look tells.
+        let _ = self.control.get_mut().write_all(&[GO]);
+    }
+
     /// The next thing its first process says; `None` when that is gone.
     pub(crate) fn next(&mut self) -> Option<Said> {
         let mut line = String::new();
