@@ -49,7 +49,7 @@ pub(crate) fn node(
                 "gpu",
                 "`gpu` names another GPU than `device`",
                 "take it out: the device is the node's GPU",
-            )
+            );
         }
         _ => {}
     }
