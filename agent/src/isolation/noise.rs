@@ -150,7 +150,10 @@ pub(crate) fn complaint(noise: &NoiseReport) -> Option<String> {
         ));
     }
     if let Some(ppm) = noise.busy_ppm.filter(|ppm| *ppm > NOISY_BUSY_PPM) {
-        found.push(format!("others used {:.1} % of them", percent(ppm)));
+        found.push(format!(
+            "others used {:.1} % of the nodes' CPUs",
+            percent(ppm)
+        ));
     }
     if let Some(late) = noise
         .timer_lateness

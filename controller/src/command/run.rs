@@ -6,6 +6,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
+use hexloop_agent::engine_cuda;
 use hexloop_agent::guardian::Guardian;
 use hexloop_agent::undo::Undo;
 use hexloop_proto::service::TraceFile;
@@ -13,6 +14,7 @@ use hexloop_topologies::plan::{ModelSource, Plan};
 use hexloop_topologies::{Planned, ResolvedTrace, TraceContent};
 use hexloop_tui::{PhaseOutline, RunOutline};
 use hexloop_workloads::clock;
+use hexloop_workloads::device::ComputeDevice;
 use hexloop_workloads::engine::{self, recipe_cache};
 use hexloop_workloads::recipe::Recipe;
 
@@ -77,6 +79,7 @@ impl Run<'_> {
     async fn carry_out(&self, guardian: &Guardian, output: &Path) -> Outcome {
         let mut interrupt =
             Interrupt::catch().or_fail(ExitCode::Failed, || "cannot catch signals".to_owned())?;
+        self.check_gpus()?;
         let (model_directory, model) = match &self.planned.plan.model {
             Some(model) => {
                 let (directory, origin) =
@@ -133,6 +136,22 @@ impl Run<'_> {
             "cannot note that the run is kept".to_owned()
         })?;
         Ok(code)
+    }
+
+    /// Finds out before a model is trained whether it could be computed with. The agent tries each
+    /// node's own GPU.
+    fn check_gpus(&self) -> Result<(), Failure> {
+        let mut nodes = self.planned.plan.nodes.iter();
+        let Some(node) = nodes.find(|node| node.compute.device != ComputeDevice::Cpu) else {
+            return Ok(());
+        };
+        let probed = engine_cuda::find().and_then(|program| engine_cuda::probe(&program, None));
+        probed
+            .or_fail(ExitCode::Preflight, || {
+                let node = &node.name;
+                format!("node {node}: its `device` is a GPU, and none can be computed on")
+            })
+            .map(|_probed| ())
     }
 
     async fn play(
