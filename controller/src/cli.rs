@@ -328,6 +328,7 @@ pub enum ModelAction {
 #[derive(Debug, Clone, Subcommand)]
 pub enum TraceAction {
     /// Generate traces of a scenario.
+    #[command(visible_alias = "generate")]
     Gen(generate::TraceGenArguments),
     /// List the bundled scenarios.
     List,

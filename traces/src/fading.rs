@@ -5,6 +5,7 @@
 //! ones of clause 7.7.1 as a beam sees them; each tap is a sum of sinusoids. Nothing here knows path
 //! loss, shadowing or rates.
 
+mod angles;
 mod error;
 mod profile;
 mod rays;
@@ -12,6 +13,7 @@ mod shape;
 mod sinusoids;
 mod tapped_delay_line;
 
+pub use angles::Angles;
 pub use error::FadingError;
 pub use profile::{Directions, Profile, Tap, TapKind};
 pub use tapped_delay_line::{FadingSettings, RaySettings, TappedDelayLine};

@@ -6,7 +6,7 @@ use crate::CounterRng;
 
 /// Offsets of a cluster's twenty rays from its middle at a root mean square spread of 1 degree:
 /// TR 38.901 table 7.5-3.
-const OFFSETS: [f64; SINUSOIDS] = [
+pub(super) const OFFSETS: [f64; SINUSOIDS] = [
     0.0447, -0.0447, 0.1413, -0.1413, 0.2492, -0.2492, 0.3715, -0.3715, 0.5129, -0.5129, 0.6797,
     -0.6797, 0.8844, -0.8844, 1.1481, -1.1481, 1.5195, -1.5195, 2.1551, -2.1551,
 ];

@@ -1,5 +1,6 @@
 //! A profile's taps as powers, and what a delay spread, a K factor and a beam make of them.
 
+use super::angles::{Angles, Weighted};
 use super::profile::{Directions, Tap, TapKind};
 use super::rays::Beam;
 use super::{FadingError, Profile};
@@ -56,6 +57,33 @@ impl Shape {
             rms_delay_spread: rms(powers),
             taps,
         }
+    }
+
+    /// The same with directions as they are at a place, where the K factor in dB is that.
+    pub(super) fn seen_at(mut self, angles: &Angles, k_factor_db: Option<f64>) -> Shape {
+        let (sight, scattered) = self.parts();
+        let weight = match k_factor_db {
+            Some(wanted_db) if sight > 0.0 => sight / scattered / linear(wanted_db),
+            _ => 1.0,
+        };
+        let weighted = |tap: &ShapeTap| {
+            let power = match tap.kind {
+                TapKind::LineOfSight => tap.power,
+                TapKind::Rayleigh => tap.power * weight,
+            };
+            tap.directions.map(|directions| Weighted {
+                kind: tap.kind,
+                power,
+                directions,
+            })
+        };
+        let mut taps: Vec<Weighted> = self.taps.iter().filter_map(weighted).collect();
+        angles.apply(&mut taps);
+        let directed = self.taps.iter_mut().filter(|tap| tap.directions.is_some());
+        for (tap, turned) in directed.zip(taps) {
+            tap.directions = Some(turned.directions);
+        }
+        self
     }
 
     /// The same seen through a beam of that half-power width in degrees. It points along a line of

@@ -1,5 +1,6 @@
 //! The power of one link in every subband as its user moves.
 
+use super::angles::Angles;
 use super::profile::TapKind;
 use super::rays::{frequencies, turning};
 use super::shape::{ScaledTap, Shape};
@@ -32,7 +33,7 @@ pub struct FadingSettings {
     pub rays: RaySettings,
 }
 
-/// Beam and way of a clustered delay line, whose angles are those of its table.
+/// Angles, beam and way of a clustered delay line.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RaySettings {
     /// Half-power width in degrees of the transmitter's beam, which then points along the line of
@@ -40,6 +41,8 @@ pub struct RaySettings {
     pub beam_width_deg: Option<f64>,
     /// Which way the user goes, in degrees from straight away from the transmitter.
     pub heading_deg: f64,
+    /// How the rays lie (clause 7.7.5.1). Without it they lie as in the profile's table.
+    pub angles: Option<Angles>,
 }
 
 impl FadingSettings {
@@ -61,6 +64,7 @@ impl FadingSettings {
             rays: RaySettings {
                 beam_width_deg: None,
                 heading_deg: 0.0,
+                angles: None,
             },
         }
     }
@@ -121,7 +125,12 @@ impl TappedDelayLine {
         let RaySettings {
             beam_width_deg,
             heading_deg,
+            angles,
         } = settings.rays;
+        let shape = match angles {
+            Some(angles) => shape.seen_at(&angles, settings.k_factor_db),
+            None => shape,
+        };
         let shape = match beam_width_deg {
             Some(width_deg) if settings.profile.is_clustered() => {
                 not_negative("the beam's width in degrees", width_deg - 0.1)?;

@@ -232,6 +232,7 @@ fn a_clustered_line_turns_as_its_rays_do_and_loses_what_misses_the_beam() {
         let rays = RaySettings {
             beam_width_deg,
             heading_deg: 40.0,
+            angles: None,
         };
         let mut sum = 0.0;
         for link in 0..1000 {

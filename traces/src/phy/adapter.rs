@@ -52,6 +52,25 @@ struct Process {
     first_slot: u64,
 }
 
+/// How often all attempts for a block fail, over the blocks begun lately: what RLC's next tries
+/// meet, between which the channel changes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lately {
+    failure: f64,
+    slot: u64,
+}
+
+impl Lately {
+    /// Takes in a block begun in `slot` of which all attempts fail with that probability. What is
+    /// `memory_slots` old counts for 1/e.
+    fn update(&mut self, slot: u64, failure: f64, memory_slots: f64) {
+        #[expect(clippy::cast_precision_loss, reason = "differences far below 2^53")]
+        let age = (slot - self.slot) as f64 / memory_slots;
+        self.slot = slot;
+        self.failure += (failure - self.failure) * age / (1.0 + age);
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Free, from `known_from` on.
@@ -103,6 +122,8 @@ pub struct LinkAdapter {
     /// What a success raises the offset by, in dB.
     raise_db: f64,
     processes: Vec<Process>,
+    /// What came of the blocks begun lately.
+    lately: Lately,
     /// Blocks by the number of attempts that they took; the last place is those given up.
     attempts: [u64; MOST_ATTEMPTS + 1],
     last: SlotService,
@@ -158,6 +179,7 @@ impl LinkAdapter {
             offset: 1.0,
             raise_db: settings.outer_loop.step_db * target / (1.0 - target),
             processes: vec![idle; usize::from(settings.harq.processes)],
+            lately: Lately::default(),
             attempts: [0; MOST_ATTEMPTS + 1],
             last: SlotService::idle(access),
             table,
@@ -230,6 +252,7 @@ impl LinkAdapter {
         self.current = None;
         self.offset_db = 0.0;
         self.offset = 1.0;
+        self.lately.failure = 0.0;
         for process in &mut self.processes {
             process.state = State::Done;
             process.known_from = 0;

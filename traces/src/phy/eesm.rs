@@ -109,22 +109,28 @@ impl Mapping {
         if least.is_infinite() {
             return if sinr.is_empty() { 0.0 } else { f64::INFINITY };
         }
-        let scale = narrow(self.scale);
-        let term = |sinr: f32| power_of_two((sinr - least) * scale);
-        let mut sums = [term(last[0]), term(last[1]), term(last[2]), term(last[3])];
-        for chunk in chunks {
-            let lane = |at: usize| sums[at] + term(narrow(chunk[at]));
-            sums = [lane(0), lane(1), lane(2), lane(3)];
-        }
+        let mut sums = last;
+        sum_of_terms(chunks, least, narrow(self.scale), &mut sums);
         let sum = f64::from((sums[0] + sums[1]) + (sums[2] + sums[3]));
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "counts of subbands are far below 2^53"
-        )]
-        let count = sinr.len() as f64;
-        // Two logarithms side by side take less time than a division before one.
-        f64::from(least) - self.beta * (logarithm(sum) - logarithm(count))
+        f64::from(least) - self.beta * (logarithm(sum) - logarithm_of_count(sinr.len()))
     }
+}
+
+/// Turns what `lanes` holds into terms and adds those of the chunks, in their order.
+///
+/// Not inlined: beside the sum that follows, the compiler would compute two lanes at a time.
+#[inline(never)]
+fn sum_of_terms(chunks: &[[f64; 4]], least: f32, scale: f32, lanes: &mut [f32; 4]) {
+    let mut sums = *lanes;
+    for sum in &mut sums {
+        *sum = power_of_two((*sum - least) * scale);
+    }
+    for chunk in chunks {
+        for (sum, sinr) in sums.iter_mut().zip(chunk) {
+            *sum += power_of_two((narrow(*sinr) - least) * scale);
+        }
+    }
+    *lanes = sums;
 }
 
 #[inline]
@@ -158,7 +164,7 @@ fn power_of_two(x: f32) -> f32 {
 /// The natural logarithm of a normal number with an error below 1e-10: the exponent is split off so
 /// that the rest m is within a factor of the root of 2 of one, and ln m = 2 artanh((m - 1) / (m + 1)).
 #[inline]
-fn logarithm(x: f64) -> f64 {
+const fn logarithm(x: f64) -> f64 {
     /// Bits of the root of a half.
     const ROOT: u64 = 0x3FE6_A09E_667F_3BCD;
     let bits = x.to_bits();
@@ -175,6 +181,27 @@ fn logarithm(x: f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "an exponent of 11 bits")]
     let exponent = exponent as f64;
     exponent * core::f64::consts::LN_2 + 2.0 * t * series
+}
+
+/// Logarithms of how many SINRs there may be.
+static LOGARITHMS: [f64; 65] = {
+    let mut logarithms = [0.0; 65];
+    let mut count = 1_u32;
+    while count < 65 {
+        logarithms[count as usize] = logarithm(count as f64);
+        count += 1;
+    }
+    logarithms
+};
+
+#[inline]
+fn logarithm_of_count(count: usize) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of subbands are far below 2^53"
+    )]
+    let compute = || logarithm(count as f64);
+    LOGARITHMS.get(count).copied().unwrap_or_else(compute)
 }
 
 #[cfg(test)]
@@ -238,6 +265,15 @@ mod tests {
             let x = libm::exp(f64::from(at - 3_000) / 40.0);
             let error = logarithm(x) - libm::log(x);
             assert!(error.abs() < 1e-10, "{x}: {error}");
+        }
+    }
+
+    #[test]
+    fn logarithms_of_counts_are_those_that_are_computed() {
+        for count in 1..200_u32 {
+            let kept = logarithm_of_count(count as usize);
+            let computed = logarithm(f64::from(count));
+            assert_eq!(kept.to_bits(), computed.to_bits(), "{count}");
         }
     }
 

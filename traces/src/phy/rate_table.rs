@@ -49,6 +49,12 @@ impl Thresholds {
         count
     }
 
+    /// Whether the threshold at `at`, counted from 0, is the highest that `sinr` reaches.
+    #[inline]
+    pub(super) fn is_highest_reached(&self, at: usize, sinr: f64) -> bool {
+        self.0[at] <= sinr && self.0.get(at + 1).is_none_or(|&next| sinr < next)
+    }
+
     pub(super) fn get(&self, at: usize) -> f64 {
         self.0[at]
     }
@@ -207,4 +213,24 @@ pub(super) fn allocation(settings: &RadioSettings, rank: u8, symbols: u8) -> All
 /// What transport blocks carry of full IP packets.
 pub(super) const fn ip_bits(transport_bits: u64) -> u64 {
     transport_bits * IP_PART[0] / IP_PART[1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_threshold_reached_is_the_one_that_counting_finds() {
+        // Two are equal, as they are where a scheme is never the better one.
+        let thresholds = Thresholds::new(vec![-3.0, 0.0, 2.0, 2.0, 7.0]);
+        for step in -100..200 {
+            let sinr = linear(f64::from(step) / 10.0);
+            let reached = thresholds.reached(sinr);
+            for at in 0..5 {
+                let is_it = thresholds.is_highest_reached(at, sinr);
+                assert_eq!(is_it, at + 1 == reached, "{step} {at}");
+            }
+        }
+        assert!(!thresholds.is_highest_reached(0, f64::NAN));
+    }
 }

@@ -97,7 +97,12 @@ impl Generator {
             (None, None, Some(satellite)) => Below::Satellite(Box::new(sky(satellite)?)),
             (None, Some(radio), Some(satellite)) => {
                 let (ground, sky) = (ground(radio)?, sky(satellite)?);
-                Below::Switch(Box::new(SwitchRows::new(ground, sky, satellite)))
+                Below::Switch(Box::new(SwitchRows::new(
+                    ground,
+                    sky,
+                    satellite,
+                    scenario.step.as_seconds_f64(),
+                )))
             }
             (None, None, None) => return Err(TraceError::Empty),
         };

@@ -71,9 +71,9 @@ fn notes(scenario: &Scenario, beyond: Option<&str>) -> Vec<String> {
             note(match channel.fading {
                 FadingModel::Tdl => "standard: fading of TDL-D and TDL-C",
                 FadingModel::Cdl => {
-                    "standard: fading of CDL-D and CDL-C; assumed: angles are the tables', seen from the \
-                     user's way when its cell began to serve; the beam is Gaussian, and points along the \
-                     line of sight or where it catches most"
+                    "standard: fading of CDL-D and CDL-C, angles scaled to the spreads of the place where \
+                     the cell began to serve; assumed: they stay so and the user keeps its heading; the \
+                     beam is Gaussian, and points along the line of sight or where it catches most"
                 }
             });
             note(

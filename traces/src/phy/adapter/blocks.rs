@@ -91,7 +91,7 @@ impl LinkAdapter {
         let process = *process;
         if first {
             let outlook = HarqOutlook::new(&process.code, &self.settings.harq, effective, failure);
-            self.look_out(outlook);
+            self.look_out(slot, outlook);
             let step_db = if fails {
                 -self.settings.outer_loop.step_db
             } else {
@@ -112,36 +112,54 @@ impl LinkAdapter {
         self.last.rank = process.rank;
     }
 
-    /// Delay, jitter and loss that blocks of now can expect.
-    fn look_out(&mut self, outlook: HarqOutlook) {
-        let (recovery_ns, loss) = match self.settings.rlc {
-            RlcMode::Unacknowledged => (0.0, outlook.residual),
+    /// Delay, jitter and loss that packets of now can expect.
+    ///
+    /// A block that HARQ gives up is sent again by RLC once the transmitter knows, tens of
+    /// milliseconds later: whether that fails does not follow from the channel of now but from how
+    /// often blocks were given up lately. Where every packet is lost there is no delay to expect:
+    /// it is then told without retransmissions, for nothing is held back.
+    fn look_out(&mut self, slot: u64, outlook: HarqOutlook) {
+        // Mostly nothing is given up, and powers would cost as much as all the rest here.
+        let (recovery_ns, again, again_variance, loss) = match self.settings.rlc {
+            RlcMode::Unacknowledged => (0.0, 0.0, 0.0, outlook.residual),
             RlcMode::Acknowledged {
                 recovery_ns,
                 maximum_retransmissions,
             } => {
                 #[expect(clippy::cast_precision_loss, reason = "times of less than 2^53 ns")]
-                let recovery_ns = recovery_ns as f64;
-                let tries = f64::from(maximum_retransmissions) + 1.0;
-                // Most blocks are never given up: a power would cost as much as all the rest here.
-                let lost = match outlook.residual > 1e-12 {
-                    true => libm::pow(outlook.residual, tries),
+                let (recovery_ns, slot_ns) = (
+                    recovery_ns as f64,
+                    self.settings.numerology.slot_ns() as f64,
+                );
+                let retries = f64::from(maximum_retransmissions);
+                let memory_slots = (retries + 1.0) * recovery_ns / slot_ns;
+                self.lately.update(slot, outlook.residual, memory_slots);
+                let later = self.lately.failure;
+                let loss = match outlook.residual * later > 1e-12 {
+                    true => outlook.residual * libm::pow(later, retries),
                     false => 0.0,
                 };
-                (recovery_ns, lost)
+                // The first try fails now, each further one as often as lately.
+                let again = outlook.residual / (1.0 - later).max(1e-3);
+                let squares = again * (1.0 + later) / (1.0 - later).max(1e-3);
+                (recovery_ns, again, (squares - again * again).max(0.0), loss)
             }
         };
+        let loss_ppb = u32::try_from(whole(loss * 1e9)).unwrap_or(1_000_000_000);
+        self.last.loss_ppb = loss_ppb;
+        if loss_ppb >= 1_000_000_000 {
+            self.last.delay_ns = whole(self.access.mean_ns);
+            self.last.jitter_ns = whole(self.access.deviation_ns);
+            return;
+        }
         let round_trip_ns = self.mean_round_trip_ns;
-        // A block is given up again and again with the same probability.
-        let again = (outlook.residual / (1.0 - outlook.residual).max(1e-3)).min(100.0);
         let delay_ns = self.access.mean_ns
             + outlook.mean_retransmissions * round_trip_ns
             + again * recovery_ns;
         let variance = self.access.deviation_ns * self.access.deviation_ns
             + outlook.variance * round_trip_ns * round_trip_ns
-            + again * (1.0 + again) * recovery_ns * recovery_ns;
+            + again_variance * recovery_ns * recovery_ns;
         self.last.delay_ns = whole(delay_ns);
         self.last.jitter_ns = whole(libm::sqrt(variance));
-        self.last.loss_ppb = u32::try_from(whole(loss * 1e9)).unwrap_or(1_000_000_000);
     }
 }

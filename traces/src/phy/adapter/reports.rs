@@ -51,8 +51,12 @@ impl LinkAdapter {
         let (mut scheme, mut layer_sinr) = (scheme, 0.0);
         for _ in 0..2 {
             layer_sinr = part * self.table.mappings[at][scheme].of(sinr);
-            let reached = self.table.schemes_from[at].reached(layer_sinr);
-            let allowed = reached.saturating_sub(1);
+            let thresholds = &self.table.schemes_from[at];
+            // Mostly: then the next slot need not wait for the answer.
+            if thresholds.is_highest_reached(scheme, layer_sinr) {
+                break;
+            }
+            let allowed = thresholds.reached(layer_sinr).saturating_sub(1);
             let same = self.table.schemes[allowed].modulation_order()
                 == self.table.schemes[scheme].modulation_order();
             scheme = allowed;

@@ -28,9 +28,18 @@ fn place(random: CounterRng) -> Point {
         .unwrap()
 }
 
-/// The power of the best cell over that of all others at a user's place, in dB.
-fn geometry_db(number: u32) -> f64 {
-    let settings: ChannelSettings = toml::from_str("scenario = \"umi\"").unwrap();
+/// What a user hears of the cells.
+struct Heard {
+    /// What is lost on the way from the strongest cell, antenna gains included, in dB.
+    coupling_loss_db: f64,
+    /// The power of the best cell over that of all others, in dB.
+    geometry_db: f64,
+}
+
+fn heard(number: u32, building: Option<&str>) -> Heard {
+    let indoor = building.map_or(String::new(), |building| format!("indoor = \"{building}\""));
+    let settings: ChannelSettings =
+        toml::from_str(&format!("scenario = \"umi\"\n{indoor}")).unwrap();
     let kind = LayoutKind::Hexagonal {
         rings: 2,
         distance_m: DISTANCE_M,
@@ -47,16 +56,54 @@ fn geometry_db(number: u32) -> f64 {
         |cell: &Cell| sites.antenna_gain(cell, motion.position) * sites.path(cell.site).total();
     let gains: Vec<f64> = sites.cells().iter().map(gain).collect();
     let best = gains.iter().copied().fold(0.0, f64::max);
-    10.0 * libm::log10(best / (gains.iter().sum::<f64>() - best))
+    Heard {
+        coupling_loss_db: -10.0 * libm::log10(best),
+        geometry_db: 10.0 * libm::log10(best / (gains.iter().sum::<f64>() - best)),
+    }
+}
+
+/// Four of five users are indoors, in buildings of that class (TR 38.901 table 7.8-1).
+fn mostly_indoors(building: &'static str) -> impl Fn(u32) -> Option<&'static str> {
+    move |number| (number % 5 > 0).then_some(building)
+}
+
+/// The 5th, 50th and 95th percentile of something that all users hear.
+fn percentiles(
+    building: impl Fn(u32) -> Option<&'static str>,
+    quantity: fn(&Heard) -> f64,
+) -> [f64; 3] {
+    let mut all: Vec<f64> = (0..USERS)
+        .map(|number| quantity(&heard(number, building(number))))
+        .collect();
+    all.sort_by(f64::total_cmp);
+    [34, 342, 649].map(|at| all[at])
 }
 
 #[test]
 fn nineteen_sites_of_three_sectors_have_the_geometry_of_the_reference() {
     // UMi at 3.5 GHz, 684 users, wrap-around: percentiles of Sionna's system-level calibration.
-    let mut geometry: Vec<f64> = (0..USERS).map(geometry_db).collect();
-    geometry.sort_by(f64::total_cmp);
-    for (at, expected_db) in [(34, -2.9), (342, 5.0), (649, 20.9)] {
-        let found_db = geometry[at];
-        assert!((found_db - expected_db).abs() <= 1.5, "{at}: {found_db} dB");
+    for found_db in [
+        percentiles(|_| None, |heard| heard.geometry_db),
+        percentiles(mostly_indoors("low"), |heard| heard.geometry_db),
+    ] {
+        for (found, expected) in found_db.into_iter().zip([-2.9, 5.0, 20.9]) {
+            assert!((found - expected).abs() <= 1.5, "{found_db:?} dB");
+        }
+    }
+}
+
+#[test]
+fn the_coupling_loss_of_the_reference_lies_between_those_of_leaky_and_of_tight_buildings() {
+    // The reference does not tell which share of its users is indoors, nor in which buildings: with
+    // the share of TR 38.901 table 7.8-1, its percentiles lie between those of the two classes.
+    let leaky = percentiles(mostly_indoors("low"), |heard| heard.coupling_loss_db);
+    let tight = percentiles(mostly_indoors("high"), |heard| heard.coupling_loss_db);
+    let outdoors = percentiles(|_| None, |heard| heard.coupling_loss_db);
+    for (at, reference_db) in [76.8, 103.5, 119.9].into_iter().enumerate() {
+        assert!(
+            (leaky[at]..=tight[at]).contains(&reference_db),
+            "{leaky:?} {tight:?}"
+        );
+        assert!(outdoors[at] < leaky[at], "{outdoors:?}");
     }
 }

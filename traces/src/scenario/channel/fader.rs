@@ -1,7 +1,7 @@
 //! How the power of the path to one cell fades in each subband as the user moves.
 
 use super::link::SUBBANDS;
-use crate::fading::{FadingSettings, Profile, RaySettings, TappedDelayLine};
+use crate::fading::{Angles, FadingSettings, Profile, RaySettings, TappedDelayLine};
 use crate::scenario::settings::{FadingModel, RadioLink};
 use crate::{CounterRng, TraceError};
 
@@ -10,6 +10,15 @@ const NEGLIGIBLE: f64 = 1e-4;
 
 /// Delay spread in seconds and K factor in dB with and without a line of sight.
 pub(super) type Spreads = [(f64, Option<f64>); 2];
+
+/// How a user goes and how the rays of its path lie, with and without a line of sight.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Way {
+    /// In degrees from straight away from the cell.
+    pub(super) heading_deg: f64,
+    /// As in the profiles' tables where there are none.
+    pub(super) angles: [Option<Angles>; 2],
+}
 
 /// What the paths to all cells have in common.
 #[derive(Debug, Clone)]
@@ -33,6 +42,11 @@ impl FaderSettings {
             beam_width_deg: radio.beam_width_deg,
             wavelength_m,
         }
+    }
+
+    /// Whether rays have directions.
+    pub(super) fn has_directions(&self) -> bool {
+        self.profiles.iter().any(|profile| profile.is_clustered())
     }
 
     /// Those of a cell that disturbs: its beam points elsewhere, and the receiver's branches are
@@ -63,12 +77,11 @@ fn error(problem: impl ToString) -> TraceError {
 }
 
 impl Fader {
-    /// The path of that entity, such as a user's to a cell, to a user who goes `heading_deg` from
-    /// straight away from the cell.
+    /// The path of that entity, such as a user's to a cell.
     pub(super) fn new(
         settings: &FaderSettings,
         spreads: &Spreads,
-        heading_deg: f64,
+        way: &Way,
         (seed, entity): (u64, &str),
     ) -> Result<Fader, TraceError> {
         let line = |at: usize, process| {
@@ -80,7 +93,8 @@ impl Fader {
                 receive_branches: settings.branches,
                 rays: RaySettings {
                     beam_width_deg: settings.beam_width_deg,
-                    heading_deg,
+                    heading_deg: way.heading_deg,
+                    angles: way.angles[at],
                 },
                 ..FadingSettings::new(settings.profiles[at], Some(delay_spread_s), 1.0)
             };

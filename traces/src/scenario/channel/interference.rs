@@ -1,6 +1,6 @@
 //! What arrives of the cells that do not serve, in each subband.
 
-use super::fader::{Fader, FaderSettings, Spreads};
+use super::fader::{Fader, FaderSettings, Spreads, Way};
 use super::link::SUBBANDS;
 use super::sites::PathGain;
 use crate::TraceError;
@@ -81,20 +81,20 @@ impl Interference {
         self.fading.iter().map(|(cell, _)| *cell)
     }
 
-    /// The path to a cell that fades has these spreads where the user is; it goes `heading_deg`
-    /// from straight away from it.
+    /// The path to a cell that fades has these spreads where the user is, who comes into its reach
+    /// in a way that is asked for then.
     pub(super) fn shape(
         &mut self,
         cell: usize,
         spreads: &Spreads,
-        heading_deg: f64,
+        way: impl FnOnce() -> Way,
     ) -> Result<(), TraceError> {
         match &mut self.faders[cell] {
             Some(fader) => fader.reshape(spreads),
             none => {
                 let entity = format!("{} disturbed by cell {cell}", self.user);
                 let key = (self.seed, entity.as_str());
-                let fader = Fader::new(&self.settings, spreads, heading_deg, key)?;
+                let fader = Fader::new(&self.settings, spreads, &way(), key)?;
                 *none = Some(Box::new(fader));
                 Ok(())
             }
@@ -143,7 +143,7 @@ mod tests {
         interference.gather(noise_mw, disturbers);
         for cell in interference.fading().collect::<Vec<_>>() {
             let spreads = [(60e-9, Some(9.0)), (200e-9, None)];
-            interference.shape(cell, &spreads, 0.0).unwrap();
+            interference.shape(cell, &spreads, Way::default).unwrap();
         }
     }
 

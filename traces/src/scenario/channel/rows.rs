@@ -1,7 +1,7 @@
 //! The rows of a radio channel.
 
 use super::blockers::InTheWay;
-use super::fader::{Fader, FaderSettings};
+use super::fader::{Fader, FaderSettings, Way};
 use super::interference::{Disturber, Interference};
 use super::link::{Link, Powers, Slot, powers_of};
 use super::sharing::{Neighbours, Sharing};
@@ -151,7 +151,7 @@ impl RadioRows {
         let vehicle_db = channel.vehicle_loss_db.unwrap_or(0.0);
         sites.update(&motion, ExtraLoss::default())?;
         let fading = FaderSettings::new(radio, channel.fading, wavelength_m);
-        let fader = Fader::new(&fading, &sites.spreads(0), 0.0, key)?;
+        let fader = Fader::new(&fading, &sites.spreads(0), &Way::default(), key)?;
         let link = Link::new(radio, fader, 0, key)?;
         let numerology = radio.numerology().map_err(error)?;
         let pattern = radio.pattern().map_err(error)?;
@@ -325,11 +325,12 @@ impl RadioRows {
     fn come_to_cell(&mut self) -> Result<(), TraceError> {
         let cell = self.connection.serving();
         let site = self.sites.cells()[cell].site;
-        let heading_deg = self.sites.heading_deg(site, &self.motion);
         let entity = format!("{} cell {cell}", self.user);
         let key = (self.seed, entity.as_str());
         let spreads = self.sites.spreads(site);
-        *self.link.fader() = Fader::new(&self.fading, &spreads, heading_deg, key)?;
+        let directed = self.fading.has_directions();
+        let way = self.sites.way(site, &self.motion, directed);
+        *self.link.fader() = Fader::new(&self.fading, &spreads, &way, key)?;
         Ok(())
     }
 
@@ -341,6 +342,7 @@ impl RadioRows {
             interference,
             ..
         } = self;
+        let directed = self.fading.has_directions();
         let serving = self.connection.serving();
         let cells = sites.cells().iter().enumerate().zip(&self.received_mw);
         let disturbers = cells.filter_map(|((at, cell), received_mw)| {
@@ -356,8 +358,9 @@ impl RadioRows {
         self.fading_cells.extend(interference.fading());
         for &cell in &self.fading_cells {
             let site = sites.cells()[cell].site;
-            let heading_deg = sites.heading_deg(site, &self.motion);
-            interference.shape(cell, &sites.spreads(site), heading_deg)?;
+            let spreads = sites.spreads(site);
+            let way = || sites.way(site, &self.motion, directed);
+            interference.shape(cell, &spreads, way)?;
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! The rows of a link by satellites, and of a user who changes between them and base stations.
 
-use super::fader::{Fader, FaderSettings};
+use super::fader::{Fader, FaderSettings, Way};
 use super::link::{Link, Powers, SUBBANDS};
 use super::rows::{RadioRows, hundredths, nanoseconds, state_of};
 use super::sharing::Sharing;
 use super::window::RateWindow;
+use crate::network::LayerThreeFilter;
 use crate::ntn::{
     Change, Constellation, SatelliteLink, SatelliteLinkSettings, Schedule, ScheduleSettings,
     Serving, User,
@@ -97,7 +98,7 @@ impl SatelliteRows {
         let key = format!("{user} satellite");
         // Feedback of HARQ is off, as Rel-17 allows: sixteen processes would wait for the satellite.
         let fading = FaderSettings::new(radio, FadingModel::Tdl, wavelength_m);
-        let fader = Fader::new(&fading, &SPREADS, 0.0, (seed, &key))?;
+        let fader = Fader::new(&fading, &SPREADS, &Way::default(), (seed, &key))?;
         let link = Link::new(radio, fader, 0, (seed, &key))?;
         let numerology = radio.numerology().map_err(|problem| error(&problem))?;
         let pattern = radio.pattern().map_err(|problem| error(&problem))?;
@@ -251,6 +252,9 @@ pub(in crate::scenario) struct SwitchRows {
     sky: SatelliteRows,
     settings: SatelliteSettings,
     by_satellite: bool,
+    /// SINR of the base stations in dB as the user judges by: filtered as TS 38.331 filters.
+    ground_db: Option<f64>,
+    filter: LayerThreeFilter,
     /// Since when the other one should serve.
     wanted_ns: Option<u64>,
     /// Until when nothing is sent.
@@ -262,12 +266,15 @@ impl SwitchRows {
         ground: RadioRows,
         sky: SatelliteRows,
         settings: &SatelliteSettings,
+        step_s: f64,
     ) -> SwitchRows {
         SwitchRows {
             ground,
             sky,
             settings: settings.clone(),
             by_satellite: false,
+            ground_db: None,
+            filter: LayerThreeFilter::new(4, step_s),
             wanted_ns: None,
             interrupted_ns: 0,
         }
@@ -283,11 +290,14 @@ impl SwitchRows {
             return Ok(None);
         };
         let t_ns = ground.t_ns;
-        let sinr_cdb = ground.diagnostics.sinr_cdb.unwrap_or(i32::MIN);
+        let measured_cdb = ground.diagnostics.sinr_cdb.unwrap_or(i32::MIN);
+        self.filter
+            .update(&mut self.ground_db, f64::from(measured_cdb) / 100.0);
+        let ground_db = self.ground_db.unwrap_or(f64::NEG_INFINITY);
         let other_wanted = if self.by_satellite {
-            sinr_cdb > self.settings.return_above.centi_db
+            ground_db > self.settings.return_above.as_db_f64()
         } else {
-            sinr_cdb < self.settings.leave_below.centi_db
+            ground_db < self.settings.leave_below.as_db_f64()
         };
         let mut event = None;
         if other_wanted {

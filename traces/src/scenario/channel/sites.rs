@@ -1,6 +1,7 @@
 //! The large-scale state of the paths between one user and every site.
 
-use super::fader::Spreads;
+use super::fader::{Spreads, Way};
+use crate::fading::Angles;
 use crate::mobility::{Motion, Point};
 use crate::network::{Cell, Layout};
 use crate::propagation::CloseIn;
@@ -198,10 +199,33 @@ impl Sites {
         cell.map_or(user, |cell| self.layout.to_user(cell, user))
     }
 
-    /// Which way the user goes, in degrees from straight away from a site.
-    pub(super) fn heading_deg(&self, site: u32, motion: &Motion) -> f64 {
+    /// Which way the user goes, seen from a site, and how the rays of that path lie; without
+    /// `directed` they have no directions.
+    pub(super) fn way(&mut self, site: u32, motion: &Motion, directed: bool) -> Way {
         let angle = |vector: Point| libm::atan2(vector.y, vector.x).to_degrees();
-        angle(motion.velocity) - angle(self.vector(site as usize, motion.position))
+        let vector = self.vector(site as usize, motion.position);
+        let geometry = self.model.geometry(vector, motion.position.z);
+        let path = &mut self.paths[site as usize];
+        let down_deg = libm::atan2(-vector.z, vector.length_2d()).to_degrees();
+        let angles = |track: &mut LargeScaleTrack| {
+            let sample = track.sample(&geometry);
+            Angles {
+                departure_spread_deg: [sample.asd_deg, sample.zsd_deg],
+                arrival_spread_deg: [sample.asa_deg, sample.zsa_deg],
+                sight_zenith_deg: 90.0 + down_deg,
+                zenith_offset_deg: track.model().zod_offset_deg(&geometry),
+            }
+        };
+        let angles = if directed {
+            let los = angles(&mut path.los);
+            [Some(los), Some(path.nlos.as_mut().map_or(los, angles))]
+        } else {
+            [None; 2]
+        };
+        Way {
+            heading_deg: angle(motion.velocity) - angle(vector),
+            angles,
+        }
     }
 
     /// Moves the user on.

@@ -173,8 +173,8 @@ impl Overview {
     }
 
     /// The series that say something, those of one quantity together: no loss and no SINR that
-    /// is not there, and one delay where both directions have the same.
-    pub(super) fn groups(&self) -> Vec<Vec<&Series>> {
+    /// is not there, and one rate or delay where both directions have the same.
+    pub(super) fn groups(&self) -> Vec<Group<'_>> {
         let [
             rate_down,
             rate_up,
@@ -184,19 +184,34 @@ impl Overview {
             loss_up,
             sinr,
         ] = &self.series;
-        let mut groups = Vec::new();
         let known = |series: &&Series| series.bounds().is_some();
-        let rates: Vec<&Series> = [rate_down, rate_up].into_iter().filter(known).collect();
-        groups.push(rates);
-        if delay_down.points == delay_up.points {
-            groups.push(vec![delay_down]);
-        } else {
-            groups.push(vec![delay_down, delay_up]);
-        }
         let some = |series: &&Series| series.bounds().is_some_and(|(_, high)| high > 0.0);
-        groups.push([loss_down, loss_up].into_iter().filter(some).collect());
-        groups.push([sinr].into_iter().filter(known).collect());
-        groups.retain(|group| !group.is_empty());
+        let mut groups = Vec::new();
+        for [down, up] in [[rate_down, rate_up], [delay_down, delay_up]] {
+            let alike = down.points == up.points;
+            let series = if alike { vec![down] } else { vec![down, up] };
+            groups.push(Group {
+                series: series.into_iter().filter(known).collect(),
+                alike,
+            });
+        }
+        let apart = |series| Group {
+            series,
+            alike: false,
+        };
+        groups.push(apart(
+            [loss_down, loss_up].into_iter().filter(some).collect(),
+        ));
+        groups.push(apart([sinr].into_iter().filter(known).collect()));
+        groups.retain(|group| !group.series.is_empty());
         groups
     }
+}
+
+/// What is drawn in one chart.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Group<'a> {
+    pub(super) series: Vec<&'a Series>,
+    /// The one series is that of both directions.
+    pub(super) alike: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::overview::{Overview, Series};
+use super::overview::{Group, Overview, Series};
 use crate::format::{grouped, ns_to_s, trimmed};
 use crate::report::html::escape;
 use crate::report::svg::{Axis, Chart};
@@ -31,20 +31,26 @@ fn charts(overview: &Overview) -> Vec<Drawn> {
     let last = groups.len() - 1;
     let mut drawn = Vec::new();
     for (index, group) in groups.iter().enumerate() {
-        let Some(first) = group.first() else {
+        let Group { series, alike } = group;
+        let Some(first) = series.first() else {
             continue;
         };
         let quantity = first.name.split(' ').next().unwrap_or(first.name);
+        let both = if *alike {
+            ", the same in both directions"
+        } else {
+            ""
+        };
         let x = Axis::linear(0.0, duration_s, if index == last { "time (s)" } else { "" });
-        let (low, high) = bounds(group);
+        let (low, high) = bounds(series);
         let y = Axis::linear(low, high, &format!("{quantity} ({})", first.unit));
-        let title = format!("{quantity} over time");
+        let title = format!("{quantity} over time{both}");
         let mut chart = Chart::new((WIDTH, HEIGHT), x, y, &title);
         // Shaded only where neither direction carries anything.
         for (from, to) in silent(overview, duration_s) {
             chart.band(from, to, "outage");
         }
-        for series in group {
+        for series in series {
             draw(&mut chart, series, duration_s);
         }
         if index == 0 {
@@ -58,18 +64,24 @@ fn charts(overview: &Overview) -> Vec<Drawn> {
     drawn
 }
 
+/// A delay that never falls below this share of its largest value is drawn without the way to 0.
+const FLAT: f64 = 0.6;
+
 /// From 0, or from the smallest value for what has no zero, with room above.
 fn bounds(group: &[&Series]) -> (f64, f64) {
     let known = group.iter().filter_map(|series| series.bounds());
     let (low, high) = known.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), bounds| {
         (low.min(bounds.0), high.max(bounds.1))
     });
-    let room = (high - low).abs().max(1e-9) * 0.05;
-    let low = match group.first() {
-        Some(series) if series.unit == "dB" => low - room,
-        _ => 0.0,
+    let from_low = match group.first().map(|series| series.unit) {
+        Some("dB") => true,
+        // What a delay drifts by would be lost beside the way to 0.
+        Some("ms") => low > FLAT * high && high > low,
+        _ => false,
     };
-    (low, high + room)
+    let from = if from_low { low } else { 0.0 };
+    let room = (high - from).abs().max(1e-9) * 0.05;
+    (if from_low { low - room } else { 0.0 }, high + room)
 }
 
 fn draw(chart: &mut Chart, series: &Series, duration_s: f64) {
@@ -131,14 +143,24 @@ fn events(chart: &mut Chart, overview: &Overview, (duration_s, top): (f64, f64))
         .map(|(at_s, _)| (*at_s, top))
         .collect();
     chart.marks(&marks, 16.0, "thin event");
-    let mut free_from = 0.0;
-    for (at_s, name) in &overview.events {
+    // What happens seldom is named first.
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for (_, name) in &overview.events {
+        *counts.entry(name).or_default() += 1;
+    }
+    let mut named: Vec<&(f64, String)> = overview.events.iter().collect();
+    named.sort_by_key(|(_, name)| counts.get(name.as_str()));
+    let mut taken: Vec<(f64, f64)> = Vec::new();
+    for (at_s, name) in named {
         let begins = at_s / duration_s * WIDTH;
         let letters = crate::format::count_to_f64(u64::try_from(name.len()).unwrap_or(0));
         let ends = begins + letters * LETTER;
-        if begins >= free_from && ends <= WIDTH {
+        let is_free = taken
+            .iter()
+            .all(|(from, to)| ends + SPACE <= *from || begins >= to + SPACE);
+        if is_free && ends <= WIDTH {
             chart.note(*at_s, name);
-            free_from = ends + SPACE;
+            taken.push((begins, ends));
         }
     }
 }
@@ -191,13 +213,7 @@ pub(super) fn html(overview: &Overview) -> String {
         name = escape(&metadata.scenario),
         headline = escape(&headline(overview))
     );
-    page.push_str(
-        "<p class=\"legend\"><span><i class=\"key s0\"></i>downlink</span><span><i class=\"key \
-         s1\"></i>uplink</span><span><i class=\"key s2\"></i>SINR</span><span><i class=\"key fill \
-         outage\"></i>nothing carried in either direction</span></p>\n<p class=\"small\">Lines are the \
-         mean of each point, bands go from the smallest to the largest value in it. Marks at the \
-         top of the first chart are events.</p>\n",
-    );
+    page.push_str(&legend(overview));
     for chart in charts(overview) {
         let _ = writeln!(
             page,
@@ -209,6 +225,36 @@ pub(super) fn html(overview: &Overview) -> String {
     about(overview, &mut page);
     page.push_str("</main>\n</body>\n</html>\n");
     page
+}
+
+/// What colours and marks mean, as far as there are any.
+fn legend(overview: &Overview) -> String {
+    let drawn: Vec<usize> = overview
+        .groups()
+        .iter()
+        .flat_map(|group| &group.series)
+        .map(|series| series.kind)
+        .collect();
+    let mut text = "<p class=\"legend\">".to_owned();
+    for (kind, name) in ["downlink", "uplink", "SINR"].iter().enumerate() {
+        if drawn.contains(&kind) {
+            let _ = write!(text, "<span><i class=\"key s{kind}\"></i>{name}</span>");
+        }
+    }
+    if !silent(overview, 1.0).is_empty() {
+        text.push_str(
+            "<span><i class=\"key fill outage\"></i>nothing carried in either direction</span>",
+        );
+    }
+    text.push_str(
+        "</p>\n<p class=\"small\">Lines are the mean of each point, bands go from the smallest to \
+         the largest value in it.",
+    );
+    if overview.event_count > 0 {
+        text.push_str(" Marks at the top of the first chart are events.");
+    }
+    text.push_str("</p>\n");
+    text
 }
 
 fn about(overview: &Overview, page: &mut String) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::overview::{Overview, Series};
+use super::overview::{Group, Overview, Series};
 use crate::format::{count_to_f64, grouped, ns_to_s, trimmed};
 
 /// The fewest and the most characters of a line.
@@ -43,15 +43,22 @@ pub(super) fn draw(overview: &Overview, width: usize, colour: bool) -> String {
     text.push_str(&cut(&title, width));
     text.push('\n');
     let plot = width - MARGIN;
-    for series in overview.groups().into_iter().flatten() {
-        chart(series, plot, colour, &mut text);
+    for Group { series, alike } in overview.groups() {
+        for series in series {
+            let name = if alike {
+                series.name.replace("down", "in both directions")
+            } else {
+                series.name.to_owned()
+            };
+            let _ = writeln!(text, "{name} ({})", series.unit);
+            chart(series, plot, colour, &mut text);
+        }
     }
     outages(overview, plot, &mut text);
     axis(duration_s, plot, &mut text);
     events(overview, width, &mut text);
     for note in &metadata.notes {
-        text.push_str(&cut(&format!("note: {}", plain(note)), width));
-        text.push('\n');
+        wrap(&format!("note: {}", plain(note)), width, &mut text);
     }
     text
 }
@@ -71,6 +78,25 @@ fn cut(text: &str, width: usize) -> String {
     kept + "\u{2026}"
 }
 
+/// Words in lines of at most `width` characters, indented from the second one on.
+fn wrap(words: &str, width: usize, text: &mut String) {
+    let mut line = String::new();
+    for word in words.split_whitespace() {
+        let length = line.chars().count() + 1 + word.chars().count();
+        if !line.trim().is_empty() && length > width {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            line = "     ".to_owned();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    text.push_str(&cut(&line, width));
+    text.push('\n');
+}
+
 /// The axis from a little below to a little above the values; rates, delays and losses from 0.
 fn bounds(series: &Series) -> (f64, f64) {
     let (low, high) = series.bounds().unwrap_or((0.0, 1.0));
@@ -85,7 +111,6 @@ fn bounds(series: &Series) -> (f64, f64) {
 // Writing to a String cannot fail; the results of `write!` are dropped for that reason.
 fn chart(series: &Series, plot: usize, colour: bool, text: &mut String) {
     let (low, high) = bounds(series);
-    let _ = writeln!(text, "{} ({})", series.name, series.unit);
     let mut cells = vec![vec![0_u8; plot]; LINES];
     for (index, range) in series.points.iter().enumerate() {
         if let Some(range) = range {

@@ -40,10 +40,10 @@ fn a_point_holds_the_smallest_the_largest_and_the_mean() {
     let names: Vec<Vec<&str>> = overview
         .groups()
         .iter()
-        .map(|group| group.iter().map(|series| series.name).collect())
+        .map(|group| group.series.iter().map(|series| series.name).collect())
         .collect();
     let expected: [&[&str]; 4] = [
-        &["rate down", "rate up"],
+        &["rate down"],
         &["delay down", "delay up"],
         &["loss up"],
         &["SINR"],
@@ -61,7 +61,13 @@ fn terminal_charts_fit_their_width_and_are_plain_unless_colour_is_wanted() {
             longest.is_some_and(|longest| longest <= width),
             "{width}:\n{drawn}"
         );
-        for part in ["rate down (Mbit/s)", "out up", "events: outage", "1 s"] {
+        for part in [
+            "rate in both directions (Mbit/s)",
+            "delay up (ms)",
+            "out up",
+            "events: outage",
+            "1 s",
+        ] {
             assert!(drawn.contains(part), "{part} is not in:\n{drawn}");
         }
     }
@@ -119,10 +125,55 @@ fn names_of_events_that_would_cover_each_other_are_left_to_the_list() {
 }
 
 #[test]
+fn what_happens_seldom_is_named_before_what_happens_often() {
+    let plain = trace();
+    let mut rows = plain.rows().to_vec();
+    for (row, name) in rows.iter_mut().zip(["often", "seldom", "often"]) {
+        row.diagnostics.event = Some(name.to_owned());
+    }
+    rows[1].t_ns = 20 * MS;
+    let named = Trace::new(plain.metadata().clone(), rows).unwrap();
+    let page = page::svg(&Overview::of(TraceRows::new(&named), 300).unwrap());
+    assert!(page.contains(">seldom<"));
+    assert_eq!(
+        page.matches(">often<").count(),
+        1,
+        "the first is in its way"
+    );
+}
+
+#[test]
+fn a_legend_tells_of_what_is_drawn() {
+    let overview = overview(300);
+    let page = page::html(&overview);
+    for part in ["SINR</span>", "uplink</span>", "nothing carried", "events."] {
+        assert!(page.contains(part), "{part}");
+    }
+    let plain = control::constant(1_000_000, MS, 0, 1_000_000_000).unwrap();
+    let page = page::html(&Overview::of(TraceRows::new(&plain), 300).unwrap());
+    for part in ["SINR</span>", "uplink</span>", "nothing carried", "events."] {
+        assert!(!page.contains(part), "{part}");
+    }
+    assert!(page.contains("delay over time, the same in both directions"));
+}
+
+#[test]
+fn notes_of_any_length_are_told_in_full() {
+    let plain = trace();
+    let mut metadata = plain.metadata().clone();
+    metadata.notes = vec!["word ".repeat(60), "x".repeat(300)];
+    let told = Trace::new(metadata, plain.rows().to_vec()).unwrap();
+    let overview = Overview::of(TraceRows::new(&told), terminal::points(80)).unwrap();
+    let drawn = terminal::draw(&overview, 80, false);
+    assert_eq!(drawn.matches("word").count(), 60);
+    assert!(drawn.lines().all(|line| line.chars().count() <= 80));
+}
+
+#[test]
 fn a_trace_without_limits_can_be_drawn() {
     let free = control::constant(u64::MAX, 0, 0, 1_000_000_000).unwrap();
     let overview = Overview::of(TraceRows::new(&free), terminal::points(60)).unwrap();
-    assert!(terminal::draw(&overview, 60, false).contains("delay down"));
+    assert!(terminal::draw(&overview, 60, false).contains("delay in both directions"));
     assert!(page::html(&overview).contains("</html>"));
     assert_eq!(free.rows()[0].direction(Direction::Up).delay_ns, 0);
 }
