@@ -181,6 +181,7 @@ fn perform(
         cpu_control: cpu_control.to_owned(),
         energy_j: power.outlook(),
         meters: power.channels(),
+        unmetered: power.unmetered(),
     }));
     power.require(&input.plan.machine.meters, &stage.meters.feeds, |until| {
         scene::check(stop)?;

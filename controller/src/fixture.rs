@@ -283,6 +283,9 @@ pub(crate) fn environment() -> Environment {
             width: 256,
             parameters: 4_983_040,
             engine: "candle 0.11.1 cpu avx512".to_owned(),
+            training: Known::Unknown {
+                why: "no energy.json beside the model's files".to_owned(),
+            },
         }),
         end_to_end: None,
         datapaths: BTreeMap::from([("radio".to_owned(), "relay".to_owned())]),

@@ -6,7 +6,7 @@ pub(crate) mod metering;
 mod progress;
 mod session;
 pub(crate) mod training;
-mod training_energy;
+pub(crate) mod training_energy;
 
 pub(crate) use agent_process::{AgentPlace, AgentProcess, make_private};
 pub(crate) use progress::RunMonitor;

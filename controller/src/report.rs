@@ -15,6 +15,7 @@ mod studies;
 pub(crate) mod svg;
 mod timeline;
 mod traffic;
+mod training;
 mod trust;
 
 use std::fmt::{self, Write};

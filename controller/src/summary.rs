@@ -11,6 +11,7 @@ mod machine;
 mod radio;
 mod studies;
 pub(crate) mod traffic;
+mod training;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -25,13 +26,15 @@ pub(crate) use compute::{quantity, unavailable};
 pub use distribution::{Distribution, PercentileInterval};
 pub use energy::{
     AttributionSummary, CounterGap, JobEnergy, LARGEST_GAP, MeterChannelSummary, MeterCostSummary,
-    MeterSummary, MeteringSummary,
+    MeterSummary, MeteringSummary, Missing,
 };
-pub(crate) use energy::{derived, gaps_between, metering, subtracted};
+pub(crate) use energy::{derived_from, gaps_between, metering, missing, subtracted};
 pub use expectations::outages;
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
 pub use studies::{StudyCell, StudyCosts, StudyLink, StudyRow, StudySummary};
+pub(crate) use training::{Step, Surroundings, training_energy};
+pub use training::{ToPerplexity, TrainingEnergy};
 pub use usage::{CoreSummary, NodeCounterSummary};
 
 /// The version of this document.

@@ -243,6 +243,77 @@ duration = "1 s"
         assert!(page.contains("Others on this machine") && page.contains("as asked"));
     }
 
+    /// The CPUs that this process may use, as the kernel lists them: `0-1,4`.
+    fn usable_cpus() -> Vec<u32> {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let mut lines = status.lines();
+        let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let ranges = list.unwrap().trim().split(',').map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            first.parse::<u32>().unwrap()..=last.parse::<u32>().unwrap()
+        });
+        ranges.flatten().collect()
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_node_s_cpus_are_beside_its_gpu_and_meters_that_are_asked_for_are_there_or_end_the_run() {
+        let _alone = exclusive();
+        let machine = Machine::new();
+        // The second CPU is alone on a NUMA node with the GPU: without that, the first node of the
+        // experiment would be put there, where no CPU is left over.
+        let mut others = usable_cpus();
+        let beside = others.remove(1);
+        let others: Vec<String> = others.iter().map(u32::to_string).collect();
+        for (name, text) in [
+            ("sys/devices/system/node/node0/cpulist", others.join(",")),
+            ("sys/devices/system/node/node1/cpulist", beside.to_string()),
+            ("sys/bus/pci/devices/0000:17:00.0/numa_node", "1".to_owned()),
+        ] {
+            let path = machine.root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let with = |meters: &str| {
+            let meters = format!("[machine]\nmeters = {meters}\n");
+            let text = EXPERIMENT.replacen("[machine]\n", &meters, 1);
+            let text = text.replacen("hugepages = \"8 MiB\"\n", "", 1);
+            let text = text.replacen("memory = \"local\"\n", "", 1);
+            machine.sandbox.write("experiment.toml", text);
+            machine.play()
+        };
+        let finished = with("[\"any\", \"gpu\"]");
+        assert!(
+            matches!(finished.code(), Some(0 | 6)),
+            "{}",
+            finished.told()
+        );
+        let summary = finished.json();
+        for (node, numa) in [("first", "0"), ("second", "1")] {
+            let on = setting(&summary, &format!("NUMA nodes of the CPUs of {node}"));
+            assert_eq!(on["got"], numa, "{on}");
+        }
+        let nodes = summary["nodes"].as_array().unwrap();
+        assert_eq!(
+            nodes[1]["got_cpus"],
+            serde_json::json!([beside]),
+            "{nodes:#?}"
+        );
+        let channels = summary["meters"]["channels"].as_array().unwrap();
+        let counted = channels.iter().find(|channel| channel["counted"] == true);
+        assert_eq!(counted.unwrap()["device"], GPU);
+
+        for (asked, why) in [
+            ("cpu", "no zone with a counter"),
+            ("board", "no power or energy below"),
+            ("plug", "nobody says where its lines come from"),
+        ] {
+            with(&format!("[\"gpu\", \"{asked}\"]"))
+                .expect_code(4)
+                .expect_error(&[&format!("`{asked}`"), why]);
+        }
+    }
+
     #[test]
     #[ignore = "needs root"]
     fn what_is_not_allowed_or_not_there_ends_the_run_with_a_remedy_before_anything_is_made() {

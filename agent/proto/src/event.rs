@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AskedAndGot, ChannelEnergy, CoolingReport, CoreSample, GpuSample, IdlePower, InterruptCpu,
-    MeterChannel, MeterReadings, MeteringCost, NodeCounters, NoiseReport,
+    MeterChannel, MeterReadings, MeteringCost, NodeCounters, NoiseReport, Unmetered,
 };
 
 /// A quantity, or the reason why there is none. What nobody measured is never a number.
@@ -239,6 +239,9 @@ pub struct AgentDescription {
     /// What is metered, in the order of every reading of the run.
     #[serde(default)]
     pub meters: Vec<MeterChannel>,
+    /// What is not metered, and why.
+    #[serde(default)]
+    pub unmetered: Vec<Unmetered>,
 }
 
 /// A node that exists.

@@ -19,7 +19,7 @@ pub use hexloop_workloads::wire::PayloadBytes;
 pub use isolation::{AskedAndGot, CoolingReport, InterruptCpu, NoiseReport};
 pub use metering::{
     ChannelEnergy, GpuSample, IdlePower, MeterChannel, MeterCost, MeterReadings, MeteringCost,
-    TickWindow,
+    TickWindow, Unmetered,
 };
 pub use usage::{CoreSample, CoreUse, NodeCounters};
 

@@ -35,6 +35,15 @@ impl MeterChannel {
     }
 }
 
+/// A source of energy or power that was tried, or something that one withholds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmetered {
+    /// The source, such as `RAPL (powercap)`.
+    pub source: String,
+    /// Why it tells nothing.
+    pub why: String,
+}
+
 /// Readings of every channel at some moments; microjoules or microwatts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeterReadings {

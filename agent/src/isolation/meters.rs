@@ -112,7 +112,7 @@ fn there_or(is_there: bool, metering: Metering<'_>, sources: &[&str]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hexloop_telemetry::{ExternalSpec, Origin, Quality, Quantity, Trouble};
+    use hexloop_telemetry::{ExternalSpec, Origin, Quality, Quantity, Subject, Trouble};
 
     fn required(asked: &str, feeds: &[ExternalFeed]) -> Result<(), String> {
         let channels = [Channel {
@@ -126,6 +126,7 @@ mod tests {
         }];
         let findings = [Finding {
             source: "NVML",
+            subject: Subject::Energy,
             outcome: Err(Trouble::Failed {
                 what: "NVML".to_owned(),
                 reason: "no driver".to_owned(),

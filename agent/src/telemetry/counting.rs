@@ -184,8 +184,12 @@ fn parse_switches(status: &str) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
-    use crate::cgroup::NodeCgroups;
+    use crate::cgroup::{CgroupError, Controllers, NodeCgroups, kill_and_remove};
+    use hexloop_topologies::plan::CpuQuota;
     use hexloop_workloads::clock;
 
     #[test]
@@ -193,6 +197,49 @@ mod tests {
         let status = "Name:\tx\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t545\n";
         assert_eq!(parse_switches(status), Some((150, 545)));
         assert_eq!(parse_switches("Name:\tx\n"), None);
+    }
+
+    #[test]
+    #[ignore = "needs root, cpuset"]
+    fn a_group_of_version_2_tells_throttling_memory_and_pressure_of_what_ran_in_it() {
+        let name = format!("hx-test-counting-{}", std::process::id());
+        let controllers = Controllers::detect();
+        let groups =
+            NodeCgroups::create(&controllers, &name, |_| Ok::<_, CgroupError>(())).unwrap();
+        let quota = CpuQuota {
+            quota_us: 1_000,
+            period_us: 10_000,
+        };
+        groups.set_quota(quota).unwrap().unwrap();
+        let directories = groups.directories();
+        let counts = "read go; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", counts])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        groups.add(child.id()).unwrap();
+        let meter = NodeMeter::new(child.id(), groups);
+        let counting = NodeCounting::begin(&meter);
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        assert!(child.wait().unwrap().success());
+        let counters = counting.finish(&meter);
+        for directory in directories {
+            assert!(kill_and_remove(&directory).unwrap());
+        }
+        for (figure, least, part) in [
+            (&counters.throttled_periods, 1.0, "cpu.stat"),
+            (&counters.throttled_s, 0.001, "cpu.stat"),
+            (&counters.memory_peak_bytes, 4_096.0, "memory.peak"),
+            (&counters.cpu_pressure_s, 0.0, "PSI of the control group"),
+            (&counters.memory_pressure_s, 0.0, "PSI of the control group"),
+            (&counters.io_pressure_s, 0.0, "PSI of the control group"),
+        ] {
+            let Measurement::Measured { value, source } = figure else {
+                panic!("{counters:#?}");
+            };
+            assert!(*value >= least && source.contains(part), "{counters:#?}");
+        }
     }
 
     #[test]

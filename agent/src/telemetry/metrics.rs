@@ -10,7 +10,7 @@ use std::path::Path;
 
 use hexloop_telemetry::{
     Channel, CpuCounters, Exposition, GpuState, MetricFamily, Origin, Pressure, Quality, Quantity,
-    Scope, Trouble, core_frequency_hz,
+    Scope, Subject, Trouble, core_frequency_hz,
 };
 
 use super::board::{Look, Shown};
@@ -45,7 +45,12 @@ pub fn expose(sources: &MeterSources) -> String {
     }
     for finding in &look.findings {
         if let Err(trouble) = &finding.outcome {
-            let metric = family::ENERGY.name;
+            let metric = match finding.subject {
+                Subject::Energy => family::ENERGY.name,
+                Subject::Power => family::POWER.name,
+                // Each look at a GPU tells it again, with its device.
+                Subject::Activity => continue,
+            };
             unavailable(&mut page, metric, finding.source, trouble);
         }
     }

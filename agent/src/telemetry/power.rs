@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use hexloop_proto::{
     ChannelEnergy, EventBody, GpuSample, IdlePower, Measurement, MeterChannel, MeterReadings,
-    MeteringCost, TickWindow,
+    MeteringCost, TickWindow, Unmetered,
 };
 use hexloop_telemetry::{
     Channel, EnergyBook, ExternalFeed, Finding, GpuState, MachineMeters, Origin, Quality, Quantity,
@@ -56,12 +56,38 @@ struct Shared {
 }
 
 /// Readings are events while a phase is under way.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Phase {
     t0: MonotonicNs,
     events: Arc<EventSink>,
     /// First processes of the nodes: what descends from them is ours.
     roots: Vec<u32>,
+    /// Readings that are no event yet.
+    batch: MeterReadings,
+}
+
+impl Phase {
+    /// Takes the readings of one moment; so many of them are an event.
+    fn push(&mut self, at: MonotonicNs, readings: &[Reading], reads_per_event: usize) {
+        let Some(since_t0_ns) = at.checked_sub(self.t0) else {
+            return;
+        };
+        self.batch.at_ns.push(since_t0_ns);
+        let values = readings.iter();
+        let values = values.map(|reading| reading.as_ref().ok().copied());
+        self.batch.values.push(values.collect());
+        if self.batch.at_ns.len() >= reads_per_event {
+            self.tell();
+        }
+    }
+
+    /// Makes an event of what was read since the last one.
+    fn tell(&mut self) {
+        if !self.batch.at_ns.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            self.events.emit(EventBody::Meters(batch));
+        }
+    }
 }
 
 /// What a window amounts to.
@@ -155,10 +181,16 @@ impl PowerSampler {
         self.channels.iter().map(recorded).collect()
     }
 
-    /// Every source that was tried, and how it came out.
+    /// What is not metered, and why.
     #[must_use]
-    pub fn findings(&self) -> &[Finding] {
-        &self.findings
+    pub fn unmetered(&self) -> Vec<Unmetered> {
+        let why = |finding: &Finding| {
+            Some(Unmetered {
+                source: finding.source.to_owned(),
+                why: finding.outcome.as_ref().err()?.to_string(),
+            })
+        };
+        self.findings.iter().filter_map(why).collect()
     }
 
     /// Fails where a meter is missing that is asked for.
@@ -195,13 +227,19 @@ impl PowerSampler {
 
     /// Readings are events from now on, with times since `t0`.
     pub fn begin_phase(&self, t0: MonotonicNs, events: &Arc<EventSink>, roots: Vec<u32>) {
-        let events = Arc::clone(events);
-        *held(&self.shared.phase) = Some(Phase { t0, events, roots });
+        *held(&self.shared.phase) = Some(Phase {
+            t0,
+            events: Arc::clone(events),
+            roots,
+            batch: MeterReadings::default(),
+        });
     }
 
-    /// Readings are no events any more.
+    /// Readings are no events any more; those that were none yet become the last one.
     pub fn end_phase(&self) {
-        *held(&self.shared.phase) = None;
+        if let Some(mut phase) = held(&self.shared.phase).take() {
+            phase.tell();
+        }
     }
 
     /// What a window amounts to, for the machine and for every channel.
@@ -377,8 +415,6 @@ fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> Meterin
         .unwrap_or(1)
         .max(1);
     let mut readings: Vec<Reading> = Vec::new();
-    let mut batch = MeterReadings::default();
-    let mut batch_t0 = None;
     let mut costs = Costs::new(&meters);
     let mut cost = MeteringCost {
         period_ns,
@@ -393,35 +429,21 @@ fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> Meterin
         if let Some(board) = &shared.board {
             board.show(at, &readings);
         }
-        let phase = held(&shared.phase).clone();
-        let sees_states = cost.reads.is_multiple_of(reads_per_state)
-            && (phase.is_some() || shared.board.is_some());
-        let t0 = phase.as_ref().map(|phase| phase.t0);
-        if batch_t0 != t0 {
-            batch = MeterReadings::default();
-            batch_t0 = t0;
-        }
-        if let Some(phase) = &phase {
-            if at >= phase.t0 {
-                batch.at_ns.push(at - phase.t0);
-                let values = readings
-                    .iter()
-                    .map(|reading| reading.as_ref().ok().copied());
-                batch.values.push(values.collect());
-            }
-            if batch.at_ns.len() >= reads_per_event {
-                phase
-                    .events
-                    .emit(EventBody::Meters(std::mem::take(&mut batch)));
-            }
-        }
+        let t0 = held(&shared.phase).as_mut().map(|phase| {
+            phase.push(at, &readings, reads_per_event);
+            phase.t0
+        });
+        let sees_states =
+            cost.reads.is_multiple_of(reads_per_state) && (t0.is_some() || shared.board.is_some());
         if sees_states {
             let states = costs.states(&mut meters);
             if let Some(board) = &shared.board {
                 board.show_gpus(&states);
             }
-            for (uuid, state) in states {
-                if let Some(phase) = &phase {
+            // A phase that has ended meanwhile has no use for them.
+            let phase = held(&shared.phase);
+            if let Some(phase) = phase.as_ref().filter(|phase| Some(phase.t0) == t0) {
+                for (uuid, state) in states {
                     let sample = gpu_sample(uuid, at.saturating_sub(phase.t0), state, &phase.roots);
                     phase.events.emit(EventBody::Gpu(sample));
                 }

@@ -201,6 +201,32 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// Wherever a counter without a range is reset, that is told, nothing is joined across it, and
+        /// the total never falls.
+        #[test]
+        fn every_reset_is_told_and_counts_for_nothing(
+            start in 1_000_000_u64..1_000_000_000,
+            looks in proptest::collection::vec((1_u64..1_000_000, proptest::bool::weighted(0.1)), 1..200),
+        ) {
+            let mut track = CounterTrack::new("GPU-1", None);
+            track.push(0, start);
+            let (mut value, mut counted) = (start, 0);
+            for (index, (increment, is_reset)) in (1_u64..).zip(&looks) {
+                // After a reset it shows less than before, whatever it has counted since.
+                let is_reset = *is_reset && value > *increment;
+                value = if is_reset { *increment } else { value + increment };
+                let step = track.push(index * 1_000, value);
+                if is_reset {
+                    let is_told = matches!(step, CounterStep::Broken(Trouble::Reset { .. }));
+                    proptest::prop_assert!(is_told, "{step:?}");
+                    proptest::prop_assert_eq!(track.ticks().len(), 1);
+                } else {
+                    counted += increment;
+                    proptest::prop_assert_eq!(moved_uj(&step), counted);
+                }
+            }
+        }
+
         /// Whatever the increments, the total is their sum, however often the counter turns over.
         #[test]
         fn the_total_is_the_sum_of_what_was_counted(

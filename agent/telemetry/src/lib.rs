@@ -43,7 +43,7 @@ pub use meter::nvml::{GpuActivity, GpuProcess, GpuState, NvmlMeter, nvml_reason}
 pub use meter::perf::PerfMeter;
 pub use meter::pmic::PmicMeter;
 pub use meter::powercap::PowercapMeter;
-pub use meter::{Meter, Reading};
+pub use meter::{Meter, Reading, Subject};
 pub use power::PowerTrack;
 pub use pressure::Pressure;
 pub use refresh::refresh_period_ns;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     Channel, ExternalFeed, GpuState, HwmonMeter, Meter, NvmlMeter, Origin, PerfMeter, PmicMeter,
-    PowercapMeter, Scope, Trouble,
+    PowercapMeter, Scope, Subject, Trouble,
 };
 
 /// Where the sources of a machine are looked for.
@@ -50,11 +50,14 @@ impl Places {
     }
 }
 
-/// One source: what it offers, or why there is none.
+/// One source: what it offers, or why there is none; another one for each thing that a source which
+/// offers something withholds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The source.
     pub source: &'static str,
+    /// What it is about.
+    pub subject: Subject,
     /// Its channels in words, or the reason.
     pub outcome: Result<Vec<String>, Trouble>,
 }
@@ -112,12 +115,24 @@ impl MachineMeters {
     }
 
     fn take<M: Meter + 'static>(&mut self, source: &'static str, meter: Result<M, Trouble>) {
+        let mut withheld = Vec::new();
         let outcome = meter.map(|meter| {
             let described = meter.channels().iter().map(Channel::describe).collect();
+            withheld.extend_from_slice(meter.withheld());
             self.add(Box::new(meter));
             described
         });
-        self.findings.push(Finding { source, outcome });
+        self.findings.push(Finding {
+            source,
+            subject: Subject::Energy,
+            outcome,
+        });
+        let withheld = withheld.into_iter().map(|(subject, trouble)| Finding {
+            source,
+            subject,
+            outcome: Err(trouble),
+        });
+        self.findings.extend(withheld);
     }
 
     /// Tries every source, and adds external meters, read by the clock `now`. One of them that

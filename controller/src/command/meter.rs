@@ -78,7 +78,7 @@ fn metered(arguments: &MeterArguments, voice: Voice) -> Result<u8, Failure> {
         command: &arguments.command,
         end: spans.end,
         channels: sampler.channels(),
-        findings: sampler.findings().to_vec(),
+        unmetered: sampler.unmetered(),
         gross: window(Span::of(&spans.end)),
         idle: [spans.before, spans.after].map(|span| span.map(|span| (span, window(span)))),
     };

@@ -13,7 +13,10 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::format::{count_to_f64, grouped};
 use crate::launch::training::{self, TrainingPlace};
+use crate::launch::training_energy;
 use crate::paths::Paths;
+use crate::record::environment::Known;
+use crate::summary::TrainingEnergy;
 
 pub(super) fn model(action: &ModelAction, voice: Voice) -> Outcome {
     match action {
@@ -156,6 +159,7 @@ struct ModelDescription {
     weights_bytes: u64,
     weights_sha256: String,
     training: Option<serde_json::Value>,
+    training_energy: Known<TrainingEnergy>,
 }
 
 fn describe(directory: &Path, voice: Voice) -> Outcome {
@@ -179,6 +183,7 @@ fn describe(directory: &Path, voice: Voice) -> Outcome {
         weights_bytes,
         weights_sha256,
         training,
+        training_energy: training_energy::kept(directory),
     };
     if voice.json {
         print_json(&description)?;
@@ -215,6 +220,14 @@ fn describe(directory: &Path, voice: Voice) -> Outcome {
         if let Some(value) = value.and_then(serde_json::Value::as_f64) {
             text.push_str(&format_line(name, value));
         }
+    }
+    let lines = match &description.training_energy {
+        Known::Known(energy) => energy.lines(),
+        Known::Unknown { why } => vec![format!("energy of the training: not known: {why}")],
+    };
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
     }
     print(&text)?;
     Ok(ExitCode::Done)

@@ -26,6 +26,7 @@ use crate::failure::{Failure, OrFail, Outcome};
 use crate::launch::interrupt::Interrupt;
 use crate::launch::metering;
 use crate::launch::training::{self, TrainingPlace};
+use crate::launch::training_energy;
 use crate::launch::{AgentPlace, AgentProcess, Played, RunMonitor, SessionInput, play};
 use crate::paths::Paths;
 use crate::record::end_to_end::EndToEnd;
@@ -247,6 +248,7 @@ impl Run<'_> {
             width: config.width,
             parameters: config.parameters(),
             engine: engine::path(),
+            training: training_energy::kept(&directory),
         };
         Ok((directory, model))
     }

@@ -4,10 +4,13 @@
 //! - The user equipment: 3GPP TR 38.840 (16.0.0), clause 8.1, gives relative power per slot of a
 //!   reference device (FR1, 100 MHz, 30 kHz, 4 antennas): 45 in micro sleep, 100 while it only
 //!   monitors the control channel, 300 while it receives data, 250 while it sends at 0 dBm, 700 at
-//!   23 dBm. It gives no watts: [`UNIT_W`] is this project's assumption.
+//!   23 dBm. It gives no watts: [`UNIT_W`] is this project's assumption. The figures were compared
+//!   with the table as a thesis on handovers repeats it (repository bjoluc/5g-handover-optimization, 2.2.2).
 //! - The base station: EARTH's linear model (Auer et al., "How much energy is needed to run a
 //!   wireless network?", IEEE Wireless Communications 18(5), 2011, table 2), a micro cell with two
-//!   transceivers: `56 W + 2.6 x 6.3 W x load` each, 39 W each asleep.
+//!   transceivers: `56 W + 2.6 x 6.3 W x load` each, 39 W each asleep. TR 38.864 has a model of
+//!   networks in relative power as well; it is not used, for its tables could not be compared with a
+//!   second source, and it gives no watts either.
 //!
 //! A link's record says how many bytes crossed it in a window and how many its trace would have
 //! allowed: their ratio is the share of slots in use. How the idle slots were spent it does not

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::oneshot;
 
 use super::interrupt::Interrupt;
-use super::training_energy::TrainingMeter;
+use super::training_energy::{TrainingMeter, keep};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
 
@@ -143,12 +143,15 @@ async fn train_in_thread(
             bar.end();
             let energy = meter.finish();
             if outcome.is_ok() && !quiet {
-                for line in energy.lines() {
-                    eprintln!("{line}");
-                }
+                // `hexloop model info` and the reports of runs tell the rest.
+                energy
+                    .lines()
+                    .iter()
+                    .take(1)
+                    .for_each(|line| eprintln!("{line}"));
             }
             // The model is whole without it: a full disk shows where its own files are written.
-            let _ = energy.keep(&temporary);
+            let _ = keep(&energy, &temporary);
             // A receiver that is gone has been interrupted.
             let _ = done.send(outcome.map(|_| ()));
         })

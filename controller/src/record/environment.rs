@@ -10,6 +10,7 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use super::end_to_end::EndToEnd;
 use crate::format::utc;
+use crate::summary::TrainingEnergy;
 
 /// The environment of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,7 +87,7 @@ pub struct GitState {
 }
 
 /// Where the weights come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelOrigin {
     /// Recipe or directory.
     pub origin: String,
@@ -100,6 +101,15 @@ pub struct ModelOrigin {
     pub parameters: u64,
     /// Kernels that the engine uses.
     pub engine: String,
+    /// What training it came to in energy, or why that is not known.
+    #[serde(default = "not_recorded")]
+    pub training: Known<TrainingEnergy>,
+}
+
+fn not_recorded() -> Known<TrainingEnergy> {
+    Known::Unknown {
+        why: "an earlier version did not record it".to_owned(),
+    }
 }
 
 fn first_line(path: &str) -> Option<String> {

@@ -1,11 +1,14 @@
 //! The records as CSV: one header row, units in the names, empty for null, so that pandas and
 //! DuckDB read them as they are.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use hexloop_proto::{GpuSample, LinkWindow, MeterChannel, MeterReadings};
 use hexloop_workloads::job::Outcome;
 
+use crate::energy::{idle_power, known_idle, request_energies};
+use crate::format::rounded;
 use crate::results::Results;
 
 type Rows = csv::Writer<Vec<u8>>;
@@ -35,7 +38,8 @@ pub(crate) fn tables(results: &Results) -> Result<[(&'static str, Vec<u8>); 7], 
     ])
 }
 
-/// One row per request.
+/// One row per request. Its energy is its share of the meters' intervals of 100 ms, above idle: derived,
+/// and empty where nothing can be split.
 ///
 /// # Errors
 /// Never: it is written to memory.
@@ -56,10 +60,21 @@ pub fn request_table(results: &Results) -> csv::Result<Vec<u8>> {
         "payload_down_bytes",
         "token_times_ns",
         "tokens",
+        "derived_energy_j",
+        "derived_energy_uncertainty_j",
     ])?;
+    let idle = idle_power(&known_idle(&results.idle));
     let list = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>().join(" ");
     for phase in &results.phases {
+        let energies = request_energies(results, phase, idle).ok();
+        let energies: BTreeMap<u32, (f64, Option<f64>)> = energies
+            .map(|found| (found.split.requests_j, found.uncertainty_j))
+            .into_iter()
+            .flat_map(|(requests, open)| requests.into_iter().zip(open))
+            .map(|((id, energy_j), open_j)| (id, (energy_j, open_j)))
+            .collect();
         for record in phase.requests.values() {
+            let energy = energies.get(&record.id);
             let (outcome, failure) = match &record.outcome {
                 Outcome::Completed => ("completed", String::new()),
                 Outcome::Unfinished => ("unfinished", String::new()),
@@ -80,6 +95,8 @@ pub fn request_table(results: &Results) -> csv::Result<Vec<u8>> {
                 record.payload.down.to_string(),
                 list(&mut record.token_ns.iter().map(u64::to_string)),
                 list(&mut record.tokens.iter().map(u32::to_string)),
+                text(energy.map(|energy| rounded(energy.0, 9))),
+                text(energy.and_then(|energy| Some(rounded(energy.1?, 9)))),
             ])?;
         }
     }

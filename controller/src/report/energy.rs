@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Write};
 
-use super::Data;
 use super::html::{Table, escape};
 use super::latency::{placement_name, series_class};
 use super::svg::{Axis, Chart};
+use super::{Data, training};
 use crate::energy::intervals;
 use crate::format::{ns_to_s, significant};
 use crate::summary::{JobSummary, MeterSummary, MeteringSummary, Quality, Quantity, RadioSummary};
@@ -35,13 +35,17 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     }
     table.write(page)?;
     if meters.channels.is_empty() {
-        return radio(page, &data.summary.jobs);
+        not_metered(page, meters)?;
+        radio(page, &data.summary.jobs)?;
+        return training::section(page, data);
     }
     power_charts(page, data)?;
     per_unit(page, &data.summary.jobs)?;
     attribution(page, &data.summary.jobs)?;
     channels(page, data, meters)?;
-    radio(page, &data.summary.jobs)
+    not_metered(page, meters)?;
+    radio(page, &data.summary.jobs)?;
+    training::section(page, data)
 }
 
 fn quality(quality: Quality) -> &'static str {
@@ -150,7 +154,7 @@ fn attribution(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
             cell(&split.idle_j),
             cell(&split.unattributed_j),
             cell(&split.meter_j),
-            cell(&split.request_p50_j),
+            with_open(&split.request_p50_j, split.request_p50_uncertainty_j),
             fitted(split.prefill_j_per_token),
             fitted(split.decode_j_per_token),
         ]);
@@ -158,9 +162,15 @@ fn attribution(page: &mut String, jobs: &[JobSummary]) -> fmt::Result {
     table.write(page)?;
     writeln!(
         page,
-        "<p class=\"note\">{}. Energy above idle is split in intervals of 100 ms by the tokens that requests worked on; values per request are derived, and as uncertain as the meter's window.</p>",
+        "<p class=\"note\">{}. Energy above idle is split in intervals of 100 ms by the tokens that requests worked on; values per request are derived (requests.csv has each), and open by one refresh of the meter at their ends and by the idle power.</p>",
         invariant(jobs)
     )
+}
+
+/// The value and what is open of it.
+fn with_open(quantity: &Quantity, open: Option<f64>) -> String {
+    let open = open.map_or_else(String::new, |open| format!(" &#177; {}", significant(open)));
+    cell(quantity) + &open
 }
 
 /// Whether requests, idle and unattributed energy add up to the meter: by how much they miss it at most.
@@ -237,6 +247,19 @@ fn channels(page: &mut String, data: &Data<'_>, meters: &MeterSummary) -> fmt::R
         overhead(page, cost)?;
     }
     Ok(())
+}
+
+/// What was looked for and cannot be read.
+fn not_metered(page: &mut String, meters: &MeterSummary) -> fmt::Result {
+    if meters.unavailable.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "<h3>Not metered</h3>")?;
+    let mut table = Table::new(&["Source", "Why"], 2);
+    for missing in &meters.unavailable {
+        table.row(vec![escape(&missing.source), escape(&missing.reason)]);
+    }
+    table.write(page)
 }
 
 /// What reading each meter cost, and what eight GPUs would cost.

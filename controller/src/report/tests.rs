@@ -1,11 +1,14 @@
-use hexloop_proto::CommandExit;
+use hexloop_proto::{CommandExit, IdlePower, Measurement};
 use hexloop_topologies::plan::CommandPlan;
 
 use super::render;
 use crate::fixture;
+use crate::format::ns_to_s;
 use crate::record::RunRecords;
 use crate::record::end_to_end::{self, EndToEnd};
+use crate::record::environment::Known;
 use crate::results::ProgramEnd;
+use crate::summary::{Step, Surroundings, training_energy};
 
 fn report_of(records: &RunRecords) -> String {
     render(records, &records.summary(std::path::Path::new("anywhere"))).unwrap()
@@ -47,6 +50,58 @@ fn nothing_that_a_user_wrote_becomes_markup() {
     let html = report_of(&records);
     assert!(!html.contains("<script"));
     assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;"));
+}
+
+#[test]
+fn what_is_not_metered_is_told_with_the_reason_of_each_source() {
+    let html = report_of(&fixture::records());
+    assert!(html.contains("<h3>Not metered</h3>"));
+    assert!(html.contains("no permission to read energy_uj; run as root"));
+}
+
+#[test]
+fn the_training_of_the_model_has_its_energy_or_why_that_is_not_known() {
+    let mut records = fixture::records();
+    let html = report_of(&records);
+    assert!(html.contains("Unavailable: no energy.json beside the model&#39;s files."));
+    let idle = |when: &str| {
+        Some(IdlePower {
+            when: when.to_owned(),
+            span_ns: fixture::S,
+            power_w: measured(40.0),
+            uncertainty_w: None,
+        })
+    };
+    let around = Surroundings {
+        source: "stub",
+        idle: [idle("before"), idle("after")],
+        unavailable: Vec::new(),
+    };
+    let steps = [0, 1, 2].map(|number| Step {
+        at: number * fixture::S,
+        held_out_loss: (number == 1).then_some(2.9),
+    });
+    let energy = training_energy(&steps, around, |from, to| {
+        (measured(100.0 * ns_to_s(to - from)), None)
+    });
+    let model = records.environment.model.as_mut().unwrap();
+    model.training = Known::Known(energy);
+    let html = report_of(&records);
+    for part in [
+        "<h3>Training of the model (before this run)</h3>",
+        "to perplexity 20 of held-out text",
+        "By a meter of a test; idle power 40.0 W",
+        "a test's stub stood in",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+}
+
+fn measured(value: f64) -> Measurement {
+    Measurement::Measured {
+        value,
+        source: "a meter of a test".to_owned(),
+    }
 }
 
 #[test]

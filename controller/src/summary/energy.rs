@@ -6,20 +6,18 @@ use hexloop_workloads::job::{Outcome, RequestRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Quantity;
 use super::compute::{quantity, unavailable};
-use crate::energy::{Interval, RequestWork, attribute, calibrate, intervals};
-use crate::format::{count_to_f64, rounded};
+use super::{Quality, Quantity};
+use crate::energy::{INTERVAL_NS, idle_power, known_idle, request_energies};
+use crate::format::{count_to_f64, ns_to_s, rounded};
 use crate::results::{PhaseResults, Results};
 
 pub(super) use meters::meters;
 pub use meters::{
     CounterGap, LARGEST_GAP, MeterChannelSummary, MeterCostSummary, MeterSummary, MeteringSummary,
+    Missing,
 };
-pub(crate) use meters::{derived, gaps_between, metering, subtracted};
-
-/// Length of the intervals that energy is attributed in: one refresh of a GPU's counter.
-const INTERVAL_NS: u64 = 100_000_000;
+pub(crate) use meters::{derived_from, gaps_between, metering, missing, subtracted};
 
 /// The energy of one phase beyond its gross value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,8 +59,13 @@ pub struct AttributionSummary {
     pub unattributed_j: Quantity,
     /// The meter over the attributed intervals.
     pub meter_j: Quantity,
-    /// Energy above idle of the median request.
+    /// Energy above idle of the median request; that of each stands in requests.csv.
     pub request_p50_j: Quantity,
+    /// What is open of it, in joules: which side of the request's ends a refresh of the meter lies
+    /// on, and idle power meanwhile.
+    pub request_p50_uncertainty_j: Option<f64>,
+    /// Length of the intervals whose energy is split, in seconds.
+    pub interval_s: f64,
     /// Fitted energy per prompt token; null where both kinds of token count the same.
     pub prefill_j_per_token: Option<f64>,
     /// Fitted energy per generated token.
@@ -84,6 +87,10 @@ pub(super) fn job_energy(
         .and_then(|gross| gross.reason.clone())
         .unwrap_or_else(|| "the phase did not end".to_owned());
     let gross_j = gross.as_ref().and_then(|gross| gross.value);
+    let quality = gross
+        .as_ref()
+        .map_or(Quality::Unavailable, |gross| gross.quality);
+    let derived = |value: f64, source: &str| derived_from(quality, value, source);
     let records = || recorded.requests.values();
     let outputs: u64 = records().map(tokens).sum();
     let prompts: u64 = records()
@@ -138,7 +145,7 @@ pub(super) fn job_energy(
         }),
         suspect: gaps(results, recorded).iter().any(CounterGap::is_suspect),
         counter_gaps: gaps(results, recorded),
-        attribution: attribution(results, recorded, idle_w, &why),
+        attribution: attribution(results, recorded, quality, &why),
     }
 }
 
@@ -173,65 +180,57 @@ fn gaps(results: &Results, recorded: &PhaseResults) -> Vec<CounterGap> {
 fn attribution(
     results: &Results,
     recorded: &PhaseResults,
-    idle_w: Option<f64>,
-    why: &str,
+    quality: Quality,
+    without: &str,
 ) -> AttributionSummary {
-    let none = |why: &str| AttributionSummary {
-        requests_j: unavailable(why),
-        idle_j: unavailable(why),
-        unattributed_j: unavailable(why),
-        meter_j: unavailable(why),
-        request_p50_j: unavailable(why),
-        prefill_j_per_token: None,
-        decode_j_per_token: None,
+    let interval_s = ns_to_s(INTERVAL_NS);
+    let idle = idle_power(&known_idle(&results.idle));
+    let found = match request_energies(results, recorded, idle) {
+        Ok(found) => found,
+        Err(why) => {
+            // Where nothing was metered, the reason of that says more.
+            let why = if quality == Quality::Unavailable {
+                without
+            } else {
+                why
+            };
+            return AttributionSummary {
+                requests_j: unavailable(why),
+                idle_j: unavailable(why),
+                unattributed_j: unavailable(why),
+                meter_j: unavailable(why),
+                request_p50_j: unavailable(why),
+                request_p50_uncertainty_j: None,
+                interval_s,
+                prefill_j_per_token: None,
+                decode_j_per_token: None,
+            };
+        }
     };
-    let Some(channels) = results.agent.as_ref().map(|agent| &agent.meters) else {
-        return none(why);
-    };
-    if !channels.iter().any(|channel| channel.counted) {
-        return none(why);
-    }
-    let Some(idle_w) = idle_w else {
-        return none("the idle power was not measured");
-    };
-    let Some(spans): Option<Vec<Interval>> = intervals(channels, &recorded.meters, INTERVAL_NS)
-    else {
-        return none("a counted channel has no readings throughout the phase");
-    };
-    let work: Vec<RequestWork> = recorded
-        .requests
-        .values()
-        .filter(|record| !record.token_ns.is_empty())
-        .map(|record| RequestWork {
-            id: record.id,
-            sent_ns: record.sent_ns,
-            prompt_tokens: record.prompt_tokens,
-            token_ns: record.token_ns.clone(),
-        })
-        .collect();
-    let coefficients = calibrate(&spans, idle_w, &work);
-    let split = attribute(&spans, idle_w, &work, coefficients);
-    let mut each: Vec<f64> = split.requests_j.iter().map(|one| one.1).collect();
-    each.sort_by(f64::total_cmp);
+    let (split, coefficients) = (&found.split, found.coefficients);
+    let each = split.requests_j.iter().map(|one| one.1);
+    let mut each: Vec<(f64, Option<f64>)> = each.zip(found.uncertainty_j).collect();
+    each.sort_by(|one, other| one.0.total_cmp(&other.0));
     let source = if coefficients.fitted {
         "intervals of 100 ms, work weighted by fitted energy per token"
     } else {
         "intervals of 100 ms, all tokens weighted alike"
     };
+    let derived = |value: f64| derived_from(quality, value, source);
+    let median = each.get(each.len() / 2);
+    let fitted = |value: f64| coefficients.fitted.then(|| rounded(value, 9));
     AttributionSummary {
-        requests_j: derived(each.iter().sum(), source),
-        idle_j: derived(split.idle_j, source),
-        unattributed_j: derived(split.unattributed_j, source),
-        meter_j: derived(split.meter_j, source),
-        request_p50_j: each.get(each.len() / 2).map_or_else(
+        requests_j: derived(each.iter().map(|one| one.0).sum()),
+        idle_j: derived(split.idle_j),
+        unattributed_j: derived(split.unattributed_j),
+        meter_j: derived(split.meter_j),
+        request_p50_j: median.map_or_else(
             || unavailable("no request was worked on"),
-            |one| derived(*one, source),
+            |one| derived(one.0),
         ),
-        prefill_j_per_token: coefficients
-            .fitted
-            .then(|| rounded(coefficients.prefill_j, 9)),
-        decode_j_per_token: coefficients
-            .fitted
-            .then(|| rounded(coefficients.decode_j, 9)),
+        request_p50_uncertainty_j: median.and_then(|one| Some(rounded(one.1?, 9))),
+        interval_s,
+        prefill_j_per_token: fitted(coefficients.prefill_j),
+        decode_j_per_token: fitted(coefficients.decode_j),
     }
 }

@@ -8,8 +8,8 @@ mod tests {
 
     use hexloop_nvml_stub::{GpuScript, Script};
     use hexloop_telemetry::{
-        Channel, CounterStep, CounterTrack, GpuState, MachineMeters, Meter, NvmlMeter, Origin,
-        Places, PowerTrack, Quantity, Reading, Trouble, WindowEnergy, window_energy,
+        Channel, CounterStep, CounterTrack, EnergyBook, GpuState, MachineMeters, Meter, NvmlMeter,
+        Origin, Places, PowerTrack, Quantity, Reading, Trouble, WindowEnergy, window_energy,
     };
 
     const MS: u64 = 1_000_000;
@@ -183,6 +183,46 @@ mod tests {
     }
 
     #[test]
+    fn a_load_in_step_with_the_sensor_makes_the_integral_a_lie_that_the_counter_gives_away() {
+        // 400 W for 25 ms of every 100 ms, else 10 W: 322.5 J in 3 s. The power is looked at once in 100 ms, always then.
+        let pulses = |first_ms: u64| {
+            let pulse = |number: u64| {
+                let at_ms = first_ms + number * 100;
+                [(at_ms, 400_000), (at_ms + 25, 10_000)]
+            };
+            let mut power_mw = vec![(0, 10_000)];
+            power_mw.extend((0..40).flat_map(pulse));
+            GpuScript {
+                power_mw,
+                instant_period_ms: 100,
+                ..GpuScript::default()
+            }
+        };
+        let gap = |script: GpuScript| {
+            let (stub, meter) = stub(vec![script]);
+            let mut meter = meter.unwrap();
+            let channels = meter.channels().to_vec();
+            let mut book = EnergyBook::new(&channels, 10 * MS);
+            for at_ms in (0..=4_000).step_by(10) {
+                stub.at_ms(at_ms);
+                book.push(at_ms * MS, &read(&mut meter));
+            }
+            let window = book.window(500 * MS, 3_500 * MS);
+            let gaps = book.counters_against_integrals(&window);
+            assert_eq!(gaps.len(), 1, "{window:?}");
+            gaps[0].clone()
+        };
+        // Seen at the height of each pulse: 1200 J. Between them: 30 J.
+        let seen = gap(pulses(100));
+        assert!((seen.counter_j - 322.5).abs() < 11.0, "{seen:?}");
+        assert!((seen.integral_j - 1_200.0).abs() < 1.0, "{seen:?}");
+        let unseen = gap(pulses(150));
+        assert!((unseen.counter_j - 322.5).abs() < 11.0, "{unseen:?}");
+        assert!((unseen.integral_j - 30.0).abs() < 1.0, "{unseen:?}");
+        assert!(seen.relative_gap > 2.5 && unseen.relative_gap < -0.85);
+    }
+
+    #[test]
     fn a_counter_that_is_reset_is_noticed_and_never_wraps_silently() {
         let script = GpuScript {
             reset_at_ms: Some(1_000),
@@ -245,6 +285,30 @@ mod tests {
             .collect();
         assert_eq!(counted.len(), 1);
         assert_eq!(counted[0].quantity, Quantity::InstantPower);
+    }
+
+    #[test]
+    fn what_a_gpu_withholds_is_told_for_each_thing_and_nothing_of_one_that_tells_everything() {
+        let withheld = |script: GpuScript| {
+            let (_stub, meter) = stub(vec![script]);
+            let meter = meter.unwrap();
+            let told = meter.withheld().iter().map(|(_, why)| why.to_string());
+            told.collect::<Vec<String>>()
+        };
+        assert!(withheld(GpuScript::default()).is_empty());
+        let told = withheld(GpuScript {
+            no_permission: vec!["energy".to_owned(), "gpm".to_owned()],
+            not_supported: vec!["fields".to_owned()],
+            ..GpuScript::default()
+        });
+        let uuid = GpuScript::default().uuid;
+        let expected = [
+            format!("no permission to read the energy counter of {uuid}; run as root"),
+            format!("no permission to read performance counters (GPM) of {uuid}; run as root"),
+            format!("{uuid} does not support the field 186 (POWER_INSTANT)"),
+            format!("{uuid} does not support the field 185 (POWER_AVERAGE)"),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -5,12 +5,12 @@
 mod tests {
     use std::fmt::Write as _;
     use std::io::Write as _;
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
 
     use hexloop_nvml_stub::Recording;
     use hexloop_telemetry::{
-        Channel, CounterTrack, Meter, NvmlMeter, Origin, PowerTrack, Quantity, Scope, Trouble,
-        window_energy,
+        Channel, CounterTrack, GpuActivity, Meter, NvmlMeter, Origin, PowerTrack, Quantity, Scope,
+        Trouble, window_energy,
     };
     use hexloop_workloads::clock;
     use nvml_wrapper::Nvml;
@@ -125,15 +125,13 @@ mod tests {
         keep(&meter, &rows, "idle");
     }
 
-    /// Reads the GPU while the engine on it is measured: the model's directory is named by
-    /// `HEXLOOP_ENGINE_MODEL`, the engine by `HEXLOOP_ENGINE_CUDA`.
-    #[test]
-    #[ignore = "needs gpu"]
-    fn counter_and_integral_agree_while_a_model_is_loaded_reads_prompts_and_makes_tokens() {
+    /// The engine's measurement of batches, which the variables `HEXLOOP_ENGINE_CUDA` (the program)
+    /// and `HEXLOOP_ENGINE_MODEL` (the model's directory) name; `None`, said by name, where they do not.
+    fn engine_s_bench() -> Option<Child> {
         let named = ["HEXLOOP_ENGINE_CUDA", "HEXLOOP_ENGINE_MODEL"].map(std::env::var);
         let [Ok(engine), Ok(model)] = named else {
             println!("SKIPPED(engine-cuda) HEXLOOP_ENGINE_CUDA or HEXLOOP_ENGINE_MODEL is not set");
-            return;
+            return None;
         };
         let precision = std::env::var("HEXLOOP_ENGINE_PRECISION");
         let asked = serde_json::json!({
@@ -146,7 +144,6 @@ mod tests {
             "batches": [1, 16],
             "window_ns": 4_000 * MS,
         });
-        let mut meter = meter();
         let mut child = Command::new(engine)
             .arg("bench")
             .env("RAYON_NUM_THREADS", "8")
@@ -155,6 +152,17 @@ mod tests {
             .spawn()
             .unwrap();
         writeln!(child.stdin.take().unwrap(), "{asked}").unwrap();
+        Some(child)
+    }
+
+    /// Reads the GPU while the engine on it is measured.
+    #[test]
+    #[ignore = "needs gpu"]
+    fn counter_and_integral_agree_while_a_model_is_loaded_reads_prompts_and_makes_tokens() {
+        let Some(mut child) = engine_s_bench() else {
+            return;
+        };
+        let mut meter = meter();
         let told = child.stdout.take().unwrap();
         let told = std::thread::spawn(move || std::io::read_to_string(told).unwrap());
         let began = clock::now();
@@ -237,6 +245,95 @@ mod tests {
         cost("running_compute_processes", || {
             drop(device.running_compute_processes());
         });
+        cost("mps_running_compute_processes", || {
+            drop(device.mps_running_compute_processes());
+        });
+        cost("process_utilization_stats", || {
+            drop(device.process_utilization_stats(0));
+        });
+        cost("enforced_power_limit", || {
+            drop(device.enforced_power_limit());
+        });
+        cost("mig_mode", || drop(device.mig_mode()));
+        cost("gpm_sample", || drop(device.gpm_sample()));
+    }
+
+    /// Looks at the performance counters five times a second while `goes_on`: of the first GPU, or
+    /// why it has none.
+    fn activities(
+        meter: &mut NvmlMeter,
+        mut goes_on: impl FnMut(u64) -> bool,
+    ) -> Result<Vec<(u64, GpuActivity)>, String> {
+        let began = clock::now();
+        let mut found = Vec::new();
+        for number in 0.. {
+            clock::sleep_until(began + number * 200 * MS);
+            let at = clock::now() - began;
+            let mut states = meter.gpu_states();
+            let (uuid, state) = states.remove(0);
+            let state = state.unwrap_or_else(|trouble| panic!("{uuid}: {trouble}"));
+            if let Some(why) = state.without_activity {
+                assert_eq!(state.activity, None, "not there, and yet a value");
+                return Err(why);
+            }
+            // The first look has nothing before it.
+            assert_eq!(state.activity.is_some(), number > 0, "look {number}");
+            found.extend(state.activity.map(|activity| (at / MS, activity)));
+            if !goes_on(at) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The highest value of one counter.
+    fn highest(
+        found: &[(u64, GpuActivity)],
+        counter: impl Fn(&GpuActivity) -> Option<u32>,
+    ) -> Option<u32> {
+        found.iter().filter_map(|(_, one)| counter(one)).max()
+    }
+
+    /// Performance counters (GPM, Hopper and later), idle and beside the engine's measurement.
+    #[test]
+    #[ignore = "needs gpu"]
+    fn performance_counters_follow_the_load_or_say_why_there_are_none() {
+        let mut meter = meter();
+        let idle = match activities(&mut meter, |at_ns| at_ns < 2_000 * MS) {
+            Ok(found) => found,
+            Err(why) => {
+                assert!(!why.is_empty());
+                println!("no performance counters (GPM): {why}");
+                return;
+            }
+        };
+        println!("at_ms,sm,occupancy,tensor,memory_bandwidth (hundredths of a percent)");
+        let show = |found: &[(u64, GpuActivity)]| {
+            for (at_ms, one) in found {
+                let cells = [one.sm, one.occupancy, one.tensor, one.memory_bandwidth];
+                let cells =
+                    cells.map(|cell| cell.map_or_else(String::new, |cell| cell.to_string()));
+                println!("{at_ms},{}", cells.join(","));
+            }
+        };
+        show(&idle);
+        let Some(mut child) = engine_s_bench() else {
+            return;
+        };
+        let told = child.stdout.take().unwrap();
+        let told = std::thread::spawn(move || std::io::read_to_string(told).unwrap());
+        let loaded = activities(&mut meter, |_| child.try_wait().unwrap().is_none()).unwrap();
+        assert!(child.wait().unwrap().success(), "{}", told.join().unwrap());
+        show(&loaded);
+        for (name, counter) in [
+            ("sm", (|one| one.sm) as fn(&GpuActivity) -> Option<u32>),
+            ("tensor", |one| one.tensor),
+            ("memory_bandwidth", |one| one.memory_bandwidth),
+        ] {
+            let (before, after) = (highest(&idle, counter), highest(&loaded, counter));
+            println!("{name}: highest {before:?} idle, {after:?} loaded");
+            assert!(after > before, "{name}: {before:?} idle, {after:?} loaded");
+        }
     }
 
     /// Writes what was polled as a recording that the stub plays back: the rows in which something

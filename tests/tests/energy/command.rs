@@ -149,7 +149,7 @@ mod tests {
             "RAPL (perf)",
             "board sensors (hwmon)",
         ] {
-            finished.expect_error(&[&format!("without {source}: ")]);
+            finished.expect_error(&[&format!("not metered: {source}: ")]);
         }
     }
 

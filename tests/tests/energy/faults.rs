@@ -141,7 +141,17 @@ mod tests {
                     no_permission: names(&["energy"]),
                     ..usual()
                 },
-                |summary| assert_eq!(summary["energy_j"]["quality"], "derived"),
+                |summary| {
+                    assert_eq!(summary["energy_j"]["quality"], "derived");
+                    let source = summary["energy_j"]["source"].as_str().unwrap();
+                    assert!(source.contains("POWER_INSTANT"), "{source}");
+                    let missing = summary["unavailable"][0].to_string();
+                    assert!(
+                        missing.contains("no permission to read the energy counter of GPU-")
+                            && missing.contains("run as root"),
+                        "{missing}"
+                    );
+                },
             ),
             gpu(
                 "there is an average alone",

@@ -27,8 +27,8 @@ fn a_machine_without_a_meter_has_a_reason_and_no_number() {
     assert_eq!(sampler.finish(), None);
 }
 
-#[test]
-fn a_rail_is_integrated_and_named_a_stub() {
+/// A board whose one rail draws 10 W.
+fn board() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let chip = root.path().join("sys/class/hwmon/hwmon0");
     fs::create_dir_all(&chip).unwrap();
@@ -40,6 +40,44 @@ fn a_rail_is_integrated_and_named_a_stub() {
     ] {
         fs::write(chip.join(name), text).unwrap();
     }
+    root
+}
+
+#[test]
+fn readings_that_fill_no_event_are_told_when_their_phase_ends() {
+    // Without a meter no thread reads: the moments are the test's own.
+    let root = tempfile::tempdir().unwrap();
+    let sampler = PowerSampler::start(&sources(root.path())).unwrap();
+    let (sender, mut told) = tokio::sync::mpsc::channel(100);
+    let t0 = 1_000;
+    sampler.begin_phase(t0, &Arc::new(EventSink::new(sender)), Vec::new());
+    for at in 990..1_025 {
+        let mut phase = held(&sampler.shared.phase);
+        phase.as_mut().unwrap().push(at, &[Ok(at)], 10);
+    }
+    sampler.end_phase();
+    let mut batches = Vec::new();
+    while let Ok(event) = told.try_recv() {
+        let EventBody::Meters(readings) = event.body else {
+            panic!("readings: {event:?}");
+        };
+        let values = readings.values.iter().map(|values| values[0].unwrap());
+        assert!(values.eq(readings.at_ns.iter().map(|at_ns| at_ns + t0)));
+        batches.push(readings.at_ns);
+    }
+    assert_eq!(
+        batches.iter().map(Vec::len).collect::<Vec<usize>>(),
+        [10, 10, 5]
+    );
+    assert!(
+        batches.concat().into_iter().eq(0..25),
+        "from T0 on: {batches:?}"
+    );
+}
+
+#[test]
+fn a_rail_is_integrated_and_named_a_stub() {
+    let root = board();
     let sampler = PowerSampler::start(&sources(root.path())).unwrap();
     let channels = sampler.channels();
     assert!(channels[0].stub && channels[0].counted, "{channels:?}");

@@ -1,20 +1,22 @@
 //! GPUs of NVIDIA through NVML.
 
 mod pace;
+mod refusal;
 mod state;
 
 use std::path::Path;
 
 use hexloop_workloads::clock;
 use nvml_wrapper::enums::device::DeviceArchitecture;
-use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 
-use super::{Meter, Reading};
+use super::{Meter, Reading, Subject};
 use crate::sys::nvml::{Field, FieldError, field_values};
 use crate::{Channel, Origin, Quality, Quantity, Scope, Trouble};
 
 use pace::Pace;
+use refusal::failed;
+pub use refusal::nvml_reason;
 use state::Seen;
 pub use state::{GpuActivity, GpuProcess, GpuState};
 
@@ -35,6 +37,7 @@ pub struct NvmlMeter {
     nvml: Nvml,
     gpus: Vec<Gpu>,
     channels: Vec<Channel>,
+    withheld: Vec<(Subject, Trouble)>,
     values: Vec<Result<u64, FieldError>>,
 }
 
@@ -72,12 +75,12 @@ impl NvmlMeter {
         let count = nvml
             .device_count()
             .map_err(|error| failed("the number of GPUs", &error))?;
-        let (mut gpus, mut channels) = (Vec::new(), Vec::new());
+        let (mut gpus, mut channels, mut withheld) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..count {
             let device = nvml
                 .device_by_index(index)
                 .map_err(|error| failed(&format!("GPU {index}"), &error))?;
-            let gpu = probe(&device, index, &mut channels)?;
+            let gpu = probe(&device, index, &mut channels, &mut withheld)?;
             gpus.push(gpu);
         }
         if channels.is_empty() {
@@ -90,6 +93,7 @@ impl NvmlMeter {
             nvml,
             gpus,
             channels,
+            withheld,
             values: Vec::new(),
         })
     }
@@ -110,8 +114,13 @@ impl Drop for NvmlMeter {
     }
 }
 
-/// Adds the channels that a GPU supports.
-fn probe(device: &Device<'_>, index: u32, channels: &mut Vec<Channel>) -> Result<Gpu, Trouble> {
+/// Adds the channels that a GPU supports, and what it withholds of those that others have.
+fn probe(
+    device: &Device<'_>,
+    index: u32,
+    channels: &mut Vec<Channel>,
+    withheld: &mut Vec<(Subject, Trouble)>,
+) -> Result<Gpu, Trouble> {
     let uuid = device
         .uuid()
         .map_err(|error| failed(&format!("the UUID of GPU {index}"), &error))?;
@@ -132,10 +141,22 @@ fn probe(device: &Device<'_>, index: u32, channels: &mut Vec<Channel>) -> Result
             origin,
         });
     };
-    let counter = device.total_energy_consumption().is_ok();
-    if counter {
-        let quantity = Quantity::EnergyCounter { wraps_at_uj: None };
-        add(Scope::Gpu, quantity, "NVML total energy".to_owned(), true);
+    let counter = match device.total_energy_consumption() {
+        Ok(_) => {
+            let quantity = Quantity::EnergyCounter { wraps_at_uj: None };
+            add(Scope::Gpu, quantity, "NVML total energy".to_owned(), true);
+            true
+        }
+        Err(error) => {
+            let refusal = refusal::of_call(&uuid, "the energy counter", &error);
+            withheld.push((Subject::Energy, refusal));
+            false
+        }
+    };
+    // A sample is the call that may be refused; that there are counters says nothing of that.
+    if let Err(error) = device.gpm_sample() {
+        let refusal = refusal::of_call(&uuid, "performance counters (GPM)", &error);
+        withheld.push((Subject::Activity, refusal));
     }
     let asked: Vec<(Field, Scope)> = [POWER_INSTANT, POWER_AVERAGE]
         .into_iter()
@@ -144,22 +165,27 @@ fn probe(device: &Device<'_>, index: u32, channels: &mut Vec<Channel>) -> Result
     let fields: Vec<Field> = asked.iter().map(|(field, _)| *field).collect();
     let mut values = Vec::new();
     let mut kept = Vec::new();
-    if field_values(device, &fields, &mut values).is_ok() {
-        for ((field, scope), value) in asked.iter().zip(&values) {
-            // A scope that is not there reads as 0 on some drivers instead of failing.
-            if !matches!(value, Ok(1..)) {
-                continue;
-            }
+    if let Err(error) = field_values(device, &fields, &mut values) {
+        values = vec![Err(error); fields.len()];
+    }
+    for ((field, scope), value) in asked.iter().zip(&values) {
+        let (quantity, name) = if field.id == POWER_INSTANT {
+            (Quantity::InstantPower, "POWER_INSTANT")
+        } else {
+            let window_ns = Some(AVERAGE_WINDOW_NS);
+            (Quantity::AveragePower { window_ns }, "POWER_AVERAGE")
+        };
+        let source = format!("NVML field {} ({name}), {}", field.id, scope.name());
+        // A scope that is not there reads as 0 on some drivers instead of failing.
+        if matches!(value, Ok(1..)) {
             kept.push(*field);
-            let (quantity, name) = if field.id == POWER_INSTANT {
-                (Quantity::InstantPower, "POWER_INSTANT")
-            } else {
-                let window_ns = Some(AVERAGE_WINDOW_NS);
-                (Quantity::AveragePower { window_ns }, "POWER_AVERAGE")
-            };
-            let source = format!("NVML field {} ({name}), {}", field.id, scope.name());
             let counted = *scope == Scope::Gpu && field.id == POWER_INSTANT && !counter;
             add(*scope, quantity, source, counted);
+        } else if *scope == Scope::Gpu {
+            // Of the other scopes most GPUs have none.
+            let field = format!("the field {} ({name})", field.id);
+            let refusal = refusal::of_field(&uuid, &field, value.err());
+            withheld.push((Subject::Power, refusal));
         }
     }
     let usage = kept.is_empty() && device.power_usage().is_ok();
@@ -205,61 +231,6 @@ fn usage_quantity(device: &Device<'_>) -> (Quantity, &'static str) {
     }
 }
 
-fn failed(what: &str, error: &NvmlError) -> Trouble {
-    Trouble::Failed {
-        what: what.to_owned(),
-        reason: nvml_reason(error),
-    }
-}
-
-/// An error of NVML in words. Without its library there is no driver, which is no mystery of a loader.
-#[must_use]
-pub fn nvml_reason(error: &NvmlError) -> String {
-    match error {
-        NvmlError::LibloadingError(library) => format!("no NVIDIA driver ({library})"),
-        _ => error.to_string(),
-    }
-}
-
-fn trouble(uuid: &str, error: &NvmlError) -> Trouble {
-    match error {
-        NvmlError::GpuLost => Trouble::Lost {
-            device: uuid.to_owned(),
-            reason: error.to_string(),
-        },
-        NvmlError::NotSupported => Trouble::NotSupported {
-            source_name: uuid.to_owned(),
-            what: "this call".to_owned(),
-        },
-        NvmlError::NoPermission => Trouble::NoPermission {
-            what: uuid.to_owned(),
-            remedy: "run as root".to_owned(),
-        },
-        _ => failed(uuid, error),
-    }
-}
-
-/// NVML's code as an error (nvml.h, `nvmlReturn_enum`).
-fn field_trouble(uuid: &str, error: FieldError) -> Trouble {
-    match error.0 {
-        Some(15) => Trouble::Lost {
-            device: uuid.to_owned(),
-            reason: "it has fallen off the bus".to_owned(),
-        },
-        Some(3) => Trouble::NotSupported {
-            source_name: uuid.to_owned(),
-            what: "this field".to_owned(),
-        },
-        code => Trouble::Failed {
-            what: format!("power of {uuid}"),
-            reason: code.map_or_else(
-                || "no whole number".to_owned(),
-                |code| format!("NVML code {code}"),
-            ),
-        },
-    }
-}
-
 /// The energy counter, in microjoules, when it is due.
 fn read_counter(device: &Device<'_>, uuid: &str, pace: &mut Pace) -> Reading {
     let began_ns = clock::now();
@@ -272,7 +243,7 @@ fn read_counter(device: &Device<'_>, uuid: &str, pace: &mut Pace) -> Reading {
     let millijoules = device.total_energy_consumption();
     pace.made(began_ns, clock::now());
     let microjoules = millijoules.map(|energy| energy.saturating_mul(1_000));
-    microjoules.map_err(|error| trouble(uuid, &error))
+    microjoules.map_err(|error| refusal::of_call(uuid, "the energy counter", &error))
 }
 
 impl Meter for NvmlMeter {
@@ -284,12 +255,16 @@ impl Meter for NvmlMeter {
         &self.channels
     }
 
+    fn withheld(&self) -> &[(Subject, Trouble)] {
+        &self.withheld
+    }
+
     fn gpu_states(&mut self) -> Vec<(String, Result<GpuState, Trouble>)> {
         let nvml = &self.nvml;
         let state = |gpu: &mut Gpu| {
             nvml.device_by_index(gpu.index)
                 .map(|device| GpuState::read(&device, &mut gpu.seen))
-                .map_err(|error| trouble(&gpu.uuid, &error))
+                .map_err(|error| refusal::of_call(&gpu.uuid, "the device", &error))
         };
         let gpus = self.gpus.iter_mut();
         gpus.map(|gpu| (gpu.uuid.clone(), state(gpu))).collect()
@@ -303,7 +278,7 @@ impl Meter for NvmlMeter {
                 Err(error) => {
                     let count =
                         usize::from(gpu.counter) + gpu.fields.len() + usize::from(gpu.usage);
-                    let trouble = trouble(&gpu.uuid, &error);
+                    let trouble = refusal::of_call(&gpu.uuid, "the device", &error);
                     readings.extend(std::iter::repeat_n(Err(trouble), count));
                     continue;
                 }
@@ -314,11 +289,13 @@ impl Meter for NvmlMeter {
             if !gpu.fields.is_empty() {
                 match field_values(&device, &gpu.fields, &mut self.values) {
                     Ok(()) => readings.extend(self.values.iter().map(|value| {
-                        let milliwatts = value.map_err(|error| field_trouble(&gpu.uuid, error))?;
+                        let refused =
+                            |error| refusal::of_field(&gpu.uuid, "a field of power", Some(error));
+                        let milliwatts = value.map_err(refused)?;
                         Ok(milliwatts.saturating_mul(1_000))
                     })),
                     Err(error) => {
-                        let trouble = field_trouble(&gpu.uuid, error);
+                        let trouble = refusal::of_field(&gpu.uuid, "fields of power", Some(error));
                         readings.extend(std::iter::repeat_n(Err(trouble), gpu.fields.len()));
                     }
                 }
@@ -326,7 +303,9 @@ impl Meter for NvmlMeter {
             if gpu.usage {
                 let milliwatts = device.power_usage();
                 let microwatts = milliwatts.map(|power| u64::from(power) * 1_000);
-                readings.push(microwatts.map_err(|error| trouble(&gpu.uuid, &error)));
+                readings.push(
+                    microwatts.map_err(|error| refusal::of_call(&gpu.uuid, "the power", &error)),
+                );
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Meter, Reading};
+use super::{Meter, Reading, Subject};
 use crate::sys::perf::PerfCounter;
 use crate::{Channel, Origin, Quality, Quantity, Scope, Trouble};
 
@@ -13,6 +13,8 @@ use crate::{Channel, Origin, Quality, Quantity, Scope, Trouble};
 pub struct PerfMeter {
     channels: Vec<Channel>,
     events: Vec<(PerfCounter, f64)>,
+    /// Events that could not be opened.
+    withheld: Vec<(Subject, Trouble)>,
 }
 
 /// What the files of one event say.
@@ -34,9 +36,13 @@ impl PerfMeter {
     pub fn find(root: &Path, origin: Origin) -> Result<PerfMeter, Trouble> {
         let mut channels = Vec::new();
         let mut events = Vec::new();
-        let mut trouble = Trouble::NotSupported {
-            source_name: "this kernel or machine".to_owned(),
-            what: format!("RAPL by perf: no unit `power` below {}", root.display()),
+        let mut withheld: Vec<(Subject, Trouble)> = Vec::new();
+        let mut withhold = |trouble: Trouble| {
+            // Each core's CPU may refuse the same event.
+            let one = (Subject::Energy, trouble);
+            if !withheld.contains(&one) {
+                withheld.push(one);
+            }
         };
         for unit in ["power", "power_core"] {
             let directory = root.join(unit);
@@ -45,19 +51,19 @@ impl PerfMeter {
             }
             let files = event_files(&directory.join("events"));
             if files.is_empty() {
-                trouble = Trouble::NotSupported {
+                withhold(Trouble::NotSupported {
                     source_name: format!("the perf unit `{unit}`"),
                     what: "any event: its directory of events is empty, which is no RAPL"
                         .to_owned(),
-                };
+                });
                 continue;
             }
             // Without its number the unit would be taken for unit 0, which counts cycles.
             let Some(kind) = read_u32(&directory.join("type")) else {
-                trouble = Trouble::Failed {
+                withhold(Trouble::Failed {
                     what: directory.join("type").display().to_string(),
                     reason: "it holds no number of a perf unit".to_owned(),
-                };
+                });
                 continue;
             };
             let cpus = fs::read_to_string(directory.join("cpumask")).unwrap_or_default();
@@ -68,15 +74,23 @@ impl PerfMeter {
                             channels.push(channel(unit, file, cpu, origin));
                             events.push((counter, file.scale));
                         }
-                        Err(error) => trouble = refusal(unit, &file.name, &error),
+                        Err(error) => withhold(refusal(unit, &file.name, &error)),
                     }
                 }
             }
         }
         if events.is_empty() {
-            return Err(trouble);
+            let last = withheld.pop().map(|(_, trouble)| trouble);
+            return Err(last.unwrap_or_else(|| Trouble::NotSupported {
+                source_name: "this kernel or machine".to_owned(),
+                what: format!("RAPL by perf: no unit `power` below {}", root.display()),
+            }));
         }
-        Ok(PerfMeter { channels, events })
+        Ok(PerfMeter {
+            channels,
+            events,
+            withheld,
+        })
     }
 }
 
@@ -181,6 +195,10 @@ impl Meter for PerfMeter {
 
     fn channels(&self) -> &[Channel] {
         &self.channels
+    }
+
+    fn withheld(&self) -> &[(Subject, Trouble)] {
+        &self.withheld
     }
 
     fn read(&mut self, readings: &mut Vec<Reading>) {

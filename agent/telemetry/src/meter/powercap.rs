@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{Meter, Reading};
+use super::{Meter, Reading, Subject};
 use crate::{Channel, Origin, Quality, Quantity, Scope, Trouble};
 
 /// The counters of the packages, their parts and the platform.
@@ -12,6 +12,8 @@ use crate::{Channel, Origin, Quality, Quantity, Scope, Trouble};
 pub struct PowercapMeter {
     channels: Vec<Channel>,
     files: Vec<PathBuf>,
+    /// Zones whose counters may not be read.
+    withheld: Vec<(Subject, Trouble)>,
 }
 
 impl PowercapMeter {
@@ -21,14 +23,14 @@ impl PowercapMeter {
     /// There are none, or they may not be read: since 2020 (CVE-2020-8694) only root may.
     pub fn find(root: &Path, origin: Origin) -> Result<PowercapMeter, Trouble> {
         let mut zones = Vec::new();
-        let mut forbidden = None;
+        let mut withheld = Vec::new();
         for name in zone_names(root) {
             let directory = root.join(&name);
             let file = directory.join("energy_uj");
             match fs::read_to_string(&file) {
                 Ok(text) if text.trim().parse::<u64>().is_ok() => {}
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    forbidden = Some(file);
+                    withheld.push((Subject::Energy, forbidden(&file)));
                     continue;
                 }
                 _ => continue,
@@ -39,23 +41,30 @@ impl PowercapMeter {
             zones.push((name, label, range_uj, file));
         }
         if zones.is_empty() {
-            return Err(match forbidden {
-                Some(file) => Trouble::NoPermission {
-                    what: file.display().to_string(),
-                    remedy: "run as root, or let your group read it (chgrp, chmod g+r)".to_owned(),
-                },
-                None => Trouble::NotSupported {
-                    source_name: "this kernel or machine".to_owned(),
-                    what: format!("RAPL: no zone with a counter below {}", root.display()),
-                },
-            });
+            let last = withheld.pop().map(|(_, trouble)| trouble);
+            return Err(last.unwrap_or_else(|| Trouble::NotSupported {
+                source_name: "this kernel or machine".to_owned(),
+                what: format!("RAPL: no zone with a counter below {}", root.display()),
+            }));
         }
         let channels = zones
             .iter()
             .map(|(name, label, range_uj, _)| channel(name, label, *range_uj, origin))
             .collect();
         let files = zones.into_iter().map(|(.., file)| file).collect();
-        Ok(PowercapMeter { channels, files })
+        Ok(PowercapMeter {
+            channels,
+            files,
+            withheld,
+        })
+    }
+}
+
+/// A file that only others may read.
+fn forbidden(file: &Path) -> Trouble {
+    Trouble::NoPermission {
+        what: file.display().to_string(),
+        remedy: "run as root, or let your group read it (chgrp, chmod g+r)".to_owned(),
     }
 }
 
@@ -117,6 +126,10 @@ impl Meter for PowercapMeter {
         &self.channels
     }
 
+    fn withheld(&self) -> &[(Subject, Trouble)] {
+        &self.withheld
+    }
+
     fn read(&mut self, readings: &mut Vec<Reading>) {
         readings.clear();
         readings.extend(self.files.iter().map(|file| read_number(file)));
@@ -129,7 +142,10 @@ pub(super) fn read_number(file: &Path) -> Reading {
         what: file.display().to_string(),
         reason,
     };
-    let text = fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    let text = fs::read_to_string(file).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => forbidden(file),
+        _ => failed(error.to_string()),
+    })?;
     let text = text.trim();
     text.parse()
         .map_err(|error| failed(format!("`{text}` is not a whole number ({error})")))

@@ -4,16 +4,15 @@ use std::ffi::OsString;
 
 use hexloop_agent::attended::AttendedEnd;
 use hexloop_agent::telemetry::power::{MeanPower, SampledWindow};
-use hexloop_proto::{IdlePower, Measurement, MeterChannel, MeteringCost, TickWindow};
-use hexloop_telemetry::Finding;
+use hexloop_proto::{IdlePower, Measurement, MeterChannel, MeteringCost, TickWindow, Unmetered};
 use hexloop_workloads::clock::MonotonicNs;
 use serde::Serialize;
 
 use super::readings::{GpuSeen, Seen};
 use crate::format::{count_to_f64, ns_to_s, rounded};
 use crate::summary::{
-    CounterGap, MeteringSummary, Quantity, derived, gaps_between, metering, quantity, subtracted,
-    unavailable,
+    CounterGap, MeteringSummary, Missing, Quantity, derived_from, gaps_between, metering, missing,
+    quantity, subtracted, unavailable,
 };
 
 /// From when to when something was metered.
@@ -43,7 +42,7 @@ pub(super) struct Metered<'a> {
     pub(super) command: &'a [OsString],
     pub(super) end: AttendedEnd,
     pub(super) channels: Vec<MeterChannel>,
-    pub(super) findings: Vec<Finding>,
+    pub(super) unmetered: Vec<Unmetered>,
     pub(super) gross: SampledWindow,
     /// Before and after, where it was metered.
     pub(super) idle: [Option<(Span, SampledWindow)>; 2],
@@ -151,13 +150,6 @@ pub(super) struct GpuSummary {
     pub(super) trouble: Option<String>,
 }
 
-/// A source without anything to read.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Missing {
-    pub(super) source: &'static str,
-    pub(super) reason: String,
-}
-
 /// Sums up.
 pub(super) fn summarise(
     metered: &Metered<'_>,
@@ -243,7 +235,7 @@ pub(super) fn summarise(
         used: used(end),
         gpus: seen.gpus.into_iter().map(gpu).collect(),
         overhead: cost.map(metering),
-        unavailable: metered.findings.iter().filter_map(missing).collect(),
+        unavailable: metered.unmetered.iter().map(missing).collect(),
         notes,
     }
 }
@@ -279,8 +271,9 @@ fn energy(
         power_w: quantity(&power.power_w),
         power_uncertainty_w: power.uncertainty_w.map(|open| rounded(open, 9)),
         above_idle_j: match (gross_j.value, idle_w.value) {
-            (Some(gross_j), Some(idle_w)) => derived(
-                gross_j - idle_w * length_s,
+            (Some(joules), Some(idle_w)) => derived_from(
+                gross_j.quality,
+                joules - idle_w * length_s,
                 "gross energy less idle power times length",
             ),
             (None, _) => unavailable(&why),
@@ -334,10 +327,4 @@ fn gpu((uuid, seen): (String, GpuSeen)) -> GpuSummary {
         foreign_processes: seen.foreign_processes.into_iter().collect(),
         trouble: seen.trouble,
     }
-}
-
-fn missing(finding: &Finding) -> Option<Missing> {
-    let reason = finding.outcome.as_ref().err()?.to_string();
-    let source = finding.source;
-    Some(Missing { source, reason })
 }

@@ -47,7 +47,7 @@ pub(super) fn text(summary: &Summary) -> String {
         summary
             .unavailable
             .iter()
-            .map(|missing| format!("  without {}: {}", missing.source, missing.reason)),
+            .map(|missing| format!("  not metered: {}: {}", missing.source, missing.reason)),
     );
     lines.extend(summary.notes.iter().map(|note| format!("  note: {note}")));
     lines.join("\n")

@@ -1,9 +1,12 @@
 //! The meters of a run, what they show without work, and what reading them costs.
 
-use hexloop_proto::{ChannelEnergy, IdlePower, Measurement, MeterChannel, MeterCost, MeteringCost};
+use hexloop_proto::{
+    ChannelEnergy, IdlePower, Measurement, MeterChannel, MeterCost, MeteringCost, Unmetered,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::energy::{idle_power, known_idle};
 use crate::format::{count_to_f64, rounded};
 use crate::results::Results;
 use crate::summary::compute::{quantity, unavailable};
@@ -20,6 +23,8 @@ pub struct MeterSummary {
     pub source: String,
     /// Every channel that was read.
     pub channels: Vec<MeterChannelSummary>,
+    /// What was looked for and cannot be read.
+    pub unavailable: Vec<Missing>,
     /// Power without jobs before the first phase, in watts.
     pub idle_before_w: Quantity,
     /// The same after the last phase.
@@ -30,6 +35,22 @@ pub struct MeterSummary {
     pub idle_uncertainty_w: Option<f64>,
     /// What reading the meters cost; null where there was nothing to read.
     pub overhead: Option<MeteringSummary>,
+}
+
+/// A source without anything to read, or something that a source withholds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Missing {
+    /// The source, such as `RAPL (powercap)`.
+    pub source: String,
+    /// Why.
+    pub reason: String,
+}
+
+pub(crate) fn missing(unmetered: &Unmetered) -> Missing {
+    Missing {
+        source: unmetered.source.clone(),
+        reason: unmetered.why.clone(),
+    }
 }
 
 /// One channel of a meter.
@@ -101,11 +122,14 @@ impl CounterGap {
     }
 }
 
-/// A value that was computed of others.
-pub(crate) fn derived(value: f64, source: &str) -> Quantity {
+/// What follows from a quantity of this quality: of an estimate only an estimate can follow.
+pub(crate) fn derived_from(of: Quality, value: f64, source: &str) -> Quantity {
     Quantity {
         value: Some(rounded(value, 9)),
-        quality: Quality::Derived,
+        quality: match of {
+            Quality::Estimated => Quality::Estimated,
+            _ => Quality::Derived,
+        },
         source: Some(source.to_owned()),
         reason: None,
     }
@@ -138,6 +162,7 @@ pub(in crate::summary) fn meters(results: &Results) -> Option<MeterSummary> {
                 counted: channel.counted,
             })
             .collect(),
+        unavailable: agent.unmetered.iter().map(missing).collect(),
         idle_before_w: power(before),
         idle_after_w: power(after),
         idle_w,
@@ -191,29 +216,25 @@ pub(crate) fn subtracted(
     after: Option<&IdlePower>,
     why: &str,
 ) -> (Quantity, Option<f64>) {
-    let known: Vec<(f64, f64)> = [before, after]
+    let spans = before.into_iter().chain(after);
+    let known = known_idle(spans.clone());
+    let Some((mean_w, open_w)) = idle_power(&known) else {
+        return (unavailable(why), None);
+    };
+    let source = match known.len() {
+        1 => "one of two idle spans",
+        _ => "idle before and after",
+    };
+    let is_estimated = spans
         .into_iter()
-        .flatten()
-        .filter_map(|idle| {
-            let value = quantity(&idle.power_w).value?;
-            Some((value, idle.uncertainty_w.unwrap_or(0.0)))
-        })
-        .collect();
-    match known.as_slice() {
-        [] => (unavailable(why), None),
-        [(only, open)] => (
-            derived(*only, "one of two idle spans"),
-            Some(rounded(*open, 9)),
-        ),
-        [(first, open), (last, other), ..] => {
-            let spread = (first - last).abs() / 2.0 + open.max(*other);
-            let mean = f64::midpoint(*first, *last);
-            (
-                derived(mean, "idle before and after"),
-                Some(rounded(spread, 9)),
-            )
-        }
-    }
+        .any(|idle| matches!(idle.power_w, Measurement::Estimated { .. }));
+    let quality = if is_estimated {
+        Quality::Estimated
+    } else {
+        Quality::Derived
+    };
+    let idle_w = derived_from(quality, mean_w, source);
+    (idle_w, Some(rounded(open_w, 9)))
 }
 
 /// Counters against integrals of the same device and scope.
