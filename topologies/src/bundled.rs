@@ -7,5 +7,6 @@ pub fn bundled() -> &'static [(&'static str, &'static str)] {
         ("quickstart", include_str!("../quickstart.toml")),
         ("e00-calibration", include_str!("../e00-calibration.toml")),
         ("e02-split", include_str!("../e02-split.toml")),
+        ("e03-multihop", include_str!("../e03-multihop.toml")),
     ]
 }

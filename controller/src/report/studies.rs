@@ -58,10 +58,12 @@ fn rows(page: &mut String, study: &StudySummary) -> fmt::Result {
         "Ratio",
         "95 %",
     ];
-    let mut table = Table::new(&head, 0);
+    // The first two say something of every study.
+    let columns = if study.seeks_a_flip() { head.len() } else { 2 };
+    let mut table = Table::new(head.get(..columns).unwrap_or(&head), 0);
     for row in &study.rows {
         let ratio = row.flip_over_critical;
-        table.row(vec![
+        let mut values = vec![
             significant(row.round_trip_ms),
             significant(row.echo_ms),
             row.critical_rate_mbps
@@ -72,7 +74,9 @@ fn rows(page: &mut String, study: &StudySummary) -> fmt::Result {
                 || "-".to_owned(),
                 |[_, low, high]| format!("{} to {}", significant(low), significant(high)),
             ),
-        ]);
+        ];
+        values.truncate(columns);
+        table.row(values);
     }
     table.write(page)
 }

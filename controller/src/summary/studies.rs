@@ -33,6 +33,16 @@ pub struct StudySummary {
     pub links: Vec<StudyLink>,
 }
 
+impl StudySummary {
+    /// Whether there is a rate at which the best cut flips: only with two nodes, and arms that leave
+    /// the further one nothing.
+    #[must_use]
+    pub fn seeks_a_flip(&self) -> bool {
+        let mut rows = self.rows.iter();
+        rows.any(|row| row.critical_rate_mbps.is_some() || row.flip_rate_mbps.is_some())
+    }
+}
+
 /// What a token costs on a node while answers are generated: medians, the slowdown included.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StudyCosts {

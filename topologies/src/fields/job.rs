@@ -255,6 +255,9 @@ pub(super) const EXPECTATION: &[Field] = &[
             "token-time-linear-in-cut",
             "best-cut-flips",
             "never-splits",
+            "latency-is-sum",
+            "throughput-is-slowest",
+            "best-division-as-predicted",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
@@ -273,7 +276,11 @@ pub(super) const EXPECTATION: &[Field] = &[
          each layer on the first node; best-cut-flips: in a round trip with three rates or more on \
          either side of the critical rate, the best cut flips within 15 % of it from all layers on the \
          first node to as few as there are; never-splits: in a round trip without a critical rate, all \
-         layers on the first node are best at every rate.",
+         layers on the first node are best at every rate; latency-is-sum: with one request under way a \
+         token takes, within 15 %, what nodes compute and links carry, by the measured costs; \
+         throughput-is-slowest: with several, tokens come within 15 % as often as the slowest node or \
+         link lets them; best-division-as-predicted: of the divisions with several requests under way \
+         the one whose slowest node or link is the fastest brings the most tokens.",
     ),
     field(
         "phase",

@@ -36,17 +36,26 @@ pub enum StudyClaim {
     BestCutFlips,
     /// Without a critical rate, all layers on the first node are best.
     NeverSplits,
+    /// With one request under way, the time of a token is the sum of what nodes and links take.
+    LatencyIsSum,
+    /// With several, tokens come as fast as the slowest node or link lets them.
+    ThroughputIsSlowest,
+    /// Of several divisions, the one whose slowest node is the fastest brings the most.
+    BestDivisionAsPredicted,
 }
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 6] = [
+    pub const ALL: [StudyClaim; 9] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
         StudyClaim::TokenTimeLinearInCut,
         StudyClaim::BestCutFlips,
         StudyClaim::NeverSplits,
+        StudyClaim::LatencyIsSum,
+        StudyClaim::ThroughputIsSlowest,
+        StudyClaim::BestDivisionAsPredicted,
     ];
 
     /// Its name in experiment files.
@@ -59,6 +68,9 @@ impl StudyClaim {
             StudyClaim::TokenTimeLinearInCut => "token-time-linear-in-cut",
             StudyClaim::BestCutFlips => "best-cut-flips",
             StudyClaim::NeverSplits => "never-splits",
+            StudyClaim::LatencyIsSum => "latency-is-sum",
+            StudyClaim::ThroughputIsSlowest => "throughput-is-slowest",
+            StudyClaim::BestDivisionAsPredicted => "best-division-as-predicted",
         }
     }
 
@@ -77,6 +89,16 @@ impl StudyClaim {
             StudyClaim::BestCutFlips => "the best cut flips at the critical rate",
             StudyClaim::NeverSplits => {
                 "where the round trip takes longer than splitting saves, no rate makes it pay"
+            }
+            StudyClaim::LatencyIsSum => {
+                "with one request under way, a token takes the sum of what nodes and links take"
+            }
+            StudyClaim::ThroughputIsSlowest => {
+                "with several requests under way, tokens come as fast as the slowest node or link lets them"
+            }
+            StudyClaim::BestDivisionAsPredicted => {
+                "of several divisions of the layers, the one whose slowest node is the fastest brings the \
+                 most"
             }
         }
     }

@@ -103,6 +103,68 @@ pub fn median_costs(measured: &[&[NodeCosts]]) -> Vec<NodeCosts> {
     (0..nodes).map(of_node).collect()
 }
 
+/// How long a token keeps each node of the path busy: its layers, what a pass costs besides, and the
+/// head on the last node that has layers.
+#[must_use]
+pub fn stage_times_ns(arm: &Arm, costs: &[NodeCosts]) -> Vec<u64> {
+    let mut start = 0;
+    let all = arm.ends().last().copied().unwrap_or(0);
+    let stages = arm.ends().iter().zip(costs).map(|(end, costs)| {
+        let layers = u64::from(end.saturating_sub(start));
+        let head = (*end == all && start < all)
+            .then_some(costs.head_ns)
+            .flatten();
+        start = *end;
+        match layers {
+            0 => 0,
+            _ => layers * costs.layer_ns + costs.fixed_ns + head.unwrap_or(0),
+        }
+    });
+    stages.collect()
+}
+
+/// How long a token occupies one link, both ways, at a rate.
+#[must_use]
+pub fn link_time_ns(rate_bps: u64, state_bytes: u64) -> u64 {
+    wire_bytes_per_token(state_bytes) * 8 * 1_000_000_000 / rate_bps.max(1)
+}
+
+/// The time of a token after the first along a path with one request under way: what the nodes
+/// compute, what the links carry, and the round trip of an empty frame over all of them.
+#[must_use]
+pub fn token_time_ns(
+    arm: &Arm,
+    costs: &[NodeCosts],
+    (echo_ns, rate_bps): (u64, u64),
+    state_bytes: u64,
+) -> u64 {
+    let stages: u64 = stage_times_ns(arm, costs).iter().sum();
+    if arm.is_whole() {
+        return stages;
+    }
+    let links = u64::try_from(arm.ends().len().saturating_sub(1)).unwrap_or(u64::MAX);
+    stages + echo_ns + links.saturating_mul(link_time_ns(rate_bps, state_bytes))
+}
+
+/// The time between tokens along a path with several requests under way: each node and each link
+/// works on another of them, so the slowest sets the pace, unless too few are under way to fill the
+/// path.
+#[must_use]
+pub fn pipelined_time_ns(
+    arm: &Arm,
+    costs: &[NodeCosts],
+    (echo_ns, rate_bps): (u64, u64),
+    state_bytes: u64,
+) -> u64 {
+    let alone = token_time_ns(arm, costs, (echo_ns, rate_bps), state_bytes);
+    let slowest = stage_times_ns(arm, costs).into_iter().max().unwrap_or(0);
+    let slowest = match arm.is_whole() {
+        true => slowest,
+        false => slowest.max(link_time_ns(rate_bps, state_bytes)),
+    };
+    slowest.max(alone / u64::from(arm.in_flight().max(1)))
+}
+
 /// The critical rate of a study's round trip, from its costs and what an empty frame took.
 #[must_use]
 pub fn critical_rate_of(

@@ -92,26 +92,31 @@ fn study_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
         study.path.join(", ")
     )?;
     for costs in &study.costs {
-        let head = costs.head_ms;
+        let head = costs.head_ms.map(significant);
         writeln!(
             text,
-            "    a token costs {} ms a layer on {}, {} ms its head",
+            "    a token costs {} ms a layer on {}{}",
             significant(costs.layer_ms),
             costs.node,
-            head.map_or_else(|| "-".to_owned(), significant)
+            head.map_or_else(String::new, |head| format!(", {head} ms its head"))
         )?;
     }
     for row in &study.rows {
-        let number = |value: Option<f64>| value.map_or_else(|| "never".to_owned(), significant);
-        writeln!(
+        let (asked, echo) = (significant(row.round_trip_ms), significant(row.echo_ms));
+        write!(
             text,
-            "    round trip {} ms ({} with an empty frame): the best cut flips at {} Mbit/s by the formula, \
-             {} by the trials",
-            significant(row.round_trip_ms),
-            significant(row.echo_ms),
-            number(row.critical_rate_mbps),
-            number(row.flip_rate_mbps)
+            "    round trip {asked} ms ({echo} with an empty frame)"
         )?;
+        if study.seeks_a_flip() {
+            let number = |value: Option<f64>| value.map_or_else(|| "never".to_owned(), significant);
+            write!(
+                text,
+                ": the best cut flips at {} Mbit/s by the formula, {} by the trials",
+                number(row.critical_rate_mbps),
+                number(row.flip_rate_mbps)
+            )?;
+        }
+        writeln!(text)?;
     }
     Ok(())
 }

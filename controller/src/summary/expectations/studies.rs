@@ -1,5 +1,7 @@
 //! Claims about studies.
 
+mod path;
+
 use std::collections::BTreeMap;
 
 use hexloop_topologies::plan::{Plan, StudyClaim};
@@ -47,6 +49,9 @@ pub(super) fn judge(
         StudyClaim::TokenTimeLinearInCut => linear_in_cut(&findings),
         StudyClaim::BestCutFlips => best_cut_flips(&findings, plan.seed),
         StudyClaim::NeverSplits => never_splits(&findings),
+        StudyClaim::LatencyIsSum => path::latency_is_sum(&findings),
+        StudyClaim::ThroughputIsSlowest => path::throughput_is_slowest(&findings),
+        StudyClaim::BestDivisionAsPredicted => path::best_division(&findings),
     }
 }
 

@@ -176,7 +176,14 @@ const ROUND_TRIPS: [u64; 3] = [MS, 2 * MS, 60 * MS];
 
 #[test]
 fn trials_that_follow_the_laws_make_every_claim_hold() {
-    for claim in StudyClaim::ALL {
+    // Those about paths of several nodes are held against trials of their own.
+    let of_paths = [
+        StudyClaim::LatencyIsSum,
+        StudyClaim::ThroughputIsSlowest,
+        StudyClaim::BestDivisionAsPredicted,
+    ];
+    let claims = StudyClaim::ALL.into_iter();
+    for claim in claims.filter(|claim| !of_paths.contains(claim)) {
         let (outcome, detail) = outcome(AS_THE_LAWS_SAY, &ROUND_TRIPS, claim);
         assert_eq!(outcome, Held, "{}: {detail}", claim.name());
     }
