@@ -185,3 +185,43 @@ proptest! {
         let _ = read_file(&path);
     }
 }
+
+/// What of a file's mappings is in this process's memory, in bytes.
+fn resident_bytes(path: &Path) -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut of_file = false;
+    let mut kilobytes = 0;
+    for line in text.lines() {
+        if line.contains(" r") && line.contains('-') && !line.contains("kB") {
+            of_file = line.ends_with(&*path.to_string_lossy());
+        } else if of_file && let Some(rest) = line.strip_prefix("Rss:") {
+            let number = rest.trim().trim_end_matches(" kB");
+            kilobytes += number.parse::<usize>().unwrap();
+        }
+    }
+    kilobytes << 10
+}
+
+#[test]
+fn reading_a_mapped_file_holds_a_part_of_it_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("long.arrow");
+    let steps: Vec<(u64, u64)> = (0..600_000).map(|at| (1_000_000, 1_000 * at)).collect();
+    let long = control::step(control::Link::new(0, 5_000_000, 0), &steps).unwrap();
+    write_file(&path, &long).unwrap();
+    let size = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
+    let mut reader = TraceReader::open(&path).unwrap();
+    let (mut rows, mut most) = (0, 0);
+    while reader.next_row().unwrap().is_some() {
+        rows += 1;
+        if rows % 50_000 == 0 {
+            most = most.max(resident_bytes(&path));
+        }
+    }
+    assert_eq!(rows, 600_000);
+    assert!(most > 0 && most < size / 3, "{most} of {size}");
+    let mapped = read_mapped(&path).unwrap();
+    assert_eq!(mapped.row_count(), 600_000);
+    let resident = resident_bytes(&path);
+    assert!(resident < size / 3, "{resident} of {size}");
+}

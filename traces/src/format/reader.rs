@@ -184,6 +184,11 @@ impl Columns {
                     return Ok(Some(row));
                 }
                 self.current = None;
+                if let (Batches::Mapped(mapped), Some(read)) =
+                    (&self.batches, self.next_batch.checked_sub(1))
+                {
+                    mapped.release(read);
+                }
             }
             let columns = match &mut self.batches {
                 Batches::Mapped(mapped) => mapped.columns(self.next_batch)?,

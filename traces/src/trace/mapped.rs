@@ -39,6 +39,7 @@ impl MappedRows {
                     hash.add(&row);
                 }
             }
+            mapped.release(number);
             if !columns.is_empty() {
                 batches.push(Batch { first, columns });
             }

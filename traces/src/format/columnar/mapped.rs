@@ -11,7 +11,8 @@ use arrow_ipc::{Block, root_as_footer, root_as_message};
 use arrow_schema::SchemaRef;
 
 use super::layout::{ROWS_KEY, metadata_of};
-use super::{TraceColumns, mmap, not_understood};
+use super::mmap::Mapping;
+use super::{TraceColumns, not_understood};
 use crate::{TraceError, TraceMetadata};
 
 /// The bytes before the footer's length: magic and padding at the start.
@@ -29,6 +30,8 @@ pub struct MappedTrace {
     metadata: TraceMetadata,
     rows_sha256: Option<String>,
     buffer: Buffer,
+    /// None of bytes that are in memory anyway.
+    mapping: Option<Mapping>,
     decoder: FileDecoder,
     batches: Vec<Batch>,
     rows: u64,
@@ -80,11 +83,17 @@ impl MappedTrace {
     }
 
     pub(in super::super) fn of_file(file: &File) -> Result<MappedTrace, TraceError> {
-        let bytes = mmap::map(file).map_err(|source| TraceError::Stream {
+        let mapping = Mapping::new(file).map_err(|source| TraceError::Stream {
             action: "map",
             source,
         })?;
-        MappedTrace::of_buffer(&Buffer::from(bytes))
+        let trace = MappedTrace::of_buffer(&Buffer::from(mapping.bytes()))?;
+        // The heads of all batches were looked at, and the kernel maps what lies about them too.
+        mapping.release(0..trace.buffer.len());
+        Ok(MappedTrace {
+            mapping: Some(mapping),
+            ..trace
+        })
     }
 
     /// From a file's bytes.
@@ -126,6 +135,7 @@ impl MappedTrace {
             batches,
             rows,
             buffer: buffer.clone(),
+            mapping: None,
         })
     }
 
@@ -166,6 +176,15 @@ impl MappedTrace {
             .map_err(|error| not_understood("cannot read a batch of the Arrow IPC file", &error))?
             .ok_or_else(|| wrong("a batch is no batch"))?;
         TraceColumns::new(&decoded).map(Some)
+    }
+}
+
+impl MappedTrace {
+    /// Takes a batch that has been read off this process's memory; it can be read again.
+    pub(crate) fn release(&self, batch: usize) {
+        if let (Some(mapping), Some(batch)) = (&self.mapping, self.batches.get(batch)) {
+            mapping.release(batch.offset..batch.offset + batch.length);
+        }
     }
 }
 

@@ -84,7 +84,7 @@ fn wrap(words: &str, width: usize, text: &mut String) {
     for word in words.split_whitespace() {
         let length = line.chars().count() + 1 + word.chars().count();
         if !line.trim().is_empty() && length > width {
-            text.push_str(line.trim_end());
+            text.push_str(&cut(line.trim_end(), width));
             text.push('\n');
             line = "     ".to_owned();
         }
