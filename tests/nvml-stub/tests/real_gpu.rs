@@ -298,8 +298,7 @@ mod tests {
     #[test]
     #[ignore = "needs gpu"]
     fn performance_counters_follow_the_load_or_say_why_there_are_none() {
-        let mut meter = meter();
-        let idle = match activities(&mut meter, |at_ns| at_ns < 2_000 * MS) {
+        let idle = match activities(&mut meter(), |at_ns| at_ns < 2_000 * MS) {
             Ok(found) => found,
             Err(why) => {
                 assert!(!why.is_empty());
@@ -322,7 +321,7 @@ mod tests {
         };
         let told = child.stdout.take().unwrap();
         let told = std::thread::spawn(move || std::io::read_to_string(told).unwrap());
-        let loaded = activities(&mut meter, |_| child.try_wait().unwrap().is_none()).unwrap();
+        let loaded = activities(&mut meter(), |_| child.try_wait().unwrap().is_none()).unwrap();
         assert!(child.wait().unwrap().success(), "{}", told.join().unwrap());
         show(&loaded);
         for (name, counter) in [
