@@ -63,7 +63,9 @@ pub enum EngineCudaError {
 /// None of these.
 pub fn find() -> Result<PathBuf, EngineCudaError> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
-        return Ok(PathBuf::from(named));
+        let named = PathBuf::from(named);
+        // A node opens it from elsewhere. What cannot be made absolute is told when it is started.
+        return Ok(std::path::absolute(&named).unwrap_or(named));
     }
     let own = std::env::current_exe().ok();
     let beside = own.and_then(|own| Some(own.parent()?.to_owned()));
