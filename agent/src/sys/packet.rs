@@ -10,6 +10,7 @@ mod blocks;
 mod buffer;
 mod mapping;
 mod ring;
+mod spread;
 mod virtio;
 
 use std::io::{self, IoSlice};
@@ -24,6 +25,7 @@ use ring::Ring;
 
 pub(crate) use blocks::Block;
 pub(crate) use buffer::ReceiveBuffers;
+pub(crate) use spread::SpreadSender;
 pub(crate) use virtio::{Cut, VirtioHeader};
 
 /// Frames that one call to [`PacketSocket::send`] can carry.
@@ -129,17 +131,7 @@ impl PacketSocket {
     /// right to a buffer of that size.
     pub(crate) fn open(interface: &str, options: PacketSocketOptions) -> io::Result<PacketSocket> {
         let index = if_nametoindex(interface)?;
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        #[expect(
-            unsafe_code,
-            reason = "nix cannot open a packet socket without a protocol"
-        )]
-        // SAFETY: socket takes three integers.
-        let raw = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-        let raw = check(raw)?;
-        #[expect(unsafe_code, reason = "taking ownership of a new descriptor")]
-        // SAFETY: the kernel has just returned this descriptor; nobody else owns it.
-        let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
+        let descriptor = open_raw()?;
         set(&descriptor, libc::PACKET_IGNORE_OUTGOING, &1_i32)?;
         if options.headers {
             set(&descriptor, libc::PACKET_VNET_HDR, &1_i32)?;
@@ -338,9 +330,25 @@ impl AsFd for PacketSocket {
     }
 }
 
-fn bind(descriptor: &OwnedFd, index: libc::c_uint, protocol: libc::c_int) -> io::Result<()> {
+/// A packet socket that nothing comes in by yet.
+fn open_raw() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    #[expect(
+        unsafe_code,
+        reason = "nix cannot open a packet socket without a protocol"
+    )]
+    // SAFETY: socket takes three integers.
+    let raw = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+    let raw = check(raw)?;
+    #[expect(unsafe_code, reason = "taking ownership of a new descriptor")]
+    // SAFETY: the kernel has just returned this descriptor; nobody else owns it.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
+    Ok(descriptor)
+}
+
+fn address_of(index: libc::c_uint, protocol: libc::c_int) -> io::Result<libc::sockaddr_ll> {
     let protocol = u16::try_from(protocol).map_err(io::Error::other)?;
-    let address = libc::sockaddr_ll {
+    Ok(libc::sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?,
         sll_protocol: protocol.to_be(),
         sll_ifindex: libc::c_int::try_from(index).map_err(io::Error::other)?,
@@ -348,7 +356,11 @@ fn bind(descriptor: &OwnedFd, index: libc::c_uint, protocol: libc::c_int) -> io:
         sll_pkttype: 0,
         sll_halen: 0,
         sll_addr: [0; 8],
-    };
+    })
+}
+
+fn bind(descriptor: &OwnedFd, index: libc::c_uint, protocol: libc::c_int) -> io::Result<()> {
+    let address = address_of(index, protocol)?;
     let length = length_of::<libc::sockaddr_ll>()?;
     let pointer = std::ptr::from_ref(&address).cast();
     #[expect(unsafe_code, reason = "nix cannot make the address of an interface")]

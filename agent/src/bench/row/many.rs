@@ -17,7 +17,9 @@ use super::super::{BenchError, Measured, Scale, frame, length, to_f64};
 use crate::link::scheduling;
 use crate::link::{Link, RelayEngine, interfaces};
 use crate::namespace::NetworkNamespace;
-use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions, ReceiveBuffers};
+use crate::sys::packet::{
+    Intake, PacketSocket, PacketSocketOptions, ReceiveBuffers, SEND_BATCH, SpreadSender,
+};
 
 const PORT: u16 = 47_006;
 
@@ -127,7 +129,7 @@ pub(super) fn links(scale: Scale) -> Result<Measured, BenchError> {
         return Err(BenchError::Spoilt { why });
     }
     let found = judge(&mut links, &wanted, span_ns)?;
-    let floor_us = floor_us_per_packet(&links, &engine, packets * SECOND / span_ns)?;
+    let [floor_us, batched_us] = floors_us(&links, &engine, packets * SECOND / span_ns)?;
     Link::take_down_all(links.into_iter().map(|one| one.link).collect());
 
     let link_cpu_ns = process_cpu_ns.saturating_sub(bench_cpu_ns);
@@ -137,14 +139,17 @@ pub(super) fn links(scale: Scale) -> Result<Measured, BenchError> {
         scale: format!("{count} links, {} s", span_ns / SECOND),
         notes: vec![format!(
             "the floor is what sending the same packets out of the same ports takes, their receipt by \
-             the far ends included; windows by the links' own taps, beside the bench's on every {TAPPED}th"
+             the far ends included; floor_batched, with all of a step in one system call; windows by the \
+             links' own taps, beside the bench's on every {TAPPED}th"
         )],
         ..Measured::default()
     };
     measured.value("window_error_largest", "%", found.largest);
     measured.value("link_cpu", "% of a core", share(to_f64(link_cpu_ns)));
-    let floor_ns = floor_us * 1e3 * to_f64(packets);
-    measured.value("floor_cpu", "% of a core", share(floor_ns));
+    for (name, floor_us) in [("floor_cpu", floor_us), ("floor_batched", batched_us)] {
+        let floor_ns = floor_us * 1e3 * to_f64(packets);
+        measured.value(name, "% of a core", share(floor_ns));
+    }
     let each_us = to_f64(link_cpu_ns) / 1e3 / to_f64(packets.max(1));
     measured.value("link_cpu_each", "us/packet", each_us);
     measured.value("floor_cpu_each", "us/packet", floor_us);
@@ -195,46 +200,75 @@ fn judge(links: &mut [One], wanted: &Wanted, span_ns: u64) -> Result<Found, Benc
     Ok(found)
 }
 
-/// The least that sending such packets takes: CPU time of a thread that has them ready and sends
-/// them out of the same ports, one by one in turn, so many a second.
-fn floor_us_per_packet(
+/// The least that sending such packets takes, in microseconds of CPU time for each: one by one, each
+/// out of its port's own socket; and as many as are due in a step in one system call, by one socket.
+fn floors_us(
     links: &[One],
     engine: &RelayEngine,
     packets_per_s: u64,
-) -> Result<f64, BenchError> {
+) -> Result<[f64; 2], BenchError> {
     let namespace = engine.namespace()?;
-    let mut senders = Vec::new();
+    let (mut senders, mut exits, mut frames) = (Vec::new(), Vec::new(), Vec::new());
     for one in links {
         let Some([_, port]) = one.link.relay_ports() else {
             let why = "the links have no ports to send out of".to_owned();
             return Err(BenchError::Unavailable { why });
         };
-        let opened = namespace.run(|| PacketSocket::open(&port, SENDS_ONLY))?;
-        let socket = opened.map_err(BenchError::socket("open a port for the floor"))?;
-        senders.push((socket, one.frame.as_slice()));
+        let opened = namespace.run(|| {
+            let socket = PacketSocket::open(&port, SENDS_ONLY)?;
+            Ok((socket, SpreadSender::exit(&port)?))
+        })?;
+        let (socket, exit) = opened.map_err(BenchError::socket("open a port for the floor"))?;
+        senders.push((socket, IoSlice::new(&one.frame)));
+        exits.push(exit);
+        frames.push(IoSlice::new(&one.frame));
     }
+    let spread = namespace.run(SpreadSender::open)?;
+    let spread = spread.map_err(BenchError::socket("open a socket for the floor"))?;
     let step_packets = usize::try_from(packets_per_s * FLOOR_STEP_NS / SECOND).unwrap_or(1);
-    let cpu = scene::relay_cpu();
-    let work = move || {
-        scheduling::pin(cpu);
-        scheduling::make_punctual();
-        let start = clock::now();
-        let (cpu_before_ns, mut sent) = (clock::thread_cpu_ns(), 0_u64);
+    let step_packets = step_packets.max(1);
+    let alone = on_thread("hx-flow", move || {
         let mut turn = senders.iter().cycle();
-        let mut step = start;
-        while step < start + FLOOR_NS {
-            clock::sleep_until(step);
-            for (socket, frame) in turn.by_ref().take(step_packets.max(1)) {
+        us_per_packet(|| {
+            for (socket, frame) in turn.by_ref().take(step_packets) {
                 // What the kernel refuses has cost something too.
-                let _ = socket.send(&[IoSlice::new(frame)]);
-                sent += 1;
+                let _ = socket.send(std::slice::from_ref(frame));
             }
-            step += FLOOR_STEP_NS;
-        }
-        let cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
-        to_f64(cpu_ns) / 1e3 / to_f64(sent.max(1))
-    };
-    on_thread("hx-flow", work)
+            step_packets
+        })
+    })?;
+    let together = step_packets.min(SEND_BATCH).min(frames.len());
+    let mut place = 0;
+    let batched = on_thread("hx-flow", || {
+        us_per_packet(|| {
+            place = if place + 2 * together > frames.len() {
+                0
+            } else {
+                place + together
+            };
+            let batch = place..place + together;
+            // The same.
+            let _ = spread.send(&exits[batch.clone()], &frames[batch]);
+            together
+        })
+    })?;
+    Ok([alone, batched])
+}
+
+/// Sends in steps for a while, and returns the CPU time for each packet.
+fn us_per_packet(mut send: impl FnMut() -> usize) -> f64 {
+    scheduling::pin(scene::relay_cpu());
+    scheduling::make_punctual();
+    let start = clock::now();
+    let (cpu_before_ns, mut sent) = (clock::thread_cpu_ns(), 0);
+    let mut step = start;
+    while step < start + FLOOR_NS {
+        clock::sleep_until(step);
+        sent += u64::try_from(send()).unwrap_or(0);
+        step += FLOOR_STEP_NS;
+    }
+    let cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
+    to_f64(cpu_ns) / 1e3 / to_f64(sent.max(1))
 }
 
 fn on_thread<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T, BenchError> {

@@ -72,7 +72,7 @@ const TARGETS: [Target; 27] = [
     always("relay-tcp", "link_cpu", Bound::AtMost(0.05)),
     always("relay-tcp-3g", "delivered_over_trace", within(1.0, 0.01)),
     always("relay-tcp-3g", "link_cpu", Bound::AtMost(0.3)),
-    always("relay-bulk-64", "rate", Bound::AtLeast(1.0)),
+    always("relay-bulk-64", "core_rate", Bound::AtLeast(1.0)),
     at_full_scale(
         "relay-200-links",
         "window_error_largest",
