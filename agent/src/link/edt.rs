@@ -331,3 +331,20 @@ const fn unsupported(settings: &LinkSettings) -> Option<&'static str> {
     // A queue that only fills up sets no ECN marks, here as on the relay.
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_that_jitter_takes_above_the_horizon_is_refused_and_one_up_to_it_is_not() {
+        let state = |jitter_ns| LinkState {
+            delay_ns: HORIZON_NS - 1_000,
+            jitter_ns,
+            ..LinkState::TRANSPARENT
+        };
+        assert_eq!(unsupported_state(&state(1_000)), None);
+        let refused = unsupported_state(&state(1_001)).unwrap();
+        assert!(refused.contains("above fq's horizon"), "{refused}");
+    }
+}
