@@ -87,12 +87,19 @@ pub struct TrafficRecord {
 }
 
 /// One probe of an echo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeRecord {
     /// When it was sent, from T0.
     pub sent_ns: u64,
-    /// How long it took to come back; `None` if it did not until the end.
+    /// How long it was under way there and back, by the kernel's stamps of arrival: without what its
+    /// ends waited for a CPU. `None` if it did not come back until the end.
     pub round_trip_ns: Option<u64>,
+    /// How long it lay at the other end until it was sent back.
+    #[serde(default)]
+    pub held_ns: u64,
+    /// How long the answer lay here until it was taken.
+    #[serde(default)]
+    pub unseen_ns: u64,
 }
 
 /// Bytes of IP that a probe is: what its ideal round trip is computed with.

@@ -496,6 +496,8 @@ mod tests {
         let probe = ProbeRecord {
             sent_ns: 1,
             round_trip_ns: Some(2),
+            held_ns: 3,
+            unseen_ns: 4,
         };
         let record = TrafficRecord {
             probes: vec![probe],

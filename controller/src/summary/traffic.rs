@@ -88,27 +88,46 @@ fn following(recorded: &PhaseResults, link: &LinkPlan, direction: Direction) -> 
         windows: length(&windows),
         backlogged_windows: length(&filled),
         delivered_over_trace: ratio(sum(|w| w.delivered_bytes), sum(|w| w.trace_bytes)),
-        correlation: correlation(&filled).map(|value| rounded(value, 6)),
+        correlation: correlation(&joined(&filled, u64::from(link.mtu)))
+            .map(|value| rounded(value, 6)),
         steps,
         late_steps,
     }
 }
 
-/// Pearson's coefficient of the bytes delivered and allowed; `None` where either never changes.
-fn correlation(windows: &[&LinkWindow]) -> Option<f64> {
-    let count = count_to_f64(length(windows));
-    let mean = |of: fn(&LinkWindow) -> u64| {
-        windows.iter().map(|w| count_to_f64(of(w))).sum::<f64>() / count
+/// Windows that are compared let so many packets through on average. Where single ones do not, as
+/// many as it takes are put together: one that lets four through differs from the next by one,
+/// whatever the trace asks.
+const LEAST_PACKETS: u64 = 20;
+
+/// The bytes allowed and delivered in each window, or in several that are put together.
+fn joined(windows: &[&LinkWindow], packet_bytes: u64) -> Vec<[u64; 2]> {
+    let sum = |part: &[&LinkWindow]| {
+        part.iter().fold([0, 0], |[allowed, delivered], window| {
+            [
+                allowed + window.trace_bytes,
+                delivered + window.delivered_bytes,
+            ]
+        })
     };
-    let (delivered, allowed) = (
-        |w: &LinkWindow| w.delivered_bytes,
-        |w: &LinkWindow| w.trace_bytes,
-    );
-    let (mean_delivered, mean_allowed) = (mean(delivered), mean(allowed));
+    let [allowed, _] = sum(windows);
+    let least = LEAST_PACKETS * packet_bytes * length(windows);
+    let together = usize::try_from(least.div_ceil(allowed.max(1))).unwrap_or(usize::MAX);
+    windows.chunks_exact(together.max(1)).map(sum).collect()
+}
+
+/// Pearson's coefficient of the bytes allowed and delivered; `None` where either never changes.
+fn correlation(pieces: &[[u64; 2]]) -> Option<f64> {
+    let count = count_to_f64(length(pieces));
+    let mean = |side: usize| {
+        let sum: f64 = pieces.iter().map(|piece| count_to_f64(piece[side])).sum();
+        sum / count
+    };
+    let (mean_allowed, mean_delivered) = (mean(0), mean(1));
     let (mut both, mut of_delivered, mut of_allowed) = (0.0, 0.0, 0.0);
-    for window in windows {
-        let x = count_to_f64(window.delivered_bytes) - mean_delivered;
-        let y = count_to_f64(window.trace_bytes) - mean_allowed;
+    for [allowed, delivered] in pieces {
+        let x = count_to_f64(*delivered) - mean_delivered;
+        let y = count_to_f64(*allowed) - mean_allowed;
         both += x * y;
         of_delivered += x * x;
         of_allowed += y * y;
@@ -153,6 +172,15 @@ impl Moment {
             earliest_ns: ns,
             asked_ns: ns,
             latest_ns: ns,
+        }
+    }
+
+    /// So much later.
+    const fn after(self, ns: u64) -> Moment {
+        Moment {
+            earliest_ns: self.earliest_ns.saturating_add(ns),
+            asked_ns: self.asked_ns.saturating_add(ns),
+            latest_ns: self.latest_ns.saturating_add(ns),
         }
     }
 
@@ -213,12 +241,13 @@ fn asked_of<'a>(
     let (mut there, mut back) = (Moment::default(), Moment::default());
     let asked = probes.map(|probe| {
         let sent = Moment::at(probe.sent_ns);
-        let sent_back = sent.through(up, bits, &mut there)?;
+        let sent_back = sent.through(up, bits, &mut there)?.after(probe.held_ns);
         let back = sent_back.through(down, bits, &mut back)?;
+        let left_ns = probe.sent_ns.saturating_add(probe.held_ns);
         Some(AskedRoundTrip {
-            asked_ns: back.asked_ns.saturating_sub(probe.sent_ns),
-            earliest_ns: back.earliest_ns.saturating_sub(probe.sent_ns),
-            latest_ns: back.latest_ns.saturating_sub(probe.sent_ns),
+            asked_ns: back.asked_ns.saturating_sub(left_ns),
+            earliest_ns: back.earliest_ns.saturating_sub(left_ns),
+            latest_ns: back.latest_ns.saturating_sub(left_ns),
         })
     });
     asked.collect()
@@ -352,6 +381,32 @@ mod tests {
         assert_eq!(found.steps, 0);
     }
 
+    #[test]
+    fn windows_of_few_packets_are_put_together_before_they_are_compared() {
+        // Six packets a window, then four, then five, and one too many or too few in turn.
+        let rates = [6, 4, 5];
+        let windows: Vec<(u64, u64)> = rates
+            .iter()
+            .flat_map(|rate| [(*rate, rate + 1), (*rate, rate - 1)].repeat(12))
+            .collect();
+        let found = of(&windows);
+        assert!(found.correlation.unwrap() > 0.99, "{found:?}");
+        // Each for itself they hardly agree.
+        let apart: Vec<[u64; 2]> = windows.iter().map(|&(trace, got)| [trace, got]).collect();
+        assert!(correlation(&apart).unwrap() < 0.7);
+    }
+
+    #[test]
+    fn what_a_probe_lay_at_the_other_end_is_no_part_of_what_was_asked() {
+        let probe = ProbeRecord {
+            sent_ns: 7,
+            held_ns: 40_000_000,
+            ..ProbeRecord::default()
+        };
+        let asked = asked_of([probe].iter(), &curves(5_000_000, 0), 800)[0].unwrap();
+        assert_eq!(asked.asked_ns, 2 * (5_000_000 + 100_000));
+    }
+
     fn curves(delay_ns: u64, jitter_ns: u32) -> [CapacityCurve; 2] {
         let state = hexloop_traces::LinkState {
             rate_bps: 8_000_000,
@@ -367,7 +422,7 @@ mod tests {
     fn asked_at(moments: &[u64], curves: &[CapacityCurve; 2]) -> Vec<AskedRoundTrip> {
         let probe = |&sent_ns| ProbeRecord {
             sent_ns,
-            round_trip_ns: None,
+            ..ProbeRecord::default()
         };
         let probes: Vec<ProbeRecord> = moments.iter().map(probe).collect();
         let asked = asked_of(probes.iter(), curves, 800);

@@ -1,14 +1,26 @@
-//! UDP echo: probes at fixed moments, sent back as they are.
+//! UDP echo: probes at fixed moments, sent back with how long they lay at the other end.
+//!
+//! Arrivals are those of the kernel's stamps. Where the CPUs of the ends have other work, a packet
+//! lies there until its process runs, which is no property of the link.
 
+use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{ProbeRecord, TrafficError, TrafficRecord, Work, failed, same, spawn};
-use crate::clock::{self, MonotonicNs};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendto, setsockopt, sockopt,
+};
+use nix::sys::time::TimeSpec;
 
-/// The secret's digits and a number.
-pub(super) const PROBE_BYTES: u64 = 64 + 8;
+use super::{ProbeRecord, TrafficError, TrafficRecord, Work, failed, same, spawn};
+use crate::clock::{self, ClockPair, MonotonicNs};
+
+/// The secret's digits, a number, and how many nanoseconds the probe was held (4.2 s at most).
+pub(super) const PROBE_BYTES: u64 = 64 + 4 + 4;
+
+const NUMBER_BYTES: usize = 4;
 
 /// The end that sends probes back.
 #[derive(Debug)]
@@ -23,18 +35,31 @@ impl Listener {
         #[cfg(test)]
         let address = socket.local_addr().map_err(failed("listen on", listen))?;
         let secret = secret.to_owned();
+        ask_for_stamps(&socket).map_err(failed("have packets stamped on", listen))?;
         spawn("hx-echo", move || {
             let mut buffer = [0; 256];
             loop {
                 // An error here answers an earlier probe that could not be delivered.
-                let Ok((count, from)) = socket.recv_from(&mut buffer) else {
+                let Ok(Received {
+                    count,
+                    from: Some(from),
+                    at,
+                    ..
+                }) = receive(&socket, &mut buffer)
+                else {
                     continue;
                 };
-                let probe = &buffer[..count];
-                if probe.len() > secret.len() && same(&secret, &probe[..secret.len()]) {
-                    // A probe that cannot be sent back counts as lost.
-                    let _ = socket.send_to(probe, from);
+                let probe = &mut buffer[..count];
+                if count != secret.len() + 2 * NUMBER_BYTES
+                    || !same(&secret, &probe[..secret.len()])
+                {
+                    continue;
                 }
+                let held_ns = clock::now().saturating_sub(at);
+                let held = u32::try_from(held_ns).unwrap_or(u32::MAX).to_be_bytes();
+                probe[secret.len() + NUMBER_BYTES..].copy_from_slice(&held);
+                // A probe that cannot be sent back counts as lost.
+                let _ = sendto(socket.as_raw_fd(), probe, &from, MsgFlags::empty());
             }
         })?;
         Ok(Listener {
@@ -84,6 +109,7 @@ impl Prober {
         let socket = UdpSocket::bind(any).map_err(failed("open a socket to", peer))?;
         // From here on it takes and sends packets of that peer alone.
         socket.connect(peer).map_err(failed("connect to", peer))?;
+        ask_for_stamps(&socket).map_err(failed("have packets stamped from", peer))?;
         Ok(Prober {
             socket,
             peer,
@@ -106,11 +132,12 @@ impl Work for Prober {
         spawn("hx-reader", move || {
             let mut buffer = [0; 256];
             loop {
-                let Ok(count) = socket.recv(&mut buffer) else {
+                let Ok(received) = receive(&socket, &mut buffer) else {
                     continue;
                 };
-                let now = clock::now();
-                note_answer(&buffer[..count], &secret, now.saturating_sub(t0), &probes);
+                let answer = &buffer[..received.count];
+                let [at_ns, seen_ns] = [received.at, received.seen].map(|at| at.saturating_sub(t0));
+                note_answer(answer, &secret, (at_ns, seen_ns), &probes);
             }
         })?;
         let (socket, probes, secret) = (share()?, Arc::clone(&self.probes), self.secret.clone());
@@ -118,7 +145,7 @@ impl Work for Prober {
         spawn("hx-probe", move || {
             let mut probe = secret;
             let digits = probe.len();
-            for (number, due_ns) in (0_u64..).map(|number| (number, number * gap_ns)) {
+            for (number, due_ns) in (0_u32..).map(|number| (number, u64::from(number) * gap_ns)) {
                 if due_ns >= send_for_ns {
                     return;
                 }
@@ -128,11 +155,12 @@ impl Work for Prober {
                 }
                 probe.truncate(digits);
                 probe.extend(number.to_be_bytes());
+                probe.extend([0; NUMBER_BYTES]);
                 let sent_ns = clock::now().saturating_sub(t0);
                 // Noted before it is sent: the answer may be there at once.
                 lock(&probes).push(ProbeRecord {
                     sent_ns,
-                    round_trip_ns: None,
+                    ..ProbeRecord::default()
                 });
                 // A probe that cannot be sent counts as lost.
                 let _ = socket.send(&probe);
@@ -152,19 +180,97 @@ fn lock(probes: &Mutex<Vec<ProbeRecord>>) -> std::sync::MutexGuard<'_, Vec<Probe
     probes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes an answer; the first one to a probe counts.
-fn note_answer(answer: &[u8], secret: &[u8], now_ns: u64, probes: &Mutex<Vec<ProbeRecord>>) {
-    let Some((shown, number)) = answer.split_at_checked(secret.len()) else {
+/// What was received.
+struct Received {
+    count: usize,
+    from: Option<SockaddrStorage>,
+    /// When the kernel got it.
+    at: MonotonicNs,
+    /// When it was taken.
+    seen: MonotonicNs,
+}
+
+fn ask_for_stamps(socket: &UdpSocket) -> io::Result<()> {
+    setsockopt(socket, sockopt::ReceiveTimestampns, &true).map_err(io::Error::from)
+}
+
+/// Waits for a packet and takes it, with the kernel's stamp of its arrival.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let descriptor = socket.as_raw_fd();
+    let none = MsgFlags::empty();
+    let message = recvmsg::<SockaddrStorage>(descriptor, &mut parts, Some(&mut control), none)?;
+    let (seen, pair) = (clock::now(), ClockPair::read());
+    let stamp = message.cmsgs()?.find_map(|said| match said {
+        ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
+        _ => None,
+    });
+    let at = stamp.map_or(seen, |stamp| {
+        let seconds = u64::try_from(stamp.tv_sec()).unwrap_or(0);
+        let rest = u64::try_from(stamp.tv_nsec()).unwrap_or(0);
+        pair.to_monotonic(seconds * 1_000_000_000 + rest)
+    });
+    Ok(Received {
+        count: message.bytes,
+        from: message.address,
+        // A step of the wall clock makes no packet come from the future.
+        at: at.min(seen),
+        seen,
+    })
+}
+
+/// Notes an answer that arrived and was seen at these moments from T0; the first one to a probe
+/// counts.
+fn note_answer(
+    answer: &[u8],
+    secret: &[u8],
+    (at_ns, seen_ns): (u64, u64),
+    probes: &Mutex<Vec<ProbeRecord>>,
+) {
+    let Some((shown, numbers)) = answer.split_at_checked(secret.len()) else {
         return;
     };
-    let (true, Ok(number)) = (same(secret, shown), <[u8; 8]>::try_from(number)) else {
+    let (true, Ok(numbers)) = (same(secret, shown), <[u8; 8]>::try_from(numbers)) else {
         return;
     };
-    let Ok(index) = usize::try_from(u64::from_be_bytes(number)) else {
+    let [a, b, c, d, held @ ..] = numbers;
+    let Ok(index) = usize::try_from(u32::from_be_bytes([a, b, c, d])) else {
         return;
     };
-    if let Some(probe) = lock(probes).get_mut(index) {
-        let round_trip_ns = now_ns.saturating_sub(probe.sent_ns);
-        probe.round_trip_ns.get_or_insert(round_trip_ns);
+    let held_ns = u64::from(u32::from_be_bytes(held));
+    if let Some(probe) = lock(probes).get_mut(index)
+        && probe.round_trip_ns.is_none()
+    {
+        let whole_ns = at_ns.saturating_sub(probe.sent_ns);
+        probe.round_trip_ns = Some(whole_ns.saturating_sub(held_ns));
+        probe.held_ns = held_ns;
+        probe.unseen_ns = seen_ns.saturating_sub(at_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_ends_waited_for_a_cpu_is_no_part_of_the_round_trip() {
+        let probe = ProbeRecord {
+            sent_ns: 1_000,
+            ..ProbeRecord::default()
+        };
+        let probes = Mutex::new(vec![ProbeRecord::default(), probe]);
+        let answer = [&b"77"[..], &1_u32.to_be_bytes(), &300_u32.to_be_bytes()].concat();
+        note_answer(&answer, b"78", (2_000, 2_500), &probes);
+        assert_eq!(lock(&probes)[1], probe, "a stranger's");
+        note_answer(&answer, b"77", (2_000, 2_500), &probes);
+        note_answer(&answer, b"77", (9_000, 9_500), &probes);
+        let noted = ProbeRecord {
+            sent_ns: 1_000,
+            round_trip_ns: Some(700),
+            held_ns: 300,
+            unseen_ns: 500,
+        };
+        assert_eq!(lock(&probes)[1], noted);
     }
 }
