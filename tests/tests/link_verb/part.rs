@@ -92,12 +92,21 @@ fn is_reset(server: SocketAddr) {
     assert_eq!(broken.kind(), ErrorKind::ConnectionReset, "{broken}");
 }
 
-/// Breaks the connection off.
+/// Breaks the connection off, and stays until the server has seen that: the link ends with the command,
+/// and what is on the way with it. A second connection, which the server never takes, goes with it.
 fn resets(server: SocketAddr) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.read_exact(&mut [0]).unwrap();
+    let mut witness = TcpStream::connect(server).unwrap();
+    witness.set_read_timeout(Some(PATIENCE)).unwrap();
     break_off(&stream);
+    drop(stream);
+    let end = witness.read(&mut [0]).map_err(|error| error.kind());
+    assert!(
+        matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)),
+        "{end:?}"
+    );
 }
 
 /// Closed with this, a connection ends with a reset.
