@@ -276,10 +276,10 @@ pub(super) const EXPECTATION: &[Field] = &[
          each layer on the first node; best-cut-flips: in a round trip with three rates or more on \
          either side of the critical rate, the best cut flips within 15 % of it from all layers on the \
          first node to as few as there are; never-splits: in a round trip without a critical rate, all \
-         layers on the first node are best at every rate; latency-is-sum: with one request under way a \
-         token takes, within 15 %, what nodes compute and links carry, by the measured costs; \
-         throughput-is-slowest: with several, tokens come within 15 % as often as the slowest node or \
-         link lets them; best-division-as-predicted: of the divisions with several requests under way \
+         layers on the first node are best at every rate; latency-is-sum: with one request under way it \
+         takes, within 15 %, what nodes computed and links carried for it one after the other; \
+         throughput-is-slowest: several requests take together as long as the slowest node or link is \
+         busy with them, and at most 35 % longer, in which the path fills and empties; best-division-as-predicted: of the divisions with several requests under way \
          the one whose slowest node or link is the fastest brings the most tokens.",
     ),
     field(

@@ -165,6 +165,40 @@ pub fn pipelined_time_ns(
     slowest.max(alone / u64::from(arm.in_flight().max(1)))
 }
 
+/// How long one direction of a link is busy with frames of so many bytes altogether, each of which
+/// travels in segments with headers of their own.
+fn wire_time_ns(bytes: u64, frames: u64, rate_bps: u64) -> u64 {
+    // A frame that is longer than a segment has further headers: a few per mille of it.
+    let bits = u128::from(bytes + frames * SEGMENT_HEADER_BYTES) * 8;
+    u64::try_from(bits * 1_000_000_000 / u128::from(rate_bps.max(1))).unwrap_or(u64::MAX)
+}
+
+/// How long a request takes with no other under way: what each node computed for it, what each link
+/// carried for it both ways, and for every token the round trip of an empty frame over the whole path.
+#[must_use]
+pub fn request_time_ns(
+    (busy_ns, hops): (&[u64], &[HopBytes]),
+    tokens: u64,
+    (echo_ns, rate_bps): (u64, u64),
+) -> u64 {
+    let links = hops.iter().map(|hop| {
+        wire_time_ns(hop.up, hop.frames_up, rate_bps)
+            + wire_time_ns(hop.down, hop.frames_down, rate_bps)
+    });
+    busy_ns.iter().sum::<u64>() + links.sum::<u64>() + tokens * echo_ns
+}
+
+/// How long the slowest node or direction of a link is busy with some requests: what they take together
+/// if the path is full meanwhile.
+#[must_use]
+pub fn slowest_time_ns(busy_ns: &[u64], hops: &[HopBytes], rate_bps: u64) -> u64 {
+    let links = hops.iter().map(|hop| {
+        let up = wire_time_ns(hop.up, hop.frames_up, rate_bps);
+        up.max(wire_time_ns(hop.down, hop.frames_down, rate_bps))
+    });
+    busy_ns.iter().copied().chain(links).max().unwrap_or(0)
+}
+
 /// The critical rate of a study's round trip, from its costs and what an empty frame took.
 #[must_use]
 pub fn critical_rate_of(

@@ -1,7 +1,7 @@
 //! A path of three nodes that works as the laws say makes the claims hold, and one that does not does not.
 
 use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
-use hexloop_workloads::study::{Grid, StudyFinding, StudySpec};
+use hexloop_workloads::study::{Grid, NodeCosts, StudyFinding, StudySpec};
 
 use super::super::judge;
 use super::*;
@@ -131,23 +131,26 @@ fn trial(
     (rate_bps, arm): (u64, &Arm),
     (group, prompt, place): (u32, u32, u32),
 ) -> TrialRecord {
-    let setting = (ECHO_NS, rate_bps);
-    let alone = split::token_time_ns(arm, &costs(), setting, STATE_BYTES) * nature.slower;
+    let busy_ns: Vec<u64> = split::stage_times_ns(arm, &costs())
+        .into_iter()
+        .map(|stage| stage * TOKENS)
+        .collect();
+    let hops = split::hop_bytes(2, 8, TOKENS, STATE_BYTES);
+    let alone = split::request_time_ns((&busy_ns, &hops), TOKENS, (ECHO_NS, rate_bps));
+    let slowest = split::slowest_time_ns(&busy_ns, &hops, rate_bps);
     let together = u64::from(arm.in_flight());
-    let mut pace = split::pipelined_time_ns(arm, &costs(), setting, STATE_BYTES) * nature.slower;
-    if !nature.pipelines {
-        pace = alone;
-    }
+    // What some requests take together, each of which has a share of it.
+    let mut span = match (together, nature.pipelines) {
+        (1, _) => alone,
+        (_, true) => slowest * together + (alone - slowest) / TOKENS,
+        (_, false) => alone * together,
+    } * nature.slower;
     if nature.prefers_even && arm.first_cut() == 2 {
-        pace /= 3;
+        span /= 3;
     }
-    let gap = if together == 1 {
-        alone
-    } else {
-        pace * together
-    };
+    let gap = span / TOKENS;
     let started_ns = u64::from(group) * 10_000 * MS;
-    let offset = u64::from(place) * gap / together;
+    let offset = gap / together * u64::from(place + 1);
     // A little noise that is the same every time.
     let noise = |token: u64| (token * 7919 + u64::from(prompt) * 104_729) % 100 * 100;
     TrialRecord {
@@ -159,11 +162,11 @@ fn trial(
         prompt,
         started_ns,
         token_ns: (1..=TOKENS)
-            .map(|token| started_ns + offset + token * gap + noise(token))
+            .map(|token| started_ns + offset + (token - 1) * gap + noise(token))
             .collect(),
         tokens: (0..16).collect(),
-        hops: split::hop_bytes(2, 8, TOKENS, STATE_BYTES),
-        busy_ns: vec![0; 3],
+        hops,
+        busy_ns,
     }
 }
 
