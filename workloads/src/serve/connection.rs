@@ -304,11 +304,13 @@ impl<W: Write> FrameWriter<W> {
         };
         self.buffer.extend_from_slice(&header.encode());
         self.buffer.extend_from_slice(body);
-        self.stream
-            .write_all(&self.buffer)
-            .map_err(ConnectionError::Write)?;
         let length = HEADER_BYTES + u64::from(body_bytes);
+        // Counted first: who has the frame may ask for the count at once.
         self.counted.fetch_add(length, Ordering::Relaxed);
+        self.stream.write_all(&self.buffer).map_err(|error| {
+            self.counted.fetch_sub(length, Ordering::Relaxed);
+            ConnectionError::Write(error)
+        })?;
         Ok(length)
     }
 }
