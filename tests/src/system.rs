@@ -59,7 +59,9 @@ impl System {
                 .filter(|name| name.starts_with("hx"))
                 .map(Trace::Interface),
         );
-        let others = others.into_iter().map(|process| process.pid).collect();
+        // One that is about to be gone has no program any more: whose it was nobody can tell.
+        let others = others.into_iter().filter(|one| !one.executable.is_empty());
+        let others = others.map(|process| process.pid).collect();
         control_groups(Path::new("/sys/fs/cgroup"), 8, &others, &mut traces);
         for directory in TEMPORARY {
             for name in names_in(directory) {
