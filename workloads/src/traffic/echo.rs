@@ -206,11 +206,13 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
         ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
         _ => None,
     });
-    let at = stamp.map_or(seen, |stamp| {
-        let seconds = u64::try_from(stamp.tv_sec()).unwrap_or(0);
-        let rest = u64::try_from(stamp.tv_nsec()).unwrap_or(0);
-        pair.to_monotonic(seconds * 1_000_000_000 + rest)
+    // A stamp from before 1970 is none.
+    let at = stamp.and_then(|stamp| {
+        let seconds = u64::try_from(stamp.tv_sec()).ok()?;
+        let rest = u64::try_from(stamp.tv_nsec()).ok()?;
+        Some(pair.to_monotonic(seconds * 1_000_000_000 + rest))
     });
+    let at = at.unwrap_or(seen);
     Ok(Received {
         count: message.bytes,
         from: message.address,

@@ -236,7 +236,7 @@ fn floors_us(
             }
             step_packets
         })
-    })?;
+    })??;
     let together = step_packets.min(SEND_BATCH).min(frames.len());
     let mut place = 0;
     let batched = on_thread("hx-flow", || {
@@ -252,24 +252,29 @@ fn floors_us(
                 .send(&exits[batch.clone()], &frames[batch])
                 .unwrap_or(0)
         })
-    })?;
+    })??;
     Ok([alone, batched])
 }
 
-/// Sends in steps for a while, and returns the CPU time for each packet.
-fn us_per_packet(mut send: impl FnMut() -> usize) -> f64 {
+/// Sends in steps for a while, and returns the CPU time for each packet that was sent.
+fn us_per_packet(mut send: impl FnMut() -> usize) -> Result<f64, BenchError> {
     scheduling::pin(scene::relay_cpu());
     scheduling::make_punctual();
     let start = clock::now();
-    let (cpu_before_ns, mut sent) = (clock::thread_cpu_ns(), 0);
+    let (cpu_before_ns, mut sent) = (clock::thread_cpu_ns(), 0_usize);
     let mut step = start;
     while step < start + FLOOR_NS {
         clock::sleep_until(step);
-        sent += u64::try_from(send()).unwrap_or(0);
+        sent += send();
         step += FLOOR_STEP_NS;
     }
     let cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
-    to_f64(cpu_ns) / 1e3 / to_f64(sent.max(1))
+    match u64::try_from(sent) {
+        Ok(sent) if sent > 0 => Ok(to_f64(cpu_ns) / 1e3 / to_f64(sent)),
+        _ => Err(BenchError::Unavailable {
+            why: "the kernel took no packet for the floor".to_owned(),
+        }),
+    }
 }
 
 fn on_thread<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T, BenchError> {
