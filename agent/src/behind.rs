@@ -132,6 +132,9 @@ pub enum BehindError {
         #[source]
         source: io::Error,
     },
+    /// The command at the far end is none that can be run.
+    #[error("cannot run the command at the far end")]
+    NoPeer(#[source] io::Error),
     /// Signals or terminal.
     #[error("cannot take over signals")]
     Signals(#[source] io::Error),
@@ -410,6 +413,9 @@ impl Behind {
                 .map(|words| self.start("hx-peer", words, Vec::new()))
                 .transpose()?;
             let running = self.start("hx-command", command, environment)?;
+            if let Some(capture) = &self.capture {
+                capture.begin();
+            }
             let t0 = clock::now() + START_AFTER_NS;
             self.link.start(t0, windows)?;
             let ended = Behind::live(&signals, running, peer);
@@ -436,6 +442,9 @@ impl Behind {
             peer.go();
             match peer.next() {
                 Some(Said::Started) => {}
+                Some(Said::NotStarted(number)) => {
+                    return Err(BehindError::NoPeer(io::Error::from_raw_os_error(number)));
+                }
                 said => peer_said = said,
             }
         }

@@ -39,7 +39,7 @@ duration = "4 s"
 name = "ping"
 job = "ping"
 load = true
-duration = "2 s"
+duration = "6 s"
 [[events]]
 name = "slower"
 at = "2 s"
@@ -60,7 +60,9 @@ phase = "bulk"
         let before = System::look("");
         sandbox.write("experiment.toml", EXPERIMENT);
         let arguments = ["run", "experiment.toml", "--output", "output", "--json"];
-        let finished = sandbox.run(240, arguments);
+        let running = sandbox.command(arguments).spawn().unwrap();
+        change_by_hand(&sandbox);
+        let finished = finish(running, 240);
         // A busy machine may be found too busy to believe: that is 6, and a whole run.
         assert!(
             matches!(finished.code(), Some(0 | 6)),
@@ -80,8 +82,17 @@ phase = "bulk"
             panic!("{}", problems.join("\n"));
         });
         let changes = summary["changes"].as_array().unwrap();
-        assert_eq!(changes.len(), 1, "{changes:?}");
+        assert_eq!(changes.len(), 1 + BY_HAND.len(), "{changes:?}");
         assert_eq!(changes[0]["event"], "slower");
+        for (change, (_, told)) in changes[1..].iter().zip(BY_HAND) {
+            assert_eq!(change["phase"], "ping", "{changes:?}");
+            assert_eq!(change["event"], Value::Null, "{changes:?}");
+            assert_eq!(change["change"], told, "{changes:?}");
+            assert!(
+                change["achieved_s"].as_f64() >= change["asked_s"].as_f64(),
+                "{changes:?}"
+            );
+        }
         assert_eq!(changes[0]["asked_s"], 2.0);
         assert!(
             changes[0]["achieved_s"].as_f64() >= Some(2.0),
@@ -107,6 +118,45 @@ phase = "bulk"
             allowed(true),
             allowed(false)
         );
+    }
+
+    /// What somebody does to the link while pings cross it, and how the record tells it.
+    const BY_HAND: [(&[&str], &str); 6] = [
+        (&["pause", "radio"], "pauses"),
+        (&["resume", "radio"], "resumes"),
+        (&["jump", "radio", "to=\"1 s\""], "jumps to 1 s"),
+        (
+            &["override", "radio", "delay=4 ms", "direction=up"],
+            "is overridden with delay 4 ms",
+        ),
+        (&["clear", "radio"], "follows its trace again"),
+        (&["set", "radio", "queue=90 kB"], "is set to queue 90 kB"),
+    ];
+
+    /// Does it, through the agent of the run; what makes no sense is refused and changes nothing.
+    fn change_by_hand(sandbox: &Sandbox) {
+        let plays = |event: &Value| event["event"] == "phase-started" && event["phase"] == "ping";
+        assert!(
+            within_ms(180_000, || recorded(sandbox).iter().any(plays)),
+            "no pings"
+        );
+        let runtime = fs::read_dir(sandbox.path("runtime")).unwrap();
+        let mut sockets = runtime.filter_map(|entry| Some(entry.ok()?.path().join("agent")));
+        let socket = sockets.find(|path| path.exists()).expect("an agent");
+        let control = |words: &[&str]| {
+            let mut line = vec!["agent", "control", "--socket", socket.to_str().unwrap()];
+            line.extend(words);
+            sandbox.run(60, line)
+        };
+        for (words, _) in BY_HAND {
+            control(words).expect_code(0);
+        }
+        control(&["pause", "wire"])
+            .expect_code(1)
+            .expect_error(&["no link wire", "known links: radio"]);
+        control(&["override", "radio", "rate=-1 Mbit/s"])
+            .expect_code(3)
+            .expect_error(&["100 Mbit/s"]);
     }
 
     /// The events that a run which is under way has recorded so far.

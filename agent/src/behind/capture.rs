@@ -54,9 +54,16 @@ impl Capture {
         let [down, up] = Direction::BOTH.map(open);
         let files = [down?, up?];
         let (observer, packets) = Observer::new(ROOM);
+        // What is measured before the command starts is none of its packets.
+        observer.set_open(false);
         let thread = thread::Builder::new().name("hx-capture".to_owned());
         let thread = thread.spawn(move || write(files, &packets))?;
         Ok(Capture { observer, thread })
+    }
+
+    /// Captures from here on.
+    pub(crate) fn begin(&self) {
+        self.observer.set_open(true);
     }
 
     /// For the link to show its packets to.

@@ -33,7 +33,7 @@ const SMALL_BUFFER_BYTES: usize = 200_000;
 
 /// Makes the interfaces of the link and starts what shapes it; says why in words.
 pub(super) fn build(spec: &LinkSpec<'_>, played: &Trace) -> Result<(Datapath, String), LinkError> {
-    let asked = "asked for by the experiment";
+    let asked = "as asked";
     if spec.relay.seat.is_some() {
         return shared(spec, played);
     }

@@ -248,6 +248,7 @@ impl Init {
         let credentials = credentials.map(|(user, group)| Credentials { user, group });
         let memory = &surroundings.memory_nodes;
         let grants = Grants {
+            marked_programs: matches!(program, Program::Other(_)),
             realtime: surroundings.realtime,
             memory: (!memory.is_empty()).then(|| NodeMask::of(memory)),
         };

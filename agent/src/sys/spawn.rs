@@ -46,9 +46,18 @@ pub(crate) struct Credentials {
     pub(crate) group: u32,
 }
 
+/// `CAP_NET_BIND_SERVICE`, `CAP_NET_ADMIN` and `CAP_NET_RAW` of linux/capability.h: what the files of
+/// ping and its like are marked with. The kernel does not start a program that is marked with more
+/// than its bounding set holds (capabilities(7), "Safety checking for capability-dumb binaries");
+/// started with no new privileges, it has none of them all the same.
+const NETWORK_MARKS: [libc::c_ulong; 3] = [10, 12, 13];
+
 /// What a job has that its user could not give itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Grants {
+    /// Whether it may start programs that are marked with capabilities, such as ping, which then run
+    /// without them.
+    pub(crate) marked_programs: bool,
     /// Priority under SCHED_FIFO.
     pub(crate) realtime: Option<u8>,
     /// NUMA nodes that its memory is bound to.
@@ -71,7 +80,7 @@ pub(crate) fn unprivileged(
         if let Some(priority) = grants.realtime {
             realtime::grant(i32::from(priority))?;
         }
-        drop_bounding_set()?;
+        drop_bounding_set(grants.marked_programs)?;
         clear_ambient_set();
         if let Some(Credentials { user, group }) = credentials {
             drop_groups()?;
@@ -113,7 +122,7 @@ pub(crate) fn inhabitant(command: &mut Command, habitation: Habitation) {
         if let Some(namespace) = &habitation.user_namespace {
             setns(namespace, CloneFlags::CLONE_NEWUSER)?;
         }
-        drop_bounding_set()?;
+        drop_bounding_set(true)?;
         clear_ambient_set();
         if let Some(Credentials { user, group }) = habitation.credentials {
             setgroups(&habitation.groups)?;
@@ -209,8 +218,11 @@ pub(crate) fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
     Ok(owned)
 }
 
-fn drop_bounding_set() -> io::Result<()> {
+fn drop_bounding_set(keeps_network_marks: bool) -> io::Result<()> {
     for capability in 0..64 {
+        if keeps_network_marks && NETWORK_MARKS.contains(&capability) {
+            continue;
+        }
         #[expect(unsafe_code, reason = "nix has no call for the bounding set")]
         // SAFETY: prctl with integers alone touches no memory of ours.
         let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };

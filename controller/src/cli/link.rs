@@ -62,7 +62,8 @@ pub struct LinkArguments {
     pub command: Vec<OsString>,
 }
 
-/// What a link does to packets. Options replace the columns of the traces.
+/// What a link does to packets. Options replace the columns of the traces. (Values may begin with a
+/// hyphen so that a negative one is told as such.)
 #[derive(Debug, Clone, Default, Args)]
 pub struct ShapeArguments {
     /// Trace towards the command: a trace file, or packet delivery times as mahimahi writes them.
@@ -72,28 +73,28 @@ pub struct ShapeArguments {
     #[arg(long, value_name = "TRACE")]
     pub up: Option<PathBuf>,
     /// Rate of IP packets, headers included, such as 100Mbit/s; DOWN,UP where they differ.
-    #[arg(long, value_parser = rates)]
+    #[arg(long, allow_hyphen_values = true, value_parser = rates)]
     pub rate: Option<Both<BitRate>>,
     /// One-way delay, such as 10ms; DOWN,UP where they differ.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub delay: Option<Both<TimeSpan>>,
     /// Half-width of the uniform jitter around the delay.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub jitter: Option<Both<TimeSpan>>,
     /// Share of packets lost at random, such as 1% or 50ppm.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub loss: Option<Both<Share>>,
     /// Mean length of a burst of losses, in packets; 1 is independent loss.
-    #[arg(long, value_name = "PACKETS", value_parser = burst_milli)]
+    #[arg(long, allow_hyphen_values = true, value_name = "PACKETS", value_parser = burst_milli)]
     pub loss_burst: Option<u32>,
     /// Share of packets duplicated.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub duplicate: Option<Both<Share>>,
     /// Share of packets with a flipped bit.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub corrupt: Option<Both<Share>>,
     /// Queue before the bottleneck: bytes of IP packets such as 300kB, or packets such as 200p.
-    #[arg(long, value_parser = queue_limit)]
+    #[arg(long, allow_hyphen_values = true, value_parser = queue_limit)]
     pub queue: Option<QueueLimit>,
     /// Which packet is dropped, and when.
     #[arg(long, value_enum, default_value = "drop-tail")]
@@ -106,7 +107,7 @@ pub struct ShapeArguments {
     pub reorder: bool,
     /// Serve in delivery opportunities at the end of slots of this length, as mahimahi does;
     /// unused ones are lost.
-    #[arg(long, value_name = "LENGTH", value_parser = slot)]
+    #[arg(long, allow_hyphen_values = true, value_name = "LENGTH", value_parser = slot)]
     pub slots: Option<TimeSpan>,
 }
 
@@ -379,6 +380,9 @@ mod tests {
         for (line, example) in [
             (["--rate", "100"], "100 Mbit/s"),
             (["--rate", "0Mbit/s"], "100Mbit/s"),
+            (["--rate", "-5Mbit/s"], "`-5Mbit/s` is not a data rate"),
+            (["--delay", "-1ms"], "`-1ms` is not a time span"),
+            (["--loss", "-1%"], "`-1%` is not a share"),
             (["--delay", "ten"], "20 ms"),
             (["--loss", "101%"], "1 %"),
             (["--queue", "0p"], "200p"),

@@ -8,6 +8,9 @@ pub(super) mod user;
 mod words;
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode as Status;
 use std::sync::Arc;
 
@@ -88,6 +91,9 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
     environment.extend(user::environment(spec.user.as_ref()));
     // Before anything is made: a log that cannot be written is no reason to run at all.
     let mut log = Log::open(arguments.log.as_deref())?;
+    if let Some(path) = &arguments.json {
+        try_writing(path.as_ref()).or_fail(ExitCode::Failed, || no_summary(path))?;
+    }
     behind::signals::block().or_fail(ExitCode::Failed, || "cannot block signals".to_owned())?;
     let power = behind::power::acquire().map_err(no_power)?;
     let mut stage = Behind::build(spec, power).or_fail(ExitCode::Preflight, || {
@@ -118,7 +124,9 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         setting.notes.extend(notes_of(&captured));
     }
     let status = status_of(report.command, &name)?;
-    let summary = summary::summarise(setting, &report, &log.finish()?, Some(status));
+    let peer_status = report.peer.and_then(shell_status);
+    let statuses = [Some(status), peer_status];
+    let summary = summary::summarise(setting, &report, &log.finish()?, statuses);
     if !voice.quiet {
         eprintln!("{}", summary.text());
     }
@@ -126,11 +134,25 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         let document = serde_json::to_vec_pretty(&summary).or_fail(ExitCode::Failed, || {
             "cannot write a JSON document".to_owned()
         })?;
-        write_file(path.as_ref(), &document).or_fail(ExitCode::Failed, || {
-            format!("cannot write the summary to {path}")
-        })?;
+        write_file(path.as_ref(), &document).or_fail(ExitCode::Failed, || no_summary(path))?;
     }
     Ok(status)
+}
+
+fn no_summary(path: &str) -> String {
+    format!("cannot write the summary to {path}")
+}
+
+/// Whether a file can be written, which is left as it is; pipes and devices are not touched.
+fn try_writing(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => Ok(()),
+        _ => fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map(drop),
+    }
 }
 
 fn no_power(error: PrivilegeError) -> Failure {
@@ -166,12 +188,22 @@ fn is_limited(trace: &Trace, direction: Direction) -> bool {
     })
 }
 
+/// The status of a command that has ended, as a shell would tell it.
+fn shell_status(said: Said) -> Option<u8> {
+    let number = match said {
+        Said::Exited(status) => status,
+        Said::Signalled(signal) => SIGNALLED + signal,
+        Said::Started | Said::NotStarted(_) => return None,
+    };
+    u8::try_from(number & 0xff).ok()
+}
+
 /// The command's status, as a shell would tell it; an error where it never ran.
 pub(super) fn status_of(said: Option<Said>, name: &OsStr) -> Result<u8, Failure> {
-    let of = |number: i32| u8::try_from(number & 0xff).unwrap_or(OWN_FAILURE);
     match said {
-        Some(Said::Exited(status)) => Ok(of(status)),
-        Some(Said::Signalled(signal)) => Ok(of(SIGNALLED + signal)),
+        Some(said @ (Said::Exited(_) | Said::Signalled(_))) => {
+            Ok(shell_status(said).unwrap_or(OWN_FAILURE))
+        }
         Some(Said::NotStarted(number)) => {
             let errno = Errno::from_raw(number);
             eprintln!(

@@ -39,17 +39,24 @@ fn bad_input_is_125_and_says_what_to_write() {
     let sandbox = Sandbox::new(BINARY);
     sandbox.write("back.down", "5\n3\n");
     sandbox.write("bad.csv", "# {}\n");
+    sandbox.write("empty.down", "\n");
     for (arguments, expected) in [
         (&["--rate", "100"][..], "100 Mbit/s"),
         (&["--rate", "0Mbit/s"], "no rate"),
+        (&["--rate", "-5Mbit/s"], "`-5Mbit/s` is not a data rate"),
         (&["--delay", "ten"], "20 ms"),
         (&["--loss", "200%"], "1 %"),
         (&["--queue", "20p"], "--rate"),
         (&["--reorder"], "--jitter"),
+        (&["--ecn", "--rate", "5Mbit/s"], "codel"),
+        (&["--queue-discipline", "pie"], "--rate"),
         (&["--mtu", "20000"], "9000"),
         (&["--down", "missing.down"], "missing.down"),
         (&["--down", "back.down"], "back.down:2:1:"),
         (&["--down", "bad.csv"], "bad.csv:1:"),
+        (&["--down", "empty.down"], "empty.down: nothing is in it"),
+        (&["--json", "missing/summary.json"], "missing/summary.json"),
+        (&["--log", "/proc/none"], "/proc/none"),
         (&["--peer", "'unclosed"], "not closed"),
         (&["--datapath", "magic"], "relay"),
     ] {
@@ -78,6 +85,8 @@ fn the_command_is_the_same_user_with_its_environment_and_input_and_no_privileges
             _ => geteuid().as_raw(),
         };
         let none = "0000000000000000";
+        // ping and its like may be started, and gain nothing.
+        let marks = "0000000000003400";
         let lines: Vec<&str> = finished.stdout.lines().collect();
         let expected = [
             &user.to_string(),
@@ -86,7 +95,7 @@ fn the_command_is_the_same_user_with_its_environment_and_input_and_no_privileges
             "passed on",
             none,
             none,
-            none,
+            marks,
             "1",
         ];
         assert_eq!(lines[..8], expected, "{}", finished.told());
@@ -247,6 +256,13 @@ fn the_peer_lives_at_the_far_end_until_the_command_ends() {
         assert_eq!(lines.len(), 2, "{}", finished.told());
         assert_eq!(lines[1], "");
         assert!(numbers(lines[0])[0].1 >= 10_000, "{}", finished.told());
+        // What cannot be run there is told, and the command is not started.
+        let line = ["--peer", "/nonexistent/peer", "--", "echo", "started"];
+        let finished = run(who, &line);
+        finished
+            .expect_code(125)
+            .expect_error(&["far end", "No such file"]);
+        assert_eq!(finished.stdout, "");
     }
 }
 
@@ -266,6 +282,8 @@ fn every_packet_is_captured_with_when_it_came_was_due_and_left() {
         .expect_error(&["packets captured"]);
     for name in ["link-down.pcapng", "link-up.pcapng"] {
         let comments = comments(&fs::read(captures.join(name)).unwrap());
+        // Nothing of what was measured before the command was started.
+        assert!(comments.len() < 100, "{name}: {} packets", comments.len());
         let delayed = comments
             .iter()
             .filter(|comment| comment.contains("held 5000000 ns"));

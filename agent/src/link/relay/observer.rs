@@ -2,7 +2,7 @@
 //! waiting for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use hexloop_traces::Direction;
@@ -42,6 +42,7 @@ impl PassedPacket {
 pub struct Observer {
     packets: SyncSender<PassedPacket>,
     dropped: Arc<AtomicU64>,
+    is_open: Arc<AtomicBool>,
 }
 
 impl Observer {
@@ -49,8 +50,17 @@ impl Observer {
     #[must_use]
     pub fn new(room: usize) -> (Observer, Receiver<PassedPacket>) {
         let (packets, reader) = sync_channel(room);
-        let dropped = Arc::new(AtomicU64::new(0));
-        (Observer { packets, dropped }, reader)
+        let observer = Observer {
+            packets,
+            dropped: Arc::new(AtomicU64::new(0)),
+            is_open: Arc::new(AtomicBool::new(true)),
+        };
+        (observer, reader)
+    }
+
+    /// Lets it see packets from here on, or none. A new one sees them.
+    pub fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Ordering::Relaxed);
     }
 
     /// Packets that found no room so far.
@@ -61,6 +71,9 @@ impl Observer {
 
     /// Shows a packet, unless the reader is gone or behind.
     pub(super) fn show(&self, packet: impl FnOnce() -> PassedPacket) {
+        if !self.is_open.load(Ordering::Relaxed) {
+            return;
+        }
         if self.packets.try_send(packet()).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -90,6 +103,17 @@ mod tests {
         }
         let seen: Vec<MonotonicNs> = reader.try_iter().map(|packet| packet.due).collect();
         assert_eq!((seen, observer.dropped()), (vec![0, 1], 3));
+    }
+
+    #[test]
+    fn what_passes_while_it_is_closed_is_neither_seen_nor_missed() {
+        let (observer, reader) = Observer::new(2);
+        for (due, is_open) in [(0, false), (1, true), (2, false), (3, false), (4, false)] {
+            observer.set_open(is_open);
+            observer.show(|| packet(due));
+        }
+        let seen: Vec<MonotonicNs> = reader.try_iter().map(|packet| packet.due).collect();
+        assert_eq!((seen, observer.dropped()), (vec![1], 0));
     }
 
     #[test]

@@ -50,8 +50,21 @@ fn without_effect(arguments: &ShapeArguments, trace: &Trace) -> Option<&'static 
     let limited = states
         .clone()
         .any(|state| state.rate_bps != UNLIMITED_RATE_BPS);
-    if !limited && (arguments.queue.is_some() || arguments.slots.is_some() || arguments.ecn) {
+    let managed = matches!(
+        arguments.queue_discipline,
+        DisciplineArgument::Codel | DisciplineArgument::Pie
+    );
+    let about_queues = arguments.queue.is_some()
+        || arguments.slots.is_some()
+        || arguments.ecn
+        || arguments.queue_discipline != DisciplineArgument::DropTail;
+    if !limited && about_queues {
         return Some("a link without a rate has no queue; give --rate, --down or --up as well");
+    }
+    if arguments.ecn && !managed {
+        return Some(
+            "only codel and pie mark packets; give --queue-discipline codel or pie as well",
+        );
     }
     if arguments.reorder && !states.clone().any(|state| state.jitter_ns > 0) {
         return Some("without jitter nothing is reordered; give --jitter as well");
@@ -94,7 +107,14 @@ fn read_trace(path: &Path) -> Result<Recording, Failure> {
     let text = text_of(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let first = text.lines().map(str::trim).find(|line| !line.is_empty());
-    let is_mahimahi = first.is_some_and(|line| line.bytes().all(|byte| byte.is_ascii_digit()));
+    let Some(first) = first else {
+        let problem = "nothing is in it; expected a trace file or a mahimahi recording";
+        let message = format!("{}: {problem}", path.display());
+        return Err(Failure::message(ExitCode::InvalidInput, message));
+    };
+    // What is negative is no moment either, and told by its line.
+    let digits = first.strip_prefix('-').unwrap_or(first);
+    let is_mahimahi = digits.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = if is_mahimahi {
         let settings = ImportSettings {
             scenario: name.into_owned(),

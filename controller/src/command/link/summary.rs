@@ -56,6 +56,9 @@ pub(super) struct Summary {
     trace: String,
     gateway: [String; 2],
     command_status: Option<u8>,
+    /// What the command at the far end ended with before the other did; `null` where it had not
+    /// ended or there is none.
+    peer_status: Option<u8>,
     duration_s: f64,
     directions: Vec<DirectionSummary>,
     /// `null` where nothing is forwarded.
@@ -133,7 +136,7 @@ pub(super) fn summarise(
     setting: Setting,
     report: &BehindReport,
     sums: &[Sums; 2],
-    command_status: Option<u8>,
+    [command_status, peer_status]: [Option<u8>; 2],
 ) -> Summary {
     let directions: Vec<DirectionSummary> = Direction::BOTH
         .into_iter()
@@ -152,6 +155,7 @@ pub(super) fn summarise(
         trace: setting.trace,
         gateway: setting.gateway,
         command_status,
+        peer_status,
         duration_s: rounded(ns_to_s(report.played_ns), 6),
         directions,
         forwarder: setting.forwarded.map(|done| Forwarding {
@@ -286,6 +290,9 @@ impl Summary {
             lines.push(direction.text(self.duration_s));
         }
         lines.extend(self.forwarder.map(Forwarding::text));
+        lines.extend(self.peer_status.map(|status| {
+            format!("  peer: had ended with status {status} before the command did")
+        }));
         let verdict = match self.verdict {
             "as-asked" => "as asked, as far as measured",
             "invalid" => "INVALID: this link did not do what was asked",
