@@ -5,6 +5,7 @@
 
 pub mod bench;
 mod cache;
+mod coding;
 mod compute;
 pub mod corpus;
 pub mod error;
@@ -26,6 +27,7 @@ mod weights;
 
 pub use crate::device::{ComputeDevice, Precision};
 pub use cache::KeyValueCache;
+pub use coding::StateCoder;
 pub use compute::Compute;
 pub use error::EngineError;
 pub use hidden::Hidden;

@@ -5,6 +5,7 @@
 //! made of; with it, the tensor engine, the model, its training and the job processes.
 
 pub mod clock;
+pub mod coding;
 pub mod device;
 pub mod job;
 pub mod model_config;

@@ -71,6 +71,15 @@ pub struct BenchEngineArguments {
     /// The program that computes on NVIDIA GPUs; else the one beside this program, or on the PATH.
     #[arg(long, value_name = "FILE")]
     pub engine_cuda: Option<PathBuf>,
+    /// Compare it with llama.cpp and PyTorch on the same model, threads and CPUs, in turns.
+    #[arg(long)]
+    pub peers: bool,
+    /// A Python that has them (`tests/peers DIRECTORY` installs them); else `HEXLOOP_PEERS_PYTHON`.
+    #[arg(long, value_name = "FILE", requires = "peers")]
+    pub peers_python: Option<PathBuf>,
+    /// How many turns each of them has.
+    #[arg(long, default_value_t = 3, requires = "peers", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
 }
 
 /// A length of time that is more than nothing and less than an hour.

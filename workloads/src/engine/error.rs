@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::coding::Coding;
 use crate::device::{ComputeDevice, Precision};
 use crate::model_config::ConfigError;
 
@@ -164,6 +165,24 @@ pub enum EngineError {
     HiddenBytes {
         /// How many bytes came.
         bytes: usize,
+        /// The model's width.
+        width: u32,
+    },
+    /// States as they came over the link, in a coding that they do not fit.
+    #[error("{bytes} bytes are no hidden states of width {width} in the coding {coding}")]
+    CodedBytes {
+        /// The coding.
+        coding: Coding,
+        /// How many bytes came.
+        bytes: usize,
+        /// The model's width.
+        width: u32,
+    },
+    /// A coding that has no room for states of this width.
+    #[error("the coding {coding} cannot hold states of width {width}")]
+    CodingWidth {
+        /// The coding.
+        coding: Coding,
         /// The model's width.
         width: u32,
     },

@@ -84,8 +84,21 @@ impl Hidden {
             .iter()
             .map(|value| f32::from_le_bytes(*value))
             .collect();
-        let tokens = values.len() / width_values;
-        let states = Tensor::from_vec(values, (tokens, width_values), &Device::Cpu)
+        Hidden::from_values(values, width)
+    }
+
+    /// Takes values, token after token, on the CPU.
+    ///
+    /// # Errors
+    /// No values, or not a whole number of states.
+    pub fn from_values(values: Vec<f32>, width: u32) -> Result<Hidden, EngineError> {
+        let wide = usize::try_from(width).unwrap_or(usize::MAX);
+        if values.is_empty() || wide == 0 || !values.len().is_multiple_of(wide) {
+            let bytes = 4 * values.len();
+            return Err(EngineError::HiddenBytes { bytes, width });
+        }
+        let tokens = values.len() / wide;
+        let states = Tensor::from_vec(values, (tokens, wide), &Device::Cpu)
             .map_err(EngineError::tensor("taking hidden states"))?;
         Ok(Hidden { states })
     }

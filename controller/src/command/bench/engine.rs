@@ -1,5 +1,6 @@
 //! `hexloop bench engine`: another process computes, this one meters the machine meanwhile.
 
+mod peers;
 mod table;
 
 use std::ffi::OsString;
@@ -17,6 +18,8 @@ use hexloop_workloads::engine::bench::{BenchEvent, BenchPhase, BenchSpec, BenchW
 use hexloop_workloads::engine::{self, ComputeDevice};
 use hexloop_workloads::job::thread_environment;
 use serde::Serialize;
+
+use peers::{Comparison, Peer};
 
 use super::super::model::directory_of;
 use super::super::{Voice, print, print_json};
@@ -45,6 +48,8 @@ pub(super) struct EngineDocument {
     rows: Vec<EngineRow>,
     /// Why there are no rows of larger batches.
     no_room: Option<String>,
+    /// How it compares with other programs; empty if that was not asked for.
+    peers: Vec<Peer>,
 }
 
 /// What one window came to.
@@ -97,7 +102,8 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
         .or_fail(ExitCode::Failed, || {
             "cannot start reading meters".to_owned()
         })?;
-    let mut child = Computing::start(&command(arguments)?, &spec)?;
+    let own = command(arguments)?;
+    let mut child = Computing::start(&own, &spec, Stdio::inherit())?;
     let mut document = None;
     let mut idle_w = no_window();
     while let Some(event) = child.next()? {
@@ -120,6 +126,7 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
                     idle_w: no_window(),
                     rows: Vec::new(),
                     no_room: None,
+                    peers: Vec::new(),
                 });
             }
             BenchEvent::Window(window) => {
@@ -147,7 +154,17 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
         }
     }
     sampler.finish();
-    let document = document.ok_or_else(out_of_order)?;
+    let mut document = document.ok_or_else(out_of_order)?;
+    if arguments.peers {
+        let comparison = Comparison {
+            own: &own,
+            spec: &spec,
+            python: arguments.peers_python.as_deref(),
+            rounds: arguments.rounds,
+            quiet: voice.quiet,
+        };
+        document.peers = comparison.run()?;
+    }
     if voice.json {
         print_json(&document)?;
     } else {
@@ -246,7 +263,7 @@ struct Computing {
 }
 
 impl Computing {
-    fn start(command: &[OsString], spec: &BenchSpec) -> Result<Computing, Failure> {
+    fn start(command: &[OsString], spec: &BenchSpec, errors: Stdio) -> Result<Computing, Failure> {
         let name = command.first().cloned().unwrap_or_default();
         let starting = || format!("cannot start {}", name.display());
         let mut child = Command::new(&name)
@@ -255,6 +272,7 @@ impl Computing {
             .env(engine_cuda::ORDER.0, engine_cuda::ORDER.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(errors)
             .spawn()
             .or_fail(ExitCode::Preflight, starting)?;
         let (input, output) = (child.stdin.take(), child.stdout.take());

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use hexloop_proto::Measurement;
 use hexloop_workloads::engine::bench::BenchPhase;
 
+use super::peers::Peer;
 use super::{EngineDocument, EngineRow};
 use crate::format::{count_to_f64, grouped, significant};
 
@@ -57,6 +58,9 @@ fn write_table(text: &mut String, document: &EngineDocument) -> std::fmt::Result
     if let Some(reason) = &document.no_room {
         writeln!(text, "{reason}")?;
     }
+    for peer in &document.peers {
+        write_peer(text, peer)?;
+    }
     match &document.idle_w {
         Measurement::Unavailable { why } => writeln!(text, "energy: Unavailable: {why}"),
         idle => writeln!(
@@ -65,6 +69,36 @@ fn write_table(text: &mut String, document: &EngineDocument) -> std::fmt::Result
             or_dash(idle),
             source(idle)
         ),
+    }
+}
+
+fn write_peer(text: &mut String, peer: &Peer) -> std::fmt::Result {
+    match (&peer.build, &peer.unavailable) {
+        (Some(build), None) => writeln!(text, "\nbeside {build}")?,
+        (_, why) => {
+            let why = why.as_deref().unwrap_or_default();
+            writeln!(text, "\nbeside {}: Unavailable: {why}", peer.name)?;
+        }
+    }
+    for row in &peer.rows {
+        writeln!(
+            text,
+            "{:8} {} of its speed ({} to {} in {} rounds)",
+            name_of(row.phase),
+            significant(row.ratio),
+            significant(row.ratio_least),
+            significant(row.ratio_most),
+            row.own_tokens_per_s.len()
+        )?;
+    }
+    Ok(())
+}
+
+const fn name_of(phase: BenchPhase) -> &'static str {
+    match phase {
+        BenchPhase::Idle => "idle",
+        BenchPhase::Prefill => "prefill",
+        BenchPhase::Decode => "decode",
     }
 }
 
@@ -78,11 +112,7 @@ fn source(measurement: &Measurement) -> &str {
 }
 
 fn write_row(text: &mut String, row: &EngineRow) -> std::fmt::Result {
-    let phase = match row.phase {
-        BenchPhase::Idle => "idle",
-        BenchPhase::Prefill => "prefill",
-        BenchPhase::Decode => "decode",
-    };
+    let phase = name_of(row.phase);
     writeln!(
         text,
         "{phase:8} {:>5} {:>11} {:>13} {:>9} {:>8} {:>9} {:>15}",
