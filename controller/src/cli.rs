@@ -378,6 +378,9 @@ pub enum AgentPart {
     /// A process of a study; started in a node.
     #[command(hide = true)]
     Study,
+    /// Load for a server that is no part of this program; started in a node.
+    #[command(hide = true)]
+    Load,
     /// The process that holds a real interface in a shape; started by `link apply`.
     #[command(hide = true)]
     Keep {

@@ -179,6 +179,7 @@ pub(crate) fn plan() -> Plan {
             ),
         ],
         studies: Vec::new(),
+        loads: Vec::new(),
         events: Vec::new(),
         commands: Vec::new(),
         verdict: VerdictBounds {

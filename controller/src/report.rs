@@ -9,6 +9,7 @@ mod energy;
 pub(crate) mod html;
 mod isolation;
 mod latency;
+mod loads;
 mod resources;
 mod setup;
 mod studies;
@@ -68,6 +69,7 @@ pub fn render(records: &RunRecords, summary: &Summary) -> Result<String, fmt::Er
     latency::section(&mut page, &data)?;
     traffic::section(&mut page, &data)?;
     studies::section(&mut page, &data)?;
+    loads::section(&mut page, &data)?;
     timeline::section(&mut page, &data)?;
     bytes::section(&mut page, &data)?;
     resources::section(&mut page, &data)?;

@@ -9,6 +9,7 @@ use hexloop_proto::{
 };
 use hexloop_traces::LinkChange;
 use hexloop_workloads::job::RequestRecord;
+use hexloop_workloads::load::ExchangeRecord;
 use hexloop_workloads::study::StudyFinding;
 use hexloop_workloads::traffic::TrafficRecord;
 
@@ -74,6 +75,8 @@ pub struct PhaseResults {
     pub ready: Vec<ReadyJob>,
     /// The requests by number.
     pub requests: BTreeMap<u32, RequestRecord>,
+    /// What the exchanges with a server were, by the numbers of their requests.
+    pub exchanges: BTreeMap<u32, ExchangeRecord>,
     /// Windows of its links, in order.
     pub windows: Vec<LinkWindow>,
     /// Samples of its nodes, in order.
@@ -287,6 +290,9 @@ impl PhaseResults {
             }),
             EventBody::Request { record, .. } => {
                 self.requests.insert(record.id, record.clone());
+            }
+            EventBody::Exchange { record, .. } => {
+                self.exchanges.insert(record.id, record.clone());
             }
             EventBody::LinkWindow(window) => self.windows.push(window.clone()),
             EventBody::NodeSample(sample) => self.samples.push(sample.clone()),

@@ -7,6 +7,7 @@ mod compute;
 mod distribution;
 mod energy;
 mod expectations;
+mod loads;
 mod machine;
 mod radio;
 mod studies;
@@ -30,6 +31,7 @@ pub use energy::{
 };
 pub(crate) use energy::{derived_from, gaps_between, metering, missing, subtracted};
 pub use expectations::outages;
+pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
 pub use studies::{StudyCell, StudyCosts, StudyLink, StudyRow, StudySummary};
@@ -86,6 +88,9 @@ pub struct Summary {
     /// Every study, in the order it was played.
     #[serde(default)]
     pub studies: Vec<StudySummary>,
+    /// Every load on a program that serves, in the order it was played.
+    #[serde(default)]
+    pub loads: Vec<LoadSummary>,
     /// Every node.
     pub nodes: Vec<NodeSummary>,
     /// What was asked of the machine, what it is, and how quiet it was.

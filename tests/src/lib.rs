@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod experiment;
+pub mod mock_engine;
 pub mod needs;
 pub mod points;
 pub mod sandbox;

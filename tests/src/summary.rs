@@ -115,13 +115,14 @@ fn shape(summary: &Value, problems: &mut Vec<String>) {
     let jobs = summary["jobs"].as_array();
     let traffic = summary["traffic"].as_array().into_iter().flatten();
     let studies = summary["studies"].as_array().into_iter().flatten();
+    let loads = summary["loads"].as_array().into_iter().flatten();
     for study in studies.clone() {
         if study["trials"].as_u64().unwrap_or(0) == 0 {
             problems.push(format!("study {} has no trial", study["study"]));
         }
     }
-    if jobs.is_none_or(Vec::is_empty) && traffic.count() + studies.count() == 0 {
-        problems.push("the summary has neither jobs, traffic nor studies".to_owned());
+    if jobs.is_none_or(Vec::is_empty) && traffic.count() + studies.count() + loads.count() == 0 {
+        problems.push("the summary has neither jobs, traffic, studies nor loads".to_owned());
     }
     for job in jobs.into_iter().flatten() {
         for field in JOB_FIELDS {

@@ -2,7 +2,7 @@
 
 use crate::fields::{self, Field, Kind, Need};
 use crate::problem::{Place, Problem, SourceText, listed, nearest, quoted};
-use crate::scalar::scalar;
+use crate::scalar::{scalar, variable};
 use crate::value::{Data, Entry, Origin, Table, Value};
 
 /// Collects problems, each at its place.
@@ -118,6 +118,17 @@ fn value(
             map(reporter, inner, (of, key_kind, what), entry, extent);
         }
         (Kind::Presets, Data::Table(inner)) => presets(reporter, inner),
+        (Kind::Variables, Data::Table(inner)) => {
+            for named in &inner.entries {
+                if let Err((message, help)) = variable(&named.key) {
+                    reporter.report(&named.key_origin, message, help);
+                }
+                let kind = &Kind::Text { longest: 32 << 10 };
+                if let Err((message, help)) = scalar(&named.key, kind, &named.value.data) {
+                    reporter.report(&named.value.origin, message, help);
+                }
+            }
+        }
         (Kind::Array { of, what }, Data::Array(values)) => {
             array(reporter, values, (of, what), entry, extent);
         }

@@ -2,6 +2,7 @@
 //! ones become plans.
 
 mod links;
+mod loads;
 mod planned;
 mod read;
 mod written;

@@ -10,8 +10,8 @@ use hexloop_workloads::job::Placement;
 use hexloop_workloads::study::Arm;
 
 use crate::plan::{
-    Claim, DatapathChoice, ExpectationPlan, ModelSource, NodePlan, PhasePlan, Plan, StudyPlan,
-    TimelineEvent, TrafficJob, TrafficPlan,
+    Claim, DatapathChoice, ExpectationPlan, LoadPlan, ModelSource, NodePlan, PhasePlan, Plan,
+    StudyPlan, TimelineEvent, TrafficJob, TrafficPlan,
 };
 use crate::resolve::ResolvedTrace;
 
@@ -47,9 +47,12 @@ pub(crate) fn estimated_ns(plan: &Plan) -> u64 {
     let traffic = traffic.map(|phase| phase.duration_ns + PER_TRAFFIC_PHASE_NS);
     // A study is over when its trials are: its limit says no more than that it has failed.
     let studies = plan.studies.iter().map(|study| study.duration_ns / 2);
+    let loads = plan.loads.iter();
+    let loads = loads.map(|load| load.duration_ns + PER_PHASE_NS);
     phases
         .chain(traffic)
         .chain(studies)
+        .chain(loads)
         .fold(calibration, u64::saturating_add)
 }
 
@@ -131,9 +134,17 @@ impl Display for Description<'_> {
         for study in &plan.studies {
             Self::study(f, study)?;
         }
+        for load in &plan.loads {
+            self.load(f, load)?;
+        }
         for command in &plan.commands {
             let argv = safe(&command.argv.join(" "));
-            writeln!(f, "  in every phase, on {}: {argv}", safe(&command.node))?;
+            write!(f, "  in every phase, on {}: {argv}", safe(&command.node))?;
+            if let Some(ready) = &command.ready {
+                let (what, within) = (safe(&ready.when.in_words()), span(ready.within_ns));
+                write!(f, ", ready at {what} within {within}")?;
+            }
+            writeln!(f)?;
         }
         for event in &plan.events {
             let phase = event.phase.as_deref().unwrap_or("every phase");
@@ -333,6 +344,25 @@ impl Description<'_> {
             spec.output_tokens,
             spans.join(", "),
             span(study.duration_ns)
+        )
+    }
+
+    fn load(&self, f: &mut fmt::Formatter<'_>, load: &LoadPlan) -> fmt::Result {
+        let what = &load.load;
+        let count = match load.schedule(self.plan.seed) {
+            Some(schedule) => format!("{} beginnings", schedule.len()),
+            None => "as many as it answers".to_owned(),
+        };
+        writeln!(
+            f,
+            "  load {}: {}, {} of mix {} to {} at {}, {count} within {}",
+            load.name,
+            span(load.duration_ns),
+            what.arrivals.name(),
+            what.mix.name(),
+            safe(&load.server),
+            load.endpoint,
+            span(what.arrivals_for_ns)
         )
     }
 

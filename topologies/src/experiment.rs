@@ -15,6 +15,7 @@ use hexloop_traces::scenario::ScriptedEvent;
 use hexloop_traces::{CellSettings, LinkSettings};
 use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
+use hexloop_workloads::load::LoadSpec;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::{Arm, Grid};
 
@@ -47,6 +48,8 @@ pub struct Experiment {
     pub phases: Vec<Phase>,
     /// Studies, in the order they run.
     pub studies: Vec<Study>,
+    /// Loads on programs that serve, in the order they run.
+    pub loads: Vec<Load>,
     /// Changes of links at moments of the phases, in the order of those.
     pub events: Vec<TimelineEvent>,
     /// Programs that run on their nodes during every phase.
@@ -223,6 +226,29 @@ pub struct Study {
     /// How long the other side may be silent.
     pub timeout_ns: u64,
     /// How long it may take.
+    pub duration_ns: u64,
+}
+
+/// A load on a program that serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// Its name.
+    pub name: String,
+    /// The node that the requests come from.
+    pub node: String,
+    /// The node that the server listens on.
+    pub server: String,
+    /// The link between them.
+    pub link: String,
+    /// Whether it uses IPv6.
+    pub ipv6: bool,
+    /// The port that the server listens at.
+    pub port: u16,
+    /// What is sent; what lies in files is not in it yet.
+    pub load: LoadSpec,
+    /// The files that belong in it: the key that names each, and its path as it was written.
+    pub files: Vec<(&'static str, PathBuf)>,
+    /// Its length.
     pub duration_ns: u64,
 }
 

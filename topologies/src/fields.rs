@@ -4,6 +4,7 @@
 
 mod job;
 mod link;
+pub(crate) mod load;
 mod machine;
 mod scenario;
 mod study;
@@ -12,6 +13,7 @@ mod traffic;
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
 pub(crate) use link::EVENT;
 use link::{CELL, LINK};
+use load::LOAD;
 use machine::MACHINE;
 pub(crate) use scenario::{TRACE_EVENT, WITH_SCENARIO};
 use study::STUDY;
@@ -91,6 +93,8 @@ pub(crate) enum Kind {
         of: &'static [Field],
         what: &'static str,
     },
+    /// Texts keyed by names of variables of the environment.
+    Variables,
     /// Tables keyed by names, each a partial experiment.
     Presets,
 }
@@ -221,6 +225,16 @@ pub(crate) const ROOT: &[Field] = &[
         Optional,
         "Techniques tried over a grid of settings of their links, one request after another; played \
          after the phases.",
+    ),
+    field(
+        "loads",
+        Kind::Array {
+            of: LOAD,
+            what: "load",
+        },
+        Optional,
+        "Phases in which requests go to a server that speaks the streaming part of OpenAI's interface \
+         (vLLM, SGLang, llama.cpp), which a program of [[commands]] is; played after the studies.",
     ),
     field(
         "events",

@@ -34,7 +34,9 @@ mod value;
 pub use bundled::bundled;
 pub use control::link_change;
 pub use describe::describe;
-pub use experiment::{Experiment, Link, Node, Phase, ScenarioSource, Steps, TraceSource, Traffic};
+pub use experiment::{
+    Experiment, Link, Load, Node, Phase, ScenarioSource, Steps, TraceSource, Traffic,
+};
 pub use file::{ExperimentFile, MAX_FILE_BYTES};
 pub use host::{HostConfiguration, HostMeter, MeterLines};
 pub use model::ModelShape;

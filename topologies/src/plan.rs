@@ -3,6 +3,8 @@
 //! A plan is data alone. The same experiment file, seed and settings give the same plan, byte
 //! for byte, on every machine with the same CPUs; its hash names it in the record.
 
+mod load;
+mod program;
 mod study;
 
 use std::net::IpAddr;
@@ -17,10 +19,12 @@ pub use crate::describe::describe;
 pub use crate::isolation::{
     CoolPlan, GpuPlan, HugepagesPlan, MachinePlan, NodeIsolation, Partition,
 };
+pub use load::LoadPlan;
+pub use program::{CommandPlan, Readiness, ReadyPlan};
 pub use study::{StudyClaim, StudyPlan};
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 7;
+pub const PLAN_SCHEMA: u32 = 8;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +59,9 @@ pub struct Plan {
     /// Studies; they come last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub studies: Vec<StudyPlan>,
+    /// Loads on programs that serve; they come after everything else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loads: Vec<LoadPlan>,
     /// Changes of links at moments of the phases, in the order of those.
     pub events: Vec<TimelineEvent>,
     /// Programs that run on their nodes during every phase.
@@ -341,17 +348,6 @@ pub enum TrafficJob {
     },
 }
 
-/// A program that runs on a node during every phase.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandPlan {
-    /// Its name.
-    pub name: String,
-    /// The node it runs on.
-    pub node: String,
-    /// Program and arguments; no shell sees them.
-    pub argv: Vec<String>,
-}
-
 /// When the run is believed. Shares are in parts per million, so that plans compare exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictBounds {
@@ -486,7 +482,11 @@ impl Plan {
             .studies
             .iter()
             .map(|study| (study.name.as_str(), study.duration_ns));
-        traffic.chain(phases).chain(studies)
+        let loads = self
+            .loads
+            .iter()
+            .map(|load| (load.name.as_str(), load.duration_ns));
+        traffic.chain(phases).chain(studies).chain(loads)
     }
 
     /// The link of that name.

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::experiment::{Cell, Experiment, Link, Node, Phase, Study};
 use crate::model::BYTES_PER_ACTIVATION;
 use crate::plan::{
-    BesidePlan, CellPlan, CellUserPlan, LinkEnd, LinkPlan, ModelPlan, NodePlan, PLAN_SCHEMA,
-    PhasePlan, Plan, StudyPlan, TrafficPlan,
+    BesidePlan, CellPlan, CellUserPlan, LinkEnd, LinkPlan, LoadPlan, ModelPlan, NodePlan,
+    PLAN_SCHEMA, PhasePlan, Plan, StudyPlan, TrafficPlan,
 };
 use crate::problem::{Problem, Problems, listed, quoted};
 use crate::resolve::ResolvedExperiment;
@@ -101,6 +101,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
     Problems::check(problems)?;
     let traffic = traffic(experiment, &links);
     let studies = studies(resolved, &links);
+    let loads = loads(experiment, &links);
     let plan = Plan {
         schema: PLAN_SCHEMA,
         experiment: experiment.name.clone(),
@@ -129,6 +130,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
             }),
         phases,
         studies,
+        loads,
         events: experiment.events.clone(),
         commands: experiment.commands.clone(),
         verdict: experiment.verdict.clone(),
@@ -324,6 +326,22 @@ fn studies(resolved: &ResolvedExperiment, links: &[LinkPlan]) -> Vec<StudyPlan> 
             hops: study.links.iter().map(hop).collect::<Option<_>>()?,
             study: study_spec(study, layers)?,
             duration_ns: study.duration_ns,
+        })
+    });
+    planned.collect()
+}
+
+fn loads(experiment: &Experiment, links: &[LinkPlan]) -> Vec<LoadPlan> {
+    let planned = experiment.loads.iter().filter_map(|load| {
+        let link = links.iter().find(|link| link.name == load.link)?;
+        Some(LoadPlan {
+            name: load.name.clone(),
+            node: load.node.clone(),
+            server: load.server.clone(),
+            link: load.link.clone(),
+            endpoint: listening(link, load.ipv6, load.port),
+            load: load.load.clone(),
+            duration_ns: load.duration_ns,
         })
     });
     planned.collect()

@@ -5,7 +5,9 @@ mod cells;
 pub(crate) mod events;
 mod kernel;
 mod links;
+pub(crate) mod loads;
 mod phases;
+mod programs;
 pub(crate) mod studies;
 mod traffic;
 
@@ -22,7 +24,7 @@ use crate::fields;
 use crate::generated;
 use crate::isolation;
 use crate::model::{self, ModelShape};
-use crate::plan::{CalibrationPlan, CommandPlan, CpuQuota, FaultPlan, ModelSource, VerdictBounds};
+use crate::plan::{CalibrationPlan, CpuQuota, FaultPlan, ModelSource, VerdictBounds};
 use crate::problem::{listed, nearest, quoted};
 use crate::scenario;
 use crate::section::Section;
@@ -69,10 +71,16 @@ pub(crate) fn resolve(
     let named = named.chain(phases.iter().map(|phase| phase.name.as_str()));
     let named: Vec<&str> = named.collect();
     let studies = studies::read(reporter, &file, (&nodes, &links), shape, &named);
+    let named = named
+        .into_iter()
+        .chain(studies.iter().map(|study| study.name.as_str()));
+    let named: Vec<&str> = named.collect();
+    let loads = loads::read(reporter, &file, (&nodes, &links), &named);
     let study_spans = studies.iter().map(|study| (&study.name, study.duration_ns));
     let spans: Vec<PhaseSpan> = traffic_spans
         .chain(phases.iter().map(|phase| (&phase.name, phase.duration_ns)))
         .chain(study_spans)
+        .chain(loads.iter().map(|load| (&load.name, load.duration_ns)))
         .map(|(name, duration_ns)| PhaseSpan {
             name: name.clone(),
             duration_ns,
@@ -84,7 +92,7 @@ pub(crate) fn resolve(
         preset,
         seed: file.integer("seed"),
         events: events::read(reporter, &file, &links, &spans),
-        commands: commands(reporter, &file, &nodes),
+        commands: programs::read(reporter, &file, &nodes),
         machine: isolation::machine(reporter, &file),
         calibration: calibration(reporter, &file, &links),
         verdict: verdict(&file),
@@ -99,6 +107,7 @@ pub(crate) fn resolve(
         traffic,
         phases,
         studies,
+        loads,
         document: Document {
             source: reporter.source.clone(),
             root: root.clone(),
@@ -225,9 +234,11 @@ fn cpu_quota(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Option<CpuQu
 
 /// What only phases with a model need must not stand there without one.
 fn without_phases(reporter: &mut Reporter<'_>, file: &Section<'_>, studies: bool) {
-    if file.written("traffic").is_none() && !studies {
+    let others = ["traffic", "loads"].map(|key| file.written(key).is_some());
+    if !others.contains(&true) && !studies {
         let message = "there is no phase in the file".to_owned();
-        let help = "declare [[phases]] for a model, or [[traffic]] without one".to_owned();
+        let help =
+            "declare [[phases]] for a model, or [[traffic]] or [[loads]] without one".to_owned();
         reporter.report(file.origin, message, Some(help));
     }
     for key in ["model", "requests"] {
@@ -304,30 +315,6 @@ fn requests(
         reporter.report(section.place("arrivals"), message, Some(help));
     }
     stream
-}
-
-fn commands(reporter: &mut Reporter<'_>, file: &Section<'_>, nodes: &[Node]) -> Vec<CommandPlan> {
-    let mut commands = Vec::new();
-    for section in file.array("commands") {
-        let node = section.text("node");
-        if let Some(written) = section.written("node")
-            && !nodes.iter().any(|known| known.name == node)
-        {
-            let known = nodes.iter().map(|node| node.name.as_str());
-            undeclared(reporter, ("node", &node), &written.origin, known);
-        }
-        let argv = section.texts("argv");
-        if argv.first().is_some_and(String::is_empty) {
-            let message = "the program's name is empty".to_owned();
-            reporter.report(section.place("argv"), message, None);
-        }
-        commands.push(CommandPlan {
-            name: section.text("name"),
-            node,
-            argv,
-        });
-    }
-    commands
 }
 
 fn calibration(reporter: &mut Reporter<'_>, file: &Section<'_>, links: &[Link]) -> CalibrationPlan {

@@ -1,5 +1,7 @@
 //! From a valid experiment to one whose traces are in memory: the only step that reads files.
 
+mod load_files;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
@@ -82,6 +84,7 @@ pub fn resolve(
         }
     }
     check_lengths(&experiment, &traces, &mut problems);
+    load_files::read(&mut experiment, base_directory, &mut problems);
     let model = look_at_model(&mut experiment, base_directory, &mut problems);
     Problems::check(problems)?;
     if model.is_none() && experiment.model.is_some() {
@@ -265,7 +268,9 @@ fn check_lengths(
         .phases
         .iter()
         .map(|phase| ("phases", &phase.name, &phase.link, phase.duration_ns));
-    for (kind, name, link, duration_ns) in traffic.chain(phases) {
+    let loads = experiment.loads.iter();
+    let loads = loads.map(|load| ("loads", &load.name, &load.link, load.duration_ns));
+    for (kind, name, link, duration_ns) in traffic.chain(phases).chain(loads) {
         let Some(link) = experiment.links.iter().find(|known| known.name == *link) else {
             continue;
         };

@@ -145,7 +145,7 @@ pub(crate) fn expected(kind: &Kind) -> (&'static str, Option<String>) {
             Some(listed(words.iter().copied())),
         ),
         Kind::List { .. } => ("a list in square brackets", None),
-        Kind::Table(_) | Kind::Map { .. } | Kind::Presets => ("a table", None),
+        Kind::Table(_) | Kind::Map { .. } | Kind::Variables | Kind::Presets => ("a table", None),
         Kind::Array { .. } => ("an array of tables, written with [[double brackets]]", None),
     }
 }
@@ -222,6 +222,26 @@ fn identifier(key: &str, text: &str) -> Result<(), Finding> {
     let help = "files are named after it: up to 64 letters, digits, `-`, `_` and `.`, beginning \
                 with a letter or digit";
     Err((message, Some(help.to_owned())))
+}
+
+/// Variables of a program's environment that its node sets.
+const OF_THE_NODE: [&str; 3] = ["CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PATH"];
+
+/// Checks the name of a variable of the environment (POSIX.1, section 8.1).
+pub(crate) fn variable(name: &str) -> Result<(), Finding> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(inner);
+    if name.is_empty() || name.len() > 128 || !is_name {
+        let message = format!("{} cannot be the name of a variable", quoted(name));
+        let help = "it has letters, digits and `_`, and does not begin with a digit";
+        return Err((message, Some(help.to_owned())));
+    }
+    if OF_THE_NODE.contains(&name) || name.starts_with("HEXLOOP_") {
+        let message = format!("{} is not the experiment's to set", quoted(name));
+        let help = "a node's `gpu` says which GPU its programs see; a program is named by its path";
+        return Err((message, Some(help.to_owned())));
+    }
+    Ok(())
 }
 
 fn free_text(key: &str, text: &str, longest: usize) -> Result<(), Finding> {

@@ -109,6 +109,11 @@ fn kind(kind: &Kind, extent: Extent) -> Value {
             }
             json!({ "type": "array", "items": items })
         }
+        Kind::Variables => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$" },
+            "additionalProperties": { "type": "string" },
+        }),
         Kind::Presets => json!({
             "type": "object",
             "propertyNames": self::kind(&Kind::Identifier, extent),

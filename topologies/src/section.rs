@@ -171,6 +171,21 @@ impl<'a> Section<'a> {
         table.entries.iter().filter_map(named).collect()
     }
 
+    /// Variables of an environment, in the order they were written.
+    pub(crate) fn variables(&self, key: &str) -> Vec<(String, String)> {
+        let table = self.written(key).and_then(Value::table);
+        let entries = table.map(|table| table.entries.as_slice());
+        let text = |entry: &crate::value::Entry| {
+            let text = entry.value.text()?;
+            Some((entry.key.clone(), text.to_owned()))
+        };
+        entries
+            .unwrap_or_default()
+            .iter()
+            .filter_map(text)
+            .collect()
+    }
+
     /// The tables of an array, in order.
     pub(crate) fn array(&self, key: &str) -> Vec<Section<'a>> {
         let fields = match fields::find(self.fields, key).map(|field| &field.kind) {

@@ -108,6 +108,7 @@ impl LineMonitor {
             | EventBody::JobReady { .. }
             | EventBody::Traffic { .. }
             | EventBody::Study { .. }
+            | EventBody::Exchange { .. }
             | EventBody::CommandExit(_)
             | EventBody::Cores(_)
             | EventBody::Log { .. } => {}

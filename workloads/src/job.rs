@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::ComputeSettings;
+use crate::load::ExchangeRecord;
 use crate::request::ScheduledRequest;
 use crate::study::StudyFinding;
 use crate::traffic::TrafficRecord;
@@ -165,6 +166,8 @@ pub enum JobEvent {
     },
     /// A request has ended.
     Request(RequestRecord),
+    /// What the exchange of the request that is told of next was.
+    Exchange(ExchangeRecord),
     /// What traffic without a model has measured.
     Traffic(TrafficRecord),
     /// What a study has found.

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod coding;
 pub mod device;
 pub mod job;
+pub mod load;
 pub mod model_config;
 pub mod recipe;
 pub mod request;

@@ -2,6 +2,7 @@
 
 use hexloop_traces::{Direction, LinkChange};
 use hexloop_workloads::job::{JobTotals, RequestRecord};
+use hexloop_workloads::load::ExchangeRecord;
 use hexloop_workloads::study::StudyFinding;
 use hexloop_workloads::traffic::TrafficRecord;
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,13 @@ pub enum EventBody {
         node: String,
         /// What it experienced.
         record: RequestRecord,
+    },
+    /// What the exchange of a request with a server was that is no part of this program.
+    Exchange {
+        /// The node that sent it.
+        node: String,
+        /// What.
+        record: ExchangeRecord,
     },
     /// One window of one direction of a link.
     LinkWindow(LinkWindow),

@@ -96,6 +96,7 @@ fn plan(machine: MachinePlan) -> Plan {
         model: None,
         phases: Vec::new(),
         studies: Vec::new(),
+        loads: Vec::new(),
         events: Vec::new(),
         commands: Vec::new(),
         verdict: VerdictBounds {

@@ -215,10 +215,15 @@ impl Init {
                 command.arg(part);
                 command
             }
-            Program::Other(words) => {
-                let (first, rest) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+            Program::Other {
+                argv, directory, ..
+            } => {
+                let (first, rest) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
                 let mut command = Command::new(first);
                 command.args(rest);
+                if let Some(directory) = directory {
+                    command.current_dir(directory);
+                }
                 command
             }
         };
@@ -233,7 +238,9 @@ impl Init {
                 command.env(COMPILED.0, COMPILED.1);
                 kept.push(LIBRARY_VARIABLE);
             }
-            Program::Other(_) => {}
+            Program::Other { environment, .. } => {
+                command.envs(environment.iter().map(|(name, value)| (name, value)));
+            }
         }
         for name in kept {
             if let Some(value) = std::env::var_os(name) {
@@ -248,7 +255,7 @@ impl Init {
         let credentials = credentials.map(|(user, group)| Credentials { user, group });
         let memory = &surroundings.memory_nodes;
         let grants = Grants {
-            marked_programs: matches!(program, Program::Other(_)),
+            marked_programs: matches!(program, Program::Other { .. }),
             realtime: surroundings.realtime,
             memory: (!memory.is_empty()).then(|| NodeMask::of(memory)),
         };

@@ -68,8 +68,15 @@ pub(crate) enum Program {
         /// Threads that its tensor library may use.
         threads: u32,
     },
-    /// Another program and its arguments.
-    Other(Vec<String>),
+    /// Another program.
+    Other {
+        /// It and its arguments.
+        argv: Vec<String>,
+        /// Variables that it gets besides.
+        environment: Vec<(String, String)>,
+        /// Where it is started; `None` stands for where its node is.
+        directory: Option<String>,
+    },
 }
 
 /// Where a line comes from.

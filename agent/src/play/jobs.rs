@@ -1,5 +1,6 @@
 //! Which job runs on which node in a phase, and what it is told.
 
+mod load;
 mod study;
 mod traffic;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use hexloop_topologies::plan::{PhasePlan, Plan};
 use hexloop_traces::stream;
 use hexloop_workloads::job::{JobRole, JobSpec, Placement};
+use hexloop_workloads::load::LoadJobSpec;
 use hexloop_workloads::request::ScheduledRequest;
 use hexloop_workloads::study::StudyJobSpec;
 use hexloop_workloads::traffic::TrafficSpec;
@@ -38,6 +40,8 @@ pub(super) enum Orders {
     Study(StudyJobSpec),
     /// Fill or probe a link, or burn CPU time.
     Traffic(TrafficSpec),
+    /// Ask a server that is no part of this program.
+    Load(LoadJobSpec),
 }
 
 /// A phase of whatever kind, as it is played.
@@ -77,7 +81,15 @@ pub(super) fn parts<'a>(plan: &'a Plan, secret: &str) -> Result<Vec<Part<'a>>, P
             jobs: study::jobs_of(plan, study, secret)?,
         })
     });
-    traffic.chain(phases).chain(studies).collect()
+    let loads = plan.loads.iter().map(|load| {
+        Ok(Part {
+            name: &load.name,
+            duration_ns: load.duration_ns,
+            settable: Vec::new(),
+            jobs: load::jobs_of(plan, load)?,
+        })
+    });
+    traffic.chain(phases).chain(studies).chain(loads).collect()
 }
 
 /// The place of a node in the plan.

@@ -4,6 +4,7 @@
 mod links;
 mod messages;
 mod processes;
+mod ready;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::isolation::node::{read_back, threads_at};
 use crate::link::LinkPhaseReport;
 use crate::telemetry::node::tcp_between;
 use crate::telemetry::power::PowerSampler;
+use ready::LastLines;
 
 /// Time between the decision to start and T0, so that every thread is in place.
 const LEAD_NS: u64 = 100_000_000;
@@ -50,6 +52,12 @@ enum Role {
     },
     Command {
         name: String,
+        /// That it ends before the phase does is a failure.
+        lives: bool,
+        /// What it wrote last.
+        said: LastLines,
+        /// Text of a line that somebody waits for; `None` where it came, or nobody does.
+        awaited: Option<String>,
     },
 }
 
@@ -113,6 +121,7 @@ pub(super) fn play(
         link.mark()?;
     }
     let tcp_before: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
+    playing.start_commands(stage, plan, true)?;
     for (id, job) in (0..).zip(&part.jobs) {
         playing.start_job(stage, id, job)?;
     }
@@ -130,7 +139,7 @@ pub(super) fn play(
         t0_monotonic_ns: t0,
     };
     playing.tell_jobs(start, Role::is_job)?;
-    playing.start_commands(stage, plan)?;
+    playing.start_commands(stage, plan, false)?;
     let system = |action| move |source| PlayError::System { action, source };
     if let Some(board) = &stage.meters.board {
         board.show_phase(Some(part.name));

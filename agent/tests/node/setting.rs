@@ -98,8 +98,13 @@ pub(crate) fn plan(daemon: &str) -> Plan {
             duration_ns: 20_000_000_000,
         }],
         studies: Vec::new(),
+        loads: Vec::new(),
         events: Vec::new(),
         commands: vec![CommandPlan {
+            environment: Vec::new(),
+            directory: None,
+            ready: None,
+            lives: false,
             name: "daemons".to_owned(),
             node: "edge".to_owned(),
             argv: ["sh", "-c", &daemonise].map(str::to_owned).to_vec(),

@@ -65,6 +65,12 @@ pub(super) fn agent(part: &AgentPart, voice: Voice) -> Outcome {
                 .or_fail(ExitCode::Failed, || "the study failed".to_owned())?;
             Ok(ExitCode::Done)
         }
+        AgentPart::Load => {
+            node::give_up_real_time_when_told();
+            hexloop_workloads::load::run_load(BufReader::new(io::stdin()), io::stdout())
+                .or_fail(ExitCode::Failed, || "the load failed".to_owned())?;
+            Ok(ExitCode::Done)
+        }
         AgentPart::Keep { state_directory } => {
             Ok(match hexloop_agent::hold::run(state_directory) {
                 Ok(()) => ExitCode::Done,

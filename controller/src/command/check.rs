@@ -26,7 +26,8 @@ pub(super) fn check(arguments: &CheckArguments, voice: Voice) -> Outcome {
                 if !voice.json {
                     let experiment = &prepared.resolved.experiment;
                     let (nodes, links) = (experiment.nodes.len(), experiment.links.len());
-                    let phases = experiment.phases.len() + experiment.traffic.len();
+                    let phases =
+                        experiment.phases.len() + experiment.traffic.len() + experiment.loads.len();
                     print(&format!(
                         "{file}: valid ({nodes} nodes, {links} links, {phases} phases)\n"
                     ))?;

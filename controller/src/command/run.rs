@@ -330,8 +330,15 @@ fn outline(plan: &Plan) -> RunOutline {
         length_ns: study.duration_ns,
         offered: None,
     });
+    let loads = plan.loads.iter().map(|load| PhaseOutline {
+        name: load.name.clone(),
+        length_ns: load.duration_ns,
+        offered: load
+            .schedule(plan.seed)
+            .map(|schedule| crate::format::length(&schedule)),
+    });
     RunOutline {
-        phases: traffic.chain(phases).chain(studies).collect(),
+        phases: traffic.chain(phases).chain(studies).chain(loads).collect(),
         links_of_cells: plan
             .cells
             .iter()

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use hexloop_proto::{GpuSample, LinkWindow, MeterChannel, MeterReadings};
-use hexloop_workloads::job::Outcome;
+use hexloop_workloads::job::{Outcome, RequestRecord};
 
 use crate::energy::{idle_power, known_idle, request_energies};
 use crate::format::rounded;
-use crate::results::Results;
+use crate::results::{PhaseResults, Results};
 
 type Rows = csv::Writer<Vec<u8>>;
 
@@ -26,8 +26,8 @@ fn text<T: ToString>(value: Option<T>) -> String {
 ///
 /// # Errors
 /// A histogram cannot hold a value, or a table cannot be written to memory.
-pub(crate) fn tables(results: &Results) -> Result<[(&'static str, Vec<u8>); 7], anyhow::Error> {
-    Ok([
+pub(crate) fn tables(results: &Results) -> Result<Vec<(&'static str, Vec<u8>)>, anyhow::Error> {
+    let mut tables = vec![
         ("requests.csv", request_table(results)?),
         ("samples.csv", sample_table(results)?),
         ("link.csv", link_table(results)?),
@@ -35,7 +35,15 @@ pub(crate) fn tables(results: &Results) -> Result<[(&'static str, Vec<u8>); 7], 
         ("gpu.csv", gpu_table(results)?),
         ("cores.csv", core_table(results)?),
         ("latency.hlog", super::histogram_log(results)?),
-    ])
+    ];
+    if results
+        .phases
+        .iter()
+        .any(|phase| !phase.exchanges.is_empty())
+    {
+        tables.push(("exchanges.csv", exchange_table(results)?));
+    }
+    Ok(tables)
 }
 
 /// One row per request. Its energy is its share of the meters' intervals of 100 ms, above idle: derived,
@@ -87,8 +95,8 @@ pub fn request_table(results: &Results) -> csv::Result<Vec<u8>> {
                 record.sent_ns.to_string(),
                 text(record.token_ns.first()),
                 text(record.token_ns.last()),
-                record.prompt_tokens.to_string(),
-                record.tokens.len().to_string(),
+                prompt_tokens(phase, record),
+                output_tokens(phase, record).to_string(),
                 outcome.to_owned(),
                 failure,
                 record.payload.up.to_string(),
@@ -97,6 +105,75 @@ pub fn request_table(results: &Results) -> csv::Result<Vec<u8>> {
                 list(&mut record.tokens.iter().map(u32::to_string)),
                 text(energy.map(|energy| rounded(energy.0, 9))),
                 text(energy.and_then(|energy| Some(rounded(energy.1?, 9)))),
+            ])?;
+        }
+    }
+    finish(rows)
+}
+
+/// Tokens of a prompt; empty where only a server could have counted them and did not.
+fn prompt_tokens(phase: &PhaseResults, record: &RequestRecord) -> String {
+    match phase.exchanges.get(&record.id) {
+        Some(exchange) => text(exchange.prompt_tokens),
+        None => record.prompt_tokens.to_string(),
+    }
+}
+
+/// Tokens of an answer: of a server's, as it counted, else events that carried text.
+fn output_tokens(phase: &PhaseResults, record: &RequestRecord) -> usize {
+    match phase.exchanges.get(&record.id) {
+        Some(exchange) => {
+            let counted = exchange.output_tokens.map(usize::try_from);
+            counted
+                .and_then(Result::ok)
+                .unwrap_or(record.token_ns.len())
+        }
+        None => record.tokens.len(),
+    }
+}
+
+/// One row per exchange with a server.
+///
+/// # Errors
+/// Never: it is written to memory.
+fn exchange_table(results: &Results) -> csv::Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record([
+        "phase",
+        "request",
+        "conversation",
+        "turn",
+        "ending",
+        "status",
+        "connected_ns",
+        "first_byte_ns",
+        "last_byte_ns",
+        "burst_bytes",
+        "events",
+        "text_bytes",
+        "prompt_words",
+        "prompt_tokens",
+        "output_tokens",
+    ])?;
+    for phase in &results.phases {
+        for exchange in phase.exchanges.values() {
+            let bursts: Vec<String> = exchange.bursts.iter().map(u32::to_string).collect();
+            rows.write_record([
+                phase.name.clone(),
+                exchange.id.to_string(),
+                exchange.conversation.to_string(),
+                exchange.turn.to_string(),
+                exchange.ending.name().to_owned(),
+                text(exchange.status),
+                text(exchange.connected_ns),
+                text(exchange.first_byte_ns),
+                text(exchange.last_byte_ns),
+                bursts.join(" "),
+                exchange.pieces.to_string(),
+                exchange.text_bytes.to_string(),
+                exchange.prompt_words.to_string(),
+                text(exchange.prompt_tokens),
+                text(exchange.output_tokens),
             ])?;
         }
     }

@@ -91,6 +91,13 @@ pub(super) fn placement_name(job: &JobSummary) -> String {
 }
 
 fn row(name: String, placement: String, distribution: &Distribution) -> Vec<String> {
+    let mut row = cells(name, distribution);
+    row.insert(1, placement);
+    row
+}
+
+/// A name, and what there is to say of a distribution.
+pub(super) fn cells(name: String, distribution: &Distribution) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
     let percentile =
         |quantile: Quantile, value: Option<f64>, interval: Option<PercentileInterval>| {
@@ -114,7 +121,6 @@ fn row(name: String, placement: String, distribution: &Distribution) -> Vec<Stri
         };
     vec![
         name,
-        placement,
         distribution.n.to_string(),
         number(distribution.mean),
         percentile(P50, distribution.p50, distribution.p50_interval),

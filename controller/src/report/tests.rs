@@ -108,6 +108,10 @@ fn measured(value: f64) -> Measurement {
 fn a_program_that_failed_by_itself_is_a_row_and_a_warning_and_one_that_was_stopped_is_not() {
     let mut plan = fixture::plan();
     plan.commands.push(CommandPlan {
+        environment: Vec::new(),
+        directory: None,
+        ready: None,
+        lives: false,
         name: "probe".to_owned(),
         node: "edge".to_owned(),
         argv: vec!["/bin/probe".to_owned()],

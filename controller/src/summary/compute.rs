@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use super::distribution::{Distribution, Sample};
 use super::{
     ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
-    SUMMARY_SCHEMA, Summary, bytes, cells, energy, expectations, machine, radio, studies, traffic,
-    usage,
+    SUMMARY_SCHEMA, Summary, bytes, cells, energy, expectations, loads, machine, radio, studies,
+    traffic, usage,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
@@ -81,6 +81,7 @@ pub fn summarise(
         cells: cells::summaries(plan, traces, results),
         jobs: jobs.collect(),
         studies: studies::summaries(plan, results),
+        loads: loads::summaries(plan, traces, results, idle_w),
         nodes: results.nodes.iter().map(node_summary).collect(),
         machine: machine::machine(results),
         expectations: expectations::evaluate(plan, traces, results),
@@ -226,14 +227,24 @@ fn node_summary(up: &hexloop_proto::NodeUp) -> NodeSummary {
 }
 
 /// The requests of a phase in order of time, from which its latencies are taken.
-struct Latencies<'a> {
-    records: Vec<&'a RequestRecord>,
-    longest_outage_ns: u64,
-    seed: u64,
+pub(super) struct Latencies<'a> {
+    pub(super) records: Vec<&'a RequestRecord>,
+    pub(super) longest_outage_ns: u64,
+    pub(super) seed: u64,
+}
+
+/// The longest outage of a trace within a phase, in nanoseconds.
+pub(super) fn longest_outage_ns(trace: Option<&Trace>, duration_ns: u64) -> u64 {
+    let outages = trace.map(|trace| expectations::outages(trace, duration_ns));
+    let lengths = outages.into_iter().flatten();
+    lengths.map(|(start, end)| end - start).max().unwrap_or(0)
 }
 
 impl Latencies<'_> {
-    fn per_request(&self, metric: impl Fn(&RequestRecord) -> Option<u64>) -> Distribution {
+    pub(super) fn per_request(
+        &self,
+        metric: impl Fn(&RequestRecord) -> Option<u64>,
+    ) -> Distribution {
         let samples = self
             .records
             .iter()
@@ -242,7 +253,7 @@ impl Latencies<'_> {
     }
 
     /// All gaps of all requests, in order of the token that ends them.
-    fn pooled_gaps(&self) -> Distribution {
+    pub(super) fn pooled_gaps(&self) -> Distribution {
         let mut samples: Vec<Sample> = Vec::new();
         for record in &self.records {
             let ends = record.token_ns.iter().skip(1).copied();
@@ -282,19 +293,11 @@ fn job_summary(
     let requests = length(&phase.schedule(plan.seed));
     let records = recorded.requests.values();
     let good = goodput(records, phase.requests.deadline_ns, requests);
-    let longest_outage_ns = trace.map_or(0, |trace| {
-        let outages = expectations::outages(trace, phase.duration_ns);
-        outages
-            .iter()
-            .map(|(start, end)| end - start)
-            .max()
-            .unwrap_or(0)
-    });
     let mut in_time: Vec<&RequestRecord> = recorded.requests.values().collect();
     in_time.sort_by_key(|record| (record.scheduled_ns, record.id));
     let latencies = Latencies {
         records: in_time,
-        longest_outage_ns,
+        longest_outage_ns: longest_outage_ns(trace, phase.duration_ns),
         seed: plan.seed,
     };
     let end = recorded.end.as_ref();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::compute::{quantity, unavailable};
 use super::{Quality, Quantity};
 use crate::energy::{INTERVAL_NS, idle_power, known_idle, request_energies};
-use crate::format::{count_to_f64, ns_to_s, rounded};
+use crate::format::{count_to_f64, length, ns_to_s, rounded};
 use crate::results::{PhaseResults, Results};
 
 pub(super) use meters::meters;
@@ -150,7 +150,8 @@ pub(super) fn job_energy(
 }
 
 fn tokens(record: &RequestRecord) -> u64 {
-    u64::try_from(record.tokens.len()).unwrap_or(u64::MAX)
+    // A server's answer has moments without numbers.
+    length(&record.tokens).max(length(&record.token_ns))
 }
 
 fn mean_end_to_end_s(recorded: &PhaseResults) -> Option<f64> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_proto::PhaseEnd;
-use hexloop_topologies::plan::{LinkPlan, PhasePlan, Plan};
+use hexloop_topologies::plan::{LinkPlan, LoadPlan, PhasePlan, Plan};
 use hexloop_traces::Direction;
 use hexloop_workloads::job::{Outcome, Placement};
 
@@ -94,6 +94,11 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
             phase_checks(&mut findings, plan, phase, recorded);
         }
     }
+    for load in &plan.loads {
+        if let Some(recorded) = results.phase(&load.name) {
+            load_checks(&mut findings, plan, load, recorded);
+        }
+    }
     for node in &results.nodes {
         pinning(&mut findings, &node.node, &node.pinning, &results.phases);
     }
@@ -163,8 +168,33 @@ fn completeness(findings: &mut Findings, plan: &Plan, results: &Results) {
     }
 }
 
+/// What a server that is no part of this program answers is its own affair; what the load generator
+/// and the emulation did is judged as everywhere.
+fn load_checks(findings: &mut Findings, plan: &Plan, load: &LoadPlan, recorded: &PhaseResults) {
+    let deadline_ns = load.load.deadline_ns;
+    send_lateness(findings, plan, (&load.name, deadline_ns), recorded);
+    let Some(end) = &recorded.end else { return };
+    if let Some(schedule) = load.schedule(plan.seed) {
+        let begun = recorded
+            .exchanges
+            .values()
+            .filter(|it| it.turn == 0)
+            .count();
+        let what = Quantity {
+            code: ReasonCode::Incomplete,
+            subject: &load.name,
+            quantity: "scheduled requests with a record",
+        };
+        let (measured, bound) = (begun.to_string(), schedule.len().to_string());
+        findings.check(&what, measured, bound, Some(begun == schedule.len()));
+    }
+    reports(findings, &load.name, end, |node| node == load.node);
+    emulation_checks(findings, plan, &load.name, end);
+}
+
 fn phase_checks(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) {
-    send_lateness(findings, plan, phase, recorded);
+    let deadline_ns = phase.requests.deadline_ns;
+    send_lateness(findings, plan, (&phase.name, deadline_ns), recorded);
     for record in recorded.requests.values() {
         if let Outcome::Failed { reason } = &record.outcome {
             let message = format!("request {} failed: {reason}", record.id);
@@ -256,7 +286,12 @@ fn requests_recorded(
     findings.check(&what, measured, schedule.len().to_string(), Some(held));
 }
 
-fn send_lateness(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) {
+fn send_lateness(
+    findings: &mut Findings,
+    plan: &Plan,
+    (phase, deadline_ns): (&str, u64),
+    recorded: &PhaseResults,
+) {
     let mut late: Vec<u64> = recorded
         .requests
         .values()
@@ -264,7 +299,7 @@ fn send_lateness(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, record
         .collect();
     late.sort_unstable();
     let Some(&largest) = late.last() else { return };
-    let bound = u128::from(phase.requests.deadline_ns) * u128::from(plan.verdict.send_lateness_ppm);
+    let bound = u128::from(deadline_ns) * u128::from(plan.verdict.send_lateness_ppm);
     let bound_ns = u64::try_from(bound / 1_000_000).unwrap_or(u64::MAX);
     let count = u64::try_from(late.len()).unwrap_or(u64::MAX);
     // With too few requests for a percentile, the largest stands in: it cannot be smaller.
@@ -282,7 +317,7 @@ fn send_lateness(findings: &mut Findings, plan: &Plan, phase: &PhasePlan, record
     };
     let what = Quantity {
         code: ReasonCode::SendLateness,
-        subject: &phase.name,
+        subject: phase,
         quantity: "send lateness p99 of the load generator",
     };
     findings.check(

@@ -103,6 +103,70 @@ pub(super) const COMMAND: &[Field] = &[
         Required,
         "Program and arguments; no shell sees them.",
     ),
+    field(
+        "environment",
+        Kind::Variables,
+        Optional,
+        "Variables that it gets besides PATH and LANG, as a table of names and texts.",
+    ),
+    field(
+        "directory",
+        Kind::Text { longest: 4096 },
+        Optional,
+        "The directory it is started in, an absolute path; the root unless given.",
+    ),
+    field(
+        "ready",
+        Kind::Table(READY),
+        Optional,
+        "When it counts as ready. Jobs and phases wait for that; without it, it is started just before \
+         its phase begins, and nobody waits.",
+    ),
+    field(
+        "lives",
+        Kind::Boolean,
+        Usually("false"),
+        "Whether it must go on until the phase is over: that it ends earlier fails the run.",
+    ),
+];
+
+const READY: &[Field] = &[
+    field(
+        "tcp",
+        Kind::Integer {
+            least: 1,
+            most: 65_535,
+        },
+        Optional,
+        "It takes connections at this port of its node.",
+    ),
+    field(
+        "http",
+        Kind::Text { longest: 1024 },
+        Optional,
+        "It answers a GET of this port and path, such as `8000/health`.",
+    ),
+    field(
+        "status",
+        Kind::Integer {
+            least: 100,
+            most: 599,
+        },
+        Optional,
+        "With `http`: the status of that answer; 200 unless given.",
+    ),
+    field(
+        "line",
+        Kind::Text { longest: 1024 },
+        Optional,
+        "It has written a line that contains this text.",
+    ),
+    field(
+        "within",
+        time(1_000_000, 3600 * SECOND),
+        Usually("60 s"),
+        "How long that may take.",
+    ),
 ];
 
 pub(super) const CALIBRATION: &[Field] = &[

@@ -27,7 +27,8 @@ pub(super) fn read(
     let mut phases = Vec::new();
     for section in sections {
         let link = crossed_link(reporter, &section, links);
-        let [device, edge] = phase_ends(reporter, &section, nodes, link);
+        let keys = [("device", 0, "first"), ("edge", 1, "second")];
+        let [device, edge] = link_ends(reporter, &section, nodes, link, keys);
         let phase = Phase {
             name: section.text("name"),
             placement: placement(reporter, &section, shape),
@@ -100,13 +101,14 @@ pub(super) fn link<'a>(
     }
 }
 
-fn phase_ends(
+/// The nodes at the ends of a phase's link, where they are named by such keys.
+pub(super) fn link_ends(
     reporter: &mut Reporter<'_>,
     section: &Section<'_>,
     nodes: &[Node],
     link: Option<&Link>,
+    ends: [(&str, usize, &str); 2],
 ) -> [String; 2] {
-    let ends = [("device", 0, "first"), ("edge", 1, "second")];
     ends.map(|(key, end, ordinal)| {
         let of_link = link
             .map(|link| link.between[end].clone())
@@ -125,7 +127,7 @@ fn phase_ends(
                 quoted(&link.name)
             );
             let help = format!(
-                "`up` goes from the device to the edge: the {key} of this link is {}",
+                "`up` goes from the first end to the second: the {key} of this link is {}",
                 quoted(&of_link)
             );
             reporter.report(&written.origin, message, Some(help));

@@ -30,8 +30,8 @@ impl Playing<'_> {
             } => self.note_line(place, id, stream, text, cut),
             NodeReply::Exited { id, status } => self.note_exit(place, id, status),
             NodeReply::NotStarted { id, message } => match self.processes.get(&id) {
-                Some((_, Role::Command { name })) => {
-                    let reason = format!("command {name} cannot be started: {message}");
+                Some((_, Role::Command { name, .. })) => {
+                    let reason = format!("program {name} cannot be started: {message}");
                     Err(self.failed(place, reason))
                 }
                 _ => {
@@ -77,7 +77,7 @@ impl Playing<'_> {
         cut: bool,
     ) -> Result<(), PlayError> {
         let node = self.scene.nodes[place].name.clone();
-        let name = match self.processes.get(&id) {
+        let name = match self.processes.get_mut(&id) {
             Some((_, Role::Job { .. })) if stream == Stream::Output && !cut => {
                 if let Ok(event) = serde_json::from_str(&text) {
                     return self.note_job_event(place, id, event);
@@ -86,7 +86,21 @@ impl Playing<'_> {
                 self.phase.name.to_owned()
             }
             Some((_, Role::Job { .. })) => self.phase.name.to_owned(),
-            Some((_, Role::Command { name })) => name.clone(),
+            Some((
+                _,
+                Role::Command {
+                    name,
+                    said,
+                    awaited,
+                    ..
+                },
+            )) => {
+                said.push(&text);
+                if awaited.as_ref().is_some_and(|wanted| text.contains(wanted)) {
+                    *awaited = None;
+                }
+                name.clone()
+            }
             // A process of an earlier phase, or one whose end was already told.
             None => return Ok(()),
         };
@@ -120,6 +134,9 @@ impl Playing<'_> {
             }
             JobEvent::Request(record) => {
                 self.events.emit(EventBody::Request { node, record });
+            }
+            JobEvent::Exchange(record) => {
+                self.events.emit(EventBody::Exchange { node, record });
             }
             JobEvent::Traffic(record) => {
                 let link = match self.processes.get(&id) {
@@ -165,7 +182,20 @@ impl Playing<'_> {
                 let reason = format!("it ended too early, with {status}");
                 Err(self.failed(place, reason))
             }
-            Some((_, Role::Command { name })) => {
+            Some((
+                _,
+                Role::Command {
+                    name,
+                    lives: true,
+                    said,
+                    ..
+                },
+            )) if !self.stopping => {
+                let told = said.told();
+                let reason = format!("program {name} ended too early, with {status}{told}");
+                Err(self.failed(place, reason))
+            }
+            Some((_, Role::Command { name, .. })) => {
                 self.events.emit(EventBody::CommandExit(CommandExit {
                     command: name,
                     status,

@@ -2,11 +2,12 @@
 
 use std::sync::mpsc::RecvTimeoutError;
 
-use hexloop_topologies::plan::Plan;
+use hexloop_topologies::plan::{Plan, Readiness};
 use hexloop_workloads::clock;
 use hexloop_workloads::device::ComputeDevice;
 use hexloop_workloads::job::JobCommand;
 
+use super::ready::LastLines;
 use super::{DONE_LIMIT_NS, Playing, Role, TICK};
 use crate::node::{NodeMessage, NodeReply, NodeRequest, Program};
 use crate::play::Stage;
@@ -17,6 +18,9 @@ use crate::play::scene::check;
 /// How long a job may take to load its model, also on a node that is slowed down, or on a GPU whose
 /// driver compiles code for it with one CPU.
 const READY_LIMIT_NS: u64 = 180_000_000_000;
+
+/// The number of the first command; jobs have smaller ones.
+const FIRST_COMMAND: u32 = 1000;
 
 impl Playing<'_> {
     pub(super) fn start_job(
@@ -30,6 +34,7 @@ impl Playing<'_> {
             Orders::Model(spec) => ("job", spec.threads, spec.compute.device, json_line(spec)?),
             Orders::Study(spec) => ("study", spec.threads, spec.compute.device, json_line(spec)?),
             Orders::Traffic(spec) => ("traffic", 1, ComputeDevice::Cpu, json_line(spec)?),
+            Orders::Load(spec) => ("load", 1, ComputeDevice::Cpu, json_line(spec)?),
         };
         let program = match device {
             ComputeDevice::Cpu => {
@@ -73,8 +78,15 @@ impl Playing<'_> {
         Ok(())
     }
 
-    pub(super) fn start_commands(&mut self, stage: &Stage, plan: &Plan) -> Result<(), PlayError> {
-        for (id, command) in (1000..).zip(&plan.commands) {
+    /// Starts the programs that somebody waits for, or the others.
+    pub(super) fn start_commands(
+        &mut self,
+        stage: &Stage,
+        plan: &Plan,
+        waited_for: bool,
+    ) -> Result<(), PlayError> {
+        let commands = (FIRST_COMMAND..).zip(&plan.commands);
+        for (id, command) in commands.filter(|(_, it)| it.ready.is_some() == waited_for) {
             let place = plan.nodes.iter().position(|node| node.name == command.node);
             let place = place.ok_or_else(|| {
                 PlayError::Plan(format!("command {} names a node it lacks", command.name))
@@ -82,14 +94,32 @@ impl Playing<'_> {
             let surroundings = self.scene.surroundings[place].clone();
             self.scene.nodes[place].ask(&NodeRequest::Start {
                 id,
-                program: Program::Other(command.argv.clone()),
+                program: Program::Other {
+                    argv: command.argv.clone(),
+                    environment: command.environment.clone(),
+                    directory: command.directory.clone(),
+                },
                 credentials: stage.credentials,
                 surroundings,
             })?;
             let role = Role::Command {
                 name: command.name.clone(),
+                lives: command.lives || waited_for,
+                said: LastLines::default(),
+                awaited: match command.ready.as_ref().map(|ready| &ready.when) {
+                    Some(Readiness::Line { text }) => Some(text.clone()),
+                    _ => None,
+                },
             };
             self.processes.insert(id, (place, role));
+            if let Some(ready) = &command.ready {
+                self.await_command(id, place, command, ready)?;
+                if !command.lives
+                    && let Some((_, Role::Command { lives, .. })) = self.processes.get_mut(&id)
+                {
+                    *lives = false;
+                }
+            }
         }
         Ok(())
     }

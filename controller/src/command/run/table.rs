@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::format::{grouped, significant};
 use crate::summary::{
-    CellSummary, Distribution, JobSummary, StudySummary, Summary, TrafficSummary,
+    CellSummary, Distribution, JobSummary, LoadSummary, StudySummary, Summary, TrafficSummary,
 };
 
 /// The table that ends a run.
@@ -71,6 +71,9 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
     }
     for study in &summary.studies {
         study_rows(text, study)?;
+    }
+    for load in &summary.loads {
+        load_rows(text, load)?;
     }
     for expectation in &summary.expectations {
         let outcome = expectation.outcome.name();
@@ -187,6 +190,34 @@ fn cell_rows(text: &mut String, cell: &CellSummary) -> std::fmt::Result {
         cell.backlogged_windows,
         cell.windows
     )
+}
+
+fn load_rows(text: &mut String, load: &LoadSummary) -> std::fmt::Result {
+    let pair = |distribution: &Distribution| {
+        let one = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
+        format!("{} / {}", one(distribution.p50), one(distribution.p95))
+    };
+    writeln!(
+        text,
+        "  load {} ({}, {}): {} of {} completed, {} tokens; ms p50/p95: TTFT {}, TPOT {}, E2E {}; {} B up, {} B down",
+        load.phase,
+        load.arrivals,
+        load.mix,
+        load.completed,
+        load.requests,
+        load.output_tokens,
+        pair(&load.ttft_ms),
+        pair(&load.tpot_ms),
+        pair(&load.e2e_ms),
+        grouped(load.http_bytes_up),
+        grouped(load.http_bytes_down)
+    )?;
+    for (ending, count) in &load.endings {
+        if ending != "completed" {
+            writeln!(text, "    {count} ended with {ending}")?;
+        }
+    }
+    Ok(())
 }
 
 fn job_rows(text: &mut String, jobs: &[JobSummary]) -> std::fmt::Result {
