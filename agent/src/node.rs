@@ -34,6 +34,8 @@ pub(crate) use protocol::{NodeReply, NodeRequest, Program, Shown, Stream};
 
 /// Where a node shows the model to its processes.
 pub const MODEL_DIRECTORY: &str = "/tmp/model";
+/// Where it shows them the second, smaller model.
+pub const DRAFT_MODEL_DIRECTORY: &str = "/tmp/draft-model";
 /// Where it shows them the program that computes on GPUs.
 const ENGINE_CUDA: &str = "/tmp/hexloop-engine-cuda";
 

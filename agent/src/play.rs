@@ -72,6 +72,8 @@ pub struct PlayInput {
     pub traces: BTreeMap<String, Arc<Trace>>,
     /// Where this machine keeps the model, if there is one.
     pub model_directory: Option<PathBuf>,
+    /// Where it keeps the second model, likewise.
+    pub draft_model_directory: Option<PathBuf>,
 }
 
 /// Plays a plan to its end, to an error or until it is stopped. The last event is always

@@ -139,6 +139,7 @@ mod tests {
                 plan_json: plan_json.to_vec(),
                 traces: Vec::new(),
                 model_directory: "/nowhere".to_owned(),
+                draft_model_directory: String::new(),
             };
             let refused = client.play(play(b"{}")).await.unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument);

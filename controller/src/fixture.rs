@@ -165,8 +165,10 @@ pub(crate) fn plan() -> Plan {
             source: ModelSource::Recipe("tiny".to_owned()),
             layers: 6,
             width: 256,
+            vocabulary: 1024,
             bytes_per_activation: 4,
         }),
+        draft_model: None,
         phases: vec![
             phase("device", Placement::Device, 7800),
             phase("edge", Placement::Edge, 7801),
@@ -288,6 +290,7 @@ pub(crate) fn environment() -> Environment {
                 why: "no energy.json beside the model's files".to_owned(),
             },
         }),
+        draft_model: None,
         end_to_end: None,
         datapaths: BTreeMap::from([("radio".to_owned(), "relay".to_owned())]),
     }

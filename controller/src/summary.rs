@@ -34,7 +34,9 @@ pub use expectations::outages;
 pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
-pub use studies::{StudyCell, StudyCosts, StudyLink, StudyRow, StudySummary};
+pub use studies::{
+    StudyAcceptance, StudyCell, StudyCosts, StudyLink, StudyRow, StudySpeculation, StudySummary,
+};
 pub(crate) use training::{Step, Surroundings, training_energy};
 pub use training::{ToPerplexity, TrainingEnergy};
 pub use usage::{CoreSummary, NodeCounterSummary};

@@ -7,7 +7,7 @@ use hexloop_traces::units::TimeSpan;
 use hexloop_traces::{CellPolicy, Direction, UNLIMITED_RATE_BPS};
 use hexloop_workloads::device::{ComputeDevice, Precision};
 use hexloop_workloads::job::Placement;
-use hexloop_workloads::study::Arm;
+use hexloop_workloads::study::{Arm, Technique};
 
 use crate::plan::{
     Claim, DatapathChoice, ExpectationPlan, LoadPlan, ModelSource, NodePlan, PhasePlan, Plan,
@@ -92,13 +92,15 @@ impl Display for Description<'_> {
             write!(f, ", preset {preset}")?;
         }
         writeln!(f, ", seed {}", plan.seed)?;
-        if let Some(model) = &plan.model {
+        let models = [("model", &plan.model), ("draft model", &plan.draft_model)];
+        for (what, model) in models {
+            let Some(model) = model else { continue };
             let source = match &model.source {
                 ModelSource::Recipe(name) => format!("recipe {name}, trained once and kept"),
                 ModelSource::Directory(path) => safe(&format!("from {}", path.display())),
             };
             let (layers, width) = (model.layers, model.width);
-            writeln!(f, "model: {source}; {layers} layers, {width} wide")?;
+            writeln!(f, "{what}: {source}; {layers} layers, {width} wide")?;
         }
         writeln!(
             f,
@@ -322,6 +324,11 @@ impl Description<'_> {
     fn study(f: &mut fmt::Formatter<'_>, study: &StudyPlan) -> fmt::Result {
         let spec = &study.study;
         let arms: Vec<String> = spec.arms.iter().map(Arm::name).collect();
+        let (path, arms) = (safe(&study.path.join(", ")), arms.join(", "));
+        let done = match spec.technique() {
+            Technique::Split => format!("layers divided over {path} after {arms}"),
+            Technique::Speculative => format!("drafts verified over {path}: {arms}"),
+        };
         let spans = spec
             .grid
             .round_trips_ns
@@ -334,11 +341,10 @@ impl Description<'_> {
         };
         writeln!(
             f,
-            "  study {}: layers divided over {} after {}; {} prompts of {} tokens in and {} out at round \
+            "  study {}: {}; {} prompts of {} tokens in and {} out at round \
              trips of {}, each with up to {most} rates; at most {}",
             study.name,
-            safe(&study.path.join(", ")),
-            arms.join(", "),
+            done,
             spec.prompts,
             spec.prompt_tokens,
             spec.output_tokens,

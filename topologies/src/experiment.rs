@@ -1,5 +1,7 @@
 //! An experiment as it will run: checked, with every default in.
 
+mod technique;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -17,7 +19,9 @@ use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::load::LoadSpec;
 use hexloop_workloads::request::RequestStream;
-use hexloop_workloads::study::{Arm, Grid};
+use hexloop_workloads::study::Grid;
+
+pub(crate) use technique::{Cut, Speculations, Technique};
 
 /// A valid experiment. Only [`crate::ExperimentFile::parse`] makes one.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +44,8 @@ pub struct Experiment {
     pub cells: Vec<Cell>,
     /// The model, with a directory as it was written; `None` if there are only traffic phases.
     pub model: Option<ModelSource>,
+    /// The second, smaller model, likewise.
+    pub draft_model: Option<ModelSource>,
     /// The requests of every phase, if there are any.
     pub requests: Option<RequestStream>,
     /// Phases without a model, in the order they run.
@@ -211,16 +217,16 @@ pub struct Study {
     pub path: Vec<String>,
     /// The links between them.
     pub links: Vec<String>,
-    /// How the layers are divided.
-    pub cuts: Vec<Cut>,
-    /// How many requests are under way at a time.
-    pub in_flight: Vec<u32>,
+    /// The technique, with its parameters.
+    pub technique: Technique,
     /// Different prompts.
     pub prompts: u32,
     /// Length of each, in tokens.
     pub prompt_tokens: u32,
     /// Tokens that are generated for each.
     pub output_tokens: u32,
+    /// Prompts that no trial asks.
+    pub held_out_prompts: u32,
     /// Settings of the links.
     pub grid: Grid,
     /// How long the other side may be silent.
@@ -250,84 +256,6 @@ pub struct Load {
     pub files: Vec<(&'static str, PathBuf)>,
     /// Its length.
     pub duration_ns: u64,
-}
-
-/// How the layers of a model are divided over a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cut {
-    /// Every cut of a path of two nodes, and all layers on the first.
-    Every,
-    /// As evenly as may be; the first nodes get one more.
-    Even,
-    /// After these layers, one for each node but the last.
-    After(Vec<u32>),
-}
-
-impl Study {
-    /// Its arms with a model of so many layers.
-    ///
-    /// # Errors
-    /// What is wrong with the cuts, and how to mend it.
-    pub(crate) fn arms(&self, layers: u32) -> Result<Vec<Arm>, (String, String)> {
-        let mut arms = Vec::new();
-        for cut in &self.cuts {
-            for ends in self.divided(cut, layers)? {
-                let arm = |in_flight: &u32| Arm::Split {
-                    ends: ends.clone(),
-                    in_flight: *in_flight,
-                };
-                arms.extend(self.in_flight.iter().map(arm));
-            }
-        }
-        Ok(arms)
-    }
-
-    /// Where each node of the path ends, for each way that a cut stands for.
-    fn divided(&self, cut: &Cut, layers: u32) -> Result<Vec<Vec<u32>>, (String, String)> {
-        let nodes = self.path.len();
-        let ends = match cut {
-            Cut::Every if nodes == 2 => {
-                return Ok((1..=layers).map(|cut| vec![cut, layers]).collect());
-            }
-            Cut::Every => {
-                let message = format!("`every` cut of a path of {nodes} nodes is not one number");
-                let help = "write `even`, or after which layers the nodes end, such as `2/4`";
-                return Err((message, help.to_owned()));
-            }
-            Cut::Even => {
-                let count = u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
-                (1..count)
-                    .map(|node| (node * layers).div_ceil(count))
-                    .collect()
-            }
-            Cut::After(ends) => ends.clone(),
-        };
-        let told: Vec<String> = ends.iter().map(u32::to_string).collect();
-        let ends: Vec<u32> = ends.into_iter().chain([layers]).collect();
-        let whole = ends.first() == ends.last();
-        let rises = ends.first().is_some_and(|first| *first > 0)
-            && ends.windows(2).all(|pair| match pair {
-                [one, next] => one < next || (whole && one == next),
-                _ => true,
-            });
-        if ends.len() == nodes && rises {
-            return Ok(vec![ends]);
-        }
-        let message = format!(
-            "{} layers cannot be divided over {nodes} nodes after `{}`",
-            layers,
-            told.join("/")
-        );
-        let count = match nodes {
-            2 => "one number".to_owned(),
-            nodes => format!("{} rising numbers", nodes.saturating_sub(1)),
-        };
-        let help = format!(
-            "give {count} from 1 to {}, or {layers} for all of them on the first node",
-            layers.saturating_sub(1)
-        );
-        Err((message, help))
-    }
 }
 
 /// The name and length of a phase of whatever kind.

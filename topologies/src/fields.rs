@@ -192,6 +192,13 @@ pub(crate) const ROOT: &[Field] = &[
         "The language model that the jobs serve.",
     ),
     field(
+        "draft_model",
+        Kind::Table(DRAFT_MODEL),
+        Optional,
+        "A second, smaller language model with the tokenizer of the first: what drafts in speculative \
+         decoding, and the small model of a cascade. Every node sees both.",
+    ),
+    field(
         "requests",
         Kind::Table(REQUESTS),
         Optional,
@@ -468,6 +475,22 @@ pub(crate) const MODEL: &[Field] = &[
         Kind::Text { longest: 4096 },
         Optional,
         "A Hugging Face checkpoint (config.json, tokenizer.json, model.safetensors), relative to \
+         this file.",
+    ),
+];
+
+const DRAFT_MODEL: &[Field] = &[
+    field(
+        "recipe",
+        Kind::Identifier,
+        Optional,
+        "A bundled recipe, trained once and kept; `tiny-draft` unless a directory is given.",
+    ),
+    field(
+        "directory",
+        Kind::Text { longest: 4096 },
+        Optional,
+        "A Hugging Face checkpoint whose tokenizer has the vocabulary of the first model's, relative to \
          this file.",
     ),
 ];

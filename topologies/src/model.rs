@@ -24,6 +24,8 @@ pub struct ModelShape {
     pub width: u32,
     /// Longest sequence, in tokens.
     pub max_positions: u32,
+    /// Tokens that it scores.
+    pub vocabulary: u32,
 }
 
 impl From<ModelConfig> for ModelShape {
@@ -32,6 +34,7 @@ impl From<ModelConfig> for ModelShape {
             layers: config.layers,
             width: config.width,
             max_positions: config.max_positions,
+            vocabulary: config.vocabulary,
         }
     }
 }

@@ -54,6 +54,9 @@ pub struct Plan {
     pub traffic: Vec<TrafficPlan>,
     /// The model that the jobs serve; `None` if there are no other phases.
     pub model: Option<ModelPlan>,
+    /// A second, smaller model with the tokenizer of the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft_model: Option<ModelPlan>,
     /// What is run, one after the other, each from the start of the traces.
     pub phases: Vec<PhasePlan>,
     /// Studies; they come last.
@@ -259,6 +262,9 @@ pub struct ModelPlan {
     pub layers: u32,
     /// Width of the hidden state.
     pub width: u32,
+    /// Tokens that it scores; 0 in plans of earlier versions.
+    #[serde(default)]
+    pub vocabulary: u32,
     /// Bytes per activation that crosses the link.
     pub bytes_per_activation: u32,
 }

@@ -10,11 +10,11 @@ use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::StudySpec;
 use sha2::{Digest, Sha256};
 
-use crate::experiment::{Cell, Experiment, Link, Node, Phase, Study};
-use crate::model::BYTES_PER_ACTIVATION;
+use crate::experiment::{Cell, Experiment, Link, Node, Phase, Study, Technique};
+use crate::model::{BYTES_PER_ACTIVATION, ModelShape};
 use crate::plan::{
-    BesidePlan, CellPlan, CellUserPlan, LinkEnd, LinkPlan, LoadPlan, ModelPlan, NodePlan,
-    PLAN_SCHEMA, PhasePlan, Plan, StudyPlan, TrafficPlan,
+    BesidePlan, CellPlan, CellUserPlan, LinkEnd, LinkPlan, LoadPlan, ModelPlan, ModelSource,
+    NodePlan, PLAN_SCHEMA, PhasePlan, Plan, StudyPlan, TrafficPlan,
 };
 use crate::problem::{Problem, Problems, listed, quoted};
 use crate::resolve::ResolvedExperiment;
@@ -119,15 +119,8 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
             .collect(),
         machine: experiment.machine.clone(),
         calibration: experiment.calibration.clone(),
-        model: resolved
-            .model
-            .zip(experiment.model.clone())
-            .map(|(shape, source)| ModelPlan {
-                source,
-                layers: shape.layers,
-                width: shape.width,
-                bytes_per_activation: BYTES_PER_ACTIVATION,
-            }),
+        model: model_plan(resolved.model, experiment.model.as_ref()),
+        draft_model: model_plan(resolved.draft_model, experiment.draft_model.as_ref()),
         phases,
         studies,
         loads,
@@ -138,6 +131,17 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
         faults: experiment.faults.clone(),
     };
     Ok(Planned { plan, notes })
+}
+
+fn model_plan(shape: Option<ModelShape>, source: Option<&ModelSource>) -> Option<ModelPlan> {
+    let (shape, source) = (shape?, source?);
+    Some(ModelPlan {
+        source: source.clone(),
+        layers: shape.layers,
+        width: shape.width,
+        vocabulary: shape.vocabulary,
+        bytes_per_activation: BYTES_PER_ACTIVATION,
+    })
 }
 
 /// The hash that names a plan in records: SHA-256 of its JSON, in hexadecimal.
@@ -354,6 +358,10 @@ fn study_spec(study: &Study, layers: u32) -> Option<StudySpec> {
         prompts: study.prompts,
         prompt_tokens: study.prompt_tokens,
         output_tokens: study.output_tokens,
+        held_out_prompts: match study.technique {
+            Technique::Split { .. } => 0,
+            Technique::Speculative(_) => study.held_out_prompts,
+        },
         grid: study.grid.clone(),
         timeout_ns: study.timeout_ns,
     })

@@ -53,11 +53,12 @@ pub(crate) fn resolve(
     let links = links::read(reporter, &file, (&nodes, &cells), &traces);
     let has = |key| file.written(key).is_some();
     let (model, shape) = if has("phases") || has("studies") {
-        let (model, shape) = model_source(reporter, &file);
+        let (model, shape) = model_source(reporter, &file.table("model"), "tiny");
         (Some(model), shape)
     } else {
         (None, None)
     };
+    let draft_model = draft_model(reporter, &file, model.as_ref());
     let requests = if has("phases") {
         Some(requests(reporter, &file, shape))
     } else {
@@ -103,6 +104,7 @@ pub(crate) fn resolve(
         links,
         cells,
         model,
+        draft_model,
         requests,
         traffic,
         phases,
@@ -241,8 +243,8 @@ fn without_phases(reporter: &mut Reporter<'_>, file: &Section<'_>, studies: bool
             "declare [[phases]] for a model, or [[traffic]] or [[loads]] without one".to_owned();
         reporter.report(file.origin, message, Some(help));
     }
-    for key in ["model", "requests"] {
-        if key == "model" && studies {
+    for key in ["model", "draft_model", "requests"] {
+        if key != "requests" && studies {
             continue;
         }
         if let Some(written) = file.written(key) {
@@ -253,12 +255,12 @@ fn without_phases(reporter: &mut Reporter<'_>, file: &Section<'_>, studies: bool
     }
 }
 
-/// The model, and its shape where the text alone tells it.
+/// A model, and its shape where the text alone tells it; `usual` is its recipe unless one is given.
 fn model_source(
     reporter: &mut Reporter<'_>,
-    file: &Section<'_>,
+    section: &Section<'_>,
+    usual: &str,
 ) -> (ModelSource, Option<ModelShape>) {
-    let section = file.table("model");
     if let Some(directory) = section.optional_text("directory") {
         if let Some(recipe) = section.written("recipe") {
             let message = "the model has two sources".to_owned();
@@ -269,7 +271,7 @@ fn model_source(
     }
     let recipe = section
         .optional_text("recipe")
-        .unwrap_or_else(|| "tiny".to_owned());
+        .unwrap_or_else(|| usual.to_owned());
     let shape = model::of_recipe(&recipe);
     if shape.is_none() {
         let names = Recipe::names();
@@ -282,6 +284,41 @@ fn model_source(
         );
     }
     (ModelSource::Recipe(recipe), shape)
+}
+
+/// The second model. Two recipes are compared here, checkpoints where their files are.
+fn draft_model(
+    reporter: &mut Reporter<'_>,
+    file: &Section<'_>,
+    model: Option<&ModelSource>,
+) -> Option<ModelSource> {
+    file.written("draft_model")?;
+    let section = file.table("draft_model");
+    let (source, _) = model_source(reporter, &section, "tiny-draft");
+    if let (Some(ModelSource::Recipe(first)), ModelSource::Recipe(second)) = (model, &source)
+        && let (Some(target), Some(draft)) = (Recipe::by_name(first), Recipe::by_name(second))
+        && !draft.shares_tokenizer_with(&target)
+    {
+        let message = format!(
+            "models {} and {} have different tokenizers: the ids of one mean nothing to the other",
+            quoted(first),
+            quoted(second)
+        );
+        let others = Recipe::all().into_iter();
+        let fitting =
+            others.filter(|other| other.shares_tokenizer_with(&target) && *other != target);
+        let names: Vec<String> = fitting.map(|recipe| recipe.name).collect();
+        let help = match names.as_slice() {
+            [] => format!("no other recipe shares the tokenizer of {}", quoted(first)),
+            names => format!(
+                "with the tokenizer of {}: {}",
+                quoted(first),
+                names.join(", ")
+            ),
+        };
+        reporter.report(section.place("recipe"), message, Some(help));
+    }
+    Some(source)
 }
 
 fn requests(

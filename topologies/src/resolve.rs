@@ -34,6 +34,8 @@ pub struct ResolvedExperiment {
     pub traces: BTreeMap<String, ResolvedTrace>,
     /// The shape of its model, if it has one.
     pub model: Option<ModelShape>,
+    /// The shape of its second model, likewise.
+    pub draft_model: Option<ModelShape>,
 }
 
 /// A trace, in memory or in its mapped file.
@@ -86,6 +88,7 @@ pub fn resolve(
     check_lengths(&experiment, &traces, &mut problems);
     load_files::read(&mut experiment, base_directory, &mut problems);
     let model = look_at_model(&mut experiment, base_directory, &mut problems);
+    let draft_model = look_at_draft(&mut experiment, (model, base_directory), &mut problems);
     Problems::check(problems)?;
     if model.is_none() && experiment.model.is_some() {
         let message = "the model is not known".to_owned();
@@ -96,6 +99,7 @@ pub fn resolve(
         experiment,
         traces,
         model,
+        draft_model,
     })
 }
 
@@ -314,17 +318,7 @@ fn look_at_model(
         ModelSource::Recipe(name) => return model::of_recipe(name),
         ModelSource::Directory(relative) => base_directory.join(relative),
     };
-    let shape = match model::of_directory(&directory) {
-        Ok(shape) => shape,
-        Err(error) => {
-            let help = "a model directory holds config.json, tokenizer.json and model.safetensors; \
-                        `hexloop model train` makes one";
-            let help = Some(help.to_owned());
-            let path = ["model", "directory"];
-            problems.push(experiment.document.problem(&path, chain(&error), help));
-            return None;
-        }
-    };
+    let shape = shape_of(experiment, ("model", &directory), problems)?;
     for phase in &experiment.phases {
         if let Placement::Split { layers_on_device } = phase.placement
             && let Some((message, help)) = model::beyond_layers(shape, layers_on_device)
@@ -348,6 +342,66 @@ fn look_at_model(
     }
     experiment.model = Some(ModelSource::Directory(directory));
     Some(shape)
+}
+
+/// The shape of the checkpoint that a table of the file names.
+fn shape_of(
+    experiment: &Experiment,
+    (table, directory): (&str, &Path),
+    problems: &mut Vec<Problem>,
+) -> Option<ModelShape> {
+    let found = model::of_directory(directory).map_err(|error| {
+        let help = "a model directory holds config.json, tokenizer.json and model.safetensors; \
+                    `hexloop model train` makes one";
+        let (path, help) = ([table, "directory"], Some(help.to_owned()));
+        problems.push(experiment.document.problem(&path, chain(&error), help));
+    });
+    found.ok()
+}
+
+/// The second model: as many tokens as the first, and room for the requests of every study.
+fn look_at_draft(
+    experiment: &mut Experiment,
+    (target, base_directory): (Option<ModelShape>, &Path),
+    problems: &mut Vec<Problem>,
+) -> Option<ModelShape> {
+    let directory: PathBuf = match experiment.draft_model.as_ref()? {
+        ModelSource::Recipe(name) => {
+            let shape = model::of_recipe(name)?;
+            check_draft(experiment, (target?, shape), "recipe", problems);
+            return Some(shape);
+        }
+        ModelSource::Directory(relative) => base_directory.join(relative),
+    };
+    let shape = shape_of(experiment, ("draft_model", &directory), problems)?;
+    check_draft(experiment, (target?, shape), "directory", problems);
+    experiment.draft_model = Some(ModelSource::Directory(directory));
+    Some(shape)
+}
+
+fn check_draft(
+    experiment: &Experiment,
+    (target, draft): (ModelShape, ModelShape),
+    key: &str,
+    problems: &mut Vec<Problem>,
+) {
+    if target.vocabulary != draft.vocabulary {
+        let message = format!(
+            "the second model scores {} tokens and the first {}: they must be the same ones",
+            draft.vocabulary, target.vocabulary
+        );
+        let help = "take a smaller model of the same family".to_owned();
+        let path = ["draft_model", key];
+        problems.push(experiment.document.problem(&path, message, Some(help)));
+    }
+    for study in &experiment.studies {
+        let lengths = (study.prompt_tokens, study.output_tokens);
+        if let Some((message, help)) = model::too_long(draft, lengths) {
+            let path = ["studies", &study.name, "output_tokens"];
+            let message = format!("second model: {message}");
+            problems.push(experiment.document.problem(&path, message, Some(help)));
+        }
+    }
 }
 
 #[cfg(test)]

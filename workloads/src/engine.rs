@@ -36,7 +36,7 @@ pub use slots::Slots;
 #[cfg(test)]
 pub(crate) use tensors::all_shapes;
 pub use threads::set_threads;
-pub use weights::{verify, weights_bytes, weights_sha256, write_random};
+pub use weights::{is_random, verify, weights_bytes, weights_sha256, write_random};
 
 /// Version of the tensor library, as pinned in the workspace.
 const CANDLE_VERSION: &str = "0.11.1";

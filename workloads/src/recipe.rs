@@ -78,6 +78,15 @@ impl Recipe {
             max_positions: 512,
             ..tiny
         };
+        let draft = ModelConfig {
+            layers: 1,
+            width: 128,
+            heads: 4,
+            kv_heads: 2,
+            head_width: 32,
+            feed_forward: 256,
+            ..tiny
+        };
         vec![
             Recipe {
                 name: "tiny".to_owned(),
@@ -105,6 +114,20 @@ impl Recipe {
                 warmup_steps: 10,
                 weight_decay: 0.05,
             },
+            // Text and vocabulary of `tiny`, and so its tokenizer: what it drafts means the same there.
+            Recipe {
+                name: "tiny-draft".to_owned(),
+                config: draft,
+                corpus_bytes: 600_000,
+                held_out_bytes: 24_000,
+                steps: 320,
+                batch: 4,
+                sequence: 128,
+                seed: 1,
+                learning_rate: 4e-3,
+                warmup_steps: 15,
+                weight_decay: 0.05,
+            },
         ]
     }
 
@@ -121,6 +144,13 @@ impl Recipe {
             .into_iter()
             .map(|recipe| recipe.name)
             .collect()
+    }
+
+    /// Whether both recipes lead to the same tokenizer: it is learnt from the text alone.
+    #[must_use]
+    pub fn shares_tokenizer_with(&self, other: &Recipe) -> bool {
+        let of = |recipe: &Recipe| (recipe.seed, recipe.corpus_bytes, recipe.config.vocabulary);
+        of(self) == of(other)
     }
 
     /// Hash over everything that determines the trained model on a given machine: the recipe,
@@ -164,6 +194,15 @@ mod tests {
         assert_eq!(hashes.len(), names.len());
         assert!(hashes.iter().all(|hash| hash.len() == 64));
         assert_eq!(Recipe::by_name("no such model"), None);
+    }
+
+    #[test]
+    fn the_draft_shares_the_tokenizer_of_the_model_it_drafts_for_and_of_no_other() {
+        let recipe = |name| Recipe::by_name(name).expect("exists");
+        assert!(recipe("tiny-draft").shares_tokenizer_with(&recipe("tiny")));
+        assert!(!recipe("micro").shares_tokenizer_with(&recipe("tiny")));
+        let (draft, target) = (recipe("tiny-draft").config, recipe("tiny").config);
+        assert!(draft.parameters() * 8 < target.parameters());
     }
 
     #[test]

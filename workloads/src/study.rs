@@ -4,6 +4,7 @@
 //! A study's first node drives it: it sends the requests, sets the links through the agent, and
 //! keeps the records. Every further node of its path serves its part of the model.
 
+pub mod speculative;
 pub mod split;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use self::speculative::{AcceptanceRecord, Drawing, RoundRecord, Speculation};
 use crate::device::ComputeSettings;
 
 /// What a study does; the same for everybody who plays it.
@@ -24,6 +26,9 @@ pub struct StudySpec {
     pub prompt_tokens: u32,
     /// Tokens that each trial generates.
     pub output_tokens: u32,
+    /// Prompts that no trial asks, on which a technique learns what to expect of its models.
+    #[serde(default)]
+    pub held_out_prompts: u32,
     /// The settings of the links.
     pub grid: Grid,
     /// How long the other side may be silent before the study fails.
@@ -42,6 +47,23 @@ pub enum Arm {
         /// Requests that are under way at a time.
         in_flight: u32,
     },
+    /// The whole model is on the last node of two: the prompt crosses the link once, and tokens come
+    /// back as they are made. What techniques of two models are compared with.
+    Remote {
+        /// How tokens are chosen.
+        drawing: Drawing,
+    },
+    /// The second, smaller model on the first node of two drafts, the model on the last verifies.
+    Speculative(Speculation),
+}
+
+/// A family of arms that one pair of processes serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Technique {
+    /// [`Arm::Split`].
+    Split,
+    /// [`Arm::Speculative`], and [`Arm::Remote`] beside it.
+    Speculative,
 }
 
 /// The settings that every arm is tried at: each round trip with each of its rates.
@@ -66,6 +88,9 @@ pub struct StudyJobSpec {
     pub role: StudyRole,
     /// Directory with the model, as this process sees it.
     pub model_directory: PathBuf,
+    /// Directory with the second, smaller model; `None` where the technique needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft_directory: Option<PathBuf>,
     /// Threads of the tensor engine.
     pub threads: u32,
     /// Where the engine computes.
@@ -85,7 +110,7 @@ pub enum StudyRole {
     Driver {
         /// What is done.
         study: StudySpec,
-        /// What each prompt is drawn from.
+        /// What each prompt is drawn from, those that no trial asks at the end.
         prompt_seeds: Vec<u64>,
         /// Where the next node listens; `None` if it is alone.
         next: Option<SocketAddr>,
@@ -114,6 +139,8 @@ pub enum StudyFinding {
     Row(RowRecord),
     /// A trial.
     Trial(TrialRecord),
+    /// How likely drafts are accepted on one prompt.
+    Acceptance(AcceptanceRecord),
 }
 
 /// What a token costs on a node while answers are generated, medians of several passes.
@@ -171,6 +198,9 @@ pub struct TrialRecord {
     pub hops: Vec<HopBytes>,
     /// How long each node of the path computed, its slowdown included.
     pub busy_ns: Vec<u64>,
+    /// Drafts, where the technique makes any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<RoundRecord>,
 }
 
 impl TrialRecord {
@@ -198,7 +228,17 @@ impl StudySpec {
     /// Nodes of its path.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.arms.first().map_or(0, |arm| arm.ends().len())
+        self.arms.first().map_or(0, Arm::nodes)
+    }
+
+    /// Which technique is studied.
+    #[must_use]
+    pub fn technique(&self) -> Technique {
+        let mut arms = self.arms.iter();
+        match arms.any(|arm| !matches!(arm, Arm::Split { .. })) {
+            true => Technique::Speculative,
+            false => Technique::Split,
+        }
     }
 
     /// Whether its arms fit a model with so many layers; in words if not.
@@ -209,7 +249,14 @@ impl StudySpec {
         if self.nodes() == 0 {
             return Err("the study has no arm".to_owned());
         }
+        let technique = self.technique();
         for arm in &self.arms {
+            if technique == Technique::Speculative {
+                if matches!(arm, Arm::Split { .. }) {
+                    return Err("its arms are not of one technique".to_owned());
+                }
+                continue;
+            }
             let ends = arm.ends();
             let rises = ends.is_sorted() && ends.first().is_some_and(|first| *first > 0);
             let strict = ends.windows(2).all(|pair| pair.first() != pair.last());
@@ -228,6 +275,12 @@ impl StudySpec {
     /// needs the head, of a model with so many layers.
     #[must_use]
     pub fn layers_of(&self, place: usize, layers: u32) -> (std::ops::Range<u32>, bool) {
+        if self.technique() == Technique::Speculative {
+            return match place {
+                1 => (0..layers, true),
+                _ => (0..0, false),
+            };
+        }
         let mut range = None::<std::ops::Range<u32>>;
         let mut head = false;
         for ends in self.arms.iter().map(Arm::ends) {
@@ -248,23 +301,57 @@ impl StudySpec {
 }
 
 impl Arm {
-    /// After which layer each node ends.
+    /// Nodes of its path.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        match self {
+            Arm::Split { ends, .. } => ends.len(),
+            Arm::Remote { .. } | Arm::Speculative(_) => 2,
+        }
+    }
+
+    /// Of a split, after which layer each node ends; nothing of any other technique.
     #[must_use]
     pub fn ends(&self) -> &[u32] {
-        let Arm::Split { ends, .. } = self;
-        ends
+        match self {
+            Arm::Split { ends, .. } => ends,
+            Arm::Remote { .. } | Arm::Speculative(_) => &[],
+        }
+    }
+
+    /// How tokens are chosen.
+    #[must_use]
+    pub const fn drawing(&self) -> Drawing {
+        match self {
+            Arm::Split { .. } => Drawing::Greedy,
+            Arm::Remote { drawing } => *drawing,
+            Arm::Speculative(speculation) => speculation.drawing,
+        }
     }
 
     /// Requests that are under way at a time.
     #[must_use]
     pub const fn in_flight(&self) -> u32 {
-        let Arm::Split { in_flight, .. } = self;
-        *in_flight
+        match self {
+            Arm::Split { in_flight, .. } => *in_flight,
+            Arm::Remote { .. } | Arm::Speculative(_) => 1,
+        }
     }
 
-    /// Its name in reports: where it cuts, and how many requests are under way if several.
+    /// Its name in reports: of a split where it cuts, and how many requests are under way if several;
+    /// of speculation what is drafted, what crosses and how tokens are chosen.
     #[must_use]
     pub fn name(&self) -> String {
+        match self {
+            Arm::Split { .. } => {}
+            Arm::Remote { drawing } => {
+                return match drawing {
+                    Drawing::Greedy => "remote".to_owned(),
+                    Drawing::Sampled => "remote sampled".to_owned(),
+                };
+            }
+            Arm::Speculative(speculation) => return speculation.name(),
+        }
         let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();
         let ends = ends.join("/");
         match self.in_flight() {
@@ -273,15 +360,16 @@ impl Arm {
         }
     }
 
-    /// Layers on the first node.
+    /// Of a split, layers on the first node.
     #[must_use]
     pub fn first_cut(&self) -> u32 {
         self.ends().first().copied().unwrap_or(0)
     }
 
-    /// Whether the first node has all layers.
+    /// Whether it is a split whose first node has all layers.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.ends().first() == self.ends().last()
+        let ends = self.ends();
+        !ends.is_empty() && ends.first() == ends.last()
     }
 }

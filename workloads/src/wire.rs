@@ -33,6 +33,9 @@ pub const SECRET_BYTES: u64 = 32;
 /// are needed or held.
 pub const TERMS_BYTES: u64 = 32 + 4 + 4;
 
+/// What studies of two models say besides: a fingerprint of the second.
+pub const DRAFT_TERMS_BYTES: u64 = 32;
+
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -60,6 +63,17 @@ pub enum FrameKind {
     Costs = 9,
     /// What a request of a study put on each link, in answer to `End`: five u64 for each.
     Books = 10,
+    /// Opens a request that the receiver's whole model answers or verifies: six words (u32 each) of how,
+    /// and the prompt's token ids.
+    Open = 11,
+    /// Drafted tokens: the id (u32) of each, with what else crosses of the distribution that it was
+    /// drawn from. The header's position is that of the first.
+    Draft = 12,
+    /// The answer to a draft: how many of its first tokens are accepted, and the token after them (u32
+    /// each).
+    Verdict = 13,
+    /// How likely a draft of each token of an answer is accepted, in millionths (u32 each).
+    Overlap = 14,
 }
 
 impl FrameKind {
@@ -77,6 +91,10 @@ impl FrameKind {
             8 => Some(FrameKind::Measure),
             9 => Some(FrameKind::Costs),
             10 => Some(FrameKind::Books),
+            11 => Some(FrameKind::Open),
+            12 => Some(FrameKind::Draft),
+            13 => Some(FrameKind::Verdict),
+            14 => Some(FrameKind::Overlap),
             _ => None,
         }
     }

@@ -24,7 +24,7 @@ pub use metering::{
 pub use usage::{CoreSample, CoreUse, NodeCounters};
 
 /// The version of the service and of the events. Peers of another version are refused.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// The generated client and server.
 #[expect(

@@ -94,6 +94,7 @@ fn plan(machine: MachinePlan) -> Plan {
         },
         traffic: Vec::new(),
         model: None,
+        draft_model: None,
         phases: Vec::new(),
         studies: Vec::new(),
         loads: Vec::new(),

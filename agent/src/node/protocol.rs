@@ -46,6 +46,9 @@ pub(crate) enum NodeRequest {
 pub(crate) struct Shown {
     /// A directory, as [`super::MODEL_DIRECTORY`].
     pub(crate) model_directory: Option<String>,
+    /// A directory, as [`super::DRAFT_MODEL_DIRECTORY`].
+    #[serde(default)]
+    pub(crate) draft_model_directory: Option<String>,
     /// A program, as [`super::ENGINE_CUDA`].
     pub(crate) engine_cuda: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::sethostname;
 
 use super::protocol::Shown;
-use super::{ENGINE_CUDA, MODEL_DIRECTORY};
+use super::{DRAFT_MODEL_DIRECTORY, ENGINE_CUDA, MODEL_DIRECTORY};
 use crate::sys::loopback;
 
 /// Why a node is not habitable.
@@ -53,8 +53,16 @@ pub(crate) fn set_up(host_name: &str, shown: &Shown) -> Result<Vec<String>, Room
     }
 
     // Opened before /tmp is covered, because they may lie below.
-    let directory = shown.model_directory.as_deref();
-    let model = directory.map(open_directory).transpose()?;
+    let models = [
+        (&shown.model_directory, MODEL_DIRECTORY),
+        (&shown.draft_model_directory, DRAFT_MODEL_DIRECTORY),
+    ];
+    let mut opened = Vec::new();
+    for (directory, place) in models {
+        if let Some(directory) = directory {
+            opened.push((open_directory(directory)?, place));
+        }
+    }
     let engine = shown.engine_cuda.as_deref().map(open_program).transpose()?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(
@@ -65,12 +73,12 @@ pub(crate) fn set_up(host_name: &str, shown: &Shown) -> Result<Vec<String>, Room
         Some("mode=1777,size=256m"),
     )
     .map_err(failed("give the node its own /tmp"))?;
-    if let Some(model) = model {
+    for (model, place) in opened {
         DirBuilder::new()
             .mode(0o755)
-            .create(MODEL_DIRECTORY)
-            .map_err(failed(format!("make {MODEL_DIRECTORY}")))?;
-        show_read_only(&model, MODEL_DIRECTORY)?;
+            .create(place)
+            .map_err(failed(format!("make {place}")))?;
+        show_read_only(&model, place)?;
     }
     if let Some(engine) = engine {
         File::create(ENGINE_CUDA).map_err(failed(format!("make {ENGINE_CUDA}")))?;

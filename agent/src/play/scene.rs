@@ -109,14 +109,8 @@ impl Scene {
         stop: &StopWish,
     ) -> Result<(), PlayError> {
         let plan = &input.plan;
-        let model = input.model_directory.as_deref();
-        let model = model.map(|directory| {
-            check_model_is_readable(stage, directory)?;
-            directory.to_str().ok_or_else(|| {
-                PlayError::Plan("the model directory's name is not UTF-8".to_owned())
-            })
-        });
-        let model = model.transpose()?;
+        let model = named(stage, input.model_directory.as_deref())?;
+        let draft_model = named(stage, input.draft_model_directory.as_deref())?;
         let run = format!("{:08x}", short_run_id());
         let (sender, messages) = channel();
         self.messages = messages;
@@ -150,7 +144,8 @@ impl Scene {
                 self.duty.extend(duty);
             }
             let shown = Shown {
-                model_directory: model.map(str::to_owned),
+                model_directory: model.clone(),
+                draft_model_directory: draft_model.clone(),
                 engine_cuda: self.engine_cuda.clone(),
             };
             for warning in node.set_up(place, &self.messages, shown)? {
@@ -435,6 +430,17 @@ fn relay_cpu(plan: &Plan, available: &[u32]) -> Option<u32> {
 }
 
 /// The jobs must be able to read the model: found out here, where the remedy can be named.
+/// The name of a model's directory, which the job user can read.
+fn named(stage: &Stage, directory: Option<&Path>) -> Result<Option<String>, PlayError> {
+    let Some(directory) = directory else {
+        return Ok(None);
+    };
+    check_model_is_readable(stage, directory)?;
+    let name = directory.to_str().map(str::to_owned);
+    let not_text = || PlayError::Plan("the model directory's name is not UTF-8".to_owned());
+    name.map(Some).ok_or_else(not_text)
+}
+
 fn check_model_is_readable(stage: &Stage, directory: &Path) -> Result<(), PlayError> {
     let Some((user, group)) = stage.credentials else {
         return Ok(());

@@ -96,11 +96,12 @@ fn input_of(request: PlayRequest) -> Result<PlayInput, Status> {
             .map_err(|error| Status::invalid_argument(format!("trace {}: {error}", file.name)))?;
         traces.insert(file.name, Arc::new(trace));
     }
+    let directory = |path: String| (!path.is_empty()).then(|| path.into());
     Ok(PlayInput {
         plan,
         traces,
-        model_directory: (!request.model_directory.is_empty())
-            .then(|| request.model_directory.into()),
+        model_directory: directory(request.model_directory),
+        draft_model_directory: directory(request.draft_model_directory),
     })
 }
 

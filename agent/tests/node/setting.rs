@@ -79,8 +79,10 @@ pub(crate) fn plan(daemon: &str) -> Plan {
             source: ModelSource::Recipe("tiny".to_owned()),
             layers: 1,
             width: 1,
+            vocabulary: 1,
             bytes_per_activation: 4,
         }),
+        draft_model: None,
         phases: vec![PhasePlan {
             name: "device".to_owned(),
             placement: Placement::Device,
@@ -175,6 +177,7 @@ pub(crate) fn input(root: &Path, plan: Plan) -> PlayInput {
         plan,
         traces: BTreeMap::new(),
         model_directory: Some(root.join("model")),
+        draft_model_directory: None,
     }
 }
 

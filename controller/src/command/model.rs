@@ -282,7 +282,7 @@ fn list(voice: Voice) -> Outcome {
         let millions = count_to_f64(*parameters) / 1e6;
         let place = directory.as_deref().unwrap_or("not trained yet");
         print(&format!(
-            "{name:8} {layers:2} layers, width {width:4}, {millions:5.2} M weights  {place}\n"
+            "{name:10} {layers:2} layers, width {width:4}, {millions:5.2} M weights  {place}\n"
         ))?;
     }
     Ok(ExitCode::Done)

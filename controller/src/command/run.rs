@@ -15,7 +15,7 @@ use hexloop_topologies::{Planned, ResolvedTrace, TraceContent};
 use hexloop_tui::{PhaseOutline, RunOutline};
 use hexloop_workloads::clock;
 use hexloop_workloads::device::ComputeDevice;
-use hexloop_workloads::engine::{self, recipe_cache};
+use hexloop_workloads::engine::{self, recipe_cache, text};
 use hexloop_workloads::recipe::Recipe;
 
 use super::experiment::{self, Prepared};
@@ -81,17 +81,26 @@ impl Run<'_> {
         let mut interrupt =
             Interrupt::catch().or_fail(ExitCode::Failed, || "cannot catch signals".to_owned())?;
         self.check_gpus()?;
-        let (model_directory, model) = match &self.planned.plan.model {
-            Some(model) => {
-                let (directory, origin) =
-                    self.model(&model.source, guardian, &mut interrupt).await?;
-                (Some(directory), Some(origin))
-            }
-            None => (None, None),
-        };
+        let mut models = Vec::new();
+        let plan = &self.planned.plan;
+        for model in [&plan.model, &plan.draft_model] {
+            models.push(match model {
+                Some(model) => Some(self.model(&model.source, guardian, &mut interrupt).await?),
+                None => None,
+            });
+        }
+        let (draft, model) = (models.pop().flatten(), models.pop().flatten());
+        if let (Some((target, _)), Some((draft, _))) = (&model, &draft) {
+            text::check_shared(target, draft)
+                .or_fail(ExitCode::InvalidInput, || {
+                    "the second model does not fit the first".to_owned()
+                })
+                .map_err(|failure| failure.remedy("take two models of one family"))?;
+        }
+        let (model_directory, model) = model.unzip();
+        let (draft_model_directory, draft_model) = draft.unzip();
 
         let started_ns = clock::wall_clock_ns();
-        let plan = &self.planned.plan;
         let name = run_name(&plan.experiment, started_ns, plan.seed);
         let mut directory = RunDirectory::choose(output, &name);
         let kept = Undo::RenameDirectory {
@@ -108,6 +117,7 @@ impl Run<'_> {
             seed: plan.seed,
         };
         let mut environment = Environment::look(identity, model);
+        environment.draft_model = draft_model;
         environment.end_to_end = EndToEnd::kept(&self.paths.state);
         let plan_json = self
             .write_input(&directory, &environment)
@@ -120,7 +130,7 @@ impl Run<'_> {
                 guardian,
                 &mut directory,
                 plan_json,
-                model_directory,
+                [model_directory, draft_model_directory],
                 &mut interrupt,
             )
             .await;
@@ -160,7 +170,7 @@ impl Run<'_> {
         guardian: &Guardian,
         directory: &mut RunDirectory,
         plan_json: Vec<u8>,
-        model_directory: Option<PathBuf>,
+        [model_directory, draft_model_directory]: [Option<PathBuf>; 2],
         interrupt: &mut Interrupt,
     ) -> Result<Played, Failure> {
         let place = AgentPlace {
@@ -181,6 +191,7 @@ impl Run<'_> {
             plan_json,
             traces: self.trace_files(directory)?,
             model_directory,
+            draft_model_directory,
         };
         let mut monitor = RunMonitor::new(outline(&self.planned.plan), self.voice.quiet);
         let played = play(&mut agent, input, directory, &mut monitor, interrupt).await;
@@ -205,7 +216,7 @@ impl Run<'_> {
         self.prepared.resolved.traces.iter().map(file).collect()
     }
 
-    /// The model's directory, and what the record says of it.
+    /// A model's directory, trained now if it is not there, and what the record says of it.
     async fn model(
         &self,
         source: &ModelSource,
@@ -233,7 +244,11 @@ impl Run<'_> {
             }
             ModelSource::Directory(path) => {
                 let directory = absolute(path)?;
-                let origin = format!("checkpoint {}", directory.display());
+                let kind = match engine::is_random(&directory) {
+                    true => "random weights in the shape of",
+                    false => "checkpoint",
+                };
+                let origin = format!("{kind} {}", directory.display());
                 (directory, origin)
             }
         };

@@ -39,6 +39,8 @@ pub(crate) struct SessionInput {
     pub(crate) traces: Vec<TraceFile>,
     /// Where the model is.
     pub(crate) model_directory: Option<PathBuf>,
+    /// Where the second one is.
+    pub(crate) draft_model_directory: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -67,13 +69,15 @@ pub(crate) async fn play(
             return Ok(Played { results: Results::default(), interrupted: Some(why) });
         }
     };
+    let named = |directory: Option<PathBuf>| {
+        let name = directory.map(|directory| directory.display().to_string());
+        name.unwrap_or_default()
+    };
     let request = PlayRequest {
         plan_json: input.plan_json,
         traces: input.traces,
-        model_directory: input
-            .model_directory
-            .map(|directory| directory.display().to_string())
-            .unwrap_or_default(),
+        model_directory: named(input.model_directory),
+        draft_model_directory: named(input.draft_model_directory),
     };
     let doing = || "the agent does not play the plan".to_owned();
     let mut stream = client

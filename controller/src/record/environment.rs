@@ -33,6 +33,9 @@ pub struct Environment {
     pub git: Known<GitState>,
     /// The model that was served; `None` where there was none.
     pub model: Option<ModelOrigin>,
+    /// The second, smaller model, likewise.
+    #[serde(default)]
+    pub draft_model: Option<ModelOrigin>,
     /// The latest end-to-end calibration of this machine when the run began.
     #[serde(default)]
     pub end_to_end: Option<EndToEnd>,
@@ -225,6 +228,7 @@ impl Environment {
             machine: Machine::look(),
             git: GitState::of(Path::new(".")),
             model,
+            draft_model: None,
             end_to_end: None,
             datapaths: BTreeMap::new(),
         }

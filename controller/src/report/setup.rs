@@ -2,17 +2,19 @@
 
 use std::fmt::{self, Write};
 
-use hexloop_topologies::plan::{ModelSource, NodePlan};
+use hexloop_topologies::plan::{ModelPlan, ModelSource, NodePlan};
 
 use super::Data;
 use super::html::{Table, escape, facts};
 use crate::format::{bit_rate, count_to_f64, grouped, ns_to_s, trimmed};
-use crate::record::environment::Known;
+use crate::record::environment::{Known, ModelOrigin};
 
 /// What was served; nothing where there was no model.
-fn model_rows(data: &Data<'_>) -> Option<[(&'static str, String); 2]> {
-    let model = data.records.plan.model.as_ref()?;
-    let origin = data.records.environment.model.as_ref()?;
+fn model_rows(
+    [name, weights]: [&'static str; 2],
+    (model, origin): (Option<&ModelPlan>, Option<&ModelOrigin>),
+) -> Option<[(&'static str, String); 2]> {
+    let (model, origin) = (model?, origin?);
     let source = match &model.source {
         ModelSource::Recipe(name) => format!("built-in recipe <code>{}</code>", escape(name)),
         ModelSource::Directory(path) => {
@@ -27,8 +29,8 @@ fn model_rows(data: &Data<'_>) -> Option<[(&'static str, String); 2]> {
         grouped(origin.parameters),
         escape(&origin.origin)
     );
-    let weights = format!("SHA-256 <code>{}</code>", escape(&origin.weights_sha256));
-    Some([("Model", model), ("Weights", weights)])
+    let sha256 = format!("SHA-256 <code>{}</code>", escape(&origin.weights_sha256));
+    Some([(name, model), (weights, sha256)])
 }
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
@@ -42,9 +44,16 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             format!("SHA-256 <code>{}</code>", data.records.plan_sha256),
         ),
     ];
-    if let Some(rows_of_model) = model_rows(data) {
-        rows.extend(rows_of_model);
-    }
+    let environment = &data.records.environment;
+    let of_model = (plan.model.as_ref(), environment.model.as_ref());
+    rows.extend(
+        model_rows(["Model", "Weights"], of_model)
+            .into_iter()
+            .flatten(),
+    );
+    let of_draft = (plan.draft_model.as_ref(), environment.draft_model.as_ref());
+    let names = ["Second model", "Its weights"];
+    rows.extend(model_rows(names, of_draft).into_iter().flatten());
     if let Some(agent) = &data.records.results.agent {
         rows.push((
             "Agent",

@@ -1,5 +1,7 @@
 //! Studies: what layers cost, where the best cut flips, and every arm at every setting.
 
+mod speculation;
+
 use std::fmt::{self, Write};
 
 use super::Data;
@@ -18,7 +20,11 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         )?;
         costs(page, study)?;
         rows(page, study)?;
-        cells(page, study)?;
+        if study.speculation.is_empty() {
+            cells(page, study)?;
+        } else {
+            speculation::section(page, study)?;
+        }
         links(page, study)?;
     }
     Ok(())

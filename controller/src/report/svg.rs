@@ -197,6 +197,16 @@ impl Chart {
         let _ = writeln!(self.body, "<path class=\"line {class}\" d=\"{path}\"/>");
     }
 
+    /// Straight lines from point to point.
+    pub(crate) fn lines(&mut self, points: &[(f64, f64)], class: &str) {
+        let mut path = String::new();
+        for (index, (x, y)) in points.iter().enumerate() {
+            let command = if index == 0 { 'M' } else { 'L' };
+            let _ = write!(path, "{command}{} {}", self.px(*x), self.py(*y));
+        }
+        let _ = writeln!(self.body, "<path class=\"line {class}\" d=\"{path}\"/>");
+    }
+
     /// The same, filled down to the x axis.
     pub(crate) fn filled_steps(&mut self, points: &[(f64, f64)], end: f64, class: &str) {
         let Some((first, _)) = points.first() else {

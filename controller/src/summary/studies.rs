@@ -1,11 +1,13 @@
 //! What studies found: costs, settings, and what each arm did at each of them.
 
 pub(super) mod law;
+pub(super) mod speculation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
 use hexloop_traces::Direction;
+use hexloop_workloads::study::speculative::AcceptanceRecord;
 use hexloop_workloads::study::{Arm, NodeCosts, RowRecord, StudyFinding, TrialRecord, split};
 use hexloop_workloads::wire::HEADER_BYTES;
 use schemars::JsonSchema;
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
+
+pub use speculation::{StudyAcceptance, StudySpeculation};
 
 /// What a study found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +33,12 @@ pub struct StudySummary {
     pub rows: Vec<StudyRow>,
     /// Every arm at every setting.
     pub cells: Vec<StudyCell>,
+    /// How likely drafts are accepted; empty where nothing is drafted.
+    #[serde(default)]
+    pub acceptance: Vec<StudyAcceptance>,
+    /// What drafts came to, for every arm at every setting; likewise.
+    #[serde(default)]
+    pub speculation: Vec<StudySpeculation>,
     /// What crossed each link of the path, both ways.
     pub links: Vec<StudyLink>,
 }
@@ -84,7 +94,7 @@ pub struct StudyCell {
     pub arm: String,
     /// Trials.
     pub trials: u64,
-    /// Time of a token after the first, the median, in milliseconds.
+    /// Time of a token after the first, the median, in milliseconds; null where several come at once.
     pub token_ms: Option<f64>,
     /// Time of the first token, the median, in milliseconds.
     pub first_token_ms: Option<f64>,
@@ -127,12 +137,16 @@ const OPENING_BYTES: u64 = 8;
 #[derive(Debug)]
 pub(super) struct Findings<'a> {
     pub(super) plan: &'a StudyPlan,
+    /// Tokens that the model scores.
+    pub(super) vocabulary: u32,
     /// Bytes of a hidden state on the link.
     pub(super) state_bytes: u64,
     /// Medians of what was measured before and beside the trials.
     pub(super) costs: Vec<NodeCosts>,
     pub(super) rows: Vec<&'a RowRecord>,
     pub(super) trials: Vec<&'a TrialRecord>,
+    /// What was measured on prompts that no trial asks.
+    pub(super) acceptances: Vec<&'a AcceptanceRecord>,
 }
 
 impl<'a> Findings<'a> {
@@ -143,10 +157,12 @@ impl<'a> Findings<'a> {
     ) -> Findings<'a> {
         let mut findings = Findings {
             plan,
+            vocabulary: model.vocabulary,
             state_bytes: u64::from(model.width) * u64::from(model.bytes_per_activation),
             costs: Vec::new(),
             rows: Vec::new(),
             trials: Vec::new(),
+            acceptances: Vec::new(),
         };
         let mut measured = Vec::new();
         for finding in &recorded.findings {
@@ -154,6 +170,7 @@ impl<'a> Findings<'a> {
                 StudyFinding::Costs(costs) => measured.push(costs.as_slice()),
                 StudyFinding::Row(row) => findings.rows.push(row),
                 StudyFinding::Trial(trial) => findings.trials.push(trial),
+                StudyFinding::Acceptance(record) => findings.acceptances.push(record),
             }
         }
         findings.costs = split::median_costs(&measured);
@@ -214,6 +231,8 @@ fn summary(findings: &Findings<'_>, recorded: &PhaseResults, seed: u64) -> Study
             .map(|row| row_summary(findings, row, seed))
             .collect(),
         cells: cells(findings),
+        acceptance: speculation::acceptances(findings),
+        speculation: speculation::cells(findings),
         links: links(findings, recorded),
     }
 }
@@ -246,7 +265,10 @@ fn cells(findings: &Findings<'_>) -> Vec<StudyCell> {
         rate_mbps: mbps(rate_bps),
         arm: Arm::name(arm),
         trials: length(&trials),
-        token_ms: law::token_ns(&trials).map(ns_to_ms),
+        // Tokens of one draft come together: what lies between them is nobody's time.
+        token_ms: law::token_ns(&trials)
+            .filter(|_| trials.iter().all(|trial| trial.rounds.is_empty()))
+            .map(ns_to_ms),
         first_token_ms: law::median(trials.iter().filter_map(|trial| {
             let first = trial.token_ns.first()?;
             Some(first.saturating_sub(trial.started_ns))

@@ -322,6 +322,9 @@ pub(super) const EXPECTATION: &[Field] = &[
             "latency-is-sum",
             "throughput-is-slowest",
             "best-division-as-predicted",
+            "rounds-follow-acceptance",
+            "best-draft-grows-with-round-trip",
+            "distributions-collapse",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
@@ -333,7 +336,7 @@ pub(super) const EXPECTATION: &[Field] = &[
          window; round-trip-follows-trace: the median round trip is within 0.5 ms or 5 % of the \
          trace's; shares-follow-cell: what every filled link of a cell got, while all of them had \
          something waiting, is within 5 % of what the cell's policy gives it. Of one study, named as \
-         `phase`: arms-agree: every prompt gets the same tokens with every arm at every setting; \
+         `phase`: arms-agree: every prompt gets the same tokens with every greedy arm at every setting; \
          arm-bytes-follow-formula: each trial puts on each link what the formula says, byte for byte; \
          cut-moves-no-bytes: all cuts that leave layers on both nodes put the same bytes on the link; \
          token-time-linear-in-cut: the time of a token rises by the difference of a layer's costs for \
@@ -344,7 +347,13 @@ pub(super) const EXPECTATION: &[Field] = &[
          takes, within 15 %, what nodes computed and links carried for it one after the other; \
          throughput-is-slowest: several requests take together as long as the slowest node or link is \
          busy with them, and at most 35 % longer, in which the path fills and empties; best-division-as-predicted: of the divisions with several requests under way \
-         the one whose slowest node or link is the fastest brings the most tokens.",
+         the one whose slowest node or link is the fastest brings the most tokens; \
+         rounds-follow-acceptance: a draft of g tokens brings, within 10 %, (1 - a^(g+1)) / (1 - a) tokens, \
+         where a is how likely drafts are accepted on prompts that no trial asks; \
+         best-draft-grows-with-round-trip: the length of drafts that brings the most tokens per second \
+         does not shrink from a round trip to a longer one; distributions-collapse: at the lowest rate at \
+         most 0.4 of the token rate at the highest is left where whole distributions cross, and at least \
+         0.6 where ids do.",
     ),
     field(
         "phase",

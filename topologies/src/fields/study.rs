@@ -7,10 +7,12 @@ pub(super) const STUDY: &[Field] = &[
     field("name", Kind::Identifier, Required, "Its name."),
     field(
         "technique",
-        Kind::Choice(&["split"]),
+        Kind::Choice(&["split", "speculative"]),
         Required,
         "What is studied. split: the layers of the model are divided over the nodes of the path, and \
-         hidden states cross its links.",
+         hidden states cross its links. speculative: the second model drafts tokens on the first of two \
+         nodes, the first model verifies each draft on the last in one pass; the baseline, tokens that \
+         stream from the last node alone, is always tried beside it.",
     ),
     field(
         "path",
@@ -42,6 +44,49 @@ pub(super) const STUDY: &[Field] = &[
         },
         Optional,
         "Requests that are under way at a time, each number an arm of the study; 1 unless given.",
+    ),
+    field(
+        "drafts",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "speculative: how many tokens are drafted at a time, each an arm of the study: numbers from 1 to \
+         16, and `adaptive` (4 at first; two more after a draft of which all were accepted, one less \
+         after any other; from 1 to 8). 1 to 8 unless given.",
+    ),
+    field(
+        "crossing",
+        Kind::List {
+            of: &Kind::Text { longest: 32 },
+            least: 1,
+        },
+        Optional,
+        "speculative: what crosses the link for each drafted token, each an arm: `ids` (where tokens are \
+         drawn, the verifier computes the draft's distribution itself), and of sampled drafts \
+         `distributions-f16`, `distributions-f32` (the probabilities of the whole vocabulary) and \
+         `top-8` or another number (the most probable tokens alone, from which the draft is then drawn). \
+         `ids` unless given.",
+    ),
+    field(
+        "drawing",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "speculative: how tokens are chosen, each an arm: `greedy`, or `sampled` at temperature 1. \
+         `greedy` unless given.",
+    ),
+    field(
+        "held_out_prompts",
+        Kind::Integer {
+            least: 1,
+            most: 10_000,
+        },
+        Usually("8"),
+        "speculative: prompts that no trial asks, on which it is measured how likely drafts are accepted.",
     ),
     field(
         "prompts",

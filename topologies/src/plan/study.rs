@@ -1,6 +1,6 @@
 //! Studies as planned, and what can be claimed of them.
 
-use hexloop_workloads::study::StudySpec;
+use hexloop_workloads::study::{StudySpec, Technique};
 use serde::{Deserialize, Serialize};
 
 use super::BesidePlan;
@@ -42,11 +42,17 @@ pub enum StudyClaim {
     ThroughputIsSlowest,
     /// Of several divisions, the one whose slowest node is the fastest brings the most.
     BestDivisionAsPredicted,
+    /// Drafts bring as many tokens as their acceptance on other prompts predicts.
+    RoundsFollowAcceptance,
+    /// The best length of drafts does not shrink as the round trip grows.
+    BestDraftGrowsWithRoundTrip,
+    /// At a low rate distributions cost most of the token rate, and ids do not.
+    DistributionsCollapse,
 }
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 9] = [
+    pub const ALL: [StudyClaim; 12] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -56,6 +62,9 @@ impl StudyClaim {
         StudyClaim::LatencyIsSum,
         StudyClaim::ThroughputIsSlowest,
         StudyClaim::BestDivisionAsPredicted,
+        StudyClaim::RoundsFollowAcceptance,
+        StudyClaim::BestDraftGrowsWithRoundTrip,
+        StudyClaim::DistributionsCollapse,
     ];
 
     /// Its name in experiment files.
@@ -71,6 +80,27 @@ impl StudyClaim {
             StudyClaim::LatencyIsSum => "latency-is-sum",
             StudyClaim::ThroughputIsSlowest => "throughput-is-slowest",
             StudyClaim::BestDivisionAsPredicted => "best-division-as-predicted",
+            StudyClaim::RoundsFollowAcceptance => "rounds-follow-acceptance",
+            StudyClaim::BestDraftGrowsWithRoundTrip => "best-draft-grows-with-round-trip",
+            StudyClaim::DistributionsCollapse => "distributions-collapse",
+        }
+    }
+
+    /// The technique that it is about; `None` if about any.
+    #[must_use]
+    pub const fn technique(self) -> Option<Technique> {
+        match self {
+            StudyClaim::ArmsAgree | StudyClaim::ArmBytesFollowFormula => None,
+            StudyClaim::CutMovesNoBytes
+            | StudyClaim::TokenTimeLinearInCut
+            | StudyClaim::BestCutFlips
+            | StudyClaim::NeverSplits
+            | StudyClaim::LatencyIsSum
+            | StudyClaim::ThroughputIsSlowest
+            | StudyClaim::BestDivisionAsPredicted => Some(Technique::Split),
+            StudyClaim::RoundsFollowAcceptance
+            | StudyClaim::BestDraftGrowsWithRoundTrip
+            | StudyClaim::DistributionsCollapse => Some(Technique::Speculative),
         }
     }
 
@@ -78,7 +108,7 @@ impl StudyClaim {
     #[must_use]
     pub const fn in_words(self) -> &'static str {
         match self {
-            StudyClaim::ArmsAgree => "every prompt gets the same tokens with every arm",
+            StudyClaim::ArmsAgree => "every prompt gets the same tokens with every greedy arm",
             StudyClaim::ArmBytesFollowFormula => {
                 "each trial puts on each link what the formula says, byte for byte"
             }
@@ -99,6 +129,15 @@ impl StudyClaim {
             StudyClaim::BestDivisionAsPredicted => {
                 "of several divisions of the layers, the one whose slowest node is the fastest brings the \
                  most"
+            }
+            StudyClaim::RoundsFollowAcceptance => {
+                "drafts of g tokens bring (1 - a^(g+1)) / (1 - a) tokens, a their acceptance on other prompts"
+            }
+            StudyClaim::BestDraftGrowsWithRoundTrip => {
+                "the best length of drafts does not shrink as the round trip grows"
+            }
+            StudyClaim::DistributionsCollapse => {
+                "at a low rate distributions cost most of the token rate, and ids do not"
             }
         }
     }

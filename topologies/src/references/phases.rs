@@ -236,6 +236,17 @@ pub(super) fn expectations(
             }
         }
         let phase = section.text("phase");
+        let study = studies.iter().find(|study| study.name == phase);
+        if let (Some(study), Some(asked)) = (study, of_study.and_then(StudyClaim::technique))
+            && study.technique.kind() != asked
+        {
+            let message = format!(
+                "claim `{claim_name}` says nothing of study {}",
+                quoted(&phase)
+            );
+            let help = "it is about another technique".to_owned();
+            reporter.report(section.place("claim"), message, Some(help));
+        }
         let claim = match claim_name.as_str() {
             _ if let Some(claim) = of_study => Claim::Study {
                 study: phase,

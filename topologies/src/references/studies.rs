@@ -2,10 +2,12 @@
 
 use hexloop_workloads::study::Grid;
 
+mod speculative;
+
 use super::phases::expect_calibrated;
 use super::undeclared;
 use crate::check::Reporter;
-use crate::experiment::{Cut, Link, Node, Study};
+use crate::experiment::{Cut, Link, Node, Study, Technique};
 use crate::model::{self, ModelShape};
 use crate::problem::{listed, quoted};
 use crate::quantity::rate_bps;
@@ -33,13 +35,13 @@ pub(super) fn read(
         let (path, crossed) = path(reporter, &section, nodes, links);
         let study = Study {
             name,
-            cuts: cuts(reporter, &section),
+            technique: technique(reporter, &section, file),
             path,
             links: crossed,
-            in_flight: integers(&section, "in_flight", 1),
             prompts: section.integer_u32("prompts"),
             prompt_tokens: section.integer_u32("prompt_tokens"),
             output_tokens: section.integer_u32("output_tokens"),
+            held_out_prompts: section.integer_u32("held_out_prompts"),
             grid: Grid {
                 round_trips_ns: section
                     .texts("round_trips")
@@ -79,7 +81,7 @@ pub(crate) fn study_problems(
     // What is wrong with the path was reported where it stands.
     let joined = study.path.len() == study.links.len() + 1;
     if let Some(problem) = study.arms(shape.layers).err().filter(|_| joined) {
-        problems.push(("cuts", problem));
+        problems.push(problem);
     }
     let lengths = (study.prompt_tokens, study.output_tokens);
     if let Some(problem) = model::too_long(shape, lengths) {
@@ -108,6 +110,42 @@ fn integers(section: &Section<'_>, key: &str, usual: u32) -> Vec<u32> {
     match values {
         Some(values) => values.iter().filter_map(number).collect(),
         None => vec![usual],
+    }
+}
+
+/// Keys that mean something to one technique alone.
+const SPLIT_KEYS: [&str; 3] = ["cuts", "in_flight", "around_percent"];
+
+/// The technique with its parameters; keys of others are reported.
+fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<'_>) -> Technique {
+    let name = section.text("technique");
+    let (foreign, technique): (&[&str], Technique) = match name.as_str() {
+        "speculative" => {
+            needs_draft_model(reporter, section, file);
+            let speculations = speculative::read(reporter, section);
+            (&SPLIT_KEYS, Technique::Speculative(speculations))
+        }
+        _ => {
+            let (cuts, in_flight) = (cuts(reporter, section), integers(section, "in_flight", 1));
+            (&speculative::KEYS, Technique::Split { cuts, in_flight })
+        }
+    };
+    for key in foreign {
+        if !name.is_empty()
+            && let Some(written) = section.written(key)
+        {
+            let message = format!("`{key}` means nothing to technique `{name}`");
+            reporter.report(&written.origin, message, None);
+        }
+    }
+    technique
+}
+
+fn needs_draft_model(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<'_>) {
+    if file.written("draft_model").is_none() {
+        let message = "a technique of two models needs a second one".to_owned();
+        let help = "add [draft_model]; with the recipe `tiny` for the first, an empty one will do";
+        reporter.report(section.place("technique"), message, Some(help.to_owned()));
     }
 }
 

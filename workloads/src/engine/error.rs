@@ -218,6 +218,16 @@ pub enum EngineError {
         /// What is wrong.
         reason: String,
     },
+    /// Two models whose ids mean different things.
+    #[error("{} and {} have different tokenizers: {reason}", first.display(), second.display())]
+    OtherTokenizer {
+        /// The first model's directory.
+        first: PathBuf,
+        /// The second model's.
+        second: PathBuf,
+        /// Where they differ.
+        reason: String,
+    },
     /// Scores that tell nothing.
     #[error(
         "the model's scores are no numbers: its weights are damaged, or {precision} is too narrow \

@@ -1,5 +1,6 @@
 //! Between text and token ids: a byte-level BPE tokenizer in Hugging Face's tokenizer.json.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
@@ -121,6 +122,38 @@ impl TextTokenizer {
     }
 }
 
+/// Checks that an id means the same to two models: their tokenizers have one vocabulary.
+///
+/// # Errors
+/// A tokenizer that cannot be read, or an id that differs.
+pub fn check_shared(first: &Path, second: &Path) -> Result<(), EngineError> {
+    let ids = |directory: &Path| -> Result<BTreeMap<u32, String>, EngineError> {
+        let vocabulary = TextTokenizer::load(directory)?.inner.get_vocab(true);
+        Ok(vocabulary
+            .into_iter()
+            .map(|(text, id)| (id, text))
+            .collect())
+    };
+    let (one, other) = (ids(first)?, ids(second)?);
+    let mut all = one.keys().chain(other.keys());
+    let Some(id) = all.find(|id| one.get(id) != other.get(id)) else {
+        return Ok(());
+    };
+    let told = |ids: &BTreeMap<u32, String>| match ids.get(id) {
+        Some(text) => format!("{text:?}"),
+        None => "nothing".to_owned(),
+    };
+    Err(EngineError::OtherTokenizer {
+        first: first.to_owned(),
+        second: second.to_owned(),
+        reason: format!(
+            "id {id} is {} to one and {} to the other",
+            told(&one),
+            told(&other)
+        ),
+    })
+}
+
 /// A prompt of exactly so many tokens that the seed alone determines.
 ///
 /// # Errors
@@ -138,4 +171,28 @@ pub fn prompt(tokenizer: &TextTokenizer, seed: u64, tokens: u32) -> Result<Vec<u
     }
     ids.truncate(wanted);
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokenizers_of_the_same_text_are_shared_and_others_are_named_with_the_id_that_differs() {
+        let roots = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let learn = |text: &str, root: &tempfile::TempDir| {
+            let learnt = TextTokenizer::train(&[text.repeat(20)], 300).unwrap();
+            learnt.save(root.path()).unwrap();
+        };
+        learn("a quick brown fox ", &roots[0]);
+        learn("a quick brown fox ", &roots[1]);
+        learn("one lazy dog or two ", &roots[2]);
+        let [first, same, other] = [&roots[0], &roots[1], &roots[2]].map(tempfile::TempDir::path);
+        check_shared(first, same).unwrap();
+        let error = check_shared(first, other).unwrap_err().to_string();
+        for directory in [first, other] {
+            assert!(error.contains(&directory.display().to_string()), "{error}");
+        }
+        assert!(error.contains("id 2"), "{error}");
+    }
 }

@@ -192,6 +192,12 @@ pub fn verify(directory: &Path) -> Result<ModelConfig, EngineError> {
     Ok(config)
 }
 
+/// Whether the weights of a model's directory are random, drawn where they are needed.
+#[must_use]
+pub fn is_random(directory: &Path) -> bool {
+    directory.join(RANDOM_FILE).is_file()
+}
+
 /// Bytes of a model's weights on disk.
 ///
 /// # Errors

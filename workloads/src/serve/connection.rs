@@ -71,6 +71,12 @@ pub enum ConnectionError {
         "the other side has another model (its files differ): give both nodes the same directory"
     )]
     WrongModel,
+    /// The other side has another second model, or none.
+    #[error(
+        "the other side has another draft model (its files differ), or none: give both nodes the same \
+         directory"
+    )]
+    WrongDraft,
     /// The other side has other layers.
     #[error("layers {needed:?} are needed, and the other side holds {held:?}")]
     WrongLayers {

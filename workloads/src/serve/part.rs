@@ -11,6 +11,7 @@ use crate::engine::text::{self, TextTokenizer};
 use crate::engine::{self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts};
 use crate::job::{JobSpec, Placement};
 use crate::model_config::ModelConfig;
+use crate::study::speculative::sampling::Distribution;
 use crate::wire::FrameKind;
 
 /// A part of the model, perhaps none of its layers, with the tokenizer.
@@ -157,11 +158,25 @@ impl Part {
 
     /// What is said of this model in a handshake, with the layers that are needed or held.
     pub(super) fn terms(&self, layers: Range<u32>) -> Result<Terms, JobError> {
-        let model = fingerprint(&self.directory).map_err(|source| JobError::Fingerprint {
+        let (model, draft) = (self.fingerprint()?, None);
+        Ok(Terms {
+            model,
+            layers,
+            draft,
+        })
+    }
+
+    /// What tells this model from others.
+    pub(super) fn fingerprint(&self) -> Result<[u8; 32], JobError> {
+        fingerprint(&self.directory).map_err(|source| JobError::Fingerprint {
             directory: self.directory.clone(),
             source,
-        })?;
-        Ok(Terms { model, layers })
+        })
+    }
+
+    /// Tokens of the vocabulary.
+    pub(super) const fn vocabulary(&self) -> u32 {
+        self.config().vocabulary
     }
 
     /// Layers of the whole model.
@@ -305,6 +320,24 @@ impl Part {
     pub(super) fn next_token(&self, states: &Hidden) -> Result<u32, JobError> {
         let next = || self.model.next_token(states);
         self.pace.run(next).map_err(self.failed())
+    }
+
+    /// The most probable token after each of some states, likewise.
+    pub(super) fn next_tokens(&self, states: &Hidden) -> Result<Vec<u32>, JobError> {
+        let next = || self.model.next_tokens(states);
+        self.pace.run(next).map_err(self.failed())
+    }
+
+    /// How probable each token is after each of some states, at temperature 1, likewise.
+    pub(super) fn distributions(&self, states: &Hidden) -> Result<Vec<Distribution>, JobError> {
+        let scored = || self.model.logits(states);
+        let scores = self.pace.run(scored).map_err(self.failed())?;
+        let all = scores.iter().map(|scores| Distribution::of_scores(scores));
+        all.collect::<Option<_>>().ok_or_else(|| {
+            self.failed()(EngineError::NotNumbers {
+                precision: self.compute.precision(),
+            })
+        })
     }
 
     /// Hidden states as they came over the link; what is wrong with them in words.

@@ -8,9 +8,13 @@
 //! ```
 
 mod books;
+mod conductor;
 mod costs;
+mod door;
 mod driver;
 mod grid;
+mod link;
+mod speculative;
 mod stage;
 
 use std::io::{BufRead, Write};
@@ -27,7 +31,7 @@ use super::thread;
 use crate::clock::{self, MonotonicNs};
 use crate::engine::Parts;
 use crate::job::{JobCommand, JobEvent, JobTotals};
-use crate::study::{StudyJobSpec, StudyRole, StudySpec};
+use crate::study::{StudyJobSpec, StudyRole, StudySpec, Technique};
 
 /// Runs one process of a study, from its [`StudyJobSpec`] on the first line of `input` to its last
 /// [`JobEvent`] on `output`. End of file on `input` ends it at once.
@@ -64,19 +68,28 @@ fn coordinate(
             prompt_seeds,
             next,
         } => {
-            let links = driver::Path {
+            let links = link::Path {
                 next: *next,
                 secret: Secret::parse(&spec.secret)?,
                 counter: counted,
             };
-            driver::play(&spec, (study, prompt_seeds), &links, (signals, &told))
+            let (trials, told) = ((study, prompt_seeds.as_slice()), (signals, &told));
+            match study.technique() {
+                Technique::Split => driver::play(&spec, trials, &links, told),
+                Technique::Speculative => speculative::drive(&spec, trials, &links, told),
+            }
         }
         StudyRole::Stage {
             place,
             study,
             listen,
             next,
-        } => stage::play(&spec, (study, *place), (*listen, *next), &counted, signals),
+        } => match study.technique() {
+            Technique::Split => {
+                stage::play(&spec, (study, *place), (*listen, *next), &counted, signals)
+            }
+            Technique::Speculative => speculative::serve(&spec, *listen, &counted, signals),
+        },
     })?;
     drop(signals);
 

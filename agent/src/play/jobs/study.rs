@@ -8,7 +8,7 @@ use hexloop_workloads::study::{StudyJobSpec, StudyRole};
 use rand_core::Rng as _;
 
 use super::{NodeJob, Orders, place_of};
-use crate::node::MODEL_DIRECTORY;
+use crate::node::{DRAFT_MODEL_DIRECTORY, MODEL_DIRECTORY};
 use crate::play::error::PlayError;
 
 /// Who listens comes first: the last node of the path, and the driver at the end.
@@ -44,6 +44,10 @@ pub(super) fn jobs_of(
                 name: study.name.clone(),
                 role,
                 model_directory: PathBuf::from(MODEL_DIRECTORY),
+                draft_directory: plan
+                    .draft_model
+                    .as_ref()
+                    .map(|_| PathBuf::from(DRAFT_MODEL_DIRECTORY)),
                 threads: plan.nodes[node].threads,
                 compute: plan.nodes[node].compute,
                 slowdown: plan.nodes[node].slowdown,
@@ -54,10 +58,11 @@ pub(super) fn jobs_of(
     Ok(jobs)
 }
 
-/// What each prompt is drawn from: the same in every study of a plan.
+/// What each prompt is drawn from, the held-out ones last: the same in every study of a plan.
 fn prompt_seeds(plan: &Plan, study: &StudyPlan) -> Vec<u64> {
     let mut random = stream(plan.seed, "prompts of studies");
-    (0..study.study.prompts)
+    let spec = &study.study;
+    (0..spec.prompts.saturating_add(spec.held_out_prompts))
         .map(|_| random.next_u64())
         .collect()
 }

@@ -1,11 +1,13 @@
 //! Claims about studies.
 
 mod path;
+mod speculative;
 
 use std::collections::BTreeMap;
 
 use hexloop_topologies::plan::{Plan, StudyClaim};
-use hexloop_workloads::study::{RowRecord, split};
+use hexloop_workloads::study::speculative::{self as drafts, Drawing};
+use hexloop_workloads::study::{Arm, HopBytes, RowRecord, TrialRecord, split};
 
 use super::{Judgement, judgement};
 use crate::format::{count_to_f64, length, ns_to_ms};
@@ -52,6 +54,13 @@ pub(super) fn judge(
         StudyClaim::LatencyIsSum => path::latency_is_sum(&findings),
         StudyClaim::ThroughputIsSlowest => path::throughput_is_slowest(&findings),
         StudyClaim::BestDivisionAsPredicted => path::best_division(&findings),
+        StudyClaim::RoundsFollowAcceptance => {
+            speculative::rounds_follow_acceptance(&findings, plan.seed)
+        }
+        StudyClaim::BestDraftGrowsWithRoundTrip => speculative::best_draft_grows(&findings),
+        StudyClaim::DistributionsCollapse => {
+            speculative::distributions_collapse(&findings, plan.seed)
+        }
     }
 }
 
@@ -67,7 +76,10 @@ fn with_numbers(held: Option<bool>, numbers: &[(&str, f64)], detail: String) -> 
 
 fn arms_agree(findings: &Findings<'_>) -> Judgement {
     let mut by_prompt: BTreeMap<u32, Vec<&[u32]>> = BTreeMap::new();
-    for trial in &findings.trials {
+    // Tokens that are drawn differ from arm to arm; they agree in their distribution alone.
+    let greedy = |trial: &&TrialRecord| trial.arm.drawing() == Drawing::Greedy;
+    let judged = || findings.trials.iter().copied().filter(greedy);
+    for trial in judged() {
         by_prompt
             .entry(trial.prompt)
             .or_default()
@@ -82,10 +94,10 @@ fn arms_agree(findings: &Findings<'_>) -> Judgement {
                 .count()
         })
         .sum();
-    let trials = length(&findings.trials);
-    let tokens: usize = findings.trials.iter().map(|trial| trial.tokens.len()).sum();
+    let trials = u64::try_from(judged().count()).unwrap_or(u64::MAX);
+    let tokens: usize = judged().map(|trial| trial.tokens.len()).sum();
     let differing = u64::try_from(differing).unwrap_or(u64::MAX);
-    let comparable = by_prompt.values().all(|answers| answers.len() > 1);
+    let comparable = !by_prompt.is_empty() && by_prompt.values().all(|answers| answers.len() > 1);
     let numbers = [
         ("trials", trials),
         ("differing_trials", differing),
@@ -101,14 +113,8 @@ fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
     let links = length(&findings.plan.hops);
     let (mut judged, mut differing, mut counted, mut formula) = (0, 0, 0, 0);
     for trial in findings.trials.iter().filter(|trial| !trial.arm.is_whole()) {
-        let (prompt, output) = (
-            u64::from(findings.plan.study.prompt_tokens),
-            length(&trial.tokens),
-        );
-        let expected = split::hop_bytes(links, prompt, output, findings.state_bytes);
-        let sum = |hops: &[hexloop_workloads::study::HopBytes]| {
-            hops.iter().map(|hop| hop.up + hop.down).sum::<u64>()
-        };
+        let expected = formula_bytes(findings, trial);
+        let sum = |hops: &[HopBytes]| hops.iter().map(|hop| hop.up + hop.down).sum::<u64>();
         judged += 1;
         differing += u64::from(trial.hops != expected);
         counted += sum(&trial.hops);
@@ -125,6 +131,23 @@ fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
          {differing} trials differ"
     );
     judgement((judged > 0).then_some(differing == 0), &numbers, detail)
+}
+
+/// What a trial puts on each link of its path by the formula of its technique.
+fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> {
+    let prompt = u64::from(findings.plan.study.prompt_tokens);
+    let output = length(&trial.tokens);
+    match &trial.arm {
+        Arm::Split { .. } => {
+            let links = length(&findings.plan.hops);
+            split::hop_bytes(links, prompt, output, findings.state_bytes)
+        }
+        Arm::Remote { .. } => vec![drafts::remote_bytes(prompt, output)],
+        Arm::Speculative(speculation) => {
+            let crossing = (speculation.crossing, findings.vocabulary);
+            vec![drafts::hop_bytes(prompt, &trial.rounds, crossing)]
+        }
+    }
 }
 
 fn cut_moves_no_bytes(findings: &Findings<'_>) -> Judgement {
@@ -277,11 +300,7 @@ fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement
 }
 
 /// Whether one end of the range of cuts is the best arm of a setting, as far as that can be told.
-fn is_best(
-    times: &[(&hexloop_workloads::study::Arm, u64)],
-    whole: bool,
-    findings: &Findings<'_>,
-) -> bool {
+fn is_best(times: &[(&Arm, u64)], whole: bool, findings: &Findings<'_>) -> bool {
     let Some([least, all]) = law::corner_arms(findings) else {
         return false;
     };

@@ -12,11 +12,14 @@ use crate::clock;
 use crate::serve::error::JobError;
 use crate::serve::secret::{self, Secret};
 use crate::serve::signal::Socket;
-use crate::wire::{FrameError, FrameKind, SECRET_BYTES, TERMS_BYTES};
+use crate::wire::{DRAFT_TERMS_BYTES, FrameError, FrameKind, SECRET_BYTES, TERMS_BYTES};
 
 /// How long opening a connection may take: the edge may still be loading its model, and the link
 /// may be in an outage.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest terms: those of two models.
+const MOST_TERMS_BYTES: u64 = TERMS_BYTES + DRAFT_TERMS_BYTES;
 
 /// Pause before the next attempt when nobody listens yet.
 const RETRY_GAP_NS: u64 = 20_000_000;
@@ -71,7 +74,7 @@ pub(in crate::serve) fn connect(
     writer
         .write(FrameKind::Hello, 0, 0, &shown)
         .map_err(broken)?;
-    let welcome = reader.read(&|kind| (kind == FrameKind::Hello).then_some(TERMS_BYTES));
+    let welcome = reader.read(&|kind| (kind == FrameKind::Hello).then_some(MOST_TERMS_BYTES));
     let welcome = welcome.map_err(refusal).map_err(broken)?;
     let welcome = welcome.ok_or_else(|| broken(ConnectionError::Refused))?;
     let held = Terms::decode(&welcome.body);
@@ -126,7 +129,7 @@ pub(in crate::serve) fn accept(
     let socket = stream.try_clone().map_err(open)?;
     let mut reader = FrameReader::new(stream, &counter.up);
     let mut writer = FrameWriter::new(down, &counter.down);
-    let limit = SECRET_BYTES + TERMS_BYTES;
+    let limit = SECRET_BYTES + MOST_TERMS_BYTES;
     let hello = match reader.read(&|kind| (kind == FrameKind::Hello).then_some(limit)) {
         Err(error @ ConnectionError::Foreign(FrameError::Version { .. })) => {
             // The header of the answer tells it the version of this side, and nothing else does.

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::ConnectionError;
-use crate::wire::TERMS_BYTES;
 
 /// Samples of each file that the fingerprint is made of, evenly over its length.
 const SAMPLES: u64 = 64;
@@ -22,6 +21,8 @@ const SAMPLE_BYTES: u64 = 4096;
 pub(in crate::serve) struct Terms {
     pub(in crate::serve) model: [u8; 32],
     pub(in crate::serve) layers: Range<u32>,
+    /// The second model, where there is one.
+    pub(in crate::serve) draft: Option<[u8; 32]>,
 }
 
 impl Terms {
@@ -30,20 +31,23 @@ impl Terms {
         let mut bytes = self.model.to_vec();
         bytes.extend_from_slice(&self.layers.start.to_le_bytes());
         bytes.extend_from_slice(&self.layers.end.to_le_bytes());
+        bytes.extend(self.draft.iter().flatten());
         bytes
     }
 
     /// Reads them; `None` if it is not so many bytes.
     pub(super) fn decode(bytes: &[u8]) -> Option<Terms> {
-        if u64::try_from(bytes.len()).ok()? != TERMS_BYTES {
-            return None;
-        }
         let (model, layers) = bytes.split_first_chunk::<32>()?;
         let (start, end) = layers.split_first_chunk::<4>()?;
-        let end = end.first_chunk::<4>()?;
+        let (end, draft) = end.split_first_chunk::<4>()?;
+        let draft = match draft {
+            [] => None,
+            draft => Some(draft.try_into().ok()?),
+        };
         Some(Terms {
             model: *model,
             layers: u32::from_le_bytes(*start)..u32::from_le_bytes(*end),
+            draft,
         })
     }
 
@@ -51,6 +55,9 @@ impl Terms {
     pub(super) fn check(&self, held: &Terms) -> Result<(), ConnectionError> {
         if self.model != held.model {
             return Err(ConnectionError::WrongModel);
+        }
+        if self.draft != held.draft {
+            return Err(ConnectionError::WrongDraft);
         }
         let (needed, held) = (self.layers.clone(), held.layers.clone());
         if needed.start < held.start || needed.end > held.end {
@@ -102,13 +109,16 @@ mod tests {
 
     #[test]
     fn terms_read_back_and_anything_else_does_not() {
-        let terms = Terms {
-            model: [7; 32],
-            layers: 2..6,
-        };
-        let bytes = terms.encode();
-        assert_eq!(Terms::decode(&bytes), Some(terms));
-        assert_eq!(Terms::decode(&bytes[1..]), None);
+        for draft in [None, Some([3; 32])] {
+            let terms = Terms {
+                model: [7; 32],
+                layers: 2..6,
+                draft,
+            };
+            let bytes = terms.encode();
+            assert_eq!(Terms::decode(&bytes), Some(terms));
+            assert_eq!(Terms::decode(&bytes[1..]), None);
+        }
         assert_eq!(Terms::decode(&[]), None);
     }
 
@@ -117,11 +127,18 @@ mod tests {
         let terms = |model, layers| Terms {
             model: [model; 32],
             layers,
+            draft: None,
         };
         let held = terms(1, 2..6);
         assert!(terms(1, 3..6).check(&held).is_ok());
         let other = terms(2, 3..6).check(&held).unwrap_err();
         assert!(matches!(other, ConnectionError::WrongModel));
+        let drafted = Terms {
+            draft: Some([1; 32]),
+            ..terms(1, 3..6)
+        };
+        let alone = drafted.check(&held).unwrap_err();
+        assert!(matches!(alone, ConnectionError::WrongDraft), "{alone}");
         let missing = terms(1, 1..6).check(&held).unwrap_err();
         assert!(
             matches!(missing, ConnectionError::WrongLayers { .. }),

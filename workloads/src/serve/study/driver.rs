@@ -1,63 +1,27 @@
 //! The first node of a study: tries every arm at every setting, and keeps the records.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Duration;
 
-use super::{books, costs, grid, load, report, since};
-use crate::clock::{self, MonotonicNs};
+use super::conductor::{Conductor, Setting};
+use super::link::{Link, Path};
+use super::{books, costs, grid, load};
+use crate::clock;
 use crate::engine::KeyValueCache;
-use crate::job::{JobCommand, JobEvent};
-use crate::serve::connection::{
-    ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, connect, token_bytes,
-};
+use crate::job::JobCommand;
+use crate::serve::connection::token_bytes;
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
-use crate::serve::secret::Secret;
-use crate::serve::signal::{Ready, Signal, Socket, tell};
+use crate::serve::signal::{Ready, Signal};
 use crate::study::split;
 use crate::study::{Arm, NodeCosts, StudyFinding, StudyJobSpec, StudySpec, TrialRecord};
 use crate::wire::FrameKind;
-
-/// Echoes that a round trip is the median of.
-const ECHOES: u32 = 21;
-
-/// Bytes of all stages' accounts of their costs.
-const MOST_COST_BYTES: u64 = 1 << 16;
-
-/// The way to the next stage.
-pub(super) struct Path {
-    pub(super) next: Option<SocketAddr>,
-    pub(super) secret: Secret,
-    pub(super) counter: Arc<PayloadCounter>,
-}
-
-/// The connection to the next stage.
-struct Link {
-    reader: FrameReader<TcpStream>,
-    writer: FrameWriter<TcpStream>,
-    peer: SocketAddr,
-}
-
-/// One setting of all links.
-#[derive(Debug, Clone, Copy)]
-struct Setting {
-    round_trip_ns: u64,
-    rate_bps: u64,
-}
 
 struct Driver<'a> {
     part: Part,
     study: &'a StudySpec,
     prompts: Vec<Vec<u32>>,
-    link: Option<Link>,
-    signals: &'a Sender<Signal>,
-    told: &'a Receiver<JobCommand>,
-    t0: MonotonicNs,
-    trials: u32,
-    groups: u32,
+    conductor: Conductor<'a>,
 }
 
 /// A request under way.
@@ -71,7 +35,7 @@ pub(super) fn play(
     spec: &StudyJobSpec,
     (study, prompt_seeds): (&StudySpec, &[u64]),
     path: &Path,
-    (signals, told): (&Sender<Signal>, &Receiver<JobCommand>),
+    told: (&Sender<Signal>, &Receiver<JobCommand>),
 ) -> Result<(), JobError> {
     let part = load(spec, study, 0)?;
     part.check_length(study.prompt_tokens, study.output_tokens)
@@ -82,7 +46,9 @@ pub(super) fn play(
     let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
     let (link, sockets) = match path.next {
         Some(address) => {
-            let (link, socket) = open(&part, study, address, path)?;
+            let (layers, _) = study.layers_of(1, part.all_layers());
+            let needed = part.terms(layers)?;
+            let (link, socket) = Link::open((address, path), &needed, study.timeout_ns)?;
             (Some(link), vec![socket])
         }
         None => (None, Vec::new()),
@@ -92,105 +58,43 @@ pub(super) fn play(
         engine_path: part.engine_path(),
         sockets,
     };
-    tell(signals, Signal::Ready(ready));
-    let Ok(JobCommand::Start { t0_monotonic_ns }) = told.recv() else {
+    let Some(conductor) = Conductor::begin(link, ready, told) else {
         return Ok(());
     };
-    clock::sleep_until(t0_monotonic_ns);
     let mut driver = Driver {
         part,
         study,
         prompts,
-        link,
-        signals,
-        told,
-        t0: t0_monotonic_ns,
-        trials: 0,
-        groups: 0,
+        conductor,
     };
     driver.run()?;
-    report(signals, JobEvent::Idle);
+    driver.conductor.end();
     Ok(())
-}
-
-fn open(
-    part: &Part,
-    study: &StudySpec,
-    address: SocketAddr,
-    path: &Path,
-) -> Result<(Link, Socket), JobError> {
-    let (layers, _) = study.layers_of(1, part.all_layers());
-    let needed = part.terms(layers)?;
-    let mut connection = connect(address, (&path.secret, &needed), &path.counter)?;
-    let patience = Duration::from_nanos(study.timeout_ns);
-    connection
-        .limit_silence(patience)
-        .map_err(|source| JobError::Connect { address, source })?;
-    let link = Link {
-        reader: connection.reader,
-        writer: connection.writer,
-        peer: connection.peer,
-    };
-    Ok((link, connection.socket))
-}
-
-impl Link {
-    fn broken(&self) -> impl Fn(ConnectionError) -> JobError + Copy + use<> {
-        let peer = self.peer;
-        move |source| JobError::Connection { peer, source }
-    }
-
-    fn write(
-        &mut self,
-        (kind, request): (FrameKind, u32),
-        position: u32,
-        body: &[u8],
-    ) -> Result<(), JobError> {
-        let written = self.writer.write(kind, request, position, body);
-        written.map(drop).map_err(self.broken())
-    }
-
-    /// The next frame, of one of these kinds and no longer than that.
-    fn read(&mut self, expected: &[FrameKind], most_bytes: u64) -> Result<Frame, JobError> {
-        let frame = self
-            .reader
-            .read(&|kind| expected.contains(&kind).then_some(most_bytes));
-        let frame = frame.and_then(|frame| frame.ok_or(ConnectionError::Closed));
-        frame.map_err(self.broken())
-    }
-
-    fn wrong(&self, frame: &Frame, why: &str) -> JobError {
-        self.broken()(frame.content_error(why))
-    }
 }
 
 impl Driver<'_> {
     fn run(&mut self) -> Result<(), JobError> {
         let costs = self.costs()?;
         for round_trip_ns in self.study.grid.round_trips_ns.clone() {
-            let (echo_ns, echoes) = self.echo(round_trip_ns)?;
+            let (echo_ns, echoes) = self.conductor.echo(round_trip_ns)?;
             let state_bytes = 4 * u64::from(self.part.width());
             let critical = split::critical_rate_of(self.study, &costs, echo_ns, state_bytes);
             let echo = (echo_ns, echoes);
             let row = grid::row(&self.study.grid, round_trip_ns, echo, critical);
             let rates_bps = row.rates_bps.clone();
-            self.find(StudyFinding::Row(row));
+            self.conductor.find(StudyFinding::Row(row));
             for rate_bps in rates_bps {
                 let setting = Setting {
                     round_trip_ns,
                     rate_bps,
                 };
-                self.set_links(setting)?;
+                self.conductor.set_links(setting)?;
                 // Again beside the trials, so that a machine that changes meanwhile is told.
                 self.costs()?;
                 self.try_all(setting)?;
             }
         }
         Ok(())
-    }
-
-    fn find(&self, finding: StudyFinding) {
-        report(self.signals, JobEvent::Study(finding));
     }
 
     /// What computing costs here and on every stage, one after the other.
@@ -201,61 +105,9 @@ impl Driver<'_> {
         let has_head = self.study.arms.iter().any(Arm::is_whole);
         let few = 0..few.min(self.part.layers().end);
         let mut all = vec![costs::measure(&self.part, few, has_head, position)?];
-        if let Some(link) = &mut self.link {
-            link.write((FrameKind::Measure, 0), position, &[])?;
-            let frame = link.read(&[FrameKind::Costs], MOST_COST_BYTES)?;
-            let stages: Result<Vec<NodeCosts>, _> = serde_json::from_slice(&frame.body);
-            let stages = stages
-                .map_err(|error| link.wrong(&frame, &format!("it holds no costs: {error}")))?;
-            all.extend(stages);
-        }
-        self.find(StudyFinding::Costs(all.clone()));
+        all.extend(self.conductor.costs_of_stages(position)?);
+        self.conductor.find(StudyFinding::Costs(all.clone()));
         Ok(all)
-    }
-
-    /// The median round trip over the whole path.
-    fn echo(&mut self, round_trip_ns: u64) -> Result<(u64, u32), JobError> {
-        if self.link.is_none() {
-            return Ok((0, 0));
-        }
-        self.set_links(Setting {
-            round_trip_ns,
-            rate_bps: grid::ECHO_RATE_BPS,
-        })?;
-        let mut times = Vec::new();
-        if let Some(link) = &mut self.link {
-            for number in 0..ECHOES {
-                let began = clock::now();
-                link.write((FrameKind::Echo, number), 0, &[])?;
-                link.read(&[FrameKind::Echo], 0)?;
-                times.push(clock::now().saturating_sub(began));
-            }
-        }
-        Ok((costs::median(&mut times), ECHOES))
-    }
-
-    /// Has the links set, and waits until they are.
-    fn set_links(&self, setting: Setting) -> Result<(), JobError> {
-        if self.link.is_none() {
-            return Ok(());
-        }
-        let Setting {
-            round_trip_ns,
-            rate_bps,
-        } = setting;
-        report(
-            self.signals,
-            JobEvent::SetLinks {
-                round_trip_ns,
-                rate_bps,
-            },
-        );
-        match self.told.recv() {
-            Ok(JobCommand::LinksSet) => Ok(()),
-            _ => Err(JobError::Spec {
-                why: "it was told something else when its links were to be set".to_owned(),
-            }),
-        }
     }
 
     /// Every prompt with every arm: arms take turns, so that what drifts meets all of them.
@@ -274,33 +126,19 @@ impl Driver<'_> {
     }
 
     fn try_group(&mut self, arm: &Arm, setting: Setting, prompts: &[u32]) -> Result<(), JobError> {
-        let group = self.groups;
-        self.groups += 1;
+        let group = self.conductor.next_group();
         let mut running = BTreeMap::new();
         for prompt in prompts {
-            let number = self.trials;
-            self.trials += 1;
             let layers = 0..arm.first_cut();
-            let record = TrialRecord {
-                number,
-                group,
-                arm: arm.clone(),
-                round_trip_ns: setting.round_trip_ns,
-                rate_bps: setting.rate_bps,
-                prompt: *prompt,
-                started_ns: since(self.t0)(clock::now()),
-                token_ns: Vec::new(),
-                tokens: Vec::new(),
-                hops: Vec::new(),
-                busy_ns: vec![0],
-            };
+            let record = self.conductor.next_trial(arm, setting, (group, *prompt));
+            let number = record.number;
             let cache = self.part.new_cache_of(layers);
             let mut request = Running { record, cache };
             let index = usize::try_from(*prompt).unwrap_or(usize::MAX);
             let input = self.prompts.get(index).cloned().unwrap_or_default();
             if arm.is_whole() {
                 self.answer_alone(&mut request, input)?;
-                self.find(StudyFinding::Trial(request.record));
+                self.conductor.find(StudyFinding::Trial(request.record));
             } else {
                 self.begin(&mut request, &input)?;
                 running.insert(number, request);
@@ -320,7 +158,7 @@ impl Driver<'_> {
                 .carry_tokens_through(layers.clone(), &input, cache)?;
             let token = self.part.next_token(&states)?;
             let now = clock::now();
-            request.note(token, since(self.t0)(now));
+            request.note(token, self.conductor.offset()(now));
             request.computed(now.saturating_sub(began));
             input = vec![token];
         }
@@ -336,15 +174,10 @@ impl Driver<'_> {
             .chain(ends.iter().skip(1).copied())
             .collect();
         let id = request.record.number;
-        self.link()?
+        self.conductor
+            .link()?
             .write((FrameKind::Begin, id), 0, &token_bytes(&words))?;
         self.send_states(request, prompt)
-    }
-
-    fn link(&mut self) -> Result<&mut Link, JobError> {
-        self.link.as_mut().ok_or_else(|| JobError::Spec {
-            why: "the model is to be split and no address of a next stage is given".to_owned(),
-        })
     }
 
     /// Carries tokens through the layers here and sends the states on.
@@ -356,7 +189,8 @@ impl Driver<'_> {
         let states = self.part.carry_tokens_through(layers, tokens, cache)?;
         request.computed(clock::now().saturating_sub(began));
         let id = request.record.number;
-        self.link()?
+        self.conductor
+            .link()?
             .write((FrameKind::Hidden, id), position, &states.to_le_bytes())
     }
 
@@ -365,9 +199,9 @@ impl Driver<'_> {
         let output = usize::try_from(self.study.output_tokens).unwrap_or(usize::MAX);
         let most_bytes = self.study.nodes() * books::ENTRY_BYTES;
         let most_bytes = u64::try_from(most_bytes).unwrap_or(u64::MAX);
-        let offset = since(self.t0);
+        let offset = self.conductor.offset();
         while !running.is_empty() {
-            let link = self.link()?;
+            let link = self.conductor.link()?;
             let frame = link.read(&[FrameKind::Token, FrameKind::Books], most_bytes)?;
             let at = clock::now();
             let id = frame.header.request;
@@ -382,7 +216,7 @@ impl Driver<'_> {
                     request.record.hops.push(entry.bytes);
                     request.record.busy_ns.push(entry.busy_ns);
                 }
-                self.find(StudyFinding::Trial(request.record));
+                self.conductor.find(StudyFinding::Trial(request.record));
                 continue;
             }
             let token = match frame.token_ids().as_deref() {

@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::books::WayBack;
+use super::door::{Refusal, first_to_come};
 use super::{costs, load};
 use crate::clock;
 use crate::engine::KeyValueCache;
 use crate::serve::connection::{
-    Connection, ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, Terms, accept,
-    connect, token_bytes,
+    Connection, Frame, FrameReader, FrameWriter, PayloadCounter, connect, token_bytes,
 };
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
@@ -26,9 +25,6 @@ use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::thread;
 use crate::study::{NodeCosts, StudyJobSpec, StudySpec};
 use crate::wire::FrameKind;
-
-/// Who may be shown the door at a time.
-const MAX_STRANGERS: usize = 16;
 
 /// Requests that may be open at a time.
 const MAX_OPEN_REQUESTS: usize = 64;
@@ -84,47 +80,6 @@ pub(super) fn play(
     let served = serve(part, front, behind, signals);
     counter.closed();
     served
-}
-
-/// The first connection that shows the secret and needs what is held here. `None` if the job ends
-/// before one comes.
-fn first_to_come(
-    listener: TcpListener,
-    terms: (Secret, Terms),
-    counter: &Arc<PayloadCounter>,
-    signals: &Sender<Signal>,
-) -> Result<Option<Connection>, JobError> {
-    let (found, comes) = mpsc::channel();
-    let counter = Arc::clone(counter);
-    thread::spawn("hx-door", signals, move |signals| {
-        let terms = Arc::new(terms);
-        let strangers = Arc::new(AtomicUsize::new(0));
-        // It ends with an error when the listener is shut down: the job is over.
-        while let Ok((stream, peer)) = listener.accept() {
-            if strangers.fetch_add(1, Ordering::Relaxed) >= MAX_STRANGERS {
-                strangers.fetch_sub(1, Ordering::Relaxed);
-                continue;
-            }
-            let (found, counter) = (found.clone(), Arc::clone(&counter));
-            let (terms, strangers) = (Arc::clone(&terms), Arc::clone(&strangers));
-            thread::spawn("hx-client", signals, move |_signals| {
-                match accept(stream, peer, (&terms.0, &terms.1), &counter) {
-                    Ok(connection) => {
-                        counter.opened();
-                        // One driver is enough: who comes later finds nobody.
-                        if found.send(connection).is_err() {
-                            counter.closed();
-                        }
-                    }
-                    Err(error) => eprintln!("stage: connection from {peer} refused: {error}"),
-                }
-                strangers.fetch_sub(1, Ordering::Relaxed);
-                Ok(())
-            })?;
-        }
-        Ok(())
-    })?;
-    Ok(comes.recv().ok())
 }
 
 type Behind = (FrameReader<TcpStream>, FrameWriter<TcpStream>, SocketAddr);
@@ -196,26 +151,6 @@ impl Limits {
             FrameKind::Echo | FrameKind::Measure | FrameKind::End => Some(0),
             _ => None,
         }
-    }
-}
-
-/// Why a frame was not served.
-enum Refusal {
-    /// It makes no sense, or the way back is cut.
-    Front(ConnectionError),
-    /// The model, or the way on.
-    Job(JobError),
-}
-
-impl From<ConnectionError> for Refusal {
-    fn from(error: ConnectionError) -> Refusal {
-        Refusal::Front(error)
-    }
-}
-
-impl From<JobError> for Refusal {
-    fn from(error: JobError) -> Refusal {
-        Refusal::Job(error)
     }
 }
 

@@ -33,9 +33,14 @@ pub(super) struct SmallModel {
 
 impl SmallModel {
     pub(super) fn new() -> SmallModel {
+        SmallModel::of_seed(5)
+    }
+
+    /// Another with the same tokenizer.
+    pub(super) fn of_seed(seed: u64) -> SmallModel {
         let directory = tempfile::tempdir().unwrap();
         let recipe = Recipe::by_name("micro").unwrap();
-        write_random_model(directory.path(), &recipe);
+        write_random_model(directory.path(), &recipe, seed);
         let whole = Model::load_whole(directory.path()).unwrap();
         let tokenizer = TextTokenizer::load(directory.path()).unwrap();
         SmallModel {
@@ -54,7 +59,12 @@ impl SmallModel {
         Terms {
             model: fingerprint(self.directory.path()).unwrap(),
             layers: first..self.layers(),
+            draft: None,
         }
+    }
+
+    pub(super) fn vocabulary(&self) -> u32 {
+        self.whole.config().vocabulary
     }
 
     pub(super) fn width(&self) -> u64 {
@@ -79,7 +89,7 @@ impl SmallModel {
     }
 }
 
-fn write_random_model(directory: &Path, recipe: &Recipe) {
+fn write_random_model(directory: &Path, recipe: &Recipe, seed: u64) {
     let config = recipe.config;
     std::fs::write(
         directory.join("config.json"),
@@ -89,7 +99,7 @@ fn write_random_model(directory: &Path, recipe: &Recipe) {
     let paragraphs = ["The quick brown fox jumps over the lazy dog. ".repeat(20)];
     let tokenizer = TextTokenizer::train(&paragraphs, config.vocabulary).unwrap();
     tokenizer.save(directory).unwrap();
-    let mut random = ChaCha12Rng::seed_from_u64(5);
+    let mut random = ChaCha12Rng::seed_from_u64(seed);
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = engine::all_shapes(&config)
         .into_iter()
         .map(|(name, shape)| {
@@ -178,10 +188,23 @@ pub(super) fn study_spec(model: &SmallModel, role: StudyRole) -> StudyJobSpec {
         name,
         role,
         model_directory,
+        draft_directory: None,
         threads,
         compute: ComputeSettings::default(),
         slowdown: None,
         secret,
+    }
+}
+
+/// The same with a second model.
+pub(super) fn study_spec_of_two(
+    model: &SmallModel,
+    draft: &SmallModel,
+    role: StudyRole,
+) -> StudyJobSpec {
+    StudyJobSpec {
+        draft_directory: Some(draft.directory.path().to_owned()),
+        ..study_spec(model, role)
     }
 }
 

@@ -59,6 +59,7 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         prompts: 12,
         prompt_tokens: 8,
         output_tokens: 16,
+        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![2 * MS],
             rates_bps: RATES_BPS.to_vec(),
@@ -167,6 +168,7 @@ fn trial(
         tokens: (0..16).collect(),
         hops,
         busy_ns,
+        rounds: Vec::new(),
     }
 }
 

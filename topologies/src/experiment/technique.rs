@@ -1,0 +1,164 @@
+//! The techniques that studies try, as an experiment names them, and the arms that they stand for.
+
+use hexloop_workloads::study::speculative::{Crossing, DraftLength, Drawing, Speculation};
+use hexloop_workloads::study::{self, Arm};
+
+use super::Study;
+
+/// A technique with the parameters that are tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Technique {
+    /// The layers are divided over the nodes of the path.
+    Split {
+        /// How the layers are divided.
+        cuts: Vec<Cut>,
+        /// How many requests are under way at a time.
+        in_flight: Vec<u32>,
+    },
+    /// The second model drafts on the first node, the first verifies on the last.
+    Speculative(Speculations),
+}
+
+impl Technique {
+    /// Which it is, without its parameters.
+    pub(crate) const fn kind(&self) -> study::Technique {
+        match self {
+            Technique::Split { .. } => study::Technique::Split,
+            Technique::Speculative(_) => study::Technique::Speculative,
+        }
+    }
+}
+
+/// How the layers of a model are divided over a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cut {
+    /// Every cut of a path of two nodes, and all layers on the first.
+    Every,
+    /// As evenly as may be; the first nodes get one more.
+    Even,
+    /// After these layers, one for each node but the last.
+    After(Vec<u32>),
+}
+
+/// What speculative decoding is tried with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speculations {
+    /// How many tokens are drafted at a time.
+    pub lengths: Vec<DraftLength>,
+    /// What crosses the link.
+    pub crossings: Vec<Crossing>,
+    /// How tokens are chosen.
+    pub drawings: Vec<Drawing>,
+}
+
+impl Speculations {
+    /// The baseline and every combination, but that nothing besides ids crosses for greedy drafts.
+    fn arms(&self) -> Vec<Arm> {
+        let mut arms = Vec::new();
+        for drawing in &self.drawings {
+            let drawing = *drawing;
+            arms.push(Arm::Remote { drawing });
+            let crossings = self
+                .crossings
+                .iter()
+                .filter(|crossing| drawing == Drawing::Sampled || **crossing == Crossing::Ids);
+            for crossing in crossings {
+                let arm = |length: &DraftLength| {
+                    Arm::Speculative(Speculation {
+                        drawing,
+                        crossing: *crossing,
+                        length: *length,
+                    })
+                };
+                arms.extend(self.lengths.iter().map(arm));
+            }
+        }
+        arms
+    }
+}
+
+impl Study {
+    /// Its arms with a model of so many layers.
+    ///
+    /// # Errors
+    /// The key to blame, what is wrong with it, and how to mend it.
+    pub(crate) fn arms(&self, layers: u32) -> Result<Vec<Arm>, (&'static str, (String, String))> {
+        match &self.technique {
+            Technique::Split { cuts, in_flight } => self
+                .splits(cuts, in_flight, layers)
+                .map_err(|problem| ("cuts", problem)),
+            Technique::Speculative(speculations) if self.path.len() == 2 => Ok(speculations.arms()),
+            Technique::Speculative(_) => {
+                let message = "drafting and verifying take two nodes".to_owned();
+                let help = "name the node that drafts and the node that verifies".to_owned();
+                Err(("path", (message, help)))
+            }
+        }
+    }
+
+    fn splits(
+        &self,
+        cuts: &[Cut],
+        in_flight: &[u32],
+        layers: u32,
+    ) -> Result<Vec<Arm>, (String, String)> {
+        let mut arms = Vec::new();
+        for cut in cuts {
+            for ends in self.divided(cut, layers)? {
+                let arm = |in_flight: &u32| Arm::Split {
+                    ends: ends.clone(),
+                    in_flight: *in_flight,
+                };
+                arms.extend(in_flight.iter().map(arm));
+            }
+        }
+        Ok(arms)
+    }
+
+    /// Where each node of the path ends, for each way that a cut stands for.
+    fn divided(&self, cut: &Cut, layers: u32) -> Result<Vec<Vec<u32>>, (String, String)> {
+        let nodes = self.path.len();
+        let ends = match cut {
+            Cut::Every if nodes == 2 => {
+                return Ok((1..=layers).map(|cut| vec![cut, layers]).collect());
+            }
+            Cut::Every => {
+                let message = format!("`every` cut of a path of {nodes} nodes is not one number");
+                let help = "write `even`, or after which layers the nodes end, such as `2/4`";
+                return Err((message, help.to_owned()));
+            }
+            Cut::Even => {
+                let count = u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
+                (1..count)
+                    .map(|node| (node * layers).div_ceil(count))
+                    .collect()
+            }
+            Cut::After(ends) => ends.clone(),
+        };
+        let told: Vec<String> = ends.iter().map(u32::to_string).collect();
+        let ends: Vec<u32> = ends.into_iter().chain([layers]).collect();
+        let whole = ends.first() == ends.last();
+        let rises = ends.first().is_some_and(|first| *first > 0)
+            && ends.windows(2).all(|pair| match pair {
+                [one, next] => one < next || (whole && one == next),
+                _ => true,
+            });
+        if ends.len() == nodes && rises {
+            return Ok(vec![ends]);
+        }
+        let message = format!(
+            "{} layers cannot be divided over {nodes} nodes after `{}`",
+            layers,
+            told.join("/")
+        );
+        let count = match nodes {
+            2 => "one number".to_owned(),
+            nodes => format!("{} rising numbers", nodes.saturating_sub(1)),
+        };
+        let help = format!(
+            "give {count} from 1 to {}, or {layers} for all of them on the first node",
+            layers.saturating_sub(1)
+        );
+        Err((message, help))
+    }
+}

@@ -1,0 +1,82 @@
+//! The connection of a driver to the next node of its path.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::serve::connection::{
+    ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, Terms, connect,
+};
+use crate::serve::error::JobError;
+use crate::serve::secret::Secret;
+use crate::serve::signal::Socket;
+use crate::wire::FrameKind;
+
+/// The way to the next node.
+pub(super) struct Path {
+    pub(super) next: Option<SocketAddr>,
+    pub(super) secret: Secret,
+    pub(super) counter: Arc<PayloadCounter>,
+}
+
+/// The connection to the next node.
+pub(super) struct Link {
+    reader: FrameReader<TcpStream>,
+    writer: FrameWriter<TcpStream>,
+    peer: SocketAddr,
+}
+
+impl Link {
+    /// Connects to whoever holds what is needed, and gives up on it when it is silent for longer than
+    /// `timeout_ns`.
+    pub(super) fn open(
+        (address, path): (SocketAddr, &Path),
+        needed: &Terms,
+        timeout_ns: u64,
+    ) -> Result<(Link, Socket), JobError> {
+        let mut connection = connect(address, (&path.secret, needed), &path.counter)?;
+        let patience = Duration::from_nanos(timeout_ns);
+        connection
+            .limit_silence(patience)
+            .map_err(|source| JobError::Connect { address, source })?;
+        let link = Link {
+            reader: connection.reader,
+            writer: connection.writer,
+            peer: connection.peer,
+        };
+        Ok((link, connection.socket))
+    }
+
+    fn broken(&self) -> impl Fn(ConnectionError) -> JobError + Copy + use<> {
+        let peer = self.peer;
+        move |source| JobError::Connection { peer, source }
+    }
+
+    pub(super) fn write(
+        &mut self,
+        (kind, request): (FrameKind, u32),
+        position: u32,
+        body: &[u8],
+    ) -> Result<(), JobError> {
+        let written = self.writer.write(kind, request, position, body);
+        written.map(drop).map_err(self.broken())
+    }
+
+    /// The next frame, of one of these kinds and no longer than that.
+    pub(super) fn read(
+        &mut self,
+        expected: &[FrameKind],
+        most_bytes: u64,
+    ) -> Result<Frame, JobError> {
+        let frame = self
+            .reader
+            .read(&|kind| expected.contains(&kind).then_some(most_bytes));
+        let frame = frame.and_then(|frame| frame.ok_or(ConnectionError::Closed));
+        frame.map_err(self.broken())
+    }
+
+    /// A frame that makes no sense, and why.
+    pub(super) fn wrong(&self, frame: &Frame, why: &str) -> JobError {
+        self.broken()(frame.content_error(why))
+    }
+}

@@ -1,0 +1,280 @@
+//! The node that drafts: tries every arm at every setting, and keeps the records.
+
+use std::sync::mpsc::{Receiver, Sender};
+
+use super::body::{Opening, Task, encode_draft};
+use super::drafter::Drafter;
+use super::{draft_model, terms};
+use crate::clock;
+use crate::engine::Parts;
+use crate::job::JobCommand;
+use crate::serve::error::JobError;
+use crate::serve::part::{Part, Source};
+use crate::serve::signal::{Ready, Signal};
+use crate::serve::study::books::{self, ENTRY_BYTES};
+use crate::serve::study::conductor::{Conductor, Setting};
+use crate::serve::study::link::{Link, Path};
+use crate::serve::study::{costs, grid};
+use crate::study::speculative::sampling::Chance;
+use crate::study::speculative::{
+    AcceptanceRecord, Drawing, RoundRecord, Speculation, VERDICT_BYTES,
+};
+use crate::study::{Arm, StudyFinding, StudyJobSpec, StudySpec, TrialRecord};
+use crate::wire::FrameKind;
+
+struct Driver<'a> {
+    small: Part,
+    study: &'a StudySpec,
+    /// Prompts with what their draws follow from; those that no trial asks at the end.
+    prompts: Vec<(u64, Vec<u32>)>,
+    conductor: Conductor<'a>,
+    settings: u64,
+}
+
+/// Plays a study to its end.
+pub(in crate::serve::study) fn drive(
+    spec: &StudyJobSpec,
+    (study, prompt_seeds): (&StudySpec, &[u64]),
+    path: &Path,
+    told: (&Sender<Signal>, &Receiver<JobCommand>),
+) -> Result<(), JobError> {
+    let small = draft_model(spec)?;
+    let large = large_model(spec)?;
+    study
+        .check(large.all_layers())
+        .and_then(|()| small.check_length(study.prompt_tokens, study.output_tokens))
+        .map_err(|why| JobError::Spec { why })?;
+    let prompt = |seed: &u64| Ok((*seed, small.prompt(*seed, study.prompt_tokens)?));
+    let prompts = prompt_seeds.iter().map(prompt);
+    let prompts = prompts.collect::<Result<Vec<_>, JobError>>()?;
+    let address = path.next.ok_or_else(|| JobError::Spec {
+        why: "drafts are to be verified, and no address of a next node is given".to_owned(),
+    })?;
+    let needed = terms(&large, &small)?;
+    let (link, socket) = Link::open((address, path), &needed, study.timeout_ns)?;
+    let ready = Ready {
+        weight_bytes: small.weight_bytes(),
+        engine_path: small.engine_path(),
+        sockets: vec![socket],
+    };
+    let Some(conductor) = Conductor::begin(Some(link), ready, told) else {
+        return Ok(());
+    };
+    let mut driver = Driver {
+        small,
+        study,
+        prompts,
+        conductor,
+        settings: 0,
+    };
+    driver.run()?;
+    driver.conductor.end();
+    Ok(())
+}
+
+/// Nothing of the large model but what tells it from others.
+fn large_model(spec: &StudyJobSpec) -> Result<Part, JobError> {
+    let source = Source {
+        directory: &spec.model_directory,
+        threads: spec.threads,
+        compute: spec.compute,
+        slowdown: spec.slowdown,
+    };
+    let nothing = Parts {
+        embedding: false,
+        head: false,
+    };
+    Part::open(source, |_| Ok((0..0, nothing)))
+}
+
+impl Driver<'_> {
+    fn run(&mut self) -> Result<(), JobError> {
+        self.costs()?;
+        self.acceptance()?;
+        for round_trip_ns in self.study.grid.round_trips_ns.clone() {
+            let echo = self.conductor.echo(round_trip_ns)?;
+            let row = grid::row(&self.study.grid, round_trip_ns, echo, None);
+            let rates_bps = row.rates_bps.clone();
+            self.conductor.find(StudyFinding::Row(row));
+            for rate_bps in rates_bps {
+                let setting = Setting {
+                    round_trip_ns,
+                    rate_bps,
+                };
+                self.conductor.set_links(setting)?;
+                self.settings += 1;
+                self.try_all(setting)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What computing costs with the small model here and with the large one on the stage.
+    fn costs(&mut self) -> Result<(), JobError> {
+        let position = self.study.prompt_tokens + self.study.output_tokens / 2;
+        let mut all = vec![costs::measure(&self.small, 0..1, true, position)?];
+        all.extend(self.conductor.costs_of_stages(position)?);
+        self.conductor.find(StudyFinding::Costs(all));
+        Ok(())
+    }
+
+    /// How likely drafts are accepted on prompts that no trial asks.
+    fn acceptance(&mut self) -> Result<(), JobError> {
+        let first = usize::try_from(self.study.prompts).unwrap_or(usize::MAX);
+        let held_out = self.prompts.get(first..).unwrap_or_default().to_vec();
+        let mut drawings: Vec<Drawing> = self.study.arms.iter().map(Arm::drawing).collect();
+        drawings.sort_unstable();
+        drawings.dedup();
+        let most_bytes = 4 * u64::from(self.study.output_tokens);
+        for (id, (seed, prompt)) in (0..).zip(&held_out) {
+            for drawing in &drawings {
+                let opening = Opening {
+                    drawing: *drawing,
+                    task: Task::Overlap,
+                    output: self.study.output_tokens,
+                    seed: *seed,
+                };
+                let link = self.conductor.link()?;
+                let position = self.study.prompt_tokens;
+                link.write((FrameKind::Open, id), position, &opening.encode(prompt))?;
+                let frame = link.read(&[FrameKind::Overlap], most_bytes)?;
+                let overlap = frame
+                    .token_ids()
+                    .filter(|values| u32::try_from(values.len()) == Ok(self.study.output_tokens));
+                let overlap_ppm =
+                    overlap.ok_or_else(|| link.wrong(&frame, "it is not of every token"))?;
+                link.write((FrameKind::End, id), 0, &[])?;
+                link.read(&[FrameKind::Books], most_books())?;
+                self.conductor
+                    .find(StudyFinding::Acceptance(AcceptanceRecord {
+                        drawing: *drawing,
+                        overlap_ppm,
+                    }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every prompt with every arm: arms take turns, so that what drifts meets all of them.
+    fn try_all(&mut self, setting: Setting) -> Result<(), JobError> {
+        for prompt in 0..self.study.prompts {
+            for arm in &self.study.arms {
+                self.try_one(arm, setting, prompt)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn try_one(&mut self, arm: &Arm, setting: Setting, number: u32) -> Result<(), JobError> {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let (seed, prompt) = self.prompts.get(index).cloned().unwrap_or_default();
+        let group = self.conductor.next_group();
+        let mut trial = self.conductor.next_trial(arm, setting, (group, number));
+        let task = match arm {
+            Arm::Speculative(speculation) => Task::Verify(speculation.crossing),
+            _ => Task::Answer,
+        };
+        let opening = Opening {
+            drawing: arm.drawing(),
+            task,
+            output: self.study.output_tokens,
+            // Other draws at every setting, the same with every arm.
+            seed: seed.wrapping_add(self.settings << 32),
+        };
+        let (id, position) = (trial.number, self.study.prompt_tokens);
+        let body = opening.encode(&prompt);
+        let link = self.conductor.link()?;
+        link.write((FrameKind::Open, id), position, &body)?;
+        match arm {
+            Arm::Speculative(speculation) => {
+                let chance = Chance::new(opening.seed);
+                self.speculate(&mut trial, (speculation, chance), &prompt)?;
+            }
+            _ => self.take_answer(&mut trial)?,
+        }
+        let link = self.conductor.link()?;
+        link.write((FrameKind::End, id), 0, &[])?;
+        let frame = link.read(&[FrameKind::Books], most_books())?;
+        let entries = books::decode(&frame.body).filter(|entries| entries.len() == 1);
+        let entries = entries.ok_or_else(|| link.wrong(&frame, "it is no account"))?;
+        for entry in entries {
+            trial.hops.push(entry.bytes);
+            trial.busy_ns.push(entry.busy_ns);
+        }
+        self.conductor.find(StudyFinding::Trial(trial));
+        Ok(())
+    }
+
+    /// Takes tokens as they stream back.
+    fn take_answer(&mut self, trial: &mut TrialRecord) -> Result<(), JobError> {
+        let offset = self.conductor.offset();
+        for place in 0..self.study.output_tokens {
+            let link = self.conductor.link()?;
+            let frame = link.read(&[FrameKind::Token], 4)?;
+            let at = clock::now();
+            let expected = self.study.prompt_tokens + place;
+            let ours = frame.header.request == trial.number && frame.header.position == expected;
+            let [token] = frame.token_ids().filter(|_| ours).unwrap_or_default()[..] else {
+                return Err(link.wrong(&frame, "another token is expected"));
+            };
+            trial.tokens.push(token);
+            trial.token_ns.push(offset(at));
+        }
+        Ok(())
+    }
+
+    /// Drafts until all tokens are there. A draft is cut short where fewer are left, one of which is the
+    /// verifier's.
+    fn speculate(
+        &mut self,
+        trial: &mut TrialRecord,
+        (speculation, chance): (&Speculation, Chance),
+        prompt: &[u32],
+    ) -> Result<(), JobError> {
+        let Speculation {
+            drawing, crossing, ..
+        } = *speculation;
+        let offset = self.conductor.offset();
+        let mut drafter = Drafter::new(&self.small, prompt);
+        loop {
+            let made = u32::try_from(trial.tokens.len()).unwrap_or(u32::MAX);
+            let left = self.study.output_tokens.saturating_sub(made);
+            if left == 0 {
+                return Ok(());
+            }
+            let length = speculation.next_length(&trial.rounds).min(left - 1);
+            let position = drafter.position();
+            let began = clock::now();
+            let drafted = drafter.draft(length, (drawing, crossing, chance))?;
+            let body = encode_draft(&drafted, crossing);
+            if let Some(own) = trial.busy_ns.first_mut() {
+                *own += clock::now().saturating_sub(began);
+            }
+            let link = self.conductor.link()?;
+            link.write((FrameKind::Draft, trial.number), position, &body)?;
+            let frame = link.read(&[FrameKind::Verdict], VERDICT_BYTES)?;
+            let at = clock::now();
+            let ours = frame.header.request == trial.number && frame.header.position == position;
+            let (accepted, next) = match frame.token_ids().filter(|_| ours).as_deref() {
+                Some([accepted, next]) if *accepted <= length => (*accepted, *next),
+                _ => return Err(link.wrong(&frame, "it is no verdict on this draft")),
+            };
+            let taken = usize::try_from(accepted).unwrap_or(usize::MAX);
+            let ids = drafted.iter().take(taken).map(|(token, _)| *token);
+            let ids: Vec<u32> = ids.collect();
+            drafter.settle(&ids, next);
+            trial.rounds.push(RoundRecord {
+                drafted: length,
+                accepted,
+            });
+            for token in ids.into_iter().chain([next]) {
+                trial.tokens.push(token);
+                trial.token_ns.push(offset(at));
+            }
+        }
+    }
+}
+
+fn most_books() -> u64 {
+    u64::try_from(ENTRY_BYTES).unwrap_or(u64::MAX)
+}
