@@ -23,14 +23,11 @@ pub enum Need {
     Prometheus,
     /// A GPU with NVIDIA's driver.
     Gpu,
-    /// A kernel that bears programs that fork beside their threads: user-mode Linux's spins in
-    /// `handle_page_fault`, called from `futex_exit_release`, when some of them end.
-    ForkBesideThreads,
 }
 
 impl Need {
     /// All of them, in order.
-    pub const ALL: [Need; 8] = [
+    pub const ALL: [Need; 7] = [
         Need::Root,
         Need::Netem,
         Need::Fq,
@@ -38,7 +35,6 @@ impl Need {
         Need::Cpuset,
         Need::Prometheus,
         Need::Gpu,
-        Need::ForkBesideThreads,
     ];
 
     /// Its name in reasons and probes.
@@ -52,7 +48,6 @@ impl Need {
             Need::Cpuset => "cpuset",
             Need::Prometheus => "prometheus",
             Need::Gpu => "gpu",
-            Need::ForkBesideThreads => "fork-beside-threads",
         }
     }
 

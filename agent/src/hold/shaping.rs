@@ -82,6 +82,15 @@ impl Shaping<'_> {
     /// Checks every row before anything is made: each must be a change of the first in place.
     pub(super) fn check(&self) -> Result<Vec<TcStep>, HoldError> {
         let rows = self.trace.rows();
+        let stands_still = |row: &TraceRow| row.down.rate_bps == 0 || row.up.rate_bps == 0;
+        if let Some(row) = rows.iter().find(|row| stands_still(row)) {
+            return Err(HoldError::Senseless(format!(
+                "the trace has outages (at {} ms), which a real interface does not play: what waits would \
+                 be held up far beyond their end; play it with `hexloop link -- COMMAND` or in an \
+                 experiment",
+                row.t_ns / 1_000_000
+            )));
+        }
         let first = self.steps(&rows[0])?;
         for row in &rows[1..] {
             let same = self
@@ -135,7 +144,7 @@ pub(super) struct Follower<'a> {
     changes_rates: bool,
     /// `None` until they were looked for.
     steered: Option<SteeredClasses>,
-    /// No class has a delay or a loss: all are steered.
+    /// All are steered.
     steers_all: bool,
     /// When they are looked at next.
     next_look_ns: u64,

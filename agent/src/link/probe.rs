@@ -11,7 +11,7 @@ use super::tc::{self, TcPlayer};
 use super::{LinkError, LinkSpec, interfaces};
 use crate::namespace::NetworkNamespace;
 use crate::node::with_causes;
-use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions};
+use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions, SpreadSender};
 
 /// Frames that may come in while the relay's thread is kept from running.
 const RING_FRAMES: usize = 4096;
@@ -175,6 +175,13 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
     if carrier.is_kernel() {
         socket.intake = Intake::Nothing;
     }
+    let exits = || -> std::io::Result<_> {
+        let [first, second] = &ports;
+        Ok([SpreadSender::exit(first)?, SpreadSender::exit(second)?])
+    };
+    // Without it each link sends by itself.
+    let exits = namespace.run(exits).ok().and_then(Result::ok);
+    let spread = engine.spread().zip(exits);
     let [first, second] = ports.map(|port| {
         interfaces::inside(plan, &namespace, || {
             PacketSocket::open(&port, socket).map_err(|source| LinkError::Socket {
@@ -193,6 +200,7 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
         mode,
         NewLink {
             ports: [first?, second?],
+            spread,
             sizes,
             observer: options.observer.clone(),
             seat: options.seat.clone(),

@@ -42,7 +42,7 @@ use super::LinkError;
 use super::books::WindowBook;
 use super::histogram::NanosecondHistogram;
 use super::scheduling::Scheduling;
-use crate::sys::packet::PacketSocket;
+use crate::sys::packet::{Exit, PacketSocket, SpreadSender};
 use engine::Station;
 
 pub use cell::{CellSeat, SharedCell};
@@ -144,6 +144,8 @@ struct Change {
 pub(crate) struct NewLink {
     /// The first faces the first node.
     pub(crate) ports: [PacketSocket; 2],
+    /// What sends out of the ports of many links at once, and which of its exits they are.
+    pub(crate) spread: Option<(Arc<SpreadSender>, [Exit; 2])>,
     pub(crate) sizes: RelaySizes,
     pub(crate) observer: Option<Observer>,
     /// The cell that it shares with others, if it does.

@@ -25,7 +25,7 @@ use ring::Ring;
 
 pub(crate) use blocks::Block;
 pub(crate) use buffer::ReceiveBuffers;
-pub(crate) use spread::SpreadSender;
+pub(crate) use spread::{Exit, SpreadSender};
 pub(crate) use virtio::{Cut, VirtioHeader};
 
 /// Frames that one call to [`PacketSocket::send`] can carry.
@@ -302,15 +302,7 @@ impl PacketSocket {
 
     /// Whether its interface still exists in the namespace that it was opened in.
     pub(crate) fn is_attached(&self) -> bool {
-        let mut address = libc::sockaddr_ll {
-            sll_family: 0,
-            sll_protocol: 0,
-            sll_ifindex: 0,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
+        let mut address = address_of_none();
         let Ok(mut length) = length_of::<libc::sockaddr_ll>() else {
             return false;
         };
@@ -352,11 +344,21 @@ fn address_of(index: libc::c_uint, protocol: libc::c_int) -> io::Result<libc::so
         sll_family: u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?,
         sll_protocol: protocol.to_be(),
         sll_ifindex: libc::c_int::try_from(index).map_err(io::Error::other)?,
+        ..address_of_none()
+    })
+}
+
+/// The address of no interface.
+const fn address_of_none() -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: 0,
+        sll_protocol: 0,
+        sll_ifindex: 0,
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 0,
         sll_addr: [0; 8],
-    })
+    }
 }
 
 fn bind(descriptor: &OwnedFd, index: libc::c_uint, protocol: libc::c_int) -> io::Result<()> {

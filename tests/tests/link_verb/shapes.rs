@@ -156,7 +156,7 @@ fn a_link_of_queueing_disciplines_delays_what_crosses_it() {
 }
 
 #[test]
-#[ignore = "needs root, fq, fork-beside-threads"]
+#[ignore = "needs root, fq"]
 fn a_link_of_departure_times_delays_what_crosses_it() {
     by_the_kernel("edt");
 }

@@ -19,6 +19,7 @@ use crate::link::{Link, RelayEngine, interfaces};
 use crate::namespace::NetworkNamespace;
 use crate::sys::packet::{
     Intake, PacketSocket, PacketSocketOptions, ReceiveBuffers, SEND_BATCH, SpreadSender,
+    VirtioHeader,
 };
 
 const PORT: u16 = 47_006;
@@ -208,20 +209,33 @@ fn floors_us(
     packets_per_s: u64,
 ) -> Result<[f64; 2], BenchError> {
     let namespace = engine.namespace()?;
+    // As they leave the relay: with a header that says that nothing is left to do.
+    let header = VirtioHeader::default().to_bytes();
+    let whole: Vec<Vec<u8>> = links
+        .iter()
+        .map(|one| [&header[..], &one.frame].concat())
+        .collect();
     let (mut senders, mut exits, mut frames) = (Vec::new(), Vec::new(), Vec::new());
-    for one in links {
+    for (one, whole) in links.iter().zip(&whole) {
         let Some([_, port]) = one.link.relay_ports() else {
             let why = "the links have no ports to send out of".to_owned();
             return Err(BenchError::Unavailable { why });
         };
         let opened = namespace.run(|| {
-            let socket = PacketSocket::open(&port, SENDS_ONLY)?;
+            let headers = true;
+            let socket = PacketSocket::open(
+                &port,
+                PacketSocketOptions {
+                    headers,
+                    ..SENDS_ONLY
+                },
+            )?;
             Ok((socket, SpreadSender::exit(&port)?))
         })?;
         let (socket, exit) = opened.map_err(BenchError::socket("open a port for the floor"))?;
-        senders.push((socket, IoSlice::new(&one.frame)));
+        senders.push((socket, IoSlice::new(whole)));
         exits.push(exit);
-        frames.push(IoSlice::new(&one.frame));
+        frames.push(IoSlice::new(whole));
     }
     let spread = namespace.run(SpreadSender::open)?;
     let spread = spread.map_err(BenchError::socket("open a socket for the floor"))?;

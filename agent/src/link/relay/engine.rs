@@ -17,6 +17,7 @@ use crate::link::LinkError;
 use crate::link::scheduling::{self, Scheduling};
 use crate::link::tap::TapStation;
 use crate::namespace::{NamespaceError, NetworkNamespace};
+use crate::sys::packet::SpreadSender;
 
 /// Serves the links that are built on it with two relay threads at most, and one for all taps.
 /// Copies are handles on the same engine; its threads end with the last of them and of its
@@ -38,6 +39,7 @@ struct Stations {
     exact: Option<Arc<Station>>,
     passing: Option<Arc<Station>>,
     namespace: Option<Arc<NetworkNamespace>>,
+    spread: Option<Arc<SpreadSender>>,
 }
 
 impl fmt::Debug for RelayEngine {
@@ -91,6 +93,17 @@ impl RelayEngine {
         let namespace = Arc::new(NetworkNamespace::create()?);
         stations.namespace = Some(Arc::clone(&namespace));
         Ok(namespace)
+    }
+
+    /// What sends out of all ports; `None` where the kernel has none.
+    pub(crate) fn spread(&self) -> Option<Arc<SpreadSender>> {
+        let namespace = self.namespace().ok()?;
+        let mut stations = self.stations();
+        if stations.spread.is_none() {
+            let opened = namespace.run(SpreadSender::open).ok()?;
+            stations.spread = opened.ok().map(Arc::new);
+        }
+        stations.spread.clone()
     }
 
     /// The thread that serves links of this mode, started on this CPU if there is none yet.

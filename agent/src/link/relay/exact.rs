@@ -5,9 +5,11 @@
 //! since they cannot be due before. Only an empty lane is watched.
 
 mod shared;
+mod together;
 
 use std::hint;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use hexloop_traces::Direction;
@@ -25,7 +27,8 @@ use super::port::{self, PortFailure};
 use super::segment;
 use super::worker::{self, EVENTS, WAKE, Worker, token};
 use super::{Change, Inbox, Meter, NewLink, Play, Played, ShaperWindow, Share, Trouble};
-use crate::sys::packet::{Frame, PacketSocket, ReceiveBuffers};
+use crate::sys::packet::{Exit, Frame, PacketSocket, ReceiveBuffers, SpreadSender};
+use together::Waiting;
 
 /// Frames taken from a port before another one gets its turn.
 const RECEIVE_BATCH: usize = 128;
@@ -40,6 +43,22 @@ const ERRAND_GRID_NS: u64 = 1_000_000;
 const ITEMS: usize = 3;
 const ERRANDS: usize = 2;
 
+/// Whether a lane sends by itself, or may wait for others if it has one frame to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Now,
+    Together,
+}
+
+/// What serving a lane came to.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    /// Frames waited before.
+    waited: bool,
+    received: usize,
+    sent: usize,
+}
+
 struct Playing {
     windows: SyncSender<ShaperWindow>,
     pause: Option<(MonotonicNs, MonotonicNs)>,
@@ -49,6 +68,7 @@ struct Playing {
 /// One link. Lane 0 takes frames from port 0 and sends them on port 1: uplink.
 struct Served {
     ports: [PacketSocket; 2],
+    spread: Option<(Arc<SpreadSender>, [Exit; 2])>,
     lanes: [Lane; 2],
     /// Whether arrivals at the lane's port wake the thread.
     watched: [bool; 2],
@@ -80,6 +100,8 @@ pub(super) struct ExactWorker {
     batch: Batch,
     scratch: Vec<u8>,
     due: Vec<usize>,
+    /// Lanes that send together.
+    waiting: Vec<Waiting>,
 }
 
 impl ExactWorker {
@@ -97,6 +119,7 @@ impl ExactWorker {
             batch: Batch::default(),
             scratch: Vec::with_capacity(1 << 16),
             due: Vec::new(),
+            waiting: Vec::new(),
         })
     }
 
@@ -153,7 +176,7 @@ impl ExactWorker {
                 self.inspect(link, side);
             }
             if let Some(pair) = pair {
-                self.serve(link, side, pair);
+                self.serve(link, side, pair, Sending::Now);
             }
         }
         true
@@ -171,33 +194,35 @@ impl ExactWorker {
         self.agenda.take_due(now, &mut due);
         if !due.is_empty() {
             let pair = ClockPair::read();
+            let sending = if self.pace.is_in_steps() && due.len() > 1 {
+                Sending::Together
+            } else {
+                Sending::Now
+            };
             for &item in &due {
                 match (item / ITEMS, item % ITEMS) {
                     (link, ERRANDS) => self.run_errands(link, now, pair),
-                    (link, side) => self.serve(link, side, pair),
+                    (link, side) => self.serve(link, side, pair, sending),
                 }
             }
+            self.send_together(pair);
         }
         self.due = due;
     }
 
     /// Takes in what has arrived for a lane, sends what is due, and sees to it that the lane is
     /// served again in time.
-    fn serve(&mut self, link: usize, side: usize, pair: ClockPair) {
+    fn serve(&mut self, link: usize, side: usize, pair: ClockPair, sending: Sending) {
         let Some(Some(served)) = self.links.get_mut(link) else {
             return;
         };
         let Served {
             ports,
             lanes,
-            watched,
-            reorders,
-            busy_in,
-            playing,
+            spread,
             still_until,
             trouble,
             failures,
-            in_cell,
             ..
         } = &mut **served;
         let lane = &mut lanes[side];
@@ -219,13 +244,46 @@ impl ExactWorker {
             }
         };
         let now = clock::now();
-        let still = now < *still_until;
-        let sent = if still {
-            0
-        } else {
-            let joins = self.pace.is_in_steps();
-            lane.send_due(&ports[1 - side], &mut self.batch, joins)
+        let mut looked = Looked {
+            waited,
+            received,
+            sent: 0,
         };
+        if now >= *still_until {
+            if sending == Sending::Together && spread.is_some() && lane.is_one_due(now) {
+                self.waiting.push(Waiting { link, side, looked });
+                return;
+            }
+            let joins = self.pace.is_in_steps();
+            looked.sent = lane.send_due(&ports[1 - side], &mut self.batch, joins);
+        }
+        self.settle(link, side, looked);
+    }
+
+    /// Books what serving a lane came to, and sees to it that it is served again in time.
+    fn settle(&mut self, link: usize, side: usize, looked: Looked) {
+        let Looked {
+            waited,
+            received,
+            sent,
+        } = looked;
+        let Some(Some(served)) = self.links.get_mut(link) else {
+            return;
+        };
+        let Served {
+            ports,
+            lanes,
+            watched,
+            reorders,
+            busy_in,
+            playing,
+            still_until,
+            in_cell,
+            ..
+        } = &mut **served;
+        let lane = &lanes[side];
+        let now = clock::now();
+        let still = now < *still_until;
         let work = u64::try_from(received + sent).unwrap_or(0);
         let share = playing.as_mut().map(|playing| &mut playing.share);
         self.meter.note(share, work);
@@ -271,7 +329,7 @@ impl ExactWorker {
     /// came before has been taken in.
     fn run_errands(&mut self, link: usize, now: MonotonicNs, pair: ClockPair) {
         for side in 0..2 {
-            self.serve(link, side, pair);
+            self.serve(link, side, pair, Sending::Now);
         }
         let Some(Some(served)) = self.links.get_mut(link) else {
             return;
@@ -305,6 +363,7 @@ impl Worker for ExactWorker {
     fn add(&mut self, link: usize, new: NewLink) {
         let NewLink {
             ports,
+            spread,
             sizes,
             observer,
             seat,
@@ -313,6 +372,7 @@ impl Worker for ExactWorker {
         let cell = seat.map(|seat| self.join(link, &seat));
         let served = Box::new(Served {
             ports,
+            spread,
             lanes: [
                 Lane::new(Direction::Up, sizes, observer.clone()),
                 Lane::new(Direction::Down, sizes, observer),
@@ -369,7 +429,7 @@ impl Worker for ExactWorker {
     fn change(&mut self, link: usize, change: &Change) -> Option<u64> {
         let side = usize::from(change.direction == Direction::Down);
         // What came before the change is to feel nothing of it.
-        self.serve(link, side, ClockPair::read());
+        self.serve(link, side, ClockPair::read(), Sending::Now);
         let served = self.links.get_mut(link)?.as_mut()?;
         served.reorders = true;
         let at_ns = served.lanes[side].change(change.at, change.change);

@@ -1,7 +1,8 @@
 //! One direction of the relay: the frames that wait, and their due times.
 
+mod send;
+
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::mpsc::SyncSender;
 
@@ -10,15 +11,14 @@ use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
 
 use super::cell::CellUser;
 use super::checksum::complete_checksum;
-use super::join::Batch;
-use super::observer::{Observer, PassedPacket};
+use super::observer::Observer;
 use super::trouble::Trouble;
 use super::{Joined, Play, RelaySizes, ShaperWindow};
 use crate::link::ETHERNET_HEADER_BYTES;
 use crate::link::books::WindowBooks;
 use crate::link::histogram::NanosecondHistogram;
 use crate::link::shaper::{Admission, Arrival, Edit, Packet, Shaper, ShaperSetup, Slot, ecn};
-use crate::sys::packet::{Frame, PacketSocket, SEND_BATCH, VirtioHeader};
+use crate::sys::packet::{Frame, VirtioHeader};
 
 /// Bounds on the frames that one direction can hold.
 const FEWEST_SLOTS: u64 = 1024;
@@ -29,12 +29,6 @@ const TYPICAL_FRAME_BYTES: u64 = 512;
 
 /// Each slot begins with room for the virtio header, which ends where the frame begins.
 const HEADER_ROOM_BYTES: usize = 16;
-
-/// Frames sent before the other lanes get their turn.
-const SEND_AT_MOST: usize = 4 * SEND_BATCH;
-
-/// How long a full socket is left alone: whoever empties it needs the CPU too.
-const RETRY_NS: u64 = 50_000;
 
 /// A frame that is due.
 struct Ready {
@@ -71,6 +65,8 @@ pub(super) struct Lane {
     /// Every frame that arrived before has been taken in.
     seen_until: MonotonicNs,
     lateness: NanosecondHistogram,
+    /// Of the last frames, not counted yet.
+    late_ns: Vec<u64>,
     trouble: Trouble,
     observer: Option<Observer>,
     /// Nothing is sent before, because the socket was full.
@@ -100,6 +96,7 @@ impl Lane {
             last_arrival: 0,
             seen_until: 0,
             lateness: NanosecondHistogram::new(),
+            late_ns: Vec::with_capacity(send::LATE_BATCH),
             trouble: Trouble::default(),
             observer,
             not_before: 0,
@@ -118,6 +115,7 @@ impl Lane {
         };
         let purpose = format!("link {}", self.direction.name());
         self.lateness = NanosecondHistogram::new();
+        self.late_ns.clear();
         self.joined = Joined::default();
         self.playing = Some(Playing {
             t0: play.t0,
@@ -156,6 +154,7 @@ impl Lane {
                 });
             }
         }
+        send::count(&mut self.lateness, &mut self.late_ns);
         std::mem::replace(&mut self.lateness, NanosecondHistogram::new())
     }
 
@@ -335,158 +334,9 @@ impl Lane {
         self.obey_edits();
     }
 
-    /// Sends what is due, or as much of it as is this lane's turn, and returns how many frames
-    /// that were. `joins` says whether segments that are due together leave as one.
-    pub(super) fn send_due(
-        &mut self,
-        port: &PacketSocket,
-        batch: &mut Batch,
-        joins: bool,
-    ) -> usize {
-        let mut all = 0;
-        while all < SEND_AT_MOST {
-            let now = clock::now();
-            self.collect_due(now);
-            if self.ready.is_empty() {
-                break;
-            }
-            let several = self.ready.len() > 1;
-            let joins = joins && several && port.has_headers() && !self.joined_refused;
-            let sent = if joins {
-                let ready = self.ready.iter().take(SEND_AT_MOST);
-                batch.plan(ready.map(|ready| self.frame(ready.slot)), true);
-                self.send_batch::<{ SEND_AT_MOST + SEND_BATCH }>(port, batch)
-            } else if !several {
-                // Most often, where there are many links.
-                let ready = self.ready.iter();
-                batch.plan(ready.map(|ready| self.frame(ready.slot)), false);
-                self.send_batch::<1>(port, batch)
-            } else {
-                let ready = self.ready.iter().take(SEND_BATCH);
-                batch.plan(ready.map(|ready| self.frame(ready.slot)), false);
-                self.send_batch::<SEND_BATCH>(port, batch)
-            };
-            let sent = match sent {
-                Ok(sent) => sent.max(1),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.not_before = now + RETRY_NS;
-                    break;
-                }
-                // Each by itself may pass.
-                Err(_) if batch.joined(0).is_some() => {
-                    self.joined_refused = true;
-                    continue;
-                }
-                // A frame that the interface refuses is lost, as on a real wire; the next may
-                // pass.
-                Err(error) => {
-                    self.trouble.note_refusal(&error);
-                    self.note_refusal(now);
-                    self.forget_first();
-                    all += 1;
-                    continue;
-                }
-            };
-            for (message, frames) in batch.frames().take(sent).enumerate() {
-                for _ in 0..frames {
-                    self.note_sent(now);
-                    self.forget_first();
-                }
-                if let Some((_, payload_start)) = batch.joined(message) {
-                    let others = u64::try_from(frames - 1).unwrap_or(0);
-                    let header_bytes = u64::try_from(payload_start).unwrap_or(0);
-                    self.joined.packets += others;
-                    self.joined.header_bytes += others * header_bytes;
-                }
-                all += frames;
-            }
-            if self.ready.is_empty() {
-                // What has become due meanwhile is looked at in the next turn.
-                break;
-            }
-        }
-        all
-    }
-
-    /// The frame of a slot with its header.
-    fn frame(&self, slot: u32) -> (&[u8], VirtioHeader) {
-        (&self.pool[self.range_of(slot)], self.header(slot))
-    }
-
-    /// Sends the frames that are first in line as the batch says; returns how many messages were
-    /// taken.
-    fn send_batch<const PARTS: usize>(
-        &self,
-        port: &PacketSocket,
-        batch: &Batch,
-    ) -> io::Result<usize> {
-        let before = if port.has_headers() {
-            VirtioHeader::BYTES
-        } else {
-            0
-        };
-        let mut parts = [IoSlice::new(&[]); PARTS];
-        let mut lengths = [0; SEND_BATCH];
-        let mut count = 0;
-        let mut ready = self.ready.iter();
-        for (message, frames) in batch.frames().enumerate() {
-            let first = count;
-            let joined = batch.joined(message);
-            if let Some((headers, _)) = joined {
-                parts[count] = IoSlice::new(headers);
-                count += 1;
-            }
-            for ready in ready.by_ref().take(frames) {
-                let Range { start, end } = self.range_of(ready.slot);
-                let start = joined.map_or(start - before, |(_, payload)| start + payload);
-                parts[count] = IoSlice::new(&self.pool[start..end]);
-                count += 1;
-            }
-            lengths[message] = count - first;
-        }
-        port.send_gathered(&parts[..count], &lengths[..batch.len()])
-    }
-
     /// What the receiving interface did not count since the last call.
     pub(super) fn take_joined(&mut self) -> Joined {
         std::mem::take(&mut self.joined)
-    }
-
-    fn forget_first(&mut self) {
-        if let Some(ready) = self.ready.pop_front() {
-            self.free.push(ready.slot);
-        }
-        if self.ready.is_empty() {
-            // Back to the beginning of its memory, which is in the cache; with hundreds of lanes
-            // the rest is not.
-            self.ready.clear();
-        }
-    }
-
-    /// Books that the first frame was sent.
-    fn note_sent(&mut self, now: MonotonicNs) {
-        let Some(ready) = self.ready.front() else {
-            return;
-        };
-        if ready.shaped {
-            self.lateness.record(now.saturating_sub(ready.due));
-        }
-        if let Some(observer) = &self.observer {
-            observer.show(|| PassedPacket {
-                direction: self.direction,
-                arrival: self.held(ready.slot).arrival,
-                due: ready.due,
-                achieved: now,
-                header: self.header(ready.slot),
-                frame: self.pool[self.range_of(ready.slot)].to_vec(),
-            });
-        }
-    }
-
-    fn note_refusal(&mut self, now: MonotonicNs) {
-        if let Some(playing) = &mut self.playing {
-            playing.books.dropped(now.saturating_sub(playing.t0));
-        }
     }
 
     /// Changes what is played or how, from `at` on or, if that is gone by, from now on. Returns

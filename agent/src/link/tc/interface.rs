@@ -14,6 +14,7 @@
 //! An interface has one tree, so here netem lies below the class: the delay comes before the
 //! bottleneck, and netem's limit holds both what is delayed and what waits for its turn.
 
+mod delayed;
 #[cfg(test)]
 mod kernel_tests;
 mod netns;

@@ -30,7 +30,14 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { start, length })
+        let mapping = Mapping { start, length };
+        #[expect(unsafe_code, reason = "nix's madvise takes the same pointer")]
+        // SAFETY: the range is the mapping that was just made, and children of this process do not use
+        // it. Copying the page tables of hundreds of rings takes a fork long, and user-mode Linux's
+        // kernel spins, or breaks a process, when one with such a copy ends.
+        let _ =
+            unsafe { libc::madvise(mapping.start.as_ptr().cast(), length, libc::MADV_DONTFORK) };
+        Ok(mapping)
     }
 
     fn at(&self, offset: usize, length: usize) -> *mut u8 {

@@ -1,4 +1,5 @@
-//! A socket that sends out of many interfaces in one system call.
+//! A socket that sends out of many interfaces in one system call. Every frame goes with a
+//! [`VirtioHeader`](super::VirtioHeader) before it.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -6,11 +7,20 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::{SEND_BATCH, SEND_BUFFER_BYTES, address_of, check, length_of, open_raw};
+use super::{
+    SEND_BATCH, SEND_BUFFER_BYTES, address_of, address_of_none, check, length_of, open_raw, set,
+};
 
 /// An interface that it can send out of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exit(libc::sockaddr_ll);
+
+impl Default for Exit {
+    /// None: whatever is sent there is refused.
+    fn default() -> Exit {
+        Exit(address_of_none())
+    }
+}
 
 /// Sends out of any interface of the network namespace that it was opened in, and takes nothing in.
 #[derive(Debug)]
@@ -25,6 +35,7 @@ impl SpreadSender {
     /// No `CAP_NET_RAW`.
     pub(crate) fn open() -> io::Result<SpreadSender> {
         let descriptor = open_raw()?;
+        set(&descriptor, libc::PACKET_VNET_HDR, &1_i32)?;
         // Without the right to more, the default has to do.
         let _ = setsockopt(&descriptor, sockopt::SndBufForce, &SEND_BUFFER_BYTES);
         Ok(SpreadSender { descriptor })
@@ -38,7 +49,7 @@ impl SpreadSender {
         Ok(Exit(address_of(if_nametoindex(interface)?, 0)?))
     }
 
-    /// Sends each frame out of its interface, at most [`SEND_BATCH`], and returns how many were
+    /// Sends each frame, its header before it, out of its interface, at most [`SEND_BATCH`], and returns how many were
     /// taken.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use hexloop_workloads::clock::{ClockPair, MonotonicNs};
 
-use super::{ExactWorker, ITEMS, Served};
+use super::{ExactWorker, ITEMS, Sending, Served};
 use crate::link::relay::cell::{Cell, CellSeat, CellUser, CellUsers};
 
 impl CellUsers for [Option<Box<Served>>] {
@@ -75,7 +75,7 @@ impl ExactWorker {
         let pair = ClockPair::read();
         for link in cell.members() {
             for side in 0..2 {
-                self.serve(link, side, pair);
+                self.serve(link, side, pair, Sending::Now);
             }
         }
         let (mut first, mut seen) = (None, pair.monotonic_ns);

@@ -267,11 +267,11 @@ struct Steered {
     latest_ns: u64,
 }
 
-/// Steers both directions of an interface over a trace with steps of 10 ms for 1.5 s.
-fn steered_over_steps() -> Steered {
+/// Steers both directions of an interface with this delay over a trace with steps of 10 ms for 1.5 s.
+fn steered_over_steps(delay_ns: u64) -> Steered {
     const PACKETS: usize = 2500;
     let [near, far] = joined();
-    let rows = [3, 12, 6, 9, 4, 12].map(|mbit| (10 * MS, state(mbit * 1_000_000, 0)));
+    let rows = [3, 12, 6, 9, 4, 12].map(|mbit| (10 * MS, state(mbit * 1_000_000, delay_ns)));
     let trace = trace(EndPolicy::Loop, &rows);
     let schedules: [Schedule; 2] =
         Direction::BOTH.map(|direction| CapacityCurve::new(&trace, direction).into());
@@ -338,10 +338,20 @@ fn steered_over_steps() -> Steered {
 #[test]
 #[ignore = "needs root, virtual-time"]
 fn an_interface_follows_the_steps_of_a_trace_both_ways_to_four_packets() {
+    follows_the_steps(0);
+}
+
+#[test]
+#[ignore = "needs root, netem, virtual-time"]
+fn an_interface_that_delays_follows_them_as_closely() {
+    follows_the_steps(25 * MS);
+}
+
+fn follows_the_steps(delay_ns: u64) {
     const ROUNDS: usize = 20;
     const HELD_UP_NS: u64 = 3 * MS;
     for round in 0..ROUNDS {
-        let found = steered_over_steps();
+        let found = steered_over_steps(delay_ns);
         println!("round {round}: {:?}", found.sent_and_asked);
         if found.latest_ns > HELD_UP_NS {
             println!("held up for {} ns: once more", found.latest_ns);

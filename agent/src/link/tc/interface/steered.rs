@@ -1,14 +1,15 @@
 //! The classes of an interface that follow a trace: their bytes are steered to it, as those of the
 //! links between nodes are.
 //!
-//! Where netem takes the place of the queue, what waits cannot be told from what is delayed. Such
-//! classes are left to plain steps.
+//! Where netem takes the place of the queue, what waits is told from what is delayed by what had come
+//! before (see `delayed`).
 
 use std::io;
 
 use hexloop_traces::{Direction, Schedule, UNLIMITED_RATE_BPS};
 use hexloop_workloads::clock;
 
+use super::delayed::Delayed;
 use super::ifb_name;
 use super::step::{Making, TcStep, index_of, signed};
 use crate::link::LinkError;
@@ -32,9 +33,11 @@ struct SteeredClass {
     direction: Direction,
     class: PreparedClass,
     steering: Steering,
+    /// Where its queue delays packets.
+    delayed: Option<Delayed>,
 }
 
-/// All classes of an interface that can be steered.
+/// All classes of an interface.
 #[derive(Debug)]
 pub(crate) struct SteeredClasses {
     classes: Vec<SteeredClass>,
@@ -58,9 +61,6 @@ impl SteeredClasses {
             let (Making::Class(class), Making::Qdisc(leaf)) = (&step.making, &below.making) else {
                 continue;
             };
-            if matches!(leaf.discipline, Discipline::Netem(_)) {
-                continue;
-            }
             let place = Place {
                 index: signed(index_of(socket, &step.interface)?),
                 ..class.place
@@ -75,6 +75,7 @@ impl SteeredClasses {
                 },
                 class: PreparedClass::new(place, class.htb.rate, mtu),
                 steering: Steering::new(mtu),
+                delayed: matches!(leaf.discipline, Discipline::Netem(_)).then(Delayed::default),
             });
         }
         Ok(SteeredClasses { classes })
@@ -122,14 +123,25 @@ impl SteeredClasses {
         let mut waits = false;
         for one in &mut self.classes {
             let seen = one.class.ask(socket).map_err(one.failed("read"))?;
-            let seen = Seen {
-                at_ns: at_ns(),
-                bytes: seen.bytes,
-                backlog_bytes: u64::from(seen.queue.backlog_bytes),
-            };
-            waits |= seen.backlog_bytes > 0;
+            let at_ns = at_ns();
+            let queued = u64::from(seen.queue.backlog_bytes);
+            waits |= queued > 0;
             let schedule = one.schedule(schedules);
-            if schedule.state_at(seen.at_ns).rate_bps != UNLIMITED_RATE_BPS {
+            let state = schedule.state_at(at_ns);
+            let backlog_bytes = match &mut one.delayed {
+                Some(delayed) => {
+                    let delay_ns = state.delay_ns.saturating_add(u64::from(state.jitter_ns));
+                    delayed.waiting_bytes(at_ns, seen.bytes, queued, delay_ns)
+                }
+                None => queued,
+            };
+            if state.rate_bps != UNLIMITED_RATE_BPS {
+                let bytes = seen.bytes;
+                let seen = Seen {
+                    at_ns,
+                    bytes,
+                    backlog_bytes,
+                };
                 one.steering.look(schedule, seen);
             }
         }
