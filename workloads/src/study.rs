@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use self::speculative::{AcceptanceRecord, Drawing, RoundRecord, Speculation};
+use crate::coding::Coding;
 use crate::device::ComputeSettings;
 
 /// What a study does; the same for everybody who plays it.
@@ -46,6 +47,9 @@ pub enum Arm {
         ends: Vec<u32>,
         /// Requests that are under way at a time.
         in_flight: u32,
+        /// How hidden states cross the links.
+        #[serde(default)]
+        coding: Coding,
     },
     /// The whole model is on the last node of two: the prompt crosses the link once, and tokens come
     /// back as they are made. What techniques of two models are compared with.
@@ -231,6 +235,12 @@ impl StudySpec {
         self.arms.first().map_or(0, Arm::nodes)
     }
 
+    /// How the first of its arms codes hidden states: what its laws are about where several are tried.
+    #[must_use]
+    pub fn coding(&self) -> Coding {
+        self.arms.first().map_or(Coding::F32, Arm::coding)
+    }
+
     /// Which technique is studied.
     #[must_use]
     pub fn technique(&self) -> Technique {
@@ -329,6 +339,15 @@ impl Arm {
         }
     }
 
+    /// Of a split, how hidden states cross the links.
+    #[must_use]
+    pub const fn coding(&self) -> Coding {
+        match self {
+            Arm::Split { coding, .. } => *coding,
+            Arm::Remote { .. } | Arm::Speculative(_) => Coding::F32,
+        }
+    }
+
     /// Requests that are under way at a time.
     #[must_use]
     pub const fn in_flight(&self) -> u32 {
@@ -338,7 +357,8 @@ impl Arm {
         }
     }
 
-    /// Its name in reports: of a split where it cuts, and how many requests are under way if several;
+    /// Its name in reports: of a split where it cuts, how many requests are under way if several, and how
+    /// states are coded if not exactly;
     /// of speculation what is drafted, what crosses and how tokens are chosen.
     #[must_use]
     pub fn name(&self) -> String {
@@ -353,10 +373,13 @@ impl Arm {
             Arm::Speculative(speculation) => return speculation.name(),
         }
         let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();
-        let ends = ends.join("/");
-        match self.in_flight() {
-            1 => ends,
-            several => format!("{ends} x{several}"),
+        let mut name = ends.join("/");
+        if self.in_flight() != 1 {
+            name = format!("{name} x{}", self.in_flight());
+        }
+        match self.coding() {
+            Coding::F32 => name,
+            coding => format!("{name} {coding}"),
         }
     }
 

@@ -96,6 +96,7 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
         "Token, ms",
         "First token, ms",
         "Tokens/s",
+        "Same tokens",
         "Busy",
     ];
     let mut table = Table::new(&head, 1);
@@ -113,13 +114,17 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
             number(cell.token_ms),
             number(cell.first_token_ms),
             number(cell.tokens_per_s),
+            cell.agreement.map_or_else(
+                || "-".to_owned(),
+                |share| format!("{} %", significant(share * 100.0)),
+            ),
             busy.join(", "),
         ]);
     }
     table.write(page)?;
     writeln!(
         page,
-        "<p class=\"small\">An arm is named by the layer after which each node of the path ends. Busy is the share of the time in which each node computed, its slowdown included.</p>"
+        "<p class=\"small\">An arm is named by the layer after which each node of the path ends, and by the coding of hidden states if they are not exact. Same tokens are those that an exact arm made for the same prompt in the same place. Busy is the share of the time in which each node computed, its slowdown included.</p>"
     )
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
 use hexloop_traces::Direction;
-use hexloop_workloads::study::speculative::AcceptanceRecord;
+use hexloop_workloads::study::speculative::{AcceptanceRecord, Drawing};
 use hexloop_workloads::study::{Arm, NodeCosts, RowRecord, StudyFinding, TrialRecord, split};
 use hexloop_workloads::wire::HEADER_BYTES;
 use schemars::JsonSchema;
@@ -100,6 +100,9 @@ pub struct StudyCell {
     pub first_token_ms: Option<f64>,
     /// Tokens per second of the trials that were under way together, the median.
     pub tokens_per_s: Option<f64>,
+    /// Share of the tokens that are those of the exact arms, place by place; null where none is tried at
+    /// this setting or tokens are drawn.
+    pub agreement: Option<f64>,
     /// Share of the time in which each node of the path computed.
     pub busy: Vec<f64>,
 }
@@ -139,7 +142,9 @@ pub(super) struct Findings<'a> {
     pub(super) plan: &'a StudyPlan,
     /// Tokens that the model scores.
     pub(super) vocabulary: u32,
-    /// Bytes of a hidden state on the link.
+    /// Channels of a hidden state.
+    pub(super) width: u64,
+    /// Bytes of one on the link, in the coding of the first arm.
     pub(super) state_bytes: u64,
     /// Medians of what was measured before and beside the trials.
     pub(super) costs: Vec<NodeCosts>,
@@ -158,7 +163,8 @@ impl<'a> Findings<'a> {
         let mut findings = Findings {
             plan,
             vocabulary: model.vocabulary,
-            state_bytes: u64::from(model.width) * u64::from(model.bytes_per_activation),
+            width: u64::from(model.width),
+            state_bytes: plan.study.coding().token_bytes(u64::from(model.width)),
             costs: Vec::new(),
             rows: Vec::new(),
             trials: Vec::new(),
@@ -275,9 +281,31 @@ fn cells(findings: &Findings<'_>) -> Vec<StudyCell> {
         }))
         .map(ns_to_ms),
         tokens_per_s: law::throughput(&trials).map(|rate| rounded(rate, 3)),
+        agreement: agreement(findings, &trials).map(|share| rounded(share, 4)),
         busy: busy(&trials),
     };
     sorted.into_iter().map(cell).collect()
+}
+
+/// The share of the tokens of some trials that an exact arm made too, for the same prompt in the same place.
+fn agreement(findings: &Findings<'_>, trials: &[&TrialRecord]) -> Option<f64> {
+    let is_exact = |trial: &TrialRecord| {
+        trial.arm.coding().is_exact() && trial.arm.drawing() == Drawing::Greedy
+    };
+    let (mut same, mut all) = (0_u64, 0_u64);
+    for trial in trials {
+        if trial.arm.drawing() != Drawing::Greedy {
+            return None;
+        }
+        let mut others = findings.trials.iter();
+        let exact = others.find(|other| is_exact(other) && other.prompt == trial.prompt)?;
+        let pairs = trial.tokens.iter().zip(&exact.tokens);
+        all += length(&trial.tokens);
+        same += pairs
+            .map(|(one, other)| u64::from(one == other))
+            .sum::<u64>();
+    }
+    (all > 0).then(|| count_to_f64(same) / count_to_f64(all))
 }
 
 /// The share of the time of all groups of trials in which each node computed.

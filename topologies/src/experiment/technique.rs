@@ -1,5 +1,6 @@
 //! The techniques that studies try, as an experiment names them, and the arms that they stand for.
 
+use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::speculative::{Crossing, DraftLength, Drawing, Speculation};
 use hexloop_workloads::study::{self, Arm};
 
@@ -14,6 +15,8 @@ pub enum Technique {
         cuts: Vec<Cut>,
         /// How many requests are under way at a time.
         in_flight: Vec<u32>,
+        /// How hidden states cross the links.
+        codings: Vec<Coding>,
     },
     /// The second model drafts on the first node, the first verifies on the last.
     Speculative(Speculations),
@@ -84,8 +87,12 @@ impl Study {
     /// The key to blame, what is wrong with it, and how to mend it.
     pub(crate) fn arms(&self, layers: u32) -> Result<Vec<Arm>, (&'static str, (String, String))> {
         match &self.technique {
-            Technique::Split { cuts, in_flight } => self
-                .splits(cuts, in_flight, layers)
+            Technique::Split {
+                cuts,
+                in_flight,
+                codings,
+            } => self
+                .splits(cuts, (in_flight, codings), layers)
                 .map_err(|problem| ("cuts", problem)),
             Technique::Speculative(speculations) if self.path.len() == 2 => Ok(speculations.arms()),
             Technique::Speculative(_) => {
@@ -99,17 +106,27 @@ impl Study {
     fn splits(
         &self,
         cuts: &[Cut],
-        in_flight: &[u32],
+        (in_flight, codings): (&[u32], &[Coding]),
         layers: u32,
     ) -> Result<Vec<Arm>, (String, String)> {
         let mut arms = Vec::new();
         for cut in cuts {
             for ends in self.divided(cut, layers)? {
-                let arm = |in_flight: &u32| Arm::Split {
-                    ends: ends.clone(),
-                    in_flight: *in_flight,
+                let whole = ends.first() == ends.last();
+                // Where nothing crosses the links there is nothing to be coded.
+                let codings = if whole {
+                    codings.get(..1)
+                } else {
+                    Some(codings)
                 };
-                arms.extend(in_flight.iter().map(arm));
+                for coding in codings.unwrap_or_default() {
+                    let arm = |in_flight: &u32| Arm::Split {
+                        ends: ends.clone(),
+                        in_flight: *in_flight,
+                        coding: *coding,
+                    };
+                    arms.extend(in_flight.iter().map(arm));
+                }
             }
         }
         Ok(arms)

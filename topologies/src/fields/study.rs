@@ -46,6 +46,18 @@ pub(super) const STUDY: &[Field] = &[
         "Requests that are under way at a time, each number an arm of the study; 1 unless given.",
     ),
     field(
+        "codings",
+        Kind::List {
+            of: &Kind::Choice(&["f32", "f16", "int8", "int4", "top-k"]),
+            least: 1,
+        },
+        Optional,
+        "split: how hidden states cross the links, each an arm of the study: `f32` (as they are), `f16`, \
+         `int8` (a scale for each channel from the prompt, and one for each token), `int4` (a scale for \
+         each 32 channels), `top-k` (the largest eighth of the channels, in half precision). `f32` unless \
+         given.",
+    ),
+    field(
         "drafts",
         Kind::List {
             of: &Kind::Text { longest: 16 },

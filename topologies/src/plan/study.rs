@@ -42,6 +42,8 @@ pub enum StudyClaim {
     ThroughputIsSlowest,
     /// Of several divisions, the one whose slowest node is the fastest brings the most.
     BestDivisionAsPredicted,
+    /// Less is coded, less time: what coding takes off the prompt's bytes it takes off its time.
+    CodingsSaveLinkTime,
     /// Drafts bring as many tokens as their acceptance on other prompts predicts.
     RoundsFollowAcceptance,
     /// The best length of drafts does not shrink as the round trip grows.
@@ -52,7 +54,7 @@ pub enum StudyClaim {
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 12] = [
+    pub const ALL: [StudyClaim; 13] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -62,6 +64,7 @@ impl StudyClaim {
         StudyClaim::LatencyIsSum,
         StudyClaim::ThroughputIsSlowest,
         StudyClaim::BestDivisionAsPredicted,
+        StudyClaim::CodingsSaveLinkTime,
         StudyClaim::RoundsFollowAcceptance,
         StudyClaim::BestDraftGrowsWithRoundTrip,
         StudyClaim::DistributionsCollapse,
@@ -80,6 +83,7 @@ impl StudyClaim {
             StudyClaim::LatencyIsSum => "latency-is-sum",
             StudyClaim::ThroughputIsSlowest => "throughput-is-slowest",
             StudyClaim::BestDivisionAsPredicted => "best-division-as-predicted",
+            StudyClaim::CodingsSaveLinkTime => "codings-save-link-time",
             StudyClaim::RoundsFollowAcceptance => "rounds-follow-acceptance",
             StudyClaim::BestDraftGrowsWithRoundTrip => "best-draft-grows-with-round-trip",
             StudyClaim::DistributionsCollapse => "distributions-collapse",
@@ -97,7 +101,8 @@ impl StudyClaim {
             | StudyClaim::NeverSplits
             | StudyClaim::LatencyIsSum
             | StudyClaim::ThroughputIsSlowest
-            | StudyClaim::BestDivisionAsPredicted => Some(Technique::Split),
+            | StudyClaim::BestDivisionAsPredicted
+            | StudyClaim::CodingsSaveLinkTime => Some(Technique::Split),
             StudyClaim::RoundsFollowAcceptance
             | StudyClaim::BestDraftGrowsWithRoundTrip
             | StudyClaim::DistributionsCollapse => Some(Technique::Speculative),
@@ -129,6 +134,9 @@ impl StudyClaim {
             StudyClaim::BestDivisionAsPredicted => {
                 "of several divisions of the layers, the one whose slowest node is the fastest brings the \
                  most"
+            }
+            StudyClaim::CodingsSaveLinkTime => {
+                "what a coding takes off the bytes of a prompt it takes off the time of its first token"
             }
             StudyClaim::RoundsFollowAcceptance => {
                 "drafts of g tokens bring (1 - a^(g+1)) / (1 - a) tokens, a their acceptance on other prompts"

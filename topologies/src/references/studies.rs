@@ -1,5 +1,6 @@
 //! Studies, and what their arms are once the model is known.
 
+use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::Grid;
 
 mod speculative;
@@ -114,7 +115,7 @@ fn integers(section: &Section<'_>, key: &str, usual: u32) -> Vec<u32> {
 }
 
 /// Keys that mean something to one technique alone.
-const SPLIT_KEYS: [&str; 3] = ["cuts", "in_flight", "around_percent"];
+const SPLIT_KEYS: [&str; 4] = ["cuts", "in_flight", "codings", "around_percent"];
 
 /// The technique with its parameters; keys of others are reported.
 fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<'_>) -> Technique {
@@ -126,8 +127,12 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
             (&SPLIT_KEYS, Technique::Speculative(speculations))
         }
         _ => {
-            let (cuts, in_flight) = (cuts(reporter, section), integers(section, "in_flight", 1));
-            (&speculative::KEYS, Technique::Split { cuts, in_flight })
+            let split = Technique::Split {
+                cuts: cuts(reporter, section),
+                in_flight: integers(section, "in_flight", 1),
+                codings: codings(reporter, section),
+            };
+            (&speculative::KEYS, split)
         }
     };
     for key in foreign {
@@ -146,6 +151,25 @@ fn needs_draft_model(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &
         let message = "a technique of two models needs a second one".to_owned();
         let help = "add [draft_model]; with the recipe `tiny` for the first, an empty one will do";
         reporter.report(section.place("technique"), message, Some(help.to_owned()));
+    }
+}
+
+fn codings(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Vec<Coding> {
+    let written = section.list("codings");
+    let codings: Vec<Coding> = written
+        .iter()
+        .filter_map(|(name, _)| Coding::by_name(name))
+        .collect();
+    if codings.len() > 1
+        && let Some(around) = section.written("around_percent")
+    {
+        let message = "the critical rate of `around_percent` is that of one coding".to_owned();
+        let help = "give `rates` alone, or one coding".to_owned();
+        reporter.report(&around.origin, message, Some(help));
+    }
+    match codings.is_empty() {
+        true => vec![Coding::F32],
+        false => codings,
     }
 }
 

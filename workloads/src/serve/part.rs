@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::connection::{Terms, fingerprint};
 use super::error::JobError;
 use super::pace::Pace;
+use crate::coding::Coding;
 use crate::device::ComputeSettings;
 use crate::engine::text::{self, TextTokenizer};
-use crate::engine::{self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts};
+use crate::engine::{self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts, StateCoder};
 use crate::job::{JobSpec, Placement};
 use crate::model_config::ModelConfig;
 use crate::study::speculative::sampling::Distribution;
@@ -338,6 +339,27 @@ impl Part {
                 precision: self.compute.precision(),
             })
         })
+    }
+
+    /// For the states of one request in one direction.
+    pub(super) fn state_coder(&self, coding: Coding) -> Result<StateCoder, JobError> {
+        StateCoder::new(coding, self.config().width).map_err(self.failed())
+    }
+
+    /// Hidden states as they go on the link.
+    pub(super) fn encode(
+        &self,
+        coder: &mut StateCoder,
+        states: &Hidden,
+    ) -> Result<Vec<u8>, JobError> {
+        let encode = || coder.encode(states);
+        self.pace.run(encode).map_err(self.failed())
+    }
+
+    /// Coded states as they came over the link; what is wrong with them in words.
+    pub(super) fn decode(&self, coder: &mut StateCoder, bytes: &[u8]) -> Result<Hidden, String> {
+        let decode = || coder.decode(bytes);
+        self.pace.run(decode).map_err(|error| error.to_string())
     }
 
     /// Hidden states as they came over the link; what is wrong with them in words.

@@ -6,6 +6,7 @@
 //! the two ends. Which one flips at one rate of the link.
 
 use super::{Arm, HopBytes, NodeCosts, StudySpec};
+use crate::coding::Coding;
 use crate::wire::HEADER_BYTES;
 
 /// Ethernet 14, IPv4 20, TCP 20 with its time stamps 12.
@@ -23,10 +24,15 @@ pub const fn begin_bytes(stages: u64) -> u64 {
 
 /// What one request of `prompt` and `output` tokens puts on each link of a path, the first link
 /// first: the opening, `S d b` bytes of states for the prompt, `d b` for each further token but the
-/// last, a closing frame, and 4 bytes back for each token.
+/// last, what their coding says of itself once, a closing frame, and 4 bytes back for each token.
 #[must_use]
-pub fn hop_bytes(links: u64, prompt: u64, output: u64, state_bytes: u64) -> Vec<HopBytes> {
-    let states = (prompt + output).saturating_sub(1) * state_bytes;
+pub fn hop_bytes(
+    links: u64,
+    (prompt, output): (u64, u64),
+    (coding, width): (Coding, u64),
+) -> Vec<HopBytes> {
+    let tokens = (prompt + output).saturating_sub(1);
+    let states = tokens * coding.token_bytes(width) + coding.opening_bytes(width);
     let of_link = |link: u64| {
         let frames_up = output + 2;
         HopBytes {
@@ -39,12 +45,17 @@ pub fn hop_bytes(links: u64, prompt: u64, output: u64, state_bytes: u64) -> Vec<
     (0..links).map(of_link).collect()
 }
 
+/// Bytes on the wire of one frame with a body of so many bytes, one way.
+#[must_use]
+pub const fn wire_bytes_of_frame(body_bytes: u64) -> u64 {
+    let bytes = HEADER_BYTES + body_bytes;
+    bytes + bytes.div_ceil(SEGMENT_BYTES) * SEGMENT_HEADER_BYTES
+}
+
 /// Bytes on the wire, both ways, for one generated token on one link.
 #[must_use]
 pub const fn wire_bytes_per_token(state_bytes: u64) -> u64 {
-    let up = HEADER_BYTES + state_bytes;
-    let segments = up.div_ceil(SEGMENT_BYTES);
-    up + segments * SEGMENT_HEADER_BYTES + HEADER_BYTES + 4 + SEGMENT_HEADER_BYTES
+    wire_bytes_of_frame(state_bytes) + wire_bytes_of_frame(4)
 }
 
 /// What moving layers `least..all` and the head from the device to the edge saves for each token,
@@ -242,7 +253,7 @@ mod tests {
     #[test]
     fn each_link_of_a_path_carries_every_state_once_and_a_shorter_opening() {
         // 3 prompt tokens, 2 generated, 16 bytes a state: 4 states; opening, 2 frames, closing.
-        let hops = hop_bytes(2, 3, 2, 16);
+        let hops = hop_bytes(2, (3, 2), (Coding::F32, 4));
         assert_eq!((hops[0].up, hops[0].down), (64 + 4 * 16 + 16, 40));
         assert_eq!((hops[1].up, hops[1].down), (64 + 4 * 16 + 12, 40));
     }

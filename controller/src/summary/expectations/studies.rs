@@ -1,5 +1,6 @@
 //! Claims about studies.
 
+mod codings;
 mod path;
 mod speculative;
 
@@ -54,6 +55,7 @@ pub(super) fn judge(
         StudyClaim::LatencyIsSum => path::latency_is_sum(&findings),
         StudyClaim::ThroughputIsSlowest => path::throughput_is_slowest(&findings),
         StudyClaim::BestDivisionAsPredicted => path::best_division(&findings),
+        StudyClaim::CodingsSaveLinkTime => codings::save_link_time(&findings),
         StudyClaim::RoundsFollowAcceptance => {
             speculative::rounds_follow_acceptance(&findings, plan.seed)
         }
@@ -76,8 +78,11 @@ fn with_numbers(held: Option<bool>, numbers: &[(&str, f64)], detail: String) -> 
 
 fn arms_agree(findings: &Findings<'_>) -> Judgement {
     let mut by_prompt: BTreeMap<u32, Vec<&[u32]>> = BTreeMap::new();
-    // Tokens that are drawn differ from arm to arm; they agree in their distribution alone.
-    let greedy = |trial: &&TrialRecord| trial.arm.drawing() == Drawing::Greedy;
+    // Tokens that are drawn differ from arm to arm; they agree in their distribution alone. What a
+    // coding loses may change tokens.
+    let greedy = |trial: &&TrialRecord| {
+        trial.arm.drawing() == Drawing::Greedy && trial.arm.coding().is_exact()
+    };
     let judged = || findings.trials.iter().copied().filter(greedy);
     for trial in judged() {
         by_prompt
@@ -140,7 +145,8 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
     match &trial.arm {
         Arm::Split { .. } => {
             let links = length(&findings.plan.hops);
-            split::hop_bytes(links, prompt, output, findings.state_bytes)
+            let coded = (trial.arm.coding(), findings.width);
+            split::hop_bytes(links, (prompt, output), coded)
         }
         Arm::Remote { .. } => vec![drafts::remote_bytes(prompt, output)],
         Arm::Speculative(speculation) => {
@@ -151,7 +157,9 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
 }
 
 fn cut_moves_no_bytes(findings: &Findings<'_>) -> Judgement {
-    let parted = findings.trials.iter().filter(|trial| !trial.arm.is_whole());
+    let coding = findings.plan.study.coding();
+    let trials = findings.trials.iter();
+    let parted = trials.filter(|trial| !trial.arm.is_whole() && trial.arm.coding() == coding);
     let mut by_cut: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
     for trial in parted {
         let bytes = trial.hops.iter().map(|hop| hop.up + hop.down).sum();

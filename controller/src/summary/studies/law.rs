@@ -178,7 +178,10 @@ pub(in crate::summary) fn times_by_rate<'a>(
     row: &RowRecord,
 ) -> BTreeMap<u64, Vec<(&'a Arm, u64)>> {
     let arms = findings.plan.study.arms.iter();
-    let arms: Vec<&Arm> = arms.filter(|arm| arm.in_flight() == 1).collect();
+    let coding = findings.plan.study.coding();
+    let arms: Vec<&Arm> = arms
+        .filter(|arm| arm.in_flight() == 1 && arm.coding() == coding)
+        .collect();
     let by_arm: Vec<_> = arms
         .iter()
         .map(|arm| (*arm, findings.by_rate(row.round_trip_ns, arm)))

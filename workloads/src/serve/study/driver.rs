@@ -7,7 +7,7 @@ use super::conductor::{Conductor, Setting};
 use super::link::{Link, Path};
 use super::{books, costs, grid, load};
 use crate::clock;
-use crate::engine::KeyValueCache;
+use crate::engine::{KeyValueCache, StateCoder};
 use crate::job::JobCommand;
 use crate::serve::connection::token_bytes;
 use crate::serve::error::JobError;
@@ -28,6 +28,8 @@ struct Driver<'a> {
 struct Running {
     record: TrialRecord,
     cache: KeyValueCache,
+    /// What the next node is told of its states.
+    coder: StateCoder,
 }
 
 /// Plays a study to its end.
@@ -77,7 +79,10 @@ impl Driver<'_> {
         let costs = self.costs()?;
         for round_trip_ns in self.study.grid.round_trips_ns.clone() {
             let (echo_ns, echoes) = self.conductor.echo(round_trip_ns)?;
-            let state_bytes = 4 * u64::from(self.part.width());
+            let state_bytes = self
+                .study
+                .coding()
+                .token_bytes(u64::from(self.part.width()));
             let critical = split::critical_rate_of(self.study, &costs, echo_ns, state_bytes);
             let echo = (echo_ns, echoes);
             let row = grid::row(&self.study.grid, round_trip_ns, echo, critical);
@@ -133,7 +138,12 @@ impl Driver<'_> {
             let record = self.conductor.next_trial(arm, setting, (group, *prompt));
             let number = record.number;
             let cache = self.part.new_cache_of(layers);
-            let mut request = Running { record, cache };
+            let coder = self.part.state_coder(arm.coding())?;
+            let mut request = Running {
+                record,
+                cache,
+                coder,
+            };
             let index = usize::try_from(*prompt).unwrap_or(usize::MAX);
             let input = self.prompts.get(index).cloned().unwrap_or_default();
             if arm.is_whole() {
@@ -168,7 +178,8 @@ impl Driver<'_> {
     fn begin(&mut self, request: &mut Running, prompt: &[u32]) -> Result<(), JobError> {
         let ends = request.record.arm.ends();
         // The first layer of the next stage, how states are coded, and where all stages end.
-        let opening = [ends.first().copied().unwrap_or(0), 0];
+        let coding = request.record.arm.coding().number();
+        let opening = [ends.first().copied().unwrap_or(0), coding];
         let words: Vec<u32> = opening
             .into_iter()
             .chain(ends.iter().skip(1).copied())
@@ -187,11 +198,12 @@ impl Driver<'_> {
         let began = clock::now();
         let cache = &mut request.cache;
         let states = self.part.carry_tokens_through(layers, tokens, cache)?;
+        let states = self.part.encode(&mut request.coder, &states)?;
         request.computed(clock::now().saturating_sub(began));
         let id = request.record.number;
         self.conductor
             .link()?
-            .write((FrameKind::Hidden, id), position, &states.to_le_bytes())
+            .write((FrameKind::Hidden, id), position, &states)
     }
 
     /// Takes answers as they come until every request has its last, and its books are closed.

@@ -14,7 +14,8 @@ use super::books::WayBack;
 use super::door::{Refusal, first_to_come};
 use super::{costs, load};
 use crate::clock;
-use crate::engine::KeyValueCache;
+use crate::coding::Coding;
+use crate::engine::{KeyValueCache, StateCoder};
 use crate::serve::connection::{
     Connection, Frame, FrameReader, FrameWriter, PayloadCounter, connect, token_bytes,
 };
@@ -139,8 +140,13 @@ struct Limits {
 impl Limits {
     fn of(part: &Part) -> Limits {
         let (positions, width) = (part.max_positions(), part.width());
+        let (positions, width) = (u64::from(positions), u64::from(width));
+        let of_coding = |coding: Coding| {
+            let states = positions.saturating_mul(coding.token_bytes(width));
+            states.saturating_add(coding.opening_bytes(width))
+        };
         Limits {
-            state_bytes: (4 * u64::from(positions)).saturating_mul(u64::from(width)),
+            state_bytes: Coding::ALL.into_iter().map(of_coding).max().unwrap_or(0),
         }
     }
 
@@ -158,6 +164,10 @@ impl Limits {
 struct Open {
     layers: Range<u32>,
     cache: KeyValueCache,
+    /// How the states come in.
+    from_front: StateCoder,
+    /// How they go on.
+    onward: StateCoder,
 }
 
 struct Stage {
@@ -216,11 +226,10 @@ impl Stage {
         let [start, coding, end, behind @ ..] = words.as_slice() else {
             return Err(wrong("it names no layers".to_owned()));
         };
-        if *coding != 0 {
-            return Err(wrong(format!(
-                "states in coding {coding} are not known here"
-            )));
-        }
+        let Some(known) = Coding::from_number(*coding) else {
+            let why = format!("states in coding {coding} are not known here");
+            return Err(wrong(why));
+        };
         let held = self.part.layers();
         if *start < held.start || *end > held.end || start >= end {
             let why = format!("it asks for layers {start}..{end}, and {held:?} are held here");
@@ -235,7 +244,14 @@ impl Stage {
         }
         let layers = *start..*end;
         let cache = self.part.new_cache_of(layers.clone());
-        self.open.insert(id, Open { layers, cache });
+        let coder = self.part.state_coder(known)?;
+        let open = Open {
+            layers,
+            cache,
+            from_front: coder.clone(),
+            onward: coder,
+        };
+        self.open.insert(id, open);
         if behind.is_empty() {
             return Ok(());
         }
@@ -258,21 +274,22 @@ impl Stage {
             let why = format!("it starts at position {at}, and {position} are cached");
             return Err(frame.content_error(why).into());
         }
-        let states = self.part.read_hidden(&frame.body);
+        let began = clock::now();
+        let states = self.part.decode(&mut open.from_front, &frame.body);
         let states = states.map_err(|why| frame.content_error(why))?;
         self.part
             .check_length(position.saturating_add(states.tokens()), 1)
             .map_err(|why| frame.content_error(why))?;
-        let began = clock::now();
         let layers = open.layers.clone();
         let carried = self
             .part
             .carry_hidden_through(layers, &states, &mut open.cache)?;
         let end = open.cache.positions();
         if self.next.is_some() {
+            let states = self.part.encode(&mut open.onward, &carried)?;
             let busy_ns = clock::now().saturating_sub(began);
             self.way_back.computed(id, busy_ns);
-            return self.send_on((FrameKind::Hidden, id), position, &carried.to_le_bytes());
+            return self.send_on((FrameKind::Hidden, id), position, &states);
         }
         let token = self.part.next_token(&carried)?;
         self.way_back

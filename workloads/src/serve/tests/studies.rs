@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::harness::{Job, SmallModel, event_reasons, free_address, requests, study_spec};
+use crate::coding::Coding;
 use crate::serve::connection::{ConnectionError, PayloadCounter, accept, connect};
 use crate::serve::error::JobError;
 use crate::serve::tests::secret;
@@ -17,6 +18,7 @@ fn study(ends: &[&[u32]], in_flight: u32, prompts: u32) -> StudySpec {
     let arm = |ends: &&[u32]| Arm::Split {
         ends: ends.to_vec(),
         in_flight,
+        coding: Coding::F32,
     };
     StudySpec {
         arms: ends.iter().map(arm).collect(),
@@ -110,7 +112,7 @@ fn every_cut_answers_as_the_whole_model_does_and_puts_the_formula_on_the_link() 
     let trials = trials(&findings);
     assert_eq!(trials.len(), 2 * cuts.len());
     let (prompt, output) = (u64::from(PROMPT_TOKENS), u64::from(OUTPUT_TOKENS));
-    let formula = split::hop_bytes(1, prompt, output, 4 * model.width());
+    let formula = split::hop_bytes(1, (prompt, output), (Coding::F32, model.width()));
     for trial in trials {
         let prompt = usize::try_from(trial.prompt).unwrap();
         assert_eq!(trial.tokens, expected[prompt], "{}", trial.arm.name());
@@ -133,6 +135,35 @@ fn every_cut_answers_as_the_whole_model_does_and_puts_the_formula_on_the_link() 
 }
 
 #[test]
+fn every_coding_puts_the_formula_on_each_link_and_the_most_exact_change_no_token() {
+    let model = SmallModel::new();
+    let layers = model.layers();
+    let arms = Coding::ALL.map(|coding| Arm::Split {
+        ends: vec![1, 2, layers],
+        in_flight: 1,
+        coding,
+    });
+    let study = StudySpec {
+        arms: arms.to_vec(),
+        ..study(&[&[1, 2, layers]], 1, 2)
+    };
+    let requests = requests(&[0; 2], PROMPT_TOKENS, OUTPUT_TOKENS);
+    let (prompt, output) = (u64::from(PROMPT_TOKENS), u64::from(OUTPUT_TOKENS));
+    let findings = play(&model, &study);
+    let trials = trials(&findings);
+    assert_eq!(trials.len(), 2 * Coding::ALL.len());
+    for trial in &trials {
+        let coding = trial.arm.coding();
+        let formula = split::hop_bytes(2, (prompt, output), (coding, model.width()));
+        assert_eq!(trial.hops, formula, "{coding}");
+        let request = &requests[usize::try_from(trial.prompt).unwrap()];
+        if matches!(coding, Coding::F32 | Coding::F16) {
+            assert_eq!(trial.tokens, model.greedy(request), "{coding}");
+        }
+    }
+}
+
+#[test]
 fn a_path_of_four_nodes_with_several_requests_under_way_answers_as_the_whole_model_does() {
     let model = SmallModel::new();
     assert_eq!(model.layers(), 4);
@@ -140,7 +171,7 @@ fn a_path_of_four_nodes_with_several_requests_under_way_answers_as_the_whole_mod
     let findings = play(&model, &study);
     let requests = requests(&[0; 4], PROMPT_TOKENS, OUTPUT_TOKENS);
     let (prompt, output) = (u64::from(PROMPT_TOKENS), u64::from(OUTPUT_TOKENS));
-    let formula = split::hop_bytes(3, prompt, output, 4 * model.width());
+    let formula = split::hop_bytes(3, (prompt, output), (Coding::F32, model.width()));
     let trials = trials(&findings);
     assert_eq!(trials.len(), 4);
     for trial in &trials {

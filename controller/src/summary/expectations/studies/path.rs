@@ -39,8 +39,8 @@ fn tried<'a>(findings: &Findings<'a>) -> BTreeMap<(u64, u64), Vec<Tried<'a>>> {
     {
         for (rate, trials) in findings.by_rate(row.round_trip_ns, arm) {
             let at = (row.echo_ns, rate);
-            let pipelined =
-                split::pipelined_time_ns(arm, &findings.costs, at, findings.state_bytes);
+            let state_bytes = arm.coding().token_bytes(findings.width);
+            let pipelined = split::pipelined_time_ns(arm, &findings.costs, at, state_bytes);
             let setting = settings.entry((row.round_trip_ns, rate)).or_default();
             setting.push(Tried {
                 arm,

@@ -1,6 +1,7 @@
 //! Trials that follow the laws make the claims hold, and trials that follow broken ones do not.
 
 use hexloop_topologies::plan::{BesidePlan, StudyPlan};
+use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{
     Arm, Grid, NodeCosts, StudyFinding, StudySpec, Technique, TrialRecord,
 };
@@ -49,6 +50,7 @@ fn played(nature: Nature, round_trips_ns: &[u64]) -> (StudyPlan, PhaseResults) {
         .map(|cut| Arm::Split {
             ends: vec![cut, LAYERS],
             in_flight: 1,
+            coding: Coding::F32,
         })
         .collect();
     let study = StudySpec {
@@ -139,7 +141,7 @@ fn trial(
     let hops = if arm.is_whole() {
         Vec::new()
     } else {
-        let mut hops = split::hop_bytes(1, 8, output, STATE_BYTES);
+        let mut hops = split::hop_bytes(1, (8, output), (Coding::F32, STATE_BYTES / 4));
         hops[0].up += nature.bytes_per_layer * cut;
         hops
     };

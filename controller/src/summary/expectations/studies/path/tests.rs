@@ -1,6 +1,7 @@
 //! A path of three nodes that works as the laws say makes the claims hold, and one that does not does not.
 
 use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{Grid, NodeCosts, StudyFinding, StudySpec};
 
 use super::super::judge;
@@ -36,6 +37,7 @@ fn arms() -> Vec<Arm> {
     let arm = |ends: [u32; 3], in_flight| Arm::Split {
         ends: ends.to_vec(),
         in_flight,
+        coding: Coding::F32,
     };
     [1, 6]
         .into_iter()
@@ -136,7 +138,7 @@ fn trial(
         .into_iter()
         .map(|stage| stage * TOKENS)
         .collect();
-    let hops = split::hop_bytes(2, 8, TOKENS, STATE_BYTES);
+    let hops = split::hop_bytes(2, (8, TOKENS), (Coding::F32, STATE_BYTES / 4));
     let alone = split::request_time_ns((&busy_ns, &hops), TOKENS, (ECHO_NS, rate_bps));
     let slowest = split::slowest_time_ns(&busy_ns, &hops, rate_bps);
     let together = u64::from(arm.in_flight());
