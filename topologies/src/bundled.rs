@@ -8,5 +8,6 @@ pub fn bundled() -> &'static [(&'static str, &'static str)] {
         ("e00-calibration", include_str!("../e00-calibration.toml")),
         ("e02-split", include_str!("../e02-split.toml")),
         ("e03-multihop", include_str!("../e03-multihop.toml")),
+        ("e04-speculative", include_str!("../e04-speculative.toml")),
     ]
 }

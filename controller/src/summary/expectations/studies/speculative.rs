@@ -14,8 +14,9 @@ use crate::summary::studies::speculation::{Rounds, fixed, rate_ratio, rounds, to
 /// How far the tokens of a round may be from what acceptance predicts.
 const TOLERANCE: f64 = 0.10;
 
-/// Fewest prompts that an interval over prompts is taken from.
-const LEAST_PROMPTS: u64 = 4;
+/// Fewest prompts that an interval over prompts is taken from: they differ so much that one of fewer
+/// comes out too narrow.
+const LEAST_PROMPTS: u64 = 20;
 
 /// What is left of a token rate that has collapsed, at most.
 const COLLAPSED: f64 = 0.4;

@@ -13,7 +13,7 @@ use crate::results::{PhaseResults, Results};
 use crate::summary::ExpectationOutcome::{self, Held, NotHeld, Undecided};
 
 const MS: u64 = 1_000_000;
-const PROMPTS: u32 = 12;
+const PROMPTS: u32 = 24;
 const TOKENS: u32 = 48;
 const VOCABULARY: u32 = 1000;
 const ROUND_TRIPS_NS: [u64; 3] = [MS, 10 * MS, 100 * MS];
@@ -146,12 +146,12 @@ fn trial(
 
 fn findings(nature: Nature) -> Vec<StudyFinding> {
     let mut findings = Vec::new();
-    for (prompt, drawing) in (0..16).zip([Drawing::Greedy, Drawing::Sampled].into_iter().cycle()) {
+    for (prompt, drawing) in (0..48).zip([Drawing::Greedy, Drawing::Sampled].into_iter().cycle()) {
         let place = |token: u32| prompt * 7919 + token;
         let one = |token| 1_000_000 * u32::from(percent(place(token)) < nature.held_out_percent);
         findings.push(StudyFinding::Acceptance(AcceptanceRecord {
             drawing,
-            overlap_ppm: (0..200).map(one).collect(),
+            overlap_ppm: (0..100).map(one).collect(),
         }));
     }
     let mut number = 0;
@@ -183,7 +183,7 @@ fn played(findings: Vec<StudyFinding>) -> (Plan, Results) {
         prompts: PROMPTS,
         prompt_tokens: 8,
         output_tokens: TOKENS,
-        held_out_prompts: 8,
+        held_out_prompts: 24,
         grid: Grid {
             round_trips_ns: ROUND_TRIPS_NS.to_vec(),
             rates_bps: RATES_BPS.to_vec(),
