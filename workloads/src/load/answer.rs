@@ -71,6 +71,11 @@ impl Answer {
             self.done = true;
             return Ok(false);
         }
+        // A list would be taken for the members in their order.
+        if !data.trim_start().starts_with('{') {
+            let reason = "it is no JSON object".to_owned();
+            return Err(Ending::MalformedEvent { reason });
+        }
         let chunk: Chunk = serde_json::from_str(data).map_err(|error| Ending::MalformedEvent {
             reason: shortened(&error.to_string()),
         })?;
