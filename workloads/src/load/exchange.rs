@@ -188,11 +188,12 @@ async fn send(
             return Err(not_connected("it was closed at once".to_owned()));
         }
         progress.meter = Some(Rc::clone(&connection.meter));
+        let again = was_free.then(|| request.clone());
         match connection.sender.try_send_request(request).await {
             Ok(response) => return Ok((connection, response)),
-            Err(mut error) => match error.take_message() {
-                // The server had closed it, and nothing was sent.
-                Some(unsent) if was_free => request = unsent,
+            Err(error) => match again {
+                // The server had closed it meanwhile: it answered nothing (RFC 9112, section 9.3.1).
+                Some(unanswered) if connection.meter.down.get() == 0 => request = unanswered,
                 _ => return Err(broken(&error.into_error())),
             },
         }
