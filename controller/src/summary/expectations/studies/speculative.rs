@@ -99,9 +99,19 @@ fn by_length<'a>(
 }
 
 pub(super) fn best_draft_grows(findings: &Findings<'_>) -> Judgement {
-    let mut drawings: Vec<Drawing> = findings.trials.iter().map(|t| t.arm.drawing()).collect();
-    drawings.sort_unstable();
-    drawings.dedup();
+    let lengths_of = |drawing: &Drawing| {
+        let arms = findings.plan.study.arms.iter();
+        let of_ids = arms.filter_map(fixed).filter(|(speculation, _)| {
+            speculation.drawing == *drawing && speculation.crossing == Crossing::Ids
+        });
+        of_ids.count()
+    };
+    let mut drawings = vec![Drawing::Greedy, Drawing::Sampled];
+    drawings.retain(|drawing| lengths_of(drawing) > 1);
+    if drawings.is_empty() {
+        let detail = "two lengths of drafts of ids are needed".to_owned();
+        return judgement(None, &[], detail);
+    }
     all_of(drawings.into_iter().map(|drawing| {
         let name = match drawing {
             Drawing::Greedy => "greedy",

@@ -50,7 +50,10 @@ const AS_THE_LAWS_SAY: Nature = Nature {
 
 /// Some number below a hundred, the same every time.
 fn percent(place: u32) -> u32 {
-    let mixed = u64::from(place) * 0x9E37_79B9_7F4A_7C15;
+    // The finaliser of SplitMix64: neighbours are as good as independent.
+    let mixed = u64::from(place).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     u32::try_from((mixed >> 33) % 100).unwrap()
 }
 
