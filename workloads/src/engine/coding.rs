@@ -221,18 +221,13 @@ fn int4(state: &[f32], bytes: &mut Vec<u8>) {
     });
     let scales: Vec<bf16> = scales.collect();
     bytes.extend(scales.iter().flat_map(|scale| scale.to_le_bytes()));
-    let of_group = |(group, scale): (&[f32], &bf16)| {
+    let groups = state.chunks(GROUP).zip(&scales);
+    let mut numbers = Vec::with_capacity(state.len());
+    for (group, scale) in groups {
         let scale = scale.to_f32();
-        let numbers = group.iter().map(|value| quantised(*value, scale, 7.0));
-        numbers
-            .map(|number| (number + 8).unsigned_abs())
-            .collect::<Vec<u8>>()
-    };
-    let numbers: Vec<u8> = state
-        .chunks(GROUP)
-        .zip(&scales)
-        .flat_map(of_group)
-        .collect();
+        let of_value = |value: &f32| (quantised(*value, scale, 7.0) + 8).unsigned_abs();
+        numbers.extend(group.iter().map(of_value));
+    }
     for pair in numbers.chunks(2) {
         let low = pair.first().copied().unwrap_or(8);
         let high = pair.get(1).copied().unwrap_or(8);
@@ -259,10 +254,15 @@ fn largest(state: &[f32], bytes: &mut Vec<u8>) {
     let width = u64::try_from(state.len()).unwrap_or(u64::MAX);
     let kept = usize::try_from(top_k(width)).unwrap_or(usize::MAX);
     let mut channels: Vec<(usize, f32)> = state.iter().copied().enumerate().collect();
-    // The lower channel where two are equally large, so that every machine keeps the same.
-    channels.sort_by(|(one, a), (other, b)| b.abs().total_cmp(&a.abs()).then(one.cmp(other)));
+    if kept < channels.len() {
+        // The lower channel where two are equally large, so that every machine keeps the same.
+        let order = |(one, a): &(usize, f32), (other, b): &(usize, f32)| {
+            b.abs().total_cmp(&a.abs()).then(one.cmp(other))
+        };
+        channels.select_nth_unstable_by(kept, order);
+    }
     channels.truncate(kept);
-    channels.sort_by_key(|(channel, _)| *channel);
+    channels.sort_unstable_by_key(|(channel, _)| *channel);
     for (channel, value) in channels {
         bytes.extend(u16::try_from(channel).unwrap_or(u16::MAX).to_le_bytes());
         bytes.extend(half_bytes(value));
