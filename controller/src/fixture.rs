@@ -286,6 +286,7 @@ pub(crate) fn environment() -> Environment {
             width: 256,
             parameters: 4_983_040,
             engine: "candle 0.11.1 cpu avx512".to_owned(),
+            exits: Vec::new(),
             training: Known::Unknown {
                 why: "no energy.json beside the model's files".to_owned(),
             },

@@ -35,7 +35,8 @@ pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
 pub use studies::{
-    StudyAcceptance, StudyCell, StudyCosts, StudyLink, StudyRow, StudySpeculation, StudySummary,
+    StudyAcceptance, StudyCell, StudyCosts, StudyLink, StudyOwn, StudyRow, StudySpeculation,
+    StudySummary,
 };
 pub(crate) use training::{Step, Surroundings, training_energy};
 pub use training::{ToPerplexity, TrainingEnergy};

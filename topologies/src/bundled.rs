@@ -9,5 +9,9 @@ pub fn bundled() -> &'static [(&'static str, &'static str)] {
         ("e02-split", include_str!("../e02-split.toml")),
         ("e03-multihop", include_str!("../e03-multihop.toml")),
         ("e04-speculative", include_str!("../e04-speculative.toml")),
+        (
+            "e05-cascade-early-exit",
+            include_str!("../e05-cascade-early-exit.toml"),
+        ),
     ]
 }

@@ -328,6 +328,8 @@ impl Description<'_> {
         let done = match spec.technique() {
             Technique::Split => format!("layers divided over {path} after {arms}"),
             Technique::Speculative => format!("drafts verified over {path}: {arms}"),
+            Technique::EarlyExit => format!("exits over {path}, kept if as sure as: {arms}"),
+            Technique::Cascade => format!("cascades over {path}, kept if as sure as: {arms}"),
         };
         let spans = spec
             .grid

@@ -20,6 +20,7 @@ use hexloop_workloads::job::Placement;
 use hexloop_workloads::load::LoadSpec;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::Grid;
+use hexloop_workloads::study::own::OutageSpec;
 
 pub(crate) use technique::{Cut, Speculations, Technique};
 
@@ -229,6 +230,10 @@ pub struct Study {
     pub held_out_prompts: u32,
     /// Settings of the links.
     pub grid: Grid,
+    /// The outage that is played after them.
+    pub outage: Option<OutageSpec>,
+    /// How long a device with an answer of its own waits for a better one.
+    pub patience_ns: u64,
     /// How long the other side may be silent.
     pub timeout_ns: u64,
     /// How long it may take.

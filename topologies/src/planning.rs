@@ -359,10 +359,12 @@ fn study_spec(study: &Study, layers: u32) -> Option<StudySpec> {
         prompt_tokens: study.prompt_tokens,
         output_tokens: study.output_tokens,
         held_out_prompts: match study.technique {
-            Technique::Split { .. } => 0,
             Technique::Speculative(_) => study.held_out_prompts,
+            _ => 0,
         },
         grid: study.grid.clone(),
+        outage: study.outage,
+        patience_ns: study.patience_ns,
         timeout_ns: study.timeout_ns,
     })
 }

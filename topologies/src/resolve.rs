@@ -13,8 +13,9 @@ use hexloop_traces::scenario::with_events;
 use hexloop_traces::units::TimeSpan;
 use hexloop_traces::{EndPolicy, Trace, TraceError, format};
 use hexloop_workloads::job::Placement;
+use hexloop_workloads::recipe::EXITS_FILE;
 
-use crate::experiment::{Experiment, TraceSource};
+use crate::experiment::{Experiment, Technique, TraceSource};
 use crate::generated;
 use crate::model::{self, ModelShape};
 use crate::plan::ModelSource;
@@ -331,6 +332,23 @@ fn look_at_model(
         for (key, (message, help)) in study_problems(study, shape) {
             let path = ["studies", &study.name, key];
             problems.push(experiment.document.problem(&path, message, Some(help)));
+        }
+    }
+    let exits = directory.join(EXITS_FILE);
+    for study in &experiment.studies {
+        if matches!(study.technique, Technique::EarlyExit { .. }) && !exits.is_file() {
+            let message = format!(
+                "the checkpoint has no early exits: there is no {}",
+                exits.display()
+            );
+            let help = "take a built-in recipe, whose exits are trained when they are needed, or put there \
+                        model.exits.N.norm.weight and model.exits.N.map.weight for the exit after layer N";
+            let path = ["studies", &study.name, "technique"];
+            problems.push(
+                experiment
+                    .document
+                    .problem(&path, message, Some(help.to_owned())),
+            );
         }
     }
     let requests = experiment.requests.as_ref();

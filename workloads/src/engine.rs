@@ -9,6 +9,7 @@ mod coding;
 mod compute;
 pub mod corpus;
 pub mod error;
+pub mod exit;
 pub mod gguf;
 mod hidden;
 mod layer;

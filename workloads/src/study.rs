@@ -4,6 +4,7 @@
 //! A study's first node drives it: it sends the requests, sets the links through the agent, and
 //! keeps the records. Every further node of its path serves its part of the model.
 
+pub mod own;
 pub mod speculative;
 pub mod split;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use self::own::{Decision, OutageRecord, OutageSpec, Rule, Threshold};
 use self::speculative::{AcceptanceRecord, Drawing, RoundRecord, Speculation};
 use crate::coding::Coding;
 use crate::device::ComputeSettings;
@@ -32,6 +34,12 @@ pub struct StudySpec {
     pub held_out_prompts: u32,
     /// The settings of the links.
     pub grid: Grid,
+    /// An outage that is played after them, where the technique goes on in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<OutageSpec>,
+    /// How long a device that has an answer of its own waits for a better one.
+    #[serde(default)]
+    pub patience_ns: u64,
     /// How long the other side may be silent before the study fails.
     pub timeout_ns: u64,
 }
@@ -59,6 +67,22 @@ pub enum Arm {
     },
     /// The second, smaller model on the first node of two drafts, the model on the last verifies.
     Speculative(Speculation),
+    /// The first node of two has the first layers and an exit after them; the second finishes what the
+    /// exit is not sure of.
+    EarlyExit {
+        /// Layers on the first node; with all of them nothing is left to the second.
+        cut: u32,
+        /// How sure is sure enough.
+        threshold: Threshold,
+    },
+    /// The second, smaller model on the first node of two answers; the model on the last answers again
+    /// what that is not sure of.
+    Cascade {
+        /// What makes an answer sure.
+        rule: Rule,
+        /// How sure is sure enough.
+        threshold: Threshold,
+    },
 }
 
 /// A family of arms that one pair of processes serves.
@@ -68,6 +92,10 @@ pub enum Technique {
     Split,
     /// [`Arm::Speculative`], and [`Arm::Remote`] beside it.
     Speculative,
+    /// [`Arm::EarlyExit`].
+    EarlyExit,
+    /// [`Arm::Cascade`].
+    Cascade,
 }
 
 /// The settings that every arm is tried at: each round trip with each of its rates.
@@ -205,6 +233,12 @@ pub struct TrialRecord {
     /// Drafts, where the technique makes any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rounds: Vec<RoundRecord>,
+    /// How each token came to be, where the device decides that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+    /// The outage that it was played in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<OutageRecord>,
 }
 
 impl TrialRecord {
@@ -244,10 +278,15 @@ impl StudySpec {
     /// Which technique is studied.
     #[must_use]
     pub fn technique(&self) -> Technique {
-        let mut arms = self.arms.iter();
-        match arms.any(|arm| !matches!(arm, Arm::Split { .. })) {
-            true => Technique::Speculative,
-            false => Technique::Split,
+        let mut others = self
+            .arms
+            .iter()
+            .filter(|arm| !matches!(arm, Arm::Split { .. }));
+        match others.next() {
+            None => Technique::Split,
+            Some(Arm::EarlyExit { .. }) => Technique::EarlyExit,
+            Some(Arm::Cascade { .. }) => Technique::Cascade,
+            Some(_) => Technique::Speculative,
         }
     }
 
@@ -261,10 +300,23 @@ impl StudySpec {
         }
         let technique = self.technique();
         for arm in &self.arms {
-            if technique == Technique::Speculative {
-                if matches!(arm, Arm::Split { .. }) {
-                    return Err("its arms are not of one technique".to_owned());
-                }
+            let fits = match arm {
+                Arm::Split { .. } => technique == Technique::Split,
+                Arm::Remote { .. } | Arm::Speculative(_) => technique == Technique::Speculative,
+                Arm::Cascade { .. } => technique == Technique::Cascade,
+                Arm::EarlyExit { .. } => technique == Technique::EarlyExit,
+            };
+            if !fits {
+                return Err("its arms are not of one technique".to_owned());
+            }
+            if let Arm::EarlyExit { cut, .. } = arm
+                && !(1..=layers).contains(cut)
+            {
+                return Err(format!(
+                    "a model of {layers} layers has no exit after layer {cut}"
+                ));
+            }
+            if technique != Technique::Split {
                 continue;
             }
             let ends = arm.ends();
@@ -285,11 +337,15 @@ impl StudySpec {
     /// needs the head, of a model with so many layers.
     #[must_use]
     pub fn layers_of(&self, place: usize, layers: u32) -> (std::ops::Range<u32>, bool) {
-        if self.technique() == Technique::Speculative {
-            return match place {
-                1 => (0..layers, true),
-                _ => (0..0, false),
-            };
+        match self.technique() {
+            Technique::Split => {}
+            Technique::Speculative | Technique::Cascade => {
+                return match place {
+                    1 => (0..layers, true),
+                    _ => (0..0, false),
+                };
+            }
+            Technique::EarlyExit => return self.layers_of_exits(place, layers),
         }
         let mut range = None::<std::ops::Range<u32>>;
         let mut head = false;
@@ -308,6 +364,26 @@ impl StudySpec {
         }
         (range.unwrap_or(0..0), head)
     }
+
+    /// Both nodes need the head: the device for its exits, the edge for what it finishes.
+    fn layers_of_exits(&self, place: usize, layers: u32) -> (std::ops::Range<u32>, bool) {
+        let cuts = || {
+            let cut = |arm: &Arm| match arm {
+                Arm::EarlyExit { cut, .. } => Some(*cut),
+                _ => None,
+            };
+            self.arms.iter().filter_map(cut)
+        };
+        match place {
+            0 => (0..cuts().max().unwrap_or(0), true),
+            // Where no arm leaves anything, it holds the last layer and is never asked.
+            1 => (
+                cuts().min().unwrap_or(0).min(layers.saturating_sub(1))..layers,
+                true,
+            ),
+            _ => (0..0, false),
+        }
+    }
 }
 
 impl Arm {
@@ -316,7 +392,10 @@ impl Arm {
     pub fn nodes(&self) -> usize {
         match self {
             Arm::Split { ends, .. } => ends.len(),
-            Arm::Remote { .. } | Arm::Speculative(_) => 2,
+            Arm::Remote { .. }
+            | Arm::Speculative(_)
+            | Arm::EarlyExit { .. }
+            | Arm::Cascade { .. } => 2,
         }
     }
 
@@ -325,7 +404,7 @@ impl Arm {
     pub fn ends(&self) -> &[u32] {
         match self {
             Arm::Split { ends, .. } => ends,
-            Arm::Remote { .. } | Arm::Speculative(_) => &[],
+            _ => &[],
         }
     }
 
@@ -333,7 +412,7 @@ impl Arm {
     #[must_use]
     pub const fn drawing(&self) -> Drawing {
         match self {
-            Arm::Split { .. } => Drawing::Greedy,
+            Arm::Split { .. } | Arm::EarlyExit { .. } | Arm::Cascade { .. } => Drawing::Greedy,
             Arm::Remote { drawing } => *drawing,
             Arm::Speculative(speculation) => speculation.drawing,
         }
@@ -344,7 +423,7 @@ impl Arm {
     pub const fn coding(&self) -> Coding {
         match self {
             Arm::Split { coding, .. } => *coding,
-            Arm::Remote { .. } | Arm::Speculative(_) => Coding::F32,
+            _ => Coding::F32,
         }
     }
 
@@ -353,7 +432,7 @@ impl Arm {
     pub const fn in_flight(&self) -> u32 {
         match self {
             Arm::Split { in_flight, .. } => *in_flight,
-            Arm::Remote { .. } | Arm::Speculative(_) => 1,
+            _ => 1,
         }
     }
 
@@ -371,6 +450,10 @@ impl Arm {
                 };
             }
             Arm::Speculative(speculation) => return speculation.name(),
+            Arm::EarlyExit { cut, threshold } => return format!("{cut} {}", threshold.name()),
+            Arm::Cascade { rule, threshold } => {
+                return format!("{} {}", rule.name(), threshold.name());
+            }
         }
         let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();
         let mut name = ends.join("/");

@@ -15,8 +15,10 @@ use hexloop_topologies::{Planned, ResolvedTrace, TraceContent};
 use hexloop_tui::{PhaseOutline, RunOutline};
 use hexloop_workloads::clock;
 use hexloop_workloads::device::ComputeDevice;
+use hexloop_workloads::engine::train::exits::{self, ExitAgreement};
 use hexloop_workloads::engine::{self, recipe_cache, text};
 use hexloop_workloads::recipe::Recipe;
+use hexloop_workloads::study::Technique;
 
 use super::experiment::{self, Prepared};
 use super::{Voice, undo};
@@ -89,7 +91,11 @@ impl Run<'_> {
                 None => None,
             });
         }
-        let (draft, model) = (models.pop().flatten(), models.pop().flatten());
+        let (draft, mut model) = (models.pop().flatten(), models.pop().flatten());
+        if let Some((directory, origin)) = &mut model {
+            let source = plan.model.as_ref().map(|model| &model.source);
+            origin.exits = self.exits(source, directory, &mut interrupt).await?;
+        }
         if let (Some((target, _)), Some((draft, _))) = (&model, &draft) {
             text::check_shared(target, draft)
                 .or_fail(ExitCode::InvalidInput, || {
@@ -264,8 +270,30 @@ impl Run<'_> {
             parameters: config.parameters(),
             engine: engine::path(),
             training: training_energy::kept(&directory),
+            exits: Vec::new(),
         };
         Ok((directory, model))
+    }
+
+    /// How the early exits of the model agree with it, trained now if a study needs them and they are
+    /// not there. Of a checkpoint whoever made its exits knows that.
+    async fn exits(
+        &self,
+        source: Option<&ModelSource>,
+        directory: &Path,
+        interrupt: &mut Interrupt,
+    ) -> Result<Vec<ExitAgreement>, Failure> {
+        let mut studies = self.planned.plan.studies.iter();
+        if !studies.any(|study| study.study.technique() == Technique::EarlyExit) {
+            return Ok(Vec::new());
+        }
+        if let Some(ModelSource::Recipe(name)) = source
+            && let Some(recipe) = Recipe::by_name(name)
+        {
+            training::ensure_exits(&recipe, directory, self.voice.quiet, interrupt).await?;
+        }
+        let report = exits::read_report(directory);
+        Ok(report.map(|report| report.exits).unwrap_or_default())
     }
 
     /// Writes everything that is known beforehand. Returns the plan's JSON for the agent.

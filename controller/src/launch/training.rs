@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hexloop_agent::guardian::Guardian;
 use hexloop_agent::undo::Undo;
-use hexloop_workloads::engine::train::{TrainingProgress, train};
+use hexloop_workloads::engine::train::{TrainingProgress, exits, train};
 use hexloop_workloads::engine::{EngineError, recipe_cache};
 use hexloop_workloads::recipe::Recipe;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -122,38 +122,68 @@ fn temporary_beside(directory: &Path) -> PathBuf {
     directory.with_file_name(name)
 }
 
+/// Trains the early exits of a recipe's trained model, if its directory does not hold them.
+pub(crate) async fn ensure_exits(
+    recipe: &Recipe,
+    directory: &Path,
+    quiet: bool,
+    interrupt: &mut Interrupt,
+) -> Result<(), Failure> {
+    if exits::is_current(recipe, directory) {
+        return Ok(());
+    }
+    let (recipe, directory) = (recipe.clone(), directory.to_owned());
+    let mut bar = TrainingBar::new(&exits::recipe_of(&recipe), quiet);
+    in_thread(interrupt, move || {
+        let outcome = exits::train_exits(&recipe, &directory, &mut |progress| bar.show(&progress));
+        bar.end();
+        outcome.map(drop)
+    })
+    .await
+}
+
 async fn train_in_thread(
     recipe: &Recipe,
     temporary: &Path,
     quiet: bool,
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
-    let (done, result) = oneshot::channel();
     let (recipe, temporary) = (recipe.clone(), temporary.to_owned());
     let mut bar = TrainingBar::new(&recipe, quiet);
-    // The thread is left behind when a signal ends this process.
+    in_thread(interrupt, move || {
+        let mut meter = TrainingMeter::begin();
+        let outcome = train(&recipe, &temporary, &mut |progress| {
+            meter.step(&progress);
+            bar.show(&progress);
+        });
+        bar.end();
+        let energy = meter.finish();
+        if outcome.is_ok() && !quiet {
+            // `hexloop model info` and the reports of runs tell the rest.
+            energy
+                .lines()
+                .iter()
+                .take(1)
+                .for_each(|line| eprintln!("{line}"));
+        }
+        // The model is whole without it: a full disk shows where its own files are written.
+        let _ = keep(&energy, &temporary);
+        outcome.map(drop)
+    })
+    .await
+}
+
+/// Trains in a thread of its own, which is left behind when a signal ends this process.
+async fn in_thread(
+    interrupt: &mut Interrupt,
+    training: impl FnOnce() -> Result<(), EngineError> + Send + 'static,
+) -> Result<(), Failure> {
+    let (done, result) = oneshot::channel();
     std::thread::Builder::new()
         .name("hx-training".to_owned())
         .spawn(move || {
-            let mut meter = TrainingMeter::begin();
-            let outcome = train(&recipe, &temporary, &mut |progress| {
-                meter.step(&progress);
-                bar.show(&progress);
-            });
-            bar.end();
-            let energy = meter.finish();
-            if outcome.is_ok() && !quiet {
-                // `hexloop model info` and the reports of runs tell the rest.
-                energy
-                    .lines()
-                    .iter()
-                    .take(1)
-                    .for_each(|line| eprintln!("{line}"));
-            }
-            // The model is whole without it: a full disk shows where its own files are written.
-            let _ = keep(&energy, &temporary);
             // A receiver that is gone has been interrupted.
-            let _ = done.send(outcome.map(|_| ()));
+            let _ = done.send(training());
         })
         .or_fail(ExitCode::Failed, || {
             "cannot start a thread for training".to_owned()

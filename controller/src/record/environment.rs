@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use hexloop_workloads::engine::train::exits::ExitAgreement;
 use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
@@ -107,6 +108,9 @@ pub struct ModelOrigin {
     /// What training it came to in energy, or why that is not known.
     #[serde(default = "not_recorded")]
     pub training: Known<TrainingEnergy>,
+    /// How its early exits agree with its last layer, where a study uses them and their training told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exits: Vec<ExitAgreement>,
 }
 
 fn not_recorded() -> Known<TrainingEnergy> {

@@ -33,6 +33,18 @@ fn model_rows(
     Some([(name, model), (weights, sha256)])
 }
 
+/// How exits agree with the last layer; nothing where none is used or nothing is known of them.
+fn exits_row(model: Option<&ModelOrigin>) -> Option<(&'static str, String)> {
+    let exits = &model?.exits;
+    let told = exits.iter().map(|exit| {
+        let percent = exit.agreement * 100.0;
+        format!("{percent:.1} % after layer {}", exit.layer)
+    });
+    let told: Vec<String> = told.collect();
+    let words = format!("{} of held-out tokens as the last layer", told.join(", "));
+    (!exits.is_empty()).then_some(("Early exits", words))
+}
+
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     let plan = &data.records.plan;
     writeln!(page, "<h2>What was run</h2>")?;
@@ -54,6 +66,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     let of_draft = (plan.draft_model.as_ref(), environment.draft_model.as_ref());
     let names = ["Second model", "Its weights"];
     rows.extend(model_rows(names, of_draft).into_iter().flatten());
+    rows.extend(exits_row(environment.model.as_ref()));
     if let Some(agent) = &data.records.results.agent {
         rows.push((
             "Agent",

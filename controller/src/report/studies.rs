@@ -1,5 +1,6 @@
 //! Studies: what layers cost, where the best cut flips, and every arm at every setting.
 
+mod own;
 mod speculation;
 
 use std::fmt::{self, Write};
@@ -20,6 +21,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         )?;
         costs(page, study)?;
         rows(page, study)?;
+        own::section(page, study)?;
         if study.speculation.is_empty() {
             cells(page, study)?;
         } else {
@@ -122,9 +124,14 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
         ]);
     }
     table.write(page)?;
+    let named = if study.own.is_empty() {
+        "the layer after which each node of the path ends, and by the coding of hidden states if they are not exact"
+    } else {
+        "its cut or rule, and how sure the device must be"
+    };
     writeln!(
         page,
-        "<p class=\"small\">An arm is named by the layer after which each node of the path ends, and by the coding of hidden states if they are not exact. Same tokens are those that an exact arm made for the same prompt in the same place. Busy is the share of the time in which each node computed, its slowdown included.</p>"
+        "<p class=\"small\">An arm is named by {named}. Same tokens are those that an exact arm made for the same prompt in the same place. Busy is the share of the time in which each node computed, its slowdown included.</p>"
     )
 }
 

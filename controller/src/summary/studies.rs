@@ -1,6 +1,7 @@
 //! What studies found: costs, settings, and what each arm did at each of them.
 
 pub(super) mod law;
+pub(super) mod own;
 pub(super) mod speculation;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use hexloop_workloads::wire::HEADER_BYTES;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::own::StudyOwn;
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
 
@@ -41,6 +43,9 @@ pub struct StudySummary {
     pub speculation: Vec<StudySpeculation>,
     /// What crossed each link of the path, both ways.
     pub links: Vec<StudyLink>,
+    /// Every arm of a technique in which the device answers as long as it is sure enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<StudyOwn>,
 }
 
 impl StudySummary {
@@ -240,6 +245,7 @@ fn summary(findings: &Findings<'_>, recorded: &PhaseResults, seed: u64) -> Study
         acceptance: speculation::acceptances(findings),
         speculation: speculation::cells(findings),
         links: links(findings, recorded),
+        own: own::summaries(findings),
     }
 }
 
@@ -262,7 +268,9 @@ fn row_summary(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> StudyRow 
 
 fn cells(findings: &Findings<'_>) -> Vec<StudyCell> {
     let mut sorted: BTreeMap<(u64, u64, &Arm), Vec<&TrialRecord>> = BTreeMap::new();
-    for trial in &findings.trials {
+    // What an outage does to times is told apart from the settings.
+    let trials = findings.trials.iter().copied();
+    for trial in trials.filter(|trial| trial.outage.is_none()) {
         let key = (trial.round_trip_ns, trial.rate_bps, &trial.arm);
         sorted.entry(key).or_default().push(trial);
     }

@@ -1,6 +1,7 @@
 //! The techniques that studies try, as an experiment names them, and the arms that they stand for.
 
 use hexloop_workloads::coding::Coding;
+use hexloop_workloads::study::own::{Rule, Threshold};
 use hexloop_workloads::study::speculative::{Crossing, DraftLength, Drawing, Speculation};
 use hexloop_workloads::study::{self, Arm};
 
@@ -20,6 +21,21 @@ pub enum Technique {
     },
     /// The second model drafts on the first node, the first verifies on the last.
     Speculative(Speculations),
+    /// The first node has the first layers and an exit after them.
+    EarlyExit {
+        /// After which layers.
+        cuts: Vec<Cut>,
+        /// How sure is sure enough.
+        thresholds: Vec<Threshold>,
+    },
+    /// The second model answers on the first node, and the first model on the last what that is not sure
+    /// of.
+    Cascade {
+        /// What makes an answer sure.
+        rules: Vec<Rule>,
+        /// How sure is sure enough.
+        thresholds: Vec<Threshold>,
+    },
 }
 
 impl Technique {
@@ -28,6 +44,8 @@ impl Technique {
         match self {
             Technique::Split { .. } => study::Technique::Split,
             Technique::Speculative(_) => study::Technique::Speculative,
+            Technique::EarlyExit { .. } => study::Technique::EarlyExit,
+            Technique::Cascade { .. } => study::Technique::Cascade,
         }
     }
 }
@@ -80,6 +98,45 @@ impl Speculations {
     }
 }
 
+/// Every threshold after every cut, and the remote placement after the first, with which all are compared.
+/// With all layers on the first node there is nothing to decide.
+fn exits(
+    cuts: &[Cut],
+    thresholds: &[Threshold],
+    layers: u32,
+) -> Result<Vec<Arm>, (String, String)> {
+    let mut after = Vec::new();
+    for cut in cuts {
+        match cut {
+            Cut::Every => after.extend(1..=layers),
+            Cut::After(ends) if ends.len() == 1 => after.extend(ends),
+            Cut::Even | Cut::After(_) => {
+                let message = "an exit is after one layer".to_owned();
+                return Err((message, "write `every` or numbers such as `2`".to_owned()));
+            }
+        }
+    }
+    after.sort_unstable();
+    after.dedup();
+    if let Some(cut) = after.iter().find(|cut| !(1..=layers).contains(*cut)) {
+        let message = format!("the model has {layers} layers: none of them is number {cut}");
+        let help = format!("give numbers from 1 to {layers}");
+        return Err((message, help));
+    }
+    let first = after.first().copied();
+    let of_cut = |cut: u32| {
+        let arm = move |threshold: &Threshold| Arm::EarlyExit {
+            cut,
+            threshold: *threshold,
+        };
+        let tried = move |threshold: &&Threshold| {
+            **threshold != Threshold::REMOTE || (Some(cut) == first && cut < layers)
+        };
+        thresholds.iter().filter(tried).map(arm)
+    };
+    Ok(after.into_iter().flat_map(of_cut).collect())
+}
+
 impl Study {
     /// Its arms with a model of so many layers.
     ///
@@ -99,6 +156,26 @@ impl Study {
                 let message = "drafting and verifying take two nodes".to_owned();
                 let help = "name the node that drafts and the node that verifies".to_owned();
                 Err(("path", (message, help)))
+            }
+            Technique::EarlyExit { .. } | Technique::Cascade { .. } if self.path.len() != 2 => {
+                let message = "a device and an edge to ask are two nodes".to_owned();
+                let help =
+                    "name the node that answers what it is sure of and the node that it asks";
+                Err(("path", (message, help.to_owned())))
+            }
+            Technique::EarlyExit { cuts, thresholds } => {
+                exits(cuts, thresholds, layers).map_err(|problem| ("cuts", problem))
+            }
+            Technique::Cascade { rules, thresholds } => {
+                let of_rule = |rule: &Rule| {
+                    let rule = *rule;
+                    let arm = move |threshold: &Threshold| Arm::Cascade {
+                        rule,
+                        threshold: *threshold,
+                    };
+                    thresholds.iter().map(arm)
+                };
+                Ok(rules.iter().flat_map(of_rule).collect())
             }
         }
     }

@@ -326,6 +326,11 @@ pub(super) const EXPECTATION: &[Field] = &[
             "rounds-follow-acceptance",
             "best-draft-grows-with-round-trip",
             "distributions-collapse",
+            "quality-rises-with-threshold",
+            "sure-exits-agree",
+            "best-cut-slides",
+            "device-answers-in-outage",
+            "uplink-follows-escalation",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
@@ -357,7 +362,15 @@ pub(super) const EXPECTATION: &[Field] = &[
          best-draft-grows-with-round-trip: the length of drafts that brings the most tokens per second \
          does not shrink from a round trip to a longer one; distributions-collapse: at the lowest rate at \
          most 0.4 of the token rate at the highest is left where whole distributions cross, and at least \
-         0.6 where ids do.",
+         0.6 where ids do; \
+         quality-rises-with-threshold: of arms that differ in their threshold no higher one agrees less with \
+         the whole model, token by token after the same text, beyond both intervals of 95 %; \
+         sure-exits-agree: of the tokens that an exit gives a probability of 0.9 or more at least 0.9 are the \
+         whole model's, by the lower end of the interval; best-cut-slides: with one threshold after several \
+         layers, the best cut never moves towards the edge from the fastest rate to the slowest, has moved at \
+         the end and is in between on the way; device-answers-in-outage: in the outage of the study the device \
+         has its whole answer and the remote placement no token; uplink-follows-escalation: of a cascade the \
+         bytes up are those of one escalated request times how many were.",
     ),
     field(
         "phase",

@@ -7,12 +7,16 @@ pub(super) const STUDY: &[Field] = &[
     field("name", Kind::Identifier, Required, "Its name."),
     field(
         "technique",
-        Kind::Choice(&["split", "speculative"]),
+        Kind::Choice(&["split", "speculative", "early-exit", "cascade"]),
         Required,
         "What is studied. split: the layers of the model are divided over the nodes of the path, and \
          hidden states cross its links. speculative: the second model drafts tokens on the first of two \
          nodes, the first model verifies each draft on the last in one pass; the baseline, tokens that \
-         stream from the last node alone, is always tried beside it.",
+         stream from the last node alone, is always tried beside it. early-exit: the first of two nodes \
+         has the first layers of the model and an exit after them, and keeps the tokens that the exit is sure \
+         of; for the others it sends the states of its last layer, and the second node finishes. cascade: \
+         the second model answers on the first of two nodes; the first model on the second answers again, \
+         from the prompt, where that was not sure.",
     ),
     field(
         "path",
@@ -99,6 +103,42 @@ pub(super) const STUDY: &[Field] = &[
         },
         Usually("8"),
         "speculative: prompts that no trial asks, on which it is measured how likely drafts are accepted.",
+    ),
+    field(
+        "thresholds",
+        Kind::List {
+            of: &Kind::Text { longest: 32 },
+            least: 1,
+        },
+        Optional,
+        "early-exit, cascade: the least confidence with which the device keeps its token or answer, each an \
+         arm: shares such as `90 %`, or `device` for one that keeps everything. The confidence of a token is \
+         its probability. The remote placement, which keeps nothing, is always tried beside them. `device`, \
+         30, 50, 70 and 90 % unless given.",
+    ),
+    field(
+        "rules",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "cascade: what the confidence of an answer is, each an arm: the `mean` of its tokens', or that of \
+         the `least` certain one. `mean` unless given.",
+    ),
+    field(
+        "patience",
+        time(SECOND / 1000, 3600 * SECOND),
+        Usually("2 s"),
+        "early-exit, cascade: how long a device with a token or an answer of its own waits for the edge's. \
+         After that it keeps its own, and does not ask again in this answer.",
+    ),
+    field(
+        "outage",
+        time(SECOND / 10, 3600 * SECOND),
+        Optional,
+        "early-exit, cascade: after all settings each arm of the first cut or rule answers one prompt \
+         while nothing crosses the links for so long.",
     ),
     field(
         "prompts",

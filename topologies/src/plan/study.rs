@@ -50,11 +50,21 @@ pub enum StudyClaim {
     BestDraftGrowsWithRoundTrip,
     /// At a low rate distributions cost most of the token rate, and ids do not.
     DistributionsCollapse,
+    /// The surer the device must be, the more its answers are the whole model's.
+    QualityRisesWithThreshold,
+    /// What an exit is sure of is what the whole model says.
+    SureExitsAgree,
+    /// The slower the link, the more layers belong on the device.
+    BestCutSlides,
+    /// The device answers in an outage, and the remote placement stalls.
+    DeviceAnswersInOutage,
+    /// The bytes up are those of one escalated request, as often as one was.
+    UplinkFollowsEscalation,
 }
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 13] = [
+    pub const ALL: [StudyClaim; 18] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -68,6 +78,11 @@ impl StudyClaim {
         StudyClaim::RoundsFollowAcceptance,
         StudyClaim::BestDraftGrowsWithRoundTrip,
         StudyClaim::DistributionsCollapse,
+        StudyClaim::QualityRisesWithThreshold,
+        StudyClaim::SureExitsAgree,
+        StudyClaim::BestCutSlides,
+        StudyClaim::DeviceAnswersInOutage,
+        StudyClaim::UplinkFollowsEscalation,
     ];
 
     /// Its name in experiment files.
@@ -87,6 +102,11 @@ impl StudyClaim {
             StudyClaim::RoundsFollowAcceptance => "rounds-follow-acceptance",
             StudyClaim::BestDraftGrowsWithRoundTrip => "best-draft-grows-with-round-trip",
             StudyClaim::DistributionsCollapse => "distributions-collapse",
+            StudyClaim::QualityRisesWithThreshold => "quality-rises-with-threshold",
+            StudyClaim::SureExitsAgree => "sure-exits-agree",
+            StudyClaim::BestCutSlides => "best-cut-slides",
+            StudyClaim::DeviceAnswersInOutage => "device-answers-in-outage",
+            StudyClaim::UplinkFollowsEscalation => "uplink-follows-escalation",
         }
     }
 
@@ -94,7 +114,11 @@ impl StudyClaim {
     #[must_use]
     pub const fn technique(self) -> Option<Technique> {
         match self {
-            StudyClaim::ArmsAgree | StudyClaim::ArmBytesFollowFormula => None,
+            // The third and fourth are about both techniques in which a device keeps what it is sure of.
+            StudyClaim::ArmsAgree
+            | StudyClaim::ArmBytesFollowFormula
+            | StudyClaim::QualityRisesWithThreshold
+            | StudyClaim::DeviceAnswersInOutage => None,
             StudyClaim::CutMovesNoBytes
             | StudyClaim::TokenTimeLinearInCut
             | StudyClaim::BestCutFlips
@@ -106,6 +130,8 @@ impl StudyClaim {
             StudyClaim::RoundsFollowAcceptance
             | StudyClaim::BestDraftGrowsWithRoundTrip
             | StudyClaim::DistributionsCollapse => Some(Technique::Speculative),
+            StudyClaim::SureExitsAgree | StudyClaim::BestCutSlides => Some(Technique::EarlyExit),
+            StudyClaim::UplinkFollowsEscalation => Some(Technique::Cascade),
         }
     }
 
@@ -146,6 +172,21 @@ impl StudyClaim {
             }
             StudyClaim::DistributionsCollapse => {
                 "at a low rate distributions cost most of the token rate, and ids do not"
+            }
+            StudyClaim::QualityRisesWithThreshold => {
+                "the surer the device must be, the more often its tokens are the whole model's"
+            }
+            StudyClaim::SureExitsAgree => {
+                "of the tokens that an exit is sure of, as many as it says are the whole model's"
+            }
+            StudyClaim::BestCutSlides => {
+                "the slower the link, the more layers belong on the device, step by step"
+            }
+            StudyClaim::DeviceAnswersInOutage => {
+                "the device answers in an outage of the link, and the remote placement stalls"
+            }
+            StudyClaim::UplinkFollowsEscalation => {
+                "what crosses the uplink is in proportion to the escalated requests"
             }
         }
     }

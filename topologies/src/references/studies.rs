@@ -2,7 +2,9 @@
 
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::Grid;
+use hexloop_workloads::study::own::OutageSpec;
 
+mod own;
 mod speculative;
 
 use super::phases::expect_calibrated;
@@ -59,6 +61,10 @@ pub(super) fn read(
                     None => Vec::new(),
                 },
             },
+            outage: section.written("outage").map(|_| OutageSpec {
+                length_ns: section.time_ns("outage"),
+            }),
+            patience_ns: section.time_ns("patience"),
             timeout_ns: section.time_ns("timeout"),
             duration_ns: section.time_ns("limit"),
         };
@@ -115,6 +121,7 @@ fn integers(section: &Section<'_>, key: &str, usual: u32) -> Vec<u32> {
 }
 
 /// Keys that mean something to one technique alone.
+const NOT_OF_EXITS: [&str; 3] = ["in_flight", "codings", "around_percent"];
 const SPLIT_KEYS: [&str; 4] = ["cuts", "in_flight", "codings", "around_percent"];
 
 /// The technique with its parameters; keys of others are reported.
@@ -126,6 +133,17 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
             let speculations = speculative::read(reporter, section);
             (&SPLIT_KEYS, Technique::Speculative(speculations))
         }
+        "early-exit" => {
+            let cuts = cuts(reporter, section);
+            let thresholds = own::thresholds(reporter, section);
+            (&NOT_OF_EXITS, Technique::EarlyExit { cuts, thresholds })
+        }
+        "cascade" => {
+            needs_draft_model(reporter, section, file);
+            let rules = own::rules(reporter, section);
+            let thresholds = own::thresholds(reporter, section);
+            (&SPLIT_KEYS, Technique::Cascade { rules, thresholds })
+        }
         _ => {
             let split = Technique::Split {
                 cuts: cuts(reporter, section),
@@ -135,6 +153,14 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
             (&speculative::KEYS, split)
         }
     };
+    let foreign = foreign.iter().chain(match technique {
+        Technique::EarlyExit { .. } | Technique::Cascade { .. } => speculative::KEYS.as_slice(),
+        _ => own::KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
+        Technique::Cascade { .. } => &[],
+        _ => own::CASCADE_KEYS.as_slice(),
+    });
     for key in foreign {
         if !name.is_empty()
             && let Some(written) = section.written(key)

@@ -32,6 +32,27 @@ impl Hidden {
             .map_or(0, |tokens| u32::try_from(*tokens).unwrap_or(u32::MAX))
     }
 
+    /// The last of them alone.
+    ///
+    /// # Errors
+    /// States of no tokens.
+    pub fn last(&self) -> Result<Hidden, EngineError> {
+        let last = self.tokens().checked_sub(1).ok_or(EngineError::NoTokens)?;
+        self.part(last..self.tokens())
+    }
+
+    /// Those of some of the tokens.
+    ///
+    /// # Errors
+    /// Tokens that are not among them.
+    pub fn part(&self, tokens: std::ops::Range<u32>) -> Result<Hidden, EngineError> {
+        let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        let length = tokens.end.saturating_sub(tokens.start);
+        let states = self.states.narrow(0, size(tokens.start), size(length));
+        let states = states.map_err(EngineError::tensor("taking some of the states"))?;
+        Ok(Hidden { states })
+    }
+
     /// Width of one state.
     #[must_use]
     pub fn width(&self) -> u32 {

@@ -395,12 +395,7 @@ impl Model {
     /// # Errors
     /// A part without the head, states of another width, or scores that are not numbers.
     pub fn next_token(&self, hidden: &Hidden) -> Result<u32, EngineError> {
-        let last = size(hidden.tokens())
-            .checked_sub(1)
-            .ok_or(EngineError::NoTokens)?;
-        let state = hidden.states.narrow(0, last, 1);
-        let state = state.map_err(EngineError::tensor("taking the last state"))?;
-        let next = self.next_tokens(&Hidden { states: state })?;
+        let next = self.next_tokens(&hidden.last()?)?;
         next.first().copied().ok_or(EngineError::NoTokens)
     }
 
@@ -430,12 +425,27 @@ impl Model {
             .map_err(reading())
     }
 
-    /// Scores, as f32.
-    fn score(&self, states: &Tensor) -> Result<Tensor, EngineError> {
+    fn head(&self) -> Result<&Head, EngineError> {
         let head = self.head.as_ref();
-        let head = head.ok_or(EngineError::MissingPart {
+        head.ok_or(EngineError::MissingPart {
             piece: "output head",
-        })?;
+        })
+    }
+
+    /// Scores of states that have been normed, as f32.
+    pub(super) fn score_normed(&self, states: &Tensor) -> Result<Tensor, EngineError> {
+        let head = self.head()?;
+        threads::run(|| {
+            let scores = head.scores.apply_one(states);
+            scores
+                .and_then(|scores| scores.to_dtype(DType::F32))
+                .map_err(EngineError::tensor("scoring the next token"))
+        })
+    }
+
+    /// Scores, as f32.
+    pub(super) fn score(&self, states: &Tensor) -> Result<Tensor, EngineError> {
+        let head = self.head()?;
         let (expected, found) = (self.config.width, states.dim(D::Minus1));
         let found = u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX);
         if expected != found {

@@ -3,6 +3,7 @@
 //! The two halves of each batch are computed side by side, so two processors are kept busy; the
 //! result does not depend on which half is faster.
 
+pub mod exits;
 mod network;
 pub(crate) mod noise;
 mod operations;
@@ -10,10 +11,11 @@ mod optimiser;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -100,12 +102,7 @@ pub fn train(
 
     let network = Network::new(&recipe.config, recipe.seed)
         .map_err(EngineError::tensor("making the first weights"))?;
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let halves = processors.div_ceil(2);
-    let pools = [
-        threads::build(halves, "train-a")?,
-        threads::build(halves, "train-b")?,
-    ];
+    let pools = pools()?;
     let evaluate_all = || pools[0].install(|| evaluate(&network, &held_out));
     let computing = || EngineError::tensor("evaluating the model");
     let (untrained_loss, _) = evaluate_all().map_err(computing())?;
@@ -116,7 +113,7 @@ pub fn train(
     let mut training_loss = f64::NAN;
     for step in 0..recipe.steps {
         let batch = order.next_batch(&text);
-        let (loss, shares) = gradients(&network, &batch, &pools)
+        let (loss, shares) = in_halves(&batch, &pools, |half| gradients(&network, half))
             .map_err(EngineError::tensor("computing gradients"))?;
         optimiser
             .step(recipe, network.variables(), &shares)
@@ -256,19 +253,30 @@ impl Order {
     }
 }
 
-/// Mean loss of a batch, and the gradients of each half of it.
-fn gradients(
-    network: &Network,
+/// Threads for each half of a batch: as many as there are processors, together.
+fn pools() -> Result<[rayon::ThreadPool; 2], EngineError> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let halves = processors.div_ceil(2);
+    Ok([
+        threads::build(halves, "train-a")?,
+        threads::build(halves, "train-b")?,
+    ])
+}
+
+/// Mean loss of some sequences, and its gradients.
+fn gradients(network: &Network, sequences: &[&[u32]]) -> candle_core::Result<(f32, GradStore)> {
+    let loss = network.loss(sequences)?;
+    Ok((loss.to_scalar::<f32>()?, loss.backward()?))
+}
+
+/// Mean loss of a batch, and the gradients of each half of it, which are computed side by side.
+fn in_halves(
     batch: &[&[u32]],
     pools: &[rayon::ThreadPool; 2],
+    gradients: impl Fn(&[&[u32]]) -> candle_core::Result<(f32, GradStore)> + Sync,
 ) -> candle_core::Result<(f64, [GradStore; 2])> {
     let (first, second) = batch.split_at(batch.len() / 2);
-    let share = |half: &[&[u32]], pool: &rayon::ThreadPool| {
-        pool.install(|| {
-            let loss = network.loss(half)?;
-            Ok::<_, candle_core::Error>((loss.to_scalar::<f32>()?, loss.backward()?))
-        })
-    };
+    let share = |half: &[&[u32]], pool: &rayon::ThreadPool| pool.install(|| gradients(half));
     let (first, second) = std::thread::scope(|scope| {
         let second = scope.spawn(|| share(second, &pools[1]));
         let first = share(first, &pools[0]);
@@ -312,16 +320,8 @@ pub(super) fn scores_in_training(
     directory: &Path,
     tokens: &[u32],
 ) -> Result<Vec<Vec<f32>>, EngineError> {
-    let config = super::weights::read_config(directory)?;
-    let mut weights = super::weights::Weights::open(directory)?;
     let computing = || EngineError::tensor("computing scores");
-    let network = Network::new(&config, 0).map_err(computing())?;
-    for named in super::tensors::all_shapes(&config) {
-        let stored = weights.vector(&named)?;
-        network.variables()[&named.0]
-            .set(&stored)
-            .map_err(computing())?;
-    }
+    let network = Network::load(directory)?;
     let scores = network.scores(tokens, tokens.len());
     scores
         .and_then(|scores| scores.to_vec2())
@@ -350,15 +350,20 @@ fn save(
     })?;
     write(&path, config.as_bytes())?;
     tokenizer.save(into)?;
-    let path = into.join(WEIGHTS_FILE);
+    save_tensors(network.variables(), &into.join(WEIGHTS_FILE))?;
+    weights_sha256(into)
+}
+
+/// Writes weights as safetensors.
+fn save_tensors(variables: &BTreeMap<String, Var>, path: &Path) -> Result<(), EngineError> {
     let mut bytes = Vec::new();
-    for (name, variable) in network.variables() {
+    for (name, variable) in variables {
         let values = little_endian(variable.as_tensor());
         let values = values.map_err(EngineError::tensor("reading trained weights"))?;
         bytes.push((name.clone(), variable.dims().to_vec(), values));
     }
     let damaged = |error: safetensors::SafeTensorError| EngineError::Damaged {
-        path: path.clone(),
+        path: path.to_owned(),
         reason: error.to_string(),
     };
     let views = bytes.iter().map(|(name, shape, values)| {
@@ -371,8 +376,7 @@ fn save(
         .into_iter()
         .collect();
     let file = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
-    write(&path, &file)?;
-    weights_sha256(into)
+    write(path, &file)
 }
 
 fn little_endian(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {

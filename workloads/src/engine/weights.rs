@@ -24,7 +24,7 @@ use crate::model_config::ModelConfig;
 use crate::recipe::hexadecimal;
 
 pub use self::random::write_random;
-pub(crate) use self::safetensors::WEIGHTS_FILE;
+pub(crate) use self::safetensors::{WEIGHTS_FILE, WeightsFile};
 
 /// Name of the shape's description in a model's directory.
 pub(crate) const CONFIG_FILE: &str = "config.json";

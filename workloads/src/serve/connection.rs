@@ -6,6 +6,7 @@ mod terms;
 
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -193,6 +194,33 @@ impl<R> fmt::Debug for FrameReader<R> {
         f.debug_struct("FrameReader")
             .field("counted", &self.counted)
             .finish_non_exhaustive()
+    }
+}
+
+impl FrameReader<TcpStream> {
+    /// Whether a frame, or the end of the stream, begins to come within so long. Nothing of it is
+    /// taken, so that a frame that comes later is whole.
+    pub(super) fn comes_within(&mut self, patience: Duration) -> Result<bool, ConnectionError> {
+        if !self.stream.buffer().is_empty() {
+            return Ok(true);
+        }
+        let usual = self.stream().read_timeout();
+        let usual = usual.map_err(ConnectionError::Read)?;
+        let limit = |patience| {
+            let limited = self.stream.get_ref().set_read_timeout(patience);
+            limited.map_err(ConnectionError::Read)
+        };
+        // No time at all would mean to wait for ever.
+        limit(Some(patience.max(Duration::from_millis(1))))?;
+        let came = self.stream.get_ref().peek(&mut [0]);
+        limit(usual)?;
+        match came {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(false),
+                _ => Err(ConnectionError::Read(error)),
+            },
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::error::JobError;
 use super::pace::Pace;
 use crate::coding::Coding;
 use crate::device::ComputeSettings;
+use crate::engine::exit::{Choice, Exit};
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::{self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts, StateCoder};
 use crate::job::{JobSpec, Placement};
@@ -360,6 +361,23 @@ impl Part {
     pub(super) fn decode(&self, coder: &mut StateCoder, bytes: &[u8]) -> Result<Hidden, String> {
         let decode = || coder.decode(bytes);
         self.pace.run(decode).map_err(|error| error.to_string())
+    }
+
+    /// The exit after a layer of this part.
+    pub(super) fn exit(&self, layer: u32) -> Result<Exit, JobError> {
+        Exit::load(&self.directory, &self.model, layer).map_err(failed("load", &self.directory))
+    }
+
+    /// What an exit says after the last of some states that have passed through its layer.
+    pub(super) fn choose_at(&self, exit: &Exit, states: &Hidden) -> Result<Choice, JobError> {
+        let choose = || self.model.choose_at(exit, states);
+        self.pace.run(choose).map_err(self.failed())
+    }
+
+    /// The token that follows and how sure the head of this part is of it.
+    pub(super) fn choose(&self, states: &Hidden) -> Result<Choice, JobError> {
+        let choose = || self.model.choose(states);
+        self.pace.run(choose).map_err(self.failed())
     }
 
     /// Hidden states as they came over the link; what is wrong with them in words.

@@ -8,12 +8,16 @@
 //! ```
 
 mod books;
+mod cascade;
 mod conductor;
 mod costs;
 mod door;
 mod driver;
+mod early_exit;
 mod grid;
 mod link;
+mod outage;
+mod own;
 mod speculative;
 mod stage;
 
@@ -76,6 +80,8 @@ fn coordinate(
             let (trials, told) = ((study, prompt_seeds.as_slice()), (signals, &told));
             match study.technique() {
                 Technique::Split => driver::play(&spec, trials, &links, told),
+                Technique::EarlyExit => early_exit::play(&spec, trials, &links, told),
+                Technique::Cascade => cascade::play(&spec, trials, &links, told),
                 Technique::Speculative => speculative::drive(&spec, trials, &links, told),
             }
         }
@@ -85,7 +91,7 @@ fn coordinate(
             listen,
             next,
         } => match study.technique() {
-            Technique::Split => {
+            Technique::Split | Technique::EarlyExit | Technique::Cascade => {
                 stage::play(&spec, (study, *place), (*listen, *next), &counted, signals)
             }
             Technique::Speculative => speculative::serve(&spec, *listen, &counted, signals),
@@ -147,7 +153,8 @@ fn load(spec: &StudyJobSpec, study: &StudySpec, place: u32) -> Result<Part, JobE
     Part::open(source, |layers| {
         study.check(layers)?;
         let (range, head) = study.layers_of(place, layers);
-        let embedding = place == 0;
+        // A stage that has the whole model begins with the prompt's tokens, as the driver does.
+        let embedding = place == 0 || range == (0..layers);
         Ok((range, Parts { embedding, head }))
     })
 }

@@ -1,12 +1,14 @@
 //! Claims about studies.
 
 mod codings;
+mod own;
 mod path;
 mod speculative;
 
 use std::collections::BTreeMap;
 
 use hexloop_topologies::plan::{Plan, StudyClaim};
+use hexloop_workloads::study::own::{cascade_bytes, early_exit_bytes};
 use hexloop_workloads::study::speculative::{self as drafts, Drawing};
 use hexloop_workloads::study::{Arm, HopBytes, RowRecord, TrialRecord, split};
 
@@ -63,6 +65,11 @@ pub(super) fn judge(
         StudyClaim::DistributionsCollapse => {
             speculative::distributions_collapse(&findings, plan.seed)
         }
+        StudyClaim::QualityRisesWithThreshold => own::quality_rises(&findings),
+        StudyClaim::SureExitsAgree => own::sure_exits_agree(&findings),
+        StudyClaim::BestCutSlides => own::best_cut_slides(&findings),
+        StudyClaim::DeviceAnswersInOutage => own::device_answers_in_outage(&findings),
+        StudyClaim::UplinkFollowsEscalation => own::uplink_follows_escalation(&findings),
     }
 }
 
@@ -148,6 +155,8 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
             let coded = (trial.arm.coding(), findings.width);
             split::hop_bytes(links, (prompt, output), coded)
         }
+        Arm::EarlyExit { .. } => vec![early_exit_bytes(trial, prompt, findings.state_bytes)],
+        Arm::Cascade { .. } => vec![cascade_bytes(trial, prompt)],
         Arm::Remote { .. } => vec![drafts::remote_bytes(prompt, output)],
         Arm::Speculative(speculation) => {
             let crossing = (speculation.crossing, findings.vocabulary);

@@ -45,7 +45,7 @@ pub(super) fn read(reporter: &mut Reporter<'_>, section: &Section<'_>) -> Specul
 
 /// The values of a list; `None` if it was not written. What is no such value, or comes twice, is
 /// reported.
-fn listed<T: PartialEq>(
+pub(super) fn listed<T: PartialEq>(
     reporter: &mut Reporter<'_>,
     section: &Section<'_>,
     (key, help): (&str, &str),

@@ -2,6 +2,7 @@
 //! every operation with a backward.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, Var, bail};
@@ -11,8 +12,10 @@ use super::operations::{
     Heads, Rotation, causal_softmax, cross_entropy, merge_heads, rms_norm, split_heads, swiglu,
     times_transposed,
 };
+use crate::engine::error::EngineError;
 use crate::engine::model::{epsilon, rotation};
 use crate::engine::tensors::{EMBEDDING, FINAL_NORM, HEAD, all_shapes, layer_shapes};
+use crate::engine::weights::{Weights, read_config};
 use crate::model_config::{Architecture, ModelConfig};
 
 /// All weights of a model, being trained.
@@ -76,6 +79,64 @@ impl Network {
         })
     }
 
+    /// The network of a trained model, from its directory.
+    pub(super) fn load(directory: &Path) -> std::result::Result<Network, EngineError> {
+        let config = read_config(directory)?;
+        let mut weights = Weights::open(directory)?;
+        let computing = || EngineError::tensor("taking a trained model's weights");
+        let network = Network::new(&config, 0).map_err(computing())?;
+        for named in all_shapes(&config) {
+            let stored = weights.vector(&named)?;
+            network.variables[&named.0]
+                .set(&stored)
+                .map_err(computing())?;
+        }
+        Ok(network)
+    }
+
+    /// Its shape.
+    pub(super) const fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The weights of its last norm, which are not to change.
+    pub(super) fn final_norm(&self) -> Result<Tensor> {
+        Ok(self.weight(FINAL_NORM)?.detach())
+    }
+
+    /// Its output head, which is not to change.
+    pub(super) fn output_head(&self) -> Result<Tensor> {
+        Ok(self.weight(self.head_name())?.detach())
+    }
+
+    const fn head_name(&self) -> &'static str {
+        if self.config.tie_embeddings {
+            EMBEDDING
+        } else {
+            HEAD
+        }
+    }
+
+    /// The states after each layer but the last, and what the last one says: the most probable token
+    /// after each token. Nothing of it has a gradient. A sequence has one token more than it is asked
+    /// about, as for [`Network::loss`].
+    pub(super) fn after_each_layer(&self, sequences: &[&[u32]]) -> Result<(Vec<Tensor>, Vec<u32>)> {
+        let (inputs, _) = inputs_and_targets(sequences);
+        let sequence = inputs.len() / sequences.len().max(1);
+        let tokens = Tensor::new(inputs, &Device::Cpu)?;
+        let mut states = self.weight(EMBEDDING)?.index_select(&tokens, 0)?.detach();
+        let mut earlier = Vec::new();
+        for layer in 0..self.config.layers {
+            states = self.run_layer(layer, &states, sequence)?.detach();
+            earlier.push(states.clone());
+        }
+        earlier.pop();
+        let states = rms_norm(&states, &self.final_norm()?, epsilon(&self.config))?;
+        let scores = times_transposed(&states, &self.output_head()?)?;
+        let best = scores.argmax(candle_core::D::Minus1)?.to_vec1::<u32>()?;
+        Ok((earlier, best))
+    }
+
     /// The weights by their Hugging Face names.
     pub(super) const fn variables(&self) -> &BTreeMap<String, Var> {
         &self.variables
@@ -96,12 +157,7 @@ impl Network {
             states = self.run_layer(layer, &states, sequence)?;
         }
         let states = rms_norm(&states, self.weight(FINAL_NORM)?, epsilon(&self.config))?;
-        let head = if self.config.tie_embeddings {
-            EMBEDDING
-        } else {
-            HEAD
-        };
-        times_transposed(&states, self.weight(head)?)
+        times_transposed(&states, self.weight(self.head_name())?)
     }
 
     /// Mean loss of predicting each sequence's next tokens; a sequence has one token more than

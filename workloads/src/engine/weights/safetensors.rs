@@ -24,7 +24,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// An open safetensors file whose length agrees with its header.
 #[derive(Debug)]
-struct WeightsFile {
+pub(crate) struct WeightsFile {
     path: PathBuf,
     file: File,
     metadata: Metadata,
@@ -33,7 +33,7 @@ struct WeightsFile {
 
 impl WeightsFile {
     /// Opens and checks a file.
-    fn open(path: PathBuf) -> Result<WeightsFile, EngineError> {
+    pub(crate) fn open(path: PathBuf) -> Result<WeightsFile, EngineError> {
         let mut file = File::open(&path).map_err(read_error(&path))?;
         let found_bytes = file.metadata().map_err(read_error(&path))?.len();
         let truncated = |expected_bytes| EngineError::Truncated {
@@ -90,7 +90,7 @@ impl WeightsFile {
     }
 
     /// Reads one tensor and checks its shape.
-    fn tensor(
+    pub(crate) fn tensor(
         &mut self,
         (name, shape): &NamedShape,
         compute: &Compute,

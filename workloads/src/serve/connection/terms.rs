@@ -73,7 +73,11 @@ pub(in crate::serve) fn fingerprint(directory: &Path) -> io::Result<[u8; 32]> {
     let is_part = |path: &PathBuf| {
         let extension = path.extension().and_then(|extension| extension.to_str());
         matches!(extension, Some("json" | "safetensors" | "gguf"))
-            && path.file_name().is_none_or(|name| name != "training.json")
+            // What may be put beside a model later makes it no other one.
+            && path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_none_or(|name| name != "training.json" && !name.starts_with("exits."))
     };
     let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
     let mut paths = entries.collect::<io::Result<Vec<PathBuf>>>()?;

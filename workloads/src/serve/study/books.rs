@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::link::Link;
 use crate::serve::connection::{ConnectionError, FrameWriter};
-use crate::study::HopBytes;
+use crate::serve::error::JobError;
+use crate::study::{HopBytes, TrialRecord};
 use crate::wire::{FrameKind, HEADER_BYTES};
 
 /// Bytes of one entry: bytes and frames of both directions, and how long the stage computed.
@@ -51,6 +53,30 @@ pub(super) fn decode(body: &[u8]) -> Option<Vec<Entry>> {
         busy_ns: number(entry, 4),
     };
     rest.is_empty().then(|| entries.iter().map(entry).collect())
+}
+
+/// Closes the books of a request of one driver and one stage, and puts them into its record. Answers that
+/// nobody waited for come first.
+pub(super) fn close(link: &mut Link, record: &mut TrialRecord) -> Result<(), JobError> {
+    let id = record.number;
+    link.write((FrameKind::End, id), 0, &[])?;
+    let most_bytes = u64::try_from(ENTRY_BYTES).unwrap_or(u64::MAX);
+    loop {
+        let frame = link.read(&[FrameKind::Token, FrameKind::Books], most_bytes)?;
+        if frame.header.request != id {
+            return Err(link.wrong(&frame, "no such request is under way"));
+        }
+        if frame.header.kind == FrameKind::Token {
+            continue;
+        }
+        let entries = decode(&frame.body);
+        let entries = entries.ok_or_else(|| link.wrong(&frame, "it is no account"))?;
+        for entry in entries {
+            record.hops.push(entry.bytes);
+            record.busy_ns.push(entry.busy_ns);
+        }
+        return Ok(());
+    }
 }
 
 /// The way back, shared by the thread that computes and the one that hands answers on.

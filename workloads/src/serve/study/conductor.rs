@@ -25,6 +25,16 @@ pub(super) struct Setting {
     pub(super) rate_bps: u64,
 }
 
+impl Setting {
+    /// What the agent is asked for.
+    pub(super) const fn asked(self) -> JobEvent {
+        JobEvent::SetLinks {
+            round_trip_ns: self.round_trip_ns,
+            rate_bps: self.rate_bps,
+        }
+    }
+}
+
 pub(super) struct Conductor<'a> {
     link: Option<Link>,
     signals: &'a Sender<Signal>,
@@ -105,6 +115,8 @@ impl<'a> Conductor<'a> {
             hops: Vec::new(),
             busy_ns: vec![0],
             rounds: Vec::new(),
+            decisions: Vec::new(),
+            outage: None,
         }
     }
 
@@ -145,17 +157,17 @@ impl<'a> Conductor<'a> {
         if self.link.is_none() {
             return Ok(());
         }
-        let Setting {
-            round_trip_ns,
-            rate_bps,
-        } = setting;
-        report(
-            self.signals,
-            JobEvent::SetLinks {
-                round_trip_ns,
-                rate_bps,
-            },
-        );
+        report(self.signals, setting.asked());
+        self.links_are_set()
+    }
+
+    /// To whom a thread of its own may tell something.
+    pub(super) const fn signals(&self) -> &Sender<Signal> {
+        self.signals
+    }
+
+    /// Waits until the links are as somebody has asked.
+    pub(super) fn links_are_set(&self) -> Result<(), JobError> {
         match self.told.recv() {
             Ok(JobCommand::LinksSet) => Ok(()),
             _ => Err(JobError::Spec {

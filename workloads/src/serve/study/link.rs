@@ -75,6 +75,11 @@ impl Link {
         frame.map_err(self.broken())
     }
 
+    /// Whether a frame begins to come within so long. Nothing of it is taken.
+    pub(super) fn comes_within(&mut self, patience: Duration) -> Result<bool, JobError> {
+        self.reader.comes_within(patience).map_err(self.broken())
+    }
+
     /// A frame that makes no sense, and why.
     pub(super) fn wrong(&self, frame: &Frame, why: &str) -> JobError {
         self.broken()(frame.content_error(why))

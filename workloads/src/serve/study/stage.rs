@@ -2,6 +2,7 @@
 //! the next token if it is the last.
 
 mod back;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -135,6 +136,7 @@ fn serve(
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     state_bytes: u64,
+    prompt_bytes: u64,
 }
 
 impl Limits {
@@ -147,6 +149,7 @@ impl Limits {
         };
         Limits {
             state_bytes: Coding::ALL.into_iter().map(of_coding).max().unwrap_or(0),
+            prompt_bytes: 4 * positions,
         }
     }
 
@@ -154,6 +157,7 @@ impl Limits {
         match kind {
             FrameKind::Begin => Some(4 * (2 + MAX_STAGES)),
             FrameKind::Hidden => Some(self.state_bytes),
+            FrameKind::Prompt => Some(self.prompt_bytes),
             FrameKind::Echo | FrameKind::Measure | FrameKind::End => Some(0),
             _ => None,
         }
@@ -181,11 +185,12 @@ struct Stage {
 impl Stage {
     fn take(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
-        let opens = frame.header.kind == FrameKind::Begin;
+        let opens = matches!(frame.header.kind, FrameKind::Begin | FrameKind::Prompt);
         self.way_back.received(id, frame.body.len(), opens);
         match frame.header.kind {
             FrameKind::Begin => self.begin(frame),
             FrameKind::Hidden => self.advance(frame),
+            FrameKind::Prompt => self.answer(frame),
             FrameKind::End => {
                 let ended = self.open.remove(&id);
                 ended.ok_or_else(|| frame.content_error("no such request is open"))?;

@@ -16,7 +16,7 @@ use crate::device::ComputeSettings;
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::{self, Model};
 use crate::job::{JobCommand, JobEvent, JobRole, JobSpec, JobTotals, Placement, RequestRecord};
-use crate::recipe::Recipe;
+use crate::recipe::{EXITS_FILE, Recipe};
 use crate::request::ScheduledRequest;
 use crate::serve::connection::{Terms, fingerprint};
 use crate::serve::{JobError, run_job, run_study};
@@ -48,6 +48,30 @@ impl SmallModel {
             whole,
             tokenizer,
         }
+    }
+
+    /// The same with exits, which are as random.
+    pub(super) fn with_exits() -> SmallModel {
+        let model = SmallModel::new();
+        let config = model.whole.config();
+        let shapes = (1..config.layers).flat_map(|layer| engine::exit::exit_shapes(config, layer));
+        let file = model.directory.path().join(EXITS_FILE);
+        write_random_tensors(shapes, 7, &file);
+        model
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What the whole model says after a prompt and a part of its answer.
+    pub(super) fn next_after(&self, request: &ScheduledRequest, answered: &[u32]) -> u32 {
+        let (seed, length) = (request.prompt_seed, request.prompt_tokens);
+        let mut text = text::prompt(&self.tokenizer, seed, length).unwrap();
+        text.extend(answered);
+        let states = self.whole.embed(&text).unwrap();
+        let states = self.whole.forward(&states, 0, &mut self.whole.new_cache());
+        self.whole.next_token(&states.unwrap()).unwrap()
     }
 
     pub(super) fn layers(&self) -> u32 {
@@ -99,8 +123,17 @@ fn write_random_model(directory: &Path, recipe: &Recipe, seed: u64) {
     let paragraphs = ["The quick brown fox jumps over the lazy dog. ".repeat(20)];
     let tokenizer = TextTokenizer::train(&paragraphs, config.vocabulary).unwrap();
     tokenizer.save(directory).unwrap();
+    let file = directory.join("model.safetensors");
+    write_random_tensors(engine::all_shapes(&config), seed, &file);
+}
+
+fn write_random_tensors(
+    shapes: impl IntoIterator<Item = (String, Vec<u32>)>,
+    seed: u64,
+    file: &Path,
+) {
     let mut random = ChaCha12Rng::seed_from_u64(seed);
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = engine::all_shapes(&config)
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
         .into_iter()
         .map(|(name, shape)| {
             let shape: Vec<usize> = shape.iter().map(|n| usize::try_from(*n).unwrap()).collect();
@@ -121,8 +154,7 @@ fn write_random_model(directory: &Path, recipe: &Recipe, seed: u64) {
             TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap(),
         )
     });
-    let file = directory.join("model.safetensors");
-    safetensors::serialize_to_file(views, None, &file).unwrap();
+    safetensors::serialize_to_file(views, None, file).unwrap();
 }
 
 /// An address of this machine where nobody listens.

@@ -26,6 +26,8 @@ fn study(ends: &[&[u32]], in_flight: u32, prompts: u32) -> StudySpec {
         prompt_tokens: PROMPT_TOKENS,
         output_tokens: OUTPUT_TOKENS,
         held_out_prompts: 0,
+        outage: None,
+        patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![0],
             rates_bps: vec![1_000_000],

@@ -59,6 +59,8 @@ fn played(nature: Nature, round_trips_ns: &[u64]) -> (StudyPlan, PhaseResults) {
         prompt_tokens: 8,
         output_tokens: 12,
         held_out_prompts: 0,
+        outage: None,
+        patience_ns: 0,
         grid: Grid {
             round_trips_ns: round_trips_ns.to_vec(),
             rates_bps: vec![MS, 8 * MS],
@@ -161,6 +163,8 @@ fn trial(
         hops,
         busy_ns: vec![0; 2],
         rounds: Vec::new(),
+        decisions: Vec::new(),
+        outage: None,
     }
 }
 
@@ -188,6 +192,11 @@ fn trials_that_follow_the_laws_make_every_claim_hold() {
         StudyClaim::ThroughputIsSlowest,
         StudyClaim::BestDivisionAsPredicted,
         StudyClaim::CodingsSaveLinkTime,
+        StudyClaim::QualityRisesWithThreshold,
+        StudyClaim::SureExitsAgree,
+        StudyClaim::BestCutSlides,
+        StudyClaim::DeviceAnswersInOutage,
+        StudyClaim::UplinkFollowsEscalation,
     ];
     let claims = StudyClaim::ALL.into_iter();
     let of_splits =

@@ -28,6 +28,8 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
         prompt_tokens: 64,
         output_tokens: 1,
         held_out_prompts: 0,
+        outage: None,
+        patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![2 * MS],
             rates_bps: RATES_BPS.to_vec(),
@@ -63,6 +65,8 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
                 hops: Vec::new(),
                 busy_ns: Vec::new(),
                 rounds: Vec::new(),
+                decisions: Vec::new(),
+                outage: None,
             }));
         }
     }

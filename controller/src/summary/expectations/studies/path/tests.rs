@@ -62,6 +62,8 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         prompt_tokens: 8,
         output_tokens: 16,
         held_out_prompts: 0,
+        outage: None,
+        patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![2 * MS],
             rates_bps: RATES_BPS.to_vec(),
@@ -171,6 +173,8 @@ fn trial(
         hops,
         busy_ns,
         rounds: Vec::new(),
+        decisions: Vec::new(),
+        outage: None,
     }
 }
 

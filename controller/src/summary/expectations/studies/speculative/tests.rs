@@ -144,6 +144,8 @@ fn trial(
         hops: vec![HopBytes { ..hop }],
         busy_ns: vec![1, 1],
         rounds,
+        decisions: Vec::new(),
+        outage: None,
     }
 }
 
@@ -187,6 +189,8 @@ fn played(findings: Vec<StudyFinding>) -> (Plan, Results) {
         prompt_tokens: 8,
         output_tokens: TOKENS,
         held_out_prompts: 24,
+        outage: None,
+        patience_ns: 0,
         grid: Grid {
             round_trips_ns: ROUND_TRIPS_NS.to_vec(),
             rates_bps: RATES_BPS.to_vec(),

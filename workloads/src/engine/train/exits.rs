@@ -1,0 +1,252 @@
+//! Training of early exits: heads that tell the next token after fewer layers than there are.
+//!
+//! The model itself stays as it is. An exit maps the states after its layer by `x + x M^T`, norms
+//! them, and scores them with the model's own output head (the affine translator of Belrose et al.
+//! 2023, arXiv:2303.08112, section 3, with a norm of its own). It learns to say what the last layer
+//! would say: the targets are the last layer's most probable tokens, on text that the model has not
+//! seen, so that an exit's largest probability estimates how often the last layer agrees.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Result, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use super::network::Network;
+use super::operations::{cross_entropy, rms_norm, times_transposed};
+use super::optimiser::AdamW;
+use super::{Order, TokenText, TrainingProgress, in_halves, pools, save_tensors, write};
+use crate::clock;
+use crate::engine::corpus;
+use crate::engine::error::EngineError;
+use crate::engine::exit::{Choice, EXITS_REPORT_FILE, exit_shapes};
+use crate::engine::model::epsilon;
+use crate::engine::text::TextTokenizer;
+use crate::engine::weights::weights_sha256;
+use crate::recipe::{EXITS_FILE, Recipe};
+
+/// What the exits of a model came to; also in the model's exits.json.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExitReport {
+    /// How they were trained.
+    pub recipe: Recipe,
+    /// See [`Recipe::sha256_hex`].
+    pub recipe_sha256: String,
+    /// Hash of the weights of the model that they belong to.
+    pub weights_sha256: String,
+    /// Tokens of the text that the figures below are of, never trained on.
+    pub held_out_tokens: u32,
+    /// Each exit, the earliest first.
+    pub exits: Vec<ExitAgreement>,
+    /// Wall-clock time.
+    pub seconds: f64,
+}
+
+/// How an exit agrees with the last layer, token by token, each after the same true text.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExitAgreement {
+    /// The layer that it follows.
+    pub layer: u32,
+    /// Share of tokens where both name the same.
+    pub agreement: f64,
+    /// Share of tokens where the exit's largest probability is 0.9 or more.
+    pub confident: f64,
+    /// Share of those where both name the same; `None` if there are none.
+    pub agreement_where_confident: Option<f64>,
+}
+
+/// The largest probability from which on an exit counts as confident in the report.
+const CONFIDENT: f64 = 0.9;
+
+/// How the exits of a recipe's model are trained: less of everything, for they are small.
+#[must_use]
+pub fn recipe_of(recipe: &Recipe) -> Recipe {
+    Recipe {
+        name: format!("{} exits", recipe.name),
+        corpus_bytes: recipe.corpus_bytes / 4,
+        steps: recipe.steps * 3 / 8,
+        learning_rate: 2e-3,
+        warmup_steps: 5,
+        ..recipe.clone()
+    }
+}
+
+/// Whether a model's directory holds the exits that its recipe asks for.
+#[must_use]
+pub fn is_current(recipe: &Recipe, directory: &Path) -> bool {
+    let report = read_report(directory);
+    let expected = recipe_of(recipe).sha256_hex();
+    report.is_some_and(|report| report.recipe_sha256 == expected)
+        && directory.join(EXITS_FILE).is_file()
+}
+
+/// What is told of the exits in a model's directory; `None` if nothing is.
+#[must_use]
+pub fn read_report(directory: &Path) -> Option<ExitReport> {
+    let text = std::fs::read(directory.join(EXITS_REPORT_FILE)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Trains the exits of a recipe's trained model and puts them beside its weights. The report comes
+/// last and in one piece, so that half-written exits are never taken for whole ones.
+///
+/// # Errors
+/// A directory without that model, or one that cannot be written.
+pub fn train_exits(
+    recipe: &Recipe,
+    directory: &Path,
+    progress: &mut dyn FnMut(TrainingProgress),
+) -> std::result::Result<ExitReport, EngineError> {
+    let started = clock::now();
+    let own = recipe_of(recipe);
+    let bytes = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let tokenizer = TextTokenizer::load(directory)?;
+    let text = |purpose: &str, count: u64| {
+        let paragraphs = corpus::paragraphs(own.seed, purpose, bytes(count));
+        TokenText::new(&tokenizer, &paragraphs, &own)
+    };
+    let (learnt, held_out) = (
+        text("exits", own.corpus_bytes)?,
+        text("held-out", own.held_out_bytes)?,
+    );
+    let network = Network::load(directory)?;
+    let exits = Exits::new(&network).map_err(EngineError::tensor("making the first exits"))?;
+    let pools = pools()?;
+    let mut optimiser = AdamW::new(&exits.variables);
+    let mut order = Order::new(&own, &learnt);
+    for step in 0..own.steps {
+        let batch = order.next_batch(&learnt);
+        let (loss, shares) = in_halves(&batch, &pools, |half| exits.gradients(&network, half))
+            .map_err(EngineError::tensor("computing gradients of exits"))?;
+        optimiser
+            .step(&own, &exits.variables, &shares)
+            .map_err(EngineError::tensor("moving the weights of exits"))?;
+        progress(TrainingProgress {
+            step: step + 1,
+            steps: own.steps,
+            loss,
+            held_out_loss: None,
+        });
+    }
+    let evaluated = pools[0].install(|| exits.evaluate(&network, &held_out));
+    let (held_out_tokens, agreement) =
+        evaluated.map_err(EngineError::tensor("evaluating the exits"))?;
+    // Moved into place, for who reads exits of the same recipe meanwhile.
+    let place = directory.join(EXITS_FILE);
+    let partial = directory.join(format!(".{EXITS_FILE}.{}.partial", std::process::id()));
+    save_tensors(&exits.variables, &partial)?;
+    std::fs::rename(&partial, &place).map_err(|source| EngineError::Write {
+        path: place,
+        source,
+    })?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds are told to the microsecond"
+    )]
+    let seconds = ((clock::now() - started) / 1_000) as f64 / 1e6;
+    let report = ExitReport {
+        recipe_sha256: own.sha256_hex(),
+        recipe: own,
+        weights_sha256: weights_sha256(directory)?,
+        held_out_tokens,
+        exits: agreement,
+        seconds,
+    };
+    // Of numbers, names and strings: there is nothing in it that JSON cannot hold.
+    let described = serde_json::to_string_pretty(&report).unwrap_or_default();
+    write(&directory.join(EXITS_REPORT_FILE), described.as_bytes())?;
+    Ok(report)
+}
+
+/// The weights of all exits, being trained.
+struct Exits {
+    variables: BTreeMap<String, Var>,
+    layers: u32,
+}
+
+impl Exits {
+    /// Exits that read the states as the last layer's head would.
+    fn new(network: &Network) -> Result<Exits> {
+        let config = network.config();
+        let mut variables = BTreeMap::new();
+        for layer in 1..config.layers {
+            let [(norm, _), (map, shape)] = exit_shapes(config, layer);
+            let last = network.final_norm()?.copy()?;
+            variables.insert(norm, Var::from_tensor(&last)?);
+            let sizes: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
+            let zeros = Tensor::zeros(sizes, candle_core::DType::F32, &Device::Cpu)?;
+            variables.insert(map, Var::from_tensor(&zeros)?);
+        }
+        Ok(Exits {
+            variables,
+            layers: config.layers,
+        })
+    }
+
+    fn weight(&self, name: &str) -> Result<&Tensor> {
+        match self.variables.get(name) {
+            Some(variable) => Ok(variable.as_tensor()),
+            None => candle_core::bail!("no weight {name}"),
+        }
+    }
+
+    /// Scores of the exit after a layer.
+    fn scores(&self, network: &Network, layer: u32, states: &Tensor) -> Result<Tensor> {
+        let [(norm, _), (map, _)] = exit_shapes(network.config(), layer);
+        let moved = (states + times_transposed(states, self.weight(&map)?)?)?;
+        let normed = rms_norm(&moved, self.weight(&norm)?, epsilon(network.config()))?;
+        times_transposed(&normed, &network.output_head()?)
+    }
+
+    /// Mean loss over all exits of predicting what the last layer says, and its gradients.
+    fn gradients(&self, network: &Network, sequences: &[&[u32]]) -> Result<(f32, GradStore)> {
+        let (states, choices) = network.after_each_layer(sequences)?;
+        let targets: Vec<usize> = choices.iter().map(|token| *token as usize).collect();
+        let losses = (1..self.layers).zip(&states).map(|(layer, states)| {
+            cross_entropy(&self.scores(network, layer, states)?, targets.clone())
+        });
+        let losses = losses.collect::<Result<Vec<Tensor>>>()?;
+        let mean = Tensor::stack(&losses, 0)?.mean_all()?;
+        Ok((mean.to_scalar::<f32>()?, mean.backward()?))
+    }
+
+    /// Tokens that were looked at, and how each exit agrees with the last layer there.
+    fn evaluate(&self, network: &Network, text: &TokenText) -> Result<(u32, Vec<ExitAgreement>)> {
+        let windows: Vec<&[u32]> = (0..text.windows())
+            .map(|index| text.window(index))
+            .collect();
+        let mut tokens = 0_u32;
+        let mut counts = vec![[0_u32; 3]; self.layers.saturating_sub(1) as usize];
+        for batch in windows.chunks(4) {
+            let (states, choices) = network.after_each_layer(batch)?;
+            tokens += u32::try_from(choices.len()).unwrap_or(u32::MAX);
+            for ((layer, states), count) in (1..self.layers).zip(&states).zip(&mut counts) {
+                let scores = self.scores(network, layer, states)?.detach();
+                for (scores, last) in scores.to_vec2::<f32>()?.iter().zip(&choices) {
+                    let Some(choice) = Choice::of(scores) else {
+                        candle_core::bail!("scores of the exit after layer {layer} are no numbers");
+                    };
+                    let agrees = choice.token == *last;
+                    let confident = choice.probability >= CONFIDENT;
+                    count[0] += u32::from(agrees);
+                    count[1] += u32::from(confident);
+                    count[2] += u32::from(confident && agrees);
+                }
+            }
+        }
+        let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole.max(1));
+        let of_exit = |(layer, [agreeing, confident, both]): (u32, &[u32; 3])| ExitAgreement {
+            layer,
+            agreement: share(*agreeing, tokens),
+            confident: share(*confident, tokens),
+            agreement_where_confident: (*confident > 0).then(|| share(*both, *confident)),
+        };
+        Ok((tokens, (1..self.layers).zip(&counts).map(of_exit).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
