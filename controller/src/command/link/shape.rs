@@ -304,7 +304,7 @@ mod tests {
             (&b"1\n3\n2\n"[..], "bad:3:1: "),
             (b"nonsense", "bad:1:1: "),
             (b"1\n\xff\n", "bad:2:1: not text"),
-            (b"", "bad:1:1: "),
+            (b"", "bad: nothing is in it"),
         ] {
             fs::write(&path, content).unwrap();
             let failure = shape(&ShapeArguments {

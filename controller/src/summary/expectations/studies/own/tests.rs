@@ -16,7 +16,7 @@ const MS: u64 = 1_000_000;
 const STATE_BYTES: u64 = 1024;
 const PROMPT_TOKENS: u32 = 8;
 const OUTPUT_TOKENS: u32 = 20;
-const PROMPTS: u32 = 8;
+const PROMPTS: u32 = 32;
 const LAYERS: u32 = 6;
 const RATES_BPS: [u64; 4] = [100 * MS, 2 * MS, MS / 5, MS / 50];
 const OUTAGE_NS: u64 = 1_000 * MS;
@@ -24,8 +24,9 @@ const OUTAGE_NS: u64 = 1_000 * MS;
 /// What nature does in these trials.
 #[derive(Clone, Copy)]
 struct Nature {
-    /// Whether surer tokens are less often right.
-    surer_is_worse: bool,
+    /// Whether the edge goes wrong where it is asked in the middle of an answer, as without the states of
+    /// earlier tokens.
+    edge_errs: bool,
     /// One in so many of the tokens that an exit is sure of is wrong.
     sure_is_wrong: u32,
     /// Bytes beside the formula's for each token that was asked for.
@@ -39,7 +40,7 @@ struct Nature {
 }
 
 const AS_THE_LAWS_SAY: Nature = Nature {
-    surer_is_worse: false,
+    edge_errs: false,
     sure_is_wrong: u32::MAX,
     more_bytes: 0,
     layers_help: true,
@@ -69,8 +70,6 @@ fn own_choice(nature: Nature, prompt: u32, token: u32) -> (u32, bool) {
     let confidence = draw * 1000;
     let right = if confidence >= 900_000 {
         (prompt * OUTPUT_TOKENS + token) % nature.sure_is_wrong != 1
-    } else if nature.surer_is_worse {
-        confidence < 300_000
     } else {
         confidence >= 300_000
     };
@@ -108,7 +107,7 @@ fn trial(
         .collect();
     let mean = answer.iter().map(|(confidence, _)| confidence).sum::<u32>() / OUTPUT_TOKENS;
     // Of a cascade, prompts differ in how sure the device is of them.
-    let mean = mean / 2 + prompt * 60_000;
+    let mean = mean / 2 + prompt % 8 * 60_000;
     let cut = match family {
         Family::EarlyExit { cut } => cut,
         Family::Cascade { .. } => 1,
@@ -117,9 +116,16 @@ fn trial(
     for (token, (confidence, right)) in (0..).zip(answer) {
         let (confidence, right) = match family {
             Family::Cascade { .. } => (mean, mean >= 300_000 || token < 3),
-            // Each layer more makes tokens surer.
+            // Each layer more makes tokens surer, and the more layers there are the less.
             Family::EarlyExit { cut } if nature.layers_help => {
-                (confidence + cut.saturating_sub(2) * 150_000, right)
+                let surer = match cut {
+                    0 | 1 => 0,
+                    2 => 250_000,
+                    3 => 400_000,
+                    4 => 480_000,
+                    _ => 500_000,
+                };
+                (confidence + surer, right)
             }
             Family::EarlyExit { .. } => (confidence, right),
         };
@@ -137,7 +143,9 @@ fn trial(
         if stalls {
             clock = clock.max(started_ns + OUTAGE_NS + MS);
         }
-        let is_whole = maker == Maker::Edge || right || cut == LAYERS;
+        let of_edge = maker == Maker::Edge;
+        let errs = of_edge && nature.edge_errs && threshold != Threshold::REMOTE;
+        let is_whole = (of_edge || right || cut == LAYERS) && !errs;
         trial.tokens.push(if is_whole { token } else { 999 });
         trial.token_ns.push(clock);
         trial.decisions.push(Decision {
@@ -245,10 +253,9 @@ fn assert_not_held(nature: Nature, claim: StudyClaim) {
 }
 
 #[test]
-fn a_device_that_is_the_worse_the_surer_it_is_has_no_rising_quality() {
+fn an_edge_that_errs_where_it_is_asked_has_no_rising_quality() {
     let nature = Nature {
-        surer_is_worse: true,
-        sure_is_wrong: 2,
+        edge_errs: true,
         ..AS_THE_LAWS_SAY
     };
     assert_not_held(nature, StudyClaim::QualityRisesWithThreshold);
