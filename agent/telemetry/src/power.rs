@@ -2,8 +2,9 @@
 
 use crate::{MINIMUM_REFRESHES, Trouble, WindowEnergy};
 
-/// Longer gaps between two samples are not bridged, as a multiple of the sampling period...
-const LONGEST_GAP_PERIODS: u64 = 10;
+/// Longer gaps between two samples are not bridged, as a multiple of the sampling period: machines with
+/// few CPUs let a thread wait for a tenth of a second now and then...
+const LONGEST_GAP_PERIODS: u64 = 20;
 /// ...or of the time in which the source renews its value, whichever is longer: where it is renewed
 /// ten times a second, nothing can be missed between two values.
 const LONGEST_GAP_REFRESHES: u64 = 2;

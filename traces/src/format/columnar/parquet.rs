@@ -6,7 +6,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 
 use super::builder::BatchBuilder;
@@ -90,12 +90,35 @@ impl std::fmt::Debug for ParquetRows {
     }
 }
 
+/// Whether every column begins and ends somewhere: the library panics where a damaged file says otherwise.
+fn check_places(metadata: &ParquetMetaData) -> Result<(), TraceError> {
+    let columns = metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    for column in columns {
+        let start = column.dictionary_page_offset();
+        let start = start.unwrap_or_else(|| column.data_page_offset());
+        if start < 0 || column.compressed_size() < 0 {
+            return Err(TraceError::Columnar {
+                problem: format!(
+                    "cannot read the Parquet file: column {} begins at {start} and has {} bytes",
+                    column.column_path(),
+                    column.compressed_size()
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
 impl ParquetRows {
     pub(in super::super) fn open(file: File) -> Result<ParquetRows, TraceError> {
         let wrong = |error: ParquetError| TraceError::Columnar {
             problem: format!("cannot read the Parquet file: {error}"),
         };
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(wrong)?;
+        check_places(builder.metadata())?;
         let metadata = metadata_of(builder.schema())?;
         let rows_sha256 = builder.schema().metadata().get(ROWS_KEY).cloned();
         let rows = builder.metadata().file_metadata().num_rows();
