@@ -135,7 +135,8 @@ phase = "bulk"
 
     /// Does it, through the agent of the run; what makes no sense is refused and changes nothing.
     fn change_by_hand(sandbox: &Sandbox) {
-        let plays = |event: &Value| event["event"] == "phase-started" && event["phase"] == "ping";
+        // A phase is announced before it begins; what was measured in it was measured after its T0.
+        let plays = |event: &Value| event["event"] == "link-window" && event["phase"] == "ping";
         assert!(
             within_ms(180_000, || recorded(sandbox).iter().any(plays)),
             "no pings"
