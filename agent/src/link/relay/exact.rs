@@ -43,6 +43,10 @@ const ERRAND_GRID_NS: u64 = 1_000_000;
 const ITEMS: usize = 3;
 const ERRANDS: usize = 2;
 
+/// Items that are due at once from which on it pays to send for many links in one call; with fewer, each
+/// frame leaves as soon as it is seen to be due.
+const TOGETHER_FROM: usize = 32;
+
 /// Whether a lane sends by itself, or may wait for others if it has one frame to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sending {
@@ -194,7 +198,7 @@ impl ExactWorker {
         self.agenda.take_due(now, &mut due);
         if !due.is_empty() {
             let pair = ClockPair::read();
-            let sending = if self.pace.is_in_steps() && due.len() > 1 {
+            let sending = if self.pace.is_in_steps() && due.len() >= TOGETHER_FROM {
                 Sending::Together
             } else {
                 Sending::Now
