@@ -223,6 +223,14 @@ impl Part {
         text::prompt(&self.tokenizer, seed, tokens).map_err(self.failed())
     }
 
+    /// The prompts that some seeds stand for.
+    pub(super) fn prompts(&self, seeds: &[u64], tokens: u32) -> Result<Vec<Vec<u32>>, JobError> {
+        seeds
+            .iter()
+            .map(|seed| self.prompt(*seed, tokens))
+            .collect()
+    }
+
     /// Whether the model has room for a prompt and its answer, the last token of which is not
     /// fed back; in words if not.
     pub(super) fn check_length(&self, prompt: u32, output: u32) -> Result<(), String> {

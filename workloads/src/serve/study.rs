@@ -16,6 +16,7 @@ mod driver;
 mod early_exit;
 mod grid;
 mod link;
+mod models;
 mod outage;
 mod own;
 mod speculative;
@@ -28,14 +29,12 @@ use std::sync::mpsc::{self, Sender};
 use super::connection::PayloadCounter;
 use super::coordinator::{LAST_BYTES_LIMIT, Reporter, read_commands, read_line, telling_failure};
 use super::error::JobError;
-use super::part::{Part, Source};
 use super::secret::Secret;
 use super::signal::{Ready, Signal};
 use super::thread;
 use crate::clock::{self, MonotonicNs};
-use crate::engine::Parts;
 use crate::job::{JobCommand, JobEvent, JobTotals};
-use crate::study::{StudyJobSpec, StudyRole, StudySpec, Technique};
+use crate::study::{StudyJobSpec, StudyRole, Technique};
 
 /// Runs one process of a study, from its [`StudyJobSpec`] on the first line of `input` to its last
 /// [`JobEvent`] on `output`. End of file on `input` ends it at once.
@@ -139,24 +138,6 @@ fn coordinate(
         }
     }
     Err(JobError::ThreadLost)
-}
-
-/// Loads the layers that a node of the path needs for the arms of a study.
-fn load(spec: &StudyJobSpec, study: &StudySpec, place: u32) -> Result<Part, JobError> {
-    let source = Source {
-        directory: &spec.model_directory,
-        threads: spec.threads,
-        compute: spec.compute,
-        slowdown: spec.slowdown,
-    };
-    let place = usize::try_from(place).unwrap_or(usize::MAX);
-    Part::open(source, |layers| {
-        study.check(layers)?;
-        let (range, head) = study.layers_of(place, layers);
-        // A stage that has the whole model begins with the prompt's tokens, as the driver does.
-        let embedding = place == 0 || range == (0..layers);
-        Ok((range, Parts { embedding, head }))
-    })
 }
 
 fn report(signals: &Sender<Signal>, event: JobEvent) {

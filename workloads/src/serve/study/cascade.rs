@@ -5,16 +5,15 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use super::conductor::{Conductor, Setting};
-use super::link::{Link, Path};
+use super::link::Path;
 use super::own::{self, Device};
-use super::{books, costs};
+use super::{books, costs, models};
 use crate::clock;
-use crate::engine::Parts;
 use crate::job::JobCommand;
 use crate::serve::connection::token_bytes;
 use crate::serve::error::JobError;
-use crate::serve::part::{Part, Source};
-use crate::serve::signal::{Ready, Signal};
+use crate::serve::part::Part;
+use crate::serve::signal::Signal;
 use crate::study::own::{Decision, Maker, Rule, Threshold, ppm};
 use crate::study::{Arm, HopBytes, NodeCosts, StudyJobSpec, StudySpec, TrialRecord};
 use crate::wire::FrameKind;
@@ -43,45 +42,18 @@ pub(super) fn play(
     path: &Path,
     told: (&Sender<Signal>, &Receiver<JobCommand>),
 ) -> Result<(), JobError> {
-    let missing = |what: &str| JobError::Spec {
-        why: format!("a cascade needs {what}"),
-    };
-    let source = |directory| Source {
-        directory,
-        threads: spec.threads,
-        compute: spec.compute,
-        slowdown: spec.slowdown,
-    };
-    let draft = spec.draft_directory.as_deref();
-    let draft = draft.ok_or_else(|| missing("a second model"))?;
-    let everything = Parts {
-        embedding: true,
-        head: true,
-    };
-    let nothing = Parts {
-        embedding: false,
-        head: false,
-    };
     // Nothing of the large model is held here; what it is must be known to ask for it.
-    let large = Part::open(source(&spec.model_directory), |_| Ok((0..0, nothing)))?;
+    let large = models::large_by_name(spec)?;
     let needed = large.terms(0..large.all_layers())?;
-    let small = Part::open(source(draft), |layers| Ok((0..layers, everything)))?;
+    let small = models::small(spec)?;
     for part in [&large, &small] {
         part.check_length(study.prompt_tokens, study.output_tokens)
             .map_err(|why| JobError::Spec { why })?;
     }
-    let prompts = prompt_seeds
-        .iter()
-        .map(|seed| large.prompt(*seed, study.prompt_tokens));
-    let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
-    let address = path.next.ok_or_else(|| missing("a next node"))?;
-    let (link, socket) = Link::open((address, path), &needed, study.timeout_ns)?;
-    let ready = Ready {
-        weight_bytes: small.weight_bytes(),
-        engine_path: small.engine_path(),
-        sockets: vec![socket],
-    };
-    let Some(conductor) = Conductor::begin(Some(link), ready, told) else {
+    let prompts = large.prompts(prompt_seeds, study.prompt_tokens)?;
+    let loaded = (small.weight_bytes(), small.engine_path());
+    let needed = (&needed, study.timeout_ns);
+    let Some(conductor) = Conductor::connect(path, needed, loaded, told)? else {
         return Ok(());
     };
     let mut driver = Driver {

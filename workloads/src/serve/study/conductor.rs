@@ -3,10 +3,11 @@
 
 use std::sync::mpsc::{Receiver, Sender};
 
-use super::link::Link;
+use super::link::{Link, Path};
 use super::{costs, grid, report, since};
 use crate::clock::{self, MonotonicNs};
 use crate::job::{JobCommand, JobEvent};
+use crate::serve::connection::Terms;
 use crate::serve::error::JobError;
 use crate::serve::signal::{Ready, Signal, tell};
 use crate::study::{Arm, NodeCosts, StudyFinding, TrialRecord};
@@ -32,6 +33,12 @@ impl Setting {
             round_trip_ns: self.round_trip_ns,
             rate_bps: self.rate_bps,
         }
+    }
+}
+
+fn no_next_node() -> JobError {
+    JobError::Spec {
+        why: "something is to cross a link, and no address of a next node is given".to_owned(),
     }
 }
 
@@ -66,6 +73,23 @@ impl<'a> Conductor<'a> {
         })
     }
 
+    /// Connects to the next node, and begins: for techniques that cannot do without one.
+    pub(super) fn connect(
+        path: &Path,
+        (needed, timeout_ns): (&Terms, u64),
+        (weight_bytes, engine_path): (u64, String),
+        told: (&'a Sender<Signal>, &'a Receiver<JobCommand>),
+    ) -> Result<Option<Conductor<'a>>, JobError> {
+        let address = path.next.ok_or_else(no_next_node)?;
+        let (link, socket) = Link::open((address, path), needed, timeout_ns)?;
+        let ready = Ready {
+            weight_bytes,
+            engine_path,
+            sockets: vec![socket],
+        };
+        Ok(Conductor::begin(Some(link), ready, told))
+    }
+
     /// All trials are over.
     pub(super) fn end(self) {
         report(self.signals, JobEvent::Idle);
@@ -76,9 +100,7 @@ impl<'a> Conductor<'a> {
     }
 
     pub(super) fn link(&mut self) -> Result<&mut Link, JobError> {
-        self.link.as_mut().ok_or_else(|| JobError::Spec {
-            why: "something is to cross a link, and no address of a next node is given".to_owned(),
-        })
+        self.link.as_mut().ok_or_else(no_next_node)
     }
 
     /// Moments as offsets from T0.

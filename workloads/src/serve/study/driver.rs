@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use super::conductor::{Conductor, Setting};
 use super::link::{Link, Path};
-use super::{books, costs, grid, load};
+use super::{books, costs, grid, models};
 use crate::clock;
 use crate::engine::{KeyValueCache, StateCoder};
 use crate::job::JobCommand;
@@ -39,13 +39,10 @@ pub(super) fn play(
     path: &Path,
     told: (&Sender<Signal>, &Receiver<JobCommand>),
 ) -> Result<(), JobError> {
-    let part = load(spec, study, 0)?;
+    let part = models::layers_at(spec, study, 0)?;
     part.check_length(study.prompt_tokens, study.output_tokens)
         .map_err(|why| JobError::Spec { why })?;
-    let prompts = prompt_seeds
-        .iter()
-        .map(|seed| part.prompt(*seed, study.prompt_tokens));
-    let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
+    let prompts = part.prompts(prompt_seeds, study.prompt_tokens)?;
     let (link, sockets) = match path.next {
         Some(address) => {
             let (layers, _) = study.layers_of(1, part.all_layers());

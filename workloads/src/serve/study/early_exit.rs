@@ -7,9 +7,9 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use super::conductor::{Conductor, Setting};
-use super::link::{Link, Path};
+use super::link::Path;
 use super::own::{self, Device};
-use super::{books, costs, load};
+use super::{books, costs, models};
 use crate::clock;
 use crate::engine::exit::Exit;
 use crate::engine::{Hidden, KeyValueCache};
@@ -17,7 +17,7 @@ use crate::job::JobCommand;
 use crate::serve::connection::token_bytes;
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
-use crate::serve::signal::{Ready, Signal};
+use crate::serve::signal::Signal;
 use crate::study::own::{Decision, Maker, Threshold, ppm};
 use crate::study::{Arm, HopBytes, NodeCosts, StudyJobSpec, StudySpec, TrialRecord};
 use crate::wire::FrameKind;
@@ -52,13 +52,10 @@ pub(super) fn play(
     path: &Path,
     told: (&Sender<Signal>, &Receiver<JobCommand>),
 ) -> Result<(), JobError> {
-    let part = load(spec, study, 0)?;
+    let part = models::layers_at(spec, study, 0)?;
     part.check_length(study.prompt_tokens, study.output_tokens)
         .map_err(|why| JobError::Spec { why })?;
-    let prompts = prompt_seeds
-        .iter()
-        .map(|seed| part.prompt(*seed, study.prompt_tokens));
-    let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
+    let prompts = part.prompts(prompt_seeds, study.prompt_tokens)?;
     let mut exits = BTreeMap::new();
     for arm in &study.arms {
         if let Arm::EarlyExit { cut, threshold } = arm
@@ -70,18 +67,11 @@ pub(super) fn play(
         }
     }
     let (layers, _) = study.layers_of(1, part.all_layers());
-    let address = path.next.ok_or_else(|| JobError::Spec {
-        why: "early exits need a next node to finish what they leave".to_owned(),
-    })?;
     let needed = part.terms(layers)?;
-    let (link, socket) = Link::open((address, path), &needed, study.timeout_ns)?;
     let of_exits: u64 = exits.values().map(Exit::weight_bytes).sum();
-    let ready = Ready {
-        weight_bytes: part.weight_bytes() + of_exits,
-        engine_path: part.engine_path(),
-        sockets: vec![socket],
-    };
-    let Some(conductor) = Conductor::begin(Some(link), ready, told) else {
+    let loaded = (part.weight_bytes() + of_exits, part.engine_path());
+    let needed = (&needed, study.timeout_ns);
+    let Some(conductor) = Conductor::connect(path, needed, loaded, told)? else {
         return Ok(());
     };
     let mut driver = Driver {

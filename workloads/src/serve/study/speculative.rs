@@ -21,37 +21,9 @@ mod verifier;
 pub(super) use driver::drive;
 pub(super) use stage::serve;
 
-use std::path::Path;
-
-use crate::engine::Parts;
 use crate::serve::connection::Terms;
 use crate::serve::error::JobError;
-use crate::serve::part::{Part, Source};
-use crate::study::StudyJobSpec;
-
-/// All of a model.
-fn whole(spec: &StudyJobSpec, directory: &Path) -> Result<Part, JobError> {
-    let source = Source {
-        directory,
-        threads: spec.threads,
-        compute: spec.compute,
-        slowdown: spec.slowdown,
-    };
-    let parts = Parts {
-        embedding: true,
-        head: true,
-    };
-    Part::open(source, |layers| Ok((0..layers, parts)))
-}
-
-/// The small model.
-fn draft_model(spec: &StudyJobSpec) -> Result<Part, JobError> {
-    let directory = spec.draft_directory.as_deref();
-    let directory = directory.ok_or_else(|| JobError::Spec {
-        why: "it is to draft, and is given no second model".to_owned(),
-    })?;
-    whole(spec, directory)
-}
+use crate::serve::part::Part;
 
 /// What is said in a handshake of the large model's layers and of the small model.
 fn terms(large: &Part, small: &Part) -> Result<Terms, JobError> {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::books::WayBack;
 use super::door::{Refusal, first_to_come};
-use super::{costs, load};
+use super::{costs, models};
 use crate::clock;
 use crate::coding::Coding;
 use crate::engine::{KeyValueCache, StateCoder};
@@ -42,7 +42,7 @@ pub(super) fn play(
     counter: &Arc<PayloadCounter>,
     signals: &Sender<Signal>,
 ) -> Result<(), JobError> {
-    let part = load(spec, study, place)?;
+    let part = models::layers_at(spec, study, place)?;
     let secret = Secret::parse(&spec.secret)?;
     let refused = |source| JobError::Listen {
         address: listen,

@@ -4,17 +4,16 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use super::body::{Opening, Task, encode_draft};
 use super::drafter::Drafter;
-use super::{draft_model, terms};
+use super::terms;
 use crate::clock;
-use crate::engine::Parts;
 use crate::job::JobCommand;
 use crate::serve::error::JobError;
-use crate::serve::part::{Part, Source};
-use crate::serve::signal::{Ready, Signal};
+use crate::serve::part::Part;
+use crate::serve::signal::Signal;
 use crate::serve::study::books::{self, ENTRY_BYTES};
 use crate::serve::study::conductor::{Conductor, Setting};
-use crate::serve::study::link::{Link, Path};
-use crate::serve::study::{costs, grid};
+use crate::serve::study::link::Path;
+use crate::serve::study::{costs, grid, models};
 use crate::study::speculative::sampling::Chance;
 use crate::study::speculative::{
     AcceptanceRecord, Drawing, RoundRecord, Speculation, VERDICT_BYTES,
@@ -38,8 +37,8 @@ pub(in crate::serve::study) fn drive(
     path: &Path,
     told: (&Sender<Signal>, &Receiver<JobCommand>),
 ) -> Result<(), JobError> {
-    let small = draft_model(spec)?;
-    let large = large_model(spec)?;
+    let small = models::small(spec)?;
+    let large = models::large_by_name(spec)?;
     study
         .check(large.all_layers())
         .and_then(|()| small.check_length(study.prompt_tokens, study.output_tokens))
@@ -47,17 +46,10 @@ pub(in crate::serve::study) fn drive(
     let prompt = |seed: &u64| Ok((*seed, small.prompt(*seed, study.prompt_tokens)?));
     let prompts = prompt_seeds.iter().map(prompt);
     let prompts = prompts.collect::<Result<Vec<_>, JobError>>()?;
-    let address = path.next.ok_or_else(|| JobError::Spec {
-        why: "drafts are to be verified, and no address of a next node is given".to_owned(),
-    })?;
     let needed = terms(&large, &small)?;
-    let (link, socket) = Link::open((address, path), &needed, study.timeout_ns)?;
-    let ready = Ready {
-        weight_bytes: small.weight_bytes(),
-        engine_path: small.engine_path(),
-        sockets: vec![socket],
-    };
-    let Some(conductor) = Conductor::begin(Some(link), ready, told) else {
+    let loaded = (small.weight_bytes(), small.engine_path());
+    let needed = (&needed, study.timeout_ns);
+    let Some(conductor) = Conductor::connect(path, needed, loaded, told)? else {
         return Ok(());
     };
     let mut driver = Driver {
@@ -70,21 +62,6 @@ pub(in crate::serve::study) fn drive(
     driver.run()?;
     driver.conductor.end();
     Ok(())
-}
-
-/// Nothing of the large model but what tells it from others.
-fn large_model(spec: &StudyJobSpec) -> Result<Part, JobError> {
-    let source = Source {
-        directory: &spec.model_directory,
-        threads: spec.threads,
-        compute: spec.compute,
-        slowdown: spec.slowdown,
-    };
-    let nothing = Parts {
-        embedding: false,
-        head: false,
-    };
-    Part::open(source, |_| Ok((0..0, nothing)))
 }
 
 impl Driver<'_> {

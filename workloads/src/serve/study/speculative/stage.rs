@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use super::body::{Opening, Task, decode_draft};
+use super::terms;
 use super::verifier::{Models, Request, Verdict};
-use super::{draft_model, terms, whole};
 use crate::clock;
 use crate::serve::connection::{Connection, Frame, PayloadCounter, token_bytes};
 use crate::serve::error::JobError;
@@ -17,6 +17,7 @@ use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::study::books::WayBack;
 use crate::serve::study::costs;
 use crate::serve::study::door::{Refusal, first_to_come};
+use crate::serve::study::models;
 use crate::study::StudyJobSpec;
 use crate::study::speculative::{MOST_DRAFTED, OPENING_WORDS};
 use crate::wire::FrameKind;
@@ -32,8 +33,8 @@ pub(in crate::serve::study) fn serve(
     signals: &Sender<Signal>,
 ) -> Result<(), JobError> {
     let models = Models {
-        large: whole(spec, &spec.model_directory)?,
-        small: draft_model(spec)?,
+        large: models::large(spec)?,
+        small: models::small(spec)?,
     };
     let held = terms(&models.large, &models.small)?;
     if models.large.vocabulary() != models.small.vocabulary() {
