@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::{env, fs};
+use std::{env, fs, thread};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use hexloop_tests::needs::{
     Need, Needs, Place, Served, names, needs_by_function, parse_probe, skipped_within,
 };
@@ -25,6 +25,10 @@ const TEST_LIMIT_S: u32 = 420;
 /// them needs on a machine that is busy with other things.
 const GUEST_LIMIT_S: usize = 300;
 
+/// Files of tests that break things and compare the machine before and after: how fast that goes says
+/// nothing, so tests with a simulated clock of their own run beside them.
+const UNTIMED: [&str; 1] = ["faults"];
+
 /// One ignored test.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 struct Test {
@@ -36,6 +40,13 @@ struct Test {
     name: String,
     /// What people call it: the crate or test file, and the name in it.
     label: String,
+}
+
+impl Test {
+    /// Whether it is of that crate or test file.
+    fn is_of(&self, file: &str) -> bool {
+        self.label.split_once(' ').is_some_and(|(of, _)| of == file)
+    }
 }
 
 /// How a test ended.
@@ -87,13 +98,23 @@ fn run(messages: &Path, filters: &[&str]) -> anyhow::Result<bool> {
         }
     }
 
+    let mut tests_at = |place| by_place.remove(&place).unwrap_or_default();
+    let (untimed, timed): (Vec<Test>, Vec<Test>) = tests_at(Place::Host)
+        .into_iter()
+        .partition(|test| UNTIMED.iter().any(|file| test.is_of(file)));
+    let (in_guest, simulated) = (tests_at(Place::Guest), tests_at(Place::VirtualTimeGuest));
+    let mut on_host = play_all(&timed);
+    let mut in_guest = in_guests(&root, &in_guest, false)?;
+    thread::scope(|scope| -> anyhow::Result<()> {
+        let beside = scope.spawn(|| in_guests(&root, &simulated, true));
+        on_host.extend(play_all(&untimed));
+        let beside = beside.join();
+        in_guest.extend(beside.map_err(|_panic| anyhow!("the thread of the guests panicked"))??);
+        Ok(())
+    })?;
+
     let (mut passed, mut failures) = (0, Vec::new());
-    for (place, tests) in by_place {
-        let (served, ended) = match place {
-            Place::Host => (served.host.clone(), play_all(&tests)),
-            Place::Guest => (served.guest.clone(), in_guests(&root, &tests, false)?),
-            Place::VirtualTimeGuest => (served.guest.clone(), in_guests(&root, &tests, true)?),
-        };
+    for (served, ended) in [(&served.host, on_host), (&served.guest, in_guest)] {
         for test in ended {
             let unserved =
                 |need: &&String| Need::from_name(need).is_none_or(|need| !served.contains(&need));

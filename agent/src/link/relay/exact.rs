@@ -43,8 +43,8 @@ const ERRAND_GRID_NS: u64 = 1_000_000;
 const ITEMS: usize = 3;
 const ERRANDS: usize = 2;
 
-/// Items that are due at once from which on it pays to send for many links in one call; with fewer, each
-/// frame leaves as soon as it is seen to be due.
+/// Items that are due at once from which on frames are sent for many links in one call. With fewer, one
+/// call each costs no more, and each frame leaves as soon as it is seen to be due.
 const TOGETHER_FROM: usize = 32;
 
 /// Whether a lane sends by itself, or may wait for others if it has one frame to send.
