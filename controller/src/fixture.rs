@@ -182,6 +182,7 @@ pub(crate) fn plan() -> Plan {
         ],
         studies: Vec::new(),
         loads: Vec::new(),
+        background: Vec::new(),
         events: Vec::new(),
         commands: Vec::new(),
         verdict: VerdictBounds {

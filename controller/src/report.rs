@@ -3,6 +3,7 @@
 //! A pure function of the records, byte for byte: it reads no clock and no machine. Everything
 //! that a user wrote is escaped. Charts are drawn here as SVG.
 
+mod background;
 mod bytes;
 mod definitions;
 mod energy;
@@ -70,6 +71,7 @@ pub fn render(records: &RunRecords, summary: &Summary) -> Result<String, fmt::Er
     traffic::section(&mut page, &data)?;
     studies::section(&mut page, &data)?;
     loads::section(&mut page, &data)?;
+    background::section(&mut page, &data)?;
     timeline::section(&mut page, &data)?;
     bytes::section(&mut page, &data)?;
     resources::section(&mut page, &data)?;

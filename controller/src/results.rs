@@ -91,6 +91,8 @@ pub struct PhaseResults {
     pub changes: Vec<ChangeMade>,
     /// What processes of a phase without a model measured.
     pub traffic: Vec<TrafficOfLink>,
+    /// What both ends of the traffic beside it measured.
+    pub background: Vec<TrafficOfLink>,
     /// What a study found, in order.
     pub findings: Vec<StudyFinding>,
     /// Programs that ended.
@@ -303,10 +305,16 @@ impl PhaseResults {
                 asked_ns: due_ns,
                 changed: changed.clone(),
             }),
-            EventBody::Traffic { link, record, .. } => self.traffic.push(TrafficOfLink {
-                link: link.clone(),
-                record: record.clone(),
-            }),
+            EventBody::Traffic { link, record, .. } => {
+                let of = match record.background {
+                    Some(_) => &mut self.background,
+                    None => &mut self.traffic,
+                };
+                of.push(TrafficOfLink {
+                    link: link.clone(),
+                    record: record.clone(),
+                });
+            }
             EventBody::Study { finding, .. } => self.findings.push(finding.clone()),
             EventBody::CommandExit(exit) => self.command_exits.push(ProgramEnd {
                 at_ns,

@@ -1,6 +1,7 @@
 //! `summary.json`: what a run found, for scripts. A versioned interface: fields are added, never
 //! changed, within one `schema_version`; `hexloop schema summary` prints its JSON Schema.
 
+mod background;
 mod bytes;
 mod cells;
 mod compute;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::verdict::Verdict;
 
+pub use background::BackgroundSummary;
 pub use compute::{RunFacts, summarise};
 pub(crate) use compute::{quantity, unavailable};
 pub use distribution::{Distribution, PercentileInterval};
@@ -94,6 +96,9 @@ pub struct Summary {
     /// Every load on a program that serves, in the order it was played.
     #[serde(default)]
     pub loads: Vec<LoadSummary>,
+    /// Traffic beside phases, phase by phase.
+    #[serde(default)]
+    pub background: Vec<BackgroundSummary>,
     /// Every node.
     pub nodes: Vec<NodeSummary>,
     /// What was asked of the machine, what it is, and how quiet it was.

@@ -8,10 +8,11 @@ use hexloop_traces::{CellPolicy, Direction, UNLIMITED_RATE_BPS};
 use hexloop_workloads::device::{ComputeDevice, Precision};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::study::{Arm, Technique};
+use hexloop_workloads::traffic::Carrier;
 
 use crate::plan::{
-    Claim, DatapathChoice, ExpectationPlan, LoadPlan, ModelSource, NodePlan, PhasePlan, Plan,
-    StudyPlan, TimelineEvent, TrafficJob, TrafficPlan,
+    BackgroundPlan, Claim, DatapathChoice, ExpectationPlan, LoadPlan, ModelSource, NodePlan,
+    PhasePlan, Plan, StudyPlan, TimelineEvent, TrafficJob, TrafficPlan,
 };
 use crate::resolve::ResolvedTrace;
 
@@ -138,6 +139,9 @@ impl Display for Description<'_> {
         }
         for load in &plan.loads {
             self.load(f, load)?;
+        }
+        for background in &plan.background {
+            Self::background(f, background)?;
         }
         for command in &plan.commands {
             let argv = safe(&command.argv.join(" "));
@@ -352,6 +356,36 @@ impl Description<'_> {
             spec.output_tokens,
             spans.join(", "),
             span(study.duration_ns)
+        )
+    }
+
+    fn background(f: &mut fmt::Formatter<'_>, background: &BackgroundPlan) -> fmt::Result {
+        let what = &background.background;
+        let carried = match &what.carrier {
+            Carrier::Tcp { congestion_control } => format!("TCP ({congestion_control})"),
+            Carrier::Udp { rate_bps, .. } => format!("UDP at {}", rate(*rate_bps)),
+        };
+        let periods = match what.periods {
+            Some(periods) => format!(
+                ", on for {} and off for {}{}",
+                span(periods.on_ns),
+                span(periods.off_ns),
+                if periods.exponential {
+                    " on average"
+                } else {
+                    ""
+                }
+            ),
+            None => String::new(),
+        };
+        let phases = match background.phases.as_slice() {
+            [] => "every phase".to_owned(),
+            phases => phases.join(", "),
+        };
+        let (link, direction) = (&background.link, background.direction.name());
+        writeln!(
+            f,
+            "  beside {phases}: {carried} {direction} over {link}{periods}"
         )
     }
 

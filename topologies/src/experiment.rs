@@ -14,13 +14,14 @@ use crate::plan::{
 use crate::problem::{Problem, SourceText};
 use crate::value::{Origin, Table, Value};
 use hexloop_traces::scenario::ScriptedEvent;
-use hexloop_traces::{CellSettings, LinkSettings};
+use hexloop_traces::{CellSettings, Direction, LinkSettings};
 use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::load::LoadSpec;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::Grid;
 use hexloop_workloads::study::own::OutageSpec;
+use hexloop_workloads::traffic::{Carrier, Periods};
 
 pub(crate) use technique::{Cut, Speculations, Technique};
 
@@ -57,6 +58,8 @@ pub struct Experiment {
     pub studies: Vec<Study>,
     /// Loads on programs that serve, in the order they run.
     pub loads: Vec<Load>,
+    /// Traffic beside phases.
+    pub background: Vec<Background>,
     /// Changes of links at moments of the phases, in the order of those.
     pub events: Vec<TimelineEvent>,
     /// Programs that run on their nodes during every phase.
@@ -261,6 +264,25 @@ pub struct Load {
     pub files: Vec<(&'static str, PathBuf)>,
     /// Its length.
     pub duration_ns: u64,
+}
+
+/// Traffic beside phases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Background {
+    /// Its name.
+    pub name: String,
+    /// The link that it crosses.
+    pub link: String,
+    /// Which way.
+    pub direction: Direction,
+    /// What carries it.
+    pub carrier: Carrier,
+    /// When it is on; `None` for all the time.
+    pub periods: Option<Periods>,
+    /// The phases that it is beside; empty for all.
+    pub phases: Vec<String>,
+    /// Whether it uses IPv6.
+    pub ipv6: bool,
 }
 
 /// The name and length of a phase of whatever kind.

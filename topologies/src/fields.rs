@@ -2,6 +2,7 @@
 //! they mean. The reader, the checks of the text, the JSON Schema and the list of keys in the
 //! help all follow from this one table, so they cannot drift apart.
 
+mod background;
 mod job;
 mod link;
 pub(crate) mod load;
@@ -10,6 +11,7 @@ mod scenario;
 mod study;
 mod traffic;
 
+use background::BACKGROUND;
 use job::{CALIBRATION, COMMAND, EXPECTATION, FAULTS, PHASE, REQUESTS, VERDICT};
 pub(crate) use link::EVENT;
 use link::{CELL, LINK};
@@ -242,6 +244,15 @@ pub(crate) const ROOT: &[Field] = &[
         Optional,
         "Phases in which requests go to a server that speaks the streaming part of OpenAI's interface \
          (vLLM, SGLang, llama.cpp), which a program of [[commands]] is; played after the studies.",
+    ),
+    field(
+        "background",
+        Kind::Array {
+            of: BACKGROUND,
+            what: "background traffic",
+        },
+        Optional,
+        "Traffic that others have a link carry beside phases of any kind, from T0 to their end.",
     ),
     field(
         "events",

@@ -3,6 +3,7 @@
 //! A plan is data alone. The same experiment file, seed and settings give the same plan, byte
 //! for byte, on every machine with the same CPUs; its hash names it in the record.
 
+mod background;
 mod load;
 mod program;
 mod study;
@@ -19,6 +20,7 @@ pub use crate::describe::describe;
 pub use crate::isolation::{
     CoolPlan, GpuPlan, HugepagesPlan, MachinePlan, NodeIsolation, Partition,
 };
+pub use background::BackgroundPlan;
 pub use load::LoadPlan;
 pub use program::{CommandPlan, Readiness, ReadyPlan};
 pub use study::{StudyClaim, StudyPlan};
@@ -65,6 +67,9 @@ pub struct Plan {
     /// Loads on programs that serve; they come after everything else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loads: Vec<LoadPlan>,
+    /// Traffic that links carry beside phases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub background: Vec<BackgroundPlan>,
     /// Changes of links at moments of the phases, in the order of those.
     pub events: Vec<TimelineEvent>,
     /// Programs that run on their nodes during every phase.

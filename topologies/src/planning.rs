@@ -8,13 +8,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use hexloop_workloads::recipe::hexadecimal;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::StudySpec;
+use hexloop_workloads::traffic::BackgroundSpec;
+use rand_core::Rng as _;
 use sha2::{Digest, Sha256};
 
 use crate::experiment::{Cell, Experiment, Link, Node, Phase, Study, Technique};
 use crate::model::{BYTES_PER_ACTIVATION, ModelShape};
 use crate::plan::{
-    BesidePlan, CellPlan, CellUserPlan, LinkEnd, LinkPlan, LoadPlan, ModelPlan, ModelSource,
-    NodePlan, PLAN_SCHEMA, PhasePlan, Plan, StudyPlan, TrafficPlan,
+    BackgroundPlan, BesidePlan, CellPlan, CellUserPlan, LinkEnd, LinkPlan, LoadPlan, ModelPlan,
+    ModelSource, NodePlan, PLAN_SCHEMA, PhasePlan, Plan, StudyPlan, TrafficPlan,
 };
 use crate::problem::{Problem, Problems, listed, quoted};
 use crate::resolve::ResolvedExperiment;
@@ -57,6 +59,9 @@ const FIRST_TRAFFIC_PORT: u16 = 17800;
 
 /// The same for studies.
 const FIRST_STUDY_PORT: u16 = 27800;
+
+/// The same for traffic beside phases.
+const FIRST_BACKGROUND_PORT: u16 = 37800;
 
 /// The most nodes that a note lists by name.
 const MOST_NAMED: usize = 8;
@@ -102,6 +107,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
     let traffic = traffic(experiment, &links);
     let studies = studies(resolved, &links);
     let loads = loads(experiment, &links);
+    let background = background(experiment, &links);
     let plan = Plan {
         schema: PLAN_SCHEMA,
         experiment: experiment.name.clone(),
@@ -124,6 +130,7 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
         phases,
         studies,
         loads,
+        background,
         events: experiment.events.clone(),
         commands: experiment.commands.clone(),
         verdict: experiment.verdict.clone(),
@@ -346,6 +353,29 @@ fn loads(experiment: &Experiment, links: &[LinkPlan]) -> Vec<LoadPlan> {
             endpoint: listening(link, load.ipv6, load.port),
             load: load.load.clone(),
             duration_ns: load.duration_ns,
+        })
+    });
+    planned.collect()
+}
+
+fn background(experiment: &Experiment, links: &[LinkPlan]) -> Vec<BackgroundPlan> {
+    let ports = (FIRST_BACKGROUND_PORT..).zip(&experiment.background);
+    let mut seeds = hexloop_traces::stream(experiment.seed, "background");
+    let planned = ports.filter_map(|(port, background)| {
+        let link = links.iter().find(|link| link.name == background.link)?;
+        let end = link.receiver(background.direction);
+        let address = if background.ipv6 { end.ipv6 } else { end.ipv4 };
+        Some(BackgroundPlan {
+            link: link.name.clone(),
+            direction: background.direction,
+            address: SocketAddr::new(address, port),
+            background: BackgroundSpec {
+                name: background.name.clone(),
+                carrier: background.carrier.clone(),
+                periods: background.periods,
+                seed: seeds.next_u64(),
+            },
+            phases: background.phases.clone(),
         })
     });
     planned.collect()

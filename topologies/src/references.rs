@@ -1,6 +1,7 @@
 //! What the text of an experiment file says as a whole: every name that is used is declared,
 //! and the values go together.
 
+mod background;
 mod cells;
 pub(crate) mod events;
 mod kernel;
@@ -87,6 +88,7 @@ pub(crate) fn resolve(
             duration_ns,
         })
         .collect();
+    let background = background::read(reporter, &file, &links, &spans);
     Experiment {
         name: file.text("name"),
         description: file.text("description"),
@@ -110,6 +112,7 @@ pub(crate) fn resolve(
         phases,
         studies,
         loads,
+        background,
         document: Document {
             source: reporter.source.clone(),
             root: root.clone(),

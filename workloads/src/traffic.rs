@@ -5,6 +5,7 @@
 //! then [`JobCommand`] lines, and writes [`JobEvent`] lines, as the jobs with a model do. End of
 //! file on its input ends it.
 
+mod background;
 mod bulk;
 mod burn;
 mod echo;
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{self, MonotonicNs};
 use crate::job::{JobCommand, JobEvent, JobTotals};
 use crate::wire::PayloadBytes;
+
+pub use background::{BackgroundPart, BackgroundSpec, Carrier, MARK_BYTES, Periods};
 
 /// How long the other side may take to answer before T0.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -65,6 +68,20 @@ pub enum TrafficRole {
         /// How long probes are sent, from T0.
         send_for_ns: u64,
     },
+    /// Receives what is sent beside a phase.
+    BackgroundReceiver {
+        /// Where to listen.
+        listen: SocketAddr,
+        /// What comes.
+        background: BackgroundSpec,
+    },
+    /// Sends beside a phase.
+    BackgroundSender {
+        /// Who listens.
+        peer: SocketAddr,
+        /// What to send.
+        background: BackgroundSpec,
+    },
     /// Burns CPU time.
     Burner {
         /// On so many threads.
@@ -84,6 +101,9 @@ pub struct TrafficRecord {
     pub congestion_control: String,
     /// Probes, in the order of sending.
     pub probes: Vec<ProbeRecord>,
+    /// What else is told of traffic beside a phase; `None` for all other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<BackgroundPart>,
 }
 
 /// One probe of an echo.
@@ -135,6 +155,18 @@ pub enum TrafficError {
         /// The listening address.
         address: SocketAddr,
     },
+    /// The kernel does not control a connection as asked.
+    #[error(
+        "congestion control {asked} cannot be had (load it with `modprobe tcp_{asked}`, and add it to \
+         `sysctl net.ipv4.tcp_allowed_congestion_control`, as programs without privileges need)"
+    )]
+    CongestionControl {
+        /// What was asked for.
+        asked: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -150,20 +182,26 @@ trait Work {
 
 fn prepare(spec: &TrafficSpec) -> Result<Box<dyn Work>, TrafficError> {
     let secret = spec.secret.as_bytes();
-    Ok(match spec.role {
+    Ok(match &spec.role {
+        TrafficRole::BackgroundReceiver { listen, background } => {
+            Box::new(background::Receiver::open(*listen, background, secret)?)
+        }
+        TrafficRole::BackgroundSender { peer, background } => {
+            Box::new(background::Sender::open(*peer, background, secret)?)
+        }
         TrafficRole::BulkListener { listen, sends } => {
-            Box::new(bulk::Listener::open(listen, sends, secret)?)
+            Box::new(bulk::Listener::open(*listen, *sends, secret)?)
         }
         TrafficRole::BulkConnector { peer, sends } => {
-            Box::new(bulk::Transfer::connect(peer, sends, secret)?)
+            Box::new(bulk::Transfer::connect(*peer, *sends, secret)?)
         }
-        TrafficRole::EchoListener { listen } => Box::new(echo::Listener::open(listen, secret)?),
+        TrafficRole::EchoListener { listen } => Box::new(echo::Listener::open(*listen, secret)?),
         TrafficRole::EchoConnector {
             peer,
             gap_ns,
             send_for_ns,
-        } => Box::new(echo::Prober::open(peer, (gap_ns, send_for_ns), secret)?),
-        TrafficRole::Burner { threads } => Box::new(burn::Burner::new(threads)),
+        } => Box::new(echo::Prober::open(*peer, (*gap_ns, *send_for_ns), secret)?),
+        TrafficRole::Burner { threads } => Box::new(burn::Burner::new(*threads)),
     })
 }
 

@@ -98,6 +98,7 @@ fn plan(machine: MachinePlan) -> Plan {
         phases: Vec::new(),
         studies: Vec::new(),
         loads: Vec::new(),
+        background: Vec::new(),
         events: Vec::new(),
         commands: Vec::new(),
         verdict: VerdictBounds {

@@ -1,5 +1,6 @@
 //! Which job runs on which node in a phase, and what it is told.
 
+mod background;
 mod load;
 mod study;
 mod traffic;
@@ -26,6 +27,8 @@ pub(super) struct NodeJob {
     pub(super) place: usize,
     /// Whether it sends the requests: when such a job is idle, the phase is over.
     pub(super) sends_requests: bool,
+    /// Whether it goes on beside the phase, of whose totals its own are no part.
+    pub(super) is_beside: bool,
     /// The link that it crosses, where that has to be told: a phase can cross several.
     pub(super) link: Option<String>,
     pub(super) orders: Orders,
@@ -89,7 +92,14 @@ pub(super) fn parts<'a>(plan: &'a Plan, secret: &str) -> Result<Vec<Part<'a>>, P
             jobs: load::jobs_of(plan, load)?,
         })
     });
-    traffic.chain(phases).chain(studies).chain(loads).collect()
+    let parts = traffic.chain(phases).chain(studies).chain(loads);
+    let beside = parts.map(|part: Result<Part<'a>, PlayError>| {
+        let mut part = part?;
+        part.jobs
+            .extend(background::jobs_of(plan, part.name, secret)?);
+        Ok(part)
+    });
+    beside.collect()
 }
 
 /// The place of a node in the plan.
@@ -111,6 +121,7 @@ fn jobs_of(plan: &Plan, phase: &PhasePlan, secret: &str) -> Result<Vec<NodeJob>,
     let job = |place: usize, role: JobRole, sends_requests| NodeJob {
         place,
         sends_requests,
+        is_beside: false,
         link: None,
         orders: Orders::Model(JobSpec {
             name: phase.name.clone(),

@@ -48,6 +48,7 @@ const WINDOWS: usize = 1 << 14;
 enum Role {
     Job {
         sends_requests: bool,
+        is_beside: bool,
         link: Option<String>,
     },
     Command {

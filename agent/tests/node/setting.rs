@@ -101,6 +101,7 @@ pub(crate) fn plan(daemon: &str) -> Plan {
         }],
         studies: Vec::new(),
         loads: Vec::new(),
+        background: Vec::new(),
         events: Vec::new(),
         commands: vec![CommandPlan {
             environment: Vec::new(),

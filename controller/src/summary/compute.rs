@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use super::distribution::{Distribution, Sample};
 use super::{
     ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
-    SUMMARY_SCHEMA, Summary, bytes, cells, energy, expectations, loads, machine, radio, studies,
-    traffic, usage,
+    SUMMARY_SCHEMA, Summary, background, bytes, cells, energy, expectations, loads, machine, radio,
+    studies, traffic, usage,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
@@ -82,6 +82,7 @@ pub fn summarise(
         jobs: jobs.collect(),
         studies: studies::summaries(plan, results),
         loads: loads::summaries(plan, traces, results, idle_w),
+        background: background::summaries(plan, results),
         nodes: results.nodes.iter().map(node_summary).collect(),
         machine: machine::machine(results),
         expectations: expectations::evaluate(plan, traces, results),

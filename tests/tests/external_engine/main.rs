@@ -1,10 +1,12 @@
 //! Loads on servers that are no part of this program: against a server that misbehaves as it is asked
-//! to, and as a user runs them, over a link.
+//! to, against a real one, and as a user runs them, over a link.
 
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod llama_cpp;
 #[cfg(test)]
 mod loads;
 #[cfg(test)]

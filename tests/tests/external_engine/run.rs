@@ -31,6 +31,19 @@ argv = PROGRAM
 environment = { GREETING = "hello" }
 ready = READY
 lives = true
+[[background]]
+name = "telemetry"
+job = "udp"
+direction = "down"
+rate = "1 Mbit/s"
+[[background]]
+name = "pages"
+job = "tcp"
+congestion_control = "reno"
+direction = "down"
+on = "100 ms"
+off = "200 ms"
+phases = ["asked"]
 [[loads]]
 name = "asked"
 port = 8000
@@ -53,7 +66,7 @@ fn experiment(program: &[&str], ready: &str) -> String {
 
 #[test]
 #[ignore = "needs root"]
-fn a_load_over_a_link_pays_for_its_delay_and_leaves_its_record() {
+fn a_load_beside_other_traffic_pays_for_its_delay_and_leaves_its_record() {
     let _alone = exclusive();
     let sandbox = Sandbox::new(BINARY);
     let before = System::look("");
@@ -104,6 +117,18 @@ fn a_load_over_a_link_pays_for_its_delay_and_leaves_its_record() {
         "{said}"
     );
     assert!(read("report.html").contains("Load asked"));
+    let [telemetry, pages] = summary["background"].as_array().unwrap().as_slice() else {
+        panic!("{}", summary["background"]);
+    };
+    let number = |of: &Value, key: &str| of[key].as_u64().unwrap();
+    // 9824 bits a packet are 101 a second, for a second or so.
+    assert!(number(telemetry, "sent_packets") > 20, "{telemetry}");
+    let received = number(telemetry, "received_packets");
+    assert!(received > 0 && received <= number(telemetry, "sent_packets"));
+    assert_eq!(number(telemetry, "received_bytes"), 1200 * received);
+    assert_eq!(pages["congestion_control"], "reno");
+    assert!(number(pages, "received_bytes") > 0);
+    assert!(number(pages, "received_bytes") <= number(pages, "sent_bytes"));
 }
 
 #[test]

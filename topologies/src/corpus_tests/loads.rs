@@ -1,8 +1,10 @@
 //! Loads: the example of the README, and what lies in files.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use hexloop_workloads::load::{Arrivals, Length, Mix};
+use hexloop_workloads::traffic::Carrier;
 
 use super::{planned, two_cpus};
 use crate::plan::Readiness;
@@ -45,6 +47,45 @@ fn the_example_of_the_readme_becomes_a_plan() {
     );
     assert_eq!(ready.within_ns, 120_000_000_000);
     assert!(engine.lives);
+}
+
+#[test]
+fn traffic_beside_phases_goes_the_way_that_it_is_told() {
+    let text = format!(
+        "{}\n[[background]]\nname = \"video\"\njob = \"udp\"\ndirection = \"down\"\nrate = \"4 Mbit/s\"\n\
+         on = \"2 s\"\noff = \"1 s\"\nlaw = \"exponential\"\n[[background]]\nname = \"upload\"\n\
+         job = \"tcp\"\ncongestion_control = \"bbr\"\ndirection = \"up\"\nphases = [\"chat\"]\n",
+        example("## Engines of others")
+    );
+    let planned = planned(&text, &Overrides::default(), 4);
+    let [video, upload] = planned.plan.background.as_slice() else {
+        panic!("{:?}", planned.plan.background);
+    };
+    // Who receives listens: the first end of what goes down, the second of what goes up.
+    assert_eq!(video.address.to_string(), "198.18.0.1:37800");
+    assert_eq!(upload.address.to_string(), "198.18.0.2:37801");
+    assert!(video.is_beside("chat") && upload.is_beside("chat") && !upload.is_beside("other"));
+    assert_ne!(video.background.seed, upload.background.seed);
+    let periods = video.background.periods.unwrap();
+    assert_eq!(
+        (periods.on_ns, periods.off_ns),
+        (2_000_000_000, 1_000_000_000)
+    );
+    let rate_bps = 4_000_000;
+    assert_eq!(
+        video.background.carrier,
+        Carrier::Udp {
+            rate_bps,
+            packet_bytes: 1200
+        }
+    );
+    let told = describe(&planned.plan, &BTreeMap::new());
+    let expected = "beside every phase: UDP at 4.0 Mbit/s down over radio, on for 2 s and off for 1 s on average";
+    assert!(told.contains(expected), "{told}");
+    assert!(
+        told.contains("beside chat: TCP (bbr) up over radio"),
+        "{told}"
+    );
 }
 
 #[test]

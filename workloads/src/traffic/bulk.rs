@@ -63,14 +63,19 @@ impl Transfer {
         sends: bool,
         secret: &[u8],
     ) -> Result<Transfer, TrafficError> {
-        let failed = failed("connect to", peer);
-        let mut stream = TcpStream::connect_timeout(&peer, PATIENCE).map_err(failed)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        stream.write_all(secret).map_err(failed)?;
-        stream.read_exact(&mut [0]).map_err(failed)?;
-        stream.set_read_timeout(None).map_err(failed)?;
-        Ok(Transfer::new(stream, peer, sends))
+        Ok(Transfer::new(connect(peer, secret)?, peer, sends))
     }
+}
+
+/// Connects, shows the secret and waits until it was accepted.
+pub(super) fn connect(peer: SocketAddr, secret: &[u8]) -> Result<TcpStream, TrafficError> {
+    let failed = failed("connect to", peer);
+    let mut stream = TcpStream::connect_timeout(&peer, PATIENCE).map_err(failed)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream.write_all(secret).map_err(failed)?;
+    stream.read_exact(&mut [0]).map_err(failed)?;
+    stream.set_read_timeout(None).map_err(failed)?;
+    Ok(stream)
 }
 
 impl Work for Transfer {
@@ -119,6 +124,7 @@ impl Work for Transfer {
                 String::new()
             },
             probes: Vec::new(),
+            background: None,
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) fn jobs_of(plan: &Plan, load: &LoadPlan) -> Result<Vec<NodeJob>, Play
     Ok(vec![NodeJob {
         place: place_of(plan, &load.name, &load.node)?,
         sends_requests: true,
+        is_beside: false,
         link: None,
         orders: Orders::Load(LoadJobSpec {
             name: load.name.clone(),

@@ -39,6 +39,7 @@ pub(super) fn jobs_of(
         jobs.push(NodeJob {
             place: node,
             sends_requests: in_front.is_none(),
+            is_beside: false,
             link: None,
             orders: Orders::Study(StudyJobSpec {
                 name: study.name.clone(),

@@ -21,6 +21,7 @@ pub(super) fn jobs_of(
 ) -> Result<Vec<NodeJob>, PlayError> {
     let job = |place: usize, link: Option<&str>, role: TrafficRole| NodeJob {
         place,
+        is_beside: false,
         link: link.map(str::to_owned),
         // It never says that it is idle: the phase lasts as long as it is planned to.
         sends_requests: matches!(

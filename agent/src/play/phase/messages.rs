@@ -158,7 +158,16 @@ impl Playing<'_> {
                 self.busy = self.busy.saturating_sub(usize::from(sends));
             }
             JobEvent::Done(totals) => {
-                self.totals.insert(place, totals);
+                let role = self.processes.get(&id).map(|(_, role)| role);
+                if !matches!(
+                    role,
+                    Some(Role::Job {
+                        is_beside: true,
+                        ..
+                    })
+                ) {
+                    self.totals.insert(place, totals);
+                }
             }
             JobEvent::Failed { reason } => {
                 if !self.stopping {

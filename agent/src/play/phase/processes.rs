@@ -59,6 +59,7 @@ impl Playing<'_> {
         node.ask(&NodeRequest::Write { id, line })?;
         let role = Role::Job {
             sends_requests: job.sends_requests,
+            is_beside: job.is_beside,
             link: job.link.clone(),
         };
         self.processes.insert(id, (job.place, role));

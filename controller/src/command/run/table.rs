@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::format::{grouped, significant};
 use crate::summary::{
-    CellSummary, Distribution, JobSummary, LoadSummary, StudySummary, Summary, TrafficSummary,
+    BackgroundSummary, CellSummary, Distribution, JobSummary, LoadSummary, StudySummary, Summary,
+    TrafficSummary,
 };
 
 /// The table that ends a run.
@@ -74,6 +75,9 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
     }
     for load in &summary.loads {
         load_rows(text, load)?;
+    }
+    for one in &summary.background {
+        background_row(text, one)?;
     }
     for expectation in &summary.expectations {
         let outcome = expectation.outcome.name();
@@ -189,6 +193,24 @@ fn cell_rows(text: &mut String, cell: &CellSummary) -> std::fmt::Result {
         users.join(", "),
         cell.backlogged_windows,
         cell.windows
+    )
+}
+
+fn background_row(text: &mut String, one: &BackgroundSummary) -> std::fmt::Result {
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), grouped);
+    let control = one.congestion_control.as_ref();
+    writeln!(
+        text,
+        "  beside {}: {} {} over {}{}, {} B sent, {} B arrived, {} Mbit/s",
+        one.phase,
+        one.background,
+        one.direction,
+        one.link,
+        control.map_or_else(String::new, |control| format!(" by {control}")),
+        bytes(one.sent_bytes),
+        bytes(one.received_bytes),
+        one.received_mbps
+            .map_or_else(|| "-".to_owned(), significant)
     )
 }
 
