@@ -45,6 +45,7 @@ pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
     for note in &planned.notes {
         eprintln!("note: {note}");
     }
+    preflight::congestion_controls(&planned.plan)?;
     preflight::privilege()?;
     let output = preflight::results_directory(&arguments.output)?;
     let guardian = Guardian::start(&paths.state, "controller")

@@ -27,8 +27,8 @@ pub(super) const BACKGROUND: &[Field] = &[
         "congestion_control",
         Kind::Choice(&["cubic", "bbr", "reno"]),
         Optional,
-        "With job `tcp`: how the connection is controlled; cubic unless given. A kernel that lacks it ends \
-         the run with the remedy.",
+        "With job `tcp`: how the connection is controlled; cubic unless given. Where the kernel \
+         lacks it or keeps jobs from it, the run does not begin.",
     ),
     field(
         "rate",

@@ -1,10 +1,11 @@
 //! Traffic beside a phase: what others have a link carry meanwhile, all the time or now and then.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use libm::{log, round};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
@@ -40,7 +41,7 @@ pub struct BackgroundSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Carrier {
-    /// As much as a TCP connection takes.
+    /// As much as a TCP connection takes; one after another where there are periods.
     Tcp {
         /// How it is controlled, by the kernel's name.
         congestion_control: String,
@@ -153,8 +154,51 @@ pub(super) struct Sender {
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(TcpStream, String),
+    Tcp(Arc<Connected>),
     Udp(UdpSocket),
+}
+
+/// The connection of the present period, and what the next ones are made with.
+#[derive(Debug)]
+struct Connected {
+    peer: SocketAddr,
+    secret: Vec<u8>,
+    asked: String,
+    /// The kernel's name of what was got.
+    got: String,
+    stream: Mutex<Option<TcpStream>>,
+}
+
+impl Connected {
+    /// The present connection, shared.
+    fn present(&self) -> Option<TcpStream> {
+        let stream = self.stream.lock().ok()?;
+        stream.as_ref()?.try_clone().ok()
+    }
+
+    /// Ends the present connection without sending what the kernel still holds of it: it is off.
+    fn abort(&self) {
+        let stream = self.stream.lock().ok().and_then(|mut stream| stream.take());
+        if let Some(stream) = stream {
+            let now = nix::libc::linger {
+                l_onoff: 1,
+                l_linger: 0,
+            };
+            // Where that is refused, the rest is sent: what arrived says so.
+            let _ = setsockopt(&stream, sockopt::Linger, &now);
+        }
+    }
+
+    /// Opens the next one.
+    fn again(&self) -> Option<TcpStream> {
+        let stream = bulk::connect(self.peer, &self.secret).ok()?;
+        controlled(&stream, &self.asked).ok()?;
+        let shared = stream.try_clone().ok();
+        if let Ok(mut present) = self.stream.lock() {
+            *present = Some(stream);
+        }
+        shared
+    }
 }
 
 impl Sender {
@@ -168,7 +212,13 @@ impl Sender {
             Carrier::Tcp { congestion_control } => {
                 let stream = bulk::connect(peer, secret)?;
                 let got = controlled(&stream, congestion_control)?;
-                Socket::Tcp(stream, got)
+                Socket::Tcp(Arc::new(Connected {
+                    peer,
+                    secret: secret.to_owned(),
+                    asked: congestion_control.clone(),
+                    got,
+                    stream: Mutex::new(Some(stream)),
+                }))
             }
             Carrier::Udp { .. } => {
                 let any: SocketAddr = match peer {
@@ -212,9 +262,9 @@ impl Work for Sender {
         let (counted, end) = (Arc::clone(&self.counted), Arc::clone(end));
         let shared = |error| failed("share the socket of", self.peer)(error);
         match &self.socket {
-            Socket::Tcp(stream, _) => {
-                let stream = stream.try_clone().map_err(shared)?;
-                spawn("hx-send", move || fill(stream, pattern, &counted, &end))
+            Socket::Tcp(connected) => {
+                let connected = Arc::clone(connected);
+                spawn("hx-send", move || fill(&connected, pattern, &counted, &end))
             }
             Socket::Udp(socket) => {
                 let socket = socket.try_clone().map_err(shared)?;
@@ -239,10 +289,12 @@ impl Work for Sender {
 
     fn finish(&mut self) -> TrafficRecord {
         let mut congestion_control = String::new();
-        if let Socket::Tcp(stream, name) = &self.socket {
-            congestion_control.clone_from(name);
-            // Wakes a thread that waits in a write. The other side may have ended already.
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+        if let Socket::Tcp(connected) = &self.socket {
+            congestion_control.clone_from(&connected.got);
+            if let Some(stream) = connected.present() {
+                // Wakes a thread that waits in a write. The other side may have ended already.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
         }
         TrafficRecord {
             sent_bytes: self.counted.bytes.load(Ordering::Relaxed),
@@ -257,22 +309,51 @@ impl Work for Sender {
     }
 }
 
-/// Writes as much as the connection takes while it is on.
-fn fill(mut stream: TcpStream, mut pattern: Pattern, counted: &Counted, end: &AtomicBool) {
+/// Writes as much as a connection takes while it is on. Each period has a connection of its own, for what the
+/// kernel holds of one would go on being sent while it is off.
+fn fill(connected: &Connected, mut pattern: Pattern, counted: &Counted, end: &AtomicBool) {
     let chunk = vec![0x5a; CHUNK_BYTES];
+    let mut stream = connected.present();
     loop {
         clock::sleep_until(pattern.from);
-        while clock::now() < pattern.until {
-            if end.load(Ordering::Relaxed) {
-                return;
-            }
-            match stream.write(&chunk) {
-                Ok(count) => counted.add(count, 0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
+        if end.load(Ordering::Relaxed) {
+            return;
         }
+        // One that cannot be made, in an outage, leaves its period empty.
+        if let Some(stream) = stream.take().or_else(|| connected.again()) {
+            write_until(&stream, &chunk, (pattern.until, end), counted);
+        }
+        connected.abort();
         pattern.next();
+    }
+}
+
+fn write_until(
+    mut stream: &TcpStream,
+    chunk: &[u8],
+    (until, end): (MonotonicNs, &AtomicBool),
+    counted: &Counted,
+) {
+    while !end.load(Ordering::Relaxed) {
+        let Some(left) = until.checked_sub(clock::now()).filter(|left| *left > 0) else {
+            return;
+        };
+        if until < MonotonicNs::MAX
+            && stream
+                .set_write_timeout(Some(Duration::from_nanos(left)))
+                .is_err()
+        {
+            return;
+        }
+        match stream.write(chunk) {
+            Ok(count) => counted.add(count, 0),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                ) => {}
+            Err(_) => return,
+        }
     }
 }
 
@@ -317,8 +398,22 @@ pub(super) struct Receiver {
 
 #[derive(Debug)]
 enum From {
-    Tcp(bulk::Listener),
+    /// Connections, one after another.
+    Tcp(Arc<Counted>),
     Udp(Arc<Counted>),
+}
+
+/// Takes connections that show the secret, one after another, and reads each to its end.
+fn take(listener: &TcpListener, secret: &[u8], counted: &Counted) {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    for mut stream in listener.incoming().flatten() {
+        if matches!(bulk::admit(&mut stream, secret), Ok(true)) {
+            // The end of the stream, or its abortion: the period is over.
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                counted.add(count, 0);
+            }
+        }
+    }
 }
 
 impl Receiver {
@@ -328,7 +423,13 @@ impl Receiver {
         secret: &[u8],
     ) -> Result<Receiver, TrafficError> {
         let from = match spec.carrier {
-            Carrier::Tcp { .. } => From::Tcp(bulk::Listener::open(listen, false, secret)?),
+            Carrier::Tcp { .. } => {
+                let listener = TcpListener::bind(listen).map_err(failed("listen on", listen))?;
+                let counted: Arc<Counted> = Arc::default();
+                let (secret, sum) = (secret.to_vec(), Arc::clone(&counted));
+                spawn("hx-receive", move || take(&listener, &secret, &sum))?;
+                From::Tcp(counted)
+            }
             Carrier::Udp { .. } => {
                 let socket = UdpSocket::bind(listen).map_err(failed("listen on", listen))?;
                 let counted: Arc<Counted> = Arc::default();
@@ -355,21 +456,14 @@ impl Receiver {
 }
 
 impl Work for Receiver {
-    fn start(&mut self, t0: MonotonicNs, end: &Arc<AtomicBool>) -> Result<(), TrafficError> {
-        match &mut self.from {
-            From::Tcp(listener) => listener.start(t0, end),
-            From::Udp(_) => Ok(()),
-        }
+    fn start(&mut self, _t0: MonotonicNs, _end: &Arc<AtomicBool>) -> Result<(), TrafficError> {
+        Ok(())
     }
 
     fn finish(&mut self) -> TrafficRecord {
-        let (received_bytes, packets) = match &mut self.from {
-            From::Tcp(listener) => (listener.finish().received_bytes, 0),
-            From::Udp(counted) => (
-                counted.bytes.load(Ordering::Relaxed),
-                counted.packets.load(Ordering::Relaxed),
-            ),
-        };
+        let (From::Tcp(counted) | From::Udp(counted)) = &self.from;
+        let received_bytes = counted.bytes.load(Ordering::Relaxed);
+        let packets = counted.packets.load(Ordering::Relaxed);
         TrafficRecord {
             received_bytes,
             background: Some(BackgroundPart {
@@ -383,103 +477,4 @@ impl Work for Receiver {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(carrier: Carrier, periods: Option<Periods>) -> BackgroundSpec {
-        BackgroundSpec {
-            name: "beside".to_owned(),
-            carrier,
-            periods,
-            seed: 3,
-        }
-    }
-
-    const UDP: Carrier = Carrier::Udp {
-        rate_bps: 8_000_000,
-        packet_bytes: 972,
-    };
-
-    #[test]
-    fn fixed_periods_take_turns_and_drawn_ones_have_their_means() {
-        let periods = Periods {
-            on_ns: 30,
-            off_ns: 10,
-            exponential: false,
-        };
-        let mut pattern = Pattern::begin(&spec(UDP, Some(periods)), 100);
-        assert_eq!((pattern.from, pattern.until), (100, 130));
-        pattern.next();
-        assert_eq!((pattern.from, pattern.until), (140, 170));
-        let periods = Periods {
-            on_ns: 3_000_000,
-            off_ns: 1_000_000,
-            exponential: true,
-        };
-        let mut pattern = Pattern::begin(&spec(UDP, Some(periods)), 0);
-        let (mut on, rounds) = (0, 10_000);
-        for _ in 0..rounds {
-            on += pattern.until - pattern.from;
-            pattern.next();
-        }
-        // Four standard errors of a mean of exponential draws are 4 %.
-        let mean = on / rounds;
-        assert!((2_880_000..3_120_000).contains(&mean), "{mean}");
-        let share = on as f64 / pattern.from as f64;
-        assert!((share - 0.75).abs() < 0.02, "{share}");
-    }
-
-    #[test]
-    fn without_periods_it_is_always_on() {
-        let pattern = Pattern::begin(&spec(UDP, None), 7);
-        assert_eq!((pattern.from, pattern.until), (7, MonotonicNs::MAX));
-    }
-
-    #[test]
-    fn datagrams_come_no_faster_than_their_rate_and_are_counted_at_both_ends() {
-        let listener = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let sent = Counted::default();
-        let end = AtomicBool::new(false);
-        // 8000 bits at 8 Mbit/s are a millisecond: 20 in 20 ms.
-        let from = clock::now();
-        let pattern = Pattern {
-            periods: None,
-            random: ChaCha12Rng::seed_from_u64(1),
-            from,
-            until: MonotonicNs::MAX,
-        };
-        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-        sender.connect(address).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                pace(
-                    &sender,
-                    (&[0x5a; 972], 8000, 8_000_000),
-                    pattern,
-                    &sent,
-                    &end,
-                )
-            });
-            let mut buffer = [0; 2000];
-            for number in 0..20 {
-                assert_eq!(listener.recv(&mut buffer).unwrap(), 972);
-                assert!(clock::now() >= from + number * 1_000_000);
-            }
-            end.store(true, Ordering::Relaxed);
-        });
-        assert!(sent.packets.load(Ordering::Relaxed) >= 20);
-    }
-
-    #[test]
-    fn a_congestion_control_that_the_kernel_lacks_is_refused_with_a_remedy() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let error = controlled(&stream, "no-such").unwrap_err().to_string();
-        assert!(
-            error.contains("no-such") && error.contains("modprobe"),
-            "{error}"
-        );
-        assert_eq!(controlled(&stream, "reno").unwrap(), "reno");
-    }
-}
+mod tests;

@@ -180,15 +180,23 @@ fn admit_one(
 ) -> Result<Transfer, TrafficError> {
     let broken = failed("open a connection at", address);
     let (mut stream, peer) = listener.accept().map_err(broken)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
-    let mut shown = vec![0; secret.len()];
-    stream.read_exact(&mut shown).map_err(broken)?;
-    if !same(secret, &shown) {
+    if !admit(&mut stream, secret).map_err(broken)? {
         return Err(TrafficError::WrongSecret { address });
     }
-    stream.write_all(&[1]).map_err(broken)?;
-    stream.set_read_timeout(None).map_err(broken)?;
     Ok(Transfer::new(stream, peer, sends))
+}
+
+/// Whether who connected shows the secret; it is told if so.
+pub(super) fn admit(stream: &mut TcpStream, secret: &[u8]) -> io::Result<bool> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut shown = vec![0; secret.len()];
+    stream.read_exact(&mut shown)?;
+    if !same(secret, &shown) {
+        return Ok(false);
+    }
+    stream.write_all(&[1])?;
+    stream.set_read_timeout(None)?;
+    Ok(true)
 }
 
 impl Work for Listener {

@@ -1,5 +1,6 @@
 //! What can be known to fail before anything is made.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,8 @@ use std::process::Stdio;
 
 use hexloop_agent::probe::{Check, Outcome};
 use hexloop_agent::process::SelfCommand;
+use hexloop_topologies::plan::Plan;
+use hexloop_workloads::traffic::Carrier;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
@@ -50,6 +53,38 @@ fn refusal(missing: &Check) -> Failure {
     let failure = Failure::message(ExitCode::Preflight, message);
     let remedy = missing.remedy.as_deref();
     failure.remedy(remedy.unwrap_or("`hexloop doctor` tells what else is missing"))
+}
+
+/// Where the kernel lists the congestion controls that programs without privileges may use.
+const ALLOWED_CONTROLS: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
+
+/// Whether connections may be controlled as a plan asks. A kernel that does not tell is asked again when the
+/// connection is made.
+pub(super) fn congestion_controls(plan: &Plan) -> Result<(), Failure> {
+    let asked =
+        plan.background
+            .iter()
+            .filter_map(|background| match &background.background.carrier {
+                Carrier::Tcp { congestion_control } => Some(congestion_control.as_str()),
+                Carrier::Udp { .. } => None,
+            });
+    match fs::read_to_string(ALLOWED_CONTROLS) {
+        Ok(allowed) => allowed_controls(&asked.collect(), &allowed),
+        Err(_) => Ok(()),
+    }
+}
+
+fn allowed_controls(asked: &BTreeSet<&str>, allowed: &str) -> Result<(), Failure> {
+    let known: Vec<&str> = allowed.split_whitespace().collect();
+    let Some(missing) = asked.iter().find(|name| !known.contains(name)) else {
+        return Ok(());
+    };
+    let known = known.join(" ");
+    let message = format!("jobs may not use congestion control {missing} here, only {known}");
+    let remedy = format!(
+        "`modprobe tcp_{missing}`, then `sysctl net.ipv4.tcp_allowed_congestion_control=\"{known} {missing}\"`"
+    );
+    Err(Failure::message(ExitCode::Preflight, message).remedy(&remedy))
 }
 
 /// Bytes that this user may still write into a directory.
@@ -118,5 +153,17 @@ mod tests {
         let failure = refusal(&missing.with_remedy("load af_packet"));
         assert_eq!(failure.code, ExitCode::Preflight);
         assert!(failure.to_string().contains("remedy: load af_packet"));
+    }
+
+    #[test]
+    fn a_congestion_control_that_jobs_may_not_use_is_refused_with_the_commands_that_allow_it() {
+        let asked = BTreeSet::from(["bbr", "cubic"]);
+        assert!(allowed_controls(&asked, "reno cubic bbr\n").is_ok());
+        let failure = allowed_controls(&asked, "reno cubic\n").unwrap_err();
+        assert_eq!(failure.code, ExitCode::Preflight);
+        let text = failure.to_string();
+        assert!(text.contains("control bbr here, only reno cubic"), "{text}");
+        assert!(text.contains("modprobe tcp_bbr"), "{text}");
+        assert!(text.contains("=\"reno cubic bbr\""), "{text}");
     }
 }
