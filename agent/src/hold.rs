@@ -44,7 +44,7 @@ pub use error::HoldError;
 use free::{lock, put_right};
 pub use renew::extend;
 pub use shaping::Peer;
-use shaping::{Follower, Shaping};
+use shaping::{Follower, Outages, Shaping};
 pub use start::Holder;
 use wait::{Ended, Waiting};
 
@@ -128,6 +128,7 @@ fn hold(order: &HoldOrder, state: &Path, waiting: &Waiting) -> Result<(), HoldEr
         settings: order.settings,
         peers: &order.peers,
         filters: classifier_here()?,
+        outages: Outages::of(&trace),
     };
     let steps = shaping.check()?;
     failpoint::reach("hold-checked");

@@ -1,9 +1,13 @@
 //! From an order to the steps that shape the interface, at the start and at each row of the trace.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use hexloop_traces::{
     CapacityCurve, Direction, EndPolicy, LinkSettings, LinkState, Schedule, Trace, TraceRow,
+    UNLIMITED_RATE_BPS,
 };
 use hexloop_workloads::clock;
 use serde::{Deserialize, Serialize};
@@ -12,8 +16,8 @@ use super::HoldError;
 use crate::change::Step;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::interface::{
-    FilterKind, InterfacePlan, Shape, Shaped, SteeredClasses, TcStep, TcUndo, Traffic, Transport,
-    steps,
+    FilterKind, InterfacePlan, Outage, Shape, Shaped, SteeredClasses, TcStep, TcUndo, Traffic,
+    Transport, steps,
 };
 use crate::undo::{IngressKind, InterfaceIdentity, Undo};
 
@@ -38,22 +42,55 @@ pub(super) struct Shaping<'a> {
     pub(super) settings: LinkSettings,
     pub(super) peers: &'a [Peer],
     pub(super) filters: FilterKind,
+    pub(super) outages: Outages,
+}
+
+/// The rate of the classes of each direction in outages; `None` for one without.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outages {
+    down: Option<u64>,
+    up: Option<u64>,
+}
+
+impl Outages {
+    pub(super) fn of(trace: &Trace) -> Outages {
+        let of = |state: fn(&TraceRow) -> &LinkState| {
+            let rates = || trace.rows().iter().map(|row| state(row).rate_bps);
+            let rate_bps = rates().find(|rate_bps| *rate_bps > 0);
+            let has_some = rates().any(|rate_bps| rate_bps == 0);
+            has_some.then(|| rate_bps.unwrap_or(UNLIMITED_RATE_BPS))
+        };
+        Outages {
+            down: of(|row| &row.down),
+            up: of(|row| &row.up),
+        }
+    }
 }
 
 impl Shaping<'_> {
     /// The steps for a row of the trace.
     pub(super) fn steps(&self, row: &TraceRow) -> Result<Vec<TcStep>, HoldError> {
-        let shape = |state: LinkState| {
-            let is_shaped = state != LinkState::TRANSPARENT;
+        let shape = |state: LinkState, in_outages_bps: Option<u64>| {
+            let outage = match in_outages_bps {
+                None => Outage::Never,
+                Some(_) if state.rate_bps == 0 => Outage::Now,
+                Some(_) => Outage::NotNow,
+            };
+            let rate_bps = match (outage, in_outages_bps) {
+                (Outage::Now, Some(rate_bps)) => rate_bps,
+                _ => state.rate_bps,
+            };
+            let is_shaped = state != LinkState::TRANSPARENT || outage != Outage::Never;
             is_shaped.then_some(Shape {
-                state,
+                state: LinkState { rate_bps, ..state },
                 settings: self.settings,
+                outage,
             })
         };
         let shaped = |traffic| Shaped {
             traffic,
-            sent: shape(row.up),
-            received: shape(row.down),
+            sent: shape(row.up, self.outages.up),
+            received: shape(row.down, self.outages.down),
         };
         let shaped = if self.peers.is_empty() {
             vec![shaped(Traffic::Everything)]
@@ -82,15 +119,6 @@ impl Shaping<'_> {
     /// Checks every row before anything is made: each must be a change of the first in place.
     pub(super) fn check(&self) -> Result<Vec<TcStep>, HoldError> {
         let rows = self.trace.rows();
-        let stands_still = |row: &TraceRow| row.down.rate_bps == 0 || row.up.rate_bps == 0;
-        if let Some(row) = rows.iter().find(|row| stands_still(row)) {
-            return Err(HoldError::Senseless(format!(
-                "the trace has outages (at {} ms), which a real interface does not play: what waits would \
-                 be held up far beyond their end; play it with `hexloop link -- COMMAND` or in an \
-                 experiment",
-                row.t_ns / 1_000_000
-            )));
-        }
         let first = self.steps(&rows[0])?;
         for row in &rows[1..] {
             let same = self
@@ -244,8 +272,10 @@ impl<'a> Follower<'a> {
                 ..state
             })
         };
+        let stands = |row: &TraceRow| [row.down, row.up].map(|state| state.rate_bps == 0);
         let goes_on = self.next_row_ns().is_some();
-        if goes_on && but_rates(left) == but_rates(row) && self.steers_all {
+        let is_alike = but_rates(left) == but_rates(row) && stands(left) == stands(row);
+        if goes_on && is_alike && self.steers_all {
             return Ok(());
         }
         for step in self.shaping.steps(row)? {

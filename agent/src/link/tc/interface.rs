@@ -12,7 +12,9 @@
 //! is never replaced: every object is made with `NLM_F_EXCL`.
 //!
 //! An interface has one tree, so here netem lies below the class: the delay comes before the
-//! bottleneck, and netem's limit holds both what is delayed and what waits for its turn.
+//! bottleneck, and netem's limit holds both what is delayed and what waits for its turn. Where the
+//! trace has outages, a plug is the queue, or lies below netem: it lets everything through, and in an
+//! outage nothing.
 
 mod delayed;
 #[cfg(test)]
@@ -69,13 +71,27 @@ pub enum Traffic {
     },
 }
 
+/// Whether packets are held because the trace lets none through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// It never does that.
+    Never,
+    /// Not now.
+    NotNow,
+    /// They are.
+    Now,
+}
+
 /// What is done to packets of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Rate, delay, loss.
+    /// Rate, delay, loss. In an outage the rate is one that the trace has elsewhere: with what passes
+    /// before packets are held, a class that has none would run into debt for hours.
     pub state: LinkState,
     /// The queue where the state leaves it open, and who is dropped.
     pub settings: LinkSettings,
+    /// Whether all packets are held.
+    pub outage: Outage,
 }
 
 /// What is done to whose packets.

@@ -1,27 +1,17 @@
 //! The steps on a kernel: applied, read back, and taken back.
 
 use std::net::UdpSocket;
-use std::process::Command;
 use std::time::Duration;
 
 use super::tests::{everything, peer, plan, shape};
 use super::*;
 use crate::link::interfaces;
 use crate::link::netlink::RouteSocket;
-use crate::link::testing::{MS, state, trace};
+use crate::link::testing::{MS, joined, run, state, trace};
 use crate::namespace::NetworkNamespace;
 use hexloop_traces::{CapacityCurve, Direction, EndPolicy, Schedule};
 use hexloop_workloads::clock;
 use nix::sys::socket::{setsockopt, sockopt};
-
-fn run(command: &str) {
-    let mut words = command.split_whitespace();
-    let status = Command::new(words.next().unwrap())
-        .args(words)
-        .status()
-        .unwrap();
-    assert!(status.success(), "{command}");
-}
 
 /// An interface `hxr0a` in a namespace of its own.
 fn with_interface(work: impl FnOnce(&mut RouteSocket, u32) + Send) {
@@ -135,35 +125,6 @@ fn a_foreign_root_is_recognised_and_survives_our_undo() {
         let seen = show(socket, "hxr0a").unwrap();
         assert!(seen[0].what.contains("tbf, 1000000 bit/s"), "{seen:?}");
     });
-}
-
-/// Two namespaces joined by a pair; the far one answers for all of 10.9.0.0/16.
-fn joined() -> [NetworkNamespace; 2] {
-    let [near, far] = [(); 2].map(|()| NetworkNamespace::create().unwrap());
-    let end = |number: u8| hexloop_topologies::plan::LinkEnd {
-        node: format!("node{number}"),
-        interface: format!("hxl0n{number}"),
-        ipv4: [10, 77, 0, number + 1].into(),
-        ipv6: [0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number) + 1].into(),
-        mac: [2, 0x68, 0x78, 0, 0, number],
-    };
-    let plan = hexloop_topologies::plan::LinkPlan {
-        name: "pair".to_owned(),
-        index: 0,
-        ends: [end(0), end(1)],
-        trace: String::new(),
-        trace_sha256: String::new(),
-        datapath: hexloop_topologies::plan::DatapathChoice::Tc,
-        mode: hexloop_topologies::plan::RelayModePlan::default(),
-        mtu: 1500,
-        settings: LinkSettings::drop_tail(1),
-    };
-    interfaces::build_bare(&plan, [&near, &far]).unwrap();
-    near.run(|| run("ip route add 10.9.0.0/16 via 10.77.0.2"))
-        .unwrap();
-    far.run(|| run("ip route add local 10.9.0.0/16 dev lo"))
-        .unwrap();
-    [near, far]
 }
 
 #[test]
@@ -285,6 +246,7 @@ fn steered_over_steps(delay_ns: u64) -> Steered {
         let first = Shape {
             state: rows[0].1,
             settings: LinkSettings::drop_tail(4_000_000),
+            outage: Outage::Never,
         };
         let index = interfaces::index_of("hxl0n0").unwrap();
         let plan = InterfacePlan {

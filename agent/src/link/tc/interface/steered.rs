@@ -152,6 +152,8 @@ impl SteeredClasses {
             let now_ns = at_ns();
             let schedule = one.schedule(schedules);
             let bytes_per_s = match schedule.state_at(now_ns).rate_bps {
+                // Nothing leaves, and what will finds the rate of before until it is looked at again.
+                0 => continue,
                 UNLIMITED_RATE_BPS => UNLIMITED_BYTES_PER_S,
                 _ => {
                     let bps = one.steering.rate_bps(schedule, now_ns, next_ns);

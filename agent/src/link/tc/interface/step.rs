@@ -46,6 +46,8 @@ pub(super) enum Making {
     Ifb,
     Up,
     Qdisc(Qdisc),
+    /// Has a discipline that is there, a plug, hold packets or let them go.
+    Hold(Qdisc),
     Class(Class),
     /// A hash table of filters, with what leads to it.
     Table(Table),
@@ -134,6 +136,7 @@ impl TcStep {
                 };
                 socket.order(NEW_QDISC, Mode::Create, &qdisc.message(), what)
             }
+            Making::Hold(_) => self.change(socket),
             Making::Class(class) => {
                 let class = Class {
                     place: at(class.place),
@@ -184,7 +187,7 @@ impl TcStep {
                 socket.order(NEW_CLASS, Mode::Change, &class.message(), what)
             }
             // Roots and hooks hang on the interface itself.
-            Making::Qdisc(qdisc)
+            Making::Qdisc(qdisc) | Making::Hold(qdisc)
                 if ![Handle::ROOT, Handle::INGRESS].contains(&qdisc.place.parent) =>
             {
                 let index = signed(index_of(socket, &self.interface)?);

@@ -4,13 +4,14 @@ use hexloop_traces::{LinkSettings, LinkState, QueueDiscipline, QueueLimit, UNLIM
 
 use super::step::{Making, signed};
 use super::{
-    FIRST_PRIORITY, FilterKind, InterfacePlan, MOST_PEERS, PlanError, ROOT, Shape, Shaped, TcStep,
-    TcUndo, Traffic, ifb_name,
+    FIRST_PRIORITY, FilterKind, InterfacePlan, MOST_PEERS, Outage, PlanError, ROOT, Shape, Shaped,
+    TcStep, TcUndo, Traffic, ifb_name,
 };
 use crate::link::tc::codec::filter::{
     Classifier, ETH_P_ALL, Filter, Match, Side, Target, ethernet_type, info,
 };
 use crate::link::tc::codec::htb::Htb;
+use crate::link::tc::codec::queues::Plug;
 use crate::link::tc::codec::table::{Bucket, Table};
 use crate::link::tc::codec::{Class, Discipline, Place, Qdisc};
 use crate::link::tc::handle::Handle;
@@ -23,6 +24,10 @@ const DIRECT_PACKETS: u32 = 10_000;
 
 /// Queues hang below the classes; their handles follow that of the root.
 const FIRST_LEAF: u16 = ROOT.major() + 1;
+
+/// Plugs that hang below netem come after the queues of all peers.
+const FIRST_PLUG: u16 = FIRST_LEAF + 0x1000;
+const _: () = assert!(MOST_PEERS <= 0x1000);
 
 /// Packets of this size at least are counted on for what is delayed.
 const SMALL_PACKET_BYTES: u64 = 200;
@@ -218,11 +223,27 @@ fn tree(
             Making::Class(class),
             None,
         );
-        let leaf = leaf(plan, &shape)?;
-        let major = FIRST_LEAF + u16::try_from(number).unwrap_or(0);
-        let what = format!("put {} below class {handle} on {interface}", leaf.kind());
-        let place = Place::new(index, Handle::new(major, 0), handle);
+        let number_16 = u16::try_from(number).unwrap_or(0);
+        let (leaf, below) = leaf(plan, &shape)?;
+        let mut place = Place::new(index, Handle::new(FIRST_LEAF + number_16, 0), handle);
+        let what = format!("put {} below class {handle} on {interface}", called(&leaf));
         push(what, Making::Qdisc(Qdisc::new(place, leaf)), None);
+        if let Some(below) = below {
+            let parent = place.handle;
+            let what = format!("put {} below {parent} on {interface}", called(&below));
+            let handle = Handle::new(FIRST_PLUG + number_16, 0);
+            place = Place::new(index, handle, Handle::new(parent.major(), 1));
+            push(what, Making::Qdisc(Qdisc::new(place, below)), None);
+        }
+        if shape.outage != Outage::Never {
+            let plug = match shape.outage {
+                Outage::Now => Plug::Hold,
+                Outage::NotNow | Outage::Never => Plug::Release,
+            };
+            let what = format!("have class {handle} on {interface} hold packets in outages");
+            let hold = Qdisc::new(place, Discipline::Plug(plug));
+            push(what, Making::Hold(hold), None);
+        }
         if let Some(packets) = packets(shaped.traffic, side) {
             let filter = Filter {
                 place: filter_place(plan, number, ROOT, &packets, classifier),
@@ -245,6 +266,14 @@ fn tree(
         }
     }
     Ok(())
+}
+
+/// A discipline's kind, with what a kernel has it by where many have it not.
+fn called(discipline: &Discipline) -> &str {
+    match discipline {
+        Discipline::Plug(_) => "plug (CONFIG_NET_SCH_PLUG, for the outages of the trace)",
+        other => other.kind(),
+    }
 }
 
 fn packets(traffic: Traffic, side: Side) -> Option<Match> {
@@ -408,17 +437,29 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
     }
 }
 
-/// The queue below a class: netem where the state needs it.
-fn leaf(plan: &InterfacePlan, shape: &Shape) -> Result<Discipline, PlanError> {
-    let Shape { state, settings } = shape;
+/// The queue below a class: netem where the state needs it, with a plug below it where there are outages.
+fn leaf(
+    plan: &InterfacePlan,
+    shape: &Shape,
+) -> Result<(Discipline, Option<Discipline>), PlanError> {
+    let Shape {
+        state,
+        settings,
+        outage,
+    } = shape;
     let refused = |reason| PlanError::Refused {
         interface: plan.interface.clone(),
         reason,
     };
-    let own = Leaf::new(*settings, plan.mtu, Outages::Never).map_err(refused)?;
+    let outages = match outage {
+        Outage::Never => Outages::Never,
+        Outage::NotNow | Outage::Now => Outages::Certainly,
+    };
+    let own = Leaf::new(*settings, plan.mtu, outages).map_err(refused)?;
+    let first = own.disciplines(state.queue_bytes).into_iter().next();
     if !path::is_needed(state) {
-        let first = own.disciplines(state.queue_bytes).into_iter().next();
-        return first.ok_or_else(|| refused("no queue"));
+        let queue = first.ok_or_else(|| refused("no queue"))?;
+        return Ok((queue, None));
     }
     if settings.discipline != QueueDiscipline::DropTail {
         return Err(refused(
@@ -431,7 +472,8 @@ fn leaf(plan: &InterfacePlan, shape: &Shape) -> Result<Discipline, PlanError> {
         reorder: settings.reorder,
         seed: None,
     };
-    Ok(Discipline::Netem(path::netem(state, path, 0)))
+    let plug = first.filter(|_| *outage != Outage::Never);
+    Ok((Discipline::Netem(path::netem(state, path, 0)), plug))
 }
 
 /// Packets that are delayed at the full rate, and those that may wait beside.

@@ -9,6 +9,7 @@ pub(super) fn shape(rate_bps: u64) -> Shape {
             ..LinkState::TRANSPARENT
         },
         settings: LinkSettings::drop_tail(30_000),
+        outage: Outage::Never,
     }
 }
 

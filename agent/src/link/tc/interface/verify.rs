@@ -147,8 +147,8 @@ pub(crate) fn verify(socket: &mut RouteSocket, steps: &[TcStep]) -> Result<(), L
             continue;
         };
         let there = match &step.making {
-            // Filters could not be in a table that is not there.
-            Making::Ifb | Making::Up | Making::Table(_) => true,
+            // Filters could not be in a table that is not there, and nobody tells whether a plug holds.
+            Making::Ifb | Making::Up | Making::Table(_) | Making::Hold(_) => true,
             Making::Qdisc(asked) => found.qdiscs.iter().any(|found| is_same_qdisc(asked, found)),
             Making::Class(asked) => found
                 .classes
@@ -197,6 +197,8 @@ fn is_same_qdisc(asked: &Qdisc, found: &Qdisc) -> bool {
                     ..*found
                 }
         }
+        // The kernel tells nothing of a plug but its name.
+        (Discipline::Plug(_), found) => found.kind() == asked.discipline.kind(),
         (asked, found) => asked == found,
     };
     same_place && same && asked.overhead == found.overhead
