@@ -166,6 +166,8 @@ pub(crate) fn plan() -> Plan {
             layers: 6,
             width: 256,
             vocabulary: 1024,
+            kv_heads: 4,
+            head_width: 32,
             bytes_per_activation: 4,
         }),
         draft_model: None,

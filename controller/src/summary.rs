@@ -37,8 +37,8 @@ pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
 pub use studies::{
-    StudyAcceptance, StudyCell, StudyCosts, StudyLink, StudyOwn, StudyRow, StudySpeculation,
-    StudySummary,
+    StudyAcceptance, StudyCell, StudyCodedKv, StudyContext, StudyCosts, StudyDelivery, StudyLink,
+    StudyOwn, StudyRegimes, StudyRow, StudySpeculation, StudySummary,
 };
 pub(crate) use training::{Step, Surroundings, training_energy};
 pub use training::{ToPerplexity, TrainingEnergy};

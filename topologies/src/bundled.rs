@@ -13,5 +13,6 @@ pub fn bundled() -> &'static [(&'static str, &'static str)] {
             "e05-cascade-early-exit",
             include_str!("../e05-cascade-early-exit.toml"),
         ),
+        ("e10-kv-rag", include_str!("../e10-kv-rag.toml")),
     ]
 }

@@ -334,6 +334,7 @@ impl Description<'_> {
             Technique::Speculative => format!("drafts verified over {path}: {arms}"),
             Technique::EarlyExit => format!("exits over {path}, kept if as sure as: {arms}"),
             Technique::Cascade => format!("cascades over {path}, kept if as sure as: {arms}"),
+            Technique::KeyValues => format!("contexts that come over {path}: {arms}"),
         };
         let spans = spec
             .grid
@@ -343,6 +344,8 @@ impl Description<'_> {
         let spans: Vec<String> = spans.collect();
         let most = match spec.grid.around_percent.len() {
             0 => spec.grid.rates_bps.len(),
+            // Such studies have two critical rates.
+            around if spec.technique() == Technique::KeyValues => 2 * around,
             around => around.max(spec.grid.rates_bps.len()),
         };
         writeln!(

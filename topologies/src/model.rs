@@ -26,6 +26,10 @@ pub struct ModelShape {
     pub max_positions: u32,
     /// Tokens that it scores.
     pub vocabulary: u32,
+    /// Key-value heads of a layer.
+    pub kv_heads: u32,
+    /// Width of a head.
+    pub head_width: u32,
 }
 
 impl From<ModelConfig> for ModelShape {
@@ -35,6 +39,8 @@ impl From<ModelConfig> for ModelShape {
             width: config.width,
             max_positions: config.max_positions,
             vocabulary: config.vocabulary,
+            kv_heads: config.kv_heads,
+            head_width: config.head_width,
         }
     }
 }

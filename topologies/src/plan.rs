@@ -26,7 +26,7 @@ pub use program::{CommandPlan, Readiness, ReadyPlan};
 pub use study::{StudyClaim, StudyPlan};
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 8;
+pub const PLAN_SCHEMA: u32 = 9;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -270,6 +270,12 @@ pub struct ModelPlan {
     /// Tokens that it scores; 0 in plans of earlier versions.
     #[serde(default)]
     pub vocabulary: u32,
+    /// Key-value heads of a layer; 0 in plans of earlier versions.
+    #[serde(default)]
+    pub kv_heads: u32,
+    /// Width of a head; likewise.
+    #[serde(default)]
+    pub head_width: u32,
     /// Bytes per activation that crosses the link.
     pub bytes_per_activation: u32,
 }

@@ -147,6 +147,8 @@ fn model_plan(shape: Option<ModelShape>, source: Option<&ModelSource>) -> Option
         layers: shape.layers,
         width: shape.width,
         vocabulary: shape.vocabulary,
+        kv_heads: shape.kv_heads,
+        head_width: shape.head_width,
         bytes_per_activation: BYTES_PER_ACTIVATION,
     })
 }
@@ -389,7 +391,7 @@ fn study_spec(study: &Study, layers: u32) -> Option<StudySpec> {
         prompt_tokens: study.prompt_tokens,
         output_tokens: study.output_tokens,
         held_out_prompts: match study.technique {
-            Technique::Speculative(_) => study.held_out_prompts,
+            Technique::Speculative(_) | Technique::KeyValues { .. } => study.held_out_prompts,
             _ => 0,
         },
         grid: study.grid.clone(),

@@ -1,5 +1,7 @@
 //! How hidden states are coded for a link (technique 20 of the surveys): which codings there are, and
-//! how many bytes each makes of a frame of states.
+//! how many bytes each makes of a frame of states. The same of keys and values is in [`kv`].
+
+pub mod kv;
 
 use std::fmt;
 

@@ -15,9 +15,11 @@ mod hidden;
 mod layer;
 mod linear;
 mod model;
+pub mod prefixes;
 pub mod probe;
 pub mod recipe_cache;
 mod slots;
+mod stored;
 mod tensors;
 #[cfg(test)]
 mod tests;

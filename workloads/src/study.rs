@@ -4,6 +4,7 @@
 //! A study's first node drives it: it sends the requests, sets the links through the agent, and
 //! keeps the records. Every further node of its path serves its part of the model.
 
+pub mod kv;
 pub mod own;
 pub mod speculative;
 pub mod split;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use self::kv::{Delivery, DeliveryCosts, LossRecord, Source, TransferRecord};
 use self::own::{Decision, OutageRecord, OutageSpec, Rule, Threshold};
 use self::speculative::{AcceptanceRecord, Drawing, RoundRecord, Speculation};
 use crate::coding::Coding;
@@ -83,6 +85,13 @@ pub enum Arm {
         /// How sure is sure enough.
         threshold: Threshold,
     },
+    /// The second node of two has the context of a request, and the first goes on from there.
+    KeyValues {
+        /// How the context comes.
+        delivery: Delivery,
+        /// Where the second node has its keys and values from.
+        source: Source,
+    },
 }
 
 /// A family of arms that one pair of processes serves.
@@ -96,6 +105,8 @@ pub enum Technique {
     EarlyExit,
     /// [`Arm::Cascade`].
     Cascade,
+    /// [`Arm::KeyValues`].
+    KeyValues,
 }
 
 /// The settings that every arm is tried at: each round trip with each of its rates.
@@ -163,6 +174,7 @@ pub enum StudyRole {
 /// What a study has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "nearly all findings are trials")]
 pub enum StudyFinding {
     /// What computing costs on each node of the path, measured before the first trial and again at
     /// every setting.
@@ -173,6 +185,11 @@ pub enum StudyFinding {
     Trial(TrialRecord),
     /// How likely drafts are accepted on one prompt.
     Acceptance(AcceptanceRecord),
+    /// What getting a context costs, measured before the trials of each round trip and again at every
+    /// further setting.
+    Delivery(DeliveryCosts),
+    /// What a coding of keys and values loses on one prompt.
+    Loss(LossRecord),
 }
 
 /// What a token costs on a node while answers are generated, medians of several passes.
@@ -239,6 +256,9 @@ pub struct TrialRecord {
     /// The outage that it was played in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage: Option<OutageRecord>,
+    /// How its context came, where another node had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferRecord>,
 }
 
 impl TrialRecord {
@@ -286,8 +306,23 @@ impl StudySpec {
             None => Technique::Split,
             Some(Arm::EarlyExit { .. }) => Technique::EarlyExit,
             Some(Arm::Cascade { .. }) => Technique::Cascade,
+            Some(Arm::KeyValues { .. }) => Technique::KeyValues,
             Some(_) => Technique::Speculative,
         }
+    }
+
+    /// How contexts come, but for adaptive arms, which choose among these.
+    #[must_use]
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        let of_arm = |arm: &Arm| match arm {
+            Arm::KeyValues { delivery, .. } => Some(*delivery),
+            _ => None,
+        };
+        let mut all: Vec<Delivery> = self.arms.iter().filter_map(of_arm).collect();
+        all.retain(|delivery| *delivery != Delivery::Adaptive);
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Whether its arms fit a model with so many layers; in words if not.
@@ -305,6 +340,7 @@ impl StudySpec {
                 Arm::Remote { .. } | Arm::Speculative(_) => technique == Technique::Speculative,
                 Arm::Cascade { .. } => technique == Technique::Cascade,
                 Arm::EarlyExit { .. } => technique == Technique::EarlyExit,
+                Arm::KeyValues { .. } => technique == Technique::KeyValues,
             };
             if !fits {
                 return Err("its arms are not of one technique".to_owned());
@@ -339,6 +375,7 @@ impl StudySpec {
     pub fn layers_of(&self, place: usize, layers: u32) -> (std::ops::Range<u32>, bool) {
         match self.technique() {
             Technique::Split => {}
+            Technique::KeyValues => return (0..layers, true),
             Technique::Speculative | Technique::Cascade => {
                 return match place {
                     1 => (0..layers, true),
@@ -395,7 +432,8 @@ impl Arm {
             Arm::Remote { .. }
             | Arm::Speculative(_)
             | Arm::EarlyExit { .. }
-            | Arm::Cascade { .. } => 2,
+            | Arm::Cascade { .. }
+            | Arm::KeyValues { .. } => 2,
         }
     }
 
@@ -412,7 +450,10 @@ impl Arm {
     #[must_use]
     pub const fn drawing(&self) -> Drawing {
         match self {
-            Arm::Split { .. } | Arm::EarlyExit { .. } | Arm::Cascade { .. } => Drawing::Greedy,
+            Arm::Split { .. }
+            | Arm::EarlyExit { .. }
+            | Arm::Cascade { .. }
+            | Arm::KeyValues { .. } => Drawing::Greedy,
             Arm::Remote { drawing } => *drawing,
             Arm::Speculative(speculation) => speculation.drawing,
         }
@@ -424,6 +465,15 @@ impl Arm {
         match self {
             Arm::Split { coding, .. } => *coding,
             _ => Coding::F32,
+        }
+    }
+
+    /// Whether nothing that crosses the links loses anything: its greedy tokens are those of one node.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        match self {
+            Arm::KeyValues { delivery, .. } => delivery.is_exact(),
+            _ => self.coding().is_exact(),
         }
     }
 
@@ -453,6 +503,13 @@ impl Arm {
             Arm::EarlyExit { cut, threshold } => return format!("{cut} {}", threshold.name()),
             Arm::Cascade { rule, threshold } => {
                 return format!("{} {}", rule.name(), threshold.name());
+            }
+            Arm::KeyValues {
+                delivery,
+                source: Source::Stored,
+            } => return delivery.name().to_owned(),
+            Arm::KeyValues { delivery, source } => {
+                return format!("{} {}", delivery.name(), source.name());
             }
         }
         let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();

@@ -74,6 +74,17 @@ pub enum FrameKind {
     Verdict = 13,
     /// How likely a draft of each token of an answer is accepted, in millionths (u32 each).
     Overlap = 14,
+    /// The tokens (u32 each) of a context that will be asked for by the header's request.
+    Deposit = 15,
+    /// Asks for a context: its number, how it is to come, and from where (u32 each).
+    Fetch = 16,
+    /// A context as tokens (u32 each).
+    Context = 17,
+    /// Coded keys and values of a context in one layer, which the header's position names.
+    KeyValues = 18,
+    /// Asks for a mark and a train of bytes behind it, which are frames of the same kind: their distance
+    /// tells the rate.
+    Probe = 19,
 }
 
 impl FrameKind {
@@ -95,6 +106,11 @@ impl FrameKind {
             12 => Some(FrameKind::Draft),
             13 => Some(FrameKind::Verdict),
             14 => Some(FrameKind::Overlap),
+            15 => Some(FrameKind::Deposit),
+            16 => Some(FrameKind::Fetch),
+            17 => Some(FrameKind::Context),
+            18 => Some(FrameKind::KeyValues),
+            19 => Some(FrameKind::Probe),
             _ => None,
         }
     }

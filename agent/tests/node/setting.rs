@@ -80,6 +80,8 @@ pub(crate) fn plan(daemon: &str) -> Plan {
             layers: 1,
             width: 1,
             vocabulary: 1,
+            kv_heads: 1,
+            head_width: 1,
             bytes_per_activation: 4,
         }),
         draft_model: None,

@@ -1,5 +1,6 @@
 //! Studies: what layers cost, where the best cut flips, and every arm at every setting.
 
+mod kv;
 mod own;
 mod speculation;
 
@@ -19,9 +20,12 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             grouped(study.trials),
             escape(&study.path.join(", "))
         )?;
-        costs(page, study)?;
+        if !study.costs.is_empty() {
+            costs(page, study)?;
+        }
         rows(page, study)?;
         own::section(page, study)?;
+        kv::section(page, study)?;
         if study.speculation.is_empty() {
             cells(page, study)?;
         } else {
@@ -124,7 +128,9 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
         ]);
     }
     table.write(page)?;
-    let named = if study.own.is_empty() {
+    let named = if study.context.is_some() {
+        "how its context came"
+    } else if study.own.is_empty() {
         "the layer after which each node of the path ends, and by the coding of hidden states if they are not exact"
     } else {
         "its cut or rule, and how sure the device must be"

@@ -1,5 +1,6 @@
 //! What studies found: costs, settings, and what each arm did at each of them.
 
+pub(super) mod kv;
 pub(super) mod law;
 pub(super) mod own;
 pub(super) mod speculation;
@@ -8,12 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
 use hexloop_traces::Direction;
+use hexloop_workloads::coding::kv::KvShape;
+use hexloop_workloads::study::kv::{DeliveryCosts, LossRecord};
 use hexloop_workloads::study::speculative::{AcceptanceRecord, Drawing};
 use hexloop_workloads::study::{Arm, NodeCosts, RowRecord, StudyFinding, TrialRecord, split};
 use hexloop_workloads::wire::HEADER_BYTES;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
 pub use self::own::StudyOwn;
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
@@ -46,6 +50,9 @@ pub struct StudySummary {
     /// Every arm of a technique in which the device answers as long as it is sure enough.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub own: Vec<StudyOwn>,
+    /// Contexts that another node had; null where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<StudyContext>,
 }
 
 impl StudySummary {
@@ -157,6 +164,12 @@ pub(super) struct Findings<'a> {
     pub(super) trials: Vec<&'a TrialRecord>,
     /// What was measured on prompts that no trial asks.
     pub(super) acceptances: Vec<&'a AcceptanceRecord>,
+    /// What the keys and values of a sequence are.
+    pub(super) kv_shape: KvShape,
+    /// What getting a context costs, as it was measured before and beside the trials.
+    pub(super) deliveries: Vec<&'a DeliveryCosts>,
+    /// What codings of keys and values lose.
+    pub(super) losses: Vec<&'a LossRecord>,
 }
 
 impl<'a> Findings<'a> {
@@ -174,6 +187,13 @@ impl<'a> Findings<'a> {
             rows: Vec::new(),
             trials: Vec::new(),
             acceptances: Vec::new(),
+            kv_shape: KvShape {
+                layers: model.layers,
+                kv_heads: model.kv_heads,
+                head_width: model.head_width,
+            },
+            deliveries: Vec::new(),
+            losses: Vec::new(),
         };
         let mut measured = Vec::new();
         for finding in &recorded.findings {
@@ -182,6 +202,8 @@ impl<'a> Findings<'a> {
                 StudyFinding::Row(row) => findings.rows.push(row),
                 StudyFinding::Trial(trial) => findings.trials.push(trial),
                 StudyFinding::Acceptance(record) => findings.acceptances.push(record),
+                StudyFinding::Delivery(costs) => findings.deliveries.push(costs),
+                StudyFinding::Loss(record) => findings.losses.push(record),
             }
         }
         findings.costs = split::median_costs(&measured);
@@ -246,6 +268,7 @@ fn summary(findings: &Findings<'_>, recorded: &PhaseResults, seed: u64) -> Study
         speculation: speculation::cells(findings),
         links: links(findings, recorded),
         own: own::summaries(findings),
+        context: kv::summary(findings),
     }
 }
 
@@ -297,9 +320,8 @@ fn cells(findings: &Findings<'_>) -> Vec<StudyCell> {
 
 /// The share of the tokens of some trials that an exact arm made too, for the same prompt in the same place.
 fn agreement(findings: &Findings<'_>, trials: &[&TrialRecord]) -> Option<f64> {
-    let is_exact = |trial: &TrialRecord| {
-        trial.arm.coding().is_exact() && trial.arm.drawing() == Drawing::Greedy
-    };
+    let is_exact =
+        |trial: &TrialRecord| trial.arm.is_exact() && trial.arm.drawing() == Drawing::Greedy;
     let (mut same, mut all) = (0_u64, 0_u64);
     for trial in trials {
         if trial.arm.drawing() != Drawing::Greedy {

@@ -1,6 +1,7 @@
 //! The techniques that studies try, as an experiment names them, and the arms that they stand for.
 
 use hexloop_workloads::coding::Coding;
+use hexloop_workloads::study::kv::{Delivery, QUESTION_TOKENS, Source};
 use hexloop_workloads::study::own::{Rule, Threshold};
 use hexloop_workloads::study::speculative::{Crossing, DraftLength, Drawing, Speculation};
 use hexloop_workloads::study::{self, Arm};
@@ -36,6 +37,13 @@ pub enum Technique {
         /// How sure is sure enough.
         thresholds: Vec<Threshold>,
     },
+    /// The second node has the contexts of requests, and the first goes on from there.
+    KeyValues {
+        /// How contexts come.
+        deliveries: Vec<Delivery>,
+        /// Where the second node has their keys and values from.
+        sources: Vec<Source>,
+    },
 }
 
 impl Technique {
@@ -46,6 +54,7 @@ impl Technique {
             Technique::Speculative(_) => study::Technique::Speculative,
             Technique::EarlyExit { .. } => study::Technique::EarlyExit,
             Technique::Cascade { .. } => study::Technique::Cascade,
+            Technique::KeyValues { .. } => study::Technique::KeyValues,
         }
     }
 }
@@ -96,6 +105,23 @@ impl Speculations {
         }
         arms
     }
+}
+
+/// Every delivery from every source; as tokens a context comes from one source alone, as it makes no
+/// difference.
+fn deliveries(deliveries: &[Delivery], sources: &[Source]) -> Vec<Arm> {
+    let first = sources.first().copied();
+    let of_source = |source: &Source| {
+        let source = *source;
+        let tried =
+            move |delivery: &&Delivery| **delivery != Delivery::Recompute || Some(source) == first;
+        let arm = move |delivery: &Delivery| Arm::KeyValues {
+            delivery: *delivery,
+            source,
+        };
+        deliveries.iter().filter(tried).map(arm)
+    };
+    sources.iter().flat_map(of_source).collect()
 }
 
 /// Every threshold after every cut, and the remote placement after the first, with which all are compared.
@@ -163,6 +189,23 @@ impl Study {
                     "name the node that answers what it is sure of and the node that it asks";
                 Err(("path", (message, help.to_owned())))
             }
+            Technique::KeyValues { .. } if self.path.len() != 2 => {
+                let message = "to have a context and to go on from it take two nodes".to_owned();
+                let help = "name the node that goes on and the node that has the contexts";
+                Err(("path", (message, help.to_owned())))
+            }
+            Technique::KeyValues { .. } if self.prompt_tokens <= QUESTION_TOKENS => {
+                let message = format!(
+                    "a prompt of {} tokens leaves no context: its last {QUESTION_TOKENS} are the question",
+                    self.prompt_tokens
+                );
+                let help = format!("give more than {QUESTION_TOKENS}");
+                Err(("prompt_tokens", (message, help)))
+            }
+            Technique::KeyValues {
+                deliveries: ways,
+                sources,
+            } => Ok(deliveries(ways, sources)),
             Technique::EarlyExit { cuts, thresholds } => {
                 exits(cuts, thresholds, layers).map_err(|problem| ("cuts", problem))
             }

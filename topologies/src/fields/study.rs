@@ -7,7 +7,7 @@ pub(super) const STUDY: &[Field] = &[
     field("name", Kind::Identifier, Required, "Its name."),
     field(
         "technique",
-        Kind::Choice(&["split", "speculative", "early-exit", "cascade"]),
+        Kind::Choice(&["split", "speculative", "early-exit", "cascade", "kv"]),
         Required,
         "What is studied. split: the layers of the model are divided over the nodes of the path, and \
          hidden states cross its links. speculative: the second model drafts tokens on the first of two \
@@ -16,7 +16,9 @@ pub(super) const STUDY: &[Field] = &[
          has the first layers of the model and an exit after them, and keeps the tokens that the exit is sure \
          of; for the others it sends the states of its last layer, and the second node finishes. cascade: \
          the second model answers on the first of two nodes; the first model on the second answers again, \
-         from the prompt, where that was not sure.",
+         from the prompt, where that was not sure. kv: the second of two nodes has the context of each request \
+         (all of the prompt but its last 8 tokens) and what its layers made of it; the first takes the \
+         tokens and computes that again, or takes the keys and values over the link, and goes on from there.",
     ),
     field(
         "path",
@@ -102,7 +104,31 @@ pub(super) const STUDY: &[Field] = &[
             most: 10_000,
         },
         Usually("8"),
-        "speculative: prompts that no trial asks, on which it is measured how likely drafts are accepted.",
+        "speculative, kv: prompts that no trial asks, on which it is measured how likely drafts are \
+         accepted, or what codings of keys and values lose.",
+    ),
+    field(
+        "deliveries",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "kv: how contexts come to the first node, each an arm: `recompute` (as tokens), as keys and values in \
+         `f32` (as they are), `f16`, `int8` or `int4` (integers with scales: of keys for each channel over 32 \
+         positions, of values for each position over 32 channels), and `adaptive` (whichever of the others \
+         should be the fastest by what they cost on both nodes, their sizes, and the link's rate, which the \
+         first node measures before each request). All of them unless given.",
+    ),
+    field(
+        "sources",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "kv: where the second node has keys and values from, each with every delivery: `stored` (it keeps \
+         them), or `prefilled` (it computes them when it is asked). `stored` unless given.",
     ),
     field(
         "thresholds",
@@ -197,7 +223,8 @@ pub(super) const STUDY: &[Field] = &[
         },
         Optional,
         "Rates in percent of the critical rate, at which the best cut flips: computed for each round \
-         trip from what layers cost on both nodes, which is measured first.",
+         trip from what layers cost on both nodes, which is measured first. kv: of both critical rates, \
+         below which recomputing is the fastest and above which exact keys and values are.",
     ),
     field(
         "timeout",

@@ -60,11 +60,19 @@ pub enum StudyClaim {
     DeviceAnswersInOutage,
     /// The bytes up are those of one escalated request, as often as one was.
     UplinkFollowsEscalation,
+    /// The time of the first token is the round trip, the bytes at the rate, and what both nodes compute.
+    FirstTokenIsSum,
+    /// What is the fastest way for a context changes with the rate as costs and sizes say.
+    RegimesAsPredicted,
+    /// An adaptive arm is hardly slower than the best fixed one.
+    AdaptiveNearBest,
+    /// The fewer bits keys and values have, the more is lost, and never much.
+    LossGrowsAsBitsFall,
 }
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 18] = [
+    pub const ALL: [StudyClaim; 22] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -83,6 +91,10 @@ impl StudyClaim {
         StudyClaim::BestCutSlides,
         StudyClaim::DeviceAnswersInOutage,
         StudyClaim::UplinkFollowsEscalation,
+        StudyClaim::FirstTokenIsSum,
+        StudyClaim::RegimesAsPredicted,
+        StudyClaim::AdaptiveNearBest,
+        StudyClaim::LossGrowsAsBitsFall,
     ];
 
     /// Its name in experiment files.
@@ -107,6 +119,10 @@ impl StudyClaim {
             StudyClaim::BestCutSlides => "best-cut-slides",
             StudyClaim::DeviceAnswersInOutage => "device-answers-in-outage",
             StudyClaim::UplinkFollowsEscalation => "uplink-follows-escalation",
+            StudyClaim::FirstTokenIsSum => "first-token-is-sum",
+            StudyClaim::RegimesAsPredicted => "regimes-as-predicted",
+            StudyClaim::AdaptiveNearBest => "adaptive-near-best",
+            StudyClaim::LossGrowsAsBitsFall => "loss-grows-as-bits-fall",
         }
     }
 
@@ -132,6 +148,10 @@ impl StudyClaim {
             | StudyClaim::DistributionsCollapse => Some(Technique::Speculative),
             StudyClaim::SureExitsAgree | StudyClaim::BestCutSlides => Some(Technique::EarlyExit),
             StudyClaim::UplinkFollowsEscalation => Some(Technique::Cascade),
+            StudyClaim::FirstTokenIsSum
+            | StudyClaim::RegimesAsPredicted
+            | StudyClaim::AdaptiveNearBest
+            | StudyClaim::LossGrowsAsBitsFall => Some(Technique::KeyValues),
         }
     }
 
@@ -184,6 +204,19 @@ impl StudyClaim {
             }
             StudyClaim::DeviceAnswersInOutage => {
                 "the device answers in an outage of the link, and the remote placement stalls"
+            }
+            StudyClaim::FirstTokenIsSum => {
+                "the first token takes the round trip, the bytes at the rate, and what both nodes compute"
+            }
+            StudyClaim::RegimesAsPredicted => {
+                "a context is computed again at low rates, coded in between and sent as it is at high ones, \
+                 where costs and sizes say"
+            }
+            StudyClaim::AdaptiveNearBest => {
+                "choosing for each request takes at most 10 % longer than the best fixed way at each rate"
+            }
+            StudyClaim::LossGrowsAsBitsFall => {
+                "the fewer bits keys and values have, the more the text is surprising, within a bound"
             }
             StudyClaim::UplinkFollowsEscalation => {
                 "what crosses the uplink is in proportion to the escalated requests"

@@ -4,6 +4,7 @@ use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::Grid;
 use hexloop_workloads::study::own::OutageSpec;
 
+mod kv;
 mod own;
 mod speculative;
 
@@ -122,6 +123,14 @@ fn integers(section: &Section<'_>, key: &str, usual: u32) -> Vec<u32> {
 
 /// Keys that mean something to one technique alone.
 const NOT_OF_EXITS: [&str; 3] = ["in_flight", "codings", "around_percent"];
+const NOT_OF_CONTEXTS: [&str; 6] = [
+    "cuts",
+    "in_flight",
+    "codings",
+    "drafts",
+    "crossing",
+    "drawing",
+];
 const SPLIT_KEYS: [&str; 4] = ["cuts", "in_flight", "codings", "around_percent"];
 
 /// The technique with its parameters; keys of others are reported.
@@ -144,6 +153,7 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
             let thresholds = own::thresholds(reporter, section);
             (&SPLIT_KEYS, Technique::Cascade { rules, thresholds })
         }
+        "kv" => (&NOT_OF_CONTEXTS, kv::read(reporter, section)),
         _ => {
             let split = Technique::Split {
                 cuts: cuts(reporter, section),
@@ -160,6 +170,10 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
     let foreign = foreign.chain(match technique {
         Technique::Cascade { .. } => &[],
         _ => own::CASCADE_KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
+        Technique::KeyValues { .. } => &[],
+        _ => kv::KEYS.as_slice(),
     });
     for key in foreign {
         if !name.is_empty()

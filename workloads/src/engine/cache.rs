@@ -51,6 +51,45 @@ impl KeyValueCache {
             .sum()
     }
 
+    /// The layers that it is of.
+    #[must_use]
+    pub fn layers(&self) -> Range<u32> {
+        self.layers.clone()
+    }
+
+    /// A copy of its first positions, which shares nothing with it.
+    ///
+    /// # Errors
+    /// More positions than it holds, or memory that does not suffice.
+    pub fn copy(&self, positions: u32) -> Result<KeyValueCache, EngineError> {
+        if positions > self.positions {
+            return Err(EngineError::Position {
+                position: positions,
+                cached: self.positions,
+            });
+        }
+        let mut copy = KeyValueCache::new(self.layers.clone());
+        let room = usize::try_from(positions).unwrap_or(usize::MAX);
+        let part = |all: &Tensor| -> candle_core::Result<Tensor> {
+            let (heads, _, width) = all.dims3()?;
+            let part = Tensor::zeros((heads, room, width), all.dtype(), all.device())?;
+            part.slice_set(&all.narrow(1, 0, room)?.contiguous()?, 1, 0)?;
+            Ok(part)
+        };
+        let layer = |layer: &LayerCache| -> candle_core::Result<LayerCache> {
+            let (keys, values) = (part(&layer.keys)?, part(&layer.values)?);
+            Ok(LayerCache { keys, values, room })
+        };
+        let layers = self.filled.iter().map(|held| {
+            let held = held.as_ref().filter(|_| positions > 0);
+            held.map(layer).transpose()
+        });
+        let copied: candle_core::Result<_> = layers.collect();
+        copy.filled = copied.map_err(EngineError::tensor("copying keys and values"))?;
+        copy.positions = positions;
+        Ok(copy)
+    }
+
     /// Forgets the positions from `positions` on.
     pub fn truncate(&mut self, positions: u32) {
         self.positions = self.positions.min(positions);

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::coding::Coding;
+use crate::coding::kv::KvCoding;
 use crate::device::{ComputeDevice, Precision};
 use crate::model_config::ConfigError;
 
@@ -177,6 +178,22 @@ pub enum EngineError {
         bytes: usize,
         /// The model's width.
         width: u32,
+    },
+    /// Keys and values in a coding that they do not fit.
+    #[error("{bytes} bytes are no keys and values of {positions} positions in the coding {coding}")]
+    StoredBytes {
+        /// The coding.
+        coding: KvCoding,
+        /// How many bytes there are.
+        bytes: usize,
+        /// Of how many positions they should be.
+        positions: u32,
+    },
+    /// Keys or values that integers cannot hold.
+    #[error("keys or values of layer {layer} are no numbers: only f32 and f16 hold such")]
+    StoredNumbers {
+        /// The layer.
+        layer: u32,
     },
     /// A coding that has no room for states of this width.
     #[error("the coding {coding} cannot hold states of width {width}")]

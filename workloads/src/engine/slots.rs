@@ -124,6 +124,29 @@ impl Slots {
         Ok(u32::try_from(slot).unwrap_or(u32::MAX))
     }
 
+    /// The sequence in a slot, in a cache of its own: to be kept, or sent elsewhere.
+    ///
+    /// # Errors
+    /// A slot that is not filled.
+    pub fn copy_out(&self, slot: u32) -> Result<KeyValueCache, EngineError> {
+        let missing = EngineError::NoSlot {
+            slots: self.positions.len(),
+        };
+        let positions = *self.positions.get(size(slot)).ok_or(missing)?;
+        let mut cache = KeyValueCache::new(self.layers.clone());
+        let part = |all: &Tensor| {
+            all.narrow(0, size(slot) * self.kv_heads, self.kv_heads)?
+                .narrow(1, 0, size(positions))
+        };
+        for (index, (keys, values)) in self.keys.iter().zip(&self.values).enumerate() {
+            let copied =
+                part(keys).and_then(|keys| cache.append(index, &keys, &part(values)?).map(drop));
+            copied.map_err(EngineError::tensor("copying a slot"))?;
+        }
+        cache.advance(positions);
+        Ok(cache)
+    }
+
     /// Empties a slot. The last filled one takes its place, and with it its number.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod llama_cpp;
 mod precision;
 mod reference;
 mod slots;
+mod stored;
 mod transformers;
 
 use std::fs::OpenOptions;

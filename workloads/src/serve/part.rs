@@ -1,5 +1,7 @@
 //! The part of the model that one process of a job holds.
 
+mod stored;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 

@@ -15,6 +15,7 @@ mod door;
 mod driver;
 mod early_exit;
 mod grid;
+mod kv;
 mod link;
 mod models;
 mod outage;
@@ -82,6 +83,7 @@ fn coordinate(
                 Technique::EarlyExit => early_exit::play(&spec, trials, &links, told),
                 Technique::Cascade => cascade::play(&spec, trials, &links, told),
                 Technique::Speculative => speculative::drive(&spec, trials, &links, told),
+                Technique::KeyValues => kv::drive(&spec, trials, &links, told),
             }
         }
         StudyRole::Stage {
@@ -94,6 +96,7 @@ fn coordinate(
                 stage::play(&spec, (study, *place), (*listen, *next), &counted, signals)
             }
             Technique::Speculative => speculative::serve(&spec, *listen, &counted, signals),
+            Technique::KeyValues => kv::serve(&spec, *listen, &counted, signals),
         },
     })?;
     drop(signals);

@@ -1,6 +1,7 @@
 //! Both sides of a job in one process, over loopback, with a small model of random weights.
 
 mod harness;
+mod kv;
 mod own;
 mod speculative;
 mod studies;

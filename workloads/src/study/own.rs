@@ -259,6 +259,7 @@ mod tests {
             rounds: Vec::new(),
             decisions: decisions.collect(),
             outage: None,
+            transfer: None,
         }
     }
 

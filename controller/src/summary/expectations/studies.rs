@@ -1,6 +1,7 @@
 //! Claims about studies.
 
 mod codings;
+mod kv;
 mod own;
 mod path;
 mod speculative;
@@ -8,6 +9,7 @@ mod speculative;
 use std::collections::BTreeMap;
 
 use hexloop_topologies::plan::{Plan, StudyClaim};
+use hexloop_workloads::study::kv as contexts;
 use hexloop_workloads::study::own::{cascade_bytes, early_exit_bytes};
 use hexloop_workloads::study::speculative::{self as drafts, Drawing};
 use hexloop_workloads::study::{Arm, HopBytes, RowRecord, TrialRecord, split};
@@ -70,6 +72,10 @@ pub(super) fn judge(
         StudyClaim::BestCutSlides => own::best_cut_slides(&findings),
         StudyClaim::DeviceAnswersInOutage => own::device_answers_in_outage(&findings),
         StudyClaim::UplinkFollowsEscalation => own::uplink_follows_escalation(&findings),
+        StudyClaim::FirstTokenIsSum => kv::first_token_is_sum(&findings),
+        StudyClaim::RegimesAsPredicted => kv::regimes_as_predicted(&findings),
+        StudyClaim::AdaptiveNearBest => kv::adaptive_near_best(&findings),
+        StudyClaim::LossGrowsAsBitsFall => kv::loss_grows(&findings),
     }
 }
 
@@ -87,9 +93,8 @@ fn arms_agree(findings: &Findings<'_>) -> Judgement {
     let mut by_prompt: BTreeMap<u32, Vec<&[u32]>> = BTreeMap::new();
     // Tokens that are drawn differ from arm to arm; they agree in their distribution alone. What a
     // coding loses may change tokens.
-    let greedy = |trial: &&TrialRecord| {
-        trial.arm.drawing() == Drawing::Greedy && trial.arm.coding().is_exact()
-    };
+    let greedy =
+        |trial: &&TrialRecord| trial.arm.drawing() == Drawing::Greedy && trial.arm.is_exact();
     let judged = || findings.trials.iter().copied().filter(greedy);
     for trial in judged() {
         by_prompt
@@ -157,6 +162,11 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
         }
         Arm::EarlyExit { .. } => vec![early_exit_bytes(trial, prompt, findings.state_bytes)],
         Arm::Cascade { .. } => vec![cascade_bytes(trial, prompt)],
+        Arm::KeyValues { .. } => {
+            let came = trial.transfer.iter();
+            let bytes = came.map(|how| contexts::hop_bytes(how.delivery, findings.context()));
+            bytes.collect()
+        }
         Arm::Remote { .. } => vec![drafts::remote_bytes(prompt, output)],
         Arm::Speculative(speculation) => {
             let crossing = (speculation.crossing, findings.vocabulary);

@@ -79,6 +79,13 @@ pub(super) fn close(link: &mut Link, record: &mut TrialRecord) -> Result<(), Job
     }
 }
 
+/// Closes the books of a request that is no trial.
+pub(super) fn discard(link: &mut Link, request: u32) -> Result<(), JobError> {
+    link.write((FrameKind::End, request), 0, &[])?;
+    let most_bytes = u64::try_from(ENTRY_BYTES).unwrap_or(u64::MAX);
+    link.read(&[FrameKind::Books], most_bytes).map(drop)
+}
+
 /// The way back, shared by the thread that computes and the one that hands answers on.
 #[derive(Debug)]
 pub(super) struct WayBack {

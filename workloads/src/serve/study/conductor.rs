@@ -139,6 +139,7 @@ impl<'a> Conductor<'a> {
             rounds: Vec::new(),
             decisions: Vec::new(),
             outage: None,
+            transfer: None,
         }
     }
 

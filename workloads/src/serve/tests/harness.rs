@@ -12,6 +12,7 @@ use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 
 use crate::clock;
+use crate::coding::kv::KvShape;
 use crate::device::ComputeSettings;
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::{self, Model};
@@ -87,6 +88,10 @@ impl SmallModel {
         }
     }
 
+    pub(super) fn kv_shape(&self) -> KvShape {
+        self.whole.kv_shape()
+    }
+
     pub(super) fn vocabulary(&self) -> u32 {
         self.whole.config().vocabulary
     }
@@ -97,11 +102,19 @@ impl SmallModel {
 
     /// What the whole model answers, computed without any job.
     pub(super) fn greedy(&self, request: &ScheduledRequest) -> Vec<u32> {
-        let (seed, length) = (request.prompt_seed, request.prompt_tokens);
-        let mut input = text::prompt(&self.tokenizer, seed, length).unwrap();
+        let input = self.prompt(request.prompt_seed, request.prompt_tokens);
+        self.greedy_behind(input, request.output_tokens)
+    }
+
+    pub(super) fn prompt(&self, seed: u64, length: u32) -> Vec<u32> {
+        text::prompt(&self.tokenizer, seed, length).unwrap()
+    }
+
+    /// What it answers to a prompt.
+    pub(super) fn greedy_behind(&self, mut input: Vec<u32>, output: u32) -> Vec<u32> {
         let mut cache = self.whole.new_cache();
         let mut tokens = Vec::new();
-        for _ in 0..request.output_tokens {
+        for _ in 0..output {
             let states = self.whole.embed(&input).unwrap();
             let position = cache.positions();
             let states = self.whole.forward(&states, position, &mut cache).unwrap();

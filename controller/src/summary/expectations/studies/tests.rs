@@ -164,6 +164,7 @@ fn trial(
         busy_ns: vec![0; 2],
         rounds: Vec::new(),
         decisions: Vec::new(),
+        transfer: None,
         outage: None,
     }
 }

@@ -66,6 +66,7 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
                 busy_ns: Vec::new(),
                 rounds: Vec::new(),
                 decisions: Vec::new(),
+                transfer: None,
                 outage: None,
             }));
         }

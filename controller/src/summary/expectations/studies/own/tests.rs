@@ -97,6 +97,7 @@ fn trial(
         busy_ns: vec![0; 2],
         rounds: Vec::new(),
         decisions: Vec::new(),
+        transfer: None,
         outage: out.then_some(OutageRecord {
             from_ns: started_ns,
             until_ns: started_ns + OUTAGE_NS,

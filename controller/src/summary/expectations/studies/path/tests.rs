@@ -174,6 +174,7 @@ fn trial(
         busy_ns,
         rounds: Vec::new(),
         decisions: Vec::new(),
+        transfer: None,
         outage: None,
     }
 }

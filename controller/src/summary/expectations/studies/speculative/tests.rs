@@ -145,6 +145,7 @@ fn trial(
         busy_ns: vec![1, 1],
         rounds,
         decisions: Vec::new(),
+        transfer: None,
         outage: None,
     }
 }

@@ -1,0 +1,362 @@
+//! Claims about contexts whose keys and values another node has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hexloop_workloads::coding::kv::KvCoding;
+use hexloop_workloads::study::kv::{Delivery, DeliveryCosts, Source};
+
+use super::super::{Judgement, judgement};
+use super::{LEAST_TRIALS, TOLERANCE, told, with_numbers, within};
+use crate::format::{count_to_f64, length, ns_to_ms};
+use crate::summary::studies::Findings;
+use crate::summary::studies::kv::{DeliveryCell, loss, mean_interval};
+
+/// How much longer than the best fixed arm of each setting an adaptive one may take on average.
+const ADAPTIVE_TOLERANCE: f64 = 0.10;
+
+/// By how much the perplexity of the text that follows may rise.
+const LOSS_TOLERANCE: f64 = 0.05;
+
+/// What the best way is at some rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Regime {
+    Recompute,
+    Coded,
+    Exact,
+}
+
+impl Regime {
+    const fn of(delivery: Delivery) -> Option<Regime> {
+        match delivery {
+            Delivery::Recompute => Some(Regime::Recompute),
+            Delivery::Ship(KvCoding::F32) => Some(Regime::Exact),
+            Delivery::Ship(_) => Some(Regime::Coded),
+            Delivery::Adaptive => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Regime::Recompute => "computed again",
+            Regime::Coded => "coded",
+            Regime::Exact => "exact",
+        }
+    }
+}
+
+/// The cells of one setting.
+struct Setting<'a> {
+    rate_bps: u64,
+    cells: Vec<&'a DeliveryCell<'a>>,
+}
+
+/// The settings of each round trip and source, by rising rate. What is computed again comes from no source,
+/// and is compared with all.
+fn settings<'a>(cells: &'a [DeliveryCell<'a>]) -> BTreeMap<(u64, Source), Vec<Setting<'a>>> {
+    let mut rows: BTreeMap<(u64, Source), BTreeMap<u64, Vec<&DeliveryCell<'_>>>> = BTreeMap::new();
+    let sources: BTreeSet<Source> = cells.iter().map(|cell| cell.source).collect();
+    for cell in cells {
+        let of_all = cell.delivery == Delivery::Recompute;
+        for source in &sources {
+            if of_all || *source == cell.source {
+                let row = rows.entry((cell.round_trip_ns, *source)).or_default();
+                row.entry(cell.rate_bps).or_default().push(cell);
+            }
+        }
+    }
+    let settings = |rates: BTreeMap<u64, Vec<&'a DeliveryCell<'a>>>| {
+        let setting = |(rate_bps, cells)| Setting { rate_bps, cells };
+        rates.into_iter().map(setting).collect()
+    };
+    rows.into_iter()
+        .map(|(row, rates)| (row, settings(rates)))
+        .collect()
+}
+
+fn best<'a>(
+    setting: &Setting<'a>,
+    time: fn(&DeliveryCell<'_>) -> u64,
+) -> Option<&'a DeliveryCell<'a>> {
+    let fixed = setting.cells.iter().copied();
+    let fixed = fixed.filter(|cell| cell.delivery != Delivery::Adaptive);
+    fixed.min_by_key(|cell| time(cell))
+}
+
+fn fewest(cells: &[DeliveryCell<'_>]) -> usize {
+    cells
+        .iter()
+        .map(|cell| cell.trials.len())
+        .min()
+        .unwrap_or(0)
+}
+
+fn no_costs() -> Judgement {
+    judgement(None, &[], "no costs were measured".to_owned())
+}
+
+/// The time of the first token is what it should be by costs, sizes and the rate, on average over all arms
+/// and settings.
+pub(super) fn first_token_is_sum(findings: &Findings<'_>) -> Judgement {
+    let Some(costs) = findings.delivery_costs() else {
+        return no_costs();
+    };
+    let cells = findings.delivery_cells();
+    let ratios = cells.iter().filter_map(|cell| {
+        let rows = &mut findings.rows.iter();
+        let row = rows.find(|row| row.round_trip_ns == cell.round_trip_ns)?;
+        let at = findings.circumstances(row, cell.source);
+        let expected = costs.first_token_ns(cell.delivery, &at, cell.rate_bps)?;
+        Some(count_to_f64(cell.first_token_ns) / count_to_f64(expected.max(1)))
+    });
+    let ratios: Vec<f64> = ratios.collect();
+    let Some(ratio) = mean_interval(&ratios) else {
+        return judgement(None, &[], "too few settings".to_owned());
+    };
+    let farthest = ratios.iter().map(|ratio| (ratio - 1.0).abs());
+    let farthest = farthest.fold(0.0, f64::max);
+    let detail = format!(
+        "the first token took {} of what bytes and costs add up to (95 % of {} arms and settings; {:.1} % \
+         would show), at most {:.1} % off",
+        told(ratio),
+        ratios.len(),
+        (ratio[2] - ratio[1]) * 50.0,
+        farthest * 100.0
+    );
+    let numbers = [
+        ("time_over_expected", ratio[0]),
+        ("time_over_expected_low", ratio[1]),
+        ("time_over_expected_high", ratio[2]),
+        ("cells", count_to_f64(length(&ratios))),
+        ("largest_distance", farthest),
+    ];
+    with_numbers(within(ratio), &numbers, detail)
+}
+
+/// At each rate the way that costs and sizes name has the context there first, or hardly later than the first;
+/// and each of the three regimes occurs.
+pub(super) fn regimes_as_predicted(findings: &Findings<'_>) -> Judgement {
+    let Some(costs) = findings.delivery_costs() else {
+        return no_costs();
+    };
+    let cells = findings.delivery_cells();
+    let rows = settings(&cells);
+    let enough = fewest(&cells) >= LEAST_TRIALS;
+    let judged = rows.iter().map(|((round_trip_ns, source), settings)| {
+        let name = format!(
+            "round trip {} ms, {}",
+            ns_to_ms(*round_trip_ns),
+            source.name()
+        );
+        let judged = regimes_of_row(findings, &costs, (*round_trip_ns, *source), settings);
+        let judged = match enough {
+            true => judged,
+            false => judgement(None, &[], format!("too few trials: {}", judged.detail)),
+        };
+        (name, judged)
+    });
+    super::super::all_of(judged)
+}
+
+fn regimes_of_row(
+    findings: &Findings<'_>,
+    costs: &DeliveryCosts,
+    (round_trip_ns, source): (u64, Source),
+    settings: &[Setting<'_>],
+) -> Judgement {
+    let rows = &mut findings.rows.iter();
+    let Some(row) = rows.find(|row| row.round_trip_ns == round_trip_ns) else {
+        return judgement(None, &[], "its round trip was not measured".to_owned());
+    };
+    let offered = findings.plan.study.deliveries();
+    let at = findings.circumstances(row, source);
+    let Some(critical) = costs.regimes_bps(&offered, &at) else {
+        let detail = "costs and sizes leave no room for three regimes: what is coded costs too little, or \
+                      what is computed again";
+        return judgement(Some(false), &[], detail.to_owned());
+    };
+    let (mut near, mut worst) = (0_u64, 0.0_f64);
+    let (mut found, mut told) = (BTreeSet::new(), Vec::new());
+    for setting in settings {
+        let named = costs.fastest(&offered, &at, setting.rate_bps);
+        let of_named = setting
+            .cells
+            .iter()
+            .find(|cell| Some(cell.delivery) == named);
+        let (Some(best), Some(of_named)) = (best(setting, |cell| cell.context_ns), of_named) else {
+            continue;
+        };
+        let over = count_to_f64(of_named.context_ns) / count_to_f64(best.context_ns.max(1));
+        worst = worst.max(over - 1.0);
+        near += u64::from(over <= 1.0 + TOLERANCE);
+        found.extend(Regime::of(best.delivery));
+        told.push(format!(
+            "{:.3} Mbit/s {} ({:.0} ms), by costs {}",
+            count_to_f64(setting.rate_bps) / 1e6,
+            best.delivery.name(),
+            ns_to_ms(best.context_ns),
+            of_named.delivery.name()
+        ));
+    }
+    let count = length(settings);
+    let names: Vec<&str> = found.iter().map(|regime| regime.name()).collect();
+    let detail = format!(
+        "until the context is there, the best: {}; regimes {}, which should change at {:.3} and {:.3} Mbit/s; what costs name is within \
+         {:.0} % of the best at {near} of {count} rates, at most {:.1} % slower",
+        told.join(", "),
+        names.join(", "),
+        count_to_f64(critical[0]) / 1e6,
+        count_to_f64(critical[1]) / 1e6,
+        TOLERANCE * 100.0,
+        worst * 100.0
+    );
+    let numbers = [
+        ("rates", count_to_f64(count)),
+        ("rates_with_the_named_one_best", count_to_f64(near)),
+        (
+            "regimes",
+            count_to_f64(u64::try_from(found.len()).unwrap_or(0)),
+        ),
+        ("largest_excess", worst),
+        ("shipping_from_bps", count_to_f64(critical[0])),
+        ("exact_from_bps", count_to_f64(critical[1])),
+    ];
+    let held = (count > 0).then_some(near == count && found.len() == 3);
+    with_numbers(held, &numbers, detail)
+}
+
+/// An adaptive arm takes on average over all settings hardly longer than the best fixed arm of each.
+pub(super) fn adaptive_near_best(findings: &Findings<'_>) -> Judgement {
+    let cells = findings.delivery_cells();
+    let rows = settings(&cells);
+    let mut ratios = Vec::new();
+    let mut of_fixed: BTreeMap<Delivery, Vec<f64>> = BTreeMap::new();
+    for setting in rows.values().flatten() {
+        let Some(best) = best(setting, |cell| cell.first_token_ns) else {
+            continue;
+        };
+        for cell in &setting.cells {
+            let over = count_to_f64(cell.first_token_ns) / count_to_f64(best.first_token_ns.max(1));
+            match cell.delivery {
+                Delivery::Adaptive => ratios.push(over),
+                fixed => of_fixed.entry(fixed).or_default().push(over),
+            }
+        }
+    }
+    let Some(ratio) = mean_interval(&ratios) else {
+        return judgement(
+            None,
+            &[],
+            "two settings of an adaptive arm are needed".to_owned(),
+        );
+    };
+    let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / count_to_f64(length(values).max(1));
+    let means = of_fixed.iter().map(|(fixed, values)| (fixed, mean(values)));
+    let fixed = means.min_by(|one, other| one.1.total_cmp(&other.1));
+    let worst = ratios.iter().copied().fold(0.0, f64::max);
+    let most = 1.0 + ADAPTIVE_TOLERANCE;
+    let held = match () {
+        () if ratio[2] <= most => Some(true),
+        () if ratio[1] > most => Some(false),
+        () => None,
+    };
+    let (name, of_fixed) = fixed.map_or(("none", 0.0), |(fixed, mean)| (fixed.name(), mean));
+    let detail = format!(
+        "{} of what the best fixed arm of each setting takes (95 % of {} settings; {:.1} % would show), {} at \
+         the worst; the best arm that stays fixed over all settings is {name}, {:.2} on average",
+        told(ratio),
+        ratios.len(),
+        (ratio[2] - ratio[1]) * 50.0,
+        format_args!("{worst:.3}"),
+        of_fixed
+    );
+    let numbers = [
+        ("adaptive_over_best", ratio[0]),
+        ("adaptive_over_best_low", ratio[1]),
+        ("adaptive_over_best_high", ratio[2]),
+        ("adaptive_over_best_at_the_worst", worst),
+        ("settings", count_to_f64(length(&ratios))),
+        ("best_fixed_over_best", of_fixed),
+    ];
+    with_numbers(held, &numbers, detail)
+}
+
+/// The fewer bits, the farther what follows is from what exact keys and values lead to, and the text that
+/// really follows is hardly more surprising.
+pub(super) fn loss_grows(findings: &Findings<'_>) -> Judgement {
+    let losses = KvCoding::ALL
+        .into_iter()
+        .filter_map(|coding| Some((coding, loss(findings, coding)?)));
+    let losses: Vec<_> = losses.collect();
+    let falls = losses
+        .windows(2)
+        .filter(|pair| match pair {
+            [(_, more), (_, fewer)] => fewer.divergence < more.divergence,
+            _ => false,
+        })
+        .count();
+    let exact_loses = losses
+        .iter()
+        .any(|(coding, lost)| *coding == KvCoding::F32 && lost.divergence > 0.0);
+    let ratios = losses.iter().map(|(_, lost)| lost.over_exact);
+    let Some(ratios) = ratios.collect::<Option<Vec<[f64; 3]>>>() else {
+        let detail = "two held-out prompts, and exact keys and values beside each, are needed";
+        return judgement(None, &[], detail.to_owned());
+    };
+    if losses.len() < 2 {
+        return judgement(None, &[], "two codings are needed".to_owned());
+    }
+    let most = 1.0 + LOSS_TOLERANCE;
+    let bounded = match () {
+        () if ratios.iter().all(|[_, _, high]| *high <= most) => Some(true),
+        () if ratios.iter().any(|[_, low, _]| *low > most) => Some(false),
+        () => None,
+    };
+    let held = match falls == 0 && !exact_loses {
+        true => bounded,
+        false => Some(false),
+    };
+    let prompts = losses
+        .iter()
+        .map(|(_, lost)| lost.prompts)
+        .min()
+        .unwrap_or(0);
+    let told: Vec<String> = losses
+        .iter()
+        .zip(&ratios)
+        .map(|((coding, lost), ratio)| {
+            format!(
+                "{coding}: divergence {:.2e} nats, perplexity {} of {:.3}",
+                lost.divergence,
+                told(*ratio),
+                lost.perplexity / ratio[0]
+            )
+        })
+        .collect();
+    let detectable = ratios.iter().map(|[_, low, high]| (high - low) / 2.0);
+    let detectable = detectable.fold(0.0, f64::max);
+    let detail = format!(
+        "{} (95 % of {prompts} prompts, {} tokens; {:.2} % would show)",
+        told.join("; "),
+        losses.first().map_or(0, |(_, lost)| lost.tokens),
+        detectable * 100.0
+    );
+    let largest = ratios.iter().map(|[ratio, ..]| *ratio).fold(0.0, f64::max);
+    let numbers = [
+        ("codings", count_to_f64(length(&losses))),
+        ("prompts", count_to_f64(u64::try_from(prompts).unwrap_or(0))),
+        ("falls", count_to_f64(u64::try_from(falls).unwrap_or(0))),
+        ("largest_perplexity_over_exact", largest),
+        (
+            "largest_divergence",
+            losses
+                .iter()
+                .map(|(_, lost)| lost.divergence)
+                .fold(0.0, f64::max),
+        ),
+        ("detectable", detectable),
+    ];
+    with_numbers(held, &numbers, detail)
+}
+
+#[cfg(test)]
+mod tests;
