@@ -37,8 +37,9 @@ pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
 pub use studies::{
-    StudyAcceptance, StudyCell, StudyCodedKv, StudyContext, StudyCosts, StudyDelivery, StudyLink,
-    StudyOwn, StudyRegimes, StudyRow, StudySpeculation, StudySummary,
+    KpiOutcome, SharedBatch, SharedCapacity, SharedLoad, StudyAcceptance, StudyCell, StudyCodedKv,
+    StudyContext, StudyCosts, StudyDelivery, StudyKpi, StudyLink, StudyOwn, StudyRegimes, StudyRow,
+    StudyShared, StudySpeculation, StudySummary,
 };
 pub(crate) use training::{Step, Surroundings, training_energy};
 pub use training::{ToPerplexity, TrainingEnergy};

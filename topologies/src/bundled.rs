@@ -14,5 +14,10 @@ pub fn bundled() -> &'static [(&'static str, &'static str)] {
             include_str!("../e05-cascade-early-exit.toml"),
         ),
         ("e10-kv-rag", include_str!("../e10-kv-rag.toml")),
+        (
+            "e13-multiuser-energy",
+            include_str!("../e13-multiuser-energy.toml"),
+        ),
+        ("e14-kpi", include_str!("../e14-kpi.toml")),
     ]
 }

@@ -325,6 +325,31 @@ impl Description<'_> {
         )
     }
 
+    fn shared(f: &mut fmt::Formatter<'_>, study: &StudyPlan, arms: &str) -> fmt::Result {
+        let spec = &study.study;
+        let Some(shared) = &spec.shared else {
+            return writeln!(f, "  study {}: {arms}", study.name);
+        };
+        let numbers = |all: &[u32]| {
+            let all: Vec<String> = all.iter().map(u32::to_string).collect();
+            all.join(", ")
+        };
+        writeln!(
+            f,
+            "  study {}: {} users of one edge under {arms}; {} B and {} tokens up and {} tokens down, within {}; \
+             {} % of what can be served is offered for {}, {} times",
+            study.name,
+            numbers(&shared.users),
+            shared.upload_bytes,
+            spec.prompt_tokens,
+            spec.output_tokens,
+            span(shared.deadline_ns),
+            numbers(&shared.offered_percent),
+            span(shared.arrivals_for_ns),
+            shared.repetitions
+        )
+    }
+
     fn study(f: &mut fmt::Formatter<'_>, study: &StudyPlan) -> fmt::Result {
         let spec = &study.study;
         let arms: Vec<String> = spec.arms.iter().map(Arm::name).collect();
@@ -335,6 +360,14 @@ impl Description<'_> {
             Technique::EarlyExit => format!("exits over {path}, kept if as sure as: {arms}"),
             Technique::Cascade => format!("cascades over {path}, kept if as sure as: {arms}"),
             Technique::KeyValues => format!("contexts that come over {path}: {arms}"),
+            Technique::Kpi => {
+                return writeln!(
+                    f,
+                    "  study {}: sent over {path}, {} times each: {arms}",
+                    study.name, spec.prompts
+                );
+            }
+            Technique::Shared => return Self::shared(f, study, &arms),
         };
         let spans = spec
             .grid

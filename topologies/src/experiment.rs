@@ -20,7 +20,9 @@ use hexloop_workloads::job::Placement;
 use hexloop_workloads::load::LoadSpec;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::Grid;
+use hexloop_workloads::study::kpi::KpiSpec;
 use hexloop_workloads::study::own::OutageSpec;
+use hexloop_workloads::study::shared::SharedSpec;
 use hexloop_workloads::traffic::{Carrier, Periods};
 
 pub(crate) use technique::{Cut, Speculations, Technique};
@@ -235,6 +237,10 @@ pub struct Study {
     pub grid: Grid,
     /// The outage that is played after them.
     pub outage: Option<OutageSpec>,
+    /// What several users do.
+    pub shared: Option<SharedSpec>,
+    /// Which rows of the KPI tables are sent.
+    pub kpi: Option<KpiSpec>,
     /// How long a device with an answer of its own waits for a better one.
     pub patience_ns: u64,
     /// How long the other side may be silent.

@@ -396,6 +396,8 @@ fn study_spec(study: &Study, layers: u32) -> Option<StudySpec> {
         },
         grid: study.grid.clone(),
         outage: study.outage,
+        shared: study.shared.clone(),
+        kpi: study.kpi.clone(),
         patience_ns: study.patience_ns,
         timeout_ns: study.timeout_ns,
     })

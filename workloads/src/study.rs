@@ -4,8 +4,10 @@
 //! A study's first node drives it: it sends the requests, sets the links through the agent, and
 //! keeps the records. Every further node of its path serves its part of the model.
 
+pub mod kpi;
 pub mod kv;
 pub mod own;
+pub mod shared;
 pub mod speculative;
 pub mod split;
 
@@ -14,8 +16,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use self::kpi::KpiSpec;
 use self::kv::{Delivery, DeliveryCosts, LossRecord, Source, TransferRecord};
 use self::own::{Decision, OutageRecord, OutageSpec, Rule, Threshold};
+use self::shared::policy::Policy;
+use self::shared::{SharedCosts, SharedRound, SharedSpec};
 use self::speculative::{AcceptanceRecord, Drawing, RoundRecord, Speculation};
 use crate::coding::Coding;
 use crate::device::ComputeSettings;
@@ -39,6 +44,12 @@ pub struct StudySpec {
     /// An outage that is played after them, where the technique goes on in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage: Option<OutageSpec>,
+    /// What several users do, where the technique has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedSpec>,
+    /// Which rows of the KPI tables are sent, where the technique sends any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kpi: Option<KpiSpec>,
     /// How long a device that has an answer of its own waits for a better one.
     #[serde(default)]
     pub patience_ns: u64,
@@ -92,6 +103,20 @@ pub enum Arm {
         /// Where the second node has its keys and values from.
         source: Source,
     },
+    /// Several users, each on a link of its own, share the whole model on the last of two nodes.
+    Shared {
+        /// Who is served next, and who is refused.
+        policy: Policy,
+        /// The most sequences that one pass carries.
+        batch: u32,
+    },
+    /// A row of the KPI tables at a rate.
+    Kpi {
+        /// Its place in [`kpi::ROWS`].
+        row: u32,
+        /// The rate in percent of payload over latency.
+        percent: u32,
+    },
 }
 
 /// A family of arms that one pair of processes serves.
@@ -107,6 +132,10 @@ pub enum Technique {
     Cascade,
     /// [`Arm::KeyValues`].
     KeyValues,
+    /// [`Arm::Shared`].
+    Shared,
+    /// [`Arm::Kpi`].
+    Kpi,
 }
 
 /// The settings that every arm is tried at: each round trip with each of its rates.
@@ -169,6 +198,22 @@ pub enum StudyRole {
         /// Where the next node listens; `None` for the last.
         next: Option<SocketAddr>,
     },
+    /// Several users, each on a link of its own.
+    Users {
+        /// What is done.
+        study: StudySpec,
+        /// What each prompt is drawn from.
+        prompt_seeds: Vec<u64>,
+        /// Where the edge listens, for each user.
+        edges: Vec<SocketAddr>,
+    },
+    /// The edge that they share.
+    Edge {
+        /// What is done.
+        study: StudySpec,
+        /// Where to listen for each user: addresses of the node itself.
+        listens: Vec<SocketAddr>,
+    },
 }
 
 /// What a study has found.
@@ -190,6 +235,10 @@ pub enum StudyFinding {
     Delivery(DeliveryCosts),
     /// What a coding of keys and values loses on one prompt.
     Loss(LossRecord),
+    /// What uploads and batches cost, where several users share an edge.
+    Shared(SharedCosts),
+    /// What became of the requests of several users with one arm.
+    Round(SharedRound),
 }
 
 /// What a token costs on a node while answers are generated, medians of several passes.
@@ -307,6 +356,8 @@ impl StudySpec {
             Some(Arm::EarlyExit { .. }) => Technique::EarlyExit,
             Some(Arm::Cascade { .. }) => Technique::Cascade,
             Some(Arm::KeyValues { .. }) => Technique::KeyValues,
+            Some(Arm::Shared { .. }) => Technique::Shared,
+            Some(Arm::Kpi { .. }) => Technique::Kpi,
             Some(_) => Technique::Speculative,
         }
     }
@@ -341,6 +392,8 @@ impl StudySpec {
                 Arm::Cascade { .. } => technique == Technique::Cascade,
                 Arm::EarlyExit { .. } => technique == Technique::EarlyExit,
                 Arm::KeyValues { .. } => technique == Technique::KeyValues,
+                Arm::Shared { .. } => technique == Technique::Shared,
+                Arm::Kpi { .. } => technique == Technique::Kpi,
             };
             if !fits {
                 return Err("its arms are not of one technique".to_owned());
@@ -376,13 +429,14 @@ impl StudySpec {
         match self.technique() {
             Technique::Split => {}
             Technique::KeyValues => return (0..layers, true),
-            Technique::Speculative | Technique::Cascade => {
+            Technique::Speculative | Technique::Cascade | Technique::Shared => {
                 return match place {
                     1 => (0..layers, true),
                     _ => (0..0, false),
                 };
             }
             Technique::EarlyExit => return self.layers_of_exits(place, layers),
+            Technique::Kpi => return (0..0, false),
         }
         let mut range = None::<std::ops::Range<u32>>;
         let mut head = false;
@@ -433,7 +487,9 @@ impl Arm {
             | Arm::Speculative(_)
             | Arm::EarlyExit { .. }
             | Arm::Cascade { .. }
-            | Arm::KeyValues { .. } => 2,
+            | Arm::KeyValues { .. }
+            | Arm::Shared { .. }
+            | Arm::Kpi { .. } => 2,
         }
     }
 
@@ -453,7 +509,9 @@ impl Arm {
             Arm::Split { .. }
             | Arm::EarlyExit { .. }
             | Arm::Cascade { .. }
-            | Arm::KeyValues { .. } => Drawing::Greedy,
+            | Arm::KeyValues { .. }
+            | Arm::Shared { .. }
+            | Arm::Kpi { .. } => Drawing::Greedy,
             Arm::Remote { drawing } => *drawing,
             Arm::Speculative(speculation) => speculation.drawing,
         }
@@ -474,6 +532,15 @@ impl Arm {
         match self {
             Arm::KeyValues { delivery, .. } => delivery.is_exact(),
             _ => self.coding().is_exact(),
+        }
+    }
+
+    /// Where several users share an edge, the most sequences of a pass.
+    #[must_use]
+    pub const fn batch(&self) -> Option<u32> {
+        match self {
+            Arm::Shared { batch, .. } => Some(*batch),
+            _ => None,
         }
     }
 
@@ -511,6 +578,8 @@ impl Arm {
             Arm::KeyValues { delivery, source } => {
                 return format!("{} {}", delivery.name(), source.name());
             }
+            Arm::Kpi { row, percent } => return kpi::arm_name(*row, *percent),
+            Arm::Shared { policy, batch } => return format!("{} of {batch}", policy.name()),
         }
         let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();
         let mut name = ends.join("/");

@@ -85,6 +85,21 @@ pub enum FrameKind {
     /// Asks for a mark and a train of bytes behind it, which are frames of the same kind: their distance
     /// tells the rate.
     Probe = 19,
+    /// Whether to upload a request: by when its last token must be there (u64) and the bytes that it uploads
+    /// besides its prompt (u32).
+    Ask = 20,
+    /// The answer: it may be uploaded. No body.
+    Grant = 21,
+    /// The request will not be served. No body.
+    Refused = 22,
+    /// How the next round of a study of several users is to be played, in JSON; answered without a body.
+    Round = 23,
+    /// Bytes that stand for a row of the KPI tables.
+    Payload = 24,
+    /// The answer: when its last byte was there (u64).
+    Arrived = 25,
+    /// Asks for a payload of so many bytes (u64).
+    Wanted = 26,
 }
 
 impl FrameKind {
@@ -111,6 +126,13 @@ impl FrameKind {
             17 => Some(FrameKind::Context),
             18 => Some(FrameKind::KeyValues),
             19 => Some(FrameKind::Probe),
+            20 => Some(FrameKind::Ask),
+            21 => Some(FrameKind::Grant),
+            22 => Some(FrameKind::Refused),
+            23 => Some(FrameKind::Round),
+            24 => Some(FrameKind::Payload),
+            25 => Some(FrameKind::Arrived),
+            26 => Some(FrameKind::Wanted),
             _ => None,
         }
     }

@@ -1,7 +1,9 @@
 //! Studies: what layers cost, where the best cut flips, and every arm at every setting.
 
+mod kpi;
 mod kv;
 mod own;
+mod shared;
 mod speculation;
 
 use std::fmt::{self, Write};
@@ -14,12 +16,21 @@ use crate::summary::StudySummary;
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     for study in &data.summary.studies {
         writeln!(page, "<h2>Study {}</h2>", escape(&study.study))?;
+        if study.shared.is_some() {
+            shared::section(page, study)?;
+            continue;
+        }
         writeln!(
             page,
             "<p>{} trials over {}. Medians throughout; the expectations below judge them.</p>",
             grouped(study.trials),
             escape(&study.path.join(", "))
         )?;
+        if !study.kpis.is_empty() {
+            kpi::section(page, study)?;
+            links(page, study)?;
+            continue;
+        }
         if !study.costs.is_empty() {
             costs(page, study)?;
         }

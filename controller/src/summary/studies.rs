@@ -1,8 +1,10 @@
 //! What studies found: costs, settings, and what each arm did at each of them.
 
+pub(super) mod kpi;
 pub(super) mod kv;
 pub(super) mod law;
 pub(super) mod own;
+pub(super) mod shared;
 pub(super) mod speculation;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,14 +13,17 @@ use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
 use hexloop_traces::Direction;
 use hexloop_workloads::coding::kv::KvShape;
 use hexloop_workloads::study::kv::{DeliveryCosts, LossRecord};
+use hexloop_workloads::study::shared::{SharedCosts, SharedRound};
 use hexloop_workloads::study::speculative::{AcceptanceRecord, Drawing};
 use hexloop_workloads::study::{Arm, NodeCosts, RowRecord, StudyFinding, TrialRecord, split};
 use hexloop_workloads::wire::HEADER_BYTES;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::kpi::{KpiOutcome, StudyKpi};
 pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
 pub use self::own::StudyOwn;
+pub use self::shared::{SharedBatch, SharedCapacity, SharedLoad, StudyShared};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
 
@@ -53,6 +58,12 @@ pub struct StudySummary {
     /// Contexts that another node had; null where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<StudyContext>,
+    /// Several users who share an edge, where the technique has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<StudyShared>,
+    /// Rows of the KPI tables, where the technique sends any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kpis: Vec<StudyKpi>,
 }
 
 impl StudySummary {
@@ -170,6 +181,9 @@ pub(super) struct Findings<'a> {
     pub(super) deliveries: Vec<&'a DeliveryCosts>,
     /// What codings of keys and values lose.
     pub(super) losses: Vec<&'a LossRecord>,
+    /// Of several users: what uploads and batches cost, and their rounds.
+    pub(super) shared_costs: Option<&'a SharedCosts>,
+    pub(super) rounds: Vec<&'a SharedRound>,
 }
 
 impl<'a> Findings<'a> {
@@ -194,6 +208,8 @@ impl<'a> Findings<'a> {
             },
             deliveries: Vec::new(),
             losses: Vec::new(),
+            shared_costs: None,
+            rounds: Vec::new(),
         };
         let mut measured = Vec::new();
         for finding in &recorded.findings {
@@ -204,6 +220,8 @@ impl<'a> Findings<'a> {
                 StudyFinding::Acceptance(record) => findings.acceptances.push(record),
                 StudyFinding::Delivery(costs) => findings.deliveries.push(costs),
                 StudyFinding::Loss(record) => findings.losses.push(record),
+                StudyFinding::Shared(costs) => findings.shared_costs = Some(costs),
+                StudyFinding::Round(round) => findings.rounds.push(round),
             }
         }
         findings.costs = split::median_costs(&measured);
@@ -237,18 +255,27 @@ pub(super) fn summaries(plan: &Plan, results: &Results) -> Vec<StudySummary> {
     let played = plan.studies.iter().filter_map(|study| {
         let recorded = results.phase(&study.name)?;
         let findings = Findings::of(study, plan.model.as_ref()?, recorded);
-        Some(summary(&findings, recorded, plan.seed))
+        Some(summary(&findings, (results, recorded), plan.seed))
     });
     played.collect()
 }
 
-fn summary(findings: &Findings<'_>, recorded: &PhaseResults, seed: u64) -> StudySummary {
+fn summary(
+    findings: &Findings<'_>,
+    (results, recorded): (&Results, &PhaseResults),
+    seed: u64,
+) -> StudySummary {
     let study = findings.plan;
     let costs = study.path.iter().zip(&findings.costs);
     StudySummary {
         study: study.name.clone(),
         path: study.path.clone(),
-        trials: length(&findings.trials),
+        trials: length(&findings.trials)
+            + findings
+                .rounds
+                .iter()
+                .map(|round| length(&round.requests))
+                .sum::<u64>(),
         costs: costs
             .map(|(node, costs)| StudyCosts {
                 node: node.clone(),
@@ -269,6 +296,8 @@ fn summary(findings: &Findings<'_>, recorded: &PhaseResults, seed: u64) -> Study
         links: links(findings, recorded),
         own: own::summaries(findings),
         context: kv::summary(findings),
+        kpis: kpi::summaries(findings),
+        shared: shared::summary(findings, (results, recorded)),
     }
 }
 
@@ -354,6 +383,10 @@ fn busy(trials: &[&TrialRecord]) -> Vec<f64> {
 fn links(findings: &Findings<'_>, recorded: &PhaseResults) -> Vec<StudyLink> {
     let study = findings.plan;
     let mut links = Vec::new();
+    // Several users' links are not one behind the other: their requests are told one by one.
+    if study.study.shared.is_some() {
+        return links;
+    }
     for (index, hop) in study.hops.iter().enumerate() {
         let (front, behind) = (study.path.get(index), study.path.get(index + 1));
         for direction in Direction::BOTH {

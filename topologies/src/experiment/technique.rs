@@ -3,6 +3,7 @@
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::kv::{Delivery, QUESTION_TOKENS, Source};
 use hexloop_workloads::study::own::{Rule, Threshold};
+use hexloop_workloads::study::shared::policy::Policy;
 use hexloop_workloads::study::speculative::{Crossing, DraftLength, Drawing, Speculation};
 use hexloop_workloads::study::{self, Arm};
 
@@ -44,6 +45,15 @@ pub enum Technique {
         /// Where the second node has their keys and values from.
         sources: Vec<Source>,
     },
+    /// Several users share the whole model on the second node.
+    Shared {
+        /// Who is served next, and who is refused.
+        policies: Vec<Policy>,
+        /// The most sequences of a pass.
+        batches: Vec<u32>,
+    },
+    /// Rows of the KPI tables are sent.
+    Kpi,
 }
 
 impl Technique {
@@ -55,6 +65,8 @@ impl Technique {
             Technique::EarlyExit { .. } => study::Technique::EarlyExit,
             Technique::Cascade { .. } => study::Technique::Cascade,
             Technique::KeyValues { .. } => study::Technique::KeyValues,
+            Technique::Shared { .. } => study::Technique::Shared,
+            Technique::Kpi => study::Technique::Kpi,
         }
     }
 }
@@ -206,6 +218,17 @@ impl Study {
                 deliveries: ways,
                 sources,
             } => Ok(deliveries(ways, sources)),
+            Technique::Kpi => self.transmissions().map_err(|problem| ("tables", problem)),
+            Technique::Shared { policies, batches } => Ok(policies
+                .iter()
+                .flat_map(|policy| {
+                    let policy = *policy;
+                    batches.iter().map(move |batch| Arm::Shared {
+                        policy,
+                        batch: *batch,
+                    })
+                })
+                .collect()),
             Technique::EarlyExit { cuts, thresholds } => {
                 exits(cuts, thresholds, layers).map_err(|problem| ("cuts", problem))
             }
@@ -221,6 +244,25 @@ impl Study {
                 Ok(rules.iter().flat_map(of_rule).collect())
             }
         }
+    }
+
+    /// Every row that can be tried, at every rate.
+    fn transmissions(&self) -> Result<Vec<Arm>, (String, String)> {
+        let Some(kpi) = &self.kpi else {
+            return Ok(Vec::new());
+        };
+        let tried = kpi.rows().filter(|(_, row)| kpi.flow(row).is_ok());
+        let of_row = |(row, _)| kpi.percents.iter().map(move |percent| (row, *percent));
+        let arms: Vec<Arm> = tried
+            .flat_map(of_row)
+            .map(|(row, percent)| Arm::Kpi { row, percent })
+            .collect();
+        if arms.is_empty() {
+            let message = "no row of these tables can be tried".to_owned();
+            let help = "raise `scale` or `most_rate`, or name other tables".to_owned();
+            return Err((message, help));
+        }
+        Ok(arms)
     }
 
     fn splits(

@@ -335,6 +335,12 @@ pub(super) const EXPECTATION: &[Field] = &[
             "regimes-as-predicted",
             "adaptive-near-best",
             "loss-grows-as-bits-fall",
+            "joint-serves-more",
+            "admitted-are-in-time",
+            "batch-saves-cpu",
+            "batch-saves-energy",
+            "counter-is-integrated-power",
+            "kpis-hold-by-rate",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
@@ -381,7 +387,13 @@ pub(super) const EXPECTATION: &[Field] = &[
          the best at some rate; adaptive-near-best: an adaptive arm takes on average over the settings at most \
          10 % longer than the best fixed arm of each; loss-grows-as-bits-fall: no coding of fewer bits diverges \
          less from exact keys and values, which do not at all, and none raises the perplexity of the text that \
-         really follows by more than 5 %.",
+         really follows by more than 5 %; of shared, joint-serves-more: above 100 % of what can be served the \
+         joint policy serves, of the same requests, no fewer in time than fcfs, by the interval of 95 % over \
+         blocks of neighbours; admitted-are-in-time: there, who is not refused is less often late than under \
+         fcfs, likewise; batch-saves-cpu, batch-saves-energy: a token of the largest batch costs less CPU time, \
+         or energy, than alone; counter-is-integrated-power: every counter of energy and the integral of power of \
+         the same device are within 5 %; kpis-hold-by-rate: of each row at least 80 % of the transmissions are in \
+         time above payload over latency, and at most 20 % below it.",
     ),
     field(
         "phase",

@@ -7,7 +7,15 @@ pub(super) const STUDY: &[Field] = &[
     field("name", Kind::Identifier, Required, "Its name."),
     field(
         "technique",
-        Kind::Choice(&["split", "speculative", "early-exit", "cascade", "kv"]),
+        Kind::Choice(&[
+            "split",
+            "speculative",
+            "early-exit",
+            "cascade",
+            "kv",
+            "shared",
+            "kpi",
+        ]),
         Required,
         "What is studied. split: the layers of the model are divided over the nodes of the path, and \
          hidden states cross its links. speculative: the second model drafts tokens on the first of two \
@@ -18,7 +26,11 @@ pub(super) const STUDY: &[Field] = &[
          the second model answers on the first of two nodes; the first model on the second answers again, \
          from the prompt, where that was not sure. kv: the second of two nodes has the context of each request \
          (all of the prompt but its last 8 tokens) and what its layers made of it; the first takes the \
-         tokens and computes that again, or takes the keys and values over the link, and goes on from there.",
+         tokens and computes that again, or takes the keys and values over the link, and goes on from there. \
+         shared: several users, each on a link of its own, share the \
+         model on one edge, which batches their requests; links follow their traces, so that they can share a \
+         cell. kpi: payloads of the rows of 3GPP TS 22.261 clause 7.10 cross a link at rates above and below \
+         payload over latency; no model computes.",
     ),
     field(
         "path",
@@ -167,6 +179,128 @@ pub(super) const STUDY: &[Field] = &[
          while nothing crosses the links for so long.",
     ),
     field(
+        "links",
+        Kind::List {
+            of: &Kind::Identifier,
+            least: 1,
+        },
+        Optional,
+        "shared: the users' links, each of which goes up from the users' node to the edge; all links unless \
+         given.",
+    ),
+    field(
+        "users",
+        Kind::List {
+            of: &Kind::Integer { least: 1, most: 64 },
+            least: 1,
+        },
+        Optional,
+        "shared: numbers of users, each of which is tried: those of the first so many links. As many as there \
+         are links unless given.",
+    ),
+    field(
+        "policies",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "shared: who is served next and who is refused, each an arm: `fcfs` (first come, first served; nobody is \
+         refused), `deadline` (what has come is computed by its deadline, and refused once it cannot keep it), \
+         `joint` (users ask before they upload; knowing each one's rate and what is left to upload and to \
+         compute, the edge has one upload follow the other, and refuses whom serving would make others late). \
+         All three unless given.",
+    ),
+    field(
+        "batches",
+        Kind::List {
+            of: &Kind::Integer { least: 1, most: 64 },
+            least: 1,
+        },
+        Optional,
+        "shared: the most sequences of a pass, each an arm with every policy; 8 unless given. What is offered is \
+         in percent of what the largest can serve.",
+    ),
+    field(
+        "offered_percent",
+        Kind::List {
+            of: &Kind::Integer {
+                least: 1,
+                most: 1000,
+            },
+            least: 1,
+        },
+        Optional,
+        "shared: requests of all users together, in percent of what links and edge are first measured to \
+         serve; 50, 100 and 150 unless given.",
+    ),
+    field(
+        "repetitions",
+        Kind::Integer {
+            least: 1,
+            most: 1000,
+        },
+        Usually("2"),
+        "shared: how often each offered rate is played, with other arrivals; every arm has the same.",
+    ),
+    field(
+        "arrive_for",
+        time(SECOND / 10, 3600 * SECOND),
+        Usually("2 s"),
+        "shared: for how long requests arrive in each round.",
+    ),
+    field(
+        "deadline",
+        time(SECOND / 1000, 3600 * SECOND),
+        Usually("500 ms"),
+        "shared: how long after it was due the last token of a request must be there.",
+    ),
+    field(
+        "upload",
+        Kind::Size {
+            least: 0,
+            most: 16 << 20,
+        },
+        Usually("20 kB"),
+        "shared: what each request uploads besides its prompt, as images and documents are.",
+    ),
+    field(
+        "tables",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "kpi: the tables whose rows are sent, such as `7.10.1-1`; all of them unless given.",
+    ),
+    field(
+        "percents",
+        Kind::List {
+            of: &Kind::Integer {
+                least: 1,
+                most: 1000,
+            },
+            least: 1,
+        },
+        Optional,
+        "kpi: rates of the link in percent of a row's payload over its latency; 125 and 90 unless given.",
+    ),
+    field(
+        "scale",
+        Kind::Integer {
+            least: 1,
+            most: 1_000_000,
+        },
+        Usually("1"),
+        "kpi: what payloads and rates are divided by, so that latencies stay; the report says it.",
+    ),
+    field(
+        "most_rate",
+        Kind::Rate,
+        Usually("100 Mbit/s"),
+        "kpi: rows that need a higher rate than this are named as not tried.",
+    ),
+    field(
         "prompts",
         Kind::Integer {
             least: 1,
@@ -181,7 +315,7 @@ pub(super) const STUDY: &[Field] = &[
             least: 1,
             most: 1 << 20,
         },
-        Required,
+        Optional,
         "Length of each prompt, in tokens.",
     ),
     field(
@@ -190,7 +324,7 @@ pub(super) const STUDY: &[Field] = &[
             least: 1,
             most: 1 << 20,
         },
-        Required,
+        Optional,
         "Tokens that are generated for each; generation never stops earlier.",
     ),
     field(
@@ -199,7 +333,7 @@ pub(super) const STUDY: &[Field] = &[
             of: &time(0, 60 * SECOND),
             least: 1,
         },
-        Required,
+        Optional,
         "Round trips of the links of the path, half of each way, instead of their traces' delays.",
     ),
     field(
@@ -208,7 +342,7 @@ pub(super) const STUDY: &[Field] = &[
             of: &Kind::Rate,
             least: 1,
         },
-        Required,
+        Optional,
         "Rates of the links, the same in both directions, instead of their traces': each with every \
          round trip. With `around_percent` only for round trips without a critical rate.",
     ),

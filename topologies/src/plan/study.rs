@@ -68,11 +68,23 @@ pub enum StudyClaim {
     AdaptiveNearBest,
     /// The fewer bits keys and values have, the more is lost, and never much.
     LossGrowsAsBitsFall,
+    /// Above what can be served, the joint policy serves no fewer in time than first come, first served.
+    JointServesMore,
+    /// Who is admitted by a policy that refuses is less often late.
+    AdmittedAreInTime,
+    /// CPU time of a token falls with the batch.
+    BatchSavesCpu,
+    /// Energy of a token falls with the batch.
+    BatchSavesEnergy,
+    /// Counters of energy and integrals of power of the same device agree.
+    CounterIsIntegratedPower,
+    /// Above payload over latency a row of the KPI tables is in time, and below it late.
+    KpisHoldByRate,
 }
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 22] = [
+    pub const ALL: [StudyClaim; 28] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -95,6 +107,12 @@ impl StudyClaim {
         StudyClaim::RegimesAsPredicted,
         StudyClaim::AdaptiveNearBest,
         StudyClaim::LossGrowsAsBitsFall,
+        StudyClaim::JointServesMore,
+        StudyClaim::AdmittedAreInTime,
+        StudyClaim::BatchSavesCpu,
+        StudyClaim::BatchSavesEnergy,
+        StudyClaim::CounterIsIntegratedPower,
+        StudyClaim::KpisHoldByRate,
     ];
 
     /// Its name in experiment files.
@@ -123,6 +141,12 @@ impl StudyClaim {
             StudyClaim::RegimesAsPredicted => "regimes-as-predicted",
             StudyClaim::AdaptiveNearBest => "adaptive-near-best",
             StudyClaim::LossGrowsAsBitsFall => "loss-grows-as-bits-fall",
+            StudyClaim::JointServesMore => "joint-serves-more",
+            StudyClaim::AdmittedAreInTime => "admitted-are-in-time",
+            StudyClaim::BatchSavesCpu => "batch-saves-cpu",
+            StudyClaim::BatchSavesEnergy => "batch-saves-energy",
+            StudyClaim::CounterIsIntegratedPower => "counter-is-integrated-power",
+            StudyClaim::KpisHoldByRate => "kpis-hold-by-rate",
         }
     }
 
@@ -152,6 +176,12 @@ impl StudyClaim {
             | StudyClaim::RegimesAsPredicted
             | StudyClaim::AdaptiveNearBest
             | StudyClaim::LossGrowsAsBitsFall => Some(Technique::KeyValues),
+            StudyClaim::JointServesMore
+            | StudyClaim::AdmittedAreInTime
+            | StudyClaim::BatchSavesCpu
+            | StudyClaim::BatchSavesEnergy => Some(Technique::Shared),
+            StudyClaim::CounterIsIntegratedPower => None,
+            StudyClaim::KpisHoldByRate => Some(Technique::Kpi),
         }
     }
 
@@ -220,6 +250,21 @@ impl StudyClaim {
             }
             StudyClaim::UplinkFollowsEscalation => {
                 "what crosses the uplink is in proportion to the escalated requests"
+            }
+            StudyClaim::JointServesMore => {
+                "above what can be served, ordering uploads and computing together serves no fewer in time than \
+                 first come, first served"
+            }
+            StudyClaim::AdmittedAreInTime => {
+                "who is admitted by a policy that refuses is less often late than first come, first served"
+            }
+            StudyClaim::BatchSavesCpu => "CPU time of a token falls with the batch",
+            StudyClaim::BatchSavesEnergy => "energy of a token falls with the batch",
+            StudyClaim::CounterIsIntegratedPower => {
+                "counters of energy and integrals of power of the same device agree within 5 %"
+            }
+            StudyClaim::KpisHoldByRate => {
+                "each row is in time above payload over latency, and late below it"
             }
         }
     }

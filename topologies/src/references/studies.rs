@@ -4,8 +4,10 @@ use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::Grid;
 use hexloop_workloads::study::own::OutageSpec;
 
+mod kpi;
 mod kv;
 mod own;
+mod shared;
 mod speculative;
 
 use super::phases::expect_calibrated;
@@ -36,12 +38,15 @@ pub(super) fn read(
             let message = format!("there is a phase named {} already", quoted(&name));
             reporter.report(&written.origin, message, None);
         }
-        let (path, crossed) = path(reporter, &section, nodes, links);
+        let is_shared = section.text("technique") == "shared";
+        let (path, crossed) = match is_shared {
+            true => shared::path(reporter, &section, links),
+            false => path(reporter, &section, nodes, links),
+        };
         let study = Study {
             name,
             technique: technique(reporter, &section, file),
             path,
-            links: crossed,
             prompts: section.integer_u32("prompts"),
             prompt_tokens: section.integer_u32("prompt_tokens"),
             output_tokens: section.integer_u32("output_tokens"),
@@ -65,11 +70,15 @@ pub(super) fn read(
             outage: section.written("outage").map(|_| OutageSpec {
                 length_ns: section.time_ns("outage"),
             }),
+            shared: is_shared.then(|| shared::spec(&section, crossed.len())),
+            kpi: (section.text("technique") == "kpi").then(|| kpi::spec(reporter, &section)),
             patience_ns: section.time_ns("patience"),
             timeout_ns: section.time_ns("timeout"),
             duration_ns: section.time_ns("limit"),
+            links: crossed,
         };
         rates(reporter, &section);
+        settings(reporter, &section);
         if let Some(shape) = shape {
             for (key, (message, help)) in study_problems(&study, shape) {
                 reporter.report(section.place(key), message, Some(help));
@@ -96,6 +105,24 @@ pub(crate) fn study_problems(
         problems.push(("output_tokens", problem));
     }
     problems
+}
+
+/// What each technique needs: several users' links follow their traces, and rows of tables say their rates.
+fn settings(reporter: &mut Reporter<'_>, section: &Section<'_>) {
+    let needed: &[&str] = match section.text("technique").as_str() {
+        "shared" => &["prompt_tokens", "output_tokens"],
+        "kpi" => &["round_trips"],
+        _ => &["prompt_tokens", "output_tokens", "round_trips", "rates"],
+    };
+    for key in needed {
+        if section.sound("technique").is_some() && section.written(key).is_none() {
+            let message = format!(
+                "`{key}` is missing for technique `{}`",
+                section.text("technique")
+            );
+            reporter.report(section.origin, message, None);
+        }
+    }
 }
 
 /// A link at rate 0 carries nothing, and a trial would wait for it for ever.
@@ -154,6 +181,8 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
             (&SPLIT_KEYS, Technique::Cascade { rules, thresholds })
         }
         "kv" => (&NOT_OF_CONTEXTS, kv::read(reporter, section)),
+        "kpi" => (&kpi::FOREIGN, Technique::Kpi),
+        "shared" => (&shared::FOREIGN, shared::technique(reporter, section)),
         _ => {
             let split = Technique::Split {
                 cuts: cuts(reporter, section),
@@ -174,6 +203,14 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
     let foreign = foreign.chain(match technique {
         Technique::KeyValues { .. } => &[],
         _ => kv::KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
+        Technique::Shared { .. } => speculative::KEYS.as_slice(),
+        _ => shared::KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
+        Technique::Kpi => speculative::KEYS.as_slice(),
+        _ => kpi::KEYS.as_slice(),
     });
     for key in foreign {
         if !name.is_empty()

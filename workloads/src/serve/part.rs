@@ -12,7 +12,9 @@ use crate::coding::Coding;
 use crate::device::ComputeSettings;
 use crate::engine::exit::{Choice, Exit};
 use crate::engine::text::{self, TextTokenizer};
-use crate::engine::{self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts, StateCoder};
+use crate::engine::{
+    self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts, Slots, StateCoder,
+};
 use crate::job::{JobSpec, Placement};
 use crate::model_config::ModelConfig;
 use crate::study::speculative::sampling::Distribution;
@@ -313,6 +315,41 @@ impl Part {
         let position = cache.positions();
         let carry = || self.forward(layers, states, position, cache);
         self.pace.run(carry).map_err(self.failed())
+    }
+
+    /// Places for so many sequences in one pass.
+    pub(super) fn new_slots(&self, slots: u32, positions: u32) -> Result<Slots, JobError> {
+        let made = self.model.new_slots(slots, positions);
+        made.map_err(self.failed())
+    }
+
+    /// Gives a sequence that was read a place.
+    pub(super) fn fill_slot(
+        &self,
+        slots: &mut Slots,
+        cache: &KeyValueCache,
+    ) -> Result<(), JobError> {
+        slots.fill(cache).map(drop).map_err(self.failed())
+    }
+
+    /// Takes it away again; the last sequence takes it over.
+    pub(super) fn empty_slot(&self, slots: &mut Slots, slot: u32) -> Result<(), JobError> {
+        slots.empty(slot).map_err(self.failed())
+    }
+
+    /// One token of every sequence through the whole model, and the tokens that follow.
+    pub(super) fn carry_slots(
+        &self,
+        tokens: &[u32],
+        slots: &mut Slots,
+    ) -> Result<Vec<u32>, JobError> {
+        let carried = self.pace.run(|| {
+            let states = self.model.embed(tokens)?;
+            let states = self.model.forward_slots(&states, slots)?;
+            self.compute.wait()?;
+            self.model.next_tokens(&states)
+        });
+        carried.map_err(self.failed())
     }
 
     /// The layers' work, done when this returns: a GPU is told what to do and does it later.

@@ -15,11 +15,13 @@ mod door;
 mod driver;
 mod early_exit;
 mod grid;
+mod kpi;
 mod kv;
 mod link;
 mod models;
 mod outage;
 mod own;
+mod shared;
 mod speculative;
 mod stage;
 
@@ -84,6 +86,10 @@ fn coordinate(
                 Technique::Cascade => cascade::play(&spec, trials, &links, told),
                 Technique::Speculative => speculative::drive(&spec, trials, &links, told),
                 Technique::KeyValues => kv::drive(&spec, trials, &links, told),
+                Technique::Kpi => kpi::play(&spec, study, &links, told),
+                Technique::Shared => Err(JobError::Spec {
+                    why: "several users are no driver".to_owned(),
+                }),
             }
         }
         StudyRole::Stage {
@@ -97,7 +103,28 @@ fn coordinate(
             }
             Technique::Speculative => speculative::serve(&spec, *listen, &counted, signals),
             Technique::KeyValues => kv::serve(&spec, *listen, &counted, signals),
+            Technique::Kpi => kpi::serve(&spec, *listen, &counted, signals),
+            Technique::Shared => Err(JobError::Spec {
+                why: "an edge that users share is no stage".to_owned(),
+            }),
         },
+        StudyRole::Users {
+            study,
+            prompt_seeds,
+            edges,
+        } => {
+            let secret = Secret::parse(&spec.secret)?;
+            let trials = (study, prompt_seeds.as_slice());
+            shared::drive(
+                &spec,
+                trials,
+                (edges.as_slice(), &secret, counted.as_ref()),
+                (signals, &told),
+            )
+        }
+        StudyRole::Edge { study, listens } => {
+            shared::serve(&spec, study, listens, &counted, signals)
+        }
     })?;
     drop(signals);
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hexloop_topologies::plan::{Plan, StudyPlan};
 use hexloop_traces::stream;
-use hexloop_workloads::study::{StudyJobSpec, StudyRole};
+use hexloop_workloads::study::{StudyJobSpec, StudyRole, Technique};
 use rand_core::Rng as _;
 
 use super::{NodeJob, Orders, place_of};
@@ -22,7 +22,18 @@ pub(super) fn jobs_of(
         let next = study.hops.get(index).map(|hop| hop.address);
         let in_front = index.checked_sub(1).and_then(|hop| study.hops.get(hop));
         let spec = study.study.clone();
+        let addresses = || study.hops.iter().map(|hop| hop.address).collect();
         let role = match in_front {
+            // Where several users share an edge every link leads from the first node to the second.
+            None if study.study.technique() == Technique::Shared => StudyRole::Users {
+                study: spec,
+                prompt_seeds: prompt_seeds(plan, study),
+                edges: addresses(),
+            },
+            Some(_) if study.study.technique() == Technique::Shared => StudyRole::Edge {
+                study: spec,
+                listens: addresses(),
+            },
             None => StudyRole::Driver {
                 study: spec,
                 prompt_seeds: prompt_seeds(plan, study),

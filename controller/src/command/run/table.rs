@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::format::{grouped, significant};
 use crate::summary::{
-    BackgroundSummary, CellSummary, Distribution, JobSummary, LoadSummary, StudySummary, Summary,
-    TrafficSummary,
+    BackgroundSummary, CellSummary, Distribution, JobSummary, LoadSummary, StudyShared,
+    StudySummary, Summary, TrafficSummary,
 };
 
 /// The table that ends a run.
@@ -98,6 +98,12 @@ fn study_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
         study.trials,
         study.path.join(", ")
     )?;
+    if !study.kpis.is_empty() {
+        return kpi_rows(text, study);
+    }
+    if let Some(shared) = &study.shared {
+        return shared_rows(text, shared);
+    }
     for costs in &study.costs {
         let head = costs.head_ms.map(significant);
         writeln!(
@@ -238,6 +244,77 @@ fn load_rows(text: &mut String, load: &LoadSummary) -> std::fmt::Result {
         if ending != "completed" {
             writeln!(text, "    {count} ended with {ending}")?;
         }
+    }
+    Ok(())
+}
+
+fn kpi_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
+    for row in &study.kpis {
+        let within = row
+            .latency_ms
+            .map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+        write!(
+            text,
+            "    {:36} {:4} {within:>7}",
+            row.use_case, row.direction
+        )?;
+        if let Some(why) = &row.not_tried {
+            write!(text, "  not tried: {why}")?;
+        }
+        for outcome in &row.outcomes {
+            write!(
+                text,
+                "  {} {} ({} % of its rate, 1:{}: {} ms, margin {:+.1} %)",
+                outcome.verdict,
+                if outcome.verdict == "mixed" {
+                    format!("{} of {}", outcome.in_time, outcome.sent)
+                } else {
+                    outcome.sent.to_string()
+                },
+                outcome.percent,
+                row.scale,
+                significant(outcome.median_ms),
+                outcome.margin * 100.0
+            )?;
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn shared_rows(text: &mut String, shared: &StudyShared) -> std::fmt::Result {
+    let share = |share: f64| format!("{:.1} %", share * 100.0);
+    for load in &shared.loads {
+        let late = load.admitted_late.map_or_else(|| "-".to_owned(), share);
+        writeln!(
+            text,
+            "    {:14} {:>2} users, {:>3} % ({:>6}/s): {:>7} of {:>4} within {} ms, {:>4} refused, {late} of the others \
+             late",
+            load.arm,
+            load.users,
+            load.offered_percent,
+            significant(load.offered_per_s),
+            share(load.in_budget_share),
+            load.requests,
+            significant(shared.deadline_ms),
+            load.refused,
+        )?;
+    }
+    for batch in &shared.batches {
+        let energy = match (batch.j_per_token.value, &batch.j_per_token.reason) {
+            (Some(joules), _) => format!("{} J", significant(joules)),
+            (None, why) => format!(
+                "energy unavailable ({})",
+                why.as_deref().unwrap_or("unknown")
+            ),
+        };
+        writeln!(
+            text,
+            "    batch of {:>2}: {} tokens/s, a token takes {} ms of CPU time, {energy}",
+            batch.sequences,
+            significant(batch.tokens_per_s),
+            significant(batch.cpu_ms_per_token)
+        )?;
     }
     Ok(())
 }

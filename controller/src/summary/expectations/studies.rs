@@ -1,14 +1,17 @@
 //! Claims about studies.
 
 mod codings;
+mod kpi;
 mod kv;
 mod own;
 mod path;
+mod shared;
 mod speculative;
 
 use std::collections::BTreeMap;
 
 use hexloop_topologies::plan::{Plan, StudyClaim};
+use hexloop_workloads::study::kpi::hop_bytes as kpi_hop_bytes;
 use hexloop_workloads::study::kv as contexts;
 use hexloop_workloads::study::own::{cascade_bytes, early_exit_bytes};
 use hexloop_workloads::study::speculative::{self as drafts, Drawing};
@@ -46,7 +49,8 @@ pub(super) fn judge(
         return judgement(None, &[], format!("study {name} was not played"));
     };
     let findings = Findings::of(study, model, recorded);
-    if findings.trials.is_empty() || recorded.end.is_none() {
+    let is_empty = findings.trials.is_empty() && findings.rounds.is_empty();
+    if is_empty || recorded.end.is_none() {
         return judgement(None, &[], "it did not come to its end".to_owned());
     }
     match claim {
@@ -76,6 +80,12 @@ pub(super) fn judge(
         StudyClaim::RegimesAsPredicted => kv::regimes_as_predicted(&findings),
         StudyClaim::AdaptiveNearBest => kv::adaptive_near_best(&findings),
         StudyClaim::LossGrowsAsBitsFall => kv::loss_grows(&findings),
+        StudyClaim::JointServesMore => shared::joint_serves_more(&findings, plan.seed),
+        StudyClaim::AdmittedAreInTime => shared::admitted_are_in_time(&findings, plan.seed),
+        StudyClaim::BatchSavesCpu => shared::batch_saves_cpu(&findings),
+        StudyClaim::BatchSavesEnergy => shared::batch_saves_energy(&findings, (results, recorded)),
+        StudyClaim::KpisHoldByRate => kpi::holds_by_rate(&findings),
+        StudyClaim::CounterIsIntegratedPower => shared::counter_is_integral((results, recorded)),
     }
 }
 
@@ -127,6 +137,9 @@ fn arms_agree(findings: &Findings<'_>) -> Judgement {
 }
 
 fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
+    if !findings.rounds.is_empty() {
+        return shared::bytes_follow_formula(findings);
+    }
     let links = length(&findings.plan.hops);
     let (mut judged, mut differing, mut counted, mut formula) = (0, 0, 0, 0);
     for trial in findings.trials.iter().filter(|trial| !trial.arm.is_whole()) {
@@ -168,11 +181,24 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
             bytes.collect()
         }
         Arm::Remote { .. } => vec![drafts::remote_bytes(prompt, output)],
+        Arm::Kpi { .. } => kpi_bytes(findings, &trial.arm).into_iter().collect(),
+        // Its requests are no trials.
+        Arm::Shared { .. } => Vec::new(),
         Arm::Speculative(speculation) => {
             let crossing = (speculation.crossing, findings.vocabulary);
             vec![drafts::hop_bytes(prompt, &trial.rounds, crossing)]
         }
     }
+}
+
+fn kpi_bytes(findings: &Findings<'_>, arm: &Arm) -> Option<HopBytes> {
+    let Arm::Kpi { row, .. } = *arm else {
+        return None;
+    };
+    let spec = findings.plan.study.kpi.as_ref()?;
+    let row = spec.rows().find(|(place, _)| *place == row)?.1;
+    let payload_bytes = spec.flow(row).ok()?.payload_bytes;
+    Some(kpi_hop_bytes(row.way, payload_bytes))
 }
 
 fn cut_moves_no_bytes(findings: &Findings<'_>) -> Judgement {

@@ -10,7 +10,7 @@ use crate::serve::connection::{
 use crate::serve::error::JobError;
 use crate::serve::secret::Secret;
 use crate::serve::signal::Socket;
-use crate::wire::FrameKind;
+use crate::wire::{FrameKind, HEADER_BYTES};
 
 /// The way to the next node.
 pub(super) struct Path {
@@ -24,6 +24,9 @@ pub(super) struct Link {
     reader: FrameReader<TcpStream>,
     writer: FrameWriter<TcpStream>,
     peer: SocketAddr,
+    /// Bytes since they were last taken, headers included.
+    written: u64,
+    read: u64,
 }
 
 impl Link {
@@ -43,6 +46,8 @@ impl Link {
             reader: connection.reader,
             writer: connection.writer,
             peer: connection.peer,
+            written: 0,
+            read: 0,
         };
         Ok((link, connection.socket))
     }
@@ -59,7 +64,8 @@ impl Link {
         body: &[u8],
     ) -> Result<(), JobError> {
         let written = self.writer.write(kind, request, position, body);
-        written.map(drop).map_err(self.broken())
+        self.written += written.map_err(self.broken())?;
+        Ok(())
     }
 
     /// The next frame, of one of these kinds and no longer than that.
@@ -72,7 +78,16 @@ impl Link {
             .reader
             .read(&|kind| expected.contains(&kind).then_some(most_bytes));
         let frame = frame.and_then(|frame| frame.ok_or(ConnectionError::Closed));
-        frame.map_err(self.broken())
+        let frame = frame.map_err(self.broken())?;
+        self.read += HEADER_BYTES + u64::from(frame.header.body_bytes);
+        Ok(frame)
+    }
+
+    /// Bytes that were written and read since this was last asked.
+    pub(super) fn take_counts(&mut self) -> (u64, u64) {
+        let counts = (self.written, self.read);
+        (self.written, self.read) = (0, 0);
+        counts
     }
 
     /// Whether a frame begins to come within so long. Nothing of it is taken.

@@ -33,6 +33,8 @@ fn study() -> StudySpec {
             around_percent: Vec::new(),
         },
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 0,
         timeout_ns: 60_000_000_000,
     }

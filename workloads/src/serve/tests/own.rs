@@ -30,6 +30,8 @@ fn study(arms: Vec<Arm>) -> StudySpec {
             around_percent: Vec::new(),
         },
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 60_000_000_000,
         timeout_ns: 60_000_000_000,
     }

@@ -27,6 +27,8 @@ fn study(arms: Vec<Arm>) -> StudySpec {
         output_tokens: OUTPUT_TOKENS,
         held_out_prompts: 1,
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![0],

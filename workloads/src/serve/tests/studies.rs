@@ -27,6 +27,8 @@ fn study(ends: &[&[u32]], in_flight: u32, prompts: u32) -> StudySpec {
         output_tokens: OUTPUT_TOKENS,
         held_out_prompts: 0,
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![0],

@@ -29,6 +29,8 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
         output_tokens: 1,
         held_out_prompts: 0,
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![2 * MS],

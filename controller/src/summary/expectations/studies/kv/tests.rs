@@ -62,6 +62,8 @@ fn study() -> StudySpec {
             around_percent: Vec::new(),
         },
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 1,
         timeout_ns: 1,
     }

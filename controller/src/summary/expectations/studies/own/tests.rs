@@ -183,6 +183,8 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
             around_percent: Vec::new(),
         },
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 1,
         timeout_ns: 1,
     };

@@ -63,6 +63,8 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         output_tokens: 16,
         held_out_prompts: 0,
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![2 * MS],

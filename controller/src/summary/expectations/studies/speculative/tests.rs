@@ -191,6 +191,8 @@ fn played(findings: Vec<StudyFinding>) -> (Plan, Results) {
         output_tokens: TOKENS,
         held_out_prompts: 24,
         outage: None,
+        shared: None,
+        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: ROUND_TRIPS_NS.to_vec(),

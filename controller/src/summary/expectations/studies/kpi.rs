@@ -1,0 +1,193 @@
+//! The claim about rows of the KPI tables.
+
+use super::{Judgement, judgement, with_numbers};
+use crate::format::{count_to_f64, length};
+use crate::summary::studies::Findings;
+use crate::summary::studies::kpi::{Sent, sent};
+
+/// Fewest transmissions of a row at a rate that it is judged by.
+const LEAST_SENT: usize = 3;
+
+/// The share of them that must agree: what a busy machine does to one of them is not the link's.
+const MOST: f64 = 0.8;
+
+/// Above payload * 8 / latency a row is in time, and below it late.
+pub(super) fn holds_by_rate(findings: &Findings<'_>) -> Judgement {
+    let all = sent(findings);
+    let judged: Vec<&Sent<'_>> = all
+        .iter()
+        .filter(|sent| sent.trials.len() >= LEAST_SENT && sent.percent != 100)
+        .collect();
+    let share = |sent: &Sent<'_>| {
+        count_to_f64(sent.in_time()) / count_to_f64(length(&sent.trials)).max(1.0)
+    };
+    let differs = |sent: &&&Sent<'_>| match sent.percent > 100 {
+        true => share(sent) < MOST,
+        false => share(sent) > 1.0 - MOST,
+    };
+    let wrong: Vec<String> = judged
+        .iter()
+        .filter(differs)
+        .map(|sent| {
+            format!(
+                "{} at {} %: {} of {} in time",
+                sent.row.use_case,
+                sent.percent,
+                sent.in_time(),
+                sent.trials.len()
+            )
+        })
+        .collect();
+    let both = judged.iter().any(|it| it.percent > 100) && judged.iter().any(|it| it.percent < 100);
+    let transmissions: usize = judged.iter().map(|sent| sent.trials.len()).sum();
+    let mut detail = format!(
+        "{} rows and rates, {transmissions} transmissions: {} are not as their rate says",
+        judged.len(),
+        wrong.len()
+    );
+    if !wrong.is_empty() {
+        detail = format!("{detail} ({})", wrong.join("; "));
+    }
+    if let Some(fewest) = judged.iter().map(|sent| sent.trials.len()).min() {
+        detail = format!(
+            "{detail}; with {fewest} transmissions a share of {:.0} % of late ones would show in nineteen of twenty \
+             runs",
+            (1.0 - 0.05_f64.powf(1.0 / count_to_f64(u64::try_from(fewest).unwrap_or(1)))) * 100.0
+        );
+    }
+    if !both {
+        let few = format!("{detail}; rates above and below 100 % are needed");
+        return judgement(None, &[("judged", length(&judged))], few);
+    }
+    let numbers = [
+        ("judged", count_to_f64(length(&judged))),
+        ("differing", count_to_f64(length(&wrong))),
+        (
+            "transmissions",
+            count_to_f64(u64::try_from(transmissions).unwrap_or(u64::MAX)),
+        ),
+    ];
+    with_numbers(Some(wrong.is_empty()), &numbers, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+    use hexloop_workloads::study::kpi::{KpiSpec, hop_bytes};
+    use hexloop_workloads::study::{Arm, Grid, StudyFinding, StudySpec, TrialRecord};
+
+    use super::super::judge;
+    use crate::fixture;
+    use crate::results::PhaseResults;
+    use crate::summary::ExpectationOutcome::{self, Held, NotHeld};
+
+    /// Times of a transmission over what its rate says, in thousandths, and bytes beside the formula's.
+    fn outcome(times: u64, more_bytes: u64, claim: StudyClaim) -> (ExpectationOutcome, String) {
+        let kpi = KpiSpec {
+            tables: vec!["7.10.1-1".to_owned()],
+            percents: vec![125, 90],
+            scale: 10,
+            most_rate_bps: 100_000_000,
+        };
+        let tried = kpi.rows().filter(|(_, row)| kpi.flow(row).is_ok());
+        let arms = tried.flat_map(|(row, _)| [125, 90].map(|percent| Arm::Kpi { row, percent }));
+        let arms: Vec<Arm> = arms.collect();
+        let mut findings = Vec::new();
+        for arm in &arms {
+            let Arm::Kpi { row, percent } = *arm else {
+                continue;
+            };
+            let row = kpi.rows().find(|(place, _)| *place == row).unwrap().1;
+            let flow = kpi.flow(row).unwrap();
+            for prompt in 0..4 {
+                let took_ns = flow.latency_ns * 100 / u64::from(percent) * times / 1000;
+                let mut hop = hop_bytes(row.way, flow.payload_bytes);
+                hop.up += more_bytes;
+                findings.push(StudyFinding::Trial(TrialRecord {
+                    number: prompt,
+                    group: prompt,
+                    arm: arm.clone(),
+                    round_trip_ns: 0,
+                    rate_bps: flow.rate_bps * u64::from(percent) / 100,
+                    prompt,
+                    started_ns: 0,
+                    token_ns: vec![took_ns],
+                    tokens: Vec::new(),
+                    hops: vec![hop],
+                    busy_ns: vec![0],
+                    rounds: Vec::new(),
+                    decisions: Vec::new(),
+                    outage: None,
+                    transfer: None,
+                }));
+            }
+        }
+        let recorded = PhaseResults {
+            name: "kpi".to_owned(),
+            end: fixture::records()
+                .results
+                .phases
+                .first()
+                .and_then(|phase| phase.end.clone()),
+            findings,
+            ..PhaseResults::default()
+        };
+        let mut plan = fixture::plan();
+        plan.studies = vec![StudyPlan {
+            name: "kpi".to_owned(),
+            path: vec!["device".to_owned(), "edge".to_owned()],
+            hops: vec![BesidePlan {
+                link: "radio".to_owned(),
+                address: "198.18.0.2:27800".parse().unwrap(),
+            }],
+            study: StudySpec {
+                arms,
+                prompts: 4,
+                prompt_tokens: 0,
+                output_tokens: 0,
+                held_out_prompts: 0,
+                grid: Grid {
+                    round_trips_ns: vec![0],
+                    rates_bps: Vec::new(),
+                    around_percent: Vec::new(),
+                },
+                outage: None,
+                shared: None,
+                kpi: Some(kpi),
+                patience_ns: 1,
+                timeout_ns: 1,
+            },
+            duration_ns: 1,
+        }];
+        let mut results = fixture::records().results;
+        results.phases.push(recorded);
+        let judged = judge(&plan, &results, ("kpi", claim));
+        (judged.outcome, judged.detail)
+    }
+
+    #[test]
+    fn rows_are_in_time_above_their_rate_and_late_below_it() {
+        for claim in [
+            StudyClaim::KpisHoldByRate,
+            StudyClaim::ArmBytesFollowFormula,
+        ] {
+            let (outcome, detail) = outcome(1040, 0, claim);
+            assert_eq!(outcome, Held, "{detail}");
+        }
+    }
+
+    #[test]
+    fn links_that_are_slower_or_faster_than_they_say_are_told() {
+        for times in [1400, 800] {
+            let (outcome, detail) = outcome(times, 0, StudyClaim::KpisHoldByRate);
+            assert_eq!(outcome, NotHeld, "{detail}");
+            assert!(detail.contains("split image recognition at"), "{detail}");
+        }
+    }
+
+    #[test]
+    fn bytes_beside_the_formula_are_told() {
+        let (outcome, detail) = outcome(1040, 1, StudyClaim::ArmBytesFollowFormula);
+        assert_eq!(outcome, NotHeld, "{detail}");
+    }
+}

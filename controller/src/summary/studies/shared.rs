@@ -1,0 +1,357 @@
+//! What became of several users' requests: who was served in time, what batches cost, and what the links carried.
+
+use std::collections::BTreeMap;
+
+use hexloop_workloads::study::shared::policy::Policy;
+use hexloop_workloads::study::shared::{BatchCost, Ending, SharedRound, SharedSpec, UserRecord};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Findings;
+use crate::energy::{Interval, idle_power, intervals, known_idle};
+use crate::format::{count_to_f64, ns_to_ms, rounded};
+use crate::results::{PhaseResults, Results};
+use crate::summary::{Quality, Quantity, derived_from, quantity, unavailable};
+
+/// The share of requests that are served in time at what counts as capacity.
+const CAPACITY_SHARE: f64 = 0.95;
+
+/// Spans of energy, short against the runs that they are summed over.
+const SPAN_NS: u64 = 10_000_000;
+
+/// What lasts shorter has no energy of its own: meters are renewed every tenth of a second or so.
+const LEAST_SPAN_NS: u64 = 300_000_000;
+
+/// Several users who share an edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StudyShared {
+    /// By when the last token of a request must be there, in milliseconds.
+    pub deadline_ms: f64,
+    /// Reading a prompt, in milliseconds.
+    pub prefill_ms: f64,
+    /// What the upload of each user takes alone, in milliseconds.
+    pub upload_ms: Vec<f64>,
+    /// Passes over batches of each tried size, measured before the rounds.
+    pub batches: Vec<SharedBatch>,
+    /// Every arm with every number of users and offered rate.
+    pub loads: Vec<SharedLoad>,
+    /// What each arm can serve.
+    pub capacities: Vec<SharedCapacity>,
+    /// Power without jobs, in watts.
+    pub idle_w: Quantity,
+}
+
+/// Passes over so many sequences at a time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SharedBatch {
+    /// Sequences.
+    pub sequences: u32,
+    /// Passes.
+    pub passes: u32,
+    /// Tokens per second.
+    pub tokens_per_s: f64,
+    /// CPU time of the edge's process for each token, in milliseconds: what stands in for energy on every
+    /// machine.
+    pub cpu_ms_per_token: f64,
+    /// Energy of the machine for each token, gross.
+    pub j_per_token: Quantity,
+    /// Energy of the machine for each token times the time of a pass, in joule seconds.
+    pub energy_delay_product_j_s: Quantity,
+}
+
+/// An arm with some users and an offered rate, over all repetitions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SharedLoad {
+    /// Who decides, and the most sequences of a pass.
+    pub arm: String,
+    /// Users.
+    pub users: u32,
+    /// What was offered, in percent of what was measured to be served.
+    pub offered_percent: u32,
+    /// The same in requests per second.
+    pub offered_per_s: f64,
+    /// Requests.
+    pub requests: u64,
+    /// Whose last token was there in time.
+    pub in_budget: u64,
+    /// The same as a share of all requests.
+    pub in_budget_share: f64,
+    /// Requests that the edge refused.
+    pub refused: u64,
+    /// Of those that were not refused, the share whose last token was late; null if all were.
+    pub admitted_late: Option<f64>,
+    /// Requests that were open when a round was given up.
+    pub open: u64,
+    /// From due to the last token of those that were served, the median, in milliseconds.
+    pub end_to_end_p50_ms: Option<f64>,
+    /// The same at 95 %.
+    pub end_to_end_p95_ms: Option<f64>,
+    /// Tokens per second.
+    pub tokens_per_s: f64,
+    /// Sequences of a pass, the mean.
+    pub mean_batch: Option<f64>,
+    /// The share in time of the user who got the least.
+    pub worst_user_share: f64,
+    /// Energy of the machine for each token of requests that were served in time, gross.
+    pub j_per_good_token: Quantity,
+}
+
+/// What an arm serves in time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SharedCapacity {
+    /// The arm.
+    pub arm: String,
+    /// Users.
+    pub users: u32,
+    /// The highest offered rate at which, and below which, 95 % of the requests were served in time, in
+    /// requests per second, straight between those that were tried; null if fewer were at the lowest.
+    pub at_95_percent_per_s: Option<f64>,
+    /// Whether no rate was tried at which fewer were: then it can serve that at least.
+    pub is_lower_bound: bool,
+}
+
+/// The rounds of one arm with some users at one rate.
+type Key = (Policy, u32, u32, u32);
+
+/// Rounds by what they have in common but for the repetition.
+pub(in crate::summary) fn by_setting<'a>(
+    findings: &Findings<'a>,
+) -> BTreeMap<Key, Vec<&'a SharedRound>> {
+    let mut sorted: BTreeMap<Key, Vec<&SharedRound>> = BTreeMap::new();
+    for round in &findings.rounds {
+        let key = (
+            round.policy,
+            round.batch,
+            round.users,
+            round.offered_percent,
+        );
+        sorted.entry(key).or_default().push(round);
+    }
+    sorted
+}
+
+fn arm_name(policy: Policy, batch: u32) -> String {
+    format!("{} of {batch}", policy.name())
+}
+
+pub(super) fn summary(
+    findings: &Findings<'_>,
+    (results, recorded): (&Results, &PhaseResults),
+) -> Option<StudyShared> {
+    let spec = findings.plan.study.shared.as_ref()?;
+    let costs = findings.shared_costs?;
+    let energy = Energy::of(results, recorded);
+    let mut runs: BTreeMap<u32, Vec<&BatchCost>> = BTreeMap::new();
+    for run in &costs.batches {
+        runs.entry(run.sequences).or_default().push(run);
+    }
+    let sorted = by_setting(findings);
+    let loads: Vec<SharedLoad> = sorted
+        .iter()
+        .map(|(key, rounds)| load(spec, *key, rounds, &energy))
+        .collect();
+    Some(StudyShared {
+        deadline_ms: ns_to_ms(spec.deadline_ns),
+        prefill_ms: ns_to_ms(costs.prefill_ns),
+        upload_ms: costs.upload_ns.iter().map(|ns| ns_to_ms(*ns)).collect(),
+        batches: runs.values().map(|runs| batch(runs, &energy)).collect(),
+        capacities: capacities(&loads),
+        loads,
+        idle_w: energy.idle_w.clone(),
+    })
+}
+
+fn batch(runs: &[&BatchCost], energy: &Energy) -> SharedBatch {
+    let sum = |of: fn(&BatchCost) -> u64| runs.iter().map(|run| of(run)).sum::<u64>();
+    let sequences = runs.first().map_or(0, |run| run.sequences);
+    let passes = sum(|run| u64::from(run.passes));
+    let tokens = count_to_f64(passes * u64::from(sequences)).max(1.0);
+    let wall_s = count_to_f64(sum(|run| run.wall_ns)) / 1e9;
+    let spans = runs.iter().map(|run| (run.from_ns, run.until_ns));
+    let j_per_token = energy.per(spans, tokens);
+    let pass_s = wall_s / count_to_f64(passes.max(1));
+    let product = match j_per_token.value {
+        Some(joules) => derived_from(
+            j_per_token.quality,
+            joules * pass_s,
+            "energy per token times the time of a pass",
+        ),
+        None => j_per_token.clone(),
+    };
+    SharedBatch {
+        sequences,
+        passes: u32::try_from(passes).unwrap_or(u32::MAX),
+        tokens_per_s: rounded(tokens / wall_s.max(1e-9), 3),
+        cpu_ms_per_token: rounded(count_to_f64(sum(|run| run.cpu_ns)) / 1e6 / tokens, 6),
+        j_per_token,
+        energy_delay_product_j_s: product,
+    }
+}
+
+fn load(
+    spec: &SharedSpec,
+    (policy, batch, users, offered_percent): Key,
+    rounds: &[&SharedRound],
+    energy: &Energy,
+) -> SharedLoad {
+    let requests = || rounds.iter().flat_map(|round| &round.requests);
+    let count = |of: &dyn Fn(&UserRecord) -> bool| {
+        u64::try_from(requests().filter(|it| of(it)).count()).unwrap_or(u64::MAX)
+    };
+    let all = count(&|_| true);
+    let in_budget = count(&|it| it.in_budget(spec.deadline_ns));
+    let refused = count(&|it| it.ending == Ending::Refused);
+    let admitted = all.saturating_sub(refused);
+    let share = |part: u64, whole: u64| count_to_f64(part) / count_to_f64(whole.max(1));
+    let mut times: Vec<u64> = requests()
+        .filter(|it| it.ending == Ending::Served)
+        .filter_map(|it| Some(it.ended_ns?.saturating_sub(it.due_ns)))
+        .collect();
+    times.sort_unstable();
+    let at = |percent: usize| {
+        let rank = (times.len() * percent).div_ceil(100).max(1);
+        times.get(rank - 1).map(|ns| ns_to_ms(*ns))
+    };
+    let tokens: u64 = requests().map(|it| u64::from(it.tokens)).sum();
+    let good = requests().filter(|it| it.in_budget(spec.deadline_ns));
+    let good_tokens: u64 = good.map(|it| u64::from(it.tokens)).sum();
+    let wall_ns: u64 = rounds
+        .iter()
+        .map(|round| round.until_ns.saturating_sub(round.from_ns))
+        .sum();
+    let passes = || rounds.iter().flat_map(|round| &round.books.passes);
+    let number: u64 = passes().map(|it| u64::from(it.passes)).sum();
+    let carried: u64 = passes()
+        .map(|it| u64::from(it.passes) * u64::from(it.sequences))
+        .sum();
+    let of_user = |user: u32| {
+        let own = count(&|it| it.user == user);
+        let good = count(&|it| it.user == user && it.in_budget(spec.deadline_ns));
+        (own > 0).then(|| share(good, own))
+    };
+    let spans = rounds.iter().map(|round| (round.from_ns, round.until_ns));
+    SharedLoad {
+        arm: arm_name(policy, batch),
+        users,
+        offered_percent,
+        offered_per_s: rounds.first().map_or(0.0, |round| {
+            rounded(count_to_f64(round.offered_per_kilosecond) / 1e3, 3)
+        }),
+        requests: all,
+        in_budget,
+        in_budget_share: rounded(share(in_budget, all), 6),
+        refused,
+        admitted_late: (admitted > 0).then(|| rounded(1.0 - share(in_budget, admitted), 6)),
+        open: count(&|it| it.ending == Ending::Open),
+        end_to_end_p50_ms: at(50),
+        end_to_end_p95_ms: at(95),
+        tokens_per_s: rounded(count_to_f64(tokens) * 1e9 / count_to_f64(wall_ns.max(1)), 3),
+        mean_batch: (number > 0).then(|| rounded(share(carried, number), 3)),
+        worst_user_share: rounded((0..users).filter_map(of_user).fold(1.0, f64::min), 6),
+        j_per_good_token: match good_tokens {
+            0 => unavailable("no request was served in time"),
+            tokens => energy.per(spans, count_to_f64(tokens)),
+        },
+    }
+}
+
+fn capacities(loads: &[SharedLoad]) -> Vec<SharedCapacity> {
+    let mut sorted: BTreeMap<(String, u32), Vec<(f64, f64)>> = BTreeMap::new();
+    for load in loads {
+        let rates = sorted.entry((load.arm.clone(), load.users)).or_default();
+        rates.push((load.offered_per_s, load.in_budget_share));
+    }
+    let capacity = |((arm, users), mut rates): ((String, u32), Vec<(f64, f64)>)| {
+        rates.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let below = rates.iter().position(|(_, share)| *share < CAPACITY_SHARE);
+        let between = |index: usize| {
+            let (above, fewer) = (rates.get(index.checked_sub(1)?)?, rates.get(index)?);
+            let way = (above.1 - CAPACITY_SHARE) / (above.1 - fewer.1);
+            Some(above.0 + way * (fewer.0 - above.0))
+        };
+        let at = match below {
+            Some(index) => between(index),
+            None => rates.last().map(|(rate, _)| *rate),
+        };
+        SharedCapacity {
+            arm,
+            users,
+            at_95_percent_per_s: at.map(|rate| rounded(rate, 3)),
+            is_lower_bound: below.is_none(),
+        }
+    };
+    sorted.into_iter().map(capacity).collect()
+}
+
+/// The machine's energy over a phase, in short spans, or why it is not known.
+pub(in crate::summary) struct Energy {
+    spans: Result<Vec<Interval>, &'static str>,
+    idle_w: Quantity,
+    quality: Quality,
+}
+
+impl Energy {
+    pub(in crate::summary) fn of(results: &Results, recorded: &PhaseResults) -> Energy {
+        let channels = results.agent.as_ref().map(|agent| agent.meters.as_slice());
+        let channels = channels.unwrap_or_default();
+        let is_known = channels.iter().any(|channel| channel.counted);
+        let spans = match is_known {
+            false => Err("no meter can be summed up"),
+            true => intervals(channels, &recorded.meters, SPAN_NS)
+                .ok_or("a counted channel has no readings throughout the phase"),
+        };
+        let end = recorded.end.as_ref();
+        let quality = end.map_or(Quality::Unavailable, |end| quantity(&end.energy_j).quality);
+        let idle_w = match idle_power(&known_idle(&results.idle)) {
+            Some((watts, _)) => derived_from(
+                quality,
+                watts,
+                "power without jobs, before and after the phases",
+            ),
+            None => unavailable("the idle power was not measured"),
+        };
+        Energy {
+            spans,
+            idle_w,
+            quality,
+        }
+    }
+
+    /// Energy over some spans of time, for each of so many things.
+    fn per(&self, times: impl Iterator<Item = (u64, u64)>, count: f64) -> Quantity {
+        let times: Vec<(u64, u64)> = times.collect();
+        match self.over(&times) {
+            Ok(joules) => derived_from(
+                self.quality,
+                joules / count.max(1.0),
+                "gross energy of the machine",
+            ),
+            Err(why) => unavailable(why),
+        }
+    }
+
+    /// Energy over some spans of time, in joules.
+    pub(in crate::summary) fn over(&self, times: &[(u64, u64)]) -> Result<f64, &'static str> {
+        let spans = self.spans.as_ref().map_err(|why| *why)?;
+        let mut joules = 0.0;
+        for (from, until) in times {
+            if until.saturating_sub(*from) < LEAST_SPAN_NS {
+                return Err("it is too short for what meters tell apart");
+            }
+            let mut covered = 0;
+            for span in spans {
+                let shared = span
+                    .to_ns
+                    .min(*until)
+                    .saturating_sub(span.from_ns.max(*from));
+                let share = count_to_f64(shared) / count_to_f64((span.to_ns - span.from_ns).max(1));
+                joules += share * span.energy_j;
+                covered += shared;
+            }
+            if covered + 2 * SPAN_NS < until.saturating_sub(*from) {
+                return Err("the meters have no readings throughout it");
+            }
+        }
+        Ok(joules)
+    }
+}
