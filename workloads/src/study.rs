@@ -219,7 +219,6 @@ pub enum StudyRole {
 /// What a study has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "nearly all findings are trials")]
 pub enum StudyFinding {
     /// What computing costs on each node of the path, measured before the first trial and again at
     /// every setting.
