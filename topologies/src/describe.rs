@@ -360,6 +360,7 @@ impl Description<'_> {
             Technique::EarlyExit => format!("exits over {path}, kept if as sure as: {arms}"),
             Technique::Cascade => format!("cascades over {path}, kept if as sure as: {arms}"),
             Technique::KeyValues => format!("contexts that come over {path}: {arms}"),
+            Technique::Retrieval => format!("chunks retrieved over {path}: {arms}"),
             Technique::Kpi => {
                 return writeln!(
                     f,

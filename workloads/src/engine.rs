@@ -3,6 +3,7 @@
 //!
 //! Everything runs on candle. This module must not know of links, nodes or requests.
 
+pub mod adapters;
 pub mod bench;
 mod cache;
 mod coding;

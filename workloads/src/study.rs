@@ -7,6 +7,7 @@
 pub mod kpi;
 pub mod kv;
 pub mod own;
+pub mod retrieval;
 pub mod shared;
 pub mod speculative;
 pub mod split;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::kpi::KpiSpec;
 use self::kv::{Delivery, DeliveryCosts, LossRecord, Source, TransferRecord};
 use self::own::{Decision, OutageRecord, OutageSpec, Rule, Threshold};
+use self::retrieval::{Library, Retrieval, RetrievalCosts, RetrievalRecord};
 use self::shared::policy::Policy;
 use self::shared::{SharedCosts, SharedRound, SharedSpec};
 use self::speculative::{AcceptanceRecord, Drawing, RoundRecord, Speculation};
@@ -103,6 +105,8 @@ pub enum Arm {
         /// Where the second node has its keys and values from.
         source: Source,
     },
+    /// The second node of two has documents, an index and the model, and answers the first one's queries.
+    Retrieval(Retrieval),
     /// Several users, each on a link of its own, share the whole model on the last of two nodes.
     Shared {
         /// Who is served next, and who is refused.
@@ -132,6 +136,8 @@ pub enum Technique {
     Cascade,
     /// [`Arm::KeyValues`].
     KeyValues,
+    /// [`Arm::Retrieval`].
+    Retrieval,
     /// [`Arm::Shared`].
     Shared,
     /// [`Arm::Kpi`].
@@ -234,6 +240,8 @@ pub enum StudyFinding {
     Delivery(DeliveryCosts),
     /// What a coding of keys and values loses on one prompt.
     Loss(LossRecord),
+    /// What computing a prompt costs a node that retrieves, measured at every setting.
+    Retrieval(RetrievalCosts),
     /// What uploads and batches cost, where several users share an edge.
     Shared(SharedCosts),
     /// What became of the requests of several users with one arm.
@@ -307,6 +315,9 @@ pub struct TrialRecord {
     /// How its context came, where another node had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<TransferRecord>,
+    /// What was retrieved for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrieval: Option<Box<RetrievalRecord>>,
 }
 
 impl TrialRecord {
@@ -355,6 +366,7 @@ impl StudySpec {
             Some(Arm::EarlyExit { .. }) => Technique::EarlyExit,
             Some(Arm::Cascade { .. }) => Technique::Cascade,
             Some(Arm::KeyValues { .. }) => Technique::KeyValues,
+            Some(Arm::Retrieval(_)) => Technique::Retrieval,
             Some(Arm::Shared { .. }) => Technique::Shared,
             Some(Arm::Kpi { .. }) => Technique::Kpi,
             Some(_) => Technique::Speculative,
@@ -375,6 +387,15 @@ impl StudySpec {
         all
     }
 
+    /// What is retrieved from; `None` where nothing is.
+    #[must_use]
+    pub fn library(&self) -> Option<Library> {
+        self.arms.iter().find_map(|arm| match arm {
+            Arm::Retrieval(retrieval) => Some(retrieval.library),
+            _ => None,
+        })
+    }
+
     /// Whether its arms fit a model with so many layers; in words if not.
     ///
     /// # Errors
@@ -391,6 +412,7 @@ impl StudySpec {
                 Arm::Cascade { .. } => technique == Technique::Cascade,
                 Arm::EarlyExit { .. } => technique == Technique::EarlyExit,
                 Arm::KeyValues { .. } => technique == Technique::KeyValues,
+                Arm::Retrieval(_) => technique == Technique::Retrieval,
                 Arm::Shared { .. } => technique == Technique::Shared,
                 Arm::Kpi { .. } => technique == Technique::Kpi,
             };
@@ -428,7 +450,10 @@ impl StudySpec {
         match self.technique() {
             Technique::Split => {}
             Technique::KeyValues => return (0..layers, true),
-            Technique::Speculative | Technique::Cascade | Technique::Shared => {
+            Technique::Speculative
+            | Technique::Cascade
+            | Technique::Retrieval
+            | Technique::Shared => {
                 return match place {
                     1 => (0..layers, true),
                     _ => (0..0, false),
@@ -487,6 +512,7 @@ impl Arm {
             | Arm::EarlyExit { .. }
             | Arm::Cascade { .. }
             | Arm::KeyValues { .. }
+            | Arm::Retrieval(_)
             | Arm::Shared { .. }
             | Arm::Kpi { .. } => 2,
         }
@@ -509,6 +535,7 @@ impl Arm {
             | Arm::EarlyExit { .. }
             | Arm::Cascade { .. }
             | Arm::KeyValues { .. }
+            | Arm::Retrieval(_)
             | Arm::Shared { .. }
             | Arm::Kpi { .. } => Drawing::Greedy,
             Arm::Remote { drawing } => *drawing,
@@ -530,6 +557,8 @@ impl Arm {
     pub fn is_exact(&self) -> bool {
         match self {
             Arm::KeyValues { delivery, .. } => delivery.is_exact(),
+            // Another search finds other chunks, and those lead to other answers.
+            Arm::Retrieval(retrieval) => retrieval.probes.is_none(),
             _ => self.coding().is_exact(),
         }
     }
@@ -577,6 +606,7 @@ impl Arm {
             Arm::KeyValues { delivery, source } => {
                 return format!("{} {}", delivery.name(), source.name());
             }
+            Arm::Retrieval(retrieval) => return retrieval.name(),
             Arm::Kpi { row, percent } => return kpi::arm_name(*row, *percent),
             Arm::Shared { policy, batch } => return format!("{} of {batch}", policy.name()),
         }

@@ -100,6 +100,12 @@ pub enum FrameKind {
     Arrived = 25,
     /// Asks for a payload of so many bytes (u64).
     Wanted = 26,
+    /// Has the receiver make an index of what was deposited; answered by a frame of the same kind.
+    Index = 27,
+    /// A query: how to retrieve and how many tokens to answer with (four u32), and its tokens.
+    Retrieve = 28,
+    /// What was retrieved for a query: five u32 about it, and the numbers of chunks.
+    Retrieved = 29,
 }
 
 impl FrameKind {
@@ -133,6 +139,9 @@ impl FrameKind {
             24 => Some(FrameKind::Payload),
             25 => Some(FrameKind::Arrived),
             26 => Some(FrameKind::Wanted),
+            27 => Some(FrameKind::Index),
+            28 => Some(FrameKind::Retrieve),
+            29 => Some(FrameKind::Retrieved),
             _ => None,
         }
     }

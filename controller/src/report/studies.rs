@@ -3,6 +3,7 @@
 mod kpi;
 mod kv;
 mod own;
+mod retrieval;
 mod shared;
 mod speculation;
 
@@ -37,6 +38,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         rows(page, study)?;
         own::section(page, study)?;
         kv::section(page, study)?;
+        retrieval::section(page, study)?;
         if study.speculation.is_empty() {
             cells(page, study)?;
         } else {
@@ -139,7 +141,9 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
         ]);
     }
     table.write(page)?;
-    let named = if study.context.is_some() {
+    let named = if !study.retrieval.is_empty() {
+        "how the index was searched, and whether prefixes were kept"
+    } else if study.context.is_some() {
         "how its context came"
     } else if study.own.is_empty() {
         "the layer after which each node of the path ends, and by the coding of hidden states if they are not exact"

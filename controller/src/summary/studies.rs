@@ -4,6 +4,7 @@ pub(super) mod kpi;
 pub(super) mod kv;
 pub(super) mod law;
 pub(super) mod own;
+pub(super) mod retrieval;
 pub(super) mod shared;
 pub(super) mod speculation;
 
@@ -13,6 +14,7 @@ use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
 use hexloop_traces::Direction;
 use hexloop_workloads::coding::kv::KvShape;
 use hexloop_workloads::study::kv::{DeliveryCosts, LossRecord};
+use hexloop_workloads::study::retrieval::RetrievalCosts;
 use hexloop_workloads::study::shared::{SharedCosts, SharedRound};
 use hexloop_workloads::study::speculative::{AcceptanceRecord, Drawing};
 use hexloop_workloads::study::{Arm, NodeCosts, RowRecord, StudyFinding, TrialRecord, split};
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use self::kpi::{KpiOutcome, StudyKpi};
 pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
 pub use self::own::StudyOwn;
+pub use self::retrieval::StudyRetrieval;
 pub use self::shared::{SharedBatch, SharedCapacity, SharedLoad, StudyShared};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
@@ -58,6 +61,9 @@ pub struct StudySummary {
     /// Contexts that another node had; null where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<StudyContext>,
+    /// Every way to retrieve; empty where nothing was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retrieval: Vec<StudyRetrieval>,
     /// Several users who share an edge, where the technique has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<StudyShared>,
@@ -181,6 +187,8 @@ pub(super) struct Findings<'a> {
     pub(super) deliveries: Vec<&'a DeliveryCosts>,
     /// What codings of keys and values lose.
     pub(super) losses: Vec<&'a LossRecord>,
+    /// What computing a prompt costs a node that retrieves.
+    pub(super) retrieval: Option<RetrievalCosts>,
     /// Of several users: what uploads and batches cost, and their rounds.
     pub(super) shared_costs: Option<&'a SharedCosts>,
     pub(super) rounds: Vec<&'a SharedRound>,
@@ -208,6 +216,7 @@ impl<'a> Findings<'a> {
             },
             deliveries: Vec::new(),
             losses: Vec::new(),
+            retrieval: retrieval::costs(&recorded.findings),
             shared_costs: None,
             rounds: Vec::new(),
         };
@@ -220,6 +229,8 @@ impl<'a> Findings<'a> {
                 StudyFinding::Acceptance(record) => findings.acceptances.push(record),
                 StudyFinding::Delivery(costs) => findings.deliveries.push(costs),
                 StudyFinding::Loss(record) => findings.losses.push(record),
+                // Its medians alone are needed.
+                StudyFinding::Retrieval(_) => {}
                 StudyFinding::Shared(costs) => findings.shared_costs = Some(costs),
                 StudyFinding::Round(round) => findings.rounds.push(round),
             }
@@ -296,6 +307,7 @@ fn summary(
         links: links(findings, recorded),
         own: own::summaries(findings),
         context: kv::summary(findings),
+        retrieval: retrieval::summaries(findings),
         kpis: kpi::summaries(findings),
         shared: shared::summary(findings, (results, recorded)),
     }

@@ -3,6 +3,7 @@
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::kv::{Delivery, QUESTION_TOKENS, Source};
 use hexloop_workloads::study::own::{Rule, Threshold};
+use hexloop_workloads::study::retrieval::{Library, Retrieval};
 use hexloop_workloads::study::shared::policy::Policy;
 use hexloop_workloads::study::speculative::{Crossing, DraftLength, Drawing, Speculation};
 use hexloop_workloads::study::{self, Arm};
@@ -45,6 +46,17 @@ pub enum Technique {
         /// Where the second node has their keys and values from.
         sources: Vec<Source>,
     },
+    /// The second node has documents, and answers queries with what it finds in them.
+    Retrieval {
+        /// What it has.
+        library: Library,
+        /// Chunks in front of each query.
+        chunks: u32,
+        /// Of how many centres the vectors are looked at; `None` for all.
+        probes: Vec<Option<u32>>,
+        /// Whether keys and values of prefixes are kept.
+        keeps: Vec<bool>,
+    },
     /// Several users share the whole model on the second node.
     Shared {
         /// Who is served next, and who is refused.
@@ -65,6 +77,7 @@ impl Technique {
             Technique::EarlyExit { .. } => study::Technique::EarlyExit,
             Technique::Cascade { .. } => study::Technique::Cascade,
             Technique::KeyValues { .. } => study::Technique::KeyValues,
+            Technique::Retrieval { .. } => study::Technique::Retrieval,
             Technique::Shared { .. } => study::Technique::Shared,
             Technique::Kpi => study::Technique::Kpi,
         }
@@ -176,6 +189,18 @@ fn exits(
 }
 
 impl Study {
+    /// Tokens in front of an answer: the prompt, and what a technique puts in front of it.
+    pub(crate) const fn sequence_tokens(&self) -> u32 {
+        match &self.technique {
+            Technique::Retrieval {
+                library, chunks, ..
+            } => chunks
+                .saturating_mul(library.chunk_tokens)
+                .saturating_add(self.prompt_tokens),
+            _ => self.prompt_tokens,
+        }
+    }
+
     /// Its arms with a model of so many layers.
     ///
     /// # Errors
@@ -201,9 +226,9 @@ impl Study {
                     "name the node that answers what it is sure of and the node that it asks";
                 Err(("path", (message, help.to_owned())))
             }
-            Technique::KeyValues { .. } if self.path.len() != 2 => {
-                let message = "to have a context and to go on from it take two nodes".to_owned();
-                let help = "name the node that goes on and the node that has the contexts";
+            Technique::KeyValues { .. } | Technique::Retrieval { .. } if self.path.len() != 2 => {
+                let message = "to have something and to ask for it take two nodes".to_owned();
+                let help = "name the node that asks and the node that has it";
                 Err(("path", (message, help.to_owned())))
             }
             Technique::KeyValues { .. } if self.prompt_tokens <= QUESTION_TOKENS => {
@@ -213,6 +238,35 @@ impl Study {
                 );
                 let help = format!("give more than {QUESTION_TOKENS}");
                 Err(("prompt_tokens", (message, help)))
+            }
+            Technique::Retrieval { library, .. } if self.prompt_tokens > library.chunk_tokens => {
+                let message = format!(
+                    "a query of {} tokens is no part of a chunk of {}",
+                    self.prompt_tokens, library.chunk_tokens
+                );
+                let help = "make queries shorter, or chunks longer".to_owned();
+                Err(("prompt_tokens", (message, help)))
+            }
+            Technique::Retrieval {
+                library,
+                chunks,
+                probes,
+                keeps,
+            } => {
+                let (library, chunks) = (*library, *chunks);
+                let of_search = |probes: &Option<u32>| {
+                    let probes = *probes;
+                    let arm = move |keeps: &bool| {
+                        Arm::Retrieval(Retrieval {
+                            library,
+                            chunks,
+                            probes,
+                            keeps: *keeps,
+                        })
+                    };
+                    keeps.iter().map(arm)
+                };
+                Ok(probes.iter().flat_map(of_search).collect())
             }
             Technique::KeyValues {
                 deliveries: ways,

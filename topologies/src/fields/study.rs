@@ -13,6 +13,7 @@ pub(super) const STUDY: &[Field] = &[
             "early-exit",
             "cascade",
             "kv",
+            "retrieval",
             "shared",
             "kpi",
         ]),
@@ -27,6 +28,9 @@ pub(super) const STUDY: &[Field] = &[
          from the prompt, where that was not sure. kv: the second of two nodes has the context of each request \
          (all of the prompt but its last 8 tokens) and what its layers made of it; the first takes the \
          tokens and computes that again, or takes the keys and values over the link, and goes on from there. \
+         retrieval: the second of two nodes has documents in chunks, an index of their pooled states, and the \
+         model; each prompt is a part of a chunk that the first one asks about, and the chunks that are nearest to \
+         it are put in front of it. \
          shared: several users, each on a link of its own, share the \
          model on one edge, which batches their requests; links follow their traces, so that they can share a \
          cell. kpi: payloads of the rows of 3GPP TS 22.261 clause 7.10 cross a link at rates above and below \
@@ -299,6 +303,69 @@ pub(super) const STUDY: &[Field] = &[
         Kind::Rate,
         Usually("100 Mbit/s"),
         "kpi: rows that need a higher rate than this are named as not tried.",
+    ),
+    field(
+        "documents",
+        Kind::Integer {
+            least: 1,
+            most: 65_536,
+        },
+        Usually("64"),
+        "retrieval: chunks of documents that the second node has. The first are asked about more than the \
+         last.",
+    ),
+    field(
+        "chunk_tokens",
+        Kind::Integer {
+            least: 1,
+            most: 1 << 16,
+        },
+        Usually("32"),
+        "retrieval: length of each chunk, in tokens; prompts are no longer.",
+    ),
+    field(
+        "chunks",
+        Kind::Integer { least: 1, most: 64 },
+        Usually("3"),
+        "retrieval: chunks that are put in front of each prompt, in the order of their numbers.",
+    ),
+    field(
+        "centres",
+        Kind::Integer {
+            least: 1,
+            most: 4096,
+        },
+        Usually("8"),
+        "retrieval: centres that the index, an inverted file, gathers vectors around.",
+    ),
+    field(
+        "searches",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "retrieval: how the index is searched, each an arm: `exact` (all vectors), or those of so many of the \
+         nearest centres, such as `2`. `exact` and `2` unless given.",
+    ),
+    field(
+        "prefixes",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "retrieval: what is done about keys and values of chunks, each with every search: all are `computed` for \
+         each prompt, or those of whatever a prompt begins with are `kept` and used again. Both unless given.",
+    ),
+    field(
+        "store",
+        Kind::Size {
+            least: 1,
+            most: 1 << 40,
+        },
+        Usually("64 MB"),
+        "retrieval: memory for the keys and values that are kept; the ones used least recently make room.",
     ),
     field(
         "prompts",

@@ -68,6 +68,10 @@ pub enum StudyClaim {
     AdaptiveNearBest,
     /// The fewer bits keys and values have, the more is lost, and never much.
     LossGrowsAsBitsFall,
+    /// Keys and values of chunks that were kept are not computed again, and that saves their time.
+    ReuseSavesPrefill,
+    /// An index that looks at few vectors finds most of what an exact search finds.
+    RecallIsHigh,
     /// Above what can be served, the joint policy serves no fewer in time than first come, first served.
     JointServesMore,
     /// Who is admitted by a policy that refuses is less often late.
@@ -84,7 +88,7 @@ pub enum StudyClaim {
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 28] = [
+    pub const ALL: [StudyClaim; 30] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -107,6 +111,8 @@ impl StudyClaim {
         StudyClaim::RegimesAsPredicted,
         StudyClaim::AdaptiveNearBest,
         StudyClaim::LossGrowsAsBitsFall,
+        StudyClaim::ReuseSavesPrefill,
+        StudyClaim::RecallIsHigh,
         StudyClaim::JointServesMore,
         StudyClaim::AdmittedAreInTime,
         StudyClaim::BatchSavesCpu,
@@ -141,6 +147,8 @@ impl StudyClaim {
             StudyClaim::RegimesAsPredicted => "regimes-as-predicted",
             StudyClaim::AdaptiveNearBest => "adaptive-near-best",
             StudyClaim::LossGrowsAsBitsFall => "loss-grows-as-bits-fall",
+            StudyClaim::ReuseSavesPrefill => "reuse-saves-prefill",
+            StudyClaim::RecallIsHigh => "recall-is-high",
             StudyClaim::JointServesMore => "joint-serves-more",
             StudyClaim::AdmittedAreInTime => "admitted-are-in-time",
             StudyClaim::BatchSavesCpu => "batch-saves-cpu",
@@ -176,6 +184,7 @@ impl StudyClaim {
             | StudyClaim::RegimesAsPredicted
             | StudyClaim::AdaptiveNearBest
             | StudyClaim::LossGrowsAsBitsFall => Some(Technique::KeyValues),
+            StudyClaim::ReuseSavesPrefill | StudyClaim::RecallIsHigh => Some(Technique::Retrieval),
             StudyClaim::JointServesMore
             | StudyClaim::AdmittedAreInTime
             | StudyClaim::BatchSavesCpu
@@ -247,6 +256,12 @@ impl StudyClaim {
             }
             StudyClaim::LossGrowsAsBitsFall => {
                 "the fewer bits keys and values have, the more the text is surprising, within a bound"
+            }
+            StudyClaim::ReuseSavesPrefill => {
+                "keys and values of chunks that were kept are not computed again, and that saves their time"
+            }
+            StudyClaim::RecallIsHigh => {
+                "an index that looks at few vectors finds at least 80 % of what an exact search finds"
             }
             StudyClaim::UplinkFollowsEscalation => {
                 "what crosses the uplink is in proportion to the escalated requests"

@@ -7,6 +7,7 @@ use hexloop_workloads::study::own::OutageSpec;
 mod kpi;
 mod kv;
 mod own;
+mod retrieval;
 mod shared;
 mod speculative;
 
@@ -100,7 +101,7 @@ pub(crate) fn study_problems(
     if let Some(problem) = study.arms(shape.layers).err().filter(|_| joined) {
         problems.push(problem);
     }
-    let lengths = (study.prompt_tokens, study.output_tokens);
+    let lengths = (study.sequence_tokens(), study.output_tokens);
     if let Some(problem) = model::too_long(shape, lengths) {
         problems.push(("output_tokens", problem));
     }
@@ -158,6 +159,16 @@ const NOT_OF_CONTEXTS: [&str; 6] = [
     "crossing",
     "drawing",
 ];
+const NOT_OF_RETRIEVAL: [&str; 8] = [
+    "cuts",
+    "in_flight",
+    "codings",
+    "drafts",
+    "crossing",
+    "drawing",
+    "around_percent",
+    "held_out_prompts",
+];
 const SPLIT_KEYS: [&str; 4] = ["cuts", "in_flight", "codings", "around_percent"];
 
 /// The technique with its parameters; keys of others are reported.
@@ -181,6 +192,7 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
             (&SPLIT_KEYS, Technique::Cascade { rules, thresholds })
         }
         "kv" => (&NOT_OF_CONTEXTS, kv::read(reporter, section)),
+        "retrieval" => (&NOT_OF_RETRIEVAL, retrieval::read(reporter, section)),
         "kpi" => (&kpi::FOREIGN, Technique::Kpi),
         "shared" => (&shared::FOREIGN, shared::technique(reporter, section)),
         _ => {
@@ -203,6 +215,10 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
     let foreign = foreign.chain(match technique {
         Technique::KeyValues { .. } => &[],
         _ => kv::KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
+        Technique::Retrieval { .. } => &[],
+        _ => retrieval::KEYS.as_slice(),
     });
     let foreign = foreign.chain(match technique {
         Technique::Shared { .. } => speculative::KEYS.as_slice(),

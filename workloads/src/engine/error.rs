@@ -179,6 +179,14 @@ pub enum EngineError {
         /// The model's width.
         width: u32,
     },
+    /// An adapter that was not loaded, or not for these layers.
+    #[error("adapter {adapter} is not among the {adapters} that were loaded for these layers")]
+    NoAdapter {
+        /// Its number.
+        adapter: u32,
+        /// How many there are.
+        adapters: u32,
+    },
     /// Keys and values in a coding that they do not fit.
     #[error("{bytes} bytes are no keys and values of {positions} positions in the coding {coding}")]
     StoredBytes {

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use candle_nn::rotary_emb::{rope, rope_i};
 
+use super::adapters::Adapted;
 use super::error::EngineError;
 use super::linear::{Maps, bytes};
 use super::model::{epsilon, size};
@@ -36,6 +37,8 @@ pub(super) struct Pass<'a> {
     /// Tokens x half a head's width, or sequences x tokens x half a head's width.
     pub(super) cosines: Tensor,
     pub(super) sines: Tensor,
+    /// What the rows have besides the weights.
+    pub(super) adapted: Option<Adapted<'a>>,
 }
 
 impl Layer {
@@ -100,16 +103,17 @@ impl Layer {
     }
 
     /// What the layer makes of the states (sequences and tokens x width). `append` is given the new
-    /// keys and values (sequences and key-value heads x tokens x head's width) and returns all.
+    /// keys and values (sequences and key-value heads x tokens x head's width) and returns all. The layer's
+    /// place in its part says which adapters are its own.
     pub(super) fn run(
         &self,
         states: &Tensor,
-        pass: &Pass<'_>,
+        (pass, place): (&Pass<'_>, usize),
         append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
     ) -> candle_core::Result<Tensor> {
         let epsilon = epsilon(pass.config);
         let normed = rms_norm(states, &self.attention_norm, epsilon)?;
-        let attended = self.attend(&normed, pass, append)?;
+        let attended = self.attend(&normed, (pass, place), append)?;
         let states = (states + self.output.apply_one(&attended)?)?;
         let normed = rms_norm(&states, &self.feed_forward_norm, epsilon)?;
         let both = self.gate_up.apply(&normed)?;
@@ -125,7 +129,7 @@ impl Layer {
     fn attend(
         &self,
         states: &Tensor,
-        pass: &Pass<'_>,
+        (pass, place): (&Pass<'_>, usize),
         append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
     ) -> candle_core::Result<Tensor> {
         let (heads, kv_heads) = (size(pass.config.heads), size(pass.config.kv_heads));
@@ -136,6 +140,13 @@ impl Layer {
         let mixed = self.query_key_value.apply(states)?;
         let [queries, keys, values] = mixed.as_slice() else {
             candle_core::bail!("{} maps for queries, keys and values", mixed.len());
+        };
+        let adapted = pass.adapted.as_ref();
+        let adapted = adapted.map(|adapted| adapted.add(place, states, [queries, values]));
+        let adapted = adapted.transpose()?;
+        let (queries, values) = match &adapted {
+            Some([queries, values]) => (queries, values),
+            None => (queries, values),
         };
         let split = |columns: &Tensor, heads: usize| {
             columns

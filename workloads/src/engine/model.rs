@@ -12,6 +12,7 @@ use std::path::Path;
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::rms_norm;
 
+use super::adapters::Adapted;
 use super::cache::KeyValueCache;
 use super::compute::Compute;
 use super::error::EngineError;
@@ -305,12 +306,23 @@ impl Model {
         position: u32,
         cache: &mut KeyValueCache,
     ) -> Result<Hidden, EngineError> {
+        self.forward_through(layers, hidden, (position, cache), None)
+    }
+
+    pub(super) fn forward_through(
+        &self,
+        layers: Range<u32>,
+        hidden: &Hidden,
+        (position, cache): (u32, &mut KeyValueCache),
+        adapted: Option<Adapted<'_>>,
+    ) -> Result<Hidden, EngineError> {
         let chosen = self.chosen(&layers)?;
         cache.check(&layers, position)?;
         self.check(hidden, u64::from(position) + u64::from(hidden.tokens()))?;
         let states = threads::run(|| {
             let pass = self.pass(hidden.tokens(), position);
             let pass = pass.map_err(EngineError::tensor("preparing a pass"))?;
+            let pass = Pass { adapted, ..pass };
             self.run_layers(chosen, hidden, &pass, |index, keys, values| {
                 cache.append(index, keys, values)
             })
@@ -326,6 +338,15 @@ impl Model {
     /// As many states as there are filled slots are needed, of the model's width, and slots of this
     /// part of the model that have room.
     pub fn forward_slots(&self, hidden: &Hidden, slots: &mut Slots) -> Result<Hidden, EngineError> {
+        self.forward_slots_through(hidden, slots, None)
+    }
+
+    pub(super) fn forward_slots_through(
+        &self,
+        hidden: &Hidden,
+        slots: &mut Slots,
+        adapted: Option<Adapted<'_>>,
+    ) -> Result<Hidden, EngineError> {
         slots.check(&self.range, hidden.tokens())?;
         self.check(hidden, u64::from(slots.longest()) + 1)?;
         let states = threads::run(|| {
@@ -338,6 +359,7 @@ impl Model {
                 mask: Some(step.mask),
                 cosines: step.cosines,
                 sines: step.sines,
+                adapted,
             };
             self.run_layers(&self.layers, hidden, &pass, |index, keys, values| {
                 slots.append(index, &step.places, keys, values)
@@ -374,7 +396,9 @@ impl Model {
         let mut states = self.compute.place(&hidden.states).map_err(running())?;
         for (index, layer) in layers.iter().enumerate() {
             let append = |keys: &Tensor, values: &Tensor| append(index, keys, values);
-            states = layer.run(&states, pass, append).map_err(running())?;
+            states = layer
+                .run(&states, (pass, index), append)
+                .map_err(running())?;
         }
         Ok(Hidden { states })
     }
@@ -471,6 +495,7 @@ impl Model {
             mask: mask.map(|mask| self.compute.place(&mask)).transpose()?,
             cosines: self.rotation.0.narrow(0, size(position), size(tokens))?,
             sines: self.rotation.1.narrow(0, size(position), size(tokens))?,
+            adapted: None,
         })
     }
 }

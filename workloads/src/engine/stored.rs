@@ -363,6 +363,8 @@ fn shorts(bytes: &[u8]) -> impl Iterator<Item = u16> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ROWS: Rows = Rows {
@@ -441,6 +443,28 @@ mod tests {
             let scale = scale(magnitude);
             assert!(scale.to_f32() >= magnitude.min(bf16::MAX.to_f32()));
             assert!(scale.is_finite());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_a_layer_of_that_length_or_are_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..400),
+            positions in 0_u32..40,
+            which in 0_usize..4,
+        ) {
+            let coding = KvCoding::ALL[which];
+            let shape = KvShape { layers: 1, kv_heads: 1, head_width: 3 };
+            let formula = coding.layer_bytes(shape, positions);
+            let fits = u64::try_from(bytes.len()) == Ok(formula);
+            match decode(&bytes, Rows::of(shape, positions), coding) {
+                Some([keys, values]) => {
+                    prop_assert!(fits);
+                    prop_assert_eq!((keys.len(), values.len()), (3 * size(positions), 3 * size(positions)));
+                }
+                // Of the right length only scales can be wrong.
+                None => prop_assert!(!fits || coding.has_scales()),
+            }
         }
     }
 }

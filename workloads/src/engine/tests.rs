@@ -1,6 +1,7 @@
 //! The model: against formulas written out in f64, cut in two against whole, with a cache against
 //! without, and what happens when its files are broken.
 
+mod adapters;
 mod blocks;
 #[cfg(feature = "cuda")]
 mod cuda;

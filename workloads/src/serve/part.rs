@@ -1,5 +1,6 @@
 //! The part of the model that one process of a job holds.
 
+mod pooled;
 mod stored;
 
 use std::ops::Range;

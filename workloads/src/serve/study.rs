@@ -21,6 +21,7 @@ mod link;
 mod models;
 mod outage;
 mod own;
+mod retrieval;
 mod shared;
 mod speculative;
 mod stage;
@@ -86,6 +87,7 @@ fn coordinate(
                 Technique::Cascade => cascade::play(&spec, trials, &links, told),
                 Technique::Speculative => speculative::drive(&spec, trials, &links, told),
                 Technique::KeyValues => kv::drive(&spec, trials, &links, told),
+                Technique::Retrieval => retrieval::drive(&spec, trials, &links, told),
                 Technique::Kpi => kpi::play(&spec, study, &links, told),
                 Technique::Shared => Err(JobError::Spec {
                     why: "several users are no driver".to_owned(),
@@ -103,6 +105,7 @@ fn coordinate(
             }
             Technique::Speculative => speculative::serve(&spec, *listen, &counted, signals),
             Technique::KeyValues => kv::serve(&spec, *listen, &counted, signals),
+            Technique::Retrieval => retrieval::serve(&spec, study, *listen, (&counted, signals)),
             Technique::Kpi => kpi::serve(&spec, *listen, &counted, signals),
             Technique::Shared => Err(JobError::Spec {
                 why: "an edge that users share is no stage".to_owned(),

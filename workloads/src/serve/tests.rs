@@ -3,6 +3,7 @@
 mod harness;
 mod kv;
 mod own;
+mod retrieval;
 mod shared;
 mod speculative;
 mod studies;

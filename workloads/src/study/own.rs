@@ -260,6 +260,7 @@ mod tests {
             decisions: decisions.collect(),
             outage: None,
             transfer: None,
+            retrieval: None,
         }
     }
 

@@ -5,6 +5,7 @@ mod kpi;
 mod kv;
 mod own;
 mod path;
+mod retrieval;
 mod shared;
 mod speculative;
 
@@ -14,6 +15,7 @@ use hexloop_topologies::plan::{Plan, StudyClaim};
 use hexloop_workloads::study::kpi::hop_bytes as kpi_hop_bytes;
 use hexloop_workloads::study::kv as contexts;
 use hexloop_workloads::study::own::{cascade_bytes, early_exit_bytes};
+use hexloop_workloads::study::retrieval as documents;
 use hexloop_workloads::study::speculative::{self as drafts, Drawing};
 use hexloop_workloads::study::{Arm, HopBytes, RowRecord, TrialRecord, split};
 
@@ -80,6 +82,8 @@ pub(super) fn judge(
         StudyClaim::RegimesAsPredicted => kv::regimes_as_predicted(&findings),
         StudyClaim::AdaptiveNearBest => kv::adaptive_near_best(&findings),
         StudyClaim::LossGrowsAsBitsFall => kv::loss_grows(&findings),
+        StudyClaim::ReuseSavesPrefill => retrieval::reuse_saves_prefill(&findings),
+        StudyClaim::RecallIsHigh => retrieval::recall_is_high(&findings),
         StudyClaim::JointServesMore => shared::joint_serves_more(&findings, plan.seed),
         StudyClaim::AdmittedAreInTime => shared::admitted_are_in_time(&findings, plan.seed),
         StudyClaim::BatchSavesCpu => shared::batch_saves_cpu(&findings),
@@ -178,6 +182,11 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
         Arm::KeyValues { .. } => {
             let came = trial.transfer.iter();
             let bytes = came.map(|how| contexts::hop_bytes(how.delivery, findings.context()));
+            bytes.collect()
+        }
+        Arm::Retrieval(_) => {
+            let found = trial.retrieval.iter();
+            let bytes = found.map(|record| documents::hop_bytes(prompt, output, record));
             bytes.collect()
         }
         Arm::Remote { .. } => vec![drafts::remote_bytes(prompt, output)],

@@ -84,7 +84,7 @@ pub(super) fn family() -> Vec<(&'static str, ModelConfig)> {
 }
 
 /// Random values for every tensor of a model, by name.
-fn weights(config: &ModelConfig) -> BTreeMap<String, (Vec<u32>, Vec<f32>)> {
+pub(super) fn weights(config: &ModelConfig) -> BTreeMap<String, (Vec<u32>, Vec<f32>)> {
     let tensors = all_shapes(config).into_iter().map(|(name, shape)| {
         let count: u32 = shape.iter().product();
         let count = usize::try_from(count).expect("small");
@@ -102,7 +102,7 @@ fn weights(config: &ModelConfig) -> BTreeMap<String, (Vec<u32>, Vec<f32>)> {
     tensors.collect()
 }
 
-fn write_tensors(path: &Path, tensors: &BTreeMap<String, (Vec<u32>, Vec<f32>)>) {
+pub(super) fn write_tensors(path: &Path, tensors: &BTreeMap<String, (Vec<u32>, Vec<f32>)>) {
     let bytes: BTreeMap<&String, (Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {

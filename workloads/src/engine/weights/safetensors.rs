@@ -89,6 +89,13 @@ impl WeightsFile {
         })
     }
 
+    /// Bytes of a tensor as it is stored; 0 if there is none of that name.
+    pub(crate) fn stored_bytes(&self, name: &str) -> u64 {
+        let offsets = self.metadata.info(name).map(|info| info.data_offsets);
+        let bytes = offsets.map_or(0, |(start, end)| end.saturating_sub(start));
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
     /// Reads one tensor and checks its shape.
     pub(crate) fn tensor(
         &mut self,

@@ -140,6 +140,7 @@ impl<'a> Conductor<'a> {
             decisions: Vec::new(),
             outage: None,
             transfer: None,
+            retrieval: None,
         }
     }
 

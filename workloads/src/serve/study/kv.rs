@@ -30,7 +30,7 @@ use crate::coding::kv::KvCoding;
 const PROBE_BYTES: u32 = 8192;
 
 /// Passes that medians of costs are over.
-const PASSES: u32 = 3;
+pub(super) const PASSES: u32 = 3;
 
 /// Time without work in front of a pass, as a node has between requests.
 const PAUSE_NS: u64 = 12_000_000;
@@ -43,7 +43,7 @@ struct StageCosts {
 }
 
 /// The median time of some passes.
-fn timed<E>(mut pass: impl FnMut() -> Result<(), E>) -> Result<u64, E> {
+pub(super) fn timed<E>(mut pass: impl FnMut() -> Result<(), E>) -> Result<u64, E> {
     let mut times = Vec::new();
     for _ in 0..PASSES {
         clock::sleep_until(clock::now().saturating_add(PAUSE_NS));

@@ -119,6 +119,7 @@ mod tests {
                     decisions: Vec::new(),
                     outage: None,
                     transfer: None,
+                    retrieval: None,
                 }));
             }
         }

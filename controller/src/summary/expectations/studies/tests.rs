@@ -167,6 +167,7 @@ fn trial(
         rounds: Vec::new(),
         decisions: Vec::new(),
         transfer: None,
+        retrieval: None,
         outage: None,
     }
 }

@@ -69,6 +69,7 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
                 rounds: Vec::new(),
                 decisions: Vec::new(),
                 transfer: None,
+                retrieval: None,
                 outage: None,
             }));
         }

@@ -137,6 +137,7 @@ fn trial(
             measured_bps: (delivery == Delivery::Adaptive).then_some(rate_bps),
             context_ns,
         }),
+        retrieval: None,
     }
 }
 

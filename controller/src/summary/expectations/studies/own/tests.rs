@@ -98,6 +98,7 @@ fn trial(
         rounds: Vec::new(),
         decisions: Vec::new(),
         transfer: None,
+        retrieval: None,
         outage: out.then_some(OutageRecord {
             from_ns: started_ns,
             until_ns: started_ns + OUTAGE_NS,

@@ -146,6 +146,7 @@ fn trial(
         rounds,
         decisions: Vec::new(),
         transfer: None,
+        retrieval: None,
         outage: None,
     }
 }
