@@ -38,8 +38,9 @@ pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary
 pub use radio::RadioSummary;
 pub use studies::{
     KpiOutcome, SharedBatch, SharedCapacity, SharedLoad, StudyAcceptance, StudyCell, StudyCodedKv,
-    StudyContext, StudyCosts, StudyDelivery, StudyKpi, StudyLink, StudyOwn, StudyRegimes,
-    StudyRetrieval, StudyRow, StudyShared, StudySpeculation, StudySummary,
+    StudyContext, StudyCosts, StudyDelivery, StudyHits, StudyKpi, StudyLeak, StudyLink, StudyOwn,
+    StudyPlaceCosts, StudyPlaced, StudyRegimes, StudyRetrieval, StudyRow, StudyShared,
+    StudySpeculation, StudySummary,
 };
 pub(crate) use training::{Step, Surroundings, training_energy};
 pub use training::{ToPerplexity, TrainingEnergy};

@@ -6,7 +6,9 @@ pub fn bundled() -> &'static [(&'static str, &'static str)] {
     &[
         ("quickstart", include_str!("../quickstart.toml")),
         ("e00-calibration", include_str!("../e00-calibration.toml")),
+        ("e01-placement", include_str!("../e01-placement.toml")),
         ("e02-split", include_str!("../e02-split.toml")),
+        ("e02-controls", include_str!("../e02-controls.toml")),
         ("e03-multihop", include_str!("../e03-multihop.toml")),
         ("e04-speculative", include_str!("../e04-speculative.toml")),
         (

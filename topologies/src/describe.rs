@@ -369,6 +369,12 @@ impl Description<'_> {
                 );
             }
             Technique::Shared => return Self::shared(f, study, &arms),
+            Technique::Leaking => format!("tokens guessed from states over {path}: {arms}"),
+            Technique::Convolutional => format!("images recognised over {path}: {arms}"),
+            Technique::UShaped => {
+                format!("first and last layers on the first of {path}, after {arms}")
+            }
+            Technique::Placement => format!("answers on a node of {path}: {arms}"),
         };
         let spans = spec
             .grid

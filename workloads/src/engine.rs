@@ -13,6 +13,7 @@ pub mod error;
 pub mod exit;
 pub mod gguf;
 mod hidden;
+pub mod inversion;
 mod layer;
 mod linear;
 mod model;

@@ -178,6 +178,10 @@ pub enum JobEvent {
         round_trip_ns: u64,
         /// The rate of each, the same in both directions.
         rate_bps: u64,
+        /// The round trip is that of the last link alone and the rate that of the first: everything else
+        /// is as their traces say.
+        #[serde(default)]
+        ends_only: bool,
     },
     /// All requests have ended; waiting for [`JobCommand::Stop`].
     Idle,

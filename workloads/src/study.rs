@@ -4,28 +4,37 @@
 //! A study's first node drives it: it sends the requests, sets the links through the agent, and
 //! keeps the records. Every further node of its path serves its part of the model.
 
+pub mod cnn;
 pub mod kpi;
 pub mod kv;
+pub mod leak;
 pub mod own;
+pub mod placement;
 pub mod retrieval;
 pub mod shared;
 pub mod speculative;
 pub mod split;
+pub mod u_shape;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod arm;
+mod held;
+mod job;
 
 use serde::{Deserialize, Serialize};
 
+use self::cnn::Convolutional;
+pub use self::job::{StudyJobSpec, StudyRole};
 use self::kpi::KpiSpec;
 use self::kv::{Delivery, DeliveryCosts, LossRecord, Source, TransferRecord};
+use self::leak::{LeakRecord, Leaking};
 use self::own::{Decision, OutageRecord, OutageSpec, Rule, Threshold};
+use self::placement::{PlaceCosts, Placed, Placement, PlacementPolicy, WayRecord};
 use self::retrieval::{Library, Retrieval, RetrievalCosts, RetrievalRecord};
 use self::shared::policy::Policy;
 use self::shared::{SharedCosts, SharedRound, SharedSpec};
 use self::speculative::{AcceptanceRecord, Drawing, RoundRecord, Speculation};
+use self::u_shape::UShape;
 use crate::coding::Coding;
-use crate::device::ComputeSettings;
 
 /// What a study does; the same for everybody who plays it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +130,16 @@ pub enum Arm {
         /// The rate in percent of payload over latency.
         percent: u32,
     },
+    /// The first node of two has the first layers and the last ones, the second those between.
+    UShaped(UShape),
+    /// A convolutional network instead of the language model, divided over two nodes.
+    Convolutional(Convolutional),
+    /// The states of a prompt cross the link of two nodes, and the second guesses its tokens.
+    Leaking(Leaking),
+    /// One node of the path has the whole model and answers.
+    Placed(Placement),
+    /// The node and the weights that a request is answered with are chosen by how long that should take.
+    Policy(PlacementPolicy),
 }
 
 /// A family of arms that one pair of processes serves.
@@ -142,6 +161,14 @@ pub enum Technique {
     Shared,
     /// [`Arm::Kpi`].
     Kpi,
+    /// [`Arm::UShaped`], and [`Arm::Split`] beside it.
+    UShaped,
+    /// [`Arm::Convolutional`].
+    Convolutional,
+    /// [`Arm::Leaking`].
+    Leaking,
+    /// [`Arm::Placed`], and [`Arm::Policy`] beside it.
+    Placement,
 }
 
 /// The settings that every arm is tried at: each round trip with each of its rates.
@@ -155,71 +182,6 @@ pub struct Grid {
     /// Rates in percent of the critical rate, which follows from the costs that the study measures
     /// first; empty where the rates are given.
     pub around_percent: Vec<u32>,
-}
-
-/// Everything that a process of a study needs to start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StudyJobSpec {
-    /// Name of the study, for logs.
-    pub name: String,
-    /// This process's part.
-    pub role: StudyRole,
-    /// Directory with the model, as this process sees it.
-    pub model_directory: PathBuf,
-    /// Directory with the second, smaller model; `None` where the technique needs none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub draft_directory: Option<PathBuf>,
-    /// Threads of the tensor engine.
-    pub threads: u32,
-    /// Where the engine computes.
-    #[serde(default, skip_serializing_if = "ComputeSettings::is_default")]
-    pub compute: ComputeSettings,
-    /// How many times as long as it really takes every computation lasts; `None` for once.
-    pub slowdown: Option<u32>,
-    /// 64 hexadecimal digits that both ends of a connection must know.
-    pub secret: String,
-}
-
-/// The part of one process of a study.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StudyRole {
-    /// The first node of the path.
-    Driver {
-        /// What is done.
-        study: StudySpec,
-        /// What each prompt is drawn from, those that no trial asks at the end.
-        prompt_seeds: Vec<u64>,
-        /// Where the next node listens; `None` if it is alone.
-        next: Option<SocketAddr>,
-    },
-    /// A further node.
-    Stage {
-        /// Its place in the path, 1 for the first after the driver.
-        place: u32,
-        /// What is done.
-        study: StudySpec,
-        /// Where to listen: an address of the node itself.
-        listen: SocketAddr,
-        /// Where the next node listens; `None` for the last.
-        next: Option<SocketAddr>,
-    },
-    /// Several users, each on a link of its own.
-    Users {
-        /// What is done.
-        study: StudySpec,
-        /// What each prompt is drawn from.
-        prompt_seeds: Vec<u64>,
-        /// Where the edge listens, for each user.
-        edges: Vec<SocketAddr>,
-    },
-    /// The edge that they share.
-    Edge {
-        /// What is done.
-        study: StudySpec,
-        /// Where to listen for each user: addresses of the node itself.
-        listens: Vec<SocketAddr>,
-    },
 }
 
 /// What a study has found.
@@ -246,6 +208,12 @@ pub enum StudyFinding {
     Shared(SharedCosts),
     /// What became of the requests of several users with one arm.
     Round(SharedRound),
+    /// What an answer costs each node with each of its weights.
+    Places(Vec<PlaceCosts>),
+    /// What was guessed of a prompt.
+    Leak(LeakRecord),
+    /// What an empty frame takes to each node and back.
+    Ways(WayRecord),
 }
 
 /// What a token costs on a node while answers are generated, medians of several passes.
@@ -318,6 +286,9 @@ pub struct TrialRecord {
     /// What was retrieved for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<Box<RetrievalRecord>>,
+    /// Where it was answered, where the whole model is on several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Placed>,
 }
 
 impl TrialRecord {
@@ -369,6 +340,10 @@ impl StudySpec {
             Some(Arm::Retrieval(_)) => Technique::Retrieval,
             Some(Arm::Shared { .. }) => Technique::Shared,
             Some(Arm::Kpi { .. }) => Technique::Kpi,
+            Some(Arm::Placed(_) | Arm::Policy(_)) => Technique::Placement,
+            Some(Arm::UShaped(_)) => Technique::UShaped,
+            Some(Arm::Leaking(_)) => Technique::Leaking,
+            Some(Arm::Convolutional(_)) => Technique::Convolutional,
             Some(_) => Technique::Speculative,
         }
     }
@@ -407,7 +382,10 @@ impl StudySpec {
         let technique = self.technique();
         for arm in &self.arms {
             let fits = match arm {
-                Arm::Split { .. } => technique == Technique::Split,
+                Arm::Split { .. } => matches!(technique, Technique::Split | Technique::UShaped),
+                Arm::UShaped(_) => technique == Technique::UShaped,
+                Arm::Leaking(_) => technique == Technique::Leaking,
+                Arm::Convolutional(_) => technique == Technique::Convolutional,
                 Arm::Remote { .. } | Arm::Speculative(_) => technique == Technique::Speculative,
                 Arm::Cascade { .. } => technique == Technique::Cascade,
                 Arm::EarlyExit { .. } => technique == Technique::EarlyExit,
@@ -415,6 +393,7 @@ impl StudySpec {
                 Arm::Retrieval(_) => technique == Technique::Retrieval,
                 Arm::Shared { .. } => technique == Technique::Shared,
                 Arm::Kpi { .. } => technique == Technique::Kpi,
+                Arm::Placed(_) | Arm::Policy(_) => technique == Technique::Placement,
             };
             if !fits {
                 return Err("its arms are not of one technique".to_owned());
@@ -425,6 +404,20 @@ impl StudySpec {
                 return Err(format!(
                     "a model of {layers} layers has no exit after layer {cut}"
                 ));
+            }
+            if let Arm::Leaking(leaking) = arm
+                && !(1..=layers).contains(&leaking.layer)
+            {
+                let layer = leaking.layer;
+                return Err(format!(
+                    "a model of {layers} layers has no states after layer {layer}"
+                ));
+            }
+            if let Arm::UShaped(shape) = arm
+                && !shape.fits(layers)
+            {
+                let name = shape.name();
+                return Err(format!("a model of {layers} layers has no {name}"));
             }
             if technique != Technique::Split {
                 continue;
@@ -461,6 +454,13 @@ impl StudySpec {
             }
             Technique::EarlyExit => return self.layers_of_exits(place, layers),
             Technique::Kpi => return (0..0, false),
+            Technique::Placement => return (0..layers, true),
+            // Who guesses knows the whole model.
+            Technique::Leaking if place > 0 => return (0..layers, true),
+            Technique::Leaking => return (0..self.deepest_leak(), false),
+            // None of the language model's.
+            Technique::Convolutional => return (0..0, false),
+            Technique::UShaped => return self.layers_of_u_shapes(place, layers),
         }
         let mut range = None::<std::ops::Range<u32>>;
         let mut head = false;
@@ -478,159 +478,5 @@ impl StudySpec {
             range = Some(wider);
         }
         (range.unwrap_or(0..0), head)
-    }
-
-    /// Both nodes need the head: the device for its exits, the edge for what it finishes.
-    fn layers_of_exits(&self, place: usize, layers: u32) -> (std::ops::Range<u32>, bool) {
-        let cuts = || {
-            let cut = |arm: &Arm| match arm {
-                Arm::EarlyExit { cut, .. } => Some(*cut),
-                _ => None,
-            };
-            self.arms.iter().filter_map(cut)
-        };
-        match place {
-            0 => (0..cuts().max().unwrap_or(0), true),
-            // Where no arm leaves anything, it holds the last layer and is never asked.
-            1 => (
-                cuts().min().unwrap_or(0).min(layers.saturating_sub(1))..layers,
-                true,
-            ),
-            _ => (0..0, false),
-        }
-    }
-}
-
-impl Arm {
-    /// Nodes of its path.
-    #[must_use]
-    pub fn nodes(&self) -> usize {
-        match self {
-            Arm::Split { ends, .. } => ends.len(),
-            Arm::Remote { .. }
-            | Arm::Speculative(_)
-            | Arm::EarlyExit { .. }
-            | Arm::Cascade { .. }
-            | Arm::KeyValues { .. }
-            | Arm::Retrieval(_)
-            | Arm::Shared { .. }
-            | Arm::Kpi { .. } => 2,
-        }
-    }
-
-    /// Of a split, after which layer each node ends; nothing of any other technique.
-    #[must_use]
-    pub fn ends(&self) -> &[u32] {
-        match self {
-            Arm::Split { ends, .. } => ends,
-            _ => &[],
-        }
-    }
-
-    /// How tokens are chosen.
-    #[must_use]
-    pub const fn drawing(&self) -> Drawing {
-        match self {
-            Arm::Split { .. }
-            | Arm::EarlyExit { .. }
-            | Arm::Cascade { .. }
-            | Arm::KeyValues { .. }
-            | Arm::Retrieval(_)
-            | Arm::Shared { .. }
-            | Arm::Kpi { .. } => Drawing::Greedy,
-            Arm::Remote { drawing } => *drawing,
-            Arm::Speculative(speculation) => speculation.drawing,
-        }
-    }
-
-    /// Of a split, how hidden states cross the links.
-    #[must_use]
-    pub const fn coding(&self) -> Coding {
-        match self {
-            Arm::Split { coding, .. } => *coding,
-            _ => Coding::F32,
-        }
-    }
-
-    /// Whether nothing that crosses the links loses anything: its greedy tokens are those of one node.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
-        match self {
-            Arm::KeyValues { delivery, .. } => delivery.is_exact(),
-            // Another search finds other chunks, and those lead to other answers.
-            Arm::Retrieval(retrieval) => retrieval.probes.is_none(),
-            _ => self.coding().is_exact(),
-        }
-    }
-
-    /// Where several users share an edge, the most sequences of a pass.
-    #[must_use]
-    pub const fn batch(&self) -> Option<u32> {
-        match self {
-            Arm::Shared { batch, .. } => Some(*batch),
-            _ => None,
-        }
-    }
-
-    /// Requests that are under way at a time.
-    #[must_use]
-    pub const fn in_flight(&self) -> u32 {
-        match self {
-            Arm::Split { in_flight, .. } => *in_flight,
-            _ => 1,
-        }
-    }
-
-    /// Its name in reports: of a split where it cuts, how many requests are under way if several, and how
-    /// states are coded if not exactly;
-    /// of speculation what is drafted, what crosses and how tokens are chosen.
-    #[must_use]
-    pub fn name(&self) -> String {
-        match self {
-            Arm::Split { .. } => {}
-            Arm::Remote { drawing } => {
-                return match drawing {
-                    Drawing::Greedy => "remote".to_owned(),
-                    Drawing::Sampled => "remote sampled".to_owned(),
-                };
-            }
-            Arm::Speculative(speculation) => return speculation.name(),
-            Arm::EarlyExit { cut, threshold } => return format!("{cut} {}", threshold.name()),
-            Arm::Cascade { rule, threshold } => {
-                return format!("{} {}", rule.name(), threshold.name());
-            }
-            Arm::KeyValues {
-                delivery,
-                source: Source::Stored,
-            } => return delivery.name().to_owned(),
-            Arm::KeyValues { delivery, source } => {
-                return format!("{} {}", delivery.name(), source.name());
-            }
-            Arm::Retrieval(retrieval) => return retrieval.name(),
-            Arm::Kpi { row, percent } => return kpi::arm_name(*row, *percent),
-            Arm::Shared { policy, batch } => return format!("{} of {batch}", policy.name()),
-        }
-        let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();
-        let mut name = ends.join("/");
-        if self.in_flight() != 1 {
-            name = format!("{name} x{}", self.in_flight());
-        }
-        match self.coding() {
-            Coding::F32 => name,
-            coding => format!("{name} {coding}"),
-        }
-    }
-
-    /// Of a split, layers on the first node.
-    #[must_use]
-    pub fn first_cut(&self) -> u32 {
-        self.ends().first().copied().unwrap_or(0)
-    }
-
-    /// Whether it is a split whose first node has all layers.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        let ends = self.ends();
-        !ends.is_empty() && ends.first() == ends.last()
     }
 }

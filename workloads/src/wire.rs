@@ -106,6 +106,15 @@ pub enum FrameKind {
     Retrieve = 28,
     /// What was retrieved for a query: five u32 about it, and the numbers of chunks.
     Retrieved = 29,
+    /// A prompt that the whole model at a place of the path answers: the place and its weights (u32 each),
+    /// and the prompt's token ids. The header's position says how many tokens to generate.
+    Place = 30,
+    /// Activations of a convolutional network, which the receiver finishes: a byte for each. The header's
+    /// position is the block that they come from.
+    Activations = 31,
+    /// Hidden states of a prompt after the layer that the header's position names, with their coding (u32) in
+    /// front; answered by a frame of the same kind with what each token may have been, guessed in two ways.
+    Guess = 32,
 }
 
 impl FrameKind {
@@ -142,6 +151,9 @@ impl FrameKind {
             27 => Some(FrameKind::Index),
             28 => Some(FrameKind::Retrieve),
             29 => Some(FrameKind::Retrieved),
+            30 => Some(FrameKind::Place),
+            31 => Some(FrameKind::Activations),
+            32 => Some(FrameKind::Guess),
             _ => None,
         }
     }

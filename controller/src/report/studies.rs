@@ -2,7 +2,9 @@
 
 mod kpi;
 mod kv;
+mod leak;
 mod own;
+mod placement;
 mod retrieval;
 mod shared;
 mod speculation;
@@ -39,6 +41,8 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         own::section(page, study)?;
         kv::section(page, study)?;
         retrieval::section(page, study)?;
+        placement::section(page, study)?;
+        leak::section(page, study)?;
         if study.speculation.is_empty() {
             cells(page, study)?;
         } else {
@@ -54,6 +58,9 @@ fn number(value: Option<f64>) -> String {
 }
 
 fn costs(page: &mut String, study: &StudySummary) -> fmt::Result {
+    if study.costs.is_empty() {
+        return Ok(());
+    }
     let head = [
         "Costs of a token",
         "Layer, ms",
@@ -145,6 +152,8 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
         "how the index was searched, and whether prefixes were kept"
     } else if study.context.is_some() {
         "how its context came"
+    } else if !study.placed.is_empty() {
+        "the node that answers and its weights, or by the policy's deadline"
     } else if study.own.is_empty() {
         "the layer after which each node of the path ends, and by the coding of hidden states if they are not exact"
     } else {

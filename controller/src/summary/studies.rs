@@ -3,7 +3,9 @@
 pub(super) mod kpi;
 pub(super) mod kv;
 pub(super) mod law;
+pub(super) mod leak;
 pub(super) mod own;
+pub(super) mod placement;
 pub(super) mod retrieval;
 pub(super) mod shared;
 pub(super) mod speculation;
@@ -14,17 +16,23 @@ use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
 use hexloop_traces::Direction;
 use hexloop_workloads::coding::kv::KvShape;
 use hexloop_workloads::study::kv::{DeliveryCosts, LossRecord};
+use hexloop_workloads::study::leak::LeakRecord;
+use hexloop_workloads::study::placement::{PlaceCosts, WayRecord};
 use hexloop_workloads::study::retrieval::RetrievalCosts;
 use hexloop_workloads::study::shared::{SharedCosts, SharedRound};
 use hexloop_workloads::study::speculative::{AcceptanceRecord, Drawing};
-use hexloop_workloads::study::{Arm, NodeCosts, RowRecord, StudyFinding, TrialRecord, split};
+use hexloop_workloads::study::{
+    Arm, NodeCosts, RowRecord, StudyFinding, Technique, TrialRecord, split,
+};
 use hexloop_workloads::wire::HEADER_BYTES;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::kpi::{KpiOutcome, StudyKpi};
 pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
+pub use self::leak::StudyLeak;
 pub use self::own::StudyOwn;
+pub use self::placement::{StudyHits, StudyPlaceCosts, StudyPlaced};
 pub use self::retrieval::StudyRetrieval;
 pub use self::shared::{SharedBatch, SharedCapacity, SharedLoad, StudyShared};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
@@ -70,6 +78,15 @@ pub struct StudySummary {
     /// Rows of the KPI tables, where the technique sends any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kpis: Vec<StudyKpi>,
+    /// What an answer costs each node with each of its weights, where the whole model is on several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub place_costs: Vec<StudyPlaceCosts>,
+    /// Every arm of such a study.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placed: Vec<StudyPlaced>,
+    /// What an edge reads from states after each layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaks: Vec<StudyLeak>,
 }
 
 impl StudySummary {
@@ -192,6 +209,12 @@ pub(super) struct Findings<'a> {
     /// Of several users: what uploads and batches cost, and their rounds.
     pub(super) shared_costs: Option<&'a SharedCosts>,
     pub(super) rounds: Vec<&'a SharedRound>,
+    /// What answers cost each node, as it was told from time to time.
+    pub(super) places: Vec<&'a [PlaceCosts]>,
+    /// What an empty frame took to each node.
+    pub(super) ways: Vec<&'a WayRecord>,
+    /// What was guessed of prompts.
+    pub(super) leaks: Vec<&'a LeakRecord>,
 }
 
 impl<'a> Findings<'a> {
@@ -219,6 +242,9 @@ impl<'a> Findings<'a> {
             retrieval: retrieval::costs(&recorded.findings),
             shared_costs: None,
             rounds: Vec::new(),
+            places: Vec::new(),
+            ways: Vec::new(),
+            leaks: Vec::new(),
         };
         let mut measured = Vec::new();
         for finding in &recorded.findings {
@@ -233,6 +259,9 @@ impl<'a> Findings<'a> {
                 StudyFinding::Retrieval(_) => {}
                 StudyFinding::Shared(costs) => findings.shared_costs = Some(costs),
                 StudyFinding::Round(round) => findings.rounds.push(round),
+                StudyFinding::Places(costs) => findings.places.push(costs),
+                StudyFinding::Ways(way) => findings.ways.push(way),
+                StudyFinding::Leak(leak) => findings.leaks.push(leak),
             }
         }
         findings.costs = split::median_costs(&measured);
@@ -242,6 +271,9 @@ impl<'a> Findings<'a> {
     /// The critical rate of a row, by all costs.
     pub(super) fn critical_rate_bps(&self, row: &RowRecord) -> Option<u64> {
         let study = &self.plan.study;
+        if study.technique() == Technique::Placement {
+            return placement::critical_rate_bps(self, row);
+        }
         split::critical_rate_of(study, &self.costs, row.echo_ns, self.state_bytes)
     }
 
@@ -310,6 +342,9 @@ fn summary(
         retrieval: retrieval::summaries(findings),
         kpis: kpi::summaries(findings),
         shared: shared::summary(findings, (results, recorded)),
+        place_costs: placement::costs(findings),
+        placed: placement::summaries(findings),
+        leaks: leak::summaries(findings),
     }
 }
 

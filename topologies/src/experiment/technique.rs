@@ -1,11 +1,15 @@
 //! The techniques that studies try, as an experiment names them, and the arms that they stand for.
 
 use hexloop_workloads::coding::Coding;
+use hexloop_workloads::study::cnn::{self, Convolutional};
 use hexloop_workloads::study::kv::{Delivery, QUESTION_TOKENS, Source};
+use hexloop_workloads::study::leak::Leaking;
 use hexloop_workloads::study::own::{Rule, Threshold};
+use hexloop_workloads::study::placement::{Placement, PlacementPolicy, Weights};
 use hexloop_workloads::study::retrieval::{Library, Retrieval};
 use hexloop_workloads::study::shared::policy::Policy;
 use hexloop_workloads::study::speculative::{Crossing, DraftLength, Drawing, Speculation};
+use hexloop_workloads::study::u_shape::UShape;
 use hexloop_workloads::study::{self, Arm};
 
 use super::Study;
@@ -66,6 +70,30 @@ pub enum Technique {
     },
     /// Rows of the KPI tables are sent.
     Kpi,
+    /// The first node has the first layers and the last ones.
+    UShaped {
+        /// After which layers it stops, and the second hands back.
+        cuts: Vec<Cut>,
+    },
+    /// The second node guesses tokens from the states that cross the link.
+    Leaking {
+        /// After which layers.
+        cuts: Vec<Cut>,
+        /// How the states cross the link.
+        codings: Vec<Coding>,
+    },
+    /// A convolutional network, divided over two nodes.
+    Convolutional {
+        /// Thousand million products that each of them does in a second.
+        gigaproducts: [u32; 2],
+    },
+    /// The whole model is on every node, and one of them answers.
+    Placement {
+        /// How each of them keeps the matrices.
+        weights: Vec<Weights>,
+        /// How long a whole answer may take.
+        levels_ns: Vec<u64>,
+    },
 }
 
 impl Technique {
@@ -80,6 +108,10 @@ impl Technique {
             Technique::Retrieval { .. } => study::Technique::Retrieval,
             Technique::Shared { .. } => study::Technique::Shared,
             Technique::Kpi => study::Technique::Kpi,
+            Technique::Placement { .. } => study::Technique::Placement,
+            Technique::UShaped { .. } => study::Technique::UShaped,
+            Technique::Leaking { .. } => study::Technique::Leaking,
+            Technique::Convolutional { .. } => study::Technique::Convolutional,
         }
     }
 }
@@ -186,6 +218,71 @@ fn exits(
         thresholds.iter().filter(tried).map(arm)
     };
     Ok(after.into_iter().flat_map(of_cut).collect())
+}
+
+/// States after each layer in each coding; by default after every layer but the last.
+fn leaks(cuts: &[Cut], codings: &[Coding], layers: u32) -> Result<Vec<Arm>, (String, String)> {
+    let mut after = Vec::new();
+    for cut in cuts {
+        match cut {
+            Cut::Every => after.extend(1..layers),
+            Cut::After(ends) if ends.len() == 1 => after.extend(ends),
+            Cut::Even | Cut::After(_) => after.push(0),
+        }
+    }
+    if let Some(cut) = after.iter().find(|cut| !(1..=layers).contains(*cut)) {
+        let message = match cut {
+            0 => "states cross the link after one layer".to_owned(),
+            cut => format!("the model has {layers} layers: none of them is number {cut}"),
+        };
+        let help = format!("write `every` or numbers from 1 to {layers}");
+        return Err((message, help));
+    }
+    let arms = codings.iter().flat_map(|coding| {
+        after.iter().map(|layer| {
+            Arm::Leaking(Leaking {
+                layer: *layer,
+                coding: *coding,
+            })
+        })
+    });
+    Ok(arms.collect())
+}
+
+/// Every U, and after each of its first layers a two-way split, with which it is compared.
+fn u_shapes(cuts: &[Cut], layers: u32) -> Result<Vec<Arm>, (String, String)> {
+    let mut arms = Vec::new();
+    for cut in cuts {
+        let (first, last) = match cut {
+            Cut::Every => (1, layers.saturating_sub(1)),
+            Cut::After(ends) => match ends.as_slice() {
+                [first, last] => (*first, *last),
+                _ => (0, 0),
+            },
+            Cut::Even => (0, 0),
+        };
+        let shape = UShape { first, last };
+        if !shape.fits(layers) {
+            let message = format!("a model of {layers} layers is not divided in three so");
+            let most = layers.saturating_sub(1);
+            let help = format!(
+                "give two rising numbers from 1 to {most} such as `1/{most}`: after which layers the first node \
+                 stops and the second hands back"
+            );
+            return Err((message, help));
+        }
+        let two_way = Arm::Split {
+            ends: vec![first, layers],
+            in_flight: 1,
+            coding: Coding::F32,
+        };
+        for arm in [two_way, Arm::UShaped(shape)] {
+            if !arms.contains(&arm) {
+                arms.push(arm);
+            }
+        }
+    }
+    Ok(arms)
 }
 
 impl Study {
@@ -297,6 +394,46 @@ impl Study {
                 };
                 Ok(rules.iter().flat_map(of_rule).collect())
             }
+            Technique::Placement { .. } if self.path.len() < 2 => {
+                let message = "there is nowhere else to answer on a path of one node".to_owned();
+                let help = "name the node that asks, and the nodes behind it".to_owned();
+                Err(("path", (message, help)))
+            }
+            Technique::Leaking { .. } if self.path.len() != 2 => {
+                let message = "what leaks crosses one link".to_owned();
+                let help = "name the node with the prompts and the node that guesses".to_owned();
+                Err(("path", (message, help)))
+            }
+            Technique::Leaking { cuts, codings } => {
+                leaks(cuts, codings, layers).map_err(|problem| ("cuts", problem))
+            }
+            Technique::Convolutional { .. } if self.path.len() != 2 => {
+                let message = "a network in two parts has two nodes".to_owned();
+                let help = "name the node with the images and the node behind it".to_owned();
+                Err(("path", (message, help)))
+            }
+            Technique::Convolutional {
+                gigaproducts: [near, far],
+            } => {
+                let network = |cut| {
+                    Arm::Convolutional(Convolutional {
+                        cut,
+                        near_per_us: u64::from(*near) * 1000,
+                        far_per_us: u64::from(*far) * 1000,
+                    })
+                };
+                Ok((1..=cnn::block_count()).map(network).collect())
+            }
+            Technique::UShaped { .. } if self.path.len() != 2 => {
+                let message = "a U has two nodes".to_owned();
+                let help =
+                    "name the node with both ends of the model and the one between".to_owned();
+                Err(("path", (message, help)))
+            }
+            Technique::UShaped { cuts } => {
+                u_shapes(cuts, layers).map_err(|problem| ("cuts", problem))
+            }
+            Technique::Placement { weights, levels_ns } => Ok(self.placements(weights, levels_ns)),
         }
     }
 
@@ -317,6 +454,29 @@ impl Study {
             return Err((message, help));
         }
         Ok(arms)
+    }
+
+    /// Every node with each of the weights, and a policy for each service level.
+    fn placements(&self, weights: &[Weights], levels_ns: &[u64]) -> Vec<Arm> {
+        let nodes = u32::try_from(self.path.len()).unwrap_or(u32::MAX);
+        let places = (0..nodes).zip(&self.path);
+        let fixed = places.flat_map(|(place, node)| {
+            weights.iter().map(move |weights| {
+                Arm::Placed(Placement {
+                    place,
+                    node: node.clone(),
+                    weights: *weights,
+                    nodes,
+                })
+            })
+        });
+        let policy = |deadline_ns: &u64| {
+            Arm::Policy(PlacementPolicy {
+                deadline_ns: *deadline_ns,
+                nodes,
+            })
+        };
+        fixed.chain(levels_ns.iter().map(policy)).collect()
     }
 
     fn splits(

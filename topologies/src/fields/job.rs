@@ -343,6 +343,15 @@ pub(super) const EXPECTATION: &[Field] = &[
             "batch-saves-energy",
             "counter-is-integrated-power",
             "kpis-hold-by-rate",
+            "device-flat-in-link",
+            "round-trip-is-added",
+            "token-time-flat-in-round-trip",
+            "fewer-bits-hit-no-less",
+            "policy-hits-as-best",
+            "offload-flips",
+            "u-shape-doubles-states",
+            "cnn-cut-slides",
+            "leak-falls-with-depth",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
@@ -398,7 +407,21 @@ pub(super) const EXPECTATION: &[Field] = &[
          fcfs, likewise; batch-saves-cpu, batch-saves-energy: a token of the largest batch costs less CPU time, \
          or energy, than alone; counter-is-integrated-power: every counter of energy and the integral of power of \
          the same device are within 5 %; kpis-hold-by-rate: of each row at least 80 % of the transmissions are in \
-         time above payload over latency, and at most 20 % below it.",
+         time above payload over latency, and at most 20 % below it; of placements: device-flat-in-link: \
+         answers of the first node take as long, within 15 %, at the longest round trip as at the shortest and at \
+         the highest rate as at the lowest; round-trip-is-added: the first token from the last node comes later \
+         than from the one before, computing apart, by what an empty frame takes longer, within 10 %; \
+         token-time-flat-in-round-trip: the time between tokens from the last node is, within 15 %, the same at \
+         the longest round trip as at the shortest; fewer-bits-hit-no-less: on the second node weights in fewer \
+         bits are in time at each service level no less often than the widest, but for 10 requests in a hundred; \
+         policy-hits-as-best: at each service level its policy is in time no less often than the fixed placement \
+         that is most often, but for as many; offload-flips: over two nodes, in a round trip with three rates or \
+         more on either side of it, the first token comes from the second node as early as from the first within \
+         15 % of the rate that costs and round trip say; u-shape-doubles-states: each U puts exactly twice the bytes \
+         of states on the link that the two-way split after the same layer does for the same prompt; cnn-cut-slides: at every rate the cut that costs and activations name is as good as \
+         the best, within 3 %, and from the fastest rate to the slowest it never moves towards the edge, has moved at the \
+         end and is in between on the way; leak-falls-with-depth: of no deeper layer's states more tokens of the prompt \
+         have the nearest embedding, beyond both intervals of 95 %, and of the deepest fewer than of the first.",
     ),
     field(
         "phase",

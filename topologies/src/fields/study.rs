@@ -16,6 +16,10 @@ pub(super) const STUDY: &[Field] = &[
             "retrieval",
             "shared",
             "kpi",
+            "placement",
+            "u-shaped",
+            "cnn",
+            "leak",
         ]),
         Required,
         "What is studied. split: the layers of the model are divided over the nodes of the path, and \
@@ -34,7 +38,15 @@ pub(super) const STUDY: &[Field] = &[
          shared: several users, each on a link of its own, share the \
          model on one edge, which batches their requests; links follow their traces, so that they can share a \
          cell. kpi: payloads of the rows of 3GPP TS 22.261 clause 7.10 cross a link at rates above and below \
-         payload over latency; no model computes.",
+         payload over latency; no model computes. \
+         placement: the whole model is on every node of the path, and \
+         a request is answered on one of them: on each in turn, and where a policy puts it. u-shaped: the first of \
+         two nodes has the first layers and the last ones with the head, the second those between, so that no \
+         token leaves the first; a two-way split after the same layer is always tried beside it. cnn: the control for \
+         splits, a convolutional network in the shape of VGG-16 instead of the model, whose layers are waited for at \
+         a stated speed and whose activations cross the link; prompts are images, and lengths mean nothing. leak: the \
+         states of each prompt cross the link of two nodes after each of the `cuts`, in each of the `codings`, and the \
+         second node, which knows the model, guesses the prompt's tokens from them.",
     ),
     field(
         "path",
@@ -56,7 +68,8 @@ pub(super) const STUDY: &[Field] = &[
         "How the layers are divided, each way an arm of the study: `every` (all cuts of a path of two \
          nodes, and all layers on the first), `even`, or after which layer each node but the last \
          ends: `2`, `2/4`. Where a node ends after the last layer, nothing is left for those behind. \
-         `every` unless given.",
+         `every` unless given. u-shaped: after which layers the first node stops and the second hands back, such \
+         as `1/5`; one layer on either end of the first node unless given.",
     ),
     field(
         "in_flight",
@@ -167,6 +180,42 @@ pub(super) const STUDY: &[Field] = &[
         Optional,
         "cascade: what the confidence of an answer is, each an arm: the `mean` of its tokens', or that of \
          the `least` certain one. `mean` unless given.",
+    ),
+    field(
+        "weights",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "placement: how each node keeps the matrices, each an arm of the study: `full` (as the model has them), or \
+         in blocks of fewer bits as `hexloop model quantize` makes them, made while the model is loaded. `full` \
+         unless given.",
+    ),
+    field(
+        "levels",
+        Kind::List {
+            of: &Kind::Text { longest: 32 },
+            least: 1,
+        },
+        Optional,
+        "placement: service levels, how long a whole answer may take. For each of them there is a policy among \
+         the arms: of the nodes and weights that should be over in time, with a tenth to spare, by what was \
+         measured before, it takes the widest weights, and of those the fastest. Without them there is no \
+         policy.",
+    ),
+    field(
+        "gigaproducts",
+        Kind::List {
+            of: &Kind::Integer {
+                least: 1,
+                most: 1_000_000,
+            },
+            least: 2,
+        },
+        Optional,
+        "cnn: thousand million products (multiply and add) that the first and the second node do in a second. 25 \
+         and 250 unless given.",
     ),
     field(
         "patience",
@@ -401,7 +450,8 @@ pub(super) const STUDY: &[Field] = &[
             least: 1,
         },
         Optional,
-        "Round trips of the links of the path, half of each way, instead of their traces' delays.",
+        "Round trips of the links of the path, half of each way, instead of their traces' delays. placement: of \
+         the last link alone; the others' are those of their traces.",
     ),
     field(
         "rates",
@@ -411,7 +461,8 @@ pub(super) const STUDY: &[Field] = &[
         },
         Optional,
         "Rates of the links, the same in both directions, instead of their traces': each with every \
-         round trip. With `around_percent` only for round trips without a critical rate.",
+         round trip. With `around_percent` only for round trips without a critical rate. placement: of the first \
+         link alone.",
     ),
     field(
         "around_percent",
@@ -425,7 +476,8 @@ pub(super) const STUDY: &[Field] = &[
         Optional,
         "Rates in percent of the critical rate, at which the best cut flips: computed for each round \
          trip from what layers cost on both nodes, which is measured first. kv: of both critical rates, \
-         below which recomputing is the fastest and above which exact keys and values are.",
+         below which recomputing is the fastest and above which exact keys and values are. placement over two nodes: the rate at \
+         which the first token comes from the second node as early as from the first.",
     ),
     field(
         "timeout",

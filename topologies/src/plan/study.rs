@@ -84,11 +84,29 @@ pub enum StudyClaim {
     CounterIsIntegratedPower,
     /// Above payload over latency a row of the KPI tables is in time, and below it late.
     KpisHoldByRate,
+    /// An answer of the first node takes as long whatever its links are.
+    DeviceFlatInLink,
+    /// On a further node the first token comes later by the round trip that is added, on equally fast nodes.
+    RoundTripIsAdded,
+    /// Tokens stream: the time between them does not depend on the round trip.
+    TokenTimeFlatInRoundTrip,
+    /// With weights in fewer bits the edge answers no less often in time.
+    FewerBitsHitNoLess,
+    /// The policy answers in time as often as the best fixed placement.
+    PolicyHitsAsBest,
+    /// The first token comes from the second node as early as from the first at the rate that costs say.
+    OffloadFlips,
+    /// A U puts twice the states of a two-way split on the link.
+    UShapeDoublesStates,
+    /// The slower the link, the more of a convolutional network belongs on the device.
+    CnnCutSlides,
+    /// The deeper the cut, the fewer tokens of the prompt are near their states.
+    LeakFallsWithDepth,
 }
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 30] = [
+    pub const ALL: [StudyClaim; 39] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -119,6 +137,15 @@ impl StudyClaim {
         StudyClaim::BatchSavesEnergy,
         StudyClaim::CounterIsIntegratedPower,
         StudyClaim::KpisHoldByRate,
+        StudyClaim::DeviceFlatInLink,
+        StudyClaim::RoundTripIsAdded,
+        StudyClaim::TokenTimeFlatInRoundTrip,
+        StudyClaim::FewerBitsHitNoLess,
+        StudyClaim::PolicyHitsAsBest,
+        StudyClaim::OffloadFlips,
+        StudyClaim::UShapeDoublesStates,
+        StudyClaim::CnnCutSlides,
+        StudyClaim::LeakFallsWithDepth,
     ];
 
     /// Its name in experiment files.
@@ -155,6 +182,15 @@ impl StudyClaim {
             StudyClaim::BatchSavesEnergy => "batch-saves-energy",
             StudyClaim::CounterIsIntegratedPower => "counter-is-integrated-power",
             StudyClaim::KpisHoldByRate => "kpis-hold-by-rate",
+            StudyClaim::DeviceFlatInLink => "device-flat-in-link",
+            StudyClaim::RoundTripIsAdded => "round-trip-is-added",
+            StudyClaim::TokenTimeFlatInRoundTrip => "token-time-flat-in-round-trip",
+            StudyClaim::FewerBitsHitNoLess => "fewer-bits-hit-no-less",
+            StudyClaim::PolicyHitsAsBest => "policy-hits-as-best",
+            StudyClaim::OffloadFlips => "offload-flips",
+            StudyClaim::UShapeDoublesStates => "u-shape-doubles-states",
+            StudyClaim::CnnCutSlides => "cnn-cut-slides",
+            StudyClaim::LeakFallsWithDepth => "leak-falls-with-depth",
         }
     }
 
@@ -191,6 +227,15 @@ impl StudyClaim {
             | StudyClaim::BatchSavesEnergy => Some(Technique::Shared),
             StudyClaim::CounterIsIntegratedPower => None,
             StudyClaim::KpisHoldByRate => Some(Technique::Kpi),
+            StudyClaim::DeviceFlatInLink
+            | StudyClaim::RoundTripIsAdded
+            | StudyClaim::TokenTimeFlatInRoundTrip
+            | StudyClaim::FewerBitsHitNoLess
+            | StudyClaim::PolicyHitsAsBest
+            | StudyClaim::OffloadFlips => Some(Technique::Placement),
+            StudyClaim::UShapeDoublesStates => Some(Technique::UShaped),
+            StudyClaim::CnnCutSlides => Some(Technique::Convolutional),
+            StudyClaim::LeakFallsWithDepth => Some(Technique::Leaking),
         }
     }
 
@@ -280,6 +325,35 @@ impl StudyClaim {
             }
             StudyClaim::KpisHoldByRate => {
                 "each row is in time above payload over latency, and late below it"
+            }
+            StudyClaim::DeviceFlatInLink => {
+                "an answer of the first node takes as long whatever the links are"
+            }
+            StudyClaim::RoundTripIsAdded => {
+                "the first token from a further node comes later by the round trip that is added, and by nothing else"
+            }
+            StudyClaim::TokenTimeFlatInRoundTrip => {
+                "tokens stream: the time between them does not depend on the round trip"
+            }
+            StudyClaim::FewerBitsHitNoLess => {
+                "with weights in fewer bits the edge answers no less often in time"
+            }
+            StudyClaim::PolicyHitsAsBest => {
+                "the policy answers in time as often as the best fixed placement"
+            }
+            StudyClaim::OffloadFlips => {
+                "answering on the second node brings the first token as early as on the first at the rate that \
+                 costs say"
+            }
+            StudyClaim::UShapeDoublesStates => {
+                "with both ends of the model on the device, twice the states of a two-way split cross the link"
+            }
+            StudyClaim::CnnCutSlides => {
+                "the slower the link, the more of a convolutional network belongs on the device, step by step and as \
+                 its costs say"
+            }
+            StudyClaim::LeakFallsWithDepth => {
+                "the deeper the states come from, the fewer tokens of the prompt have the embedding nearest to theirs"
             }
         }
     }

@@ -7,6 +7,7 @@ use hexloop_workloads::study::own::OutageSpec;
 mod kpi;
 mod kv;
 mod own;
+mod placement;
 mod retrieval;
 mod shared;
 mod speculative;
@@ -169,6 +170,34 @@ const NOT_OF_RETRIEVAL: [&str; 8] = [
     "around_percent",
     "held_out_prompts",
 ];
+const NETWORK_KEYS: [&str; 1] = ["gigaproducts"];
+const NOT_OF_LEAKS: [&str; 6] = [
+    "in_flight",
+    "around_percent",
+    "drafts",
+    "crossing",
+    "drawing",
+    "held_out_prompts",
+];
+const NOT_OF_NETWORKS: [&str; 8] = [
+    "cuts",
+    "in_flight",
+    "codings",
+    "around_percent",
+    "drafts",
+    "crossing",
+    "drawing",
+    "held_out_prompts",
+];
+const NOT_OF_U_SHAPES: [&str; 7] = [
+    "in_flight",
+    "codings",
+    "around_percent",
+    "drafts",
+    "crossing",
+    "drawing",
+    "held_out_prompts",
+];
 const SPLIT_KEYS: [&str; 4] = ["cuts", "in_flight", "codings", "around_percent"];
 
 /// The technique with its parameters; keys of others are reported.
@@ -195,6 +224,20 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
         "retrieval" => (&NOT_OF_RETRIEVAL, retrieval::read(reporter, section)),
         "kpi" => (&kpi::FOREIGN, Technique::Kpi),
         "shared" => (&shared::FOREIGN, shared::technique(reporter, section)),
+        "leak" => {
+            let cuts = cuts(reporter, section);
+            let codings = codings(reporter, section);
+            (&NOT_OF_LEAKS, Technique::Leaking { cuts, codings })
+        }
+        "cnn" => {
+            let gigaproducts = gigaproducts(reporter, section);
+            (&NOT_OF_NETWORKS, Technique::Convolutional { gigaproducts })
+        }
+        "u-shaped" => {
+            let cuts = cuts(reporter, section);
+            (&NOT_OF_U_SHAPES, Technique::UShaped { cuts })
+        }
+        "placement" => (&NOT_OF_CONTEXTS, placement::read(reporter, section)),
         _ => {
             let split = Technique::Split {
                 cuts: cuts(reporter, section),
@@ -207,6 +250,14 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
     let foreign = foreign.iter().chain(match technique {
         Technique::EarlyExit { .. } | Technique::Cascade { .. } => speculative::KEYS.as_slice(),
         _ => own::KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
+        Technique::Convolutional { .. } => &[],
+        _ => NETWORK_KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
+        Technique::Placement { .. } => &[],
+        _ => placement::KEYS.as_slice(),
     });
     let foreign = foreign.chain(match technique {
         Technique::Cascade { .. } => &[],
@@ -237,6 +288,21 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
         }
     }
     technique
+}
+
+/// How fast both nodes are.
+fn gigaproducts(reporter: &mut Reporter<'_>, section: &Section<'_>) -> [u32; 2] {
+    let written = section.written("gigaproducts");
+    match integers(section, "gigaproducts", 0).as_slice() {
+        [near, far] => [*near, *far],
+        _ => {
+            if let Some(written) = written {
+                let message = "one number is needed for each of two nodes".to_owned();
+                reporter.report(&written.origin, message, None);
+            }
+            [25, 250]
+        }
+    }
 }
 
 fn needs_draft_model(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<'_>) {

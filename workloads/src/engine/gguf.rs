@@ -8,6 +8,7 @@ mod import;
 mod keys;
 mod vocabulary;
 
+pub(crate) use export::store;
 pub use export::{BlockType, Quantised, quantise};
 pub use import::import;
 pub(crate) use keys::FREQUENCY_DIVISORS;

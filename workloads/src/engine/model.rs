@@ -16,6 +16,7 @@ use super::adapters::Adapted;
 use super::cache::KeyValueCache;
 use super::compute::Compute;
 use super::error::EngineError;
+use super::gguf::BlockType;
 use super::hidden::Hidden;
 use super::layer::{Layer, Pass};
 use super::linear::{Maps, Matrix, bytes};
@@ -128,6 +129,20 @@ impl Model {
         parts: Parts,
         compute: &Compute,
     ) -> Result<Model, EngineError> {
+        Model::load_in_blocks(directory, layers, parts, (compute, None))
+    }
+
+    /// The same, with the matrices in blocks of fewer bits where a type is given: those that
+    /// [`super::gguf::quantise`] would store.
+    ///
+    /// # Errors
+    /// See [`Model::load_on`]; a model that is in blocks already, a GPU, or another precision than f32.
+    pub fn load_in_blocks(
+        directory: &Path,
+        layers: Range<u32>,
+        parts: Parts,
+        (compute, blocks): (&Compute, Option<BlockType>),
+    ) -> Result<Model, EngineError> {
         let config = read_config(directory)?;
         if layers.start > layers.end || layers.end > config.layers {
             return Err(EngineError::Layers {
@@ -135,7 +150,8 @@ impl Model {
                 layers: config.layers,
             });
         }
-        let mut weights = Weights::open_on(directory, compute)?;
+        let mut weights =
+            Weights::open_in_blocks(directory, compute, blocks.map(|of| (of, config)))?;
         let table = |name: &str| (name.to_owned(), vec![config.vocabulary, config.width]);
         let needs_table = parts.embedding || (parts.head && config.tie_embeddings);
         let embedding = needs_table

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use sha2::{Digest, Sha256};
@@ -17,6 +18,7 @@ use self::random::{RANDOM_FILE, RandomWeights};
 use self::safetensors::Safetensors;
 use super::compute::Compute;
 use super::error::EngineError;
+use super::gguf::{BlockType, store};
 use super::linear::Matrix;
 use super::tensors::{NamedShape, all_shapes};
 use crate::device::Precision;
@@ -43,6 +45,8 @@ pub(crate) enum RotaryOrder {
 pub(crate) struct Weights {
     stored: Stored,
     compute: Compute,
+    /// The blocks that matrices of a model are to be put into.
+    blocks: Option<(BlockType, ModelConfig)>,
 }
 
 /// How they are stored.
@@ -74,6 +78,15 @@ impl Weights {
 
     /// The same, for a device.
     pub(crate) fn open_on(directory: &Path, compute: &Compute) -> Result<Weights, EngineError> {
+        Weights::open_in_blocks(directory, compute, None)
+    }
+
+    /// The same, with the matrices in blocks where a type is given.
+    pub(crate) fn open_in_blocks(
+        directory: &Path,
+        compute: &Compute,
+        blocks: Option<(BlockType, ModelConfig)>,
+    ) -> Result<Weights, EngineError> {
         let random = RandomWeights::find(directory)?;
         let stored = match (random, Gguf::find(directory)?) {
             (Some(random), None) => Stored::Random(random),
@@ -92,9 +105,13 @@ impl Weights {
                 reason: "the blocks of a GGUF file are multiplied with f32: choose f32".to_owned(),
             });
         }
+        if let Some((block_type, _)) = blocks {
+            check_for_blocks(directory, &stored, compute, block_type)?;
+        }
         Ok(Weights {
             stored,
             compute: compute.clone(),
+            blocks,
         })
     }
 
@@ -111,7 +128,13 @@ impl Weights {
     pub(crate) fn matrix(&mut self, named: &NamedShape) -> Result<Matrix, EngineError> {
         match &mut self.stored {
             Stored::Gguf(file) => file.matrix(named, &self.compute),
-            Stored::Safetensors(_) | Stored::Random(_) => self.vector(named).map(Matrix::Dense),
+            Stored::Safetensors(_) | Stored::Random(_) => {
+                let dense = self.vector(named)?;
+                match &self.blocks {
+                    Some((block_type, config)) => in_blocks(&named.0, config, dense, *block_type),
+                    None => Ok(Matrix::Dense(dense)),
+                }
+            }
         }
     }
 
@@ -158,6 +181,47 @@ impl Weights {
                 .collect(),
         }
     }
+}
+
+/// Whether weights can be put into blocks as they are read.
+fn check_for_blocks(
+    directory: &Path,
+    stored: &Stored,
+    compute: &Compute,
+    block_type: BlockType,
+) -> Result<(), EngineError> {
+    if matches!(stored, Stored::Gguf(_)) {
+        return Err(EngineError::Unsuitable {
+            path: directory.to_owned(),
+            reason: format!(
+                "its weights are in blocks already, and {block_type} is made of a safetensors checkpoint"
+            ),
+        });
+    }
+    if !compute.device().is_cpu() || compute.precision() != Precision::F32 {
+        return Err(EngineError::Device {
+            device: compute.device_name(),
+            reason: format!(
+                "{block_type} is made while the weights are read on CPUs in f32 alone; for a GPU make a \
+                 GGUF file first: hexloop model quantize"
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// A matrix in blocks; as it is where its rows are no whole number of them.
+fn in_blocks(
+    name: &str,
+    config: &ModelConfig,
+    dense: Tensor,
+    block_type: BlockType,
+) -> Result<Matrix, EngineError> {
+    let (stored, is_whole) = store(name, config, &dense, block_type)?;
+    Ok(match is_whole {
+        true => Matrix::Blocks(Arc::new(stored)),
+        false => Matrix::Dense(dense),
+    })
 }
 
 /// Reads a model's config.json.

@@ -12,12 +12,15 @@ use super::pace::Pace;
 use crate::coding::Coding;
 use crate::device::ComputeSettings;
 use crate::engine::exit::{Choice, Exit};
+use crate::engine::gguf::BlockType;
+use crate::engine::inversion::Embeddings;
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::{
     self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts, Slots, StateCoder,
 };
 use crate::job::{JobSpec, Placement};
 use crate::model_config::ModelConfig;
+use crate::study::placement::Weights;
 use crate::study::speculative::sampling::Distribution;
 use crate::wire::FrameKind;
 
@@ -38,6 +41,8 @@ pub(super) struct Source<'a> {
     pub(super) threads: u32,
     pub(super) compute: ComputeSettings,
     pub(super) slowdown: Option<u32>,
+    /// How the matrices are kept.
+    pub(super) weights: Weights,
 }
 
 /// Tokens of the prompt that is read before there is any request.
@@ -92,6 +97,7 @@ impl Part {
             threads: spec.threads,
             compute: spec.compute,
             slowdown: spec.slowdown,
+            weights: Weights::Full,
         };
         Part::open(source, |layers| {
             if let Placement::Split {
@@ -123,7 +129,14 @@ impl Part {
         let (range, parts) = choose(layers).map_err(|why| JobError::Spec { why })?;
         let ComputeSettings { device, precision } = source.compute;
         let compute = Compute::open(device, precision).map_err(failed)?;
-        let model = Model::load_on(&directory, range, parts, &compute).map_err(failed)?;
+        let blocks = match source.weights {
+            Weights::Full => None,
+            Weights::Q8_0 => Some(BlockType::Q8_0),
+            Weights::Q6K => Some(BlockType::Q6K),
+            Weights::Q4K => Some(BlockType::Q4K),
+        };
+        let model = Model::load_in_blocks(&directory, range, parts, (&compute, blocks));
+        let model = model.map_err(failed)?;
         let tokenizer = TextTokenizer::load(&directory).map_err(failed)?;
         let part = Part {
             model,
@@ -210,7 +223,7 @@ impl Part {
         self.model.config()
     }
 
-    fn failed(&self) -> impl Fn(EngineError) -> JobError + Copy {
+    pub(super) fn failed(&self) -> impl Fn(EngineError) -> JobError + Copy {
         failed("run", &self.directory)
     }
 
@@ -409,6 +422,11 @@ impl Part {
     pub(super) fn decode(&self, coder: &mut StateCoder, bytes: &[u8]) -> Result<Hidden, String> {
         let decode = || coder.decode(bytes);
         self.pace.run(decode).map_err(|error| error.to_string())
+    }
+
+    /// The embeddings of all tokens.
+    pub(super) fn embeddings(&self) -> Result<Embeddings, JobError> {
+        Embeddings::of(&self.model).map_err(self.failed())
     }
 
     /// The exit after a layer of this part.

@@ -9,6 +9,7 @@
 
 mod books;
 mod cascade;
+mod cnn;
 mod conductor;
 mod costs;
 mod door;
@@ -17,14 +18,17 @@ mod early_exit;
 mod grid;
 mod kpi;
 mod kv;
+mod leak;
 mod link;
 mod models;
 mod outage;
 mod own;
+mod placement;
 mod retrieval;
 mod shared;
 mod speculative;
 mod stage;
+mod u_shape;
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
@@ -85,6 +89,10 @@ fn coordinate(
                 Technique::Split => driver::play(&spec, trials, &links, told),
                 Technique::EarlyExit => early_exit::play(&spec, trials, &links, told),
                 Technique::Cascade => cascade::play(&spec, trials, &links, told),
+                Technique::Placement => placement::play(&spec, trials, &links, told),
+                Technique::UShaped => u_shape::play(&spec, trials, &links, told),
+                Technique::Leaking => leak::play(&spec, trials, &links, told),
+                Technique::Convolutional => cnn::play(&spec, trials, &links, told),
                 Technique::Speculative => speculative::drive(&spec, trials, &links, told),
                 Technique::KeyValues => kv::drive(&spec, trials, &links, told),
                 Technique::Retrieval => retrieval::drive(&spec, trials, &links, told),
@@ -100,7 +108,13 @@ fn coordinate(
             listen,
             next,
         } => match study.technique() {
-            Technique::Split | Technique::EarlyExit | Technique::Cascade => {
+            Technique::Split
+            | Technique::EarlyExit
+            | Technique::Cascade
+            | Technique::Placement
+            | Technique::UShaped
+            | Technique::Leaking
+            | Technique::Convolutional => {
                 stage::play(&spec, (study, *place), (*listen, *next), &counted, signals)
             }
             Technique::Speculative => speculative::serve(&spec, *listen, &counted, signals),

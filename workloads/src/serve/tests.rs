@@ -1,12 +1,16 @@
 //! Both sides of a job in one process, over loopback, with a small model of random weights.
 
+mod cnn;
 mod harness;
 mod kv;
+mod leak;
 mod own;
+mod placement;
 mod retrieval;
 mod shared;
 mod speculative;
 mod studies;
+mod u_shape;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

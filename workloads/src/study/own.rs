@@ -261,6 +261,7 @@ mod tests {
             outage: None,
             transfer: None,
             retrieval: None,
+            placed: None,
         }
     }
 

@@ -11,19 +11,25 @@ use crate::node::NodeRequest;
 use crate::play::error::PlayError;
 
 impl Playing<'_> {
-    /// Sets the links of a study, and tells its driver once that holds.
+    /// Sets the links of a study, and tells its driver once that holds. With `ends_only` the first one of
+    /// the path gets the rate and the last one the round trip, and nothing else is set.
     pub(super) fn set_links(
         &mut self,
         id: u32,
         (round_trip_ns, rate_bps): (u64, u64),
+        ends_only: bool,
     ) -> Result<(), PlayError> {
-        let over = StateOverride {
-            rate_bps: Some(rate_bps),
-            delay_ns: Some(round_trip_ns / 2),
-            ..StateOverride::NONE
-        };
         let mut holds_from = clock::now();
-        for link in &self.phase.settable {
+        let last = self.phase.settable.len().saturating_sub(1);
+        for (place, link) in self.phase.settable.iter().enumerate() {
+            let over = StateOverride {
+                rate_bps: (!ends_only || place == 0).then_some(rate_bps),
+                delay_ns: (!ends_only || place == last).then_some(round_trip_ns / 2),
+                ..StateOverride::NONE
+            };
+            if over == StateOverride::NONE {
+                continue;
+            }
             let control = LinkControl {
                 link: (*link).to_owned(),
                 directions: Direction::BOTH.to_vec(),

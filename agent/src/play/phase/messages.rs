@@ -151,7 +151,8 @@ impl Playing<'_> {
             JobEvent::SetLinks {
                 round_trip_ns,
                 rate_bps,
-            } => self.set_links(id, (round_trip_ns, rate_bps))?,
+                ends_only,
+            } => self.set_links(id, (round_trip_ns, rate_bps), ends_only)?,
             JobEvent::Idle => {
                 let role = self.processes.get(&id).map(|(_, role)| role);
                 let sends = role.is_some_and(Role::sends_requests);

@@ -1,13 +1,17 @@
 //! Claims about studies.
 
+mod cnn;
 mod codings;
 mod kpi;
 mod kv;
+mod leak;
 mod own;
 mod path;
+mod placement;
 mod retrieval;
 mod shared;
 mod speculative;
+mod u_shape;
 
 use std::collections::BTreeMap;
 
@@ -15,8 +19,10 @@ use hexloop_topologies::plan::{Plan, StudyClaim};
 use hexloop_workloads::study::kpi::hop_bytes as kpi_hop_bytes;
 use hexloop_workloads::study::kv as contexts;
 use hexloop_workloads::study::own::{cascade_bytes, early_exit_bytes};
+use hexloop_workloads::study::placement::hop_bytes as placement_bytes;
 use hexloop_workloads::study::retrieval as documents;
 use hexloop_workloads::study::speculative::{self as drafts, Drawing};
+use hexloop_workloads::study::u_shape::hop_bytes as u_shape_bytes;
 use hexloop_workloads::study::{Arm, HopBytes, RowRecord, TrialRecord, split};
 
 use super::{Judgement, judgement};
@@ -90,6 +96,15 @@ pub(super) fn judge(
         StudyClaim::BatchSavesEnergy => shared::batch_saves_energy(&findings, (results, recorded)),
         StudyClaim::KpisHoldByRate => kpi::holds_by_rate(&findings),
         StudyClaim::CounterIsIntegratedPower => shared::counter_is_integral((results, recorded)),
+        StudyClaim::DeviceFlatInLink => placement::device_flat(&findings),
+        StudyClaim::RoundTripIsAdded => placement::round_trip_is_added(&findings),
+        StudyClaim::TokenTimeFlatInRoundTrip => placement::token_time_flat(&findings),
+        StudyClaim::FewerBitsHitNoLess => placement::fewer_bits(&findings),
+        StudyClaim::PolicyHitsAsBest => placement::policy_hits(&findings),
+        StudyClaim::OffloadFlips => placement::offload_flips(&findings, plan.seed),
+        StudyClaim::UShapeDoublesStates => u_shape::doubles_states(&findings),
+        StudyClaim::CnnCutSlides => cnn::cut_slides(&findings),
+        StudyClaim::LeakFallsWithDepth => leak::falls_with_depth(&findings),
     }
 }
 
@@ -193,6 +208,14 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
         Arm::Kpi { .. } => kpi_bytes(findings, &trial.arm).into_iter().collect(),
         // Its requests are no trials.
         Arm::Shared { .. } => Vec::new(),
+        Arm::Leaking(leaking) => vec![leaking.hop_bytes(prompt, findings.width)],
+        Arm::Convolutional(network) => vec![network.hop_bytes()],
+        Arm::UShaped(_) => vec![u_shape_bytes((prompt, output), findings.state_bytes)],
+        Arm::Placed(_) | Arm::Policy(_) => {
+            let place = trial.placed.map_or(0, |placed| placed.place);
+            let links = length(&findings.plan.hops);
+            placement_bytes(place, links, (prompt, output))
+        }
         Arm::Speculative(speculation) => {
             let crossing = (speculation.crossing, findings.vocabulary);
             vec![drafts::hop_bytes(prompt, &trial.rounds, crossing)]

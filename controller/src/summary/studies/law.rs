@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hexloop_traces::stream;
 use hexloop_workloads::study::{Arm, RowRecord, TrialRecord, split};
 
-use super::{Findings, rates_of};
+use super::{Findings, placement, rates_of};
 use crate::format::count_to_f64;
 use crate::statistics::below;
 
@@ -94,12 +94,17 @@ pub(in crate::summary) fn corner_arms<'a>(findings: &Findings<'a>) -> Option<[&'
     Some([alone(least)?, alone(all)?])
 }
 
+/// The time of some trials that a choice is made by.
+type Time = fn(&[&TrialRecord]) -> Option<u64>;
+
 /// Trials of both corners of a row.
-struct Corners<'a> {
+pub(in crate::summary) struct Corners<'a> {
     /// With as few layers as there are on the first node, by rate.
-    least: BTreeMap<u64, Vec<&'a TrialRecord>>,
+    pub(in crate::summary) least: BTreeMap<u64, Vec<&'a TrialRecord>>,
     /// With all of them, at any rate: nothing crosses the link.
-    whole: Vec<&'a TrialRecord>,
+    pub(in crate::summary) whole: Vec<&'a TrialRecord>,
+    /// What both are compared by.
+    pub(in crate::summary) time: Time,
 }
 
 impl Corners<'_> {
@@ -109,12 +114,12 @@ impl Corners<'_> {
             .least
             .iter()
             .map(|(rate, trials)| {
-                let time = count_to_f64(token_ns(trials)?);
+                let time = count_to_f64((self.time)(trials)?);
                 Some((1.0 / count_to_f64((*rate).max(1)), time))
             })
             .collect();
         let (at_once, per_inverse_rate) = line(&points?)?;
-        let whole = count_to_f64(token_ns(&self.whole)?);
+        let whole = count_to_f64((self.time)(&self.whole)?);
         let crosses = whole > at_once && per_inverse_rate > 0.0;
         crosses.then(|| per_inverse_rate / (whole - at_once))
     }
@@ -126,6 +131,9 @@ pub(in crate::summary) fn flip(
     row: &RowRecord,
     seed: u64,
 ) -> Option<Flip> {
+    if let Some(corners) = placement::corners(findings, row) {
+        return flip_of(&corners, findings.critical_rate_bps(row), seed);
+    }
     let [least, whole] = corner_arms(findings)?;
     let corners = Corners {
         least: findings.by_rate(row.round_trip_ns, least),
@@ -134,11 +142,21 @@ pub(in crate::summary) fn flip(
             .into_values()
             .flatten()
             .collect(),
+        time: token_ns,
     };
+    flip_of(&corners, findings.critical_rate_bps(row), seed)
+}
+
+/// Where two corners take the same time, and that over the critical rate.
+pub(in crate::summary) fn flip_of(
+    corners: &Corners<'_>,
+    critical_rate_bps: Option<u64>,
+    seed: u64,
+) -> Option<Flip> {
     let rate_bps = corners.crossing_bps()?;
-    let critical = findings.critical_rate_bps(row).map(count_to_f64);
+    let critical = critical_rate_bps.map(count_to_f64);
     let over_critical = critical.and_then(|critical| {
-        let [low, high] = interval(&corners, seed)?;
+        let [low, high] = interval(corners, seed)?;
         Some([rate_bps / critical, low / critical, high / critical])
     });
     Some(Flip {
@@ -164,6 +182,7 @@ fn interval(corners: &Corners<'_>, seed: u64) -> Option<[f64; 2]> {
                 .map(|(rate, trials)| (*rate, draw(trials)))
                 .collect(),
             whole: draw(&corners.whole),
+            time: corners.time,
         };
         crossings.push(again.crossing_bps()?);
     }

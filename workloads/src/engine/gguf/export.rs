@@ -219,7 +219,7 @@ fn permuted(config: &ModelConfig, name: &str, tensor: Tensor) -> candle_core::Re
 }
 
 /// A tensor as it is stored, and whether in the type asked for.
-fn store(
+pub(crate) fn store(
     name: &str,
     config: &ModelConfig,
     tensor: &Tensor,

@@ -14,6 +14,9 @@ use crate::wire::{FrameKind, HEADER_BYTES};
 /// Bytes of one entry: bytes and frames of both directions, and how long the stage computed.
 pub(super) const ENTRY_BYTES: usize = 5 * 8;
 
+/// Entries of books that the stages of a path may send.
+pub(super) const MOST_ENTRIES: usize = 64;
+
 /// What a request put on one link, and how long the node behind it computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -32,6 +35,15 @@ impl Entry {
         let numbers = [up, down, frames_up, frames_down, self.busy_ns];
         numbers.into_iter().flat_map(u64::to_le_bytes)
     }
+}
+
+/// An entry that is of no link, but says how long a stage computed for a part of a request.
+pub(super) fn of_part(busy_ns: u64) -> Vec<u8> {
+    let entry = Entry {
+        busy_ns,
+        ..Entry::default()
+    };
+    entry.encode().collect()
 }
 
 /// The entries of the body of a `Books` frame, the nearest link first; `None` if it is none.
@@ -55,12 +67,12 @@ pub(super) fn decode(body: &[u8]) -> Option<Vec<Entry>> {
     rest.is_empty().then(|| entries.iter().map(entry).collect())
 }
 
-/// Closes the books of a request of one driver and one stage, and puts them into its record. Answers that
+/// Closes the books of a request of which nothing else is awaited, and puts them into its record. Answers that
 /// nobody waited for come first.
 pub(super) fn close(link: &mut Link, record: &mut TrialRecord) -> Result<(), JobError> {
     let id = record.number;
     link.write((FrameKind::End, id), 0, &[])?;
-    let most_bytes = u64::try_from(ENTRY_BYTES).unwrap_or(u64::MAX);
+    let most_bytes = u64::try_from(MOST_ENTRIES * ENTRY_BYTES).unwrap_or(u64::MAX);
     loop {
         let frame = link.read(&[FrameKind::Token, FrameKind::Books], most_bytes)?;
         if frame.header.request != id {

@@ -10,7 +10,7 @@ use crate::job::{JobCommand, JobEvent};
 use crate::serve::connection::Terms;
 use crate::serve::error::JobError;
 use crate::serve::signal::{Ready, Signal, tell};
-use crate::study::{Arm, NodeCosts, StudyFinding, TrialRecord};
+use crate::study::{Arm, NodeCosts, StudyFinding, StudySpec, TrialRecord};
 use crate::wire::FrameKind;
 
 /// Echoes that a round trip is the median of.
@@ -19,7 +19,16 @@ const ECHOES: u32 = 21;
 /// Bytes of all stages' accounts of their costs.
 const MOST_COST_BYTES: u64 = 1 << 16;
 
-/// One setting of all links.
+/// Which links of the path a setting is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Each of them.
+    All,
+    /// The rate for the first and the round trip for the last.
+    Ends,
+}
+
+/// One setting of the links.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
     pub(super) round_trip_ns: u64,
@@ -29,9 +38,14 @@ pub(super) struct Setting {
 impl Setting {
     /// What the agent is asked for.
     pub(super) const fn asked(self) -> JobEvent {
+        self.asked_of(Reach::All)
+    }
+
+    const fn asked_of(self, reach: Reach) -> JobEvent {
         JobEvent::SetLinks {
             round_trip_ns: self.round_trip_ns,
             rate_bps: self.rate_bps,
+            ends_only: matches!(reach, Reach::Ends),
         }
     }
 }
@@ -49,6 +63,7 @@ pub(super) struct Conductor<'a> {
     t0: MonotonicNs,
     trials: u32,
     groups: u32,
+    reach: Reach,
 }
 
 impl<'a> Conductor<'a> {
@@ -70,6 +85,7 @@ impl<'a> Conductor<'a> {
             t0: t0_monotonic_ns,
             trials: 0,
             groups: 0,
+            reach: Reach::All,
         })
     }
 
@@ -88,6 +104,39 @@ impl<'a> Conductor<'a> {
             sockets: vec![socket],
         };
         Ok(Conductor::begin(Some(link), ready, told))
+    }
+
+    /// From now on links are set so.
+    pub(super) const fn reach(&mut self, reach: Reach) {
+        self.reach = reach;
+    }
+
+    /// Every prompt with every arm at every setting: arms take turns, so that what drifts meets all of them.
+    pub(super) fn try_everything(
+        &mut self,
+        study: &StudySpec,
+        mut answer: impl FnMut(&mut Self, &Arm, Setting, u32) -> Result<TrialRecord, JobError>,
+    ) -> Result<(), JobError> {
+        for round_trip_ns in &study.grid.round_trips_ns {
+            let echo = self.echo(*round_trip_ns)?;
+            let row = grid::row(&study.grid, *round_trip_ns, echo, None);
+            let rates_bps = row.rates_bps.clone();
+            self.find(StudyFinding::Row(row));
+            for rate_bps in rates_bps {
+                let setting = Setting {
+                    round_trip_ns: *round_trip_ns,
+                    rate_bps,
+                };
+                self.set_links(setting)?;
+                for prompt in 0..study.prompts {
+                    for arm in &study.arms {
+                        let record = answer(self, arm, setting, prompt)?;
+                        self.find(StudyFinding::Trial(record));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// All trials are over.
@@ -141,7 +190,14 @@ impl<'a> Conductor<'a> {
             outage: None,
             transfer: None,
             retrieval: None,
+            placed: None,
         }
+    }
+
+    /// The record of a request that is no trial. It is numbered among them, so that no stage takes it for
+    /// another.
+    pub(super) fn next_calibration(&mut self, arm: &Arm, setting: Setting) -> TrialRecord {
+        self.next_trial(arm, setting, (u32::MAX, u32::MAX))
     }
 
     /// What computing costs on every stage at a position, one after the other.
@@ -157,18 +213,23 @@ impl<'a> Conductor<'a> {
 
     /// The median round trip over the whole path, and echoes that it is of.
     pub(super) fn echo(&mut self, round_trip_ns: u64) -> Result<(u64, u32), JobError> {
-        if self.link.is_none() {
-            return Ok((0, 0));
-        }
         self.set_links(Setting {
             round_trip_ns,
             rate_bps: grid::ECHO_RATE_BPS,
         })?;
+        self.echo_at(0)
+    }
+
+    /// The same to the node at a place of the path, 0 for the last, with the links as they are.
+    pub(super) fn echo_at(&mut self, place: u32) -> Result<(u64, u32), JobError> {
+        if self.link.is_none() {
+            return Ok((0, 0));
+        }
         let mut times = Vec::new();
         if let Some(link) = &mut self.link {
             for number in 0..ECHOES {
                 let began = clock::now();
-                link.write((FrameKind::Echo, number), 0, &[])?;
+                link.write((FrameKind::Echo, number), place, &[])?;
                 link.read(&[FrameKind::Echo], 0)?;
                 times.push(clock::now().saturating_sub(began));
             }
@@ -181,7 +242,7 @@ impl<'a> Conductor<'a> {
         if self.link.is_none() {
             return Ok(());
         }
-        report(self.signals, setting.asked());
+        report(self.signals, setting.asked_of(self.reach));
         self.links_are_set()
     }
 

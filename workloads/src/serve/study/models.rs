@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::engine::Parts;
 use crate::serve::error::JobError;
 use crate::serve::part::{Part, Source};
-use crate::study::{StudyJobSpec, StudySpec};
+use crate::study::placement::{Weights, weights_at};
+use crate::study::{Arm, StudyJobSpec, StudySpec, Technique};
 
 fn source<'a>(spec: &StudyJobSpec, directory: &'a Path) -> Source<'a> {
     Source {
@@ -13,8 +14,18 @@ fn source<'a>(spec: &StudyJobSpec, directory: &'a Path) -> Source<'a> {
         threads: spec.threads,
         compute: spec.compute,
         slowdown: spec.slowdown,
+        weights: Weights::Full,
     }
 }
+
+const NOTHING: Parts = Parts {
+    embedding: false,
+    head: false,
+};
+const EVERYTHING: Parts = Parts {
+    embedding: true,
+    head: true,
+};
 
 /// The layers that a node of the path needs for the arms of a study.
 pub(super) fn layers_at(
@@ -25,10 +36,33 @@ pub(super) fn layers_at(
     let place = usize::try_from(place).unwrap_or(usize::MAX);
     Part::open(source(spec, &spec.model_directory), |layers| {
         study.check(layers)?;
+        if matches!(
+            study.technique(),
+            Technique::Placement | Technique::Convolutional
+        ) {
+            // What answers is in `Variants`, or is no language model.
+            return Ok((0..0, NOTHING));
+        }
         let (range, head) = study.layers_of(place, layers);
         // A stage that has the whole model begins with the prompt's tokens, as the driver does.
         let embedding = place == 0 || range == (0..layers);
         Ok((range, Parts { embedding, head }))
+    })
+}
+
+/// Of U-shaped splits, the layers that the device has behind the edge's, with the head.
+pub(super) fn tail(spec: &StudyJobSpec, study: &StudySpec) -> Result<Part, JobError> {
+    let lasts = study.arms.iter().filter_map(|arm| match arm {
+        Arm::UShaped(shape) => Some(shape.last),
+        _ => None,
+    });
+    let first = lasts.min();
+    let parts = Parts {
+        embedding: false,
+        head: true,
+    };
+    Part::open(source(spec, &spec.model_directory), |layers| {
+        Ok((first.unwrap_or(layers)..layers, parts))
     })
 }
 
@@ -39,11 +73,7 @@ pub(super) fn large(spec: &StudyJobSpec) -> Result<Part, JobError> {
 
 /// Nothing of the large model but what tells it from others.
 pub(super) fn large_by_name(spec: &StudyJobSpec) -> Result<Part, JobError> {
-    let nothing = Parts {
-        embedding: false,
-        head: false,
-    };
-    Part::open(source(spec, &spec.model_directory), |_| Ok((0..0, nothing)))
+    Part::open(source(spec, &spec.model_directory), |_| Ok((0..0, NOTHING)))
 }
 
 /// All of the small model.
@@ -56,9 +86,41 @@ pub(super) fn small(spec: &StudyJobSpec) -> Result<Part, JobError> {
 }
 
 fn whole(spec: &StudyJobSpec, directory: &Path) -> Result<Part, JobError> {
-    let parts = Parts {
-        embedding: true,
-        head: true,
-    };
-    Part::open(source(spec, directory), |layers| Ok((0..layers, parts)))
+    Part::open(source(spec, directory), |layers| {
+        Ok((0..layers, EVERYTHING))
+    })
+}
+
+/// The whole model in each of the weights that a node answers with.
+pub(super) struct Variants(Vec<(Weights, Part)>);
+
+impl Variants {
+    /// Loads them; none where nothing is placed.
+    pub(super) fn open(
+        spec: &StudyJobSpec,
+        study: &StudySpec,
+        place: u32,
+    ) -> Result<Variants, JobError> {
+        let mut variants = Vec::new();
+        for weights in weights_at(&study.arms, place) {
+            let source = Source {
+                weights,
+                ..source(spec, &spec.model_directory)
+            };
+            let part = Part::open(source, |layers| Ok((0..layers, EVERYTHING)))?;
+            variants.push((weights, part));
+        }
+        Ok(Variants(variants))
+    }
+
+    /// The model in those weights.
+    pub(super) fn of(&self, weights: Weights) -> Option<&Part> {
+        let mut all = self.0.iter();
+        all.find(|(held, _)| *held == weights).map(|(_, part)| part)
+    }
+
+    /// Memory that they occupy.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        self.0.iter().map(|(_, part)| part.weight_bytes()).sum()
+    }
 }

@@ -1,7 +1,10 @@
 //! A further node of a study: carries states through its layers and hands them on, or answers with
 //! the next token if it is the last.
 
+mod activations;
+mod asked;
 mod back;
+mod guess;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -25,6 +28,8 @@ use crate::serve::part::Part;
 use crate::serve::secret::Secret;
 use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::thread;
+use crate::study::cnn;
+use crate::study::placement::ASK_WORDS;
 use crate::study::{NodeCosts, StudyJobSpec, StudySpec};
 use crate::wire::FrameKind;
 
@@ -42,7 +47,9 @@ pub(super) fn play(
     counter: &Arc<PayloadCounter>,
     signals: &Sender<Signal>,
 ) -> Result<(), JobError> {
+    let asked = asked::Asked::open(spec, study, place)?;
     let part = models::layers_at(spec, study, place)?;
+    let guesses = guess::Guesses::learnt(&part, study)?;
     let secret = Secret::parse(&spec.secret)?;
     let refused = |source| JobError::Listen {
         address: listen,
@@ -69,9 +76,13 @@ pub(super) fn play(
         }
         None => None,
     };
-    let held = part.terms(part.layers())?;
+    let (layers, _) = study.layers_of(
+        usize::try_from(place).unwrap_or(usize::MAX),
+        part.all_layers(),
+    );
+    let held = part.terms(layers)?;
     let ready = Ready {
-        weight_bytes: part.weight_bytes(),
+        weight_bytes: part.weight_bytes() + asked.weight_bytes(),
         engine_path: part.engine_path(),
         sockets,
     };
@@ -79,7 +90,7 @@ pub(super) fn play(
     let Some(front) = first_to_come(listener, (secret, held), counter, signals)? else {
         return Ok(());
     };
-    let served = serve(part, front, behind, signals);
+    let served = serve((part, asked, guesses), front, behind, signals);
     counter.closed();
     served
 }
@@ -87,7 +98,7 @@ pub(super) fn play(
 type Behind = (FrameReader<TcpStream>, FrameWriter<TcpStream>, SocketAddr);
 
 fn serve(
-    part: Part,
+    (part, asked, guesses): (Part, asked::Asked, Option<guess::Guesses>),
     front: Connection,
     behind: Option<Behind>,
     signals: &Sender<Signal>,
@@ -118,6 +129,8 @@ fn serve(
         own_costs,
         next,
         open: BTreeMap::new(),
+        asked,
+        guesses,
     };
     let limits = Limits::of(&stage.part);
     loop {
@@ -137,6 +150,7 @@ fn serve(
 struct Limits {
     state_bytes: u64,
     prompt_bytes: u64,
+    activation_bytes: u64,
 }
 
 impl Limits {
@@ -150,6 +164,11 @@ impl Limits {
         Limits {
             state_bytes: Coding::ALL.into_iter().map(of_coding).max().unwrap_or(0),
             prompt_bytes: 4 * positions,
+            activation_bytes: cnn::blocks()
+                .iter()
+                .map(|block| block.activations)
+                .max()
+                .unwrap_or(0),
         }
     }
 
@@ -158,6 +177,9 @@ impl Limits {
             FrameKind::Begin => Some(4 * (2 + MAX_STAGES)),
             FrameKind::Hidden => Some(self.state_bytes),
             FrameKind::Prompt => Some(self.prompt_bytes),
+            FrameKind::Place => Some(4 * ASK_WORDS + self.prompt_bytes),
+            FrameKind::Activations => Some(self.activation_bytes),
+            FrameKind::Guess => Some(4 + self.state_bytes),
             FrameKind::Echo | FrameKind::Measure | FrameKind::End => Some(0),
             _ => None,
         }
@@ -180,17 +202,32 @@ struct Stage {
     own_costs: Arc<Mutex<Option<NodeCosts>>>,
     next: Option<(FrameWriter<TcpStream>, SocketAddr)>,
     open: BTreeMap<u32, Open>,
+    /// Requests of placements, and further weights that answer them.
+    asked: asked::Asked,
+    /// How tokens are read from states, where what leaks is studied.
+    guesses: Option<guess::Guesses>,
 }
 
 impl Stage {
     fn take(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
-        let opens = matches!(frame.header.kind, FrameKind::Begin | FrameKind::Prompt);
+        let opening = [
+            FrameKind::Begin,
+            FrameKind::Prompt,
+            FrameKind::Place,
+            FrameKind::Activations,
+            FrameKind::Guess,
+        ];
+        let opens = opening.contains(&frame.header.kind);
         self.way_back.received(id, frame.body.len(), opens);
         match frame.header.kind {
             FrameKind::Begin => self.begin(frame),
             FrameKind::Hidden => self.advance(frame),
             FrameKind::Prompt => self.answer(frame),
+            FrameKind::Place => self.ask(frame),
+            FrameKind::Activations => self.finish(frame),
+            FrameKind::Guess => self.guess(frame),
+            FrameKind::End if self.asked.knows(id) => self.end_asked(id),
             FrameKind::End => {
                 let ended = self.open.remove(&id);
                 ended.ok_or_else(|| frame.content_error("no such request is open"))?;
@@ -201,8 +238,10 @@ impl Stage {
                 }
             }
             FrameKind::Measure => self.measure(frame),
-            // Nothing else than an echo is let in.
-            _ if self.next.is_some() => self.send_on((FrameKind::Echo, id), 0, &[]),
+            // Nothing else than an echo is let in. It goes on to the end, or to the place that it names.
+            _ if self.next.is_some() && !self.asked.is_at(frame.header.position) => {
+                self.send_on((FrameKind::Echo, id), frame.header.position, &[])
+            }
             _ => Ok(self.way_back.send((FrameKind::Echo, id), 0, &[])?),
         }
     }
@@ -295,6 +334,15 @@ impl Stage {
             let busy_ns = clock::now().saturating_sub(began);
             self.way_back.computed(id, busy_ns);
             return self.send_on((FrameKind::Hidden, id), position, &states);
+        }
+        if open.layers.end < self.part.all_layers() {
+            // The layers behind these are on the driver's node.
+            let states = self.part.encode(&mut open.onward, &carried)?;
+            self.way_back
+                .computed(id, clock::now().saturating_sub(began));
+            return Ok(self
+                .way_back
+                .send((FrameKind::Hidden, id), position, &states)?);
         }
         let token = self.part.next_token(&carried)?;
         self.way_back

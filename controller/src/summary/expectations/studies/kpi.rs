@@ -118,6 +118,7 @@ mod tests {
                     rounds: Vec::new(),
                     decisions: Vec::new(),
                     outage: None,
+                    placed: None,
                     transfer: None,
                     retrieval: None,
                 }));

@@ -169,6 +169,7 @@ fn trial(
         transfer: None,
         retrieval: None,
         outage: None,
+        placed: None,
     }
 }
 

@@ -11,9 +11,6 @@ use crate::wire::FrameKind;
 /// Bytes of all stages' accounts of their costs.
 const MOST_COST_BYTES: u64 = 1 << 16;
 
-/// Entries of books that stages behind may send.
-const MOST_ENTRIES: usize = 64;
-
 /// Hands on what comes until the next stage goes, which it may when no request is open.
 pub(super) fn hand_on(
     mut reader: FrameReader<impl Read>,
@@ -24,7 +21,7 @@ pub(super) fn hand_on(
         FrameKind::Token => Some(4),
         FrameKind::Echo => Some(0),
         FrameKind::Costs => Some(MOST_COST_BYTES),
-        FrameKind::Books => u64::try_from(MOST_ENTRIES * books::ENTRY_BYTES).ok(),
+        FrameKind::Books => u64::try_from(books::MOST_ENTRIES * books::ENTRY_BYTES).ok(),
         _ => None,
     };
     loop {

@@ -71,6 +71,7 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
                 transfer: None,
                 retrieval: None,
                 outage: None,
+                placed: None,
             }));
         }
     }

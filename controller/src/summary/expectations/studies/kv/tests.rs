@@ -132,6 +132,7 @@ fn trial(
         rounds: Vec::new(),
         decisions: Vec::new(),
         outage: None,
+        placed: None,
         transfer: Some(TransferRecord {
             delivery: chosen,
             measured_bps: (delivery == Delivery::Adaptive).then_some(rate_bps),

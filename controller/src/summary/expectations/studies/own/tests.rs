@@ -96,6 +96,7 @@ fn trial(
         hops: Vec::new(),
         busy_ns: vec![0; 2],
         rounds: Vec::new(),
+        placed: None,
         decisions: Vec::new(),
         transfer: None,
         retrieval: None,

@@ -179,6 +179,7 @@ fn trial(
         transfer: None,
         retrieval: None,
         outage: None,
+        placed: None,
     }
 }
 

@@ -119,6 +119,7 @@ fn trial(nature: Nature, arm: &Arm, (prompt, number): (u32, u32)) -> TrialRecord
         rounds: Vec::new(),
         decisions: Vec::new(),
         outage: None,
+        placed: None,
         transfer: None,
         retrieval: Some(Box::new(record)),
     }

@@ -144,6 +144,7 @@ fn trial(
         hops: vec![HopBytes { ..hop }],
         busy_ns: vec![1, 1],
         rounds,
+        placed: None,
         decisions: Vec::new(),
         transfer: None,
         retrieval: None,

@@ -1,0 +1,80 @@
+//! The claim about what leaks: the deeper the cut, the less of the prompt is near its states.
+
+use hexloop_workloads::coding::Coding;
+
+use super::{Judgement, judgement, with_numbers};
+use crate::format::{count_to_f64, length};
+use crate::summary::studies::Findings;
+use crate::summary::studies::leak::guessed;
+
+/// Fewest tokens that a layer is judged by.
+const LEAST_TOKENS: u64 = 30;
+
+/// Of exact states, no deeper layer has more nearest embeddings than one before it beyond both intervals, and the
+/// deepest fewer than the first.
+pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
+    let exact: Vec<_> = guessed(findings)
+        .into_iter()
+        .filter(|(of, _)| of.coding == Coding::F32)
+        .collect();
+    let shares: Option<Vec<[f64; 3]>> = exact
+        .iter()
+        .map(|(_, [nearest, _])| nearest.interval())
+        .collect();
+    let shares = shares.filter(|shares| shares.len() > 1);
+    let (Some(shares), Some(tokens)) = (
+        shares,
+        exact.iter().map(|(_, [nearest, _])| nearest.compared).min(),
+    ) else {
+        let detail = "exact states after two layers or more are needed".to_owned();
+        return judgement(None, &[], detail);
+    };
+    let mut rises = 0_u64;
+    for (index, earlier) in shares.iter().enumerate() {
+        let later = shares.iter().skip(index + 1);
+        let more = later.filter(|later| later[1] > earlier[2]).count();
+        rises += u64::try_from(more).unwrap_or(u64::MAX);
+    }
+    let ends = shares.first().zip(shares.last());
+    let falls = ends.is_some_and(|(first, last)| last[2] < first[1]);
+    let detectable = shares.windows(2).map(|pair| {
+        let halves = pair.iter().map(|[_, low, high]| (high - low) / 2.0);
+        halves.sum::<f64>()
+    });
+    let detectable = detectable.fold(0.0, f64::max);
+    let told: Vec<String> = exact
+        .iter()
+        .zip(&shares)
+        .map(|((of, [_, probe]), [share, low, high])| {
+            let probe = probe.interval().map_or(0.0, |[share, ..]| share);
+            format!(
+                "{}: {share:.3} ({low:.3} to {high:.3}), {probe:.3} by a learnt map",
+                of.name()
+            )
+        })
+        .collect();
+    let detail = format!(
+        "share of {tokens} tokens that are read from their states, 95 %: {}; between neighbours a rise of \
+         {detectable:.3} would show",
+        told.join(", ")
+    );
+    let numbers = [
+        ("layers", count_to_f64(length(&shares))),
+        ("tokens", count_to_f64(tokens)),
+        ("rises", count_to_f64(rises)),
+        (
+            "read_after_the_first",
+            shares.first().map_or(0.0, |share| share[0]),
+        ),
+        (
+            "read_after_the_deepest",
+            shares.last().map_or(0.0, |share| share[0]),
+        ),
+        ("detectable_rise", detectable),
+    ];
+    let held = (tokens >= LEAST_TOKENS).then_some(rises == 0 && falls);
+    with_numbers(held, &numbers, detail)
+}
+
+#[cfg(test)]
+mod tests;

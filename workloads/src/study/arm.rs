@@ -1,0 +1,160 @@
+//! What is asked of any arm: its nodes, its name, whether it is exact.
+
+use super::kv::Source;
+use super::placement::{Placement, PlacementPolicy, Weights};
+use super::speculative::Drawing;
+use super::{Arm, Coding, kpi};
+
+impl Arm {
+    /// Nodes of its path.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        match self {
+            Arm::Split { ends, .. } => ends.len(),
+            Arm::Remote { .. }
+            | Arm::Speculative(_)
+            | Arm::EarlyExit { .. }
+            | Arm::Cascade { .. }
+            | Arm::KeyValues { .. }
+            | Arm::Retrieval(_)
+            | Arm::Shared { .. }
+            | Arm::Kpi { .. }
+            | Arm::UShaped(_)
+            | Arm::Leaking(_)
+            | Arm::Convolutional(_) => 2,
+            Arm::Placed(Placement { nodes, .. }) | Arm::Policy(PlacementPolicy { nodes, .. }) => {
+                usize::try_from(*nodes).unwrap_or(usize::MAX)
+            }
+        }
+    }
+
+    /// Of a split, after which layer each node ends; nothing of any other technique.
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        match self {
+            Arm::Split { ends, .. } => ends,
+            _ => &[],
+        }
+    }
+
+    /// How tokens are chosen.
+    #[must_use]
+    pub const fn drawing(&self) -> Drawing {
+        match self {
+            Arm::Split { .. }
+            | Arm::EarlyExit { .. }
+            | Arm::Cascade { .. }
+            | Arm::KeyValues { .. }
+            | Arm::Retrieval(_)
+            | Arm::Shared { .. }
+            | Arm::Kpi { .. }
+            | Arm::Placed(_)
+            | Arm::Policy(_)
+            | Arm::UShaped(_)
+            | Arm::Leaking(_)
+            | Arm::Convolutional(_) => Drawing::Greedy,
+            Arm::Remote { drawing } => *drawing,
+            Arm::Speculative(speculation) => speculation.drawing,
+        }
+    }
+
+    /// Of a split, how hidden states cross the links.
+    #[must_use]
+    pub const fn coding(&self) -> Coding {
+        match self {
+            Arm::Split { coding, .. } => *coding,
+            _ => Coding::F32,
+        }
+    }
+
+    /// Whether nothing that crosses the links, and no node's weights, lose anything: its greedy tokens are those of
+    /// the whole model as it is.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        match self {
+            Arm::KeyValues { delivery, .. } => delivery.is_exact(),
+            // Another search finds other chunks, and those lead to other answers.
+            Arm::Retrieval(retrieval) => retrieval.probes.is_none(),
+            Arm::Placed(placement) => matches!(placement.weights, Weights::Full),
+            // It may choose weights of fewer bits.
+            Arm::Policy(_) => false,
+            _ => self.coding().is_exact(),
+        }
+    }
+
+    /// Where several users share an edge, the most sequences of a pass.
+    #[must_use]
+    pub const fn batch(&self) -> Option<u32> {
+        match self {
+            Arm::Shared { batch, .. } => Some(*batch),
+            _ => None,
+        }
+    }
+
+    /// Requests that are under way at a time.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        match self {
+            Arm::Split { in_flight, .. } => *in_flight,
+            _ => 1,
+        }
+    }
+
+    /// Its name in reports: of a split where it cuts, how many requests are under way if several, and how
+    /// states are coded if not exactly;
+    /// of speculation what is drafted, what crosses and how tokens are chosen.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Arm::Split { .. } => {}
+            Arm::Remote { drawing } => {
+                return match drawing {
+                    Drawing::Greedy => "remote".to_owned(),
+                    Drawing::Sampled => "remote sampled".to_owned(),
+                };
+            }
+            Arm::Speculative(speculation) => return speculation.name(),
+            Arm::EarlyExit { cut, threshold } => return format!("{cut} {}", threshold.name()),
+            Arm::Cascade { rule, threshold } => {
+                return format!("{} {}", rule.name(), threshold.name());
+            }
+            Arm::KeyValues {
+                delivery,
+                source: Source::Stored,
+            } => return delivery.name().to_owned(),
+            Arm::KeyValues { delivery, source } => {
+                return format!("{} {}", delivery.name(), source.name());
+            }
+            Arm::Kpi { row, percent } => return kpi::arm_name(*row, *percent),
+            Arm::Shared { policy, batch } => return format!("{} of {batch}", policy.name()),
+            Arm::Placed(placement) => return placement.name(),
+            Arm::Policy(policy) => return policy.name(),
+            Arm::Retrieval(retrieval) => return retrieval.name(),
+            Arm::UShaped(shape) => return shape.name(),
+            Arm::Leaking(leaking) => return leaking.name(),
+            Arm::Convolutional(network) => return network.name(),
+        }
+        let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();
+        let mut name = ends.join("/");
+        if self.in_flight() != 1 {
+            name = format!("{name} x{}", self.in_flight());
+        }
+        match self.coding() {
+            Coding::F32 => name,
+            coding => format!("{name} {coding}"),
+        }
+    }
+
+    /// Of a split, layers on the first node.
+    #[must_use]
+    pub fn first_cut(&self) -> u32 {
+        self.ends().first().copied().unwrap_or(0)
+    }
+
+    /// Whether it is a split whose first node has all layers.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let ends = self.ends();
+        !ends.is_empty() && ends.first() == ends.last()
+    }
+}
