@@ -353,7 +353,7 @@ impl StudyClaim {
                  its costs say"
             }
             StudyClaim::LeakFallsWithDepth => {
-                "the deeper the states come from, the fewer tokens of the prompt have the embedding nearest to theirs"
+                "the deeper the states come from, the fewer tokens of the prompt the better of two readers finds in them"
             }
         }
     }

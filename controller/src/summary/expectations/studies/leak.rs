@@ -1,4 +1,4 @@
-//! The claim about what leaks: the deeper the cut, the less of the prompt is near its states.
+//! The claim about what leaks: the deeper the cut, the less of the prompt is read from its states.
 
 use hexloop_workloads::coding::Coding;
 
@@ -10,21 +10,32 @@ use crate::summary::studies::leak::guessed;
 /// Fewest tokens that a layer is judged by.
 const LEAST_TOKENS: u64 = 30;
 
-/// Of exact states, no deeper layer has more nearest embeddings than one before it beyond both intervals, and the
-/// deepest fewer than the first.
+/// What each of the two readers is called.
+const READERS: [&str; 2] = ["by the nearest embedding", "by a learnt map"];
+
+/// Of exact states, whichever reader finds more finds no more after a deeper layer than after one before it, beyond
+/// both intervals, and after the deepest fewer than after the first. A fall within the intervals decides nothing.
 pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
     let exact: Vec<_> = guessed(findings)
         .into_iter()
         .filter(|(of, _)| of.coding == Coding::F32)
         .collect();
+    // What is to be protected from is the better of the two.
+    let found = |reader: usize| {
+        exact
+            .iter()
+            .map(move |(_, both)| both[reader].same)
+            .sum::<u64>()
+    };
+    let better = usize::from(found(1) > found(0));
     let shares: Option<Vec<[f64; 3]>> = exact
         .iter()
-        .map(|(_, [nearest, _])| nearest.interval())
+        .map(|(_, both)| both[better].interval())
         .collect();
     let shares = shares.filter(|shares| shares.len() > 1);
     let (Some(shares), Some(tokens)) = (
         shares,
-        exact.iter().map(|(_, [nearest, _])| nearest.compared).min(),
+        exact.iter().map(|(_, both)| both[better].compared).min(),
     ) else {
         let detail = "exact states after two layers or more are needed".to_owned();
         return judgement(None, &[], detail);
@@ -37,6 +48,7 @@ pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
     }
     let ends = shares.first().zip(shares.last());
     let falls = ends.is_some_and(|(first, last)| last[2] < first[1]);
+    let is_less = ends.is_some_and(|(first, last)| last[0] < first[0]);
     let detectable = shares.windows(2).map(|pair| {
         let halves = pair.iter().map(|[_, low, high]| (high - low) / 2.0);
         halves.sum::<f64>()
@@ -45,17 +57,16 @@ pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
     let told: Vec<String> = exact
         .iter()
         .zip(&shares)
-        .map(|((of, [_, probe]), [share, low, high])| {
-            let probe = probe.interval().map_or(0.0, |[share, ..]| share);
-            format!(
-                "{}: {share:.3} ({low:.3} to {high:.3}), {probe:.3} by a learnt map",
-                of.name()
-            )
+        .map(|((of, both), [share, low, high])| {
+            let other = both[1 - better].interval().map_or(0.0, |[share, ..]| share);
+            let name = of.name();
+            format!("{name}: {share:.3} ({low:.3} to {high:.3}; {other:.3} in the other way)")
         })
         .collect();
     let detail = format!(
-        "share of {tokens} tokens that are read from their states, 95 %: {}; between neighbours a rise of \
+        "share of {tokens} tokens that are read from their states {}, 95 %: {}; between neighbours a rise of \
          {detectable:.3} would show",
+        READERS[better],
         told.join(", ")
     );
     let numbers = [
@@ -72,7 +83,12 @@ pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
         ),
         ("detectable_rise", detectable),
     ];
-    let held = (tokens >= LEAST_TOKENS).then_some(rises == 0 && falls);
+    let held = match (rises, falls, is_less) {
+        _ if tokens < LEAST_TOKENS => None,
+        (0, true, _) => Some(true),
+        (0, false, true) => None,
+        _ => Some(false),
+    };
     with_numbers(held, &numbers, detail)
 }
 

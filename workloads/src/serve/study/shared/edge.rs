@@ -30,8 +30,11 @@ const PREFILLS: u32 = 7;
 /// Runs of each number of sequences, one after the other in turn.
 const RUNS: u32 = 6;
 
-/// Passes of a run.
+/// Passes between which the sequences of a run begin anew.
 const PASSES: u32 = 12;
+
+/// A run lasts so long at least: a shorter one is nothing to what meters energy.
+const SHORTEST_RUN_NS: u64 = 400_000_000;
 
 /// The desk, and what wakes the engine up.
 #[derive(Default)]
@@ -431,22 +434,28 @@ impl<'a> Engine<'a> {
         })
     }
 
+    /// Passes over so many sequences that follow the prompt; taking it over anew now and then is part of it.
     fn run_of(
         &mut self,
         cache: &crate::engine::KeyValueCache,
         sequences: u32,
     ) -> Result<BatchCost, JobError> {
-        self.slots = slots(self.part, self.study)?;
-        for _ in 0..sequences {
-            self.part.fill_slot(&mut self.slots, cache)?;
-        }
         let tokens = vec![0; usize::try_from(sequences).unwrap_or(0)];
-        let passes = PASSES.min(self.study.output_tokens.max(1));
+        let passes_each = PASSES.min(self.study.output_tokens.max(1));
+        let mut passes = 0;
         let (from_ns, cpu) = (clock::now(), clock::process_cpu_ns());
-        for _ in 0..passes {
-            self.part.carry_slots(&tokens, &mut self.slots)?;
+        let mut until_ns = from_ns;
+        while until_ns.saturating_sub(from_ns) < SHORTEST_RUN_NS {
+            self.slots = slots(self.part, self.study)?;
+            for _ in 0..sequences {
+                self.part.fill_slot(&mut self.slots, cache)?;
+            }
+            for _ in 0..passes_each {
+                self.part.carry_slots(&tokens, &mut self.slots)?;
+            }
+            passes += passes_each;
+            until_ns = clock::now();
         }
-        let until_ns = clock::now();
         Ok(BatchCost {
             sequences,
             passes,

@@ -35,8 +35,8 @@ fn outcome(
                 of,
                 prompt,
                 tokens,
-                nearest: *read,
-                probe: tokens,
+                nearest: 1,
+                probe: *read,
             }));
             findings.push(StudyFinding::Trial(TrialRecord {
                 number: layer * PROMPTS + prompt,
@@ -120,6 +120,8 @@ fn more_that_is_read_deeper_no_fall_too_few_tokens_and_a_byte_more_are_told() {
     assert_eq!(rises, NotHeld, "{detail}");
     let (stays, detail) = outcome(&[30, 30, 30], (40, 0), falls);
     assert_eq!(stays, NotHeld, "{detail}");
+    let (hardly, detail) = outcome(&[30, 29], (40, 0), falls);
+    assert_eq!(hardly, Undecided, "{detail}");
     let (few, detail) = outcome(&[5, 3], (5, 0), falls);
     assert_eq!(few, Undecided, "{detail}");
     let (fatter, detail) = outcome(&[36, 12], (40, 1), StudyClaim::ArmBytesFollowFormula);
