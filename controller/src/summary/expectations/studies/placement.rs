@@ -12,8 +12,8 @@ use crate::summary::studies::Findings;
 use crate::summary::studies::law;
 use crate::summary::studies::placement::{answer_ns, first_token_ns, hits, trials_of};
 
-/// Fewest pairs of trials that a claim is judged by.
-const LEAST_PAIRS: usize = 4;
+/// Fewest pairs of trials that a claim is judged by: one slow trial among fewer moves a mean by more than is allowed.
+const LEAST_PAIRS: usize = 12;
 
 /// How far the time that a longer way adds may be from the round trip that it adds.
 const GAP_TOLERANCE: f64 = 0.10;

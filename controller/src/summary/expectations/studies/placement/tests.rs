@@ -396,10 +396,17 @@ fn a_policy_that_puts_requests_where_they_take_longest_is_told() {
 
 #[test]
 fn few_pairs_decide_nothing_and_a_wide_interval_neither() {
-    assert_eq!(flat(&[1.0; 3], "three").outcome, Undecided);
-    assert_eq!(flat(&[0.7, 1.3, 0.8, 1.2], "wide").outcome, Undecided);
-    assert_eq!(flat(&[1.01, 0.99, 1.0, 1.0], "narrow").outcome, Held);
-    assert_eq!(ratio_of_sums(&[(1.0, 1.0); 3]), None);
+    let thrice = |values: [f64; 4]| values.repeat(3);
+    assert_eq!(flat(&[1.0; 11], "eleven").outcome, Undecided);
+    assert_eq!(
+        flat(&thrice([0.5, 1.5, 0.8, 1.2]), "wide").outcome,
+        Undecided
+    );
+    assert_eq!(
+        flat(&thrice([1.01, 0.99, 1.0, 1.0]), "narrow").outcome,
+        Held
+    );
+    assert_eq!(ratio_of_sums(&[(1.0, 1.0); 11]), None);
     let compared = Compared {
         pairs: 10,
         only_other: 1,
