@@ -1,6 +1,7 @@
 //! A small run made by hand: what the tests of verdict, summary and report judge.
 
 mod events;
+mod study;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,6 +21,7 @@ use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, open_unit};
 
 pub(crate) use events::events;
+pub(crate) use study::{study_spec, trial, with_study};
 
 use crate::record::RunRecords;
 use crate::record::environment::{Environment, GitState, Known, Machine, ModelOrigin};

@@ -7,6 +7,7 @@
 //! next stage     -> hx-back   -+            (a stage's: answers on their way to the driver)
 //! ```
 
+mod answering;
 mod books;
 mod cascade;
 mod cnn;

@@ -178,7 +178,7 @@ pub(in crate::summary) struct DeliveryCell<'a> {
 /// What a coding loses, over some prompts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::summary) struct Loss {
-    pub(in crate::summary) prompts: usize,
+    pub(in crate::summary) prompts: u64,
     pub(in crate::summary) tokens: u64,
     pub(in crate::summary) perplexity: f64,
     /// The ratio to exact ones and its 95 % interval, paired by prompt; `None` of fewer than two prompts, or
@@ -215,7 +215,7 @@ pub(in crate::summary) fn loss(findings: &Findings<'_>, coding: KvCoding) -> Opt
         .max()
         .unwrap_or(0);
     Some(Loss {
-        prompts: of(coding).count(),
+        prompts: length(&of(coding).collect::<Vec<_>>()),
         tokens,
         perplexity: (over_tokens(sum(&|record| record.surprise_nano)) / 1e9).exp(),
         over_exact: mean_interval(&differences).map(|ends| ends.map(f64::exp)),

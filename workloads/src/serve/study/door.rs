@@ -1,6 +1,7 @@
 //! How a stage comes by its one driver, and why it turns away what that sends.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -8,11 +9,40 @@ use std::sync::mpsc::{self, Sender};
 use crate::serve::connection::{Connection, ConnectionError, PayloadCounter, Terms, accept};
 use crate::serve::error::JobError;
 use crate::serve::secret::Secret;
-use crate::serve::signal::Signal;
+use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::thread;
+use crate::study::StudyJobSpec;
 
 /// Who may be shown the door at a time.
 const MAX_STRANGERS: usize = 16;
+
+/// Listens, says that the job is ready, and waits for its driver. `loaded` is the memory of
+/// its weights and what computes with them, `held` what a driver must want. `None` if the job ends before one
+/// comes.
+///
+/// # Errors
+/// The secret is none, or nobody can be listened for.
+pub(super) fn open(
+    spec: &StudyJobSpec,
+    listen: SocketAddr,
+    (loaded, held): ((u64, String), Terms),
+    (counter, signals): (&Arc<PayloadCounter>, &Sender<Signal>),
+) -> Result<Option<Connection>, JobError> {
+    let secret = Secret::parse(&spec.secret)?;
+    let refused = |source| JobError::Listen {
+        address: listen,
+        source,
+    };
+    let listener = TcpListener::bind(listen).map_err(refused)?;
+    let socket = OwnedFd::from(listener.try_clone().map_err(refused)?).into();
+    let ready = Ready {
+        weight_bytes: loaded.0,
+        engine_path: loaded.1,
+        sockets: vec![socket],
+    };
+    tell(signals, Signal::Ready(ready));
+    first_to_come(listener, (secret, held), counter, signals)
+}
 
 /// The first connection that shows the secret and needs what is held here. `None` if the job ends
 /// before one comes.

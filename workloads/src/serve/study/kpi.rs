@@ -1,21 +1,18 @@
 //! Rows of the KPI tables as transmissions: the driver sends or fetches a payload, and whoever receives it notes
 //! when its last byte was there. Both read one clock.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::conductor::{Conductor, Setting};
-use super::door::first_to_come;
 use super::link::Path;
-use super::models;
+use super::{door, models};
 use crate::clock;
 use crate::job::JobCommand;
 use crate::serve::connection::{Connection, ConnectionError, PayloadCounter};
 use crate::serve::error::JobError;
-use crate::serve::secret::Secret;
-use crate::serve::signal::{Ready, Signal, tell};
+use crate::serve::signal::Signal;
 use crate::study::kpi::{ROWS, STAMP_BYTES, Way, hop_bytes};
 use crate::study::{Arm, StudyFinding, StudyJobSpec, StudySpec, TrialRecord};
 use crate::wire::{FrameKind, MAX_BODY_BYTES};
@@ -117,20 +114,8 @@ pub(super) fn serve(
 ) -> Result<(), JobError> {
     let named = models::large_by_name(spec)?;
     let held = named.terms(0..0)?;
-    let secret = Secret::parse(&spec.secret)?;
-    let refused = |source| JobError::Listen {
-        address: listen,
-        source,
-    };
-    let listener = TcpListener::bind(listen).map_err(refused)?;
-    let socket = OwnedFd::from(listener.try_clone().map_err(refused)?).into();
-    let ready = Ready {
-        weight_bytes: named.weight_bytes(),
-        engine_path: named.engine_path(),
-        sockets: vec![socket],
-    };
-    tell(signals, Signal::Ready(ready));
-    let Some(front) = first_to_come(listener, (secret, held), counter, signals)? else {
+    let loaded = (named.weight_bytes(), named.engine_path());
+    let Some(front) = door::open(spec, listen, (loaded, held), (counter, signals))? else {
         return Ok(());
     };
     let peer = front.peer;

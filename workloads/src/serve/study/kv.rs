@@ -26,8 +26,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::coding::kv::KvCoding;
 
-/// Body of a train whose dispersion tells the rate of a link.
-const PROBE_BYTES: u32 = 8192;
+/// A train whose dispersion tells the rate of a link.
+const PROBE: [u8; 8192] = [0; 8192];
+const PROBE_BYTES: u64 = PROBE.len() as u64;
 
 /// Passes that medians of costs are over.
 pub(super) const PASSES: u32 = 3;

@@ -195,6 +195,7 @@ impl Driver<'_> {
         );
         let predicted = costs.iter().map(|costs| {
             let place = usize::try_from(costs.place).unwrap_or(usize::MAX);
+            // Echoes are of every place; to itself the device has none.
             let echo_ns = echo_ns.get(place).copied().unwrap_or(0);
             Placed {
                 place: costs.place,
@@ -206,7 +207,10 @@ impl Driver<'_> {
         let options: Vec<Placed> = predicted.collect();
         for prompt in 0..study.prompts {
             let index = usize::try_from(prompt).unwrap_or(usize::MAX);
-            let tokens = self.prompts.get(index).cloned().unwrap_or_default();
+            let tokens = self.prompts.get(index).cloned();
+            let tokens = tokens.ok_or_else(|| JobError::Spec {
+                why: format!("there is no prompt {prompt}"),
+            })?;
             for arm in &study.arms {
                 let placed = match arm {
                     Arm::Placed(fixed) => options
@@ -281,7 +285,10 @@ impl Driver<'_> {
         books::close(link, record)?;
         // The last entry is of no link.
         record.hops.pop();
-        Ok(record.busy_ns.pop().unwrap_or(0))
+        let busy_ns = record.busy_ns.pop();
+        busy_ns.ok_or_else(|| JobError::Spec {
+            why: "the node that answers gave no account of its computing".to_owned(),
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The control as processes, over the loopback.
 
-use super::harness::{Job, SmallModel, free_address, study_spec};
+use super::harness::{SmallModel, bare_study, played_by_two};
 use crate::study::cnn::{Convolutional, block_count};
-use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec};
+use crate::study::{Arm, Grid, StudyFinding, StudySpec};
 
 #[test]
 fn images_wait_for_their_layers_on_both_nodes_and_put_the_activations_on_the_link() {
@@ -18,39 +18,14 @@ fn images_wait_for_their_layers_on_both_nodes_and_put_the_activations_on_the_lin
         prompts: 2,
         prompt_tokens: 1,
         output_tokens: 1,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![0],
             rates_bps: vec![1_000_000],
             around_percent: Vec::new(),
         },
-        outage: None,
-        kpi: None,
-        shared: None,
-        patience_ns: 0,
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     };
-    let address = free_address();
-    let role = StudyRole::Stage {
-        place: 1,
-        study: study.clone(),
-        listen: address,
-        next: None,
-    };
-    let mut stage = Job::start_study(&study_spec(&model, role));
-    stage.wait_until_ready();
-    stage.begin();
-    let role = StudyRole::Driver {
-        study,
-        prompt_seeds: vec![1, 2],
-        next: Some(address),
-    };
-    let mut driver = Job::start_study(&study_spec(&model, role));
-    driver.wait_until_ready();
-    driver.begin();
-    let findings = driver.findings_until_idle();
-    driver.stop();
-    stage.stop();
+    let findings = played_by_two(&model, study, vec![1, 2]);
     let trials = findings.iter().filter_map(|finding| match finding {
         StudyFinding::Trial(trial) => Some(trial),
         _ => None,

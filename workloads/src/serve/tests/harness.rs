@@ -21,7 +21,7 @@ use crate::recipe::{EXITS_FILE, Recipe};
 use crate::request::ScheduledRequest;
 use crate::serve::connection::{Terms, fingerprint};
 use crate::serve::{JobError, run_job, run_study};
-use crate::study::{StudyFinding, StudyJobSpec, StudyRole};
+use crate::study::{Grid, StudyFinding, StudyJobSpec, StudyRole, StudySpec};
 
 pub(super) const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
@@ -391,4 +391,55 @@ impl Job {
         let parse = |line: std::io::Result<String>| serde_json::from_str(&line.unwrap()).unwrap();
         (events.map(parse).collect(), thread.join().unwrap())
     }
+}
+
+/// A study without an arm, at one setting that no link plays.
+pub(super) fn bare_study() -> StudySpec {
+    StudySpec {
+        arms: Vec::new(),
+        prompts: 1,
+        prompt_tokens: 1,
+        output_tokens: 1,
+        held_out_prompts: 0,
+        grid: Grid {
+            round_trips_ns: vec![0],
+            rates_bps: vec![1_000_000],
+            around_percent: Vec::new(),
+        },
+        outage: None,
+        kpi: None,
+        shared: None,
+        patience_ns: 0,
+        timeout_ns: 60_000_000_000,
+    }
+}
+
+/// What a study finds that a driver and one stage play, with prompts from these seeds.
+pub(super) fn played_by_two(
+    model: &SmallModel,
+    study: StudySpec,
+    prompt_seeds: Vec<u64>,
+) -> Vec<StudyFinding> {
+    let address = free_address();
+    let role = StudyRole::Stage {
+        place: 1,
+        study: study.clone(),
+        listen: address,
+        next: None,
+    };
+    let mut stage = Job::start_study(&study_spec(model, role));
+    stage.wait_until_ready();
+    stage.begin();
+    let role = StudyRole::Driver {
+        study,
+        prompt_seeds,
+        next: Some(address),
+    };
+    let mut driver = Job::start_study(&study_spec(model, role));
+    driver.wait_until_ready();
+    driver.begin();
+    let findings = driver.findings_until_idle();
+    driver.stop();
+    stage.stop();
+    findings
 }

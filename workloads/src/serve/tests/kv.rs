@@ -1,6 +1,6 @@
 //! Contexts that one node has and another goes on from, as processes over the loopback.
 
-use super::harness::{Job, SmallModel, event_reasons, free_address, study_spec};
+use super::harness::{Job, SmallModel, bare_study, event_reasons, free_address, study_spec};
 use crate::coding::kv::KvCoding;
 use crate::serve::connection::{Connection, PayloadCounter, connect, token_bytes};
 use crate::serve::tests::secret;
@@ -32,11 +32,7 @@ fn study() -> StudySpec {
             rates_bps: vec![1_000_000],
             around_percent: Vec::new(),
         },
-        outage: None,
-        shared: None,
-        kpi: None,
-        patience_ns: 0,
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     }
 }
 

@@ -1,9 +1,9 @@
 //! What leaks as processes, over the loopback.
 
-use super::harness::{Job, SmallModel, free_address, study_spec};
+use super::harness::{SmallModel, bare_study, played_by_two};
 use crate::coding::Coding;
 use crate::study::leak::Leaking;
-use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec};
+use crate::study::{Arm, Grid, StudyFinding, StudySpec};
 
 #[test]
 fn an_edge_guesses_each_token_in_two_ways_from_what_crossed_the_link_and_nothing_else_did() {
@@ -15,39 +15,14 @@ fn an_edge_guesses_each_token_in_two_ways_from_what_crossed_the_link_and_nothing
         prompts: 2,
         prompt_tokens: 12,
         output_tokens: 1,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![0],
             rates_bps: vec![1_000_000],
             around_percent: Vec::new(),
         },
-        outage: None,
-        kpi: None,
-        shared: None,
-        patience_ns: 0,
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     };
-    let address = free_address();
-    let role = StudyRole::Stage {
-        place: 1,
-        study: study.clone(),
-        listen: address,
-        next: None,
-    };
-    let mut stage = Job::start_study(&study_spec(&model, role));
-    stage.wait_until_ready();
-    stage.begin();
-    let role = StudyRole::Driver {
-        study,
-        prompt_seeds: vec![100, 101],
-        next: Some(address),
-    };
-    let mut driver = Job::start_study(&study_spec(&model, role));
-    driver.wait_until_ready();
-    driver.begin();
-    let findings = driver.findings_until_idle();
-    driver.stop();
-    stage.stop();
+    let findings = played_by_two(&model, study, vec![100, 101]);
     let mut found = Vec::new();
     for finding in &findings {
         match finding {

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use super::harness::{Job, SmallModel, free_address, requests, study_spec};
+use super::harness::{Job, SmallModel, bare_study, free_address, requests, study_spec};
 use crate::serve::connection::{PayloadCounter, Terms, accept};
 use crate::serve::tests::secret;
 use crate::study::own::{
@@ -23,17 +23,13 @@ fn study(arms: Vec<Arm>) -> StudySpec {
         prompts: PROMPTS,
         prompt_tokens: PROMPT_TOKENS,
         output_tokens: OUTPUT_TOKENS,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![0],
             rates_bps: vec![1_000_000],
             around_percent: Vec::new(),
         },
-        outage: None,
-        shared: None,
-        kpi: None,
         patience_ns: 60_000_000_000,
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     }
 }
 

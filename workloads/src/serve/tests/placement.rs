@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::harness::{Job, SmallModel, event_reasons, free_address, requests, study_spec};
+use super::harness::{
+    Job, SmallModel, bare_study, event_reasons, free_address, requests, study_spec,
+};
 use crate::serve::connection::{PayloadCounter, connect, token_bytes};
 use crate::serve::tests::secret;
 use crate::study::placement::{Placement, PlacementPolicy, Weights, hop_bytes};
@@ -42,11 +44,7 @@ fn study() -> StudySpec {
             rates_bps: vec![1_000_000],
             around_percent: Vec::new(),
         },
-        outage: None,
-        kpi: None,
-        shared: None,
-        patience_ns: 0,
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     }
 }
 

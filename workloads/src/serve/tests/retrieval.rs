@@ -1,6 +1,6 @@
 //! Queries that a node with documents answers, as processes over the loopback.
 
-use super::harness::{Job, SmallModel, event_reasons, free_address, study_spec};
+use super::harness::{Job, SmallModel, bare_study, event_reasons, free_address, study_spec};
 use crate::serve::connection::{Connection, PayloadCounter, connect, token_bytes};
 use crate::serve::tests::secret;
 use crate::study::retrieval::{Library, Retrieval, hop_bytes};
@@ -39,17 +39,12 @@ fn study() -> StudySpec {
         prompts: PROMPTS,
         prompt_tokens: QUERY_TOKENS,
         output_tokens: OUTPUT_TOKENS,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![0],
             rates_bps: vec![1_000_000, 2_000_000],
             around_percent: Vec::new(),
         },
-        outage: None,
-        shared: None,
-        kpi: None,
-        patience_ns: 0,
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     }
 }
 

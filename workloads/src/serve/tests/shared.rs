@@ -1,6 +1,6 @@
 //! Several users and one edge, as processes over the loopback.
 
-use super::harness::{Job, SmallModel, event_reasons, free_address, study_spec};
+use super::harness::{Job, SmallModel, bare_study, event_reasons, free_address, study_spec};
 use crate::study::shared::policy::Policy;
 use crate::study::shared::{Ending, SharedCosts, SharedRound, SharedSpec, request_bytes};
 use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec};
@@ -16,13 +16,11 @@ fn study(deadline_ns: u64) -> StudySpec {
         prompts: 2,
         prompt_tokens: PROMPT_TOKENS,
         output_tokens: OUTPUT_TOKENS,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: Vec::new(),
             rates_bps: Vec::new(),
             around_percent: Vec::new(),
         },
-        outage: None,
         shared: Some(SharedSpec {
             users: vec![2],
             offered_percent: vec![50],
@@ -31,9 +29,8 @@ fn study(deadline_ns: u64) -> StudySpec {
             deadline_ns,
             upload_bytes: UPLOAD_BYTES,
         }),
-        kpi: None,
         patience_ns: 1,
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     }
 }
 

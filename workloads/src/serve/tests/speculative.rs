@@ -1,7 +1,8 @@
 //! Speculative decoding as processes: a driver that drafts and a stage that verifies, over the loopback.
 
 use super::harness::{
-    Job, SmallModel, event_reasons, free_address, requests, study_spec, study_spec_of_two,
+    Job, SmallModel, bare_study, event_reasons, free_address, requests, study_spec,
+    study_spec_of_two,
 };
 use crate::serve::error::JobError;
 use crate::study::speculative::{
@@ -26,16 +27,12 @@ fn study(arms: Vec<Arm>) -> StudySpec {
         prompt_tokens: PROMPT_TOKENS,
         output_tokens: OUTPUT_TOKENS,
         held_out_prompts: 1,
-        outage: None,
-        shared: None,
-        kpi: None,
-        patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![0],
             rates_bps: vec![1_000_000],
             around_percent: Vec::new(),
         },
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     }
 }
 

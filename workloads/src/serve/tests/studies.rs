@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::harness::{Job, SmallModel, event_reasons, free_address, requests, study_spec};
+use super::harness::{
+    Job, SmallModel, bare_study, event_reasons, free_address, requests, study_spec,
+};
 use crate::coding::Coding;
 use crate::serve::connection::{ConnectionError, PayloadCounter, accept, connect};
 use crate::serve::error::JobError;
@@ -25,17 +27,12 @@ fn study(ends: &[&[u32]], in_flight: u32, prompts: u32) -> StudySpec {
         prompts,
         prompt_tokens: PROMPT_TOKENS,
         output_tokens: OUTPUT_TOKENS,
-        held_out_prompts: 0,
-        outage: None,
-        shared: None,
-        kpi: None,
-        patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![0],
             rates_bps: vec![1_000_000],
             around_percent: Vec::new(),
         },
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     }
 }
 

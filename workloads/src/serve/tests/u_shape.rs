@@ -1,9 +1,9 @@
 //! U-shaped splits as processes, over the loopback.
 
-use super::harness::{Job, SmallModel, free_address, requests, study_spec};
+use super::harness::{SmallModel, bare_study, played_by_two, requests};
 use crate::coding::Coding;
 use crate::study::u_shape::{UShape, hop_bytes};
-use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec, split};
+use crate::study::{Arm, Grid, StudyFinding, StudySpec, split};
 
 const PROMPT_TOKENS: u32 = 5;
 const OUTPUT_TOKENS: u32 = 6;
@@ -23,39 +23,14 @@ fn a_u_answers_as_the_whole_model_does_and_sends_every_state_up_and_down() {
         prompts: 2,
         prompt_tokens: PROMPT_TOKENS,
         output_tokens: OUTPUT_TOKENS,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![0],
             rates_bps: vec![1_000_000],
             around_percent: Vec::new(),
         },
-        outage: None,
-        kpi: None,
-        shared: None,
-        patience_ns: 0,
-        timeout_ns: 60_000_000_000,
+        ..bare_study()
     };
-    let address = free_address();
-    let role = StudyRole::Stage {
-        place: 1,
-        study: study.clone(),
-        listen: address,
-        next: None,
-    };
-    let mut stage = Job::start_study(&study_spec(&model, role));
-    stage.wait_until_ready();
-    stage.begin();
-    let role = StudyRole::Driver {
-        study,
-        prompt_seeds: vec![100, 101],
-        next: Some(address),
-    };
-    let mut driver = Job::start_study(&study_spec(&model, role));
-    driver.wait_until_ready();
-    driver.begin();
-    let findings = driver.findings_until_idle();
-    driver.stop();
-    stage.stop();
+    let findings = played_by_two(&model, study, vec![100, 101]);
     let asked = requests(&[0, 0], PROMPT_TOKENS, OUTPUT_TOKENS);
     let lengths = (u64::from(PROMPT_TOKENS), u64::from(OUTPUT_TOKENS));
     let mut trials = 0;

@@ -223,7 +223,10 @@ fn tree(
             Making::Class(class),
             None,
         );
-        let number_16 = u16::try_from(number).unwrap_or(0);
+        let number_16 = u16::try_from(number).map_err(|_more| PlanError::TooManyPeers {
+            interface: plan.interface.clone(),
+            peers: number + 1,
+        })?;
         let (leaf, below) = leaf(plan, &shape)?;
         let mut place = Place::new(index, Handle::new(FIRST_LEAF + number_16, 0), handle);
         let what = format!("put {} below class {handle} on {interface}", called(&leaf));

@@ -110,17 +110,11 @@ mod tests {
                     round_trip_ns: 0,
                     rate_bps: flow.rate_bps * u64::from(percent) / 100,
                     prompt,
-                    started_ns: 0,
                     token_ns: vec![took_ns],
                     tokens: Vec::new(),
                     hops: vec![hop],
                     busy_ns: vec![0],
-                    rounds: Vec::new(),
-                    decisions: Vec::new(),
-                    outage: None,
-                    placed: None,
-                    transfer: None,
-                    retrieval: None,
+                    ..fixture::trial()
                 }));
             }
         }
@@ -147,17 +141,13 @@ mod tests {
                 prompts: 4,
                 prompt_tokens: 0,
                 output_tokens: 0,
-                held_out_prompts: 0,
                 grid: Grid {
                     round_trips_ns: vec![0],
                     rates_bps: Vec::new(),
                     around_percent: Vec::new(),
                 },
-                outage: None,
-                shared: None,
                 kpi: Some(kpi),
-                patience_ns: 1,
-                timeout_ns: 1,
+                ..fixture::study_spec()
             },
             duration_ns: 1,
         }];

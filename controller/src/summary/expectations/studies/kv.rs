@@ -212,10 +212,7 @@ fn regimes_of_row(
     let numbers = [
         ("rates", count_to_f64(count)),
         ("rates_with_the_named_one_best", count_to_f64(near)),
-        (
-            "regimes",
-            count_to_f64(u64::try_from(found.len()).unwrap_or(0)),
-        ),
+        ("regimes", count_to_f64(length(&names))),
         ("largest_excess", worst),
         ("shipping_from_bps", count_to_f64(critical[0])),
         ("exact_from_bps", count_to_f64(critical[1])),
@@ -287,13 +284,14 @@ pub(super) fn loss_grows(findings: &Findings<'_>) -> Judgement {
         .into_iter()
         .filter_map(|coding| Some((coding, loss(findings, coding)?)));
     let losses: Vec<_> = losses.collect();
-    let falls = losses
+    let falls: Vec<_> = losses
         .windows(2)
         .filter(|pair| match pair {
             [(_, more), (_, fewer)] => fewer.divergence < more.divergence,
             _ => false,
         })
-        .count();
+        .collect();
+    let falls = length(&falls);
     let exact_loses = losses
         .iter()
         .any(|(coding, lost)| *coding == KvCoding::F32 && lost.divergence > 0.0);
@@ -343,8 +341,8 @@ pub(super) fn loss_grows(findings: &Findings<'_>) -> Judgement {
     let largest = ratios.iter().map(|[ratio, ..]| *ratio).fold(0.0, f64::max);
     let numbers = [
         ("codings", count_to_f64(length(&losses))),
-        ("prompts", count_to_f64(u64::try_from(prompts).unwrap_or(0))),
-        ("falls", count_to_f64(u64::try_from(falls).unwrap_or(0))),
+        ("prompts", count_to_f64(prompts)),
+        ("falls", count_to_f64(falls)),
         ("largest_perplexity_over_exact", largest),
         (
             "largest_divergence",

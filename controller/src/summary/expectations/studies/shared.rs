@@ -153,13 +153,17 @@ pub(super) fn admitted_are_in_time(findings: &Findings<'_>, seed: u64) -> Judgem
             details.push(format!("{name}: too few requests were admitted"));
             continue;
         };
+        let all = pairs.iter().flat_map(|(one, _)| &one.requests);
+        let Some(own) = late_share(all, spec.deadline_ns) else {
+            outcomes.push(None);
+            details.push(format!("{name}: nobody was admitted"));
+            continue;
+        };
         outcomes.push(match (high < 0.0, low >= 0.0) {
             (true, _) => Some(true),
             (_, true) => Some(false),
             _ => None,
         });
-        let all = pairs.iter().flat_map(|(one, _)| &one.requests);
-        let own = late_share(all, spec.deadline_ns).unwrap_or(0.0);
         details.push(format!(
             "{name}: {:.1} % of those admitted are late, {:+.1} % against first come, first served (95 %: {:+.1} to \
              {:+.1} %; {} blocks)",
@@ -273,12 +277,11 @@ pub(super) fn batch_saves_energy(
 }
 
 pub(super) fn counter_is_integral((results, recorded): (&Results, &PhaseResults)) -> Judgement {
-    let channels = results.agent.as_ref().map(|agent| agent.meters.as_slice());
-    let energies = recorded
-        .end
-        .as_ref()
-        .map(|end| end.energy_by_channel.as_slice());
-    let gaps = gaps_between(channels.unwrap_or_default(), energies.unwrap_or_default());
+    let (Some(agent), Some(end)) = (&results.agent, &recorded.end) else {
+        let detail = "what meters read is not recorded: the phase has no end";
+        return judgement(None, &[], detail.to_owned());
+    };
+    let gaps = gaps_between(&agent.meters, &end.energy_by_channel);
     let Some(widest) = gaps
         .iter()
         .max_by(|one, other| one.relative.abs().total_cmp(&other.relative.abs()))

@@ -58,17 +58,13 @@ fn played(nature: Nature, round_trips_ns: &[u64]) -> (StudyPlan, PhaseResults) {
         prompts: 2,
         prompt_tokens: 8,
         output_tokens: 12,
-        held_out_prompts: 0,
-        outage: None,
-        shared: None,
-        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: round_trips_ns.to_vec(),
             rates_bps: vec![MS, 8 * MS],
             around_percent: vec![30, 50, 70, 140, 200, 300],
         },
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
     let all_costs = vec![costs(2 * MS), costs(MS / 4)];
     let mut recorded = PhaseResults {
@@ -164,12 +160,7 @@ fn trial(
         tokens: (0..12).map(|token| token + changed).collect(),
         hops,
         busy_ns: vec![0; 2],
-        rounds: Vec::new(),
-        decisions: Vec::new(),
-        transfer: None,
-        retrieval: None,
-        outage: None,
-        placed: None,
+        ..fixture::trial()
     }
 }
 

@@ -391,9 +391,9 @@ impl Driver<'_> {
         link.write((FrameKind::Probe, 0), 0, &[])?;
         link.read(&[FrameKind::Probe], 0)?;
         let mark = clock::now();
-        link.read(&[FrameKind::Probe], u64::from(PROBE_BYTES))?;
+        link.read(&[FrameKind::Probe], PROBE_BYTES)?;
         let apart = clock::now().saturating_sub(mark).max(1);
-        let bits = u128::from(wire_bytes_of_frame(u64::from(PROBE_BYTES))) * 8;
+        let bits = u128::from(wire_bytes_of_frame(PROBE_BYTES)) * 8;
         let rate = bits * 1_000_000_000 / u128::from(apart);
         Ok(u64::try_from(rate).unwrap_or(u64::MAX).max(1))
     }

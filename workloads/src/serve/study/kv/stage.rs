@@ -1,23 +1,22 @@
 //! The node that holds contexts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::{PROBE_BYTES, StageCosts, timed};
+use super::{PROBE, StageCosts, timed};
 use crate::clock;
 use crate::coding::kv::KvCoding;
 use crate::engine::KeyValueCache;
 use crate::engine::prefixes::PrefixStore;
-use crate::serve::connection::{Connection, Frame, PayloadCounter, token_bytes};
+use crate::serve::connection::{Frame, PayloadCounter, token_bytes};
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
-use crate::serve::secret::Secret;
-use crate::serve::signal::{Ready, Signal, tell};
+use crate::serve::signal::Signal;
+use crate::serve::study::answering::{Answers, answer, ids};
 use crate::serve::study::books::WayBack;
-use crate::serve::study::door::{Refusal, first_to_come};
+use crate::serve::study::door::{self, Refusal};
 use crate::serve::study::models;
 use crate::study::StudyJobSpec;
 use crate::study::kv::{Delivery, FETCH_BYTES};
@@ -38,58 +37,19 @@ pub(in crate::serve::study) fn serve(
 ) -> Result<(), JobError> {
     let part = models::large(spec)?;
     let held = part.terms(part.layers())?;
-    let secret = Secret::parse(&spec.secret)?;
-    let refused = |source| JobError::Listen {
-        address: listen,
-        source,
-    };
-    let listener = TcpListener::bind(listen).map_err(refused)?;
-    let socket = OwnedFd::from(listener.try_clone().map_err(refused)?).into();
-    let ready = Ready {
-        weight_bytes: part.weight_bytes(),
-        engine_path: part.engine_path(),
-        sockets: vec![socket],
-    };
-    tell(signals, Signal::Ready(ready));
-    let Some(front) = first_to_come(listener, (secret, held), counter, signals)? else {
+    let loaded = (part.weight_bytes(), part.engine_path());
+    let Some(front) = door::open(spec, listen, (loaded, held), (counter, signals))? else {
         return Ok(());
     };
-    let served = answer(part, front);
-    counter.closed();
-    served
-}
-
-fn answer(part: Part, front: Connection) -> Result<(), JobError> {
-    let Connection {
-        mut reader,
-        writer,
-        socket: _open,
-        peer,
-    } = front;
-    let context_bytes = 4 * u64::from(part.max_positions());
-    let accepts = |kind: FrameKind| match kind {
-        FrameKind::Deposit => Some(context_bytes),
-        FrameKind::Fetch => Some(FETCH_BYTES),
-        FrameKind::Echo | FrameKind::Measure | FrameKind::Probe | FrameKind::End => Some(0),
-        _ => None,
-    };
-    let mut stage = Stage {
+    let served = answer(front, |way_back| Stage {
         part,
-        way_back: WayBack::new(writer),
+        way_back,
         contexts: BTreeMap::new(),
         store: PrefixStore::new(MOST_STORED_BYTES),
         open: BTreeSet::new(),
-    };
-    loop {
-        let frame = reader.read(&accepts);
-        let frame = frame.map_err(|source| JobError::Connection { peer, source })?;
-        let Some(frame) = frame else { return Ok(()) };
-        match stage.take(&frame) {
-            Ok(()) => {}
-            Err(Refusal::Job(error)) => return Err(error),
-            Err(Refusal::Front(source)) => return Err(JobError::Connection { peer, source }),
-        }
-    }
+    });
+    counter.closed();
+    served
 }
 
 struct Stage {
@@ -100,7 +60,16 @@ struct Stage {
     open: BTreeSet<u32>,
 }
 
-impl Stage {
+impl Answers for Stage {
+    fn accepts(&self, kind: FrameKind) -> Option<u64> {
+        match kind {
+            FrameKind::Deposit => Some(4 * u64::from(self.part.max_positions())),
+            FrameKind::Fetch => Some(FETCH_BYTES),
+            FrameKind::Echo | FrameKind::Measure | FrameKind::Probe | FrameKind::End => Some(0),
+            _ => None,
+        }
+    }
+
     fn take(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
         let opens = frame.header.kind == FrameKind::Fetch;
@@ -112,8 +81,7 @@ impl Stage {
             FrameKind::Probe => {
                 let kind = (FrameKind::Probe, id);
                 self.way_back.send(kind, 0, &[])?;
-                let train = vec![0; usize::try_from(PROBE_BYTES).unwrap_or(0)];
-                Ok(self.way_back.send(kind, 1, &train)?)
+                Ok(self.way_back.send(kind, 1, &PROBE)?)
             }
             FrameKind::End => {
                 if !self.open.remove(&id) {
@@ -125,7 +93,9 @@ impl Stage {
             _ => Ok(self.way_back.send((FrameKind::Echo, id), 0, &[])?),
         }
     }
+}
 
+impl Stage {
     /// Computes what the layers make of a context.
     fn prefill(&self, tokens: &[u32]) -> Result<KeyValueCache, JobError> {
         let mut cache = self.part.new_cache();
@@ -136,7 +106,7 @@ impl Stage {
     /// A context that will be asked for.
     fn deposit(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let wrong = |why: String| Refusal::Front(frame.content_error(why));
-        let tokens = frame.token_ids().unwrap_or_default();
+        let tokens = ids(frame)?;
         let count = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
         self.part.check_length(count, 1).map_err(wrong)?;
         self.part.check_tokens(&tokens).map_err(wrong)?;
@@ -159,7 +129,7 @@ impl Stage {
     fn fetch(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
         let wrong = |why: String| Refusal::Front(frame.content_error(why));
-        let words = frame.token_ids().unwrap_or_default();
+        let words = ids(frame)?;
         let [context, delivery, source] = words[..] else {
             return Err(wrong("it names no context, delivery and source".to_owned()));
         };
@@ -223,7 +193,7 @@ impl Stage {
             prefill_ns,
             encode_ns,
         };
-        let body = serde_json::to_vec(&costs).unwrap_or_default();
+        let body = serde_json::to_vec(&costs).map_err(JobError::ParseSpec)?;
         Ok(self.way_back.send((FrameKind::Costs, 0), 0, &body)?)
     }
 }

@@ -1,21 +1,20 @@
 //! The node that has the documents.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use super::index::VectorIndex;
 use crate::clock;
 use crate::engine::prefixes::PrefixStore;
-use crate::serve::connection::{Connection, Frame, PayloadCounter, token_bytes};
+use crate::serve::connection::{Frame, PayloadCounter, token_bytes};
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
-use crate::serve::secret::Secret;
-use crate::serve::signal::{Ready, Signal, tell};
+use crate::serve::signal::Signal;
+use crate::serve::study::answering::{Answers, answer, ids};
 use crate::serve::study::books::WayBack;
-use crate::serve::study::door::{Refusal, first_to_come};
+use crate::serve::study::door::{self, Refusal};
 use crate::serve::study::kv::{PASSES, timed};
 use crate::serve::study::models;
 use crate::study::retrieval::{ASK_WORDS, Library, RetrievalCosts};
@@ -37,61 +36,22 @@ pub(in crate::serve::study) fn serve(
         why: "nothing is to be retrieved".to_owned(),
     })?;
     let held = part.terms(part.layers())?;
-    let secret = Secret::parse(&spec.secret)?;
-    let refused = |source| JobError::Listen {
-        address: listen,
-        source,
-    };
-    let listener = TcpListener::bind(listen).map_err(refused)?;
-    let socket = OwnedFd::from(listener.try_clone().map_err(refused)?).into();
-    let ready = Ready {
-        weight_bytes: part.weight_bytes(),
-        engine_path: part.engine_path(),
-        sockets: vec![socket],
-    };
-    tell(signals, Signal::Ready(ready));
-    let Some(front) = first_to_come(listener, (secret, held), counter, signals)? else {
+    let loaded = (part.weight_bytes(), part.engine_path());
+    let Some(front) = door::open(spec, listen, (loaded, held), (counter, signals))? else {
         return Ok(());
     };
-    let served = answer(part, library, front);
-    counter.closed();
-    served
-}
-
-fn answer(part: Part, library: Library, front: Connection) -> Result<(), JobError> {
-    let Connection {
-        mut reader,
-        writer,
-        socket: _open,
-        peer,
-    } = front;
-    let text_bytes = 4 * u64::from(part.max_positions());
-    let accepts = |kind: FrameKind| match kind {
-        FrameKind::Deposit => Some(text_bytes),
-        FrameKind::Retrieve => Some(4 * ASK_WORDS + text_bytes),
-        FrameKind::Echo | FrameKind::Measure | FrameKind::Index | FrameKind::End => Some(0),
-        _ => None,
-    };
-    let mut stage = Stage {
+    let served = answer(front, |way_back| Stage {
         part,
         library,
-        way_back: WayBack::new(writer),
+        way_back,
         chunks: Vec::new(),
         vectors: Vec::new(),
         index: None,
         store: PrefixStore::new(library.store_bytes),
         open: BTreeSet::new(),
-    };
-    loop {
-        let frame = reader.read(&accepts);
-        let frame = frame.map_err(|source| JobError::Connection { peer, source })?;
-        let Some(frame) = frame else { return Ok(()) };
-        match stage.take(&frame) {
-            Ok(()) => {}
-            Err(Refusal::Job(error)) => return Err(error),
-            Err(Refusal::Front(source)) => return Err(JobError::Connection { peer, source }),
-        }
-    }
+    });
+    counter.closed();
+    served
 }
 
 struct Stage {
@@ -113,7 +73,17 @@ fn word(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-impl Stage {
+impl Answers for Stage {
+    fn accepts(&self, kind: FrameKind) -> Option<u64> {
+        let text_bytes = 4 * u64::from(self.part.max_positions());
+        match kind {
+            FrameKind::Deposit => Some(text_bytes),
+            FrameKind::Retrieve => Some(4 * ASK_WORDS + text_bytes),
+            FrameKind::Echo | FrameKind::Measure | FrameKind::Index | FrameKind::End => Some(0),
+            _ => None,
+        }
+    }
+
     fn take(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
         let opens = frame.header.kind == FrameKind::Retrieve;
@@ -137,11 +107,13 @@ impl Stage {
             _ => Ok(self.way_back.send((FrameKind::Echo, id), 0, &[])?),
         }
     }
+}
 
+impl Stage {
     /// A chunk of a document, the next by number.
     fn deposit(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let wrong = |why: String| Refusal::Front(frame.content_error(why));
-        let tokens = frame.token_ids().unwrap_or_default();
+        let tokens = ids(frame)?;
         self.part
             .check_length(word(tokens.len()), 1)
             .map_err(wrong)?;
@@ -159,7 +131,7 @@ impl Stage {
     fn retrieve(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
         let wrong = |why: &str| Refusal::Front(frame.content_error(why));
-        let words = frame.token_ids().unwrap_or_default();
+        let words = ids(frame)?;
         let [chunks, probes, keeps, output, query @ ..] = words.as_slice() else {
             return Err(wrong("it says not how to retrieve"));
         };
@@ -261,7 +233,7 @@ impl Stage {
             search_ns,
             passes: PASSES,
         };
-        let body = serde_json::to_vec(&costs).unwrap_or_default();
+        let body = serde_json::to_vec(&costs).map_err(JobError::ParseSpec)?;
         Ok(self.way_back.send((FrameKind::Costs, 0), 0, &body)?)
     }
 }

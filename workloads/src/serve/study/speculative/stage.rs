@@ -1,8 +1,7 @@
 //! The node that verifies.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -10,14 +9,13 @@ use super::body::{Opening, Task, decode_draft};
 use super::terms;
 use super::verifier::{Models, Request, Verdict};
 use crate::clock;
-use crate::serve::connection::{Connection, Frame, PayloadCounter, token_bytes};
+use crate::serve::connection::{Frame, PayloadCounter, token_bytes};
 use crate::serve::error::JobError;
-use crate::serve::secret::Secret;
-use crate::serve::signal::{Ready, Signal, tell};
+use crate::serve::signal::Signal;
+use crate::serve::study::answering::{Answers, answer};
 use crate::serve::study::books::WayBack;
-use crate::serve::study::costs;
-use crate::serve::study::door::{Refusal, first_to_come};
-use crate::serve::study::models;
+use crate::serve::study::door::{self, Refusal};
+use crate::serve::study::{costs, models};
 use crate::study::StudyJobSpec;
 use crate::study::speculative::{MOST_DRAFTED, OPENING_WORDS};
 use crate::wire::FrameKind;
@@ -41,50 +39,19 @@ pub(in crate::serve::study) fn serve(
         let why = "the two models score different numbers of tokens".to_owned();
         return Err(JobError::Spec { why });
     }
-    let secret = Secret::parse(&spec.secret)?;
-    let refused = |source| JobError::Listen {
-        address: listen,
-        source,
-    };
-    let listener = TcpListener::bind(listen).map_err(refused)?;
-    let socket = OwnedFd::from(listener.try_clone().map_err(refused)?).into();
-    let ready = Ready {
-        weight_bytes: models.large.weight_bytes() + models.small.weight_bytes(),
-        engine_path: models.large.engine_path(),
-        sockets: vec![socket],
-    };
-    tell(signals, Signal::Ready(ready));
-    let Some(front) = first_to_come(listener, (secret, held), counter, signals)? else {
+    let weight_bytes = models.large.weight_bytes() + models.small.weight_bytes();
+    let loaded = (weight_bytes, models.large.engine_path());
+    let Some(front) = door::open(spec, listen, (loaded, held), (counter, signals))? else {
         return Ok(());
     };
-    let served = answer(models, front);
+    let served = answer(front, |way_back| Stage {
+        limits: Limits::of(&models),
+        models,
+        way_back,
+        open: BTreeMap::new(),
+    });
     counter.closed();
     served
-}
-
-fn answer(models: Models, front: Connection) -> Result<(), JobError> {
-    let Connection {
-        mut reader,
-        writer,
-        socket: _open,
-        peer,
-    } = front;
-    let limits = Limits::of(&models);
-    let mut stage = Stage {
-        models,
-        way_back: WayBack::new(writer),
-        open: BTreeMap::new(),
-    };
-    loop {
-        let frame = reader.read(&|kind| limits.accepts(kind));
-        let frame = frame.map_err(|source| JobError::Connection { peer, source })?;
-        let Some(frame) = frame else { return Ok(()) };
-        match stage.take(&frame) {
-            Ok(()) => {}
-            Err(Refusal::Job(error)) => return Err(error),
-            Err(Refusal::Front(source)) => return Err(JobError::Connection { peer, source }),
-        }
-    }
 }
 
 /// The longest bodies that make sense.
@@ -114,12 +81,17 @@ impl Limits {
 }
 
 struct Stage {
+    limits: Limits,
     models: Models,
     way_back: WayBack,
     open: BTreeMap<u32, Request>,
 }
 
-impl Stage {
+impl Answers for Stage {
+    fn accepts(&self, kind: FrameKind) -> Option<u64> {
+        self.limits.accepts(kind)
+    }
+
     fn take(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
         let opens = frame.header.kind == FrameKind::Open;
@@ -137,7 +109,9 @@ impl Stage {
             _ => Ok(self.way_back.send((FrameKind::Echo, id), 0, &[])?),
         }
     }
+}
 
+impl Stage {
     /// Opens a request, and answers it at once if that is asked.
     fn open(&mut self, frame: &Frame) -> Result<(), Refusal> {
         let id = frame.header.request;

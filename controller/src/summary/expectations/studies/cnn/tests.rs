@@ -1,13 +1,12 @@
 //! Images that take as long as the law says make the claim hold, and others do not.
 
-use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+use hexloop_topologies::plan::StudyClaim;
 use hexloop_workloads::study::cnn::{Convolutional, block_count};
 use hexloop_workloads::study::{Grid, RowRecord, StudyFinding, StudySpec};
 
 use super::super::judge;
 use super::*;
 use crate::fixture;
-use crate::results::PhaseResults;
 use crate::summary::ExpectationOutcome::{self, Held, NotHeld, Undecided};
 
 const MS: u64 = 1_000_000;
@@ -54,17 +53,11 @@ fn outcome(
                 round_trip_ns: MS,
                 rate_bps: *rate_bps,
                 prompt: 0,
-                started_ns: 0,
                 token_ns: vec![network.near_ns() + beyond],
                 tokens: vec![0],
                 hops,
                 busy_ns: vec![1, 1],
-                rounds: Vec::new(),
-                decisions: Vec::new(),
-                outage: None,
-                placed: None,
-                transfer: None,
-                retrieval: None,
+                ..fixture::trial()
             }));
             number += 1;
         }
@@ -74,41 +67,14 @@ fn outcome(
         prompts: 1,
         prompt_tokens: 1,
         output_tokens: 1,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![MS],
             rates_bps: rates_bps.to_vec(),
             around_percent: Vec::new(),
         },
-        outage: None,
-        kpi: None,
-        shared: None,
-        patience_ns: 1,
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
-    let recorded = PhaseResults {
-        name: "cnn".to_owned(),
-        end: fixture::records()
-            .results
-            .phases
-            .first()
-            .and_then(|phase| phase.end.clone()),
-        findings,
-        ..PhaseResults::default()
-    };
-    let mut plan = fixture::plan();
-    plan.studies = vec![StudyPlan {
-        name: "cnn".to_owned(),
-        path: vec!["device".to_owned(), "edge".to_owned()],
-        hops: vec![BesidePlan {
-            link: "radio".to_owned(),
-            address: "198.18.0.2:27800".parse().unwrap(),
-        }],
-        study,
-        duration_ns: 1,
-    }];
-    let mut results = fixture::records().results;
-    results.phases.push(recorded);
+    let (plan, results) = fixture::with_study("cnn", study, findings);
     let judged = judge(&plan, &results, ("cnn", claim));
     (judged.outcome, judged.detail)
 }

@@ -27,17 +27,13 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
         prompts: PROMPTS,
         prompt_tokens: 64,
         output_tokens: 1,
-        held_out_prompts: 0,
-        outage: None,
-        shared: None,
-        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![2 * MS],
             rates_bps: RATES_BPS.to_vec(),
             around_percent: Vec::new(),
         },
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
     let mut results = fixture::records().results;
     let mut recorded = PhaseResults {
@@ -66,12 +62,7 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
                 tokens: vec![1],
                 hops: Vec::new(),
                 busy_ns: Vec::new(),
-                rounds: Vec::new(),
-                decisions: Vec::new(),
-                transfer: None,
-                retrieval: None,
-                outage: None,
-                placed: None,
+                ..fixture::trial()
             }));
         }
     }

@@ -61,11 +61,7 @@ fn study() -> StudySpec {
             rates_bps: RATES_BPS.to_vec(),
             around_percent: Vec::new(),
         },
-        outage: None,
-        shared: None,
-        kpi: None,
-        patience_ns: 1,
-        timeout_ns: 1,
+        ..fixture::study_spec()
     }
 }
 
@@ -129,16 +125,12 @@ fn trial(
         tokens: vec![u32::from(derailed), prompt],
         hops: vec![bytes],
         busy_ns: vec![0; 2],
-        rounds: Vec::new(),
-        decisions: Vec::new(),
-        outage: None,
-        placed: None,
         transfer: Some(TransferRecord {
             delivery: chosen,
             measured_bps: (delivery == Delivery::Adaptive).then_some(rate_bps),
             context_ns,
         }),
-        retrieval: None,
+        ..fixture::trial()
     }
 }
 

@@ -1,13 +1,12 @@
 //! Guesses that get worse with depth make the claim hold, and others do not.
 
-use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+use hexloop_topologies::plan::StudyClaim;
 use hexloop_workloads::study::leak::{LeakRecord, Leaking};
 use hexloop_workloads::study::{Arm, Grid, StudyFinding, StudySpec, TrialRecord};
 
 use super::super::judge;
 use super::*;
 use crate::fixture;
-use crate::results::PhaseResults;
 use crate::summary::ExpectationOutcome::{self, Held, NotHeld, Undecided};
 
 const PROMPTS: u32 = 4;
@@ -19,7 +18,7 @@ fn outcome(
     (tokens, more_bytes): (u32, u64),
     claim: StudyClaim,
 ) -> (ExpectationOutcome, String) {
-    let mut plan = fixture::plan();
+    let plan = fixture::plan();
     let width = u64::from(plan.model.as_ref().unwrap().width);
     let (mut arms, mut findings) = (Vec::new(), Vec::new());
     for (layer, read) in (1..).zip(read) {
@@ -42,20 +41,12 @@ fn outcome(
                 number: layer * PROMPTS + prompt,
                 group: 0,
                 arm: Arm::Leaking(of),
-                round_trip_ns: 1,
-                rate_bps: 1,
                 prompt,
-                started_ns: 0,
                 token_ns: vec![1],
                 tokens: vec![0; 2 * usize::try_from(tokens).unwrap()],
                 hops,
                 busy_ns: vec![1, 1],
-                rounds: Vec::new(),
-                decisions: Vec::new(),
-                outage: None,
-                placed: None,
-                transfer: None,
-                retrieval: None,
+                ..fixture::trial()
             }));
         }
     }
@@ -64,40 +55,14 @@ fn outcome(
         prompts: PROMPTS,
         prompt_tokens: tokens,
         output_tokens: 1,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![1],
             rates_bps: vec![1],
             around_percent: Vec::new(),
         },
-        outage: None,
-        kpi: None,
-        shared: None,
-        patience_ns: 1,
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
-    let recorded = PhaseResults {
-        name: "leak".to_owned(),
-        end: fixture::records()
-            .results
-            .phases
-            .first()
-            .and_then(|phase| phase.end.clone()),
-        findings,
-        ..PhaseResults::default()
-    };
-    plan.studies = vec![StudyPlan {
-        name: "leak".to_owned(),
-        path: vec!["device".to_owned(), "edge".to_owned()],
-        hops: vec![BesidePlan {
-            link: "radio".to_owned(),
-            address: "198.18.0.2:27800".parse().unwrap(),
-        }],
-        study,
-        duration_ns: 1,
-    }];
-    let mut results = fixture::records().results;
-    results.phases.push(recorded);
+    let (plan, results) = fixture::with_study("leak", study, findings);
     let judged = judge(&plan, &results, ("leak", claim));
     (judged.outcome, judged.detail)
 }

@@ -95,15 +95,11 @@ fn trial(
         tokens: Vec::new(),
         hops: Vec::new(),
         busy_ns: vec![0; 2],
-        rounds: Vec::new(),
-        placed: None,
-        decisions: Vec::new(),
-        transfer: None,
-        retrieval: None,
         outage: out.then_some(OutageRecord {
             from_ns: started_ns,
             until_ns: started_ns + OUTAGE_NS,
         }),
+        ..fixture::trial()
     };
     let answer: Vec<(u32, bool)> = (0..OUTPUT_TOKENS)
         .map(|token| own_choice(nature, prompt, token))
@@ -178,17 +174,12 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         prompts: PROMPTS,
         prompt_tokens: PROMPT_TOKENS,
         output_tokens: OUTPUT_TOKENS,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![MS],
             rates_bps: RATES_BPS.to_vec(),
             around_percent: Vec::new(),
         },
-        outage: None,
-        shared: None,
-        kpi: None,
-        patience_ns: 1,
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
     let row = RowRecord {
         round_trip_ns: MS,

@@ -61,17 +61,13 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         prompts: 12,
         prompt_tokens: 8,
         output_tokens: 16,
-        held_out_prompts: 0,
-        outage: None,
-        shared: None,
-        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: vec![2 * MS],
             rates_bps: RATES_BPS.to_vec(),
             around_percent: Vec::new(),
         },
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
     let mut recorded = PhaseResults {
         name: "path".to_owned(),
@@ -174,12 +170,7 @@ fn trial(
         tokens: (0..16).collect(),
         hops,
         busy_ns,
-        rounds: Vec::new(),
-        decisions: Vec::new(),
-        transfer: None,
-        retrieval: None,
-        outage: None,
-        placed: None,
+        ..fixture::trial()
     }
 }
 

@@ -147,12 +147,8 @@ fn trial(nature: Nature, arm: &Arm, at: (u64, u64), (prompt, number): (u32, u32)
         tokens: vec![1; usize::try_from(LENGTHS.1).unwrap()],
         hops,
         busy_ns: vec![0; 3],
-        rounds: Vec::new(),
-        decisions: Vec::new(),
-        outage: None,
         placed: Some(placed),
-        transfer: None,
-        retrieval: None,
+        ..fixture::trial()
     }
 }
 
@@ -204,11 +200,7 @@ fn judged(
             rates_bps: RATES_BPS.to_vec(),
             around_percent: Vec::new(),
         },
-        outage: None,
-        kpi: None,
-        shared: None,
-        patience_ns: 1,
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
     let recorded = PhaseResults {
         name: "placement".to_owned(),

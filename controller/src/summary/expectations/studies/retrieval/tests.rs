@@ -111,17 +111,12 @@ fn trial(nature: Nature, arm: &Arm, (prompt, number): (u32, u32)) -> TrialRecord
         round_trip_ns: MS,
         rate_bps: MS,
         prompt,
-        started_ns: 0,
         token_ns: vec![record.prefill_ns, record.prefill_ns + MS],
         tokens: vec![u32::from(derailed), prompt],
         hops: vec![bytes],
         busy_ns: vec![0; 2],
-        rounds: Vec::new(),
-        decisions: Vec::new(),
-        outage: None,
-        placed: None,
-        transfer: None,
         retrieval: Some(Box::new(record)),
+        ..fixture::trial()
     }
 }
 
@@ -131,17 +126,12 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         prompts: PROMPTS,
         prompt_tokens: QUERY,
         output_tokens: 2,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![MS],
             rates_bps: vec![MS],
             around_percent: Vec::new(),
         },
-        outage: None,
-        shared: None,
-        kpi: None,
-        patience_ns: 1,
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
     let mut recorded = PhaseResults {
         name: "retrieval".to_owned(),

@@ -120,13 +120,11 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         prompts: 1,
         prompt_tokens: PROMPT_TOKENS,
         output_tokens: OUTPUT_TOKENS,
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: Vec::new(),
             rates_bps: Vec::new(),
             around_percent: Vec::new(),
         },
-        outage: None,
         shared: Some(SharedSpec {
             users: vec![2],
             offered_percent: vec![150],
@@ -135,9 +133,7 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
             deadline_ns: DEADLINE_NS,
             upload_bytes: UPLOAD_BYTES,
         }),
-        kpi: None,
-        patience_ns: 1,
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
     let run = |sequences: u32, cpu: u64, number: u64| BatchCost {
         sequences,

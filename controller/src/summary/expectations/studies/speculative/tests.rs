@@ -144,11 +144,7 @@ fn trial(
         hops: vec![HopBytes { ..hop }],
         busy_ns: vec![1, 1],
         rounds,
-        placed: None,
-        decisions: Vec::new(),
-        transfer: None,
-        retrieval: None,
-        outage: None,
+        ..fixture::trial()
     }
 }
 
@@ -192,16 +188,13 @@ fn played(findings: Vec<StudyFinding>) -> (Plan, Results) {
         prompt_tokens: 8,
         output_tokens: TOKENS,
         held_out_prompts: 24,
-        outage: None,
-        shared: None,
-        kpi: None,
         patience_ns: 0,
         grid: Grid {
             round_trips_ns: ROUND_TRIPS_NS.to_vec(),
             rates_bps: RATES_BPS.to_vec(),
             around_percent: Vec::new(),
         },
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
     plan.studies = vec![StudyPlan {
         name: "drafts".to_owned(),

@@ -1,6 +1,6 @@
 //! A U that sends every state twice makes the claims hold, and one that sends something else does not.
 
-use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+use hexloop_topologies::plan::StudyClaim;
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::u_shape::{UShape, hop_bytes};
 use hexloop_workloads::study::{Grid, StudyFinding, StudySpec, split};
@@ -8,14 +8,13 @@ use hexloop_workloads::study::{Grid, StudyFinding, StudySpec, split};
 use super::super::judge;
 use super::*;
 use crate::fixture;
-use crate::results::PhaseResults;
 use crate::summary::ExpectationOutcome::{self, Held, NotHeld};
 
 const LENGTHS: (u64, u64) = (8, 5);
 
 /// What a claim comes to if a U sends so many bytes more than it should, or answers something else.
 fn outcome(more_bytes: u64, changed: u32, claim: StudyClaim) -> (ExpectationOutcome, String) {
-    let mut plan = fixture::plan();
+    let plan = fixture::plan();
     let model = plan.model.as_ref().unwrap();
     let (width, layers) = (u64::from(model.width), model.layers);
     let two_way = Arm::Split {
@@ -41,20 +40,12 @@ fn outcome(more_bytes: u64, changed: u32, claim: StudyClaim) -> (ExpectationOutc
                 number,
                 group: number,
                 arm: arm.clone(),
-                round_trip_ns: 1,
-                rate_bps: 1,
                 prompt,
-                started_ns: 0,
                 token_ns: vec![1; 5],
                 tokens: vec![changed * u32::from(is_u); 5],
                 hops,
                 busy_ns: vec![1, 1],
-                rounds: Vec::new(),
-                decisions: Vec::new(),
-                outage: None,
-                placed: None,
-                transfer: None,
-                retrieval: None,
+                ..fixture::trial()
             }));
         }
     }
@@ -63,40 +54,14 @@ fn outcome(more_bytes: u64, changed: u32, claim: StudyClaim) -> (ExpectationOutc
         prompts: 3,
         prompt_tokens: u32::try_from(LENGTHS.0).unwrap(),
         output_tokens: u32::try_from(LENGTHS.1).unwrap(),
-        held_out_prompts: 0,
         grid: Grid {
             round_trips_ns: vec![1],
             rates_bps: vec![1],
             around_percent: Vec::new(),
         },
-        outage: None,
-        kpi: None,
-        shared: None,
-        patience_ns: 1,
-        timeout_ns: 1,
+        ..fixture::study_spec()
     };
-    let recorded = PhaseResults {
-        name: "u".to_owned(),
-        end: fixture::records()
-            .results
-            .phases
-            .first()
-            .and_then(|phase| phase.end.clone()),
-        findings,
-        ..PhaseResults::default()
-    };
-    plan.studies = vec![StudyPlan {
-        name: "u".to_owned(),
-        path: vec!["device".to_owned(), "edge".to_owned()],
-        hops: vec![BesidePlan {
-            link: "radio".to_owned(),
-            address: "198.18.0.2:27800".parse().unwrap(),
-        }],
-        study,
-        duration_ns: 1,
-    }];
-    let mut results = fixture::records().results;
-    results.phases.push(recorded);
+    let (plan, results) = fixture::with_study("u", study, findings);
     let judged = judge(&plan, &results, ("u", claim));
     (judged.outcome, judged.detail)
 }
