@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_proto::PhaseEnd;
-use hexloop_topologies::plan::{LinkPlan, LoadPlan, PhasePlan, Plan};
+use hexloop_topologies::plan::{LinkPlan, LoadPlan, PhasePlan, Plan, StudyPlan};
 use hexloop_traces::Direction;
 use hexloop_workloads::job::{Outcome, Placement};
 
@@ -11,7 +11,7 @@ use super::isolation;
 use super::link::{P99_NEEDS, calibration, clock_step, lateness};
 use super::node::pinning;
 use super::{Check, Reason, ReasonCode, Verdict, VerdictOutcome};
-use crate::format::{milliseconds, percent_of_ppm, share_percent};
+use crate::format::{milliseconds, ns_to_ms, percent_of_ppm, share_percent};
 use crate::results::{PhaseResults, Results};
 
 #[derive(Debug, Default)]
@@ -60,6 +60,19 @@ impl Findings {
     }
 }
 
+/// A study is over when its driver says so; one that runs into its limit has trials missing.
+fn over_in_time(findings: &mut Findings, study: &StudyPlan, end: &PhaseEnd) {
+    let what = Quantity {
+        code: ReasonCode::Incomplete,
+        subject: &study.name,
+        quantity: "time until the study was over",
+    };
+    let seconds = |ns: u64| format!("{:.1} s", ns_to_ms(ns) / 1000.0);
+    let bound = format!("less than its limit of {}", seconds(study.duration_ns));
+    let is_over = end.duration_ns < study.duration_ns;
+    findings.check(&what, seconds(end.duration_ns), bound, Some(is_over));
+}
+
 /// The verdict on a run: a pure function of its plan and its records.
 #[must_use]
 pub fn judge(plan: &Plan, results: &Results) -> Verdict {
@@ -86,6 +99,7 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
         if let Some(end) = recorded.and_then(|recorded| recorded.end.as_ref()) {
             let plays = |node: &str| study.path.iter().any(|known| known == node);
             reports(&mut findings, &study.name, end, plays);
+            over_in_time(&mut findings, study, end);
             emulation_checks(&mut findings, plan, &study.name, end);
         }
     }

@@ -393,3 +393,14 @@ fn somebody_else_on_a_gpu_that_no_node_was_given_is_none_of_our_business() {
     assert_only_reason(&with(Some("GPU-1")), ReasonCode::GpuNotOurs, "42");
     assert!(with(Some("GPU-2")).is_valid());
 }
+
+#[test]
+fn a_study_that_ran_into_its_limit_is_incomplete_and_one_that_was_over_before_is_not() {
+    let study = fixture::study_spec();
+    let (mut plan, results) = fixture::with_study("cuts", study, Vec::new());
+    assert!(judge(&plan, &results).is_valid());
+    let phase = results.phase("cuts").unwrap();
+    plan.studies[0].duration_ns = phase.end.as_ref().unwrap().duration_ns;
+    let verdict = judge(&plan, &results);
+    assert_only_reason(&verdict, ReasonCode::Incomplete, "its limit of");
+}

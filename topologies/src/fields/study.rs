@@ -489,6 +489,6 @@ pub(super) const STUDY: &[Field] = &[
         "limit",
         time(SECOND, DAY),
         Required,
-        "The study has failed if it is not over by then.",
+        "A study that is not over by then is cut short, and the run is INVALID.",
     ),
 ];
