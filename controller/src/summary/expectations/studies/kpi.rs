@@ -72,13 +72,12 @@ pub(super) fn holds_by_rate(findings: &Findings<'_>) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+    use hexloop_topologies::plan::StudyClaim;
     use hexloop_workloads::study::kpi::{KpiSpec, hop_bytes};
     use hexloop_workloads::study::{Arm, Grid, StudyFinding, StudySpec, TrialRecord};
 
     use super::super::judge;
     use crate::fixture;
-    use crate::results::PhaseResults;
     use crate::summary::ExpectationOutcome::{self, Held, NotHeld};
 
     /// Times of a transmission over what its rate says, in thousandths, and bytes beside the formula's.
@@ -118,41 +117,20 @@ mod tests {
                 }));
             }
         }
-        let recorded = PhaseResults {
-            name: "kpi".to_owned(),
-            end: fixture::records()
-                .results
-                .phases
-                .first()
-                .and_then(|phase| phase.end.clone()),
-            findings,
-            ..PhaseResults::default()
-        };
-        let mut plan = fixture::plan();
-        plan.studies = vec![StudyPlan {
-            name: "kpi".to_owned(),
-            path: vec!["device".to_owned(), "edge".to_owned()],
-            hops: vec![BesidePlan {
-                link: "radio".to_owned(),
-                address: "198.18.0.2:27800".parse().unwrap(),
-            }],
-            study: StudySpec {
-                arms,
-                prompts: 4,
-                prompt_tokens: 0,
-                output_tokens: 0,
-                grid: Grid {
-                    round_trips_ns: vec![0],
-                    rates_bps: Vec::new(),
-                    around_percent: Vec::new(),
-                },
-                kpi: Some(kpi),
-                ..fixture::study_spec()
+        let study = StudySpec {
+            arms,
+            prompts: 4,
+            prompt_tokens: 0,
+            output_tokens: 0,
+            grid: Grid {
+                round_trips_ns: vec![0],
+                rates_bps: Vec::new(),
+                around_percent: Vec::new(),
             },
-            duration_ns: 1,
-        }];
-        let mut results = fixture::records().results;
-        results.phases.push(recorded);
+            kpi: Some(kpi),
+            ..fixture::study_spec()
+        };
+        let (plan, results) = fixture::with_study("kpi", study, findings);
         let judged = judge(&plan, &results, ("kpi", claim));
         (judged.outcome, judged.detail)
     }

@@ -1,6 +1,6 @@
 //! Devices that decide as the laws say make the claims hold, and those that do not do not.
 
-use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+use hexloop_topologies::plan::StudyClaim;
 use hexloop_workloads::study::own::{
     Decision, Keeping, OutageRecord, Rule, cascade_bytes, early_exit_bytes, keeping,
 };
@@ -9,7 +9,6 @@ use hexloop_workloads::study::{Arm, Grid, RowRecord, StudyFinding, StudySpec};
 use super::super::judge;
 use super::*;
 use crate::fixture;
-use crate::results::PhaseResults;
 use crate::summary::ExpectationOutcome::{self, Held, NotHeld};
 
 const MS: u64 = 1_000_000;
@@ -188,40 +187,19 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         critical_rate_bps: None,
         rates_bps: RATES_BPS.to_vec(),
     };
-    let mut recorded = PhaseResults {
-        name: "own".to_owned(),
-        end: fixture::records()
-            .results
-            .phases
-            .first()
-            .and_then(|phase| phase.end.clone()),
-        findings: vec![StudyFinding::Row(row)],
-        ..PhaseResults::default()
-    };
+    let mut findings = vec![StudyFinding::Row(row)];
     let mut number = 0;
     let settings = RATES_BPS.map(|rate| (rate, false));
     for (rate_bps, out) in settings.into_iter().chain([(RATES_BPS[0], true)]) {
         for prompt in 0..PROMPTS {
             for arm in &study.arms {
                 let made = trial(nature, (arm, rate_bps), (prompt, number, out));
-                recorded.findings.push(StudyFinding::Trial(made));
+                findings.push(StudyFinding::Trial(made));
                 number += 1;
             }
         }
     }
-    let mut plan = fixture::plan();
-    plan.studies = vec![StudyPlan {
-        name: "own".to_owned(),
-        path: vec!["device".to_owned(), "edge".to_owned()],
-        hops: vec![BesidePlan {
-            link: "radio".to_owned(),
-            address: "198.18.0.2:27800".parse().unwrap(),
-        }],
-        study,
-        duration_ns: 1,
-    }];
-    let mut results = fixture::records().results;
-    results.phases.push(recorded);
+    let (plan, results) = fixture::with_study("own", study, findings);
     let judged = judge(&plan, &results, ("own", claim));
     (judged.outcome, judged.detail)
 }

@@ -1,6 +1,6 @@
 //! Retrieval as the laws say makes the claims hold, and retrieval that is broken does not.
 
-use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+use hexloop_topologies::plan::StudyClaim;
 use hexloop_workloads::study::retrieval::{
     Library, Retrieval, RetrievalCosts, RetrievalRecord, hop_bytes,
 };
@@ -8,7 +8,6 @@ use hexloop_workloads::study::{Arm, Grid, StudyFinding, StudySpec, TrialRecord};
 
 use super::super::judge;
 use crate::fixture;
-use crate::results::PhaseResults;
 use crate::summary::ExpectationOutcome::{self, Held, NotHeld};
 
 const MS: u64 = 1_000_000;
@@ -133,37 +132,16 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         },
         ..fixture::study_spec()
     };
-    let mut recorded = PhaseResults {
-        name: "retrieval".to_owned(),
-        end: fixture::records()
-            .results
-            .phases
-            .first()
-            .and_then(|phase| phase.end.clone()),
-        findings: vec![StudyFinding::Retrieval(COSTS)],
-        ..PhaseResults::default()
-    };
+    let mut findings = vec![StudyFinding::Retrieval(COSTS)];
     let mut number = 0;
     for prompt in 0..PROMPTS {
         for arm in &study.arms {
             let made = trial(nature, arm, (prompt, number));
-            recorded.findings.push(StudyFinding::Trial(made));
+            findings.push(StudyFinding::Trial(made));
             number += 1;
         }
     }
-    let mut plan = fixture::plan();
-    plan.studies = vec![StudyPlan {
-        name: "retrieval".to_owned(),
-        path: vec!["device".to_owned(), "edge".to_owned()],
-        hops: vec![BesidePlan {
-            link: "radio".to_owned(),
-            address: "198.18.0.2:27800".parse().unwrap(),
-        }],
-        study,
-        duration_ns: 1,
-    }];
-    let mut results = fixture::records().results;
-    results.phases.push(recorded);
+    let (plan, results) = fixture::with_study("retrieval", study, findings);
     let judged = judge(&plan, &results, ("retrieval", claim));
     (judged.outcome, judged.detail)
 }

@@ -1,7 +1,7 @@
 //! Users who are served as the policies say make the claims hold, and others do not.
 
 use hexloop_proto::{ChannelEnergy, Measurement, MeterChannel, MeterReadings};
-use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
+use hexloop_topologies::plan::StudyClaim;
 use hexloop_workloads::study::shared::{BatchCost, EdgeBooks, SharedCosts, SharedSpec};
 use hexloop_workloads::study::{Arm, Grid, StudyFinding, StudySpec};
 
@@ -167,28 +167,7 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
             number += 1;
         }
     }
-    let mut recorded = PhaseResults {
-        name: "shared".to_owned(),
-        end: fixture::records()
-            .results
-            .phases
-            .first()
-            .and_then(|phase| phase.end.clone()),
-        findings,
-        ..PhaseResults::default()
-    };
-    let mut plan = fixture::plan();
-    plan.studies = vec![StudyPlan {
-        name: "shared".to_owned(),
-        path: vec!["device".to_owned(), "edge".to_owned()],
-        hops: vec![BesidePlan {
-            link: "radio".to_owned(),
-            address: "198.18.0.2:27800".parse().unwrap(),
-        }],
-        study,
-        duration_ns: 1,
-    }];
-    let mut results = fixture::records().results;
+    let (plan, mut results) = fixture::with_study("shared", study, findings);
     if let Some((batched_w, integral_percent)) = nature.metered {
         let channel = |quantity: &str, counted| MeterChannel {
             device: "GPU 0".to_owned(),
@@ -209,6 +188,7 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         let at_ns: Vec<u64> = (0..=200).map(|step| step * 10 * MS).collect();
         let used = |ms: u64| 10_000 * ms.min(1_000) + 1_000 * batched_w * ms.saturating_sub(1_000);
         let values = at_ns.iter().map(|at| vec![Some(used(at / MS)), None]);
+        let recorded = results.phases.last_mut().unwrap();
         recorded.meters = vec![MeterReadings {
             values: values.collect(),
             at_ns,
@@ -226,7 +206,6 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         let end = recorded.end.as_mut().unwrap();
         end.energy_by_channel = vec![energy(100.0), energy(integral)];
     }
-    results.phases.push(recorded);
     let judged = judge(&plan, &results, ("shared", claim));
     (judged.outcome, judged.detail)
 }

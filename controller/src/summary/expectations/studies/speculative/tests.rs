@@ -1,6 +1,6 @@
 //! Drafts that follow the laws make the claims hold, and drafts that follow broken ones do not.
 
-use hexloop_topologies::plan::{BesidePlan, Plan, StudyClaim, StudyPlan};
+use hexloop_topologies::plan::{Plan, StudyClaim};
 use hexloop_workloads::study::speculative::{
     self as drafts, AcceptanceRecord, Crossing, DraftLength, Number, RoundRecord, Speculation,
 };
@@ -9,7 +9,7 @@ use hexloop_workloads::study::{Grid, HopBytes, RowRecord, StudyFinding, StudySpe
 use super::super::judge;
 use super::*;
 use crate::fixture;
-use crate::results::{PhaseResults, Results};
+use crate::results::Results;
 use crate::summary::ExpectationOutcome::{self, Held, NotHeld, Undecided};
 
 const MS: u64 = 1_000_000;
@@ -181,7 +181,6 @@ fn findings(nature: Nature) -> Vec<StudyFinding> {
 }
 
 fn played(findings: Vec<StudyFinding>) -> (Plan, Results) {
-    let mut plan = fixture::plan();
     let study = StudySpec {
         arms: arms(),
         prompts: PROMPTS,
@@ -196,27 +195,10 @@ fn played(findings: Vec<StudyFinding>) -> (Plan, Results) {
         },
         ..fixture::study_spec()
     };
-    plan.studies = vec![StudyPlan {
-        name: "drafts".to_owned(),
-        path: vec!["device".to_owned(), "edge".to_owned()],
-        hops: vec![BesidePlan {
-            link: "radio".to_owned(),
-            address: "198.18.0.2:27800".parse().unwrap(),
-        }],
-        study,
-        duration_ns: 1,
-    }];
+    let (mut plan, results) = fixture::with_study("drafts", study, findings);
     if let Some(model) = &mut plan.model {
         model.vocabulary = VOCABULARY;
     }
-    let mut results = fixture::records().results;
-    let end = results.phases.first().and_then(|phase| phase.end.clone());
-    results.phases.push(PhaseResults {
-        name: "drafts".to_owned(),
-        end,
-        findings,
-        ..PhaseResults::default()
-    });
     (plan, results)
 }
 
