@@ -11,20 +11,23 @@
 //! no daemon: everything belongs to this process, and the kernel takes it away with it.
 
 pub mod address;
-mod capture;
 mod forward;
 pub mod hold;
 pub mod inhabit;
+mod live;
 mod network;
 pub mod power;
 mod resident;
 pub mod signals;
+mod watch;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -34,26 +37,26 @@ use hexloop_proto::LinkWindow;
 use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
 use hexloop_traces::{LinkSettings, Trace};
 use hexloop_workloads::clock;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
+use crate::capture::{Capture, Captured, LinkFiles, PreparedCapture, Room};
 use crate::link::{
-    Link, LinkDescription, LinkError, LinkPhaseReport, LinkSpec, ModeChoice, RelayOptions,
+    Link, LinkDescription, LinkError, LinkPhaseReport, LinkSpec, ModeChoice, Observer, RelayOptions,
 };
 use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::privilege::Privilege;
 use crate::process::SelfCommand;
-use capture::Capture;
 use forward::Forwarder;
 use hold::Held;
+use live::{Watched, live};
 use network::Claim;
 use power::Power;
 use resident::{Resident, Running};
 use signals::Signals;
+use watch::Watch;
 
-pub use capture::Captured;
 pub use inhabit::Said;
+pub use watch::Disturbance;
 
 /// The command's interface.
 const INNER_INTERFACE: &str = "hxlink";
@@ -66,6 +69,12 @@ const WINDOW_BACKLOG: usize = 6000;
 
 /// How long after the command is put there the trace begins.
 const START_AFTER_NS: u64 = 2_000_000;
+
+/// How long a command behind a link that is gone has to end by itself when it is told to.
+pub const END_WITHIN_NS: u64 = 5_000_000_000;
+
+/// The number of the link in its capture.
+const ONLY_LINK: usize = 0;
 
 /// What a command is put behind.
 #[derive(Debug, Clone)]
@@ -210,8 +219,10 @@ pub struct BehindReport {
     pub peer: Option<Said>,
     /// How long the trace was played.
     pub played_ns: u64,
-    /// What the link says.
-    pub link: LinkPhaseReport,
+    /// What the link says, or why it failed.
+    pub link: Result<LinkPhaseReport, LinkError>,
+    /// What somebody else did to it meanwhile, in order of time.
+    pub disturbances: Vec<Disturbance>,
 }
 
 impl Behind {
@@ -237,12 +248,12 @@ impl Behind {
         };
         let plan = plan(&spec, &claim);
         let capture = spec.capture.as_ref().map(|directory| {
-            Capture::start(directory).map_err(|source| BehindError::Capture {
+            capture_in(directory).map_err(|source| BehindError::Capture {
                 directory: directory.clone(),
                 source,
             })
         });
-        let capture = capture.transpose()?;
+        let (capture, observer) = capture.transpose()?.unzip();
         let link = Link::build(&LinkSpec {
             plan: &plan,
             trace: Arc::clone(&spec.trace),
@@ -263,7 +274,7 @@ impl Behind {
                 } else {
                     ModeChoice::Auto
                 },
-                observer: capture.as_ref().map(Capture::observer),
+                observer: observer.flatten(),
                 ..RelayOptions::default()
             },
         })?;
@@ -353,9 +364,10 @@ impl Behind {
         })
     }
 
-    /// Takes everything away, and says what was captured, where that was asked for.
+    /// Takes everything away, and says what was captured, where that was asked for, in the order of
+    /// [`hexloop_traces::Direction::BOTH`].
     #[must_use]
-    pub fn take_down(self) -> Option<Captured> {
+    pub fn take_down(self) -> Option<io::Result<[Captured; 2]>> {
         let Behind {
             link,
             forwarder,
@@ -364,7 +376,11 @@ impl Behind {
         } = self;
         // The link's threads must have shown their last packet.
         drop((link, forwarder));
-        capture.map(Capture::finish)
+        let of_the_link = |mut written: BTreeMap<_, _>| {
+            let captured = written.remove(&ONLY_LINK);
+            captured.ok_or_else(|| io::Error::other("its writer gave no account of it"))
+        };
+        capture.map(|capture| capture.finish().and_then(of_the_link))
     }
 
     /// What the user should know.
@@ -386,15 +402,18 @@ impl Behind {
     }
 
     /// Runs the command while the link plays, until the command ends. Windows go to `take`, on a
-    /// thread of its own.
+    /// thread of its own. What somebody else does to the link goes to `tell` at once; when the link is
+    /// gone for good, the command is told to end, with everything it started, and killed after
+    /// [`END_WITHIN_NS`].
     ///
     /// # Errors
-    /// The link or a process of ours failed.
+    /// The link cannot be started, or a process of ours failed.
     pub fn run(
         &mut self,
         command: Vec<OsString>,
         environment: Vec<(OsString, OsString)>,
         take: impl FnMut(LinkWindow) + Send,
+        tell: impl FnMut(&Disturbance),
     ) -> Result<BehindReport, BehindError> {
         let (windows, received) = sync_channel(WINDOW_BACKLOG);
         thread::scope(|scope| {
@@ -414,62 +433,30 @@ impl Behind {
                 .transpose()?;
             let running = self.start("hx-command", command, environment)?;
             if let Some(capture) = &self.capture {
-                capture.begin();
+                capture.set_open(true);
             }
+            let plan = plan(&self.spec, &self.claim);
+            let watch = Watch::start(plan, [&self.inner.network, &self.far])?;
             let t0 = clock::now() + START_AFTER_NS;
             self.link.start(t0, windows)?;
-            let ended = Behind::live(&signals, running, peer);
+            let mut watched = Watched {
+                watch,
+                t0,
+                tell,
+                disturbances: Vec::new(),
+            };
+            let ended = live(&signals, running, peer, &mut watched);
             let played_ns = clock::now().saturating_sub(t0);
-            let link = self.link.stop()?;
+            let link = self.link.stop();
             let (command, peer) = ended?;
             Ok(BehindReport {
                 command,
                 peer,
                 played_ns,
                 link,
+                disturbances: watched.disturbances,
             })
         })
-    }
-
-    /// Lets the commands go and waits for the end of the first.
-    fn live(
-        signals: &Signals,
-        mut running: Running,
-        mut peer: Option<Running>,
-    ) -> Result<(Option<Said>, Option<Said>), BehindError> {
-        let mut peer_said = None;
-        if let Some(peer) = &mut peer {
-            peer.go();
-            match peer.next() {
-                Some(Said::Started) => {}
-                Some(Said::NotStarted(number)) => {
-                    return Err(BehindError::NoPeer(io::Error::from_raw_os_error(number)));
-                }
-                said => peer_said = said,
-            }
-        }
-        running.go();
-        loop {
-            let readable = wait(signals, &running, peer.as_ref()).map_err(BehindError::Signals)?;
-            for signal in signals.read().map_err(BehindError::Signals)? {
-                running.signal(signal);
-            }
-            if readable.peer
-                && let Some(one) = &mut peer
-            {
-                peer_said = one
-                    .next()
-                    .filter(|said| *said != Said::Started)
-                    .or(peer_said);
-                peer = None;
-            }
-            if readable.command {
-                match running.next() {
-                    Some(Said::Started) => {}
-                    said => return Ok((said, peer_said)),
-                }
-            }
-        }
     }
 
     fn start(
@@ -517,6 +504,17 @@ impl Behind {
     }
 }
 
+/// Starts a capture, of nothing yet: what is measured before the command starts is none of its
+/// packets.
+fn capture_in(directory: &Path) -> io::Result<(Capture, Option<Observer>)> {
+    fs::create_dir_all(directory)?;
+    let files = LinkFiles::create(directory, "link", Room::leaving(0)?)?;
+    let prepared = PreparedCapture::new(ONLY_LINK + 1);
+    let observer = prepared.observer(ONLY_LINK);
+    let capture = prepared.start(BTreeMap::from([(ONLY_LINK, files)]))?;
+    Ok((capture, observer))
+}
+
 /// The plan of the one link.
 fn plan(spec: &BehindSpec, claim: &Claim) -> LinkPlan {
     let block = claim.block;
@@ -547,32 +545,4 @@ fn read(windows: &Receiver<LinkWindow>, mut take: impl FnMut(LinkWindow)) {
     while let Ok(window) = windows.recv() {
         take(window);
     }
-}
-
-struct Readable {
-    command: bool,
-    peer: bool,
-}
-
-fn wait(signals: &Signals, running: &Running, peer: Option<&Running>) -> io::Result<Readable> {
-    let mut polled = vec![
-        PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        PollFd::new(running.as_fd(), PollFlags::POLLIN),
-    ];
-    polled.extend(peer.map(|peer| PollFd::new(peer.as_fd(), PollFlags::POLLIN)));
-    let buffered = running.has_more() || peer.is_some_and(Running::has_more);
-    let limit = if buffered {
-        PollTimeout::ZERO
-    } else {
-        PollTimeout::NONE
-    };
-    match poll(&mut polled, limit) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let ready = |place: usize| polled.get(place).is_some_and(|fd| fd.any().unwrap_or(true));
-    Ok(Readable {
-        command: ready(1) || running.has_more(),
-        peer: ready(2) || peer.is_some_and(Running::has_more),
-    })
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use hexloop_workloads::clock;
+use hexloop_workloads::clock::{self, MonotonicNs};
 use nix::fcntl::FlockArg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::time::TimeSpec;
@@ -35,6 +35,9 @@ const UNDO_LIMIT_NS: u64 = 1_500_000_000;
 
 /// How long a replay waits for a guardian that is still at work.
 const GUARDIAN_LIMIT_NS: u64 = 3_000_000_000;
+
+/// How long after one look at a locked ledger the next one comes.
+const LOOK_AGAIN_NS: u64 = 20_000_000;
 
 /// The owner's word that the ledger is there.
 const WRITTEN: u8 = b'W';
@@ -363,7 +366,8 @@ impl ReplayReport {
     }
 }
 
-/// Undoes what earlier owners have left, for every ledger whose owner and guardian are gone.
+/// Undoes what earlier owners have left, for every ledger whose owner and guardian are gone. One that
+/// somebody still holds although its owner is gone is reported as not undone.
 /// If any report is not clean, this machine is dirty and must refuse runs.
 ///
 /// # Errors
@@ -371,7 +375,8 @@ impl ReplayReport {
 pub fn replay_leftovers(state_directory: &Path) -> Result<Vec<ReplayReport>, GuardianError> {
     let mut reports = Vec::new();
     for path in ledgers(state_directory)? {
-        reports.extend(replay_if_abandoned(&path)?);
+        let deadline = clock::now() + GUARDIAN_LIMIT_NS;
+        reports.extend(replay_if_abandoned(&path, deadline)?);
     }
     Ok(reports)
 }
@@ -450,8 +455,13 @@ pub fn held_links(state_directory: &Path) -> Result<Vec<HeldLink>, GuardianError
     Ok(found)
 }
 
-fn replay_if_abandoned(path: &Path) -> Result<Option<ReplayReport>, GuardianError> {
-    let deadline = clock::now() + GUARDIAN_LIMIT_NS;
+/// Replays a ledger unless its owner lives. Of one whose owner is gone, a guardian at work has until the
+/// deadline.
+fn replay_if_abandoned(
+    path: &Path,
+    deadline: MonotonicNs,
+) -> Result<Option<ReplayReport>, GuardianError> {
+    let mut seen_in_use = false;
     loop {
         if let Some(file) = ledger::open_locked(path, FlockArg::LockExclusiveNonblock)? {
             return replay_one(&file, path).map(Some);
@@ -461,16 +471,51 @@ fn replay_if_abandoned(path: &Path) -> Result<Option<ReplayReport>, GuardianErro
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let in_use = content.owner.is_none_or(|owner| {
-            owner.pid_namespace != ledger::pid_namespace()
-                || (owner.process.is_alive() && !owner.process.is_dying())
+        let in_use = content.owner.as_ref().is_none_or(|owner| {
+            owner.pid_namespace != ledger::pid_namespace() || owner.process.goes_on()
         });
-        // In use by a living owner, or by one that was killed a moment ago and a guardian at work:
-        // those get a moment to finish.
-        if in_use || clock::now() >= deadline {
+        // A killed owner shows nothing between taking its signal and beginning to exit: one look
+        // alone proves nothing.
+        if in_use && std::mem::replace(&mut seen_in_use, true) {
             return Ok(None);
         }
-        clock::sleep_until(clock::now() + 10_000_000);
+        // An owner that was killed a moment ago and a guardian at work get a moment to finish.
+        if !in_use && clock::now() >= deadline {
+            return Ok(Some(still_held(path, &content)));
+        }
+        clock::sleep_until(clock::now() + LOOK_AGAIN_NS);
+    }
+}
+
+/// Who wrote a ledger, in words.
+fn owner_of(content: &LedgerContent) -> String {
+    content.owner.as_ref().map_or_else(
+        || "unknown".to_owned(),
+        |owner| format!("{} (process {})", owner.name, owner.process.pid),
+    )
+}
+
+/// The report of a ledger that nobody else can replay yet: what its owner did may still stand.
+fn still_held(path: &Path, content: &LedgerContent) -> ReplayReport {
+    let ledger = path.display();
+    let holders: Vec<String> = ledger::holders(path)
+        .iter()
+        .map(|process| format!("process {process}"))
+        .collect();
+    let by = if holders.is_empty() {
+        format!("a process that `fuser {ledger}` tells")
+    } else {
+        holders.join(" and ")
+    };
+    let failure = format!(
+        "{ledger} is still held by {by}, its guardian most likely, although its owner is gone: what it \
+         notes may not be undone yet; wait until that process has ended, or end it, then `hexloop undo`"
+    );
+    ReplayReport {
+        ledger: path.to_owned(),
+        owner: owner_of(content),
+        undone: Vec::new(),
+        failed: vec![failure],
     }
 }
 
@@ -495,13 +540,9 @@ fn replay_one(file: &fs::File, path: &Path) -> Result<ReplayReport, GuardianErro
         .owner
         .as_ref()
         .is_none_or(|owner| owner.pid_namespace == ledger::pid_namespace());
-    let owner = content.owner.as_ref().map_or_else(
-        || "unknown".to_owned(),
-        |owner| format!("{} (process {})", owner.name, owner.process.pid),
-    );
     let mut report = ReplayReport {
         ledger: path.to_owned(),
-        owner,
+        owner: owner_of(&content),
         undone: Vec::new(),
         failed: Vec::new(),
     };
@@ -553,3 +594,6 @@ fn replay_one(file: &fs::File, path: &Path) -> Result<ReplayReport, GuardianErro
     }
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests;

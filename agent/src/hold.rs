@@ -7,6 +7,7 @@
 
 mod check;
 mod clear;
+mod copy;
 mod ended;
 mod error;
 mod free;
@@ -21,7 +22,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use hexloop_traces::LinkSettings;
+use hexloop_traces::{LinkSettings, Trace};
 use hexloop_workloads::clock;
 use serde::{Deserialize, Serialize};
 
@@ -30,13 +31,13 @@ use crate::failpoint;
 use crate::guardian::Guardian;
 use crate::ledger::Held;
 use crate::link::netlink::RouteSocket;
-use crate::link::tc::interface::{TcStep, classifier_here, verify};
+use crate::link::tc::interface::{Kernel, TcStep, verify};
 use crate::management::{self, Protected};
 use crate::node::with_causes;
 use crate::process::SelfCommand;
 
 pub use crate::link::tc::interface::Transport as PeerTransport;
-use check::check;
+use check::{check_asked, check_rates};
 pub use clear::{Seen, clear, confirm, seen};
 pub use ended::{EndedLink, last_end};
 use ended::{ended_path, write_ended};
@@ -44,20 +45,19 @@ pub use error::HoldError;
 use free::{lock, put_right};
 pub use renew::extend;
 pub use shaping::Peer;
-use shaping::{Follower, Outages, Shaping};
+use shaping::{Follower, Outages, Shaping, curves};
 pub use start::Holder;
 use wait::{Ended, Waiting};
 
 /// How much longer than the lease the guardian waits for the holder to undo everything itself.
 const GRACE_NS: u64 = 3_000_000_000;
 
-/// What is to be held.
+/// What is to be held, beside the trace: of that, `down` is what the interface receives, and `up`
+/// what it sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldOrder {
     /// The interface.
     pub interface: String,
-    /// The text of the trace that it follows: `down` is what it receives, `up` what it sends.
-    pub trace: String,
     /// The queue where the trace leaves it open, and who is dropped.
     pub settings: LinkSettings,
     /// Whose packets; everybody's when there is none.
@@ -79,7 +79,10 @@ pub struct HoldOrder {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum HoldEvent {
     /// The interface is shaped, and what shaped it was read back; now it must be confirmed.
-    Applied,
+    Applied {
+        /// The shape in words, with what this kernel makes of it.
+        shape: String,
+    },
     /// It is confirmed and stays until the lease ends.
     Held {
         /// In nanoseconds since the machine was started.
@@ -103,7 +106,8 @@ pub enum HoldEvent {
 /// What was refused or could not be put back. It was told already.
 pub fn run(state_directory: &Path) -> Result<(), HoldError> {
     let waiting = Waiting::start()?;
-    let outcome = start::read_order().and_then(|order| hold(&order, state_directory, &waiting));
+    let outcome = start::read_order()
+        .and_then(|(order, trace)| hold(&order, &trace, state_directory, &waiting));
     if let Err(error) = &outcome {
         start::tell(&HoldEvent::Refused {
             code: error.exit_code(),
@@ -114,27 +118,36 @@ pub fn run(state_directory: &Path) -> Result<(), HoldError> {
     outcome
 }
 
-fn hold(order: &HoldOrder, state: &Path, waiting: &Waiting) -> Result<(), HoldError> {
-    let trace = hexloop_traces::format::parse(&order.trace)
-        .map_err(|error| HoldError::Senseless(error.to_string()))?;
-    let found = check(order, &trace)?;
+fn hold(
+    order: &HoldOrder,
+    trace: &Trace,
+    state: &Path,
+    waiting: &Waiting,
+) -> Result<(), HoldError> {
+    let found = check_asked(order)?;
+    let speed_bps = check_rates(order, trace)?;
     let lock = lock(state)?;
     put_right(state, &found.interface)?;
+    let states = trace.states().flat_map(|(_, states)| states);
+    let kernel = Kernel::here(states)?;
     let shaping = Shaping {
         interface: &found.interface,
         mtu: found.mtu,
-        speed_bps: found.speed_bps,
-        trace: &trace,
+        longest_bytes: found.longest_bytes,
+        speed_bps,
+        trace,
+        curves: curves(trace),
         settings: order.settings,
         peers: &order.peers,
-        filters: classifier_here()?,
-        outages: Outages::of(&trace),
+        kernel,
+        outages: Outages::of(trace),
     };
     let steps = shaping.check()?;
     failpoint::reach("hold-checked");
     let guardian = Guardian::start_as(&SelfCommand::hexloop(), state, "link")?;
     let began = Began {
         order,
+        shape: in_words(order, &shaping),
         shaping: &shaping,
         protected: found.protected,
         since_unix_ns: clock::wall_clock_ns(),
@@ -165,9 +178,18 @@ fn hold(order: &HoldOrder, state: &Path, waiting: &Waiting) -> Result<(), HoldEr
     failure.map_or(Ok(()), Err)
 }
 
+/// What was asked for, and what this kernel makes of it.
+fn in_words(order: &HoldOrder, shaping: &Shaping<'_>) -> String {
+    let asked = Some(order.shape.clone());
+    let words: Vec<String> = asked.into_iter().chain(shaping.note()).collect();
+    words.join("; ")
+}
+
 /// An interface that is being shaped.
 struct Began<'a> {
     order: &'a HoldOrder,
+    /// In words.
+    shape: String,
     shaping: &'a Shaping<'a>,
     /// The interfaces over which this machine was reached before.
     protected: Protected,
@@ -179,7 +201,7 @@ impl Began<'_> {
     fn note(&self, until_boot_ns: u64, confirmed: bool) -> Held {
         Held {
             interface: self.shaping.interface.clone(),
-            shape: self.order.shape.clone(),
+            shape: self.shape.clone(),
             since_unix_ns: self.since_unix_ns,
             until_boot_ns,
             confirmed,
@@ -202,7 +224,9 @@ impl Began<'_> {
             });
         }
         failpoint::reach("hold-applied");
-        start::tell(&HoldEvent::Applied);
+        start::tell(&HoldEvent::Applied {
+            shape: self.shape.clone(),
+        });
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{major, minor};
 use serde::{Deserialize, Serialize};
 
 use crate::failpoint;
@@ -301,6 +302,37 @@ pub(crate) fn open_locked(path: &Path, lock: FlockArg) -> Result<Option<Flock<Fi
     }
 }
 
+/// The processes that hold a lock on a ledger, as far as the kernel tells this one.
+pub(crate) fn holders(path: &Path) -> Vec<u32> {
+    let Ok(found) = fs::metadata(path) else {
+        return Vec::new();
+    };
+    let device = found.dev();
+    let file = format!(
+        "{:02x}:{:02x}:{}",
+        major(device),
+        minor(device),
+        found.ino()
+    );
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    holders_in(&locks, &file)
+}
+
+/// The processes that `/proc/locks` gives for a file: of each line the fifth word is the process, 0 for
+/// one that cannot be seen from here, and the sixth the file.
+fn holders_in(locks: &str, file: &str) -> Vec<u32> {
+    let holder = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [_, "FLOCK", _, _, process, locked, ..] if locked == file => {
+                process.parse::<u32>().ok().filter(|&process| process > 0)
+            }
+            _ => None,
+        }
+    };
+    locks.lines().filter_map(holder).collect()
+}
+
 /// Notes in an opened ledger that an entry has been undone.
 pub(crate) fn append_done(file: &File, path: &Path, id: UndoId) -> Result<(), LedgerError> {
     let text = serde_json::to_string(&Line::Done { id })
@@ -371,6 +403,17 @@ mod tests {
         let later = text.replace(&schema, "\"schema\":99");
         assert_ne!(later, text);
         assert_eq!(LedgerContent::parse(&later).foreign_lines, 1);
+    }
+
+    #[test]
+    fn the_kernel_tells_who_holds_a_file() {
+        let locks = "1: FLOCK  ADVISORY  READ  812 fd:01:77 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 813 fd:01:77 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 814 fd:01:77 0 EOF\n\
+                     3: FLOCK  ADVISORY  READ  0 fd:01:77 0 EOF\n\
+                     4: FLOCK  ADVISORY  READ  815 fd:01:770 0 EOF\n\
+                     5: FLOCK  ADVISORY  READ  816 fd:01:77 0 EOF\n";
+        assert_eq!(holders_in(locks, "fd:01:77"), [812, 816]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod attended;
 pub mod behind;
 pub mod bench;
+pub mod capture;
 pub mod cgroup;
 pub mod change;
 pub mod configuration;

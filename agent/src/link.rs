@@ -13,6 +13,7 @@ mod error;
 pub(crate) mod histogram;
 pub(crate) mod interfaces;
 pub(crate) mod netlink;
+pub(crate) mod news;
 mod playback;
 mod played;
 mod probe;
@@ -27,6 +28,7 @@ pub mod tc;
 pub(crate) mod testing;
 mod together;
 mod trouble;
+pub(crate) mod wrong;
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -44,7 +46,9 @@ use reference::Reference;
 use tap::{TapStation, Taps, Watch};
 
 pub use error::LinkError;
-pub use relay::{CellSeat, ModeChoice, Observer, PassedPacket, RelayEngine, RelayMode, SharedCell};
+pub use relay::{
+    CellSeat, ModeChoice, Observer, PassedPacket, PassedPackets, RelayEngine, RelayMode, SharedCell,
+};
 pub use remote::LinkRemote;
 pub(crate) use scheduling::make_punctual;
 pub(crate) use tc::measure_change_cost;

@@ -2,6 +2,7 @@
 //! happened in between.
 
 mod burner;
+mod capture;
 mod desk;
 mod error;
 mod idle;
@@ -33,6 +34,7 @@ use crate::process::SelfCommand;
 use crate::telemetry::power::PowerSampler;
 use crate::telemetry::sources::MeterSources;
 
+pub use capture::CaptureWish;
 pub use desk::{ControlDesk, ControlError, Made};
 pub use error::PlayError;
 pub use jobs::requests_of;
@@ -74,6 +76,8 @@ pub struct PlayInput {
     pub model_directory: Option<PathBuf>,
     /// Where it keeps the second model, likewise.
     pub draft_model_directory: Option<PathBuf>,
+    /// Where packets of its links are captured, if they are to be.
+    pub capture: Option<CaptureWish>,
 }
 
 /// Plays a plan to its end, to an error or until it is stopped. The last event is always
@@ -108,6 +112,7 @@ pub fn play(
         });
     }
     let leftovers = scene.take_down(stage);
+    scene.finish_capture(events);
     for message in feed_warnings(stage, &fed_before) {
         events.emit(EventBody::Warning { message });
     }

@@ -66,30 +66,39 @@ impl ProcessIdentity {
             )
     }
 
-    /// Whether it still exists although its end is certain: it has been sent `SIGKILL`, or it is
-    /// on its way out. Until it is gone it may hold locks.
+    /// Whether it goes on: it exists, has not been sent `SIGKILL`, and is not on its way out. One that is
+    /// may hold locks until it is gone.
     #[must_use]
-    pub fn is_dying(self) -> bool {
+    pub fn goes_on(self) -> bool {
+        // Signs of the end come first: who ends between the looks is not alive in the second, whereas
+        // one who is found alive and then no longer there would show no sign.
+        let shows_end = self.is_exiting() || self.is_killed();
+        !shows_end && self.is_alive()
+    }
+
+    /// Whether it has begun to exit.
+    fn is_exiting(self) -> bool {
         // From the kernel's include/linux/sched.h.
         const PF_EXITING: u64 = 0x4;
         const FLAGS_FIELD: usize = 6;
-        let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else {
-            return false;
-        };
-        let flags = fields_after_name(&stat)
-            .and_then(|mut fields| fields.nth(FLAGS_FIELD)?.parse::<u64>().ok());
-        let exits = flags.is_some_and(|flags| flags & PF_EXITING != 0);
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        fields_after_name(&stat)
+            .and_then(|mut fields| fields.nth(FLAGS_FIELD)?.parse::<u64>().ok())
+            .is_some_and(|flags| flags & PF_EXITING != 0)
+    }
+
+    /// Whether a `SIGKILL` waits for it.
+    fn is_killed(self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let kill_bit = 1_u64 << (Signal::SIGKILL as u32 - 1);
-        let killed = status
+        status
             .lines()
             .filter_map(|line| {
                 line.strip_prefix("SigPnd:")
                     .or_else(|| line.strip_prefix("ShdPnd:"))
             })
             .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-            .any(|mask| mask & kill_bit != 0);
-        self.is_alive() && (exits || killed)
+            .any(|mask| mask & kill_bit != 0)
     }
 
     /// Sends a signal to exactly this process. `Ok(false)` when it is gone.

@@ -92,6 +92,9 @@ mod tests {
 
     const STEPS: usize = 8;
 
+    /// Owners that are killed and looked at, each a hundredth of a millisecond later than the last.
+    const ROUNDS_OF_DEATHS: u64 = 50;
+
     struct Owner {
         child: Child,
         guardian: ProcessIdentity,
@@ -188,6 +191,26 @@ mod tests {
             assert!(reports[0].is_clean(), "{reports:?}");
             assert_clean(root.path(), kill_at);
             assert!(replay_leftovers(&state).unwrap().is_empty());
+        }
+    }
+
+    /// Between the signal and the end of an owner its ledger is locked, and its process is there,
+    /// then is on its way out, then is a zombie: at none of those moments is it taken for alive.
+    #[test]
+    fn a_ledger_whose_owner_dies_while_it_is_looked_at_is_undone() {
+        for round in 0..ROUNDS_OF_DEATHS {
+            let root = tempfile::tempdir().unwrap();
+            let mut owner = start_owner(root.path(), 3);
+            let state = root.path().join("state");
+            owner.guardian.signal(Signal::SIGKILL).unwrap();
+            wait_until("the guardian is dead", || !owner.guardian.is_alive());
+            owner.child.kill().unwrap();
+            clock::sleep_until(clock::now() + round * 10_000);
+            let reports = replay_leftovers(&state).unwrap();
+            assert_eq!(reports.len(), 1, "round {round}");
+            assert!(reports[0].is_clean(), "{reports:?}");
+            owner.child.wait().unwrap();
+            assert_clean(root.path(), 3);
         }
     }
 

@@ -140,6 +140,7 @@ mod tests {
                 traces: Vec::new(),
                 model_directory: "/nowhere".to_owned(),
                 draft_model_directory: String::new(),
+                capture: None,
             };
             let refused = client.play(play(b"{}")).await.unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument);

@@ -195,6 +195,10 @@ pub struct RunArguments {
     /// Where run directories go.
     #[arg(long, default_value = "results", value_name = "DIR")]
     pub output: PathBuf,
+    /// Capture the packets of each relayed link and direction into captures/ of the run directory,
+    /// as pcapng with the times at which they came, were due and left.
+    #[arg(long)]
+    pub pcap: bool,
     /// Fail with 7 when an expectation does not hold.
     #[arg(long)]
     pub strict: bool,

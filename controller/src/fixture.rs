@@ -19,6 +19,7 @@ use hexloop_traces::{
 use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, open_unit};
+use hexloop_workloads::transport::Transport;
 
 pub(crate) use events::events;
 pub(crate) use study::{study_spec, trial, with_study};
@@ -109,6 +110,7 @@ fn phase(name: &str, placement: Placement, port: u16) -> PhasePlan {
         edge: "edge".to_owned(),
         link: "radio".to_owned(),
         edge_address: (Ipv4Addr::new(10, 77, 0, 2), port).into(),
+        transport: Transport::Tcp,
         requests: RequestStream {
             arrivals_per_kilosecond: 1500,
             prompt_tokens: 64,
@@ -291,6 +293,7 @@ pub(crate) fn environment() -> Environment {
             width: 256,
             parameters: 4_983_040,
             engine: "candle 0.11.1 cpu avx512".to_owned(),
+            chat_template_tokens: None,
             exits: Vec::new(),
             training: Known::Unknown {
                 why: "no energy.json beside the model's files".to_owned(),
@@ -309,6 +312,7 @@ pub(crate) fn records_of(plan: Plan, events: &[Event]) -> RunRecords {
         traces: BTreeMap::from([("street".to_owned(), trace())]),
         environment: environment(),
         results: Results::from_events(events),
+        unaccounted: BTreeMap::new(),
         torn: false,
     }
 }

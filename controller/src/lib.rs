@@ -12,7 +12,6 @@ pub mod paths;
 pub mod record;
 pub mod report;
 pub mod results;
-pub mod statistics;
 pub mod summary;
 pub mod verdict;
 

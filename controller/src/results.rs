@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hexloop_proto::{
     AgentDescription, AskedAndGot, CommandExit, CoolingReport, CoreSample, Event, EventBody,
-    GpuSample, IdlePower, LinkCalibration, LinkChanged, LinkWindow, Measurement, MeterReadings,
-    MeteringCost, NodeSample, NodeUp, NoiseReport, PhaseEnd,
+    GpuSample, IdlePower, LinkCalibration, LinkCapture, LinkChanged, LinkWindow, Measurement,
+    MeterReadings, MeteringCost, NodeSample, NodeUp, NoiseReport, PhaseEnd,
 };
 use hexloop_traces::LinkChange;
 use hexloop_workloads::job::RequestRecord;
@@ -48,6 +48,8 @@ pub struct Results {
     pub noise: Option<NoiseReport>,
     /// The wait for a temperature, if one was asked for.
     pub cooling: Option<CoolingReport>,
+    /// What was captured of links, where that was asked for.
+    pub captures: Vec<LinkCapture>,
     next_sequence: u64,
 }
 
@@ -253,6 +255,7 @@ impl Results {
                 self.metering.clone_from(metering);
             }
             EventBody::Idle(idle) => self.idle.push(idle.clone()),
+            EventBody::Captured(capture) => self.captures.push(capture.clone()),
             EventBody::Log { .. } => {}
             EventBody::LinkWindow(window) if event.phase.is_none() => {
                 self.calibration_windows.push(window.clone());

@@ -3,6 +3,7 @@
 
 mod background;
 mod bytes;
+mod captures;
 mod cells;
 mod compute;
 mod distribution;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::verdict::Verdict;
 
 pub use background::BackgroundSummary;
+pub use captures::CaptureSummary;
 pub use compute::{RunFacts, summarise};
 pub(crate) use compute::{quantity, unavailable};
 pub use distribution::{Distribution, PercentileInterval};
@@ -37,10 +39,12 @@ pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
 pub use studies::{
-    KpiOutcome, SharedBatch, SharedCapacity, SharedLoad, StudyAcceptance, StudyCell, StudyCodedKv,
-    StudyContext, StudyCosts, StudyDelivery, StudyHits, StudyKpi, StudyLeak, StudyLink, StudyOwn,
-    StudyPlaceCosts, StudyPlaced, StudyRegimes, StudyRetrieval, StudyRow, StudyShared,
-    StudySpeculation, StudySummary,
+    AdapterDeliveries, AdapterTask, AdapterWaves, KpiOutcome, SharedBatch, SharedCapacity,
+    SharedLoad, StudyAcceptance, StudyAdapters, StudyCell, StudyCodedKv, StudyContext, StudyCosts,
+    StudyDelivery, StudyHalfCosts, StudyHalves, StudyHalvesArm, StudyHits, StudyKpi, StudyLeak,
+    StudyLink, StudyLook, StudyLookCell, StudyLooks, StudyOwn, StudyPlaceCosts, StudyPlaced,
+    StudyRegimes, StudyRetrieval, StudyRow, StudyShared, StudySpeculation, StudySummary,
+    StudyTraced, StudyTracedArm,
 };
 pub(crate) use training::{Step, Surroundings, training_energy};
 pub use training::{ToPerplexity, TrainingEnergy};
@@ -83,6 +87,9 @@ pub struct Summary {
     /// Changes of links while they played, in order.
     #[serde(default)]
     pub changes: Vec<ChangeSummary>,
+    /// Captures of links, each direction on its own; absent where none were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub captures: Vec<CaptureSummary>,
     /// Every phase without a model, in the order it was played.
     #[serde(default)]
     pub traffic: Vec<TrafficSummary>,
@@ -333,6 +340,9 @@ pub struct JobSummary {
     pub phase: String,
     /// Where the layers ran: `device`, `edge` or `split`.
     pub placement: String,
+    /// How frames crossed the link: `quic` or `tcp`.
+    #[serde(default)]
+    pub transport: String,
     /// Layers on the device; null unless `split`.
     pub layers_on_device: Option<u32>,
     /// Requests that the schedule offered.
@@ -409,20 +419,24 @@ pub struct WireAccount {
     pub payload_bytes: u64,
     /// Payload per generated token.
     pub payload_bytes_per_token: Option<f64>,
+    /// What QUIC made of the payload, as the sending end counted: bytes of its datagrams, with encryption,
+    /// packet headers, acknowledgements and what was sent again; null over TCP.
+    #[serde(default)]
+    pub quic_bytes: Option<u64>,
     /// Packets that arrived.
     pub packets: u64,
-    /// Ethernet, IP and TCP header with timestamps, per packet.
+    /// Per packet: Ethernet, IP and TCP header with timestamps, or Ethernet, IP and UDP header.
     pub header_bytes_per_packet: u64,
     /// What the opening segments carry beyond that.
     pub opening_bytes: u64,
-    /// Payload + packets x header + opening.
+    /// Payload, or what QUIC made of it, + packets x header + opening.
     pub expected_wire_bytes: u64,
     /// What arrived.
     pub wire_bytes: u64,
     /// What arrived less what was expected: retransmitted payload, selective acknowledgements
     /// and whatever else the kernels said to each other.
     pub difference_bytes: i64,
-    /// Segments that the sender retransmitted.
+    /// Segments that the sender retransmitted; over QUIC, packets that it took for lost.
     pub segments_retransmitted: u64,
 }
 

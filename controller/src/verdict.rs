@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use judge::judge;
-pub(crate) use link::backlogged_totals;
+pub(crate) use link::{BacklogSums, Grain, backlogged_totals};
 
 /// Whether a run is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -12,6 +12,7 @@ pub mod bench;
 pub mod experiment;
 pub mod mock_engine;
 pub mod needs;
+pub mod pcapng;
 pub mod points;
 pub mod sandbox;
 pub mod stage;

@@ -90,6 +90,9 @@ impl Points {
     }
 }
 
+/// What tells the listener that it is over.
+const END: &str = "\n";
+
 /// Hears one process out and answers; false when it is time to end.
 fn hear(mut stream: UnixStream, heard: &Mutex<Heard>) -> bool {
     let mut line = String::new();
@@ -99,9 +102,13 @@ fn hear(mut stream: UnixStream, heard: &Mutex<Heard>) -> bool {
     if BufReader::new(reader).read_line(&mut line).is_err() {
         return true;
     }
+    if line == END {
+        return false;
+    }
     let mut words = line.split_ascii_whitespace();
     let (Some(pid), Some(part), Some(name)) = (words.next(), words.next(), words.next()) else {
-        return false;
+        // A process that was killed before it had said where it is.
+        return true;
     };
     let pid = pid.parse().unwrap_or(0);
     let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,12 +140,32 @@ fn hear(mut stream: UnixStream, heard: &Mutex<Heard>) -> bool {
 impl Drop for Points {
     fn drop(&mut self) {
         if let Ok(mut stream) = UnixStream::connect(&self.path) {
-            // An empty line is the end.
-            let _ = stream.write_all(b"\n");
+            let _ = stream.write_all(END.as_bytes());
         }
         if let Some(thread) = self.thread.take() {
             // A panic there was printed when it happened.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_killed_before_it_says_a_word_ends_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("points");
+        let points = Points::listen(&path);
+        for said in ["", "12", "12 serve", "12 serve made\n"] {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            stream.write_all(said.as_bytes()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer).unwrap();
+            assert_eq!(answer == "0\n", said.ends_with('\n'), "{said:?}");
+        }
+        assert_eq!(points.so_far().len(), 1);
     }
 }

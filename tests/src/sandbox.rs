@@ -153,6 +153,25 @@ impl Sandbox {
         self.path("output")
     }
 
+    /// Runs an experiment with `--json`, into [`Sandbox::output`]. A busy machine may be found too busy to
+    /// believe: that is exit code 6, and a whole run.
+    ///
+    /// # Panics
+    /// It did not come to its end.
+    #[track_caller]
+    pub fn play(&self, experiment: &str, arguments: &[&str]) -> Finished {
+        self.write("experiment.toml", experiment);
+        let mut all = vec!["run", "experiment.toml", "--output", "output", "--json"];
+        all.extend(arguments);
+        let finished = self.run(240, all);
+        assert!(
+            matches!(finished.code(), Some(0 | 6)),
+            "{}",
+            finished.told()
+        );
+        finished
+    }
+
     /// The binary under test.
     #[must_use]
     pub fn binary(&self) -> &Path {

@@ -190,6 +190,9 @@ fn build(operator: &str) {
         assert!(within_ms(10_000, is_up), "{host} does not come up");
     }
     command(&format!("ip -6 address add fd99::1/64 dev {NIC} nodad"));
+    // Its route follows from a work queue of the kernel's.
+    let is_routed = || output("ip", &["-6", "route", "show", "table", "local"]).contains("fd99::1");
+    assert!(within_ms(10_000, is_routed), "{NIC} gets no local route");
     command("ip route add default via 10.99.0.2");
 }
 

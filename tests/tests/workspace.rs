@@ -12,7 +12,7 @@ mod tests {
     use hexloop_tests::needs::needs_by_function;
 
     /// Who may depend on whom. Dependencies run down only.
-    const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
+    const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
         ("hexloop-traces", &[]),
         ("hexloop-workloads", &[]),
         (
@@ -40,10 +40,15 @@ mod tests {
         ),
         ("hexloop-tui", &["hexloop-proto"]),
         (
+            "hexloop-statistics",
+            &["hexloop-traces", "hexloop-workloads"],
+        ),
+        (
             "hexloop",
             &[
                 "hexloop-agent",
                 "hexloop-proto",
+                "hexloop-statistics",
                 "hexloop-telemetry",
                 "hexloop-topologies",
                 "hexloop-traces",
@@ -227,7 +232,9 @@ mod tests {
             let is_fenced = path.starts_with("agent/src/sys")
                 || path.starts_with("agent/telemetry/src/sys")
                 || path.starts_with("tests/nvml-stub")
-                || path.file_name().is_some_and(|name| name == "mmap.rs");
+                || path
+                    .file_name()
+                    .is_some_and(|name| name == "mmap.rs" || name == "prefetch.rs");
             assert!(
                 is_fenced || !text.contains(&block),
                 "{} has unsafe code",

@@ -10,6 +10,10 @@ pub fn bundled() -> &'static [(&'static str, &'static str)] {
         ("e02-split", include_str!("../e02-split.toml")),
         ("e02-controls", include_str!("../e02-controls.toml")),
         ("e03-multihop", include_str!("../e03-multihop.toml")),
+        (
+            "e03-tensor-parallel",
+            include_str!("../e03-tensor-parallel.toml"),
+        ),
         ("e04-speculative", include_str!("../e04-speculative.toml")),
         (
             "e05-cascade-early-exit",
@@ -20,6 +24,8 @@ pub fn bundled() -> &'static [(&'static str, &'static str)] {
             "e13-multiuser-energy",
             include_str!("../e13-multiuser-energy.toml"),
         ),
+        ("e13-adapters", include_str!("../e13-adapters.toml")),
         ("e14-kpi", include_str!("../e14-kpi.toml")),
+        ("e14-multimodal", include_str!("../e14-multimodal.toml")),
     ]
 }

@@ -9,6 +9,7 @@ use hexloop_workloads::device::{ComputeDevice, Precision};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::study::{Arm, Technique};
 use hexloop_workloads::traffic::Carrier;
+use hexloop_workloads::transport::Transport;
 
 use crate::plan::{
     BackgroundPlan, Claim, DatapathChoice, ExpectationPlan, LoadPlan, ModelSource, NodePlan,
@@ -316,9 +317,10 @@ impl Description<'_> {
         let requests = &phase.requests;
         writeln!(
             f,
-            "  phase {}: {}, {layers}; {count} requests of {} tokens in and {} out within {}",
+            "  phase {}: {}, {layers}{}; {count} requests of {} tokens in and {} out within {}",
             phase.name,
             span(phase.duration_ns),
+            over(phase.transport),
             requests.prompt_tokens,
             requests.output_tokens,
             span(requests.arrivals_for_ns)
@@ -364,16 +366,28 @@ impl Description<'_> {
             Technique::Kpi => {
                 return writeln!(
                     f,
-                    "  study {}: sent over {path}, {} times each: {arms}",
-                    study.name, spec.prompts
+                    "  study {}: sent over {path}{}, {} times each: {arms}",
+                    study.name,
+                    over(study.transport),
+                    spec.prompts
                 );
             }
             Technique::Shared => return Self::shared(f, study, &arms),
+            Technique::Adapters => {
+                let tasks = spec.adapters.iter().flat_map(|adapters| &adapters.tasks);
+                let tasks: Vec<&str> = tasks.map(String::as_str).collect();
+                format!(
+                    "adapters for {} brought over {path}, served {arms}",
+                    safe(&tasks.join(", "))
+                )
+            }
+            Technique::Multimodal => format!("images seen over {path}: {arms}"),
             Technique::Leaking => format!("tokens guessed from states over {path}: {arms}"),
             Technique::Convolutional => format!("images recognised over {path}: {arms}"),
             Technique::UShaped => {
                 format!("first and last layers on the first of {path}, after {arms}")
             }
+            Technique::TensorParallel => format!("every layer shared by {path}: {arms}"),
             Technique::Placement => format!("answers on a node of {path}: {arms}"),
         };
         let spans = spec
@@ -388,15 +402,28 @@ impl Description<'_> {
             around if spec.technique() == Technique::KeyValues => 2 * around,
             around => around.max(spec.grid.rates_bps.len()),
         };
+        let (prompts, output) = (spec.prompts, spec.output_tokens);
+        let asked = match spec.technique() {
+            Technique::Multimodal => format!("{prompts} images, each to be named"),
+            _ => format!(
+                "{prompts} prompts of {} tokens in and {output} out",
+                spec.prompt_tokens
+            ),
+        };
+        let on_traces = spec.traced.map_or_else(String::new, |traced| {
+            format!(
+                "; then {} of each arm on the traces from their start, one every {}, {} times",
+                traced.requests,
+                span(traced.every_ns),
+                traced.repetitions
+            )
+        });
         writeln!(
             f,
-            "  study {}: {}; {} prompts of {} tokens in and {} out at round \
-             trips of {}, each with up to {most} rates; at most {}",
+            "  study {}: {}{}; {asked} at round trips of {}, each with up to {most} rates{on_traces}; at most {}",
             study.name,
             done,
-            spec.prompts,
-            spec.prompt_tokens,
-            spec.output_tokens,
+            over(study.transport),
             spans.join(", "),
             span(study.duration_ns)
         )
@@ -470,5 +497,13 @@ impl Description<'_> {
             Claim::Study { study, claim } => format!("{study}: {}", claim.in_words()),
         };
         writeln!(f, "  {}: {claim}", safe(&expectation.name))
+    }
+}
+
+/// How frames cross links, where it is not the usual way.
+const fn over(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "",
+        Transport::Quic { .. } => ", over QUIC",
     }
 }

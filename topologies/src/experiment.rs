@@ -20,9 +20,11 @@ use hexloop_workloads::job::Placement;
 use hexloop_workloads::load::LoadSpec;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::Grid;
+use hexloop_workloads::study::adapters::AdaptersSpec;
 use hexloop_workloads::study::kpi::KpiSpec;
 use hexloop_workloads::study::own::OutageSpec;
 use hexloop_workloads::study::shared::SharedSpec;
+use hexloop_workloads::study::traced::TracedSpec;
 use hexloop_workloads::traffic::{Carrier, Periods};
 
 pub(crate) use technique::{Cut, Speculations, Technique};
@@ -210,6 +212,8 @@ pub struct Phase {
     pub link: String,
     /// Whether the job's connection uses IPv6.
     pub ipv6: bool,
+    /// Whether it is over QUIC instead of TCP.
+    pub quic: bool,
     /// Its length.
     pub duration_ns: u64,
 }
@@ -237,12 +241,18 @@ pub struct Study {
     pub grid: Grid,
     /// The outage that is played after them.
     pub outage: Option<OutageSpec>,
+    /// What is asked of each arm while the links follow their traces.
+    pub traced: Option<TracedSpec>,
     /// What several users do.
     pub shared: Option<SharedSpec>,
+    /// Which tasks have adapters.
+    pub adapters: Option<AdaptersSpec>,
     /// Which rows of the KPI tables are sent.
     pub kpi: Option<KpiSpec>,
     /// How long a device with an answer of its own waits for a better one.
     pub patience_ns: u64,
+    /// Whether frames cross the links over QUIC instead of TCP.
+    pub quic: bool,
     /// How long the other side may be silent.
     pub timeout_ns: u64,
     /// How long it may take.

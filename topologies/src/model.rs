@@ -108,6 +108,19 @@ pub(crate) fn beyond_layers(shape: ModelShape, layers_on_device: u32) -> Option<
     Some((message, help))
 }
 
+/// Why two nodes cannot share each layer, and what to do instead.
+pub(crate) fn unshared(shape: ModelShape) -> Option<(String, String)> {
+    if shape.kv_heads.is_multiple_of(2) {
+        return None;
+    }
+    let message = format!(
+        "the model has {} key-value heads in each layer, of which no two nodes have half each",
+        shape.kv_heads
+    );
+    let help = "divide it between layers: technique `split`".to_owned();
+    Some((message, help))
+}
+
 /// What is wrong with the lengths of requests, and how to put it right.
 pub(crate) fn beyond_positions(
     shape: ModelShape,
@@ -133,4 +146,21 @@ pub(crate) fn too_long(
         message,
         "make `prompt_tokens` or `output_tokens` smaller".to_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_odd_number_of_key_value_heads_cannot_be_shared() {
+        let shape = of_recipe("tiny").unwrap();
+        assert_eq!(unshared(shape), None);
+        let odd = ModelShape {
+            kv_heads: 3,
+            ..shape
+        };
+        let (message, _) = unshared(odd).unwrap();
+        assert!(message.contains("3 key-value heads"), "{message}");
+    }
 }

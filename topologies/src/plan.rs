@@ -14,6 +14,7 @@ use hexloop_traces::{CellSettings, Direction, LinkChange, LinkSettings};
 use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::{RequestStream, ScheduledRequest};
+use hexloop_workloads::transport::Transport;
 use serde::{Deserialize, Serialize};
 
 pub use crate::describe::describe;
@@ -26,7 +27,7 @@ pub use program::{CommandPlan, Readiness, ReadyPlan};
 pub use study::{StudyClaim, StudyPlan};
 
 /// The version of the plan's schema.
-pub const PLAN_SCHEMA: u32 = 9;
+pub const PLAN_SCHEMA: u32 = 10;
 
 /// What one agent is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -305,6 +306,9 @@ pub struct PhasePlan {
     pub link: String,
     /// The address that the edge listens at.
     pub edge_address: std::net::SocketAddr,
+    /// How frames cross the link.
+    #[serde(default, skip_serializing_if = "Transport::is_default")]
+    pub transport: Transport,
     /// The requests. The same seed gives every phase the same schedule.
     pub requests: RequestStream,
     /// Length of the phase from its T0; requests still under way then are unfinished.

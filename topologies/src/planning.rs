@@ -9,6 +9,7 @@ use hexloop_workloads::recipe::hexadecimal;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::StudySpec;
 use hexloop_workloads::traffic::BackgroundSpec;
+use hexloop_workloads::transport::Transport;
 use rand_core::Rng as _;
 use sha2::{Digest, Sha256};
 
@@ -333,10 +334,12 @@ fn studies(resolved: &ResolvedExperiment, links: &[LinkPlan]) -> Vec<StudyPlan> 
                 address: listening(link, false, port),
             })
         };
+        let crossed = links.iter().filter(|link| study.links.contains(&link.name));
         Some(StudyPlan {
             name: study.name.clone(),
             path: study.path.clone(),
             hops: study.links.iter().map(hop).collect::<Option<_>>()?,
+            transport: transport(study.quic, crossed),
             study: study_spec(study, layers)?,
             duration_ns: study.duration_ns,
         })
@@ -391,12 +394,16 @@ fn study_spec(study: &Study, layers: u32) -> Option<StudySpec> {
         prompt_tokens: study.prompt_tokens,
         output_tokens: study.output_tokens,
         held_out_prompts: match study.technique {
-            Technique::Speculative(_) | Technique::KeyValues { .. } => study.held_out_prompts,
+            Technique::Speculative(_)
+            | Technique::KeyValues { .. }
+            | Technique::Adapters { .. } => study.held_out_prompts,
             _ => 0,
         },
         grid: study.grid.clone(),
         outage: study.outage,
+        traced: study.traced,
         shared: study.shared.clone(),
+        adapters: study.adapters.clone(),
         kpi: study.kpi.clone(),
         patience_ns: study.patience_ns,
         timeout_ns: study.timeout_ns,
@@ -411,7 +418,17 @@ fn phase_plan(phase: &Phase, link: &LinkPlan, port: u16, requests: RequestStream
         edge: phase.edge.clone(),
         link: phase.link.clone(),
         edge_address: listening(link, phase.ipv6, port),
+        transport: transport(phase.quic, [link]),
         requests,
         duration_ns: phase.duration_ns,
+    }
+}
+
+/// The transport over some links: every datagram of QUIC fits into the packets of all of them.
+fn transport<'a>(quic: bool, links: impl IntoIterator<Item = &'a LinkPlan>) -> Transport {
+    let least = links.into_iter().map(|link| link.mtu).min();
+    match (quic, least) {
+        (true, Some(mtu_bytes)) => Transport::Quic { mtu_bytes },
+        _ => Transport::Tcp,
     }
 }

@@ -13,9 +13,11 @@ use hexloop_traces::scenario::with_events;
 use hexloop_traces::units::TimeSpan;
 use hexloop_traces::{EndPolicy, Trace, TraceError, format};
 use hexloop_workloads::job::Placement;
-use hexloop_workloads::recipe::EXITS_FILE;
+use hexloop_workloads::recipe::{
+    ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, ADAPTERS_DIRECTORY, EXITS_FILE, VISION_DIRECTORY,
+};
 
-use crate::experiment::{Experiment, Technique, TraceSource};
+use crate::experiment::{Experiment, Study, Technique, TraceSource};
 use crate::generated;
 use crate::model::{self, ModelShape};
 use crate::plan::ModelSource;
@@ -25,6 +27,9 @@ use crate::scenario;
 
 /// The largest trace file that is read, in bytes.
 const MAX_TRACE_BYTES: u64 = 256 << 20;
+
+/// What describes a vision encoder in its directory, and its matrices.
+const VISION_FILES: [&str; 2] = ["config.json", "model.safetensors"];
 
 /// An experiment with everything it refers to.
 #[derive(Debug, Clone, PartialEq)]
@@ -351,6 +356,14 @@ fn look_at_model(
             );
         }
     }
+    for (name, message, help) in missing_adapters(&experiment.studies, &directory) {
+        let path = ["studies", &name, "technique"];
+        problems.push(experiment.document.problem(&path, message, Some(help)));
+    }
+    for (name, message, help) in missing_vision(&experiment.studies, &directory) {
+        let path = ["studies", &name, "technique"];
+        problems.push(experiment.document.problem(&path, message, Some(help)));
+    }
     let requests = experiment.requests.as_ref();
     if let Some((message, help)) =
         requests.and_then(|stream| model::beyond_positions(shape, stream))
@@ -360,6 +373,53 @@ fn look_at_model(
     }
     experiment.model = Some(ModelSource::Directory(directory));
     Some(shape)
+}
+
+/// Adapters that a checkpoint's directory lacks: of which study, what is wrong, and how to mend it.
+fn missing_adapters(studies: &[Study], directory: &Path) -> Vec<(String, String, String)> {
+    let mut missing = Vec::new();
+    for study in studies {
+        let tasks = study.adapters.iter().flat_map(|adapters| &adapters.tasks);
+        for task in tasks {
+            let place = directory.join(ADAPTERS_DIRECTORY).join(task);
+            for file in [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE] {
+                let path = place.join(file);
+                if !path.is_file() {
+                    let message = format!(
+                        "the checkpoint has no adapter for {task}: there is no {}",
+                        path.display()
+                    );
+                    let help = "put there what PEFT writes for a LoRA of q_proj and v_proj, or name in `adapters` \
+                                those that are there";
+                    missing.push((study.name.clone(), message, help.to_owned()));
+                    break;
+                }
+            }
+        }
+    }
+    missing
+}
+
+/// Files of a vision encoder that a checkpoint's directory lacks: of which study, what is wrong, and how to mend it.
+fn missing_vision(studies: &[Study], directory: &Path) -> Vec<(String, String, String)> {
+    let place = directory.join(VISION_DIRECTORY);
+    let mut files = VISION_FILES.map(|file| place.join(file)).into_iter();
+    let Some(path) = files.find(|path| !path.is_file()) else {
+        return Vec::new();
+    };
+    let missing = |study: &Study| {
+        let message = format!(
+            "the checkpoint has no vision encoder: there is no {}",
+            path.display()
+        );
+        let help = "take a built-in recipe, whose vision encoder is trained when it is needed, or put its files there";
+        (study.name.clone(), message, help.to_owned())
+    };
+    studies
+        .iter()
+        .filter(|study| matches!(study.technique, Technique::Multimodal { .. }))
+        .map(missing)
+        .collect()
 }
 
 /// The shape of the checkpoint that a table of the file names.

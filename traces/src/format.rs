@@ -29,7 +29,7 @@ pub use columnar::{
 pub use csv::{CsvReader, CsvWriter, parse, to_text};
 pub use file::{
     FileFormat, LARGEST_FILE_BYTES, MOST_ROWS_COPIED, MOST_ROWS_IN_MEMORY, read_file, read_mapped,
-    write_file,
+    read_open, write_file, write_open,
 };
 pub use reader::TraceReader;
 pub(crate) use reader::check_hash;

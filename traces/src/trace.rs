@@ -267,10 +267,16 @@ impl Trace {
 
     /// The start and both directions' states of the rows, one by one, wherever they are.
     pub fn states(&self) -> impl Iterator<Item = (u64, [LinkState; 2])> + Clone + '_ {
-        (0..self.row_count()).filter_map(|index| match &self.rows {
+        (0..self.row_count()).filter_map(|index| self.states_of(index))
+    }
+
+    /// The start and both directions' states of one row, wherever it is; `None` after the last.
+    #[must_use]
+    pub fn states_of(&self, index: usize) -> Option<(u64, [LinkState; 2])> {
+        match &self.rows {
             Rows::Memory(rows) => rows.get(index).map(|row| (row.t_ns, [row.down, row.up])),
             Rows::Mapped { file, .. } => file.states(index),
-        })
+        }
     }
 
     /// The rows of a mapped file.

@@ -111,6 +111,7 @@ impl LineMonitor {
             | EventBody::Exchange { .. }
             | EventBody::CommandExit(_)
             | EventBody::Cores(_)
+            | EventBody::Captured(_)
             | EventBody::Log { .. } => {}
         }
         lines

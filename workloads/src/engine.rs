@@ -6,35 +6,45 @@
 pub mod adapters;
 pub mod bench;
 mod cache;
+mod chat;
 mod coding;
 mod compute;
 pub mod corpus;
 pub mod error;
 pub mod exit;
 pub mod gguf;
+mod guard;
+mod halves;
 mod hidden;
+pub mod images;
 pub mod inversion;
 mod layer;
 mod linear;
+mod memory;
 mod model;
 pub mod prefixes;
 pub mod probe;
+mod products;
 pub mod recipe_cache;
 mod slots;
 mod stored;
+pub mod tasks;
 mod tensors;
 #[cfg(test)]
 mod tests;
 pub mod text;
 pub mod threads;
 pub mod train;
+pub mod vision;
 mod weights;
+mod work;
 
 pub use crate::device::{ComputeDevice, Precision};
 pub use cache::KeyValueCache;
 pub use coding::StateCoder;
 pub use compute::Compute;
 pub use error::EngineError;
+pub use halves::{Half, HalfPass, SCORE_BOUND};
 pub use hidden::Hidden;
 pub use model::{Model, Parts};
 pub use slots::Slots;
@@ -42,6 +52,7 @@ pub use slots::Slots;
 pub(crate) use tensors::all_shapes;
 pub use threads::set_threads;
 pub use weights::{is_random, verify, weights_bytes, weights_sha256, write_random};
+pub use work::PassWork;
 
 /// Version of the tensor library, as pinned in the workspace.
 const CANDLE_VERSION: &str = "0.11.1";

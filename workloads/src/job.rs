@@ -13,6 +13,7 @@ use crate::load::ExchangeRecord;
 use crate::request::ScheduledRequest;
 use crate::study::StudyFinding;
 use crate::traffic::TrafficRecord;
+use crate::transport::{QuicTotals, Transport};
 use crate::wire::PayloadBytes;
 
 /// The variables by which the tensor library sizes its own work. Without the first it also reads
@@ -86,6 +87,9 @@ pub struct JobSpec {
     /// How many times as long as it really takes every computation lasts; `None` for once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowdown: Option<u32>,
+    /// How frames cross the link.
+    #[serde(default, skip_serializing_if = "Transport::is_default")]
+    pub transport: Transport,
     /// 64 hexadecimal digits that both ends of a connection must know.
     pub secret: String,
 }
@@ -101,6 +105,11 @@ pub enum JobCommand {
     },
     /// The links are set as [`JobEvent::SetLinks`] asked.
     LinksSet,
+    /// The links follow their traces, as [`JobEvent::PlayTraces`] asked.
+    TracesPlay {
+        /// When the traces began, on `CLOCK_MONOTONIC`, in nanoseconds.
+        from_monotonic_ns: u64,
+    },
     /// Finish: report totals and end.
     Stop,
 }
@@ -147,10 +156,26 @@ pub struct RequestRecord {
 pub struct JobTotals {
     /// Payload of all connections, handshakes included, as this process counted.
     pub payload: PayloadBytes,
+    /// What QUIC made of it; `None` if no connection is over QUIC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quic: Option<QuicTotals>,
     /// CPU time of the whole process, in nanoseconds.
     pub cpu_ns: u64,
     /// Time from start to ready: model loaded, socket open.
     pub load_ns: u64,
+}
+
+impl JobTotals {
+    /// Adds another process of the same node: both counted, both used CPU time, and the node was ready when
+    /// the later one was.
+    pub fn add(&mut self, other: &JobTotals) {
+        self.payload.add(other.payload);
+        if let Some(other) = other.quic {
+            self.quic.get_or_insert_default().add(other);
+        }
+        self.cpu_ns += other.cpu_ns;
+        self.load_ns = self.load_ns.max(other.load_ns);
+    }
 }
 
 /// What a job process reports.
@@ -183,6 +208,14 @@ pub enum JobEvent {
         #[serde(default)]
         ends_only: bool,
     },
+    /// The links of the study are to follow their traces from the start; the driver waits for
+    /// [`JobCommand::TracesPlay`].
+    PlayTraces,
+    /// Something that the record of the run is to say, though the job goes on.
+    Warning {
+        /// What, with its cause.
+        message: String,
+    },
     /// All requests have ended; waiting for [`JobCommand::Stop`].
     Idle,
     /// The last event: totals.
@@ -192,4 +225,23 @@ pub enum JobEvent {
         /// Why, with the remedy where there is one.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_processes_of_a_node_come_to_is_the_sum_and_the_later_start() {
+        let totals = |up, cpu_ns, load_ns| JobTotals {
+            payload: PayloadBytes { up, down: 1 },
+            quic: None,
+            cpu_ns,
+            load_ns,
+        };
+        let mut all = totals(10, 5, 7);
+        all.add(&totals(0, 100, 3));
+        let payload = PayloadBytes { up: 10, down: 2 };
+        assert_eq!((all.payload, all.cpu_ns, all.load_ns), (payload, 105, 7));
+    }
 }

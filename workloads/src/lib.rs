@@ -14,6 +14,7 @@ pub mod recipe;
 pub mod request;
 pub mod study;
 pub mod traffic;
+pub mod transport;
 pub mod wire;
 
 #[cfg(feature = "engine")]

@@ -19,6 +19,7 @@ mod draw;
 mod exchange;
 mod http;
 mod pacer;
+mod pin;
 mod record;
 mod run;
 mod spec;

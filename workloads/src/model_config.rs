@@ -118,7 +118,24 @@ pub struct ModelConfig {
     pub sliding_window: Option<u32>,
 }
 
+/// No model of the family comes near these sizes. What a damaged file says beyond them would be believed by
+/// what is laid out for it, before a single weight is looked for.
+const MOST_LAYERS: u32 = 4096;
+const MOST_WIDTH: u32 = 1 << 24;
+const MOST_IDS: u32 = 1 << 24;
+pub(crate) const MOST_SIZES: &str = "models of at most 4096 layers, with states, heads together and feed-forward parts of at most 2^24 and as many ids";
+
 impl ModelConfig {
+    /// Whether its sizes are among [`MOST_SIZES`].
+    pub(crate) fn is_within_reason(&self) -> bool {
+        let all_heads = self.heads.checked_mul(self.head_width);
+        let widths = [Some(self.width), Some(self.feed_forward), all_heads];
+        let are_narrow = widths
+            .iter()
+            .all(|width| width.is_some_and(|width| width <= MOST_WIDTH));
+        self.layers <= MOST_LAYERS && self.vocabulary <= MOST_IDS && are_narrow
+    }
+
     /// Angular frequency of each pair of a head's elements, in radians per position:
     /// `theta^(-2 i / head_width)` (Su et al., `RoFormer`, eq. 15), stretched as the model asks.
     #[must_use]

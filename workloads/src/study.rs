@@ -4,16 +4,20 @@
 //! A study's first node drives it: it sends the requests, sets the links through the agent, and
 //! keeps the records. Every further node of its path serves its part of the model.
 
+pub mod adapters;
 pub mod cnn;
 pub mod kpi;
 pub mod kv;
 pub mod leak;
+pub mod multimodal;
 pub mod own;
 pub mod placement;
 pub mod retrieval;
 pub mod shared;
 pub mod speculative;
 pub mod split;
+pub mod tensor_parallel;
+pub mod traced;
 pub mod u_shape;
 
 mod arm;
@@ -22,17 +26,21 @@ mod job;
 
 use serde::{Deserialize, Serialize};
 
+use self::adapters::{AdapterFinding, AdapterServing, AdaptersSpec};
 use self::cnn::Convolutional;
 pub use self::job::{StudyJobSpec, StudyRole};
 use self::kpi::KpiSpec;
 use self::kv::{Delivery, DeliveryCosts, LossRecord, Source, TransferRecord};
 use self::leak::{LeakRecord, Leaking};
+use self::multimodal::{Look, LookRecord, LooksRecord};
 use self::own::{Decision, OutageRecord, OutageSpec, Rule, Threshold};
 use self::placement::{PlaceCosts, Placed, Placement, PlacementPolicy, WayRecord};
 use self::retrieval::{Library, Retrieval, RetrievalCosts, RetrievalRecord};
 use self::shared::policy::Policy;
 use self::shared::{SharedCosts, SharedRound, SharedSpec};
 use self::speculative::{AcceptanceRecord, Drawing, RoundRecord, Speculation};
+use self::tensor_parallel::{HalfCosts, HalvesRecord, TensorParallel};
+use self::traced::{TracedSpec, TracedTrial};
 use self::u_shape::UShape;
 use crate::coding::Coding;
 
@@ -55,9 +63,15 @@ pub struct StudySpec {
     /// An outage that is played after them, where the technique goes on in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage: Option<OutageSpec>,
+    /// What is asked of each arm while the links follow their traces, after the settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traced: Option<TracedSpec>,
     /// What several users do, where the technique has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<SharedSpec>,
+    /// Which tasks have adapters, where the technique has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<AdaptersSpec>,
     /// Which rows of the KPI tables are sent, where the technique sends any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kpi: Option<KpiSpec>,
@@ -132,10 +146,16 @@ pub enum Arm {
     },
     /// The first node of two has the first layers and the last ones, the second those between.
     UShaped(UShape),
+    /// Each of two nodes has half of every layer.
+    TensorParallel(TensorParallel),
     /// A convolutional network instead of the language model, divided over two nodes.
     Convolutional(Convolutional),
     /// The states of a prompt cross the link of two nodes, and the second guesses its tokens.
     Leaking(Leaking),
+    /// The second node of two has a backbone, and the first what each task adds to it.
+    Adapters(AdapterServing),
+    /// The first node of two has an image, the second the language model.
+    Look(Look),
     /// One node of the path has the whole model and answers.
     Placed(Placement),
     /// The node and the weights that a request is answered with are chosen by how long that should take.
@@ -163,10 +183,16 @@ pub enum Technique {
     Kpi,
     /// [`Arm::UShaped`], and [`Arm::Split`] beside it.
     UShaped,
+    /// [`Arm::TensorParallel`], and [`Arm::Split`] and [`Arm::Placed`] beside it.
+    TensorParallel,
     /// [`Arm::Convolutional`].
     Convolutional,
     /// [`Arm::Leaking`].
     Leaking,
+    /// [`Arm::Adapters`].
+    Adapters,
+    /// [`Arm::Look`].
+    Multimodal,
     /// [`Arm::Placed`], and [`Arm::Policy`] beside it.
     Placement,
 }
@@ -195,6 +221,8 @@ pub enum StudyFinding {
     Row(RowRecord),
     /// A trial.
     Trial(TrialRecord),
+    /// A request while the links follow their traces.
+    Traced(Box<TracedTrial>),
     /// How likely drafts are accepted on one prompt.
     Acceptance(AcceptanceRecord),
     /// What getting a context costs, measured before the trials of each round trip and again at every
@@ -212,8 +240,16 @@ pub enum StudyFinding {
     Places(Vec<PlaceCosts>),
     /// What was guessed of a prompt.
     Leak(LeakRecord),
+    /// What happened to the tasks of a shared backbone.
+    Adapters(AdapterFinding),
     /// What an empty frame takes to each node and back.
     Ways(WayRecord),
+    /// What half of a layer costs on each of two nodes.
+    Halves(Vec<HalfCosts>),
+    /// What looking at an image costs, and what follows the bytes of it.
+    Looks(LooksRecord),
+    /// What was seen in an image.
+    Look(LookRecord),
 }
 
 /// What a token costs on a node while answers are generated, medians of several passes.
@@ -279,7 +315,7 @@ pub struct TrialRecord {
     pub decisions: Vec<Decision>,
     /// The outage that it was played in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outage: Option<OutageRecord>,
+    pub outage: Option<Box<OutageRecord>>,
     /// How its context came, where another node had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<TransferRecord>,
@@ -289,6 +325,9 @@ pub struct TrialRecord {
     /// Where it was answered, where the whole model is on several nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<Placed>,
+    /// What became of it where two nodes share every layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halves: Option<Box<HalvesRecord>>,
 }
 
 impl TrialRecord {
@@ -342,10 +381,23 @@ impl StudySpec {
             Some(Arm::Kpi { .. }) => Technique::Kpi,
             Some(Arm::Placed(_) | Arm::Policy(_)) => Technique::Placement,
             Some(Arm::UShaped(_)) => Technique::UShaped,
+            Some(Arm::TensorParallel(_)) => Technique::TensorParallel,
             Some(Arm::Leaking(_)) => Technique::Leaking,
+            Some(Arm::Adapters(_)) => Technique::Adapters,
+            Some(Arm::Look(_)) => Technique::Multimodal,
             Some(Arm::Convolutional(_)) => Technique::Convolutional,
             Some(_) => Technique::Speculative,
         }
+    }
+
+    /// How images are looked at, in the order of the arms.
+    #[must_use]
+    pub fn looks(&self) -> Vec<Look> {
+        let of_arm = |arm: &Arm| match arm {
+            Arm::Look(look) => Some(*look),
+            _ => None,
+        };
+        self.arms.iter().filter_map(of_arm).collect()
     }
 
     /// How contexts come, but for adaptive arms, which choose among these.
@@ -382,9 +434,15 @@ impl StudySpec {
         let technique = self.technique();
         for arm in &self.arms {
             let fits = match arm {
-                Arm::Split { .. } => matches!(technique, Technique::Split | Technique::UShaped),
+                Arm::Split { .. } => matches!(
+                    technique,
+                    Technique::Split | Technique::UShaped | Technique::TensorParallel
+                ),
                 Arm::UShaped(_) => technique == Technique::UShaped,
+                Arm::TensorParallel(_) => technique == Technique::TensorParallel,
                 Arm::Leaking(_) => technique == Technique::Leaking,
+                Arm::Adapters(_) => technique == Technique::Adapters,
+                Arm::Look(_) => technique == Technique::Multimodal,
                 Arm::Convolutional(_) => technique == Technique::Convolutional,
                 Arm::Remote { .. } | Arm::Speculative(_) => technique == Technique::Speculative,
                 Arm::Cascade { .. } => technique == Technique::Cascade,
@@ -393,7 +451,10 @@ impl StudySpec {
                 Arm::Retrieval(_) => technique == Technique::Retrieval,
                 Arm::Shared { .. } => technique == Technique::Shared,
                 Arm::Kpi { .. } => technique == Technique::Kpi,
-                Arm::Placed(_) | Arm::Policy(_) => technique == Technique::Placement,
+                Arm::Placed(_) => {
+                    matches!(technique, Technique::Placement | Technique::TensorParallel)
+                }
+                Arm::Policy(_) => technique == Technique::Placement,
             };
             if !fits {
                 return Err("its arms are not of one technique".to_owned());
@@ -446,6 +507,8 @@ impl StudySpec {
             Technique::Speculative
             | Technique::Cascade
             | Technique::Retrieval
+            | Technique::Adapters
+            | Technique::Multimodal
             | Technique::Shared => {
                 return match place {
                     1 => (0..layers, true),
@@ -454,7 +517,8 @@ impl StudySpec {
             }
             Technique::EarlyExit => return self.layers_of_exits(place, layers),
             Technique::Kpi => return (0..0, false),
-            Technique::Placement => return (0..layers, true),
+            // Beside halves, whoever has the whole model answers alone too.
+            Technique::Placement | Technique::TensorParallel => return (0..layers, true),
             // Who guesses knows the whole model.
             Technique::Leaking if place > 0 => return (0..layers, true),
             Technique::Leaking => return (0..self.deepest_leak(), false),

@@ -251,7 +251,8 @@ fn carry_out(
         }
         match serde_json::from_str(&line).map_err(TrafficError::Orders)? {
             JobCommand::Start { t0_monotonic_ns } => work.start(t0_monotonic_ns, &end)?,
-            JobCommand::LinksSet => {} // it never asks for that
+            // It never asks for either.
+            JobCommand::LinksSet | JobCommand::TracesPlay { .. } => {}
             JobCommand::Stop => break,
         }
     }
@@ -259,6 +260,7 @@ fn carry_out(
     tell(output, &JobEvent::Traffic(work.finish()))?;
     let totals = JobTotals {
         payload: PayloadBytes::default(),
+        quic: None,
         cpu_ns: clock::process_cpu_ns(),
         load_ns,
     };

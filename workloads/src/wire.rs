@@ -33,8 +33,8 @@ pub const SECRET_BYTES: u64 = 32;
 /// are needed or held.
 pub const TERMS_BYTES: u64 = 32 + 4 + 4;
 
-/// What studies of two models say besides: a fingerprint of the second.
-pub const DRAFT_TERMS_BYTES: u64 = 32;
+/// What studies of two models, or of a model and a vision encoder, say besides: a fingerprint of the second.
+pub const SECOND_TERMS_BYTES: u64 = 32;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +115,25 @@ pub enum FrameKind {
     /// Hidden states of a prompt after the layer that the header's position names, with their coding (u32) in
     /// front; answered by a frame of the same kind with what each token may have been, guessed in two ways.
     Guess = 32,
+    /// Tokens that two halves of every layer carry from the header's position on, at 0 those of a new request: how
+    /// parts of sums are coded (u32), and the ids (u32 each).
+    Tokens = 33,
+    /// What half of a part of a layer adds to the states of those tokens, coded. The header's position is the number
+    /// of the sum, two of each layer.
+    Partial = 34,
+    /// Asks what half of a layer costs, at the header's position; answered by a frame of the same kind, in JSON.
+    HalfCosts = 35,
+    /// A question about an image: what follows it, how many patches are merged and how many tokens it has (u32 each),
+    /// its token ids, and the image or its visual tokens. The header's position says how many tokens to answer with.
+    Look = 36,
+    /// A piece of a file of a task's weights: the header's request is the task, its position which file (0 the
+    /// description of an adapter, 1 its matrices, 2 a full model).
+    Weights = 40,
+    /// Has the receiver load what came for the header's request, a task: an adapter (position 0) or a full model (1);
+    /// answered by a frame of the same kind with what it was, four u64.
+    Load = 41,
+    /// Asks how surprising a text is, or what a prompt is answered with alone; in JSON, and so is the answer.
+    Appraise = 42,
 }
 
 impl FrameKind {
@@ -154,6 +173,13 @@ impl FrameKind {
             30 => Some(FrameKind::Place),
             31 => Some(FrameKind::Activations),
             32 => Some(FrameKind::Guess),
+            33 => Some(FrameKind::Tokens),
+            34 => Some(FrameKind::Partial),
+            35 => Some(FrameKind::HalfCosts),
+            36 => Some(FrameKind::Look),
+            40 => Some(FrameKind::Weights),
+            41 => Some(FrameKind::Load),
+            42 => Some(FrameKind::Appraise),
             _ => None,
         }
     }

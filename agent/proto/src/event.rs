@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AskedAndGot, ChannelEnergy, CoolingReport, CoreSample, GpuSample, IdlePower, InterruptCpu,
-    MeterChannel, MeterReadings, MeteringCost, NodeCounters, NoiseReport, Unmetered,
+    LinkCapture, MeterChannel, MeterReadings, MeteringCost, NodeCounters, NoiseReport, Unmetered,
 };
 
 /// A quantity, or the reason why there is none. What nobody measured is never a number.
@@ -216,6 +216,8 @@ pub enum EventBody {
         /// The exit code it calls for (see the table of exit codes).
         exit_code: u8,
     },
+    /// What was captured of one direction of a link, where that was asked for.
+    Captured(LinkCapture),
     /// Everything has been taken down: the last event.
     TakenDown {
         /// What could not be taken down, in words; empty when all is clean.
@@ -486,6 +488,7 @@ pub struct PhaseEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CaptureOutcome;
     use hexloop_traces::PlaybackChange;
     use hexloop_workloads::traffic::{ProbeRecord, TrafficRecord};
 
@@ -516,7 +519,28 @@ mod tests {
             link: Some("radio".to_owned()),
             record,
         };
-        for body in [EventBody::LinkChanged(changed), traffic] {
+        let captured = |outcome| {
+            EventBody::Captured(LinkCapture {
+                link: "radio".to_owned(),
+                direction: Direction::Up,
+                outcome,
+            })
+        };
+        let written = captured(CaptureOutcome::Written {
+            file: "radio-up.pcapng".to_owned(),
+            packets: 5,
+            missed_packets: 1,
+            cut_short: Some("the disk is full".to_owned()),
+        });
+        let unavailable = captured(CaptureOutcome::Unavailable {
+            why: "tc".to_owned(),
+        });
+        for body in [
+            EventBody::LinkChanged(changed),
+            traffic,
+            written,
+            unavailable,
+        ] {
             let event = Event {
                 sequence: 3,
                 phase: Some("bulk".to_owned()),

@@ -3,11 +3,13 @@
 //! Events are one Rust type with one JSON form: that is what the agent streams, what the run
 //! directory stores and what monitor and report read.
 
+mod capture;
 mod event;
 mod isolation;
 mod metering;
 mod usage;
 
+pub use capture::{CaptureOutcome, LinkCapture};
 pub use event::{
     AgentDescription, CommandExit, CpuPinning, Event, EventBody, JobResources, LateHistogram,
     LinkCalibration, LinkChanged, LinkControl, LinkCounters, LinkWindow, Measurement, NodeSample,
@@ -24,7 +26,7 @@ pub use metering::{
 pub use usage::{CoreSample, CoreUse, NodeCounters};
 
 /// The version of the service and of the events. Peers of another version are refused.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// The generated client and server.
 #[expect(

@@ -24,6 +24,10 @@ use crate::sys::spawn::{self, Credentials, Habitation};
 /// What the first process is told to start the command. Later bytes are signals, and none is this.
 pub(crate) const GO: u8 = 0;
 
+/// Added to the number of a signal that is for everything the command has started, and not for itself
+/// alone.
+pub(crate) const FOR_ALL: u8 = 0x80;
+
 /// What the first process says, one JSON document per line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -126,9 +130,14 @@ fn pass_on(control: &mut UnixStream, command: Pid) -> io::Result<bool> {
         Err(_) => return Ok(false),
     };
     for number in &signals[..length] {
-        if let Ok(signal) = Signal::try_from(i32::from(*number)) {
+        // -1 of kill(2): all processes of this namespace but this one.
+        let whom = match number & FOR_ALL {
+            0 => command,
+            _ => Pid::from_raw(-1),
+        };
+        if let Ok(signal) = Signal::try_from(i32::from(number & !FOR_ALL)) {
             // It may have ended in the meantime, which the next look tells.
-            let _ = kill(command, signal);
+            let _ = kill(whom, signal);
         }
     }
     Ok(true)

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
-use super::inhabit::{GO, Said};
+use super::inhabit::{FOR_ALL, GO, Said};
 use crate::namespace::NetworkNamespace;
 use crate::process::SelfCommand;
 use crate::sys::spawn;
@@ -175,9 +175,18 @@ impl Running {
 
     /// Passes a signal on.
     pub(crate) fn signal(&mut self, signal: Signal) {
+        self.say(signal, 0);
+    }
+
+    /// Sends a signal to the command and to everything it has started.
+    pub(crate) fn signal_all(&mut self, signal: Signal) {
+        self.say(signal, FOR_ALL);
+    }
+
+    fn say(&mut self, signal: Signal, whom: u8) {
         if let Ok(number) = u8::try_from(signal as i32) {
             // If it has just ended, the next look tells.
-            let _ = self.control.get_mut().write_all(&[number]);
+            let _ = self.control.get_mut().write_all(&[number | whom]);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can be measured, one function per kind of row.
 
+mod capture;
 mod exact;
 mod latency;
 mod loaded;
@@ -45,7 +46,7 @@ pub struct Row {
 }
 
 /// All of them, in the order of the table.
-pub const ROWS: [Row; 15] = [
+pub const ROWS: [Row; 16] = [
     Row {
         name: "relay-exact-10ms",
         what: "relay, 12/48/120/300 Mbit/s in 10 ms steps, 400 Mbit/s offered",
@@ -101,6 +102,11 @@ pub const ROWS: [Row; 15] = [
         what: "relay without real-time rights, idle and under load in turn: its verdict against \
                the receiver's own account",
         work: loaded::verdicts,
+    },
+    Row {
+        name: "relay-capture",
+        what: "relay-exact-10ms without and with a capture of its packets (`--pcap`) in turn",
+        work: |ask| capture::cost(ask.scale),
     },
     Row {
         name: "tc-10ms",

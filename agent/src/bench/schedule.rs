@@ -5,6 +5,7 @@
 //! `b` bits has arrived when the integral of the trace from its own T0 has reached `k b`, plus the
 //! trace's delay. Nothing is fitted, neither phase nor rate.
 
+use hexloop_proto::LinkWindow;
 use hexloop_traces::CapacityCurve;
 
 use super::{length, signed_to_f64, to_f64};
@@ -73,6 +74,36 @@ impl Ideal<'_> {
             largest_cumulative_packets: self.largest_cumulative(arrivals_ns),
             delivered_over_trace: to_f64(length(arrivals_ns)) / allowed.max(f64::MIN_POSITIVE),
         }
+    }
+
+    /// The largest |packets delivered - bits that the trace allowed / bits of a packet| at the ends of
+    /// windows throughout which packets waited; `None` if there is none. Windows are those of one
+    /// direction, in order of time.
+    ///
+    /// For flows that do not always have a packet waiting, such as TCP's: what the trace allowed while the
+    /// queue was empty is not the link's error, so every backlog is counted from the beginning of its
+    /// first whole window. A perfect link has up to 1, for the packet that is being sent then.
+    pub(super) fn largest_while_backlogged(&self, windows: &[LinkWindow]) -> Option<f64> {
+        let mut largest: Option<f64> = None;
+        // Where the present backlog begins and ends, and the bytes delivered in between.
+        let mut backlog: Option<(OffsetNs, OffsetNs, u64)> = None;
+        for window in windows {
+            if !window.backlogged {
+                backlog = None;
+                continue;
+            }
+            let (begin_ns, _, before) = backlog
+                .filter(|&(_, end_ns, _)| end_ns == window.start_ns)
+                .unwrap_or((window.start_ns, window.start_ns, 0));
+            let end_ns = window.start_ns + window.length_ns;
+            let delivered_bytes = before + window.delivered_bytes;
+            backlog = Some((begin_ns, end_ns, delivered_bytes));
+            let allowed_bits = to_f64(self.curve.arrivals_between(begin_ns, end_ns));
+            let error_bits = to_f64(delivered_bytes * 8) - allowed_bits;
+            let error = error_bits.abs() / to_f64(self.packet_bits());
+            largest = Some(largest.map_or(error, |largest| largest.max(error)));
+        }
+        largest
     }
 
     fn window_errors(&self, arrivals_ns: &[OffsetNs]) -> Vec<f64> {
@@ -152,6 +183,27 @@ mod tests {
 
     fn close(found: f64, expected: f64) -> bool {
         (found - expected).abs() < 1e-9
+    }
+
+    /// Windows of 10 ms from T0 on: packets delivered, and whether some waited throughout.
+    fn windows(delivered: &[(u64, bool)]) -> Vec<LinkWindow> {
+        let window = |(number, &(delivered_packets, backlogged)): (u64, &(u64, bool))| LinkWindow {
+            link: "air".to_owned(),
+            direction: Direction::Up,
+            start_ns: number * 10 * MS,
+            length_ns: 10 * MS,
+            trace_bytes: 0,
+            delivered_bytes: delivered_packets * PACKET_BYTES,
+            delivered_packets,
+            backlogged,
+            queue_bytes: 0,
+            dropped_packets: 0,
+            lost_packets: 0,
+            marked_packets: 0,
+            duplicated_packets: 0,
+            corrupted_packets: 0,
+        };
+        (0..).zip(delivered).map(window).collect()
     }
 
     #[test]
@@ -266,5 +318,43 @@ mod tests {
         let found = ideal(&curve).compare(&[MS, 2 * MS]);
         assert!(close(found.window_errors_percent[0], 200.0), "{found:?}");
         assert!(close(found.window_errors_percent[1], 0.0), "{found:?}");
+    }
+
+    #[test]
+    fn errors_add_up_over_the_windows_of_a_backlog() {
+        let curve = curve(0);
+        let ideal = ideal(&curve);
+        // 10 and 40 are allowed in turn.
+        let found = windows(&[(9, true), (39, true), (12, true), (40, true)]);
+        assert_eq!(ideal.largest_while_backlogged(&found), Some(2.0));
+    }
+
+    #[test]
+    fn what_is_not_sent_while_the_queue_is_empty_is_no_error_and_ends_a_backlog() {
+        let curve = curve(0);
+        let ideal = ideal(&curve);
+        let found = windows(&[(9, true), (3, false), (9, true), (39, true)]);
+        assert_eq!(ideal.largest_while_backlogged(&found), Some(2.0));
+        let apart = windows(&[(9, true), (3, false), (9, true), (40, false)]);
+        assert_eq!(ideal.largest_while_backlogged(&apart), Some(1.0));
+    }
+
+    #[test]
+    fn a_window_that_is_missing_ends_a_backlog() {
+        let curve = curve(0);
+        let ideal = ideal(&curve);
+        let mut found = windows(&[(9, true), (40, true), (9, true)]);
+        found.remove(1);
+        assert_eq!(ideal.largest_while_backlogged(&found), Some(1.0));
+    }
+
+    #[test]
+    fn where_packets_never_waited_there_is_nothing_to_tell() {
+        let curve = curve(0);
+        let ideal = ideal(&curve);
+        assert_eq!(
+            ideal.largest_while_backlogged(&windows(&[(3, false)])),
+            None
+        );
     }
 }

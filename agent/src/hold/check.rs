@@ -7,25 +7,23 @@ use super::{HoldError, HoldOrder, open, system};
 use crate::configuration::Configuration;
 use crate::management::{self, Protected};
 use crate::sys::ethtool;
-use crate::undo::network::{called, link, link_name, mtu_of};
+use crate::undo::network::{called, link, link_name, longest_packet_of, mtu_of};
 use crate::undo::{InterfaceIdentity, NamespaceIdentity};
 
 /// What was found of an interface that may be shaped.
 pub(super) struct Found {
     pub(super) interface: InterfaceIdentity,
     pub(super) mtu: u32,
-    pub(super) speed_bps: Option<u64>,
+    pub(super) longest_bytes: u32,
     pub(super) protected: Protected,
 }
 
-/// What may be refused before anything is made.
-pub(super) fn check(order: &HoldOrder, trace: &Trace) -> Result<Found, HoldError> {
+/// What may be refused before anything is made, and before anybody looks at the trace.
+pub(super) fn check_asked(order: &HoldOrder) -> Result<Found, HoldError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(HoldError::NotRoot);
     }
-    let configuration = Configuration::load()?;
-    let highest_bps = highest_rate(trace);
-    check_allowed(order, highest_bps, &configuration)?;
+    check_allowed(order, &Configuration::load()?)?;
     let mut socket = open()?;
     let name = &order.interface;
     let found = link(&mut socket, called(name)).map_err(system("find the interface"))?;
@@ -41,7 +39,6 @@ pub(super) fn check(order: &HoldOrder, trace: &Trace) -> Result<Found, HoldError
             reason: reason.clone(),
         });
     }
-    let speed_bps = check_speed(name, highest_bps)?;
     let namespace =
         NamespaceIdentity::of_this_thread().map_err(system("find out the network namespace"))?;
     Ok(Found {
@@ -51,28 +48,37 @@ pub(super) fn check(order: &HoldOrder, trace: &Trace) -> Result<Found, HoldError
             name: name.clone(),
         },
         mtu: mtu_of(&found),
-        speed_bps,
+        longest_bytes: longest_packet_of(&found),
         protected,
     })
 }
 
 /// The highest rate that is asked for; 0 when none is.
 fn highest_rate(trace: &Trace) -> u64 {
-    let rates = trace
-        .rows()
-        .iter()
-        .flat_map(|row| [row.down.rate_bps, row.up.rate_bps]);
-    rates
+    let states = trace.states().flat_map(|(_, states)| states);
+    states
+        .map(|state| state.rate_bps)
         .filter(|rate| *rate != UNLIMITED_RATE_BPS)
         .max()
         .unwrap_or(0)
 }
 
-fn check_allowed(
-    order: &HoldOrder,
-    highest_bps: u64,
-    configuration: &Configuration,
-) -> Result<(), HoldError> {
+/// Whether the trace's rates are allowed, and below the interface's own, which is returned.
+pub(super) fn check_rates(order: &HoldOrder, trace: &Trace) -> Result<Option<u64>, HoldError> {
+    let highest_bps = highest_rate(trace);
+    let configuration = Configuration::load()?;
+    if highest_bps > configuration.host.max_rate_bps.unwrap_or(u64::MAX) {
+        let rate = BitRate { bps: highest_bps };
+        let path = configuration.path.display();
+        return Err(HoldError::NotAllowed {
+            what: format!("a rate of {rate}"),
+            remedy: format!("`max_rate` in {path} says how much is"),
+        });
+    }
+    check_speed(&order.interface, highest_bps)
+}
+
+fn check_allowed(order: &HoldOrder, configuration: &Configuration) -> Result<(), HoldError> {
     let (host, path) = (&configuration.host, configuration.path.display());
     let refuse = |what: String, remedy: String| Err(HoldError::NotAllowed { what, remedy });
     let name = &order.interface;
@@ -85,11 +91,6 @@ fn check_allowed(
     if !configuration.allows_user(order.invoking_user) {
         let remedy = format!("its owner can add you to `allow_users` in {path}");
         return refuse("shaping by this user".to_owned(), remedy);
-    }
-    if highest_bps > host.max_rate_bps.unwrap_or(u64::MAX) {
-        let rate = BitRate { bps: highest_bps };
-        let remedy = format!("`max_rate` in {path} says how much is");
-        return refuse(format!("a rate of {rate}"), remedy);
     }
     if order.lease_ns > host.max_lease_ns {
         let span = |ns| TimeSpan { ns };

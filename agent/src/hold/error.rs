@@ -1,6 +1,9 @@
 //! Why an interface is not held, and what the user can do about it.
 
 use std::io;
+use std::path::PathBuf;
+
+use hexloop_traces::TraceError;
 
 use crate::change::ChangeError;
 use crate::configuration::ConfigurationError;
@@ -70,6 +73,20 @@ pub enum HoldError {
         #[source]
         source: io::Error,
     },
+    /// No copy of the trace for the holder.
+    #[error(
+        "cannot keep a copy of the trace of {rows} rows in {}, which is followed from there",
+        directory.display()
+    )]
+    Copy {
+        /// How many rows it has.
+        rows: usize,
+        /// Where.
+        directory: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<TraceError>,
+    },
     /// Its lease ends when it was to end before.
     #[error("the lease of interface {interface} was not renewed: {why}")]
     NotRenewed {
@@ -117,6 +134,10 @@ impl HoldError {
             HoldError::Change(ChangeError::Foreign { .. }) => {
                 "hexloop never replaces what others made: take it away yourself, or choose another \
                  interface"
+            }
+            HoldError::Copy { .. } => {
+                "make room there, name another directory in HEXLOOP_STATE_DIRECTORY, or make longer \
+                 rows with `hexloop trace export --step`"
             }
             HoldError::NotRenewed { .. } => "`hexloop link show` tells when it ends",
             HoldError::PutBack { .. } => "apply it again when the cause is gone",

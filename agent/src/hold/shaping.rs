@@ -3,10 +3,11 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use hexloop_traces::{
-    CapacityCurve, Direction, EndPolicy, LinkSettings, LinkState, Schedule, Trace, TraceRow,
+    CapacityCurve, Direction, EndPolicy, LinkSettings, LinkState, Schedule, Trace,
     UNLIMITED_RATE_BPS,
 };
 use hexloop_workloads::clock;
@@ -16,8 +17,8 @@ use super::HoldError;
 use crate::change::Step;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::interface::{
-    FilterKind, InterfacePlan, Outage, Shape, Shaped, SteeredClasses, TcStep, TcUndo, Traffic,
-    Transport, steps,
+    InterfacePlan, Kernel, Outage, Shape, Shaped, SteeredClasses, TcStep, TcUndo, Traffic,
+    Transport, is_needed, note, steps,
 };
 use crate::undo::{IngressKind, InterfaceIdentity, Undo};
 
@@ -37,11 +38,15 @@ pub struct Peer {
 pub(super) struct Shaping<'a> {
     pub(super) interface: &'a InterfaceIdentity,
     pub(super) mtu: u32,
+    /// The longest packet that offloads join, in bytes.
+    pub(super) longest_bytes: u32,
     pub(super) speed_bps: Option<u64>,
     pub(super) trace: &'a Trace,
+    /// As [`curves`] makes them.
+    pub(super) curves: [CapacityCurve; 2],
     pub(super) settings: LinkSettings,
     pub(super) peers: &'a [Peer],
-    pub(super) filters: FilterKind,
+    pub(super) kernel: Kernel,
     pub(super) outages: Outages,
 }
 
@@ -54,22 +59,65 @@ pub(super) struct Outages {
 
 impl Outages {
     pub(super) fn of(trace: &Trace) -> Outages {
-        let of = |state: fn(&TraceRow) -> &LinkState| {
-            let rates = || trace.rows().iter().map(|row| state(row).rate_bps);
-            let rate_bps = rates().find(|rate_bps| *rate_bps > 0);
+        let of = |side: usize| {
+            let rates = || trace.states().map(|(_, states)| states[side].rate_bps);
             let has_some = rates().any(|rate_bps| rate_bps == 0);
-            has_some.then(|| rate_bps.unwrap_or(UNLIMITED_RATE_BPS))
+            has_some.then(|| rates().find(|bps| *bps > 0).unwrap_or(UNLIMITED_RATE_BPS))
         };
         Outages {
-            down: of(|row| &row.down),
-            up: of(|row| &row.up),
+            down: of(0),
+            up: of(1),
         }
     }
 }
 
+/// Both directions of a trace, prepared to be followed: of a long one that takes a pass over its rows
+/// each, and so it is done before anything is made.
+pub(super) fn curves(trace: &Trace) -> [CapacityCurve; 2] {
+    Direction::BOTH.map(|direction| CapacityCurve::new(trace, direction))
+}
+
+/// What of a state decides which steps there are: whether there is a limit, an outage, a queue of the
+/// row's own, and whether netem is needed.
+fn kind(state: &LinkState) -> [bool; 5] {
+    [
+        *state == LinkState::TRANSPARENT,
+        state.rate_bps == UNLIMITED_RATE_BPS,
+        state.rate_bps == 0,
+        state.queue_bytes == 0,
+        is_needed(state),
+    ]
+}
+
+/// Rows of which each stands for all others like it, in the order of their times: the first of every
+/// kind and, since rates are refused for being too low or too high, those of the lowest and the highest.
+fn representatives(trace: &Trace) -> BTreeMap<u64, [LinkState; 2]> {
+    let mut kinds = BTreeMap::new();
+    let (mut slowest, mut fastest) = ([None::<(u64, _)>; 2], [None::<(u64, _)>; 2]);
+    for row in trace.states() {
+        let (_, states) = row;
+        kinds.entry(states.map(|state| kind(&state))).or_insert(row);
+        for ((state, slowest), fastest) in states.iter().zip(&mut slowest).zip(&mut fastest) {
+            let rate_bps = state.rate_bps;
+            if rate_bps == 0 || rate_bps == UNLIMITED_RATE_BPS {
+                continue;
+            }
+            if slowest.is_none_or(|(least_bps, _)| rate_bps < least_bps) {
+                *slowest = Some((rate_bps, row));
+            }
+            if fastest.is_none_or(|(most_bps, _)| rate_bps > most_bps) {
+                *fastest = Some((rate_bps, row));
+            }
+        }
+    }
+    let extremes = slowest.into_iter().chain(fastest).flatten();
+    let extremes = extremes.map(|(_, row)| row);
+    kinds.into_values().chain(extremes).collect()
+}
+
 impl Shaping<'_> {
     /// The steps for a row of the trace.
-    pub(super) fn steps(&self, row: &TraceRow) -> Result<Vec<TcStep>, HoldError> {
+    pub(super) fn steps(&self, [down, up]: [LinkState; 2]) -> Result<Vec<TcStep>, HoldError> {
         let shape = |state: LinkState, in_outages_bps: Option<u64>| {
             let outage = match in_outages_bps {
                 None => Outage::Never,
@@ -89,8 +137,8 @@ impl Shaping<'_> {
         };
         let shaped = |traffic| Shaped {
             traffic,
-            sent: shape(row.up, self.outages.up),
-            received: shape(row.down, self.outages.down),
+            sent: shape(up, self.outages.up),
+            received: shape(down, self.outages.down),
         };
         let shaped = if self.peers.is_empty() {
             vec![shaped(Traffic::Everything)]
@@ -110,19 +158,19 @@ impl Shaping<'_> {
             interface: self.interface.name.clone(),
             index: self.interface.index,
             mtu: self.mtu,
+            longest_bytes: self.longest_bytes,
             speed_bps: self.speed_bps,
             shaped,
         };
-        steps(&plan, self.filters).map_err(|error| HoldError::Senseless(error.to_string()))
+        steps(&plan, &self.kernel).map_err(|error| HoldError::Senseless(error.to_string()))
     }
 
     /// Checks every row before anything is made: each must be a change of the first in place.
     pub(super) fn check(&self) -> Result<Vec<TcStep>, HoldError> {
-        let rows = self.trace.rows();
-        let first = self.steps(&rows[0])?;
-        for row in &rows[1..] {
+        let first = self.steps(self.row(0))?;
+        for (t_ns, states) in representatives(self.trace) {
             let same = self
-                .steps(row)?
+                .steps(states)?
                 .iter()
                 .map(TcStep::describe)
                 .eq(first.iter().map(TcStep::describe));
@@ -130,11 +178,25 @@ impl Shaping<'_> {
                 return Err(HoldError::Senseless(format!(
                     "the trace has rows with and without a limit or a delay (at {} ms); on a real \
                      interface every row needs both or neither",
-                    row.t_ns / 1_000_000
+                    t_ns / 1_000_000
                 )));
             }
         }
         Ok(first)
+    }
+
+    /// The states of a row, counted over all laps.
+    fn row(&self, number: usize) -> [LinkState; 2] {
+        let states = self.trace.states_of(number % self.trace.row_count());
+        // A trace has at least one row.
+        states.map_or([LinkState::TRANSPARENT; 2], |(_, states)| states)
+    }
+
+    /// What is to be told of it beside what was asked for, if anything.
+    pub(super) fn note(&self) -> Option<String> {
+        let states = self.trace.states().flat_map(|(_, states)| states);
+        let sizes = (self.mtu, self.longest_bytes);
+        note(&self.kernel, states, &self.settings, sizes)
     }
 
     /// A step with its guard.
@@ -160,6 +222,22 @@ impl Shaping<'_> {
     }
 }
 
+/// How long following takes each time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Effort {
+    last_ns: u64,
+    /// The shorter of the last two: once it may have been held up.
+    usual_ns: u64,
+}
+
+impl Effort {
+    /// Takes in how long it took this time.
+    fn note(&mut self, took_ns: u64) {
+        self.usual_ns = took_ns.min(self.last_ns);
+        self.last_ns = took_ns;
+    }
+}
+
 /// Follows a trace from the moment it was confirmed on.
 #[derive(Debug)]
 pub(super) struct Follower<'a> {
@@ -176,38 +254,49 @@ pub(super) struct Follower<'a> {
     steers_all: bool,
     /// When they are looked at next.
     next_look_ns: u64,
+    effort: Effort,
+    /// Nothing is done before. Where many peers follow short rows, each time takes longer than a row:
+    /// then rows are left out, and half of the time is left to others.
+    rested_ns: u64,
 }
 
 impl<'a> Follower<'a> {
     pub(super) fn new(shaping: &'a Shaping<'a>, start_boot_ns: u64) -> Follower<'a> {
-        let rows = shaping.trace.rows();
-        let rates = |row: &TraceRow| (row.down.rate_bps, row.up.rate_bps);
+        let rates = |states: [LinkState; 2]| states.map(|state| state.rate_bps);
+        let first = rates(shaping.row(0));
+        let mut states = shaping.trace.states();
         Follower {
             shaping,
             start_boot_ns,
             next: 1,
-            schedules: Direction::BOTH
-                .map(|direction| CapacityCurve::new(shaping.trace, direction).into()),
-            changes_rates: rows.iter().any(|row| rates(row) != rates(&rows[0])),
+            schedules: shaping.curves.clone().map(Schedule::from),
+            changes_rates: states.any(|(_, states)| rates(states) != first),
             steered: None,
             steers_all: false,
             next_look_ns: 0,
+            effort: Effort::default(),
+            rested_ns: 0,
         }
+    }
+
+    /// The time since the start of the trace.
+    fn now_ns(&self) -> u64 {
+        clock::since_boot_ns().saturating_sub(self.start_boot_ns)
     }
 
     /// When the next row begins, or the trace ends, from its start; `None` when nothing changes
     /// any more.
     fn next_row_ns(&self) -> Option<u64> {
         let trace = self.shaping.trace;
-        let rows = trace.rows();
+        let rows = trace.row_count();
         let metadata = trace.metadata();
-        let (lap, row) = (self.next / rows.len(), self.next % rows.len());
-        let is_constant = rows.len() == 1 && metadata.end != EndPolicy::Clear;
+        let (lap, row) = (self.next / rows, self.next % rows);
+        let is_constant = rows == 1 && metadata.end != EndPolicy::Clear;
         if is_constant || (lap > 0 && metadata.end == EndPolicy::Hold) {
             return None;
         }
         let laps_ns = u64::try_from(lap).ok()?.checked_mul(metadata.duration_ns)?;
-        laps_ns.checked_add(rows[row].t_ns)
+        laps_ns.checked_add(trace.states_of(row)?.0)
     }
 
     fn steers(&self) -> bool {
@@ -226,53 +315,71 @@ impl<'a> Follower<'a> {
         } else {
             row_ns
         };
-        self.start_boot_ns.checked_add(next_ns)
+        self.start_boot_ns.checked_add(next_ns.max(self.rested_ns))
     }
 
     /// Goes on to the row that it is time for, and keeps to it. False when the trace is over and
     /// every limit is to be lifted.
     pub(super) fn go_on(&mut self, socket: &mut RouteSocket) -> Result<bool, HoldError> {
-        let now_ns = clock::since_boot_ns().saturating_sub(self.start_boot_ns);
-        let rows = self.shaping.trace.rows();
+        let began_ns = self.now_ns();
+        if !self.enter_rows_by(socket, began_ns)? {
+            return Ok(false);
+        }
+        let usual_ns = self.effort.usual_ns;
+        self.steer(socket, began_ns.saturating_add(2 * usual_ns))?;
+        let ended_ns = self.now_ns();
+        self.effort.note(ended_ns.saturating_sub(began_ns));
+        self.rested_ns = ended_ns.saturating_add(self.effort.usual_ns);
+        Ok(true)
+    }
+
+    /// Goes on to the row of a moment. False when the trace is over and every limit is to be lifted.
+    fn enter_rows_by(&mut self, socket: &mut RouteSocket, now_ns: u64) -> Result<bool, HoldError> {
+        let rows = self.shaping.trace.row_count();
         let is_clear = self.shaping.trace.metadata().end == EndPolicy::Clear;
         let before = self.next;
         while self.next_row_ns().is_some_and(|row_ns| row_ns <= now_ns) {
-            if self.next >= rows.len() && is_clear {
+            if self.next >= rows && is_clear {
                 return Ok(false);
             }
             self.next += 1;
         }
         if self.next > before {
-            let row = |number: usize| &rows[(number - 1) % rows.len()];
-            self.enter(socket, row(before), row(self.next))?;
-        }
-        if self.steers()
-            && let Some(change_ns) = self.next_row_ns()
-        {
-            self.find_classes(socket)?;
-            if let Some(steered) = &mut self.steered {
-                let now_ns = clock::since_boot_ns().saturating_sub(self.start_boot_ns);
-                let schedules = &self.schedules;
-                self.next_look_ns = steered.steer(socket, schedules, now_ns, change_ns)?;
-            }
+            let row = |next: usize| self.shaping.row(next - 1);
+            let (left, entered) = (row(before), row(self.next));
+            self.enter(socket, left, entered)?;
         }
         Ok(true)
+    }
+
+    /// Steers the classes, which are looked at again no sooner than `rested_ns`.
+    fn steer(&mut self, socket: &mut RouteSocket, rested_ns: u64) -> Result<(), HoldError> {
+        let Some(change_ns) = self.next_row_ns().filter(|_| self.steers()) else {
+            return Ok(());
+        };
+        self.find_classes(socket)?;
+        let now_ns = self.now_ns();
+        if let Some(steered) = &mut self.steered {
+            let moments = (change_ns, rested_ns);
+            self.next_look_ns = steered.steer(socket, &self.schedules, now_ns, moments)?;
+        }
+        Ok(())
     }
 
     /// Sets what a row asks for; rates that are steered are not set here while the trace goes on.
     fn enter(
         &mut self,
         socket: &mut RouteSocket,
-        left: &TraceRow,
-        row: &TraceRow,
+        left: [LinkState; 2],
+        row: [LinkState; 2],
     ) -> Result<(), HoldError> {
-        let but_rates = |row: &TraceRow| {
-            [row.down, row.up].map(|state| LinkState {
+        let but_rates = |row: [LinkState; 2]| {
+            row.map(|state| LinkState {
                 rate_bps: 0,
                 ..state
             })
         };
-        let stands = |row: &TraceRow| [row.down, row.up].map(|state| state.rate_bps == 0);
+        let stands = |row: [LinkState; 2]| row.map(|state| state.rate_bps == 0);
         let goes_on = self.next_row_ns().is_some();
         let is_alike = but_rates(left) == but_rates(row) && stands(left) == stands(row);
         if goes_on && is_alike && self.steers_all {
@@ -295,7 +402,7 @@ impl<'a> Follower<'a> {
         if self.steered.is_some() {
             return Ok(());
         }
-        let steps = self.shaping.steps(&self.shaping.trace.rows()[0])?;
+        let steps = self.shaping.steps(self.shaping.row(0))?;
         let (index, mtu) = (self.shaping.interface.index, self.shaping.mtu);
         let steered = SteeredClasses::of(socket, &steps, index, mtu)?;
         let mut classes = steps.iter().filter(|step| step.is_class());

@@ -1,12 +1,16 @@
 //! The way between a holder and whoever started it: an order on its standard input, events on its
-//! standard output, both a line of JSON each.
+//! standard output, both a line of JSON each, and the trace in a file that it inherits open.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use super::{HoldError, HoldEvent, HoldOrder, system};
+use hexloop_traces::Trace;
+use serde::{Deserialize, Serialize};
+
+use super::check::check_asked;
+use super::{HoldError, HoldEvent, HoldOrder, copy, system};
 use crate::failpoint;
 use crate::process::SelfCommand;
 use crate::sys::spawn;
@@ -20,6 +24,13 @@ pub(super) const CONFIRM: u8 = b'C';
 /// The word that somebody else will confirm, or nobody.
 pub(super) const LATER: u8 = b'L';
 
+/// An order with the trace's descriptor in the holder.
+#[derive(Debug, Serialize, Deserialize)]
+struct Handed<Order> {
+    order: Order,
+    trace_descriptor: RawFd,
+}
+
 /// The side of whoever asked for it.
 #[derive(Debug)]
 pub struct Holder {
@@ -29,11 +40,20 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Starts a holder in a session of its own.
+    /// Starts a holder in a session of its own, with its own copy of the trace.
     ///
     /// # Errors
-    /// No process can be started.
-    pub fn start(order: &HoldOrder, state_directory: &Path) -> Result<Holder, HoldError> {
+    /// It may be refused without looking at the trace; there is no room for a copy of that, or no
+    /// process can be started.
+    pub fn start(
+        order: &HoldOrder,
+        trace: &Trace,
+        state_directory: &Path,
+    ) -> Result<Holder, HoldError> {
+        // The holder checks it again. A long trace is not copied for nothing.
+        check_asked(order)?;
+        let trace = copy::copy(trace, state_directory)?;
+        let trace_descriptor = trace.as_raw_fd();
         let mut command = SelfCommand::hexloop().part("keep");
         command.arg("--state-directory").arg(state_directory);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -42,6 +62,7 @@ impl Holder {
         command.stderr(Stdio::null());
         command.current_dir("/");
         spawn::in_own_session(&mut command);
+        spawn::handing_over(&mut command, trace_descriptor);
         failpoint::reach("holder-spawn");
         let mut child = command.spawn().map_err(system("start the holder"))?;
         let (orders, events) = match (child.stdin.take(), child.stdout.take()) {
@@ -57,7 +78,12 @@ impl Holder {
             orders,
             events,
         };
-        let line = serde_json::to_string(order).map_err(io::Error::other);
+        drop(trace);
+        let handed = Handed {
+            order,
+            trace_descriptor,
+        };
+        let line = serde_json::to_string(&handed).map_err(io::Error::other);
         line.and_then(|line| holder.orders.write_all(format!("{line}\n").as_bytes()))
             .map_err(system("talk to the holder"))?;
         failpoint::reach("holder-ordered");
@@ -105,8 +131,8 @@ impl Holder {
     }
 }
 
-/// The order, on the holder's side.
-pub(super) fn read_order() -> Result<HoldOrder, HoldError> {
+/// The order and the trace, on the holder's side.
+pub(super) fn read_order() -> Result<(HoldOrder, Trace), HoldError> {
     // Byte by byte: what follows the line is not ours to swallow.
     let mut line = Vec::new();
     let mut input = io::stdin()
@@ -119,8 +145,9 @@ pub(super) fn read_order() -> Result<HoldOrder, HoldError> {
     while input.read(&mut byte).map_err(system("read the order"))? == 1 && byte != *b"\n" {
         line.extend(byte);
     }
-    serde_json::from_slice(&line)
-        .map_err(|error| system("understand the order")(io::Error::other(error)))
+    let handed: Handed<HoldOrder> = serde_json::from_slice(&line)
+        .map_err(|error| system("understand the order")(io::Error::other(error)))?;
+    Ok((handed.order, copy::open(handed.trace_descriptor)?))
 }
 
 /// Tells whoever started this process; one that is gone does not hear it.

@@ -3,14 +3,11 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
-};
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
@@ -20,11 +17,9 @@ use super::start::{CONFIRM, LATER};
 use super::{HoldError, system};
 use crate::guardian::{Guardian, timespec};
 use crate::link::netlink::RouteSocket;
+use crate::link::news::InterfaceNews;
 use crate::undo::InterfaceIdentity;
 use crate::undo::network::{link, mtu_of, numbered};
-
-/// `RTMGRP_LINK` of linux/rtnetlink.h: news of links.
-const LINK_NEWS: u32 = 1;
 
 /// Why a wait is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +69,7 @@ impl fmt::Display for Ended {
 #[derive(Debug)]
 pub(super) struct Waiting {
     signals: SignalFd,
-    news: OwnedFd,
+    news: InterfaceNews,
 }
 
 /// What came.
@@ -100,20 +95,14 @@ impl Waiting {
         ] {
             mask.add(signal);
         }
-        let start = || -> nix::Result<Waiting> {
+        let start = || -> io::Result<Waiting> {
             mask.thread_block()?;
             let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
             let signals = SignalFd::with_flags(&mask, flags)?;
-            let news = socket(
-                AddressFamily::Netlink,
-                SockType::Raw,
-                SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-                SockProtocol::NetlinkRoute,
-            )?;
-            bind(news.as_raw_fd(), &NetlinkAddr::new(0, LINK_NEWS))?;
+            let news = InterfaceNews::open()?;
             Ok(Waiting { signals, news })
         };
-        start().map_err(|error| system("get ready to wait")(error.into()))
+        start().map_err(system("get ready to wait"))
     }
 
     /// Waits for the word that confirms, until a moment of the clock that counts from the start
@@ -127,7 +116,7 @@ impl Waiting {
         let timer = timer(until_boot_ns)?;
         let mut hears_words = true;
         loop {
-            match self.wait(guardian, &timer, hears_words)? {
+            match self.wait(guardian, &timer, hears_words, None)? {
                 Came::Word => match read_word() {
                     Some(CONFIRM) => return Ok(Ended::Confirmed),
                     Some(LATER) => hears_words = false,
@@ -169,11 +158,14 @@ impl Waiting {
             return Ok(ended);
         }
         let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
+        let mut last = None;
         loop {
             let next = follower.next_boot_ns().unwrap_or(until_boot_ns);
             let is_row = next < until_boot_ns;
             let timer = timer(next.min(until_boot_ns))?;
-            match self.wait(guardian, &timer, false)? {
+            let came = self.wait(guardian, &timer, false, last)?;
+            last = Some(came);
+            match came {
                 Came::Signal => match self.signals.read_signal() {
                     Ok(Some(signal)) if signal.ssi_signo == LOOK as u32 => {
                         until_boot_ns = renewed().unwrap_or(until_boot_ns);
@@ -200,11 +192,13 @@ impl Waiting {
         }
     }
 
+    /// Waits for what comes next, after what came last.
     fn wait(
         &self,
         guardian: &Guardian,
         timer: &TimerFd,
         hears_words: bool,
+        last: Option<Came>,
     ) -> Result<Came, HoldError> {
         let stdin = io::stdin();
         loop {
@@ -233,11 +227,12 @@ impl Waiting {
                 Came::News,
                 Came::Word,
             ];
-            let first = waiting[..count]
+            let there = waiting[..count]
                 .iter()
                 .zip(came)
-                .find(|(one, _)| one.any().unwrap_or(false));
-            if let Some((_, came)) = first {
+                .filter(|(one, _)| one.any().unwrap_or(false))
+                .map(|(_, came)| came);
+            if let Some(came) = whose_turn(there, last) {
                 return Ok(came);
             }
         }
@@ -249,11 +244,7 @@ impl Waiting {
         interface: &InterfaceIdentity,
         mtu: Option<u32>,
     ) -> Result<Option<Ended>, HoldError> {
-        let mut buffer = vec![0; 32_768];
-        // ENOBUFS says that some were lost.
-        while let Ok(_) | Err(nix::Error::EINTR | nix::Error::ENOBUFS) =
-            recv(self.news.as_raw_fd(), &mut buffer, MsgFlags::empty())
-        {}
+        self.news.read_away();
         let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
         let found = link(&mut socket, numbered(interface.index))
             .map_err(system("look at the interface"))?;
@@ -265,6 +256,17 @@ impl Waiting {
             .filter(|before| *before != now)
             .map(|from| Ended::MtuChanged { from, to: now }))
     }
+}
+
+/// Of what is there, in the order of its weight, what is next. Times and news take turns: neither a trace
+/// that takes all of the time nor news upon news make the holder deaf to the other.
+fn whose_turn(there: impl IntoIterator<Item = Came>, last: Option<Came>) -> Option<Came> {
+    let mut there = there.into_iter();
+    let first = there.next()?;
+    if first != Came::TimeOver || last != Some(Came::TimeOver) {
+        return Some(first);
+    }
+    Some(there.find(|came| *came == Came::News).unwrap_or(first))
 }
 
 fn timer(until_boot_ns: u64) -> Result<TimerFd, HoldError> {
@@ -284,5 +286,40 @@ fn read_word() -> Option<u8> {
     match std::fs::File::from(input).read(&mut byte) {
         Ok(1) => Some(byte[0]),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_are_over_and_news_take_turns() {
+        let both = [Came::TimeOver, Came::News];
+        let mut last = None;
+        let turns = [(); 4].map(|()| {
+            last = whose_turn(both, last);
+            last
+        });
+        let [time, news] = both.map(Some);
+        assert_eq!(turns, [time, news, time, news]);
+    }
+
+    #[test]
+    fn what_weighs_more_goes_first_and_what_is_alone_at_once() {
+        let all = [
+            Came::GuardianGone,
+            Came::Signal,
+            Came::TimeOver,
+            Came::News,
+            Came::Word,
+        ];
+        for last in all {
+            assert_eq!(whose_turn(all, Some(last)), Some(Came::GuardianGone));
+            assert_eq!(whose_turn([last], Some(last)), Some(last));
+        }
+        let last = Some(Came::TimeOver);
+        assert_eq!(whose_turn([Came::TimeOver, Came::Word], last), last);
+        assert_eq!(whose_turn([], last), None);
     }
 }

@@ -1,6 +1,8 @@
 //! The kernel's departure times as a datapath: a BPF program computes from the trace, which lies
 //! in a map, when each packet leaves; the fq qdisc holds it until then. Nothing is changed while
-//! a trace plays, so there is no control loop and nothing that could be late but fq's timer.
+//! a trace plays, so there is no control loop and nothing that could be late but fq's timer. Of a trace
+//! that is too long for one table only a window lies there, and the next one takes over long before it
+//! is over (see `table/window`); one that comes too late ends the playback with an error.
 //!
 //! ```text
 //! node A [interface]====[hxrNa] our namespace [hxrNb]====[interface] node B
@@ -212,11 +214,15 @@ fn gone(link: &str) -> LinkError {
 fn loaded(spec: &LinkSpec<'_>, played: &Trace, direction: Direction) -> Result<Loaded, LinkError> {
     let plan = spec.plan;
     let queue_bytes = plan.settings.most_queue_bytes(plan.mtu);
-    let table =
-        Table::new(played, direction, queue_bytes).map_err(|error| LinkError::NotOnEdt {
-            link: plan.name.clone(),
-            what: error.to_string(),
-        })?;
+    let made = if Table::fits(played) {
+        Table::new(played, direction, queue_bytes)
+    } else {
+        Table::first_window(played, direction, queue_bytes)
+    };
+    let table = made.map_err(|error| LinkError::NotOnEdt {
+        link: plan.name.clone(),
+        what: error.to_string(),
+    })?;
     let settings = Settings {
         window_ns: spec.calibration.window_ns,
         horizon_ns: HORIZON_NS,

@@ -18,7 +18,9 @@ pub enum LinkError {
         source: NamespaceError,
     },
     /// Somebody changed an end of it.
-    #[error("link {link}: interface {interface} was changed while it was in use: {what}")]
+    #[error(
+        "link {link}: interface {interface} was changed while it was in use: {what}; leave interfaces whose names begin with hx alone and run again"
+    )]
     InterfaceChanged {
         /// The link.
         link: String,
@@ -52,6 +54,18 @@ pub enum LinkError {
         link: String,
         /// What is asked for, and why it cannot be done.
         what: String,
+    },
+    /// The next rows of a long trace were not there in time.
+    #[error(
+        "link {link}: the next rows of its trace were there {late_ns} ns too late, and packets were \
+         dropped meanwhile: this machine has too much else to do; use datapath relay, or leave it more \
+         processors"
+    )]
+    RowsLate {
+        /// The link.
+        link: String,
+        /// How late.
+        late_ns: u64,
     },
     /// A setting of an interface could not be changed.
     #[error("cannot turn off {feature} of interface {interface}")]

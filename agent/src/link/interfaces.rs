@@ -27,6 +27,7 @@ use rtnetlink::LinkUnspec;
 
 use super::LinkError;
 use super::netlink::{Mode, RouteSocket};
+use super::wrong::{Found, Wrong};
 use crate::namespace::NetworkNamespace;
 use crate::sys::ethtool::{self, Offload};
 use crate::undo::network::{link_name, mtu_of};
@@ -180,20 +181,15 @@ impl Look {
     /// Checks that the end of a link is what it was made as: with another name nobody who was told
     /// the old one finds it, with another MTU it sends other packets than the plan says.
     pub(crate) fn expect(&self, plan: &LinkPlan, end: &LinkEnd) -> Result<(), LinkError> {
-        let changed = |what: String| {
-            Err(LinkError::InterfaceChanged {
-                link: plan.name.clone(),
-                interface: end.interface.clone(),
-                what,
-            })
+        let found = Found {
+            name: self.name.clone(),
+            mtu: self.mtu,
+            // One that is down is the business of whoever receives there.
+            is_up: true,
         };
-        if self.name != end.interface {
-            changed(format!("it was renamed to {}", self.name))
-        } else if self.mtu != plan.mtu {
-            let (was, now) = (plan.mtu, self.mtu);
-            changed(format!("its MTU went from {was} to {now} bytes"))
-        } else {
-            Ok(())
+        match Wrong::all(Some(&found), plan, end).first() {
+            Some(wrong) => Err(wrong.error(plan, end)),
+            None => Ok(()),
         }
     }
 }
@@ -316,7 +312,12 @@ fn make_pair(
     })
 }
 
-fn set_up(socket: &mut RouteSocket, interface: &str, quiet: bool) -> Result<u32, LinkError> {
+/// Brings an interface up, `quiet` without an address of its own. Returns its number.
+pub(crate) fn set_up(
+    socket: &mut RouteSocket,
+    interface: &str,
+    quiet: bool,
+) -> Result<u32, LinkError> {
     let index = index_of(interface)?;
     if quiet {
         let mut message = LinkUnspec::new_with_index(index).build();

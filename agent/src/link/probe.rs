@@ -5,7 +5,7 @@ use hexloop_traces::{CapacityCurve, Direction, Trace};
 
 use super::edt::{self, EdtPlayer};
 use super::interfaces::Offloads;
-use super::playback::{Datapath, longest_delay_ns};
+use super::playback::Datapath;
 use super::relay::{Carrier, NewLink, Relay, RelayMode, RelaySizes, choose_mode};
 use super::tc::{self, TcPlayer};
 use super::{LinkError, LinkSpec, interfaces};
@@ -266,6 +266,13 @@ pub(super) fn peak_bps(played: &Trace) -> u64 {
     peaks.into_iter().max().unwrap_or(0)
 }
 
+/// The longest that a packet is under way behind the bottleneck, in either direction.
+fn longest_flight_ns(trace: &Trace) -> u64 {
+    let states = trace.states().flat_map(|(_, states)| states);
+    let flights = states.map(|state| state.delay_ns.saturating_add(u64::from(state.jitter_ns)));
+    flights.max().unwrap_or(0)
+}
+
 /// The longest queue, and what is in flight behind it at the highest rate.
 fn held_bytes(spec: &LinkSpec<'_>, played: &Trace) -> u64 {
     let states = played.states().flat_map(|(_, states)| states);
@@ -275,6 +282,6 @@ fn held_bytes(spec: &LinkSpec<'_>, played: &Trace) -> u64 {
         .unwrap_or(0)
         .max(spec.plan.settings.most_queue_bytes(spec.plan.mtu));
     let flight_bits =
-        u128::from(peak_bps(played)) * u128::from(longest_delay_ns(played)) / 1_000_000_000;
+        u128::from(peak_bps(played)) * u128::from(longest_flight_ns(played)) / 1_000_000_000;
     queue.saturating_add(u64::try_from(flight_bits / 8).unwrap_or(u64::MAX))
 }

@@ -50,7 +50,7 @@ pub use engine::RelayEngine;
 pub(crate) use kernel::Carrier;
 pub(crate) use mode::choose as choose_mode;
 pub use mode::{ModeChoice, RelayMode};
-pub use observer::{Observer, PassedPacket};
+pub use observer::{Observer, PassedPacket, PassedPackets};
 pub(crate) use port::{PortFailure, failure_of};
 pub(crate) use remote::RelayRemote;
 pub(crate) use segment::on_the_wire;
@@ -173,7 +173,8 @@ impl Inbox {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RelaySizes {
     pub(crate) mtu: u32,
-    /// Most IP bytes that one direction holds: its queue and what is in flight.
+    /// Most IP bytes that one direction holds, as far as is known when the link is built: its queue
+    /// and what is in flight.
     pub(crate) held_bytes: u64,
 }
 

@@ -27,6 +27,7 @@ mod pass;
 mod path;
 mod player;
 mod playing;
+mod question;
 mod remote;
 mod stage;
 mod steering;

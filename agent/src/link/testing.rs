@@ -34,9 +34,8 @@ pub(crate) fn run(command: &str) {
     assert!(status.success(), "{command}");
 }
 
-/// Two namespaces joined by a pair; the far one answers for all of 10.9.0.0/16.
-pub(crate) fn joined() -> [NetworkNamespace; 2] {
-    let [near, far] = [(); 2].map(|()| NetworkNamespace::create().unwrap());
+/// A link between two nodes.
+pub(crate) fn plan() -> LinkPlan {
     let end = |number: u8| LinkEnd {
         node: format!("node{number}"),
         interface: format!("hxl0n{number}"),
@@ -44,7 +43,7 @@ pub(crate) fn joined() -> [NetworkNamespace; 2] {
         ipv6: [0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number) + 1].into(),
         mac: [2, 0x68, 0x78, 0, 0, number],
     };
-    let plan = LinkPlan {
+    LinkPlan {
         name: "pair".to_owned(),
         index: 0,
         ends: [end(0), end(1)],
@@ -54,8 +53,13 @@ pub(crate) fn joined() -> [NetworkNamespace; 2] {
         mode: RelayModePlan::default(),
         mtu: 1500,
         settings: LinkSettings::drop_tail(1),
-    };
-    interfaces::build_bare(&plan, [&near, &far]).unwrap();
+    }
+}
+
+/// Two namespaces joined by a pair; the far one answers for all of 10.9.0.0/16.
+pub(crate) fn joined() -> [NetworkNamespace; 2] {
+    let [near, far] = [(); 2].map(|()| NetworkNamespace::create().unwrap());
+    interfaces::build_bare(&plan(), [&near, &far]).unwrap();
     near.run(|| run("ip route add 10.9.0.0/16 via 10.77.0.2"))
         .unwrap();
     far.run(|| run("ip route add local 10.9.0.0/16 dev lo"))

@@ -7,7 +7,7 @@ use super::LinkError;
 use super::relay::{Played, PortFailure};
 use crate::sys::realtime;
 
-fn failure_in_words(failure: PortFailure) -> String {
+pub(super) fn failure_in_words(failure: PortFailure) -> String {
     match failure {
         PortFailure::Gone => "went away".to_owned(),
         PortFailure::Down => "was taken down".to_owned(),
@@ -64,7 +64,7 @@ pub(super) fn judge(
     let losses = [
         (
             trouble.overflow,
-            "found no room in the relay's socket".to_owned(),
+            "found no room in the relay or its socket".to_owned(),
         ),
         (
             trouble.no_room,

@@ -40,7 +40,7 @@ pub(super) enum Orders {
     /// Serve a part of the model, or its requests.
     Model(JobSpec),
     /// Play a part of a study.
-    Study(StudyJobSpec),
+    Study(Box<StudyJobSpec>),
     /// Fill or probe a link, or burn CPU time.
     Traffic(TrafficSpec),
     /// Ask a server that is no part of this program.
@@ -131,6 +131,7 @@ fn jobs_of(plan: &Plan, phase: &PhasePlan, secret: &str) -> Result<Vec<NodeJob>,
             threads: plan.nodes[place].threads,
             compute: plan.nodes[place].compute,
             slowdown: plan.nodes[place].slowdown,
+            transport: phase.transport,
             secret: secret.to_owned(),
         }),
     };

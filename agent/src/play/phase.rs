@@ -117,7 +117,8 @@ pub(super) fn play(
     };
     // Until T0 is known, times count from the present.
     events.begin_phase(part.name, clock::now());
-    // The account of bytes holds the opening of connections too.
+    // The account of bytes holds the opening of connections too, and so do captures.
+    playing.scene.show_packets(true);
     for (_, link) in &mut playing.scene.links {
         link.mark()?;
     }
@@ -194,6 +195,7 @@ pub(super) fn play(
     let changed = timeline.finish();
     let outcome = outcome.and_then(|()| playing.until_done(&arrived));
     let reports = playing.stop_links();
+    playing.scene.show_packets(false);
     let tcp_after: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
     playing.pass_windows(&arrived);
     power.end_phase();

@@ -13,16 +13,18 @@ use hexloop_traces::stream;
 use hexloop_workloads::clock;
 use rand_core::Rng;
 
+use super::capture::{self, LinkCaptures};
 use super::error::PlayError;
 use super::sink::EventSink;
 use super::stop::StopWish;
 use super::{PlayInput, Stage};
+use crate::capture::PreparedCapture;
 use crate::cgroup::NodeCgroups;
 use crate::failpoint;
 use crate::isolation::node::Surroundings;
 use crate::isolation::{self, Settling};
 use crate::ledger::UndoId;
-use crate::link::{CellSeat, Link, LinkSpec, RelayEngine, RelayOptions, SharedCell};
+use crate::link::{CellSeat, Link, LinkSpec, Observer, RelayEngine, RelayOptions, SharedCell};
 use crate::node::{DutyCycle, Node, NodeMessage, Shown, cpus_of, pin};
 use crate::privilege::Privilege;
 use crate::process::allow_descriptors;
@@ -44,6 +46,7 @@ pub(super) struct Scene {
     relay: RelayEngine,
     /// The places in cells of the links that have one, and the same in words.
     seats: BTreeMap<String, (CellSeat, String)>,
+    capture: Option<LinkCaptures>,
     pub(super) meters: Vec<(String, NodeMeter)>,
     pub(super) messages: Receiver<NodeMessage>,
     duty: Vec<DutyCycle>,
@@ -63,6 +66,7 @@ impl Scene {
             links: Vec::new(),
             relay: RelayEngine::new(),
             seats: BTreeMap::new(),
+            capture: None,
             meters: Vec::new(),
             messages: channel().1,
             duty: Vec::new(),
@@ -198,8 +202,14 @@ impl Scene {
             flow_ns: failpoint::flow_ns(plan.calibration.flow_ns),
             ..plan.calibration.clone()
         };
-        let specs = plan.links.iter();
-        let specs = specs.map(|link| self.specification(input, link, &calibration));
+        let wish = input.capture.as_ref();
+        let prepared = wish.map(|wish| (wish, PreparedCapture::new(plan.links.len())));
+        let specs = plan.links.iter().enumerate();
+        let specs = specs.map(|(number, link)| {
+            let seen_by = prepared.as_ref().filter(|_| capture::may_be_seen(link));
+            let observer = seen_by.and_then(|(_, prepared)| prepared.observer(number));
+            self.specification(input, link, &calibration, observer)
+        });
         let specs = specs.collect::<Result<Vec<_>, _>>()?;
         let links = Link::build_all(&specs)?;
         self.links = plan
@@ -230,6 +240,11 @@ impl Scene {
             });
             failpoint::reach("link-up");
         }
+        let capture = prepared.map(|(wish, prepared)| {
+            // Only now it is known which links are relayed.
+            LinkCaptures::start(wish, prepared, &self.links, events)
+        });
+        self.capture = capture.transpose()?;
         Ok(())
     }
 
@@ -238,6 +253,7 @@ impl Scene {
         input: &'a PlayInput,
         link: &'a LinkPlan,
         calibration: &'a CalibrationPlan,
+        observer: Option<Observer>,
     ) -> Result<LinkSpec<'a>, PlayError> {
         let plan = &input.plan;
         let lacks = |what: &str| PlayError::Plan(format!("link {} names {what}", link.name));
@@ -262,7 +278,7 @@ impl Scene {
                 engine: Some(self.relay.clone()),
                 mode: link.mode.into(),
                 in_userspace: false,
-                observer: None,
+                observer,
                 seat: seat.map(|(seat, _)| seat.clone()),
             },
         })
@@ -320,6 +336,20 @@ impl Scene {
             self.links.push((name, link));
         }
         check(stop)
+    }
+
+    /// Has packets captured from here on, or no longer, where that was asked for.
+    pub(super) fn show_packets(&self, is_shown: bool) {
+        if let Some(capture) = &self.capture {
+            capture.set_open(is_shown);
+        }
+    }
+
+    /// Waits until what was captured is written, and records what that is.
+    pub(super) fn finish_capture(&mut self, events: &EventSink) {
+        if let Some(capture) = self.capture.take() {
+            capture.finish(events);
+        }
     }
 
     /// Takes everything down. Returns what is left, in words.

@@ -21,7 +21,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::node::with_causes;
-use crate::play::{ControlDesk, EventSink, Made, PlayInput, Stage, StopWish, play};
+use crate::play::{CaptureWish, ControlDesk, EventSink, Made, PlayInput, Stage, StopWish, play};
 
 /// Events that may wait for the reader.
 const WAITING_EVENTS: usize = 8192;
@@ -96,12 +96,17 @@ fn input_of(request: PlayRequest) -> Result<PlayInput, Status> {
             .map_err(|error| Status::invalid_argument(format!("trace {}: {error}", file.name)))?;
         traces.insert(file.name, Arc::new(trace));
     }
+    let capture = request.capture.map(|asked| CaptureWish {
+        directory: asked.directory.into(),
+        keep_free_bytes: asked.keep_free_bytes,
+    });
     let directory = |path: String| (!path.is_empty()).then(|| path.into());
     Ok(PlayInput {
         plan,
         traces,
         model_directory: directory(request.model_directory),
         draft_model_directory: directory(request.draft_model_directory),
+        capture,
     })
 }
 

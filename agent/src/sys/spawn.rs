@@ -187,6 +187,17 @@ pub(crate) fn with_descriptors(command: &mut Command, descriptors: Vec<RawFd>) {
     }
 }
 
+/// Hands a descriptor beyond the standard three to the command, under its number. It must stay open
+/// until the command was started.
+pub(crate) fn handing_over(command: &mut Command, descriptor: RawFd) {
+    let prepare = move || keep_on_exec(descriptor);
+    #[expect(unsafe_code, reason = "pre_exec has no safe form")]
+    // SAFETY: the closure makes a system call alone and does not allocate.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
 fn keep_on_exec(descriptor: RawFd) -> io::Result<()> {
     #[expect(unsafe_code, reason = "only the number is known after the fork")]
     // SAFETY: fcntl with integers alone touches no memory of ours.

@@ -151,6 +151,24 @@ pub(crate) fn mtu_of(link: &LinkMessage) -> u32 {
     mtu.unwrap_or(1500)
 }
 
+/// The least that offloads join into one packet where the kernel does not say (`GSO_LEGACY_MAX_SIZE` of
+/// linux/netdevice.h), and room for the headers of the link.
+const JOINED_BYTES: u32 = 65_536;
+const LINK_HEADER_BYTES: u32 = 64;
+
+/// The longest packet that offloads join on what it sends or receives, with the header of the link.
+pub(crate) fn longest_packet_of(link: &LinkMessage) -> u32 {
+    let sizes = link.attributes.iter().filter_map(|one| match one {
+        LinkAttribute::GsoMaxSize(bytes)
+        | LinkAttribute::GroMaxSize(bytes)
+        | LinkAttribute::GsoIpv4MaxSize(bytes)
+        | LinkAttribute::GroIpv4MaxSize(bytes) => Some(*bytes),
+        _ => None,
+    });
+    let longest = sizes.max().unwrap_or(0).max(JOINED_BYTES);
+    longest.saturating_add(LINK_HEADER_BYTES)
+}
+
 /// What kind of qdisc it is.
 pub(crate) fn tc_kind(message: &TcMessage) -> &str {
     let kind = message.attributes.iter().find_map(|one| match one {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use hexloop_agent::namespace::NetworkNamespace;
 use hexloop_proto::LinkWindow;
 use hexloop_topologies::plan::DatapathChoice;
+use hexloop_traces::format::{self, TraceWriter};
+use hexloop_traces::generate::control;
 use hexloop_traces::{Direction, EndPolicy, QueueDiscipline, Trace};
 use hexloop_workloads::clock;
 
@@ -33,6 +36,40 @@ fn edt_follows_steps_of_a_millisecond_exactly_where_time_is_exact() {
         assert!(result.delay_error.p50_ns.unwrap() < 50_000, "{text}");
         assert!(result.lateness.p50_ns.unwrap() < 50_000, "{text}");
     }
+}
+
+/// The same steps in rows of 62.5 us, more than a table has room for, where they lie in a file.
+fn long_trace(directory: &Path) -> Arc<Trace> {
+    const ROWS: u64 = 600_000;
+    const ROW_NS: u64 = 62_500;
+    let rates = [3, 75, 12, 30, 3, 12, 75, 30, 12, 3];
+    let path = directory.join("long.arrow");
+    let one = control::constant(0, 5 * MS, 0, ROWS * ROW_NS).unwrap();
+    let mut writer = TraceWriter::create(&path, one.metadata()).unwrap();
+    let mut row = one.rows()[0].clone();
+    for (index, mbit) in (0..ROWS).zip(rates.iter().flat_map(|rate| [rate; 16]).cycle()) {
+        row.t_ns = index * ROW_NS;
+        (row.down.rate_bps, row.up.rate_bps) = (mbit * 1_000_000, mbit * 1_000_000);
+        writer.write_row(&row).unwrap();
+    }
+    writer.finish().unwrap();
+    Arc::new(format::read_mapped(&path).unwrap())
+}
+
+#[test]
+#[ignore = "needs root, fq, virtual-time"]
+fn edt_follows_a_trace_that_is_too_long_for_one_table_through_its_windows() {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = long_trace(directory.path());
+    let mut testbed = Testbed::new(DatapathChoice::Edt, Arc::clone(&trace));
+    // A window of it takes over every second.
+    testbed.calibration.flow_ns = 4_000 * MS;
+    for result in testbed.calibrated() {
+        let text = described(&result);
+        assert!((ratio(&result) - 1.0).abs() < 0.0005, "{text}");
+        assert!(result.lateness.p50_ns.unwrap() < 50_000, "{text}");
+    }
+    assert_eq!(trace.rows_in_memory(), 0);
 }
 
 /// Bytes that would show a lost or doubled piece.

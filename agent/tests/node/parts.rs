@@ -82,6 +82,7 @@ pub(crate) fn pretend_job() {
     let payload = PayloadBytes { up: 0, down: 0 };
     say(&JobEvent::Done(JobTotals {
         payload,
+        quic: None,
         cpu_ns: 1,
         load_ns: 1,
     }));

@@ -21,6 +21,7 @@ use hexloop_topologies::plan::{
 use hexloop_workloads::device::ComputeSettings;
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::request::RequestStream;
+use hexloop_workloads::transport::Transport;
 use tokio::sync::mpsc;
 
 /// This test program in the part of `hexloop agent PART`: the harness runs one test, and
@@ -92,6 +93,7 @@ pub(crate) fn plan(daemon: &str) -> Plan {
             edge: "edge".to_owned(),
             link: "radio".to_owned(),
             edge_address: "10.0.0.2:7000".parse().unwrap(),
+            transport: Transport::Tcp,
             requests: RequestStream {
                 arrivals_per_kilosecond: 1000,
                 prompt_tokens: 1,
@@ -181,6 +183,7 @@ pub(crate) fn input(root: &Path, plan: Plan) -> PlayInput {
         traces: BTreeMap::new(),
         model_directory: Some(root.join("model")),
         draft_model_directory: None,
+        capture: None,
     }
 }
 

@@ -17,7 +17,7 @@ pub enum BenchSubject {
 /// Arguments of `bench link`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchLinkArguments {
-    /// How much to measure: full takes about five minutes, smoke half a minute.
+    /// How much to measure: full takes about eight minutes, smoke half a minute.
     #[arg(long, value_enum, default_value = "full")]
     pub preset: BenchPreset,
     /// Measure only this row, or those whose names begin so; may be repeated.

@@ -14,7 +14,9 @@ that this program was started from, and with --peer HEXLOOP_PEER, the address of
 inside another link, that network is all there is: the link ends in it, and what lies beyond is \
 reached only where it routes packets on. An ordinary user's command reaches whatever that user \
 does, through a forwarder; the summary names which.
-Exit status: that of the command; 125 if the link could not be made, 126 if the command cannot be \
+Exit status: that of the command; 125 if the link could not be made or failed (an end of it that \
+somebody takes away, takes down, renames or gives another MTU is told at once; once it is gone the command \
+is ended), 126 if the command cannot be \
 run, 127 if it was not found, 128 + N if signal N ended it.
 
 Examples:

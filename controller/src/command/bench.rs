@@ -18,7 +18,7 @@ use super::{Voice, print, print_json};
 use crate::cli::bench::{BenchLinkArguments, BenchPreset, BenchSubject};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Outcome};
-use crate::verdict::backlogged_totals;
+use crate::verdict::{Grain, backlogged_totals};
 use document::{Document, Facts, Outcome as RowOutcome, RowResult};
 
 pub(super) fn bench(subject: &BenchSubject, voice: Voice) -> Outcome {
@@ -128,7 +128,12 @@ fn believed(bounds: &VerdictBounds, windows: &[LinkWindow], lateness: &LateHisto
     let Some(link) = windows.first().map(|window| window.link.as_str()) else {
         return false;
     };
-    let totals = backlogged_totals(windows.iter(), link, Direction::Up);
+    // Its links have far more than a packet to a window.
+    let grain = Grain {
+        packet_bytes: 0,
+        rate_error_ppm: bounds.rate_error_ppm,
+    };
+    let totals = backlogged_totals(windows.iter(), link, Direction::Up, grain);
     let difference = u128::from(totals.delivered_bytes.abs_diff(totals.trace_bytes));
     let allowed = u128::from(bounds.rate_error_ppm) * u128::from(totals.trace_bytes);
     let exact = totals.trace_bytes > 0 && difference * 1_000_000 <= allowed;

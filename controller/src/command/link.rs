@@ -14,7 +14,8 @@ use std::path::Path;
 use std::process::ExitCode as Status;
 use std::sync::Arc;
 
-use hexloop_agent::behind::{self, Behind, BehindSpec, Captured, Said};
+use hexloop_agent::behind::{self, Behind, BehindSpec, Disturbance, Said};
+use hexloop_agent::capture::Captured;
 use hexloop_agent::privilege::PrivilegeError;
 use hexloop_agent::process::SelfCommand;
 use hexloop_topologies::plan::DatapathChoice;
@@ -90,7 +91,7 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
     };
     environment.extend(user::environment(spec.user.as_ref()));
     // Before anything is made: a log that cannot be written is no reason to run at all.
-    let mut log = Log::open(arguments.log.as_deref())?;
+    let mut log = Log::open(arguments.log.as_deref(), arguments.mtu)?;
     if let Some(path) = &arguments.json {
         try_writing(path.as_ref()).or_fail(ExitCode::Failed, || no_summary(path))?;
     }
@@ -116,12 +117,15 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         );
     }
     let name = command.first().cloned().unwrap_or_default();
+    let take = |window| log.take(&window);
+    // At once, however quiet it is to be: the command may wait for what never comes.
+    let tell = |disturbance: &Disturbance| eprintln!("link: {}", summary::told(disturbance));
     let report = stage
-        .run(command, environment, |window| log.take(&window))
+        .run(command, environment, take, tell)
         .or_fail(ExitCode::Failed, || "the link failed".to_owned())?;
     setting.forwarded = stage.forwarded();
     if let Some(captured) = stage.take_down() {
-        setting.notes.extend(notes_of(&captured));
+        setting.notes.extend(notes_of(captured));
     }
     let status = status_of(report.command, &name)?;
     let peer_status = report.peer.and_then(shell_status);
@@ -136,7 +140,16 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         })?;
         write_file(path.as_ref(), &document).or_fail(ExitCode::Failed, || no_summary(path))?;
     }
-    Ok(status)
+    report
+        .link
+        .or_fail(ExitCode::Failed, || "the link failed".to_owned())?;
+    match report.disturbances.last() {
+        None => Ok(status),
+        Some(_) => {
+            let message = "the link failed: it was changed while the command ran, as told above";
+            Err(Failure::message(ExitCode::Failed, message))
+        }
+    }
 }
 
 fn no_summary(path: &str) -> String {
@@ -163,20 +176,23 @@ fn no_power(error: PrivilegeError) -> Failure {
 }
 
 /// What a capture has to say for itself.
-fn notes_of(captured: &Captured) -> Vec<String> {
-    let mut notes = vec![format!("{} packets captured", captured.packets)];
-    if captured.dropped > 0 {
-        notes.push(format!(
-            "{} packets found no room in the capture and are missing there",
-            captured.dropped
-        ));
+fn notes_of(captured: io::Result<[Captured; 2]>) -> Vec<String> {
+    let captured = match captured {
+        Ok(captured) => captured,
+        Err(error) => return vec![format!("the capture is not complete: {error}")],
+    };
+    let packets: u64 = captured.iter().map(|file| file.packets).sum();
+    let missed: u64 = captured.iter().map(|file| file.missed).sum();
+    let mut notes = vec![format!("{packets} packets captured")];
+    if missed > 0 {
+        notes.push(format!("{missed} packets are missing in the capture"));
     }
-    notes.extend(
-        captured
-            .failed
-            .iter()
-            .map(|reason| format!("the capture is not complete: {reason}")),
-    );
+    for (file, direction) in captured.into_iter().zip(Direction::BOTH) {
+        notes.extend(file.cut_short.map(|reason| {
+            let direction = direction.name();
+            format!("the capture of what goes {direction} ends early: {reason}")
+        }));
+    }
     notes
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hexloop_workloads::engine::gguf::{self, BlockType};
+use hexloop_workloads::engine::text::TextTokenizer;
 use hexloop_workloads::engine::{self, recipe_cache};
 use hexloop_workloads::recipe::Recipe;
 use serde::Serialize;
@@ -158,6 +159,7 @@ struct ModelDescription {
     parameters: u64,
     weights_bytes: u64,
     weights_sha256: String,
+    chat_template_tokens: Option<u32>,
     training: Option<serde_json::Value>,
     training_energy: Known<TrainingEnergy>,
 }
@@ -167,6 +169,7 @@ fn describe(directory: &Path, voice: Voice) -> Outcome {
     let config = engine::verify(directory).or_fail(ExitCode::InvalidInput, doing)?;
     let weights_sha256 =
         engine::weights_sha256(directory).or_fail(ExitCode::InvalidInput, doing)?;
+    let tokenizer = TextTokenizer::load(directory).or_fail(ExitCode::InvalidInput, doing)?;
     let weights_bytes = engine::weights_bytes(directory).or_fail(ExitCode::InvalidInput, doing)?;
     let training = std::fs::read_to_string(directory.join("training.json")).ok();
     let training = training.and_then(|text| serde_json::from_str(&text).ok());
@@ -182,6 +185,7 @@ fn describe(directory: &Path, voice: Voice) -> Outcome {
         parameters: config.parameters(),
         weights_bytes,
         weights_sha256,
+        chat_template_tokens: tokenizer.template_tokens(),
         training,
         training_energy: training_energy::kept(directory),
     };
@@ -209,6 +213,10 @@ fn describe(directory: &Path, voice: Voice) -> Outcome {
          sha256      {}\n",
         description.weights_sha256
     );
+    let chat = description.chat_template_tokens;
+    let chat =
+        chat.map(|tokens| format!("chat        {tokens} tokens of template around a prompt\n"));
+    text.extend(chat);
     for (key, name) in [
         ("held_out_loss", "held-out loss, nats/token"),
         ("held_out_top1", "held-out top-1"),

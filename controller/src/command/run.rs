@@ -4,19 +4,21 @@ mod finish;
 pub(super) mod preflight;
 mod table;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hexloop_agent::engine_cuda;
 use hexloop_agent::guardian::Guardian;
 use hexloop_agent::undo::Undo;
-use hexloop_proto::service::TraceFile;
+use hexloop_proto::service::{CaptureRequest, TraceFile};
 use hexloop_topologies::plan::{ModelSource, Plan};
 use hexloop_topologies::{Planned, ResolvedTrace, TraceContent};
 use hexloop_tui::{PhaseOutline, RunOutline};
 use hexloop_workloads::clock;
 use hexloop_workloads::device::ComputeDevice;
+use hexloop_workloads::engine::text::{self, TextTokenizer};
 use hexloop_workloads::engine::train::exits::{self, ExitAgreement};
-use hexloop_workloads::engine::{self, recipe_cache, text};
+use hexloop_workloads::engine::{self, recipe_cache};
 use hexloop_workloads::recipe::Recipe;
 use hexloop_workloads::study::Technique;
 
@@ -96,6 +98,8 @@ impl Run<'_> {
         if let Some((directory, origin)) = &mut model {
             let source = plan.model.as_ref().map(|model| &model.source);
             origin.exits = self.exits(source, directory, &mut interrupt).await?;
+            self.adapters(source, directory, &mut interrupt).await?;
+            self.vision(source, directory, &mut interrupt).await?;
         }
         if let (Some((target, _)), Some((draft, _))) = (&model, &draft) {
             text::check_shared(target, draft)
@@ -199,12 +203,27 @@ impl Run<'_> {
             traces: self.trace_files(directory)?,
             model_directory,
             draft_model_directory,
+            capture: self.capture(directory)?,
         };
         let mut monitor = RunMonitor::new(outline(&self.planned.plan), self.voice.quiet);
         let played = play(&mut agent, input, directory, &mut monitor, interrupt).await;
         monitor.end();
         agent.end().await;
         played
+    }
+
+    /// Where the agent puts captures, if it is to make any.
+    fn capture(&self, directory: &RunDirectory) -> Result<Option<CaptureRequest>, Failure> {
+        if !self.arguments.pcap {
+            return Ok(None);
+        }
+        let doing = || "cannot make a place for captures".to_owned();
+        let captures = directory.make_captures().or_fail(ExitCode::Failed, doing)?;
+        Ok(Some(CaptureRequest {
+            directory: absolute(&captures)?.display().to_string(),
+            // The rest of the record comes first.
+            keep_free_bytes: preflight::NEEDED_BYTES,
+        }))
     }
 
     /// What the agent gets of every trace: the text, or where the run directory has the file.
@@ -270,10 +289,24 @@ impl Run<'_> {
             width: config.width,
             parameters: config.parameters(),
             engine: engine::path(),
+            chat_template_tokens: self.template_tokens(&directory)?,
             training: training_energy::kept(&directory),
             exits: Vec::new(),
         };
         Ok((directory, model))
+    }
+
+    /// How many tokens of every prompt are the chat template's, which the shortest prompt must have room for.
+    fn template_tokens(&self, directory: &Path) -> Result<Option<u32>, Failure> {
+        let doing = || format!("the model in {} cannot be asked", directory.display());
+        let tokenizer = TextTokenizer::load(directory).or_fail(ExitCode::InvalidInput, doing)?;
+        let plan = &self.planned.plan;
+        let phases = plan.phases.iter().map(|phase| phase.requests.prompt_tokens);
+        let studies = plan.studies.iter().map(|study| study.study.prompt_tokens);
+        if let Some(shortest) = phases.chain(studies).filter(|tokens| *tokens > 0).min() {
+            text::prompt(&tokenizer, 0, shortest).or_fail(ExitCode::InvalidInput, doing)?;
+        }
+        Ok(tokenizer.template_tokens())
     }
 
     /// How the early exits of the model agree with it, trained now if a study needs them and they are
@@ -295,6 +328,46 @@ impl Run<'_> {
         }
         let report = exits::read_report(directory);
         Ok(report.map(|report| report.exits).unwrap_or_default())
+    }
+
+    /// Trains the adapters that studies need and that are not there. A checkpoint's are its user's.
+    async fn adapters(
+        &self,
+        source: Option<&ModelSource>,
+        directory: &Path,
+        interrupt: &mut Interrupt,
+    ) -> Result<(), Failure> {
+        let studies = self.planned.plan.studies.iter();
+        let specs = studies.filter_map(|study| study.study.adapters.as_ref());
+        let tasks: BTreeSet<String> = specs.flat_map(|spec| spec.tasks.clone()).collect();
+        match source {
+            Some(ModelSource::Recipe(name)) if !tasks.is_empty() => {
+                let Some(recipe) = Recipe::by_name(name) else {
+                    return Ok(());
+                };
+                let quiet = self.voice.quiet;
+                training::ensure_adapters(&recipe, (directory, &tasks), quiet, interrupt).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Trains the vision encoder of the model, if a study needs it and it is not there. A checkpoint's is its user's.
+    async fn vision(
+        &self,
+        source: Option<&ModelSource>,
+        directory: &Path,
+        interrupt: &mut Interrupt,
+    ) -> Result<(), Failure> {
+        let mut studies = self.planned.plan.studies.iter();
+        let is_needed = studies.any(|study| study.study.technique() == Technique::Multimodal);
+        if is_needed
+            && let Some(ModelSource::Recipe(name)) = source
+            && let Some(recipe) = Recipe::by_name(name)
+        {
+            training::ensure_vision(&recipe, directory, self.voice.quiet, interrupt).await?;
+        }
+        Ok(())
     }
 
     /// Writes everything that is known beforehand. Returns the plan's JSON for the agent.
@@ -331,6 +404,9 @@ impl Run<'_> {
         words.extend(["--seed".to_owned(), self.planned.plan.seed.to_string()]);
         for (key, value) in &file.changes.set {
             words.extend(["--set".to_owned(), quoted(&format!("{key}={value}"))]);
+        }
+        if self.arguments.pcap {
+            words.push("--pcap".to_owned());
         }
         words.join(" ")
     }

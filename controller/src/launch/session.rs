@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hexloop_proto::service::agent_client::AgentClient;
 use hexloop_proto::service::{
-    ControlReply, ControlRequest, HelloRequest, PlayRequest, StopRequest, TraceFile,
+    CaptureRequest, ControlReply, ControlRequest, HelloRequest, PlayRequest, StopRequest, TraceFile,
 };
 use hexloop_proto::{Event, EventBody, LinkControl, PROTOCOL_VERSION};
 use hyper_util::rt::TokioIo;
@@ -41,6 +41,8 @@ pub(crate) struct SessionInput {
     pub(crate) model_directory: Option<PathBuf>,
     /// Where the second one is.
     pub(crate) draft_model_directory: Option<PathBuf>,
+    /// Where packets are captured, if they are to be.
+    pub(crate) capture: Option<CaptureRequest>,
 }
 
 /// What came of it.
@@ -78,6 +80,7 @@ pub(crate) async fn play(
         traces: input.traces,
         model_directory: named(input.model_directory),
         draft_model_directory: named(input.draft_model_directory),
+        capture: input.capture,
     };
     let doing = || "the agent does not play the plan".to_owned();
     let mut stream = client

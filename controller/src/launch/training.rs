@@ -1,12 +1,13 @@
 //! Trains a built-in model once and keeps it: whole or not at all, also when several want it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use hexloop_agent::guardian::Guardian;
 use hexloop_agent::undo::Undo;
-use hexloop_workloads::engine::train::{TrainingProgress, exits, train};
+use hexloop_workloads::engine::train::{TrainingProgress, adapters, exits, train, vision};
 use hexloop_workloads::engine::{EngineError, recipe_cache};
 use hexloop_workloads::recipe::Recipe;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -140,6 +141,52 @@ pub(crate) async fn ensure_exits(
         outcome.map(drop)
     })
     .await
+}
+
+/// Trains the vision encoder of a recipe's trained model, if its directory does not hold it.
+pub(crate) async fn ensure_vision(
+    recipe: &Recipe,
+    directory: &Path,
+    quiet: bool,
+    interrupt: &mut Interrupt,
+) -> Result<(), Failure> {
+    if vision::is_current(recipe, directory) {
+        return Ok(());
+    }
+    let (recipe, directory) = (recipe.clone(), directory.to_owned());
+    let mut bar = TrainingBar::new(&vision::recipe_of(&recipe), quiet);
+    in_thread(interrupt, move || {
+        let outcome =
+            vision::train_vision(&recipe, &directory, &mut |progress| bar.show(&progress));
+        bar.end();
+        outcome.map(drop)
+    })
+    .await
+}
+
+/// Trains the adapters for some tasks of a recipe's trained model that its directory does not hold.
+pub(crate) async fn ensure_adapters(
+    recipe: &Recipe,
+    (directory, tasks): (&Path, &BTreeSet<String>),
+    quiet: bool,
+    interrupt: &mut Interrupt,
+) -> Result<(), Failure> {
+    for task in tasks {
+        if adapters::is_current(recipe, directory, task) {
+            continue;
+        }
+        let (recipe, directory, task) = (recipe.clone(), directory.to_owned(), task.clone());
+        let mut bar = TrainingBar::new(&adapters::recipe_of(&recipe, &task), quiet);
+        in_thread(interrupt, move || {
+            let place = (directory.as_path(), task.as_str());
+            let outcome =
+                adapters::train_adapter(&recipe, place, &mut |progress| bar.show(&progress));
+            bar.end();
+            outcome.map(drop)
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn train_in_thread(

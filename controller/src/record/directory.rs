@@ -9,6 +9,9 @@ use hexloop_agent::failpoint;
 
 use crate::format::utc_compact;
 
+/// Where captures are, below a run directory.
+pub(crate) const CAPTURES: &str = "captures";
+
 /// What went wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}")]
@@ -131,6 +134,16 @@ impl RunDirectory {
         Ok(())
     }
 
+    /// Makes the place for captures, whose files somebody else writes.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_captures(&self) -> Result<PathBuf, RecordError> {
+        let path = self.path().join(CAPTURES);
+        fs::create_dir(&path).map_err(failed("make", &path))?;
+        Ok(path)
+    }
+
     /// Appends one line to the event log.
     ///
     /// # Errors
@@ -202,6 +215,11 @@ impl RunDirectory {
         if let Some(events) = self.events.take() {
             events.sync_all().map_err(failed("synchronise", &path))?;
         }
+        let captures = path.join(CAPTURES);
+        if captures.exists() {
+            synchronise_files(&captures)?;
+            synchronise_directory(&captures)?;
+        }
         for directory in [path.join("traces"), path.join("logs"), path.clone()] {
             synchronise_directory(&directory)?;
         }
@@ -236,6 +254,17 @@ pub(crate) fn write_synchronised(path: &Path, bytes: &[u8]) -> Result<(), Record
         let _ = fs::remove_file(&temporary);
         failed("write", path)(error)
     })
+}
+
+/// Synchronises the files in a directory that others wrote.
+fn synchronise_files(directory: &Path) -> Result<(), RecordError> {
+    for entry in fs::read_dir(directory).map_err(failed("list", directory))? {
+        let path = entry.map_err(failed("list", directory))?.path();
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(failed("synchronise", &path))?;
+    }
+    Ok(())
 }
 
 fn synchronise_directory(path: &Path) -> Result<(), RecordError> {
@@ -275,6 +304,17 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["events.ndjson", "logs", "plan.json", "traces"]);
+    }
+
+    #[test]
+    fn captures_have_a_place_of_their_own_where_they_were_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let mut run = RunDirectory::choose(root.path(), "r");
+        run.create().unwrap();
+        let captures = run.make_captures().unwrap();
+        fs::write(captures.join("radio-up.pcapng"), b"x").unwrap();
+        let path = run.finish(true).unwrap();
+        assert!(path.join("captures/radio-up.pcapng").is_file());
     }
 
     #[test]

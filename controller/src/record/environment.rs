@@ -105,6 +105,9 @@ pub struct ModelOrigin {
     pub parameters: u64,
     /// Kernels that the engine uses.
     pub engine: String,
+    /// How many tokens of every prompt are the chat template's, where the model has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template_tokens: Option<u32>,
     /// What training it came to in energy, or why that is not known.
     #[serde(default = "not_recorded")]
     pub training: Known<TrainingEnergy>,

@@ -3,7 +3,7 @@
 use hexloop_workloads::job::RequestRecord;
 
 use crate::results::{PhaseResults, Results};
-use crate::statistics::{
+use hexloop_statistics::{
     HistogramError, Interval, LatencyHistogram, Origin, end_to_end_ns, inter_token_gaps_ns,
     send_lateness_ns, time_per_output_token_ns, time_to_first_token_ns, write_interval_log,
 };

@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hexloop_proto::Event;
+use hexloop_agent::capture;
+use hexloop_proto::{Direction, Event};
 use hexloop_topologies::plan::{PLAN_SCHEMA, Plan};
 use hexloop_traces::{Trace, TraceError, format};
 
-use super::Environment;
+use super::{CAPTURES, CaptureFile, Environment};
 use crate::results::Results;
 use crate::summary::{RunFacts, Summary, summarise};
 
@@ -72,6 +73,9 @@ pub struct RunRecords {
     pub environment: Environment,
     /// The fold of the events.
     pub results: Results,
+    /// Captures that nobody gave an account of, each file as it is found: by link and direction, where
+    /// captures were asked for.
+    pub unaccounted: BTreeMap<(String, Direction), Option<CaptureFile>>,
     /// Whether the last event was torn, as it is when the writer was killed.
     pub torn: bool,
 }
@@ -130,12 +134,14 @@ impl RunRecords {
             traces.insert(link.trace.clone(), trace);
         }
         let (results, torn) = read_events(&directory.join("events.ndjson"))?;
+        let unaccounted = unaccounted_captures(directory, &plan, &results)?;
         Ok(RunRecords {
             plan,
             plan_sha256,
             traces,
             environment,
             results,
+            unaccounted,
             torn,
         })
     }
@@ -150,7 +156,9 @@ impl RunRecords {
             run: self.environment.run.clone(),
             run_dir: run_dir.display().to_string(),
         };
-        summarise(&facts, &self.plan, &self.traces, &self.results)
+        let mut summary = summarise(&facts, &self.plan, &self.traces, &self.results);
+        summary.add_unaccounted_captures(&self.unaccounted);
+        summary
     }
 }
 
@@ -190,6 +198,33 @@ fn file_name(trace: &str) -> String {
     };
     let name: String = trace.chars().map(safe).collect();
     name.trim_start_matches('.').to_owned()
+}
+
+/// Looks at the captures of a run that were not accounted for in its events.
+pub(crate) fn unaccounted_captures(
+    directory: &Path,
+    plan: &Plan,
+    results: &Results,
+) -> Result<BTreeMap<(String, Direction), Option<CaptureFile>>, ReadError> {
+    let captures = directory.join(CAPTURES);
+    let mut found = BTreeMap::new();
+    if !captures.is_dir() {
+        return Ok(found);
+    }
+    for (link, direction) in plan
+        .links
+        .iter()
+        .flat_map(|link| Direction::BOTH.map(|direction| (&link.name, direction)))
+    {
+        let mut accounts = results.captures.iter();
+        if accounts.any(|one| one.link == *link && one.direction == direction) {
+            continue;
+        }
+        let path = captures.join(capture::file_name(link, direction));
+        let file = CaptureFile::look(&path).map_err(|source| ReadError::File { path, source })?;
+        found.insert((link.clone(), direction), file);
+    }
+    Ok(found)
 }
 
 fn read_events(path: &Path) -> Result<(Results, bool), ReadError> {

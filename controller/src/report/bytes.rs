@@ -68,6 +68,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     let head = [
         "Placement",
         "",
+        "In QUIC",
         "Packets",
         "x header",
         "Opening",
@@ -81,6 +82,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         table.row(vec![
             placement_name(job),
             escape(direction),
+            account.quic_bytes.map_or_else(|| "-".to_owned(), grouped),
             grouped(account.packets),
             account.header_bytes_per_packet.to_string(),
             grouped(account.opening_bytes),
@@ -93,6 +95,6 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     table.write(page)?;
     writeln!(
         page,
-        "<p class=\"small\">Expected = all payload + packets x (Ethernet 14 + IP 20 or 40 + TCP 20 + timestamps 12) + 8 bytes of further options in each opening segment. Packets count data and acknowledgements, as the receiving interface saw them. A difference above 0 is payload that was sent again and selective acknowledgements. An end that repeated nothing can still show one: a prompt that the other end sends twice (a tail-loss probe) is answered with a duplicate selective acknowledgement (D-SACK, RFC 2883), an option of 12 bytes. Where no segment was sent again in either direction, both differences must be 0.</p>"
+        "<p class=\"small\">Expected = all payload + packets x (Ethernet 14 + IP 20 or 40 + TCP 20 + timestamps 12) + 8 bytes of further options in each opening segment; over QUIC = what that made of the payload, as the sending end counted (encryption, packet headers, acknowledgements, what was sent again) + packets x (Ethernet 14 + IP 20 or 40 + UDP 8). Packets count data and acknowledgements, as the receiving interface saw them. A difference above 0 is payload that was sent again and selective acknowledgements. An end that repeated nothing can still show one: a prompt that the other end sends twice (a tail-loss probe) is answered with a duplicate selective acknowledgement (D-SACK, RFC 2883), an option of 12 bytes. Where no segment was sent again in either direction, both differences must be 0. Over QUIC a difference is what the queue dropped or what left after the job had counted; what is said to have been sent again are packets that QUIC took for lost.</p>"
     )
 }

@@ -8,8 +8,8 @@ use super::Data;
 use super::html::{Table, escape, legend};
 use super::svg::{Axis, Chart};
 use crate::format::{count_to_f64, length, ns_to_ms, significant};
-use crate::statistics::{P50, P95, P99, Quantile, needed_samples};
 use crate::summary::{Distribution, JobSummary, PercentileInterval};
+use hexloop_statistics::{P50, P95, P99, Quantile, needed_samples};
 
 /// The class that gives a placement its colour and dash, by its number.
 pub(super) fn series_class(index: usize) -> String {
@@ -84,9 +84,13 @@ const METRICS: [(&str, Pick); 5] = [
 ];
 
 pub(super) fn placement_name(job: &JobSummary) -> String {
+    let over = match job.transport.as_str() {
+        "tcp" => "",
+        _ => ", over QUIC",
+    };
     match job.layers_on_device {
-        Some(layers) => format!("{} (k&nbsp;=&nbsp;{layers})", escape(&job.phase)),
-        None => escape(&job.phase),
+        Some(layers) => format!("{}{over} (k&nbsp;=&nbsp;{layers})", escape(&job.phase)),
+        None => escape(&job.phase) + over,
     }
 }
 

@@ -22,12 +22,16 @@ fn model_rows(
             format!("checkpoint in <code>{path}</code>")
         }
     };
+    let template = origin
+        .chat_template_tokens
+        .map(|tokens| format!("; {tokens} tokens of every prompt are its chat template's"));
     let model = format!(
-        "{source}: {} decoder layers, width {}, {} weights; {}",
+        "{source}: {} decoder layers, width {}, {} weights; {}{}",
         model.layers,
         model.width,
         grouped(origin.parameters),
-        escape(&origin.origin)
+        escape(&origin.origin),
+        template.unwrap_or_default()
     );
     let sha256 = format!("SHA-256 <code>{}</code>", escape(&origin.weights_sha256));
     Some([(name, model), (weights, sha256)])
@@ -227,6 +231,10 @@ fn links(page: &mut String, data: &Data<'_>) -> fmt::Result {
                     escape(&made.scheduling)
                 ),
             ));
+        }
+        let captures = data.summary.captures.iter();
+        for capture in captures.filter(|capture| capture.link == link.name) {
+            rows.push(("Capture", escape(&capture.told())));
         }
         facts(page, &rows)?;
     }

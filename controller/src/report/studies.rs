@@ -1,13 +1,18 @@
 //! Studies: what layers cost, where the best cut flips, and every arm at every setting.
 
+mod adapters;
+mod first_token;
 mod kpi;
 mod kv;
 mod leak;
+mod multimodal;
 mod own;
 mod placement;
 mod retrieval;
 mod shared;
 mod speculation;
+mod tensor_parallel;
+mod traced;
 
 use std::fmt::{self, Write};
 
@@ -25,12 +30,28 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         }
         writeln!(
             page,
-            "<p>{} trials over {}. Medians throughout; the expectations below judge them.</p>",
+            "<p>{} trials over {}{}. Medians throughout; the expectations below judge them.</p>",
             grouped(study.trials),
-            escape(&study.path.join(", "))
+            escape(&study.path.join(", ")),
+            match study.transport.as_str() {
+                "tcp" => "",
+                _ => ", whose frames crossed the links over QUIC",
+            }
         )?;
         if !study.kpis.is_empty() {
             kpi::section(page, study)?;
+            links(page, study)?;
+            continue;
+        }
+        if let Some(tasks) = &study.adapters {
+            rows(page, study)?;
+            adapters::section(page, tasks)?;
+            links(page, study)?;
+            continue;
+        }
+        if let Some(looks) = &study.looks {
+            rows(page, study)?;
+            multimodal::section(page, looks)?;
             links(page, study)?;
             continue;
         }
@@ -43,11 +64,13 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         retrieval::section(page, study)?;
         placement::section(page, study)?;
         leak::section(page, study)?;
+        tensor_parallel::section(page, study)?;
         if study.speculation.is_empty() {
             cells(page, study)?;
         } else {
             speculation::section(page, study)?;
         }
+        traced::section(page, study)?;
         links(page, study)?;
     }
     Ok(())
@@ -148,7 +171,10 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
         ]);
     }
     table.write(page)?;
-    let named = if !study.retrieval.is_empty() {
+    let named = if study.halves.is_some() {
+        "halves where both nodes share every layer, a node where that answers alone, else the layer after which each \
+         node of the path ends"
+    } else if !study.retrieval.is_empty() {
         "how the index was searched, and whether prefixes were kept"
     } else if study.context.is_some() {
         "how its context came"
@@ -172,6 +198,7 @@ fn links(page: &mut String, study: &StudySummary) -> fmt::Result {
         "Payload",
         "Framing",
         "Other frames",
+        "In QUIC",
         "Packets",
         "Expected on the wire",
         "On the interface",
@@ -186,6 +213,7 @@ fn links(page: &mut String, study: &StudySummary) -> fmt::Result {
             grouped(link.payload_bytes),
             grouped(link.framing_bytes),
             count(link.other_bytes),
+            count(link.quic_bytes),
             count(link.packets),
             count(link.expected_wire_bytes),
             count(link.wire_bytes),

@@ -1,4 +1,4 @@
-use hexloop_proto::{CommandExit, IdlePower, Measurement};
+use hexloop_proto::{CaptureOutcome, CommandExit, Direction, IdlePower, LinkCapture, Measurement};
 use hexloop_topologies::plan::CommandPlan;
 
 use super::render;
@@ -154,6 +154,38 @@ fn an_interrupted_run_says_so_on_top_and_is_still_drawn() {
 fn a_run_of_which_nothing_was_recorded_can_still_be_drawn() {
     let html = report_of(&fixture::records_of(fixture::plan(), &[]));
     assert!(html.contains("INVALID") && html.contains("No placement was played"));
+}
+
+#[test]
+fn captures_are_told_with_their_files_or_why_there_are_none() {
+    let mut records = fixture::records();
+    assert!(!report_of(&records).contains("Capture"));
+    let link = records.plan.links[0].name.clone();
+    let outcomes = [
+        CaptureOutcome::Written {
+            file: "radio-down.pcapng".to_owned(),
+            packets: 1234,
+            missed_packets: 5,
+            cut_short: Some("the disk is full".to_owned()),
+        },
+        CaptureOutcome::Unavailable {
+            why: "datapath <tc>".to_owned(),
+        },
+    ];
+    let captures = Direction::BOTH.into_iter().zip(outcomes);
+    let captures = captures.map(|(direction, outcome)| LinkCapture {
+        link: link.clone(),
+        direction,
+        outcome,
+    });
+    records.results.captures = captures.collect();
+    let html = report_of(&records);
+    for told in [
+        "down 1234 packets in captures/radio-down.pcapng, which lacks 5 and ends early: the disk is full",
+        "up not captured: datapath &lt;tc&gt;",
+    ] {
+        assert!(html.contains(told), "{told}");
+    }
 }
 
 #[test]

@@ -4,14 +4,17 @@ use hexloop_proto::PhaseEnd;
 use hexloop_topologies::plan::{ModelPlan, PhasePlan};
 use hexloop_traces::Direction;
 use hexloop_workloads::job::{Outcome, Placement, RequestRecord};
+use hexloop_workloads::transport::{Transport, UDP_HEADER_BYTES, ip_header_bytes};
 use hexloop_workloads::wire::{self, HEADER_BYTES, PayloadBytes};
 
 use super::WireAccount;
 use crate::format::ratio;
 use crate::results::PhaseResults;
 
-/// Ethernet 14, TCP 20, its timestamps option padded 12 (RFC 7323).
-const ETHERNET_AND_TCP_BYTES: u64 = 14 + 20 + 12;
+const ETHERNET_BYTES: u64 = 14;
+
+/// TCP 20, its timestamps option padded 12 (RFC 7323).
+const TCP_BYTES: u64 = 20 + 12;
 
 /// An opening segment carries MSS, SACK-permitted, timestamps and window scale: 20 bytes of
 /// options where others have 12.
@@ -99,18 +102,27 @@ pub(super) fn account(
         Direction::Up => &phase.device,
         Direction::Down => &phase.edge,
     };
-    let segments_retransmitted = end
-        .jobs
-        .iter()
-        .find(|job| &job.node == sender)
-        .map_or(0, |job| job.tcp.segments_retransmitted);
-    let ip_bytes = if phase.edge_address.is_ipv4() { 20 } else { 40 };
-    let header_bytes_per_packet = ETHERNET_AND_TCP_BYTES + ip_bytes;
+    let sender = end.jobs.iter().find(|job| &job.node == sender)?;
+    let quic = match phase.transport {
+        Transport::Tcp => None,
+        // Without the sender's totals nothing is known of what QUIC made of the payload.
+        Transport::Quic { .. } => Some(sender.totals.as_ref()?.quic?),
+    };
+    let below_ip = u64::from(ip_header_bytes(phase.edge_address.ip())) + ETHERNET_BYTES;
     let one_handshake = pick(wire::handshake_payload(), direction);
     let handshake_bytes = payload_bytes.saturating_sub(pick(all_payload, direction));
-    let opening_bytes = handshake_bytes / one_handshake * OPENING_OPTION_BYTES;
-    let expected_wire_bytes =
-        payload_bytes + counters.packets * header_bytes_per_packet + opening_bytes;
+    let (header_bytes_per_packet, opening_bytes, segments_retransmitted) = match quic {
+        None => (
+            below_ip + TCP_BYTES,
+            handshake_bytes / one_handshake * OPENING_OPTION_BYTES,
+            sender.tcp.segments_retransmitted,
+        ),
+        Some(quic) => (below_ip + u64::from(UDP_HEADER_BYTES), 0, quic.lost_packets),
+    };
+    let quic_bytes = quic.map(|quic| quic.sent_bytes);
+    let expected_wire_bytes = quic_bytes.unwrap_or(payload_bytes)
+        + counters.packets * header_bytes_per_packet
+        + opening_bytes;
     let difference = i128::from(counters.wire_bytes) - i128::from(expected_wire_bytes);
     Some(WireAccount {
         formula_bytes: pick(formula, direction),
@@ -119,6 +131,7 @@ pub(super) fn account(
         handshake_bytes,
         payload_bytes,
         payload_bytes_per_token: ratio(payload_bytes, tokens),
+        quic_bytes,
         packets: counters.packets,
         header_bytes_per_packet,
         opening_bytes,

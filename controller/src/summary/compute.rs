@@ -11,16 +11,16 @@ use sha2::{Digest, Sha256};
 use super::distribution::{Distribution, Sample};
 use super::{
     ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
-    SUMMARY_SCHEMA, Summary, background, bytes, cells, energy, expectations, loads, machine, radio,
-    studies, traffic, usage,
+    SUMMARY_SCHEMA, Summary, background, bytes, captures, cells, energy, expectations, loads,
+    machine, radio, studies, traffic, usage,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
-use crate::statistics::{
+use crate::verdict::{self, Grain};
+use hexloop_statistics::{
     Origin, end_to_end_ns, goodput, inter_token_gaps_ns, send_lateness_ns,
     time_per_output_token_ns, time_to_first_token_ns,
 };
-use crate::verdict;
 
 /// What a summary needs besides plan and results.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +48,7 @@ pub fn summarise(
     let links = plan.links.iter().flat_map(|link| {
         Direction::BOTH
             .into_iter()
-            .map(move |direction| link_summary(link, direction, results))
+            .map(move |direction| link_summary(plan, link, direction, results))
     });
     let meters = energy::meters(results);
     let idle_w = meters.as_ref().and_then(|meters| meters.idle_w.value);
@@ -77,6 +77,7 @@ pub fn summarise(
         verdict: verdict::judge(plan, results),
         links: links.collect(),
         changes: results.phases.iter().flat_map(changes).collect(),
+        captures: captures::captures(results),
         traffic: traffic::summaries(plan, traces, results),
         cells: cells::summaries(plan, traces, results),
         jobs: jobs.collect(),
@@ -175,13 +176,19 @@ fn lateness(late: &LateHistogram) -> Lateness {
     }
 }
 
-fn link_summary(link: &LinkPlan, direction: Direction, results: &Results) -> LinkSummary {
+fn link_summary(
+    plan: &Plan,
+    link: &LinkPlan,
+    direction: Direction,
+    results: &Results,
+) -> LinkSummary {
     let calibration = results
         .calibrations
         .iter()
         .find(|found| found.link == link.name && found.direction == direction);
     let windows = || results.phases.iter().flat_map(|phase| &phase.windows);
-    let run = verdict::backlogged_totals(windows(), &link.name, direction);
+    let grain = Grain::of(plan, link);
+    let run = verdict::backlogged_totals(windows(), &link.name, direction, grain);
     let ours = || windows().filter(|w| w.link == link.name && w.direction == direction);
     LinkSummary {
         link: link.name.clone(),
@@ -324,6 +331,7 @@ fn job_summary(
     JobSummary {
         phase: phase.name.clone(),
         placement: placement.to_owned(),
+        transport: phase.transport.name().to_owned(),
         layers_on_device,
         requests,
         completed,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
-use crate::statistics::{Bootstrap, Estimate, Percentiles};
+use hexloop_statistics::{Bootstrap, Estimate, Percentiles};
 
 /// One latency with the moment that places it in time (an offset from T0); no latency for a
 /// request that never ended.
@@ -63,7 +63,7 @@ impl Distribution {
         let values: Vec<Option<u64>> = samples.iter().map(|(_, value)| *value).collect();
         let bootstrap = Bootstrap {
             seed,
-            block_requests: crate::statistics::requests_per_block(&moments, longest_outage_ns),
+            block_requests: hexloop_statistics::requests_per_block(&moments, longest_outage_ns),
             resamples: Bootstrap::RESAMPLES,
         };
         let percentiles = Percentiles::of(&values, &bootstrap);

@@ -18,7 +18,9 @@ use super::distribution::Distribution;
 use super::{JobEnergy, Quantity, energy, quantity, unavailable};
 use crate::format::{count_to_f64, length, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
-use crate::statistics::{Origin, end_to_end_ns, goodput, send_lateness_ns, time_to_first_token_ns};
+use hexloop_statistics::{
+    Origin, end_to_end_ns, goodput, send_lateness_ns, time_to_first_token_ns,
+};
 
 pub use scenario::ScenarioSummary;
 pub use sizes::Sizes;

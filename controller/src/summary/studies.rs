@@ -1,40 +1,53 @@
 //! What studies found: costs, settings, and what each arm did at each of them.
 
+pub(super) mod adapters;
 pub(super) mod kpi;
 pub(super) mod kv;
 pub(super) mod law;
 pub(super) mod leak;
+pub(super) mod multimodal;
 pub(super) mod own;
 pub(super) mod placement;
 pub(super) mod retrieval;
 pub(super) mod shared;
 pub(super) mod speculation;
+pub(super) mod tensor_parallel;
+pub(super) mod traced;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
 use hexloop_traces::Direction;
 use hexloop_workloads::coding::kv::KvShape;
+use hexloop_workloads::study::adapters::AdapterFinding;
 use hexloop_workloads::study::kv::{DeliveryCosts, LossRecord};
 use hexloop_workloads::study::leak::LeakRecord;
+use hexloop_workloads::study::multimodal::{LookRecord, LooksRecord};
 use hexloop_workloads::study::placement::{PlaceCosts, WayRecord};
 use hexloop_workloads::study::retrieval::RetrievalCosts;
 use hexloop_workloads::study::shared::{SharedCosts, SharedRound};
 use hexloop_workloads::study::speculative::{AcceptanceRecord, Drawing};
+use hexloop_workloads::study::tensor_parallel::HalfCosts;
+use hexloop_workloads::study::traced::TracedTrial;
 use hexloop_workloads::study::{
     Arm, NodeCosts, RowRecord, StudyFinding, Technique, TrialRecord, split,
 };
+use hexloop_workloads::transport::Transport;
 use hexloop_workloads::wire::HEADER_BYTES;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::adapters::{AdapterDeliveries, AdapterTask, AdapterWaves, StudyAdapters};
 pub use self::kpi::{KpiOutcome, StudyKpi};
 pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
 pub use self::leak::StudyLeak;
+pub use self::multimodal::{StudyLook, StudyLookCell, StudyLooks};
 pub use self::own::StudyOwn;
 pub use self::placement::{StudyHits, StudyPlaceCosts, StudyPlaced};
 pub use self::retrieval::StudyRetrieval;
 pub use self::shared::{SharedBatch, SharedCapacity, SharedLoad, StudyShared};
+pub use self::tensor_parallel::{StudyHalfCosts, StudyHalves, StudyHalvesArm};
+pub use self::traced::{StudyTraced, StudyTracedArm};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
 
@@ -47,6 +60,9 @@ pub struct StudySummary {
     pub study: String,
     /// The nodes, from the driver on.
     pub path: Vec<String>,
+    /// How frames crossed the links between them: `quic` or `tcp`.
+    #[serde(default)]
+    pub transport: String,
     /// Trials.
     pub trials: u64,
     /// What computing costs on each node of the path.
@@ -87,6 +103,18 @@ pub struct StudySummary {
     /// What an edge reads from states after each layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaks: Vec<StudyLeak>,
+    /// Layers that two nodes share; null where they share none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halves: Option<StudyHalves>,
+    /// Tasks that share a backbone, where the technique has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<StudyAdapters>,
+    /// Images that were asked about; null where the technique has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<StudyLooks>,
+    /// Every arm while the links followed their traces; null where nothing was asked then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traced: Option<StudyTraced>,
 }
 
 impl StudySummary {
@@ -168,16 +196,23 @@ pub struct StudyLink {
     pub other_bytes: Option<u64>,
     /// Packets on the interface.
     pub packets: Option<u64>,
-    /// Bytes on the interface, headers of Ethernet, IP and TCP included.
+    /// What QUIC made of what is counted, as the job behind the link did; null over TCP.
+    #[serde(default)]
+    pub quic_bytes: Option<u64>,
+    /// Bytes on the interface, headers of Ethernet, IP and TCP or UDP included.
     pub wire_bytes: Option<u64>,
-    /// What those should be: what the job counted, 66 bytes for each packet, 8 of the opening.
+    /// What those should be: what the job counted, 66 bytes for each packet, 8 of the opening; over QUIC
+    /// what that made of it, and 42 bytes for each packet.
     pub expected_wire_bytes: Option<u64>,
-    /// Segments that were sent again, at the sending end.
+    /// Segments that were sent again, at the sending end; over QUIC packets that it took for lost.
     pub segments_retransmitted: Option<u64>,
 }
 
 /// Ethernet 14, IPv4 20, TCP 20 with its time stamps 12.
 const PACKET_HEADER_BYTES: u64 = 66;
+
+/// Ethernet 14, IPv4 20, UDP 8.
+const DATAGRAM_HEADER_BYTES: u64 = 42;
 
 /// Options of an opening segment beyond those of others.
 const OPENING_BYTES: u64 = 8;
@@ -196,6 +231,8 @@ pub(super) struct Findings<'a> {
     pub(super) costs: Vec<NodeCosts>,
     pub(super) rows: Vec<&'a RowRecord>,
     pub(super) trials: Vec<&'a TrialRecord>,
+    /// Requests while the links followed their traces.
+    pub(super) traced: Vec<&'a TracedTrial>,
     /// What was measured on prompts that no trial asks.
     pub(super) acceptances: Vec<&'a AcceptanceRecord>,
     /// What the keys and values of a sequence are.
@@ -215,6 +252,14 @@ pub(super) struct Findings<'a> {
     pub(super) ways: Vec<&'a WayRecord>,
     /// What was guessed of prompts.
     pub(super) leaks: Vec<&'a LeakRecord>,
+    /// What half of a layer costs each node.
+    pub(super) halves: Vec<HalfCosts>,
+    /// What happened to tasks that share a backbone.
+    pub(super) adapters: Vec<&'a AdapterFinding>,
+    /// What looking at an image costs, and what its bytes follow from.
+    pub(super) looks: Option<LooksRecord>,
+    /// What was seen in images.
+    pub(super) seen: Vec<&'a LookRecord>,
 }
 
 impl<'a> Findings<'a> {
@@ -231,6 +276,7 @@ impl<'a> Findings<'a> {
             costs: Vec::new(),
             rows: Vec::new(),
             trials: Vec::new(),
+            traced: Vec::new(),
             acceptances: Vec::new(),
             kv_shape: KvShape {
                 layers: model.layers,
@@ -245,6 +291,10 @@ impl<'a> Findings<'a> {
             places: Vec::new(),
             ways: Vec::new(),
             leaks: Vec::new(),
+            halves: tensor_parallel::costs(&recorded.findings),
+            adapters: Vec::new(),
+            looks: multimodal::costs(&recorded.findings),
+            seen: Vec::new(),
         };
         let mut measured = Vec::new();
         for finding in &recorded.findings {
@@ -252,20 +302,29 @@ impl<'a> Findings<'a> {
                 StudyFinding::Costs(costs) => measured.push(costs.as_slice()),
                 StudyFinding::Row(row) => findings.rows.push(row),
                 StudyFinding::Trial(trial) => findings.trials.push(trial),
+                StudyFinding::Traced(traced) => findings.traced.push(traced),
                 StudyFinding::Acceptance(record) => findings.acceptances.push(record),
                 StudyFinding::Delivery(costs) => findings.deliveries.push(costs),
                 StudyFinding::Loss(record) => findings.losses.push(record),
                 // Its medians alone are needed.
-                StudyFinding::Retrieval(_) => {}
+                StudyFinding::Retrieval(_) | StudyFinding::Halves(_) | StudyFinding::Looks(_) => {}
+                StudyFinding::Look(seen) => findings.seen.push(seen),
                 StudyFinding::Shared(costs) => findings.shared_costs = Some(costs),
                 StudyFinding::Round(round) => findings.rounds.push(round),
                 StudyFinding::Places(costs) => findings.places.push(costs),
                 StudyFinding::Ways(way) => findings.ways.push(way),
                 StudyFinding::Leak(leak) => findings.leaks.push(leak),
+                StudyFinding::Adapters(finding) => findings.adapters.push(finding),
             }
         }
         findings.costs = split::median_costs(&measured);
         findings
+    }
+
+    /// Trials at all settings and on the traces.
+    pub(super) fn all_trials(&self) -> impl Iterator<Item = &'a TrialRecord> {
+        let traced = self.traced.iter().map(|traced| &traced.trial);
+        self.trials.iter().copied().chain(traced)
     }
 
     /// The critical rate of a row, by all costs.
@@ -313,11 +372,17 @@ fn summary(
     StudySummary {
         study: study.name.clone(),
         path: study.path.clone(),
+        transport: study.transport.name().to_owned(),
         trials: length(&findings.trials)
+            + length(&findings.traced)
             + findings
                 .rounds
                 .iter()
                 .map(|round| length(&round.requests))
+                .sum::<u64>()
+            + findings
+                .waves()
+                .map(|wave| length(&wave.requests))
                 .sum::<u64>(),
         costs: costs
             .map(|(node, costs)| StudyCosts {
@@ -345,6 +410,10 @@ fn summary(
         place_costs: placement::costs(findings),
         placed: placement::summaries(findings),
         leaks: leak::summaries(findings),
+        halves: tensor_parallel::summary(findings),
+        adapters: adapters::summary(findings),
+        looks: multimodal::summary(findings),
+        traced: traced::summary(findings, seed),
     }
 }
 
@@ -404,7 +473,11 @@ fn agreement(findings: &Findings<'_>, trials: &[&TrialRecord]) -> Option<f64> {
             return None;
         }
         let mut others = findings.trials.iter();
-        let exact = others.find(|other| is_exact(other) && other.prompt == trial.prompt)?;
+        let exact = others.find(|other| {
+            is_exact(other)
+                && other.prompt == trial.prompt
+                && other.arm.answers() == trial.arm.answers()
+        })?;
         let pairs = trial.tokens.iter().zip(&exact.tokens);
         all += length(&trial.tokens);
         same += pairs
@@ -438,11 +511,8 @@ fn links(findings: &Findings<'_>, recorded: &PhaseResults) -> Vec<StudyLink> {
         let (front, behind) = (study.path.get(index), study.path.get(index + 1));
         for direction in Direction::BOTH {
             let (mut bytes, mut frames) = (0, 0);
-            for hop in findings
-                .trials
-                .iter()
-                .filter_map(|trial| trial.hops.get(index))
-            {
+            let hops = findings.all_trials();
+            for hop in hops.filter_map(|trial| trial.hops.get(index)) {
                 let (more, of_frames) = match direction {
                     Direction::Up => (hop.up, hop.frames_up),
                     Direction::Down => (hop.down, hop.frames_down),
@@ -467,6 +537,26 @@ fn links(findings: &Findings<'_>, recorded: &PhaseResults) -> Vec<StudyLink> {
                     .find(|known| known.link == hop.link && known.direction == direction)
             });
             let framing_bytes = frames * HEADER_BYTES;
+            let is_quic = study.transport != Transport::Tcp;
+            let quic = totals.and_then(|totals| totals.quic);
+            let quic_bytes = quic.map(|quic| match direction {
+                Direction::Up => quic.received_bytes,
+                Direction::Down => quic.sent_bytes,
+            });
+            let below = if is_quic { quic_bytes } else { counted };
+            let per_packet = |packets: u64| match is_quic {
+                true => packets * DATAGRAM_HEADER_BYTES,
+                false => packets * PACKET_HEADER_BYTES + OPENING_BYTES,
+            };
+            let again = match direction {
+                _ if !is_quic => job(sender).map(|job| job.tcp.segments_retransmitted),
+                Direction::Down => quic.map(|quic| quic.lost_packets),
+                // A stage's totals are of the connection in front of it.
+                Direction::Up if index > 0 => None,
+                Direction::Up => job(sender)
+                    .and_then(|job| job.totals.as_ref()?.quic)
+                    .map(|quic| quic.lost_packets),
+            };
             links.push(StudyLink {
                 link: hop.link.clone(),
                 direction: direction.name().to_owned(),
@@ -474,11 +564,12 @@ fn links(findings: &Findings<'_>, recorded: &PhaseResults) -> Vec<StudyLink> {
                 framing_bytes,
                 other_bytes: counted.and_then(|counted| counted.checked_sub(bytes)),
                 packets: counters.map(|counters| counters.packets),
+                quic_bytes: quic_bytes.filter(|_| is_quic),
                 wire_bytes: counters.map(|counters| counters.wire_bytes),
-                expected_wire_bytes: counted.zip(counters).map(|(counted, counters)| {
-                    counted + counters.packets * PACKET_HEADER_BYTES + OPENING_BYTES
-                }),
-                segments_retransmitted: job(sender).map(|job| job.tcp.segments_retransmitted),
+                expected_wire_bytes: below
+                    .zip(counters)
+                    .map(|(below, counters)| below + per_packet(counters.packets)),
+                segments_retransmitted: again,
             });
         }
     }

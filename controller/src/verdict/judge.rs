@@ -81,7 +81,7 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
     let calibrated = |link: &&LinkPlan| !plan.uncalibrated.contains(&link.name);
     for link in plan.links.iter().filter(calibrated) {
         for direction in Direction::BOTH {
-            calibration(&mut findings, plan, results, &link.name, direction);
+            calibration(&mut findings, plan, results, link, direction);
         }
     }
     for phase in &plan.traffic {

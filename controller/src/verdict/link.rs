@@ -1,7 +1,7 @@
 //! Whether a link did what its trace asked: rate, delay, lateness.
 
 use hexloop_proto::{LateHistogram, LinkCalibration, LinkWindow};
-use hexloop_topologies::plan::{Plan, VerdictBounds};
+use hexloop_topologies::plan::{LinkPlan, Plan, VerdictBounds};
 use hexloop_traces::Direction;
 
 use super::ReasonCode;
@@ -23,9 +23,10 @@ pub(super) fn calibration(
     findings: &mut Findings,
     plan: &Plan,
     results: &Results,
-    link: &str,
+    planned: &LinkPlan,
     direction: Direction,
 ) {
+    let link = planned.name.as_str();
     let subject = format!("{link} {}", direction.name());
     let found = results
         .calibrations
@@ -61,7 +62,7 @@ pub(super) fn calibration(
     );
 
     let run_windows = results.phases.iter().flat_map(|phase| &phase.windows);
-    let run = backlogged_totals(run_windows, link, direction);
+    let run = backlogged_totals(run_windows, link, direction, Grain::of(plan, planned));
     let what = Quantity {
         quantity: "|delivered / trace - 1| while the jobs ran",
         ..what
@@ -121,21 +122,92 @@ pub(crate) struct Backlogged {
     pub(crate) trace_bytes: u64,
 }
 
+/// What a comparison of whole packets with a trace can tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Grain {
+    /// The longest packet of the link.
+    pub(crate) packet_bytes: u64,
+    /// The error that is looked for.
+    pub(crate) rate_error_ppm: u64,
+}
+
+impl Grain {
+    /// That of a link under the plan's bounds.
+    pub(crate) fn of(plan: &Plan, link: &LinkPlan) -> Grain {
+        Grain {
+            packet_bytes: u64::from(link.mtu),
+            rate_error_ppm: plan.verdict.rate_error_ppm,
+        }
+    }
+}
+
+/// Adds windows of one direction up as they come, in their order.
+///
+/// The last packet of a queue arrives when the queue is empty, in a window that does not count. Where
+/// every window has room for a packet, the part of the first packet that came before the first window makes up
+/// for it on average. Where a packet takes longer than a window nothing does: then windows without a gap
+/// count only if a packet is no more than the error that is looked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct BacklogSums {
+    grain: Grain,
+    total: Backlogged,
+    /// The windows since the last gap, and whether one of them has no room for a packet.
+    run: Backlogged,
+    splits_packets: bool,
+    run_ends_ns: Option<u64>,
+}
+
+impl BacklogSums {
+    pub(crate) fn new(grain: Grain) -> BacklogSums {
+        BacklogSums {
+            grain,
+            ..BacklogSums::default()
+        }
+    }
+
+    pub(crate) fn add(&mut self, window: &LinkWindow) {
+        let counts = window.backlogged && window.trace_bytes > 0;
+        if !counts || self.run_ends_ns != Some(window.start_ns) {
+            *self = BacklogSums {
+                total: self.totals(),
+                ..BacklogSums::new(self.grain)
+            };
+        }
+        if counts {
+            self.run.windows += 1;
+            self.run.delivered_bytes += window.delivered_bytes;
+            self.run.trace_bytes += window.trace_bytes;
+            self.splits_packets |= window.trace_bytes < self.grain.packet_bytes;
+            self.run_ends_ns = window.start_ns.checked_add(window.length_ns);
+        }
+    }
+
+    /// What counts of all that came.
+    pub(crate) fn totals(&self) -> Backlogged {
+        let tolerated = u128::from(self.run.trace_bytes) * u128::from(self.grain.rate_error_ppm);
+        if self.splits_packets && tolerated < u128::from(self.grain.packet_bytes) * 1_000_000 {
+            return self.total;
+        }
+        Backlogged {
+            windows: self.total.windows + self.run.windows,
+            delivered_bytes: self.total.delivered_bytes + self.run.delivered_bytes,
+            trace_bytes: self.total.trace_bytes + self.run.trace_bytes,
+        }
+    }
+}
+
+/// Those of one direction among the windows of all.
 pub(crate) fn backlogged_totals<'a>(
     windows: impl Iterator<Item = &'a LinkWindow>,
     link: &str,
     direction: Direction,
+    grain: Grain,
 ) -> Backlogged {
-    let mut totals = Backlogged::default();
-    for window in windows {
-        let counts = window.backlogged && window.trace_bytes > 0;
-        if counts && window.link == link && window.direction == direction {
-            totals.windows += 1;
-            totals.delivered_bytes += window.delivered_bytes;
-            totals.trace_bytes += window.trace_bytes;
-        }
-    }
-    totals
+    let mut sums = BacklogSums::new(grain);
+    windows
+        .filter(|window| window.link == link && window.direction == direction)
+        .for_each(|window| sums.add(window));
+    sums.totals()
 }
 
 fn rate(

@@ -71,9 +71,9 @@ fn too_much_is_as_wrong_as_too_little() {
     assert_only_reason(&verdict, ReasonCode::RateError, "2.000 %");
 }
 
-#[test]
-fn a_wrong_rate_while_the_jobs_ran_is_invalid_once_there_are_enough_windows() {
-    let window = |start_ns| LinkWindow {
+/// A window of a run in which a tenth is missing.
+fn run_window(start_ns: u64) -> LinkWindow {
+    LinkWindow {
         link: "radio".to_owned(),
         direction: Direction::Down,
         start_ns,
@@ -88,10 +88,14 @@ fn a_wrong_rate_while_the_jobs_ran_is_invalid_once_there_are_enough_windows() {
         marked_packets: 0,
         duplicated_packets: 0,
         corrupted_packets: 0,
-    };
+    }
+}
+
+#[test]
+fn a_wrong_rate_while_the_jobs_ran_is_invalid_once_there_are_enough_windows() {
     let with = |count: u64| {
         verdict_after(|results| {
-            results.phases[1].windows = (0..count).map(|n| window(n * 100 * MS)).collect();
+            results.phases[1].windows = (0..count).map(|n| run_window(n * 100 * MS)).collect();
         })
     };
     assert!(with(49).is_valid());
@@ -106,7 +110,8 @@ fn a_queue_that_waits_for_the_end_of_an_outage_is_not_a_backlogged_window() {
     }
     let windows = &results.phases[1].windows;
     assert!(windows.iter().any(|window| window.backlogged));
-    let totals = super::backlogged_totals(windows.iter(), "radio", Direction::Down);
+    let grain = super::Grain::of(&fixture::plan(), &fixture::plan().links[0]);
+    let totals = super::backlogged_totals(windows.iter(), "radio", Direction::Down, grain);
     assert_eq!(totals.windows, 0);
     let verdict = judge(&fixture::plan(), &results);
     let check = verdict
@@ -116,6 +121,38 @@ fn a_queue_that_waits_for_the_end_of_an_outage_is_not_a_backlogged_window() {
         .unwrap();
     assert_eq!(check.measured, "not judged: 0 backlogged windows");
     assert_eq!(check.bound, "50 are needed");
+}
+
+#[test]
+fn windows_shorter_than_a_packet_count_only_where_a_packet_does_not_matter() {
+    // 20 kbit/s in windows of 20 ms. The packet of 1500 bytes ends in a window with an empty queue.
+    let window = |number: u64, delivered_bytes| LinkWindow {
+        trace_bytes: 50,
+        delivered_bytes,
+        length_ns: 20 * MS,
+        ..run_window(number * 20 * MS)
+    };
+    let grain = super::Grain {
+        packet_bytes: 1500,
+        rate_error_ppm: 50_000,
+    };
+    let totals = |windows: &[LinkWindow]| {
+        super::backlogged_totals(windows.iter(), "radio", Direction::Down, grain)
+    };
+    let alone: Vec<LinkWindow> = (0..29).map(|number| window(number, 0)).collect();
+    assert_eq!(totals(&alone).windows, 0);
+    // Twenty of them, one behind the other: one is a twentieth.
+    let many: Vec<LinkWindow> = (0..600)
+        .map(|number| window(number, if number % 30 == 29 { 1500 } else { 0 }))
+        .collect();
+    let found = totals(&many);
+    assert_eq!(
+        (found.windows, found.trace_bytes, found.delivered_bytes),
+        (600, 30_000, 30_000)
+    );
+    // A gap parts them.
+    let parted: Vec<LinkWindow> = [&many[..299], &many[300..]].concat();
+    assert_eq!(totals(&parted).windows, 0);
 }
 
 #[test]

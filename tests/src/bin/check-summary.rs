@@ -1,5 +1,6 @@
-//! Checks the summary of a run: `check-summary SUMMARY.json`. Prints what it found; exit code 1
-//! and what does not hold otherwise. The plan and the events are read from the run directory.
+//! Checks the summary of a run: `check-summary [--times-too] SUMMARY.json`. Prints what it found; exit
+//! code 1 and what does not hold otherwise; expectations that only times decide must hold with
+//! `--times-too`. The plan and the events are read from the run directory.
 
 #![forbid(unsafe_code)]
 
@@ -8,10 +9,11 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use anyhow::Context as _;
+use hexloop_tests::summary::{check, times_not_held};
 use serde_json::Value;
 
 fn main() -> ExitCode {
-    match check() {
+    match checked() {
         Ok(Ok(found)) => {
             println!("{}", found.join("\n"));
             ExitCode::SUCCESS
@@ -27,10 +29,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn check() -> anyhow::Result<Result<Vec<String>, Vec<String>>> {
-    let path = env::args_os()
-        .nth(1)
-        .context("usage: check-summary SUMMARY.json")?;
+fn checked() -> anyhow::Result<Result<Vec<String>, Vec<String>>> {
+    let mut arguments = env::args_os().skip(1).peekable();
+    let times_too = arguments.next_if(|first| first == "--times-too").is_some();
+    let path = arguments
+        .next()
+        .context("usage: check-summary [--times-too] SUMMARY.json")?;
     let path = Path::new(&path);
     let summary = read_json(path)?;
     let run = summary["run_dir"]
@@ -42,7 +46,13 @@ fn check() -> anyhow::Result<Result<Vec<String>, Vec<String>>> {
     let events = read(&run.join("events.ndjson"))?;
     let events: Result<Vec<Value>, _> = events.lines().map(serde_json::from_str).collect();
     let events = events.context("events.ndjson holds a line that is no JSON")?;
-    Ok(hexloop_tests::summary::check(&summary, &plan, &events))
+    let times = times_not_held(&summary, &plan);
+    Ok(match check(&summary, &plan, &events) {
+        Ok(found) if times.is_empty() || !times_too => Ok(found),
+        Ok(_) => Err(times),
+        Err(problems) if times_too => Err(problems.into_iter().chain(times).collect()),
+        problems => problems,
+    })
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

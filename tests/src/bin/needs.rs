@@ -1,7 +1,7 @@
 //! Runs the tests that are ignored because they need something; see `tests/needs`.
 //!
-//! `needs run --messages FILE -- [FILTER...]` is given what `cargo test --no-run
-//! --message-format=json` printed. `needs play FILE` runs the tests of a list in order, which is
+//! `needs run --messages FILE [--timed | --untimed] -- [FILTER...]` is given what `cargo test --no-run
+//! --message-format=json` printed; it runs all, or those that a busy machine may spoil, or the others. `needs play FILE` runs the tests of a list in order, which is
 //! what happens inside the guest.
 
 #![forbid(unsafe_code)]
@@ -18,15 +18,18 @@ use hexloop_tests::needs::{
 };
 use hexloop_workloads::clock;
 
-/// One test may take so long, in seconds of the clock it runs under.
+/// One test may take so long, in seconds of the clock it runs under, unless [`TEST_LIMIT`] says otherwise.
 const TEST_LIMIT_S: u32 = 420;
+
+/// The variable that gives each test another limit: those that strike every step take hours.
+const TEST_LIMIT: &str = "HEXLOOP_TEST_LIMIT_S";
 
 /// A guest may take so long for each of its tests, in seconds of the host's clock: more than any of
 /// them needs on a machine that is busy with other things.
 const GUEST_LIMIT_S: usize = 300;
 
 /// Files of tests that break things and compare the machine before and after: how fast that goes says
-/// nothing, so tests with a simulated clock of their own run beside them.
+/// nothing, so tests with a simulated clock of their own run beside them. Both are untimed.
 const UNTIMED: [&str; 1] = ["faults"];
 
 /// One ignored test.
@@ -61,10 +64,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
-        ["run", "--messages", messages, "--", filters @ ..] => run(Path::new(messages), filters),
+        ["run", "--messages", messages, rest @ ..] => run(Path::new(messages), rest),
         ["play", list] => play(Path::new(list)),
         _ => Err(anyhow::anyhow!(
-            "usage: needs run --messages FILE -- [FILTER...]"
+            "usage: needs run --messages FILE [--timed | --untimed] -- [FILTER...]"
         )),
     };
     match outcome {
@@ -77,7 +80,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(messages: &Path, filters: &[&str]) -> anyhow::Result<bool> {
+fn run(messages: &Path, wanted: &[&str]) -> anyhow::Result<bool> {
+    let (timed, untimed, filters) = match wanted {
+        ["--timed", "--", filters @ ..] => (true, false, filters),
+        ["--untimed", "--", filters @ ..] => (false, true, filters),
+        ["--", filters @ ..] => (true, true, filters),
+        _ => bail!("unknown arguments {wanted:?}"),
+    };
     let root = env::current_dir().context("cannot find the working directory")?;
     let served = probe(&root)?;
     println!("needs: this host serves {}", or_nothing(&served.host));
@@ -93,21 +102,31 @@ fn run(messages: &Path, filters: &[&str]) -> anyhow::Result<bool> {
             continue;
         }
         match served.place(&needs) {
-            Ok(place) => by_place.entry(place).or_default().push(test),
+            Ok(place) => {
+                let is_wanted = match is_untimed(&test, place) {
+                    true => untimed,
+                    false => timed,
+                };
+                if is_wanted {
+                    by_place.entry(place).or_default().push(test);
+                }
+            }
+            // Told once where both are run one after the other.
+            Err(_) if !timed => {}
             Err(lacking) => skipped.push(format!("SKIPPED({}) {}", names(&lacking), test.label)),
         }
     }
 
     let mut tests_at = |place| by_place.remove(&place).unwrap_or_default();
-    let (untimed, timed): (Vec<Test>, Vec<Test>) = tests_at(Place::Host)
+    let (others, alone): (Vec<Test>, Vec<Test>) = tests_at(Place::Host)
         .into_iter()
-        .partition(|test| UNTIMED.iter().any(|file| test.is_of(file)));
+        .partition(|test| is_untimed(test, Place::Host));
     let (in_guest, simulated) = (tests_at(Place::Guest), tests_at(Place::VirtualTimeGuest));
-    let mut on_host = play_all(&timed);
+    let mut on_host = play_all(&alone);
     let mut in_guest = in_guests(&root, &in_guest, false)?;
     thread::scope(|scope| -> anyhow::Result<()> {
         let beside = scope.spawn(|| in_guests(&root, &simulated, true));
-        on_host.extend(play_all(&untimed));
+        on_host.extend(play_all(&others));
         let beside = beside.join();
         in_guest.extend(beside.map_err(|_panic| anyhow!("the thread of the guests panicked"))??);
         Ok(())
@@ -145,6 +164,10 @@ fn run(messages: &Path, filters: &[&str]) -> anyhow::Result<bool> {
         println!("{line}");
     }
     Ok(failures.is_empty())
+}
+
+fn is_untimed(test: &Test, place: Place) -> bool {
+    place == Place::VirtualTimeGuest || UNTIMED.iter().any(|file| test.is_of(file))
 }
 
 fn or_nothing(needs: &Needs) -> String {
@@ -335,11 +358,13 @@ fn play_all(tests: &[Test]) -> Vec<Ended> {
     tests.iter().map(play_one).collect()
 }
 
-/// Runs one test as cargo would, within [`TEST_LIMIT_S`], and prints how it ended.
+/// Runs one test as cargo would, within its limit, and prints how it ended.
 fn play_one(test: &Test) -> Ended {
     let began = clock::now();
+    // What is no number is told by `timeout`, and the test has failed.
+    let limit_s = env::var(TEST_LIMIT).unwrap_or_else(|_unset| TEST_LIMIT_S.to_string());
     let output = Command::new("timeout")
-        .args(["--kill-after=10", &TEST_LIMIT_S.to_string()])
+        .args(["--kill-after=10", &limit_s])
         .arg(&test.executable)
         .args(["--ignored", "--exact", "--nocapture", &test.name])
         .current_dir(&test.package)

@@ -117,10 +117,11 @@ mod tests {
                 },
                 |summary| {
                     assert_without(&summary["energy_j"], "at least 10 are needed");
-                    // What was measured: 400 ms, to a millisecond.
+                    // What was measured: 400 ms, give or take how late a busy machine reads it.
                     let reason = summary["energy_j"]["reason"].as_str().unwrap();
-                    let near = ["one per 399", "one per 400"];
-                    assert!(near.iter().any(|one| reason.contains(one)), "{reason}");
+                    let period = reason.split_once("one per ").unwrap().1;
+                    let period_ms: f64 = period.split_once(" ms").unwrap().0.parse().unwrap();
+                    assert!((period_ms - 400.0).abs() < 40.0, "{reason}");
                 },
             ),
             gpu(

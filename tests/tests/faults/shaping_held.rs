@@ -1,10 +1,13 @@
 //! How a shaping ends: its lease, its trace, its interface, its owner.
 
 use std::fs;
+use std::path::Path;
 
 use hexloop_tests::points::Answer;
 use hexloop_tests::sandbox::within_ms;
 use hexloop_tests::stage::{self, NIC, command};
+use hexloop_traces::format::{MOST_ROWS_COPIED, TraceWriter};
+use hexloop_traces::generate::control;
 use nix::sys::signal::{Signal, kill};
 
 use crate::shaping::{CLEAN_MS, GUARDIAN, HOLDER, Trial, with_trial};
@@ -186,6 +189,68 @@ fn a_trace_is_followed_until_it_ends_and_peers_have_classes_of_their_own() {
         assert!(filters.contains("protocol ip ") && filters.contains("protocol ipv6 "));
         trial.run(&["link", "clear", NIC]).expect_code(0);
         trial.expect_clean("cleared");
+    });
+}
+
+/// An Arrow file of more rows than are copied into memory: a second of 16 Mbit/s, then 24.
+fn write_long_trace(path: &Path) {
+    const ROW_NS: u64 = 1_000_000;
+    let rows = MOST_ROWS_COPIED + 1000;
+    let one = control::constant(16_000_000, 0, 0, rows * ROW_NS).unwrap();
+    let mut writer = TraceWriter::create(path, one.metadata()).unwrap();
+    let mut row = one.rows()[0].clone();
+    for index in 0..rows {
+        row.t_ns = index * ROW_NS;
+        if index >= 1000 {
+            row.up.rate_bps = 24_000_000;
+        }
+        writer.write_row(&row).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_trace_that_stays_in_its_file_is_followed_whatever_becomes_of_that_file() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let path = trial.sandbox.path("long.arrow");
+        write_long_trace(&path);
+        trial
+            .run(&["link", "apply", NIC, "--down", "long.arrow"])
+            .expect_code(0);
+        // Written over where it lies, and then deleted.
+        fs::write(&path, "").unwrap();
+        fs::remove_file(&path).unwrap();
+        let classes = || stage::output("tc", &["class", "show", "dev", NIC]);
+        let goes_on = within_ms(CLEAN_MS, || {
+            let is_near = |rate_bps: &f64| (rate_bps / 24e6 - 1.0).abs() < 0.05;
+            rates_bps(&classes()).iter().any(is_near)
+        });
+        assert!(goes_on, "{}", classes());
+        let show = trial.run(&["link", "show", NIC]);
+        assert!(show.stdout.contains(": held"), "{}", show.told());
+        // A million rows in memory take more than a hundred.
+        let holder = trial.processes(&[HOLDER]).pop().unwrap();
+        let status = fs::read_to_string(format!("/proc/{holder}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        let kib: u64 = line
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!(kib < 50_000, "the holder has {kib} KiB of its own");
+        // Nothing but the ledger and the lock names it.
+        let state = fs::read_dir(trial.sandbox.path("state")).unwrap();
+        let names: Vec<_> = state.map(|entry| entry.unwrap().file_name()).collect();
+        let is_copy = |name: &std::ffi::OsString| name.to_string_lossy().contains("trace");
+        assert!(!names.iter().any(is_copy), "{names:?}");
+        for pid in trial.processes(&[HOLDER]) {
+            kill(pid, Signal::SIGKILL).unwrap();
+        }
+        trial.expect_clean("the holder of a long trace was killed");
     });
 }
 

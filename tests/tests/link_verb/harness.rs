@@ -156,26 +156,3 @@ pub(crate) fn server(bytes: usize) -> (u16, Vec<u8>) {
     });
     (port, content)
 }
-
-/// The comments of the packets of a pcapng file, whose blocks must fit together.
-pub(crate) fn comments(file: &[u8]) -> Vec<String> {
-    let word = |at: usize| u32::from_ne_bytes(file[at..at + 4].try_into().unwrap());
-    let mut comments = Vec::new();
-    let mut at = 0;
-    while at < file.len() {
-        let (kind, length) = (word(at), usize::try_from(word(at + 4)).unwrap());
-        assert_eq!(word(at + length - 4), word(at + 4));
-        if kind == 6 {
-            let captured = usize::try_from(word(at + 20)).unwrap();
-            let option = at + 28 + captured.next_multiple_of(4);
-            let [code, size] = [option, option + 2]
-                .map(|at| u16::from_ne_bytes(file[at..at + 2].try_into().unwrap()));
-            assert_eq!(code, 1);
-            let text = &file[option + 4..option + 4 + usize::from(size)];
-            comments.push(String::from_utf8(text.to_vec()).unwrap());
-        }
-        at += length;
-    }
-    assert_eq!(at, file.len());
-    comments
-}

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
+mod disturbed;
+#[cfg(test)]
 mod forwarder;
 #[cfg(test)]
 mod harness;

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
+use hexloop_tests::pcapng::comments;
 use hexloop_tests::sandbox::{Sandbox, finish, pid_of};
 use hexloop_tests::system::{System, exclusive, marker};
 use nix::sys::signal::{Signal, kill};
@@ -12,7 +13,7 @@ use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::harness::{
-    BINARY, LIMIT_S, NOBODY, ROUND_TRIP, Who, comments, everybody, link, numbers, run, server,
+    BINARY, LIMIT_S, NOBODY, ROUND_TRIP, Who, everybody, link, numbers, run, server,
 };
 
 #[test]
@@ -281,7 +282,8 @@ fn every_packet_is_captured_with_when_it_came_was_due_and_left() {
         .expect_code(0)
         .expect_error(&["packets captured"]);
     for name in ["link-down.pcapng", "link-up.pcapng"] {
-        let comments = comments(&fs::read(captures.join(name)).unwrap());
+        let (comments, torn) = comments(&fs::read(captures.join(name)).unwrap()).unwrap();
+        assert_eq!(torn, 0, "{name}");
         // Nothing of what was measured before the command was started.
         assert!(comments.len() < 100, "{name}: {} packets", comments.len());
         let delayed = comments

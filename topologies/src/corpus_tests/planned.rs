@@ -1,5 +1,7 @@
 //! Experiments become plans: the bundled ones as recorded, nodes on CPUs of their own.
 
+use hexloop_workloads::transport::Transport;
+
 use super::{base, compare, directory, first_outage_ns, planned, resolved, set, two_cpus};
 use crate::plan::Plan;
 use crate::{ExperimentFile, Overrides, Planned, bundled, describe, plan, plan_sha256};
@@ -18,6 +20,24 @@ fn a_node_may_carry_any_printable_name_and_it_reaches_no_interface() {
         .map(|end| end.interface.as_str())
         .collect();
     assert_eq!(interfaces, ["hx0a", "hx0b"]);
+}
+
+#[test]
+fn quic_is_planned_with_the_smallest_packets_of_its_way_and_described() {
+    let text = base().replace(
+        "placement = \"split\"",
+        "placement = \"split\"\ntransport = \"quic\"",
+    );
+    let of_links = set(&[("links.radio.mtu", "1400")]);
+    let resolved = resolved(&text, &of_links);
+    let plan = plan(&resolved, &two_cpus()).unwrap().plan;
+    let expected = Transport::Quic { mtu_bytes: 1400 };
+    assert_eq!(plan.phases[0].transport, expected);
+    assert!(describe(&plan, &resolved.traces).contains("on the edge, over QUIC; "));
+    let usual = planned(&base(), &Overrides::default(), 2).plan;
+    assert_eq!(usual.phases[0].transport, Transport::Tcp);
+    let written = serde_json::to_value(&plan).unwrap();
+    assert_eq!(written["phases"][0]["transport"]["quic"]["mtu_bytes"], 1400);
 }
 
 #[test]
@@ -199,4 +219,46 @@ fn a_study_reaches_the_plan_with_its_arms_its_hops_and_the_slowdown_of_its_nodes
     assert_eq!(study.study.grid.around_percent, [50, 200]);
     assert_eq!(study.study.grid.round_trips_ns, [1_000_000, 20_000_000]);
     assert!(plan.phase_spans().any(|(name, _)| name == "cuts"));
+}
+
+#[test]
+fn images_are_looked_at_with_every_merge_and_then_their_tokens_with_every_merge_and_coding() {
+    let study = r#"
+        [[studies]]
+        name = "looks"
+        technique = "multimodal"
+        encoders = ["device", "edge"]
+        merges = [4, 1]
+        codings = ["f32", "int8"]
+        prompts = 5
+        round_trips = ["10 ms"]
+        rates = ["1 Mbit/s"]
+        around_percent = [50, 200]
+        limit = "60 s"
+    "#;
+    let of = |text: &str| {
+        let plan = planned(text, &Overrides::default(), 2).plan;
+        plan.studies[0].study.clone()
+    };
+    let tried = of(&(base() + study));
+    let names: Vec<String> = tried.arms.iter().map(|arm| arm.name()).collect();
+    let expected = [
+        "image /4",
+        "image",
+        "tokens /4",
+        "tokens /4 int8",
+        "tokens",
+        "tokens int8",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!((tried.prompts, tried.prompt_tokens), (5, 0));
+    assert_eq!((tried.output_tokens, tried.held_out_prompts), (1, 0));
+    assert_eq!(tried.check(6), Ok(()));
+    let chosen = ["encoders", "merges", "codings"];
+    let usual: Vec<&str> = study
+        .lines()
+        .filter(|line| !chosen.iter().any(|key| line.trim().starts_with(key)))
+        .collect();
+    let usual = of(&(base() + &usual.join("\n")));
+    assert_eq!(usual.arms.len(), 6);
 }

@@ -1,17 +1,21 @@
 //! The techniques that studies try, as an experiment names them, and the arms that they stand for.
 
+mod arms;
+
 use hexloop_workloads::coding::Coding;
+use hexloop_workloads::study::adapters::{AdapterServing, Serving};
 use hexloop_workloads::study::cnn::{self, Convolutional};
 use hexloop_workloads::study::kv::{Delivery, QUESTION_TOKENS, Source};
-use hexloop_workloads::study::leak::Leaking;
+use hexloop_workloads::study::multimodal::Encoder;
 use hexloop_workloads::study::own::{Rule, Threshold};
 use hexloop_workloads::study::placement::{Placement, PlacementPolicy, Weights};
 use hexloop_workloads::study::retrieval::{Library, Retrieval};
 use hexloop_workloads::study::shared::policy::Policy;
 use hexloop_workloads::study::speculative::{Crossing, DraftLength, Drawing, Speculation};
-use hexloop_workloads::study::u_shape::UShape;
+use hexloop_workloads::study::tensor_parallel::TensorParallel;
 use hexloop_workloads::study::{self, Arm};
 
+use self::arms::{deliveries, exits, leaks, looks, u_shapes};
 use super::Study;
 
 /// A technique with the parameters that are tried.
@@ -75,6 +79,13 @@ pub enum Technique {
         /// After which layers it stops, and the second hands back.
         cuts: Vec<Cut>,
     },
+    /// Each of two nodes has half of every layer.
+    TensorParallel {
+        /// The two-way splits that are tried beside it.
+        cuts: Vec<Cut>,
+        /// How the parts of sums cross the link.
+        codings: Vec<Coding>,
+    },
     /// The second node guesses tokens from the states that cross the link.
     Leaking {
         /// After which layers.
@@ -86,6 +97,22 @@ pub enum Technique {
     Convolutional {
         /// Thousand million products that each of them does in a second.
         gigaproducts: [u32; 2],
+    },
+    /// The first node has images, the second the language model.
+    Multimodal {
+        /// Where images are encoded.
+        encoders: Vec<Encoder>,
+        /// How many neighbouring patches become one visual token.
+        merges: Vec<u32>,
+        /// How visual tokens cross the link.
+        codings: Vec<Coding>,
+    },
+    /// The second node has a backbone, and the first what each task adds to it.
+    Adapters {
+        /// What a batch may hold.
+        servings: Vec<Serving>,
+        /// The most sequences of a pass.
+        batches: Vec<u32>,
     },
     /// The whole model is on every node, and one of them answers.
     Placement {
@@ -109,7 +136,10 @@ impl Technique {
             Technique::Shared { .. } => study::Technique::Shared,
             Technique::Kpi => study::Technique::Kpi,
             Technique::Placement { .. } => study::Technique::Placement,
+            Technique::Adapters { .. } => study::Technique::Adapters,
+            Technique::Multimodal { .. } => study::Technique::Multimodal,
             Technique::UShaped { .. } => study::Technique::UShaped,
+            Technique::TensorParallel { .. } => study::Technique::TensorParallel,
             Technique::Leaking { .. } => study::Technique::Leaking,
             Technique::Convolutional { .. } => study::Technique::Convolutional,
         }
@@ -162,127 +192,6 @@ impl Speculations {
         }
         arms
     }
-}
-
-/// Every delivery from every source; as tokens a context comes from one source alone, as it makes no
-/// difference.
-fn deliveries(deliveries: &[Delivery], sources: &[Source]) -> Vec<Arm> {
-    let first = sources.first().copied();
-    let of_source = |source: &Source| {
-        let source = *source;
-        let tried =
-            move |delivery: &&Delivery| **delivery != Delivery::Recompute || Some(source) == first;
-        let arm = move |delivery: &Delivery| Arm::KeyValues {
-            delivery: *delivery,
-            source,
-        };
-        deliveries.iter().filter(tried).map(arm)
-    };
-    sources.iter().flat_map(of_source).collect()
-}
-
-/// Every threshold after every cut, and the remote placement after the first, with which all are compared.
-/// With all layers on the first node there is nothing to decide.
-fn exits(
-    cuts: &[Cut],
-    thresholds: &[Threshold],
-    layers: u32,
-) -> Result<Vec<Arm>, (String, String)> {
-    let mut after = Vec::new();
-    for cut in cuts {
-        match cut {
-            Cut::Every => after.extend(1..=layers),
-            Cut::After(ends) if ends.len() == 1 => after.extend(ends),
-            Cut::Even | Cut::After(_) => {
-                let message = "an exit is after one layer".to_owned();
-                return Err((message, "write `every` or numbers such as `2`".to_owned()));
-            }
-        }
-    }
-    after.sort_unstable();
-    after.dedup();
-    if let Some(cut) = after.iter().find(|cut| !(1..=layers).contains(*cut)) {
-        let message = format!("the model has {layers} layers: none of them is number {cut}");
-        let help = format!("give numbers from 1 to {layers}");
-        return Err((message, help));
-    }
-    let first = after.first().copied();
-    let of_cut = |cut: u32| {
-        let arm = move |threshold: &Threshold| Arm::EarlyExit {
-            cut,
-            threshold: *threshold,
-        };
-        let tried = move |threshold: &&Threshold| {
-            **threshold != Threshold::REMOTE || (Some(cut) == first && cut < layers)
-        };
-        thresholds.iter().filter(tried).map(arm)
-    };
-    Ok(after.into_iter().flat_map(of_cut).collect())
-}
-
-/// States after each layer in each coding; by default after every layer but the last.
-fn leaks(cuts: &[Cut], codings: &[Coding], layers: u32) -> Result<Vec<Arm>, (String, String)> {
-    let mut after = Vec::new();
-    for cut in cuts {
-        match cut {
-            Cut::Every => after.extend(1..layers),
-            Cut::After(ends) if ends.len() == 1 => after.extend(ends),
-            Cut::Even | Cut::After(_) => after.push(0),
-        }
-    }
-    if let Some(cut) = after.iter().find(|cut| !(1..=layers).contains(*cut)) {
-        let message = match cut {
-            0 => "states cross the link after one layer".to_owned(),
-            cut => format!("the model has {layers} layers: none of them is number {cut}"),
-        };
-        let help = format!("write `every` or numbers from 1 to {layers}");
-        return Err((message, help));
-    }
-    let arms = codings.iter().flat_map(|coding| {
-        after.iter().map(|layer| {
-            Arm::Leaking(Leaking {
-                layer: *layer,
-                coding: *coding,
-            })
-        })
-    });
-    Ok(arms.collect())
-}
-
-/// Every U, and after each of its first layers a two-way split, with which it is compared.
-fn u_shapes(cuts: &[Cut], layers: u32) -> Result<Vec<Arm>, (String, String)> {
-    let mut arms = Vec::new();
-    for cut in cuts {
-        let (first, last) = match cut {
-            Cut::Every => (1, layers.saturating_sub(1)),
-            Cut::After(ends) => match ends.as_slice() {
-                [first, last] => (*first, *last),
-                _ => (0, 0),
-            },
-            Cut::Even => (0, 0),
-        };
-        let shape = UShape { first, last };
-        if !shape.fits(layers) {
-            let message = format!("a model of {layers} layers is not divided in three so");
-            let most = layers.saturating_sub(1);
-            let help = format!(
-                "give two rising numbers from 1 to {most} such as `1/{most}`: after which layers the first node \
-                 stops and the second hands back"
-            );
-            return Err((message, help));
-        }
-        let two_way = Arm::Split {
-            ends: vec![first, layers],
-            in_flight: 1,
-            coding: Coding::F32,
-        };
-        for arm in [two_way, Arm::UShaped(shape)] {
-            if !arms.contains(&arm) {
-                arms.push(arm);
-            }
-        }
-    }
-    Ok(arms)
 }
 
 impl Study {
@@ -407,6 +316,33 @@ impl Study {
             Technique::Leaking { cuts, codings } => {
                 leaks(cuts, codings, layers).map_err(|problem| ("cuts", problem))
             }
+            Technique::Adapters { .. } if self.path.len() != 2 => {
+                let message = "a backbone and what tasks add to it are on two nodes".to_owned();
+                let help = "name the node that has the adapters and the node that has the backbone";
+                Err(("path", (message, help.to_owned())))
+            }
+            Technique::Adapters { servings, batches } => Ok(servings
+                .iter()
+                .flat_map(|serving| {
+                    let serving = *serving;
+                    batches.iter().map(move |batch| {
+                        Arm::Adapters(AdapterServing {
+                            serving,
+                            batch: *batch,
+                        })
+                    })
+                })
+                .collect()),
+            Technique::Multimodal { .. } if self.path.len() != 2 => {
+                let message = "images and the model that is asked about them are on two nodes";
+                let help = "name the node that has the images and the node that has the model";
+                Err(("path", (message.to_owned(), help.to_owned())))
+            }
+            Technique::Multimodal {
+                encoders,
+                merges,
+                codings,
+            } => Ok(looks(encoders, merges, codings)),
             Technique::Convolutional { .. } if self.path.len() != 2 => {
                 let message = "a network in two parts has two nodes".to_owned();
                 let help = "name the node with the images and the node behind it".to_owned();
@@ -433,6 +369,14 @@ impl Study {
             Technique::UShaped { cuts } => {
                 u_shapes(cuts, layers).map_err(|problem| ("cuts", problem))
             }
+            Technique::TensorParallel { .. } if self.path.len() != 2 => {
+                let message = "the halves of a layer are on two nodes".to_owned();
+                let help = "name the node with the prompts and the node that shares its layers";
+                Err(("path", (message, help.to_owned())))
+            }
+            Technique::TensorParallel { cuts, codings } => self
+                .halves(cuts, codings, layers)
+                .map_err(|problem| ("cuts", problem)),
             Technique::Placement { weights, levels_ns } => Ok(self.placements(weights, levels_ns)),
         }
     }
@@ -454,6 +398,21 @@ impl Study {
             return Err((message, help));
         }
         Ok(arms)
+    }
+
+    /// Halves of every layer in each coding, and beside them two-way splits and either node alone.
+    fn halves(
+        &self,
+        cuts: &[Cut],
+        codings: &[Coding],
+        layers: u32,
+    ) -> Result<Vec<Arm>, (String, String)> {
+        let halves = |coding: &Coding| Arm::TensorParallel(TensorParallel { coding: *coding });
+        let splits = self.splits(cuts, (&[1], &[Coding::F32]), layers)?;
+        // With all layers on the first node, that answers alone.
+        let splits = splits.into_iter().filter(|arm| !arm.is_whole());
+        let arms = codings.iter().map(halves).chain(splits);
+        Ok(arms.chain(self.placements(&[Weights::Full], &[])).collect())
     }
 
     /// Every node with each of the weights, and a policy for each service level.

@@ -84,6 +84,13 @@ pub(super) const PHASE: &[Field] = &[
         "The address family of the job's connection.",
     ),
     field(
+        "transport",
+        Kind::Choice(&["tcp", "quic"]),
+        Usually("tcp"),
+        "How frames cross the link: over the kernel's TCP without delay, or over QUIC, encrypted and with \
+         keys of the run.",
+    ),
+    field(
         "duration",
         time(1_000_000, DAY),
         Required,
@@ -334,6 +341,7 @@ pub(super) const EXPECTATION: &[Field] = &[
             "first-token-is-sum",
             "regimes-as-predicted",
             "adaptive-near-best",
+            "adaptive-near-best-on-traces",
             "loss-grows-as-bits-fall",
             "reuse-saves-prefill",
             "recall-is-high",
@@ -350,8 +358,21 @@ pub(super) const EXPECTATION: &[Field] = &[
             "policy-hits-as-best",
             "offload-flips",
             "u-shape-doubles-states",
+            "halves-agree",
+            "halves-pay-round-trips",
+            "halves-take-sum",
+            "tensor-parallel-falls-first",
             "cnn-cut-slides",
             "leak-falls-with-depth",
+            "adapter-bytes-are-delta",
+            "adapters-answer-alike",
+            "adapters-matter",
+            "cold-start-is-sum",
+            "together-serves-as-many",
+            "merging-divides-uplink",
+            "tokens-win-below-rate",
+            "answers-name-the-image",
+            "merging-keeps-answers",
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
@@ -363,7 +384,8 @@ pub(super) const EXPECTATION: &[Field] = &[
          window; round-trip-follows-trace: the median round trip is within 0.5 ms or 5 % of the \
          trace's; shares-follow-cell: what every filled link of a cell got, while all of them had \
          something waiting, is within 5 % of what the cell's policy gives it. Of one study, named as \
-         `phase`: arms-agree: every prompt gets the same tokens with every greedy arm at every setting; \
+         `phase`: arms-agree: every prompt gets the same tokens with every greedy arm at every setting, and where several \
+         users share an edge those that it gets alone, whatever batch it is in; \
          arm-bytes-follow-formula: each trial puts on each link what the formula says, byte for byte; \
          cut-moves-no-bytes: all cuts that leave layers on both nodes put the same bytes on the link; \
          token-time-linear-in-cut: the time of a token rises by the difference of a layer's costs for \
@@ -388,15 +410,17 @@ pub(super) const EXPECTATION: &[Field] = &[
          the whole model, token by token after the same text, beyond both intervals of 95 %; \
          sure-exits-agree: of the tokens that an exit gives a probability of 0.9 or more at least 0.9 are the \
          whole model's, by the lower end of the interval; best-cut-slides: with one threshold after several \
-         layers, the best cut never moves towards the edge from the fastest rate to the slowest, has moved at \
-         the end and is in between on the way; device-answers-in-outage: in the outage of the study the device \
+         layers, the best cut never moves towards the edge from the fastest rate to the slowest, and has moved at \
+         the end (at how many rates it is in between is told); device-answers-in-outage: in the outage of the study the device \
          has its whole answer and the remote placement no token; uplink-follows-escalation: of a cascade the \
          bytes up are those of one escalated request times how many were; of kv, first-token-is-sum: over all \
          arms and settings the first token takes, within 15 %, the round trip, the bytes at the rate and what \
          both nodes compute; regimes-as-predicted: at every rate the way that costs and sizes name has the \
          context there within 15 % of the time of the best, and each of computing it again, coded and exact keys and values is \
          the best at some rate; adaptive-near-best: an adaptive arm takes on average over the settings at most \
-         10 % longer than the best fixed arm of each; loss-grows-as-bits-fall: no coding of fewer bits diverges \
+         10 % longer than the best fixed arm of each; adaptive-near-best-on-traces: of kv and speculative with `trace_requests`, an \
+         adaptive arm takes over the same requests on the same traces at most 10 % longer than the fixed arm that is the \
+         fastest there, contexts until the first token and drafts until the last; loss-grows-as-bits-fall: no coding of fewer bits diverges \
          less from exact keys and values, which do not at all, and none raises the perplexity of the text that \
          really follows by more than 5 %; of retrieval, reuse-saves-prefill: with kept prefixes what is reused \
          and what is computed make up every sequence, something is reused, and computing the rest takes, within \
@@ -418,10 +442,34 @@ pub(super) const EXPECTATION: &[Field] = &[
          that is most often, but for as many; offload-flips: over two nodes, in a round trip with three rates or \
          more on either side of it, the first token comes from the second node as early as from the first within \
          15 % of the rate that costs and round trip say; u-shape-doubles-states: each U puts exactly twice the bytes \
-         of states on the link that the two-way split after the same layer does for the same prompt; cnn-cut-slides: at every rate the cut that costs and activations name is as good as \
+         of states on the link that the two-way split after the same layer does for the same prompt; halves-agree: with layers halved over two \
+         nodes every token is the whole model's up to the first where two scores are closer than sums in another order \
+         may be off, and such places are counted; halves-pay-round-trips: the time of such a token rises, within 15 %, by \
+         half of what an empty frame's round trip does for each of the two sums of every layer; halves-take-sum: it \
+         is, within 15 %, what both nodes were measured to compute, at the same time, and half a round trip and the \
+         bytes at the rate for each sum; tensor-parallel-falls-first: at every rate the round trip from which halves \
+         are slower than the first node alone is shorter, beyond the interval of 95 %, than the one from which the best \
+         two-way split is; cnn-cut-slides: at every rate the cut that costs and activations name is as good as \
          the best, within 3 %, and from the fastest rate to the slowest it never moves towards the edge, has moved at the \
          end and is in between on the way; leak-falls-with-depth: of no deeper layer's states more tokens of the prompt \
-         have the nearest embedding, beyond both intervals of 95 %, and of the deepest fewer than of the first.",
+         have the nearest embedding, beyond both intervals of 95 %, and of the deepest fewer than of the first; of \
+         adapters, adapter-bytes-are-delta: every delivery of an adapter is r L (2 d + H h + H_kv h) parameters and of a \
+         full model all of its own, byte for byte, and beyond them nothing but headers; adapters-answer-alike: every \
+         wave gives each prompt the tokens that its adapter gives it alone, and those are the merged weights', but where \
+         the two largest scores are nearer than 1e-4 of the largest, at most one place in a hundred; adapters-matter: \
+         each task's text is less surprising with its own adapter than with none and than with each other one, by \
+         intervals of 95 % over paragraphs; cold-start-is-sum: a task can be served, within 15 %, after its bytes at \
+         the rate, the round trip and loading; together-serves-as-many: of the same requests, sequences of different \
+         adapters side by side serve no fewer in time than one adapter at a time, by the interval of 95 % over \
+         waves; of multimodal, first-token-is-sum as of kv; merging-divides-uplink: of each coding, m times the \
+         bytes of visual tokens that m patches are merged into are the bytes of all of them, byte for byte; \
+         tokens-win-below-rate: of the first arm that sends the image and the first that sends fewer bytes of \
+         visual tokens, at no rate is the one slower, by more than 3 % and the interval of 95 % over images, that \
+         should be faster on that side of the rate that costs and sizes say, and on either side the right one is \
+         surely faster at one rate; answers-name-the-image: with exact visual tokens of the least merge, wherever \
+         they are made, more than half of what is asked is named, by the interval of 95 %; merging-keeps-answers: \
+         of the same images no larger merge names less than the least by more than a tenth of what is asked, by \
+         the interval of 95 % over images.",
     ),
     field(
         "phase",

@@ -18,8 +18,11 @@ pub(super) const STUDY: &[Field] = &[
             "kpi",
             "placement",
             "u-shaped",
+            "tensor-parallel",
             "cnn",
             "leak",
+            "adapters",
+            "multimodal",
         ]),
         Required,
         "What is studied. split: the layers of the model are divided over the nodes of the path, and \
@@ -42,11 +45,19 @@ pub(super) const STUDY: &[Field] = &[
          placement: the whole model is on every node of the path, and \
          a request is answered on one of them: on each in turn, and where a policy puts it. u-shaped: the first of \
          two nodes has the first layers and the last ones with the head, the second those between, so that no \
-         token leaves the first; a two-way split after the same layer is always tried beside it. cnn: the control for \
+         token leaves the first; a two-way split after the same layer is always tried beside it. tensor-parallel: each \
+         of two nodes has half of the attention heads and of the inner width of every layer, and both exchange what they \
+         add to the states twice in each layer; two-way splits after the `cuts` and either node alone are always tried \
+         beside it. cnn: the control for \
          splits, a convolutional network in the shape of VGG-16 instead of the model, whose layers are waited for at \
          a stated speed and whose activations cross the link; prompts are images, and lengths mean nothing. leak: the \
          states of each prompt cross the link of two nodes after each of the `cuts`, in each of the `codings`, and the \
-         second node, which knows the model, guesses the prompt's tokens from them.",
+         second node, which knows the model, guesses the prompt's tokens from them. adapters: the second of two nodes has \
+         a backbone that tasks share, the first what each of them adds: a low-rank adapter. What the second lacks \
+         crosses the link, as an adapter or merged into a full model, and then requests of all tasks come in \
+         waves. multimodal: the first of two nodes has images, the second the language model, which is asked about \
+         each of them; either the image crosses the link and the second encodes it, or the first encodes it and \
+         visual tokens cross. Prompts are images, a question about each of which has a set length.",
     ),
     field(
         "path",
@@ -69,7 +80,8 @@ pub(super) const STUDY: &[Field] = &[
          nodes, and all layers on the first), `even`, or after which layer each node but the last \
          ends: `2`, `2/4`. Where a node ends after the last layer, nothing is left for those behind. \
          `every` unless given. u-shaped: after which layers the first node stops and the second hands back, such \
-         as `1/5`; one layer on either end of the first node unless given.",
+         as `1/5`; one layer on either end of the first node unless given. tensor-parallel: the two-way splits that are tried \
+         beside it.",
     ),
     field(
         "in_flight",
@@ -90,7 +102,8 @@ pub(super) const STUDY: &[Field] = &[
         "split: how hidden states cross the links, each an arm of the study: `f32` (as they are), `f16`, \
          `int8` (a scale for each channel from the prompt, and one for each token), `int4` (a scale for \
          each 32 channels), `top-k` (the largest eighth of the channels, in half precision). `f32` unless \
-         given.",
+         given. tensor-parallel: likewise of the parts of sums that both nodes exchange. multimodal: likewise of visual \
+         tokens, where the first node makes them.",
     ),
     field(
         "drafts",
@@ -134,7 +147,8 @@ pub(super) const STUDY: &[Field] = &[
         },
         Usually("8"),
         "speculative, kv: prompts that no trial asks, on which it is measured how likely drafts are \
-         accepted, or what codings of keys and values lose.",
+         accepted, or what codings of keys and values lose. adapters: paragraphs of each task's text that are \
+         scored with each adapter.",
     ),
     field(
         "deliveries",
@@ -146,8 +160,8 @@ pub(super) const STUDY: &[Field] = &[
         "kv: how contexts come to the first node, each an arm: `recompute` (as tokens), as keys and values in \
          `f32` (as they are), `f16`, `int8` or `int4` (integers with scales: of keys for each channel over 32 \
          positions, of values for each position over 32 channels), and `adaptive` (whichever of the others \
-         should be the fastest by what they cost on both nodes, their sizes, and the link's rate, which the \
-         first node measures before each request). All of them unless given.",
+         should be over first by what they cost on both nodes, their sizes, and the link's rate, which the first node \
+         measures before each request and which may become a quarter or four times that). All of them unless given.",
     ),
     field(
         "sources",
@@ -218,6 +232,26 @@ pub(super) const STUDY: &[Field] = &[
          and 250 unless given.",
     ),
     field(
+        "encoders",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "multimodal: where images are encoded: on the `edge`, so that the image crosses the link, or on the `device`, \
+         so that its visual tokens do. Both unless given.",
+    ),
+    field(
+        "merges",
+        Kind::List {
+            of: &Kind::Integer { least: 1, most: 16 },
+            least: 1,
+        },
+        Optional,
+        "multimodal: how many neighbouring patches become one visual token, each an arm with every encoder and coding: \
+         1, 4 and 16. All three unless given.",
+    ),
+    field(
         "patience",
         time(SECOND / 1000, 3600 * SECOND),
         Usually("2 s"),
@@ -230,6 +264,30 @@ pub(super) const STUDY: &[Field] = &[
         Optional,
         "early-exit, cascade: after all settings each arm of the first cut or rule answers one prompt \
          while nothing crosses the links for so long.",
+    ),
+    field(
+        "trace_requests",
+        Kind::Integer {
+            least: 1,
+            most: 100_000,
+        },
+        Optional,
+        "split, speculative, early-exit, cascade, kv, placement: after all settings the links follow their traces, which          begin anew for each arm, and so many requests are asked of it, the prompts in turn: every arm meets the          same channel at the same requests. None unless given.",
+    ),
+    field(
+        "trace_every",
+        time(SECOND / 1000, 3600 * SECOND),
+        Usually("500 ms"),
+        "With `trace_requests`: how often one is due. It is asked once the one before it has its answer; what it          waited counts.",
+    ),
+    field(
+        "trace_repetitions",
+        Kind::Integer {
+            least: 1,
+            most: 1000,
+        },
+        Usually("1"),
+        "With `trace_requests`: rounds of each arm.",
     ),
     field(
         "links",
@@ -271,8 +329,8 @@ pub(super) const STUDY: &[Field] = &[
             least: 1,
         },
         Optional,
-        "shared: the most sequences of a pass, each an arm with every policy; 8 unless given. What is offered is \
-         in percent of what the largest can serve.",
+        "shared, adapters: the most sequences of a pass, each an arm with every policy or serving; 8 unless given. \
+         Of shared, what is offered is in percent of what the largest can serve.",
     ),
     field(
         "offered_percent",
@@ -294,7 +352,8 @@ pub(super) const STUDY: &[Field] = &[
             most: 1000,
         },
         Usually("2"),
-        "shared: how often each offered rate is played, with other arrivals; every arm has the same.",
+        "shared, adapters: how often each offered rate is played, with other arrivals, or each wave, with other \
+         requests; every arm has the same.",
     ),
     field(
         "arrive_for",
@@ -306,7 +365,38 @@ pub(super) const STUDY: &[Field] = &[
         "deadline",
         time(SECOND / 1000, 3600 * SECOND),
         Usually("500 ms"),
-        "shared: how long after it was due the last token of a request must be there.",
+        "shared, adapters: how long after it was due the last token of a request must be there.",
+    ),
+    field(
+        "adapters",
+        Kind::List {
+            of: &Kind::Identifier,
+            least: 2,
+        },
+        Optional,
+        "adapters: the tasks, each with an adapter of that name. Of a built-in model `orders`, `weather`, `sensors` and \
+         `recipes`, which are trained when they are needed; the first three unless given. Of a checkpoint the names of \
+         directories in its directory `adapters`, as PEFT writes them (LoRA of q_proj and v_proj), each perhaps with a \
+         `held-out.txt` of its task's text, a paragraph in each line.",
+    ),
+    field(
+        "servings",
+        Kind::List {
+            of: &Kind::Text { longest: 16 },
+            least: 1,
+        },
+        Optional,
+        "adapters: what a batch may hold, each an arm: `together` (sequences of different adapters), `switched` (of \
+         one adapter at a time) and `merged` (the same with each task's own full model). All three unless given.",
+    ),
+    field(
+        "wave",
+        Kind::Integer {
+            least: 1,
+            most: 1024,
+        },
+        Usually("12"),
+        "adapters: requests that come at a time, as many of each task as may be.",
     ),
     field(
         "upload",
@@ -423,7 +513,7 @@ pub(super) const STUDY: &[Field] = &[
             most: 10_000,
         },
         Usually("2"),
-        "Different prompts. Every arm answers each of them at every setting.",
+        "Different prompts; cnn, multimodal: images. Every arm answers each of them at every setting.",
     ),
     field(
         "prompt_tokens",
@@ -477,7 +567,16 @@ pub(super) const STUDY: &[Field] = &[
         "Rates in percent of the critical rate, at which the best cut flips: computed for each round \
          trip from what layers cost on both nodes, which is measured first. kv: of both critical rates, \
          below which recomputing is the fastest and above which exact keys and values are. placement over two nodes: the rate at \
-         which the first token comes from the second node as early as from the first.",
+         which the first token comes from the second node as early as from the first. multimodal: the rate at which the \
+         first of the arms that send the image has its first token as early as the first that sends fewer bytes of \
+         visual tokens.",
+    ),
+    field(
+        "transport",
+        Kind::Choice(&["tcp", "quic"]),
+        Usually("tcp"),
+        "How frames cross the links: over the kernel's TCP without delay, or over QUIC, encrypted and with \
+         keys of the run.",
     ),
     field(
         "timeout",

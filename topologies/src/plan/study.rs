@@ -1,6 +1,7 @@
 //! Studies as planned, and what can be claimed of them.
 
 use hexloop_workloads::study::{StudySpec, Technique};
+use hexloop_workloads::transport::Transport;
 use serde::{Deserialize, Serialize};
 
 use super::BesidePlan;
@@ -14,6 +15,9 @@ pub struct StudyPlan {
     pub path: Vec<String>,
     /// The links between them, and the addresses that their further ends listen at.
     pub hops: Vec<BesidePlan>,
+    /// How frames cross them.
+    #[serde(default, skip_serializing_if = "Transport::is_default")]
+    pub transport: Transport,
     /// What is done.
     pub study: StudySpec,
     /// How long it may take.
@@ -66,6 +70,8 @@ pub enum StudyClaim {
     RegimesAsPredicted,
     /// An adaptive arm is hardly slower than the best fixed one.
     AdaptiveNearBest,
+    /// The same request by request while the links follow their traces.
+    AdaptiveNearBestOnTraces,
     /// The fewer bits keys and values have, the more is lost, and never much.
     LossGrowsAsBitsFall,
     /// Keys and values of chunks that were kept are not computed again, and that saves their time.
@@ -98,15 +104,41 @@ pub enum StudyClaim {
     OffloadFlips,
     /// A U puts twice the states of a two-way split on the link.
     UShapeDoublesStates,
+    /// Two halves make the tokens of the whole model, but where two are as good as each other.
+    HalvesAgree,
+    /// Each sum makes a token longer by half of a round trip.
+    HalvesPayRoundTrips,
+    /// A token of two halves takes what both compute and exchange.
+    HalvesTakeSum,
+    /// Halves of layers fall behind one node alone before a two-way split does.
+    TensorParallelFallsFirst,
     /// The slower the link, the more of a convolutional network belongs on the device.
     CnnCutSlides,
     /// The deeper the cut, the fewer tokens of the prompt are near their states.
     LeakFallsWithDepth,
+    /// An adapter is so many parameters on the link, a full model all of them, and nothing else but headers.
+    AdapterBytesAreDelta,
+    /// A prompt has the same answer beside other adapters, alone and with merged weights.
+    AdaptersAnswerAlike,
+    /// Each task's own adapter makes its text less surprising than any other and than none.
+    AdaptersMatter,
+    /// A task can be served after its bytes at the rate, the round trip and loading.
+    ColdStartIsSum,
+    /// Different adapters side by side serve no fewer in time than one at a time.
+    TogetherServesAsMany,
+    /// Merging m patches into one visual token leaves an m-th of their bytes on the link.
+    MergingDividesUplink,
+    /// Visual tokens are there before the image below the rate that costs and sizes say, and after it above.
+    TokensWinBelowRate,
+    /// Answers name what the image shows more often than not.
+    AnswersNameTheImage,
+    /// Fewer visual tokens name hardly less of the image.
+    MergingKeepsAnswers,
 }
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 39] = [
+    pub const ALL: [StudyClaim; 53] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -128,6 +160,7 @@ impl StudyClaim {
         StudyClaim::FirstTokenIsSum,
         StudyClaim::RegimesAsPredicted,
         StudyClaim::AdaptiveNearBest,
+        StudyClaim::AdaptiveNearBestOnTraces,
         StudyClaim::LossGrowsAsBitsFall,
         StudyClaim::ReuseSavesPrefill,
         StudyClaim::RecallIsHigh,
@@ -144,8 +177,21 @@ impl StudyClaim {
         StudyClaim::PolicyHitsAsBest,
         StudyClaim::OffloadFlips,
         StudyClaim::UShapeDoublesStates,
+        StudyClaim::HalvesAgree,
+        StudyClaim::HalvesPayRoundTrips,
+        StudyClaim::HalvesTakeSum,
+        StudyClaim::TensorParallelFallsFirst,
         StudyClaim::CnnCutSlides,
         StudyClaim::LeakFallsWithDepth,
+        StudyClaim::AdapterBytesAreDelta,
+        StudyClaim::AdaptersAnswerAlike,
+        StudyClaim::AdaptersMatter,
+        StudyClaim::ColdStartIsSum,
+        StudyClaim::TogetherServesAsMany,
+        StudyClaim::MergingDividesUplink,
+        StudyClaim::TokensWinBelowRate,
+        StudyClaim::AnswersNameTheImage,
+        StudyClaim::MergingKeepsAnswers,
     ];
 
     /// Its name in experiment files.
@@ -173,6 +219,7 @@ impl StudyClaim {
             StudyClaim::FirstTokenIsSum => "first-token-is-sum",
             StudyClaim::RegimesAsPredicted => "regimes-as-predicted",
             StudyClaim::AdaptiveNearBest => "adaptive-near-best",
+            StudyClaim::AdaptiveNearBestOnTraces => "adaptive-near-best-on-traces",
             StudyClaim::LossGrowsAsBitsFall => "loss-grows-as-bits-fall",
             StudyClaim::ReuseSavesPrefill => "reuse-saves-prefill",
             StudyClaim::RecallIsHigh => "recall-is-high",
@@ -189,20 +236,36 @@ impl StudyClaim {
             StudyClaim::PolicyHitsAsBest => "policy-hits-as-best",
             StudyClaim::OffloadFlips => "offload-flips",
             StudyClaim::UShapeDoublesStates => "u-shape-doubles-states",
+            StudyClaim::HalvesAgree => "halves-agree",
+            StudyClaim::HalvesPayRoundTrips => "halves-pay-round-trips",
+            StudyClaim::HalvesTakeSum => "halves-take-sum",
+            StudyClaim::TensorParallelFallsFirst => "tensor-parallel-falls-first",
             StudyClaim::CnnCutSlides => "cnn-cut-slides",
             StudyClaim::LeakFallsWithDepth => "leak-falls-with-depth",
+            StudyClaim::AdapterBytesAreDelta => "adapter-bytes-are-delta",
+            StudyClaim::AdaptersAnswerAlike => "adapters-answer-alike",
+            StudyClaim::AdaptersMatter => "adapters-matter",
+            StudyClaim::ColdStartIsSum => "cold-start-is-sum",
+            StudyClaim::TogetherServesAsMany => "together-serves-as-many",
+            StudyClaim::MergingDividesUplink => "merging-divides-uplink",
+            StudyClaim::TokensWinBelowRate => "tokens-win-below-rate",
+            StudyClaim::AnswersNameTheImage => "answers-name-the-image",
+            StudyClaim::MergingKeepsAnswers => "merging-keeps-answers",
         }
     }
 
-    /// The technique that it is about; `None` if about any.
+    /// The technique that it is about; `None` if about several.
     #[must_use]
     pub const fn technique(self) -> Option<Technique> {
         match self {
-            // The third and fourth are about both techniques in which a device keeps what it is sure of.
+            // The third and fourth are about both techniques in which a device keeps what it is sure of, the fifth about
+            // contexts and images, the last about contexts and drafts.
             StudyClaim::ArmsAgree
             | StudyClaim::ArmBytesFollowFormula
             | StudyClaim::QualityRisesWithThreshold
-            | StudyClaim::DeviceAnswersInOutage => None,
+            | StudyClaim::DeviceAnswersInOutage
+            | StudyClaim::FirstTokenIsSum
+            | StudyClaim::AdaptiveNearBestOnTraces => None,
             StudyClaim::CutMovesNoBytes
             | StudyClaim::TokenTimeLinearInCut
             | StudyClaim::BestCutFlips
@@ -216,8 +279,7 @@ impl StudyClaim {
             | StudyClaim::DistributionsCollapse => Some(Technique::Speculative),
             StudyClaim::SureExitsAgree | StudyClaim::BestCutSlides => Some(Technique::EarlyExit),
             StudyClaim::UplinkFollowsEscalation => Some(Technique::Cascade),
-            StudyClaim::FirstTokenIsSum
-            | StudyClaim::RegimesAsPredicted
+            StudyClaim::RegimesAsPredicted
             | StudyClaim::AdaptiveNearBest
             | StudyClaim::LossGrowsAsBitsFall => Some(Technique::KeyValues),
             StudyClaim::ReuseSavesPrefill | StudyClaim::RecallIsHigh => Some(Technique::Retrieval),
@@ -234,8 +296,35 @@ impl StudyClaim {
             | StudyClaim::PolicyHitsAsBest
             | StudyClaim::OffloadFlips => Some(Technique::Placement),
             StudyClaim::UShapeDoublesStates => Some(Technique::UShaped),
+            StudyClaim::HalvesAgree
+            | StudyClaim::HalvesPayRoundTrips
+            | StudyClaim::HalvesTakeSum
+            | StudyClaim::TensorParallelFallsFirst => Some(Technique::TensorParallel),
             StudyClaim::CnnCutSlides => Some(Technique::Convolutional),
             StudyClaim::LeakFallsWithDepth => Some(Technique::Leaking),
+            StudyClaim::AdapterBytesAreDelta
+            | StudyClaim::AdaptersAnswerAlike
+            | StudyClaim::AdaptersMatter
+            | StudyClaim::ColdStartIsSum
+            | StudyClaim::TogetherServesAsMany => Some(Technique::Adapters),
+            StudyClaim::MergingDividesUplink
+            | StudyClaim::TokensWinBelowRate
+            | StudyClaim::AnswersNameTheImage
+            | StudyClaim::MergingKeepsAnswers => Some(Technique::Multimodal),
+        }
+    }
+
+    /// Whether it says something of a technique.
+    #[must_use]
+    pub fn is_about(self, technique: Technique) -> bool {
+        match self {
+            StudyClaim::FirstTokenIsSum => {
+                matches!(technique, Technique::KeyValues | Technique::Multimodal)
+            }
+            StudyClaim::AdaptiveNearBestOnTraces => {
+                matches!(technique, Technique::KeyValues | Technique::Speculative)
+            }
+            claim => claim.technique().is_none_or(|of| of == technique),
         }
     }
 
@@ -284,7 +373,7 @@ impl StudyClaim {
                 "of the tokens that an exit is sure of, as many as it says are the whole model's"
             }
             StudyClaim::BestCutSlides => {
-                "the slower the link, the more layers belong on the device, step by step"
+                "the slower the link, the more layers belong on the device"
             }
             StudyClaim::DeviceAnswersInOutage => {
                 "the device answers in an outage of the link, and the remote placement stalls"
@@ -298,6 +387,9 @@ impl StudyClaim {
             }
             StudyClaim::AdaptiveNearBest => {
                 "choosing for each request takes at most 10 % longer than the best fixed way at each rate"
+            }
+            StudyClaim::AdaptiveNearBestOnTraces => {
+                "on the traces adapting takes at most 10 % longer than the best arm that does not"
             }
             StudyClaim::LossGrowsAsBitsFall => {
                 "the fewer bits keys and values have, the more the text is surprising, within a bound"
@@ -348,9 +440,48 @@ impl StudyClaim {
             StudyClaim::UShapeDoublesStates => {
                 "with both ends of the model on the device, twice the states of a two-way split cross the link"
             }
+            StudyClaim::HalvesAgree => {
+                "two halves of every layer make the whole model's tokens, but where two are as good as each other"
+            }
+            StudyClaim::HalvesPayRoundTrips => {
+                "each of the two sums of a layer makes a token of two halves longer by half of a round trip"
+            }
+            StudyClaim::HalvesTakeSum => {
+                "a token of two halves takes what both compute at the same time and exchange for each sum"
+            }
+            StudyClaim::TensorParallelFallsFirst => {
+                "as the round trip rises, halves of layers fall behind one node alone before a two-way split does"
+            }
             StudyClaim::CnnCutSlides => {
                 "the slower the link, the more of a convolutional network belongs on the device, step by step and as \
                  its costs say"
+            }
+            StudyClaim::AdapterBytesAreDelta => {
+                "what crosses the link for a task is its adapter's parameters, or all parameters of a full model, and headers"
+            }
+            StudyClaim::AdaptersAnswerAlike => {
+                "a prompt is answered alike beside other adapters, alone, and by merged weights"
+            }
+            StudyClaim::AdaptersMatter => {
+                "each task's own adapter makes its text less surprising than none, and than any other"
+            }
+            StudyClaim::ColdStartIsSum => {
+                "a task can be served after its bytes at the rate, the round trip and loading"
+            }
+            StudyClaim::TogetherServesAsMany => {
+                "sequences of different adapters side by side serve no fewer in time than one adapter at a time"
+            }
+            StudyClaim::MergingDividesUplink => {
+                "where m neighbours are merged into one visual token, an m-th of the bytes of all visual tokens crosses the link"
+            }
+            StudyClaim::TokensWinBelowRate => {
+                "visual tokens bring the first token earlier than the image below the rate that costs and sizes say, and later above it"
+            }
+            StudyClaim::AnswersNameTheImage => {
+                "answers name more than half of what is asked about the images"
+            }
+            StudyClaim::MergingKeepsAnswers => {
+                "with fewer visual tokens answers name hardly less of the images"
             }
             StudyClaim::LeakFallsWithDepth => {
                 "the deeper the states come from, the fewer tokens of the prompt the better of two readers finds in them"

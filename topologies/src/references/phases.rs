@@ -36,6 +36,7 @@ pub(super) fn read(
             edge,
             link: link.map(|link| link.name.clone()).unwrap_or_default(),
             ipv6: section.text("family") == "ipv6",
+            quic: section.text("transport") == "quic",
             duration_ns: section.time_ns("duration"),
         };
         let arrivals_for_ns = requests.map_or(0, |requests| requests.arrivals_for_ns);
@@ -237,14 +238,21 @@ pub(super) fn expectations(
         }
         let phase = section.text("phase");
         let study = studies.iter().find(|study| study.name == phase);
-        if let (Some(study), Some(asked)) = (study, of_study.and_then(StudyClaim::technique))
-            && study.technique.kind() != asked
+        if let (Some(study), Some(asked)) = (study, of_study)
+            && !asked.is_about(study.technique.kind())
         {
             let message = format!(
                 "claim `{claim_name}` says nothing of study {}",
                 quoted(&phase)
             );
             let help = "it is about another technique".to_owned();
+            reporter.report(section.place("claim"), message, Some(help));
+        }
+        if let (Some(study), Some(StudyClaim::AdaptiveNearBestOnTraces)) = (study, of_study)
+            && study.traced.is_none()
+        {
+            let message = format!("study {} asks nothing on its traces", quoted(&phase));
+            let help = "give it `trace_requests`".to_owned();
             reporter.report(section.place("claim"), message, Some(help));
         }
         let claim = match claim_name.as_str() {

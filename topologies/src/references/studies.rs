@@ -2,15 +2,19 @@
 
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::Grid;
+use hexloop_workloads::study::multimodal::ATTRIBUTES;
 use hexloop_workloads::study::own::OutageSpec;
 
+mod adapters;
 mod kpi;
 mod kv;
+mod multimodal;
 mod own;
 mod placement;
 mod retrieval;
 mod shared;
 mod speculative;
+mod traced;
 
 use super::phases::expect_calibrated;
 use super::undeclared;
@@ -45,13 +49,18 @@ pub(super) fn read(
             true => shared::path(reporter, &section, links),
             false => path(reporter, &section, nodes, links),
         };
+        let technique = technique(reporter, &section, file);
+        let output_tokens = match technique {
+            Technique::Multimodal { .. } => ATTRIBUTES,
+            _ => section.integer_u32("output_tokens"),
+        };
         let study = Study {
             name,
-            technique: technique(reporter, &section, file),
+            technique,
             path,
             prompts: section.integer_u32("prompts"),
             prompt_tokens: section.integer_u32("prompt_tokens"),
-            output_tokens: section.integer_u32("output_tokens"),
+            output_tokens,
             held_out_prompts: section.integer_u32("held_out_prompts"),
             grid: Grid {
                 round_trips_ns: section
@@ -72,9 +81,13 @@ pub(super) fn read(
             outage: section.written("outage").map(|_| OutageSpec {
                 length_ns: section.time_ns("outage"),
             }),
+            traced: traced::spec(reporter, &section),
             shared: is_shared.then(|| shared::spec(&section, crossed.len())),
+            adapters: (section.text("technique") == "adapters")
+                .then(|| adapters::spec(reporter, &section, file)),
             kpi: (section.text("technique") == "kpi").then(|| kpi::spec(reporter, &section)),
             patience_ns: section.time_ns("patience"),
+            quic: section.text("transport") == "quic",
             timeout_ns: section.time_ns("timeout"),
             duration_ns: section.time_ns("limit"),
             links: crossed,
@@ -102,6 +115,25 @@ pub(crate) fn study_problems(
     if let Some(problem) = study.arms(shape.layers).err().filter(|_| joined) {
         problems.push(problem);
     }
+    if let (Some(traced), Ok(arms)) = (study.traced, study.arms(shape.layers)) {
+        let asked = arms.iter().filter(|arm| arm.in_flight() == 1).count();
+        let rounds =
+            u64::from(traced.repetitions).saturating_mul(asked.try_into().unwrap_or(u64::MAX));
+        if traced.round_ns().saturating_mul(rounds) > study.duration_ns {
+            let message = format!(
+                "{rounds} rounds of {} take longer than the study may",
+                TimeSpan {
+                    ns: traced.round_ns()
+                }
+            );
+            let help = "ask fewer, more often or of fewer arms, or raise `limit`".to_owned();
+            problems.push(("trace_requests", (message, help)));
+        }
+    }
+    let shares = matches!(study.technique, Technique::TensorParallel { .. });
+    if let Some(problem) = model::unshared(shape).filter(|_| shares) {
+        problems.push(("technique", problem));
+    }
     let lengths = (study.sequence_tokens(), study.output_tokens);
     if let Some(problem) = model::too_long(shape, lengths) {
         problems.push(("output_tokens", problem));
@@ -114,6 +146,7 @@ fn settings(reporter: &mut Reporter<'_>, section: &Section<'_>) {
     let needed: &[&str] = match section.text("technique").as_str() {
         "shared" => &["prompt_tokens", "output_tokens"],
         "kpi" => &["round_trips"],
+        "multimodal" => &["round_trips", "rates"],
         _ => &["prompt_tokens", "output_tokens", "round_trips", "rates"],
     };
     for key in needed {
@@ -170,6 +203,15 @@ const NOT_OF_RETRIEVAL: [&str; 8] = [
     "around_percent",
     "held_out_prompts",
 ];
+const NOT_OF_ADAPTERS: [&str; 7] = [
+    "cuts",
+    "in_flight",
+    "codings",
+    "around_percent",
+    "drafts",
+    "crossing",
+    "drawing",
+];
 const NETWORK_KEYS: [&str; 1] = ["gigaproducts"];
 const NOT_OF_LEAKS: [&str; 6] = [
     "in_flight",
@@ -192,6 +234,14 @@ const NOT_OF_NETWORKS: [&str; 8] = [
 const NOT_OF_U_SHAPES: [&str; 7] = [
     "in_flight",
     "codings",
+    "around_percent",
+    "drafts",
+    "crossing",
+    "drawing",
+    "held_out_prompts",
+];
+const NOT_OF_HALVES: [&str; 6] = [
+    "in_flight",
     "around_percent",
     "drafts",
     "crossing",
@@ -224,6 +274,7 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
         "retrieval" => (&NOT_OF_RETRIEVAL, retrieval::read(reporter, section)),
         "kpi" => (&kpi::FOREIGN, Technique::Kpi),
         "shared" => (&shared::FOREIGN, shared::technique(reporter, section)),
+        "adapters" => (&NOT_OF_ADAPTERS, adapters::technique(reporter, section)),
         "leak" => {
             let cuts = cuts(reporter, section);
             let codings = codings(reporter, section);
@@ -237,6 +288,12 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
             let cuts = cuts(reporter, section);
             (&NOT_OF_U_SHAPES, Technique::UShaped { cuts })
         }
+        "tensor-parallel" => {
+            let cuts = cuts(reporter, section);
+            let codings = codings(reporter, section);
+            (&NOT_OF_HALVES, Technique::TensorParallel { cuts, codings })
+        }
+        "multimodal" => (&multimodal::FOREIGN, multimodal::read(reporter, section)),
         "placement" => (&NOT_OF_CONTEXTS, placement::read(reporter, section)),
         _ => {
             let split = Technique::Split {
@@ -272,7 +329,16 @@ fn technique(reporter: &mut Reporter<'_>, section: &Section<'_>, file: &Section<
         _ => retrieval::KEYS.as_slice(),
     });
     let foreign = foreign.chain(match technique {
+        Technique::Adapters { .. } => &[],
+        _ => adapters::KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
+        Technique::Multimodal { .. } => &[],
+        _ => multimodal::KEYS.as_slice(),
+    });
+    let foreign = foreign.chain(match technique {
         Technique::Shared { .. } => speculative::KEYS.as_slice(),
+        Technique::Adapters { .. } => shared::NOT_OF_WAVES.as_slice(),
         _ => shared::KEYS.as_slice(),
     });
     let foreign = foreign.chain(match technique {

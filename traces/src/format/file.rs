@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::Path;
 
+use super::columnar::ArrowSink;
 use super::{MappedTrace, TraceReader, TraceWriter};
 use crate::generate::MOST_ROWS;
 use crate::{Trace, TraceError};
@@ -131,6 +132,26 @@ pub fn read_mapped(path: &Path) -> Result<Trace, TraceError> {
         path: path.to_owned(),
         source: Box::new(source),
     })
+}
+
+/// As [`read_mapped`], of a file that is open.
+///
+/// # Errors
+/// As of [`read_file`], without a path.
+pub fn read_open(file: &File) -> Result<Trace, TraceError> {
+    Trace::of_mapped(&MappedTrace::of_file(file)?)
+}
+
+/// Writes a trace as an Arrow IPC file into one that is open and empty, a row at a time.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_open(file: File, trace: &Trace) -> Result<(), TraceError> {
+    let mut sink = ArrowSink::new(file, trace.metadata())?;
+    for row in trace.iter() {
+        sink.write_row(&row)?;
+    }
+    sink.finish()
 }
 
 /// Writes a trace in the format that the file's name ends with, replacing the file only when all

@@ -8,11 +8,15 @@
 //! (`LoRA`, arXiv 2106.09685), so that only those are loaded for a task, `2 P_A` bytes in 16 bits with
 //! `P_A = r L (2 d + H h + H_kv h)`, and sequences of different tasks pass through the backbone together: each row
 //! of a batch is multiplied with its own pair (as in S-LoRA, arXiv 2311.03285, without its kernels).
+//!
+//! Files are those of PEFT. What would change the formulas above, and what adapts other maps, is refused.
 
-use std::path::{Path, PathBuf};
+mod files;
+mod merge;
+
+use std::path::PathBuf;
 
 use candle_core::Tensor;
-use serde::Deserialize;
 
 use super::cache::KeyValueCache;
 use super::error::EngineError;
@@ -20,25 +24,10 @@ use super::hidden::Hidden;
 use super::linear::bytes;
 use super::model::{Model, size};
 use super::slots::Slots;
-use super::weights::WeightsFile;
 
-/// The files of an adapter, as PEFT writes them.
-const CONFIG_FILE: &str = "adapter_config.json";
-const WEIGHTS_FILE: &str = "adapter_model.safetensors";
-
-/// The largest rank.
-const MOST_RANK: u32 = 1024;
-
-/// Longest `adapter_config.json`, in bytes.
-const MOST_CONFIG_BYTES: u64 = 1 << 20;
-
-/// What is read of `adapter_config.json`.
-#[derive(Debug, Deserialize)]
-struct Config {
-    r: u32,
-    lora_alpha: f64,
-    target_modules: Vec<String>,
-}
+pub(crate) use self::files::{Half, config_text, tensor_name};
+pub use self::files::{LoadedAdapter, rank_of, stored_parameters};
+pub use self::merge::merged_weights;
 
 /// The pairs of all adapters beside one map, one below the other.
 #[derive(Debug)]
@@ -104,105 +93,44 @@ pub const fn parameters(config: &crate::model_config::ModelConfig, rank: u32) ->
     rank as u64 * config.layers as u64 * (2 * config.width + queries + values) as u64
 }
 
-fn unsuitable(path: PathBuf, reason: String) -> EngineError {
-    EngineError::Unsuitable { path, reason }
-}
-
-fn read_config(directory: &Path) -> Result<Config, EngineError> {
-    let path = directory.join(CONFIG_FILE);
-    let read = |source| EngineError::Read {
-        path: path.clone(),
-        source,
-    };
-    let length = std::fs::metadata(&path).map_err(read)?.len();
-    if length > MOST_CONFIG_BYTES {
-        return Err(unsuitable(path, format!("it has {length} bytes")));
-    }
-    let text = std::fs::read_to_string(&path).map_err(read)?;
-    let config: Config =
-        serde_json::from_str(&text).map_err(|error| unsuitable(path.clone(), error.to_string()))?;
-    let mut targets = config.target_modules.clone();
-    targets.sort_unstable();
-    if targets != ["q_proj", "v_proj"] {
-        let found = config.target_modules.join(", ");
-        return Err(unsuitable(
-            path,
-            format!("it adapts {found}; adapters of q_proj and v_proj are known here"),
-        ));
-    }
-    if !(1..=MOST_RANK).contains(&config.r) || !config.lora_alpha.is_finite() {
-        return Err(unsuitable(path, format!("its rank is {}", config.r)));
-    }
-    Ok(config)
-}
-
-/// An adapter that has been read: of each layer, down and up of queries and of values.
-struct Loaded {
-    rank: u32,
-    layers: Vec<[[Tensor; 2]; 2]>,
-}
-
 impl Model {
     /// Loads adapters from their directories (`adapter_config.json`, `adapter_model.safetensors`); nothing of
-    /// the backbone is read again. Those of lower rank than the highest are filled with zeros.
+    /// the backbone is read again.
     ///
     /// # Errors
     /// Files that are missing or damaged, adapters of other maps, or of a model of another shape.
     pub fn load_adapters(&self, directories: &[PathBuf]) -> Result<Adapters, EngineError> {
-        let mut loaded = Vec::new();
-        let mut stored_bytes = 0;
-        for directory in directories {
-            let (adapter, bytes) = self.load_adapter(directory)?;
-            stored_bytes += bytes;
-            loaded.push(adapter);
-        }
+        let loaded = directories
+            .iter()
+            .map(|directory| self.load_adapter(directory));
+        let loaded: Vec<LoadedAdapter> = loaded.collect::<Result<_, _>>()?;
+        self.stack_adapters(&loaded.iter().collect::<Vec<_>>())
+    }
+
+    /// Puts adapters that were loaded for the layers of this part beside each other, in that order. Those of
+    /// lower rank than the highest are filled with zeros.
+    ///
+    /// # Errors
+    /// An adapter of other layers, or a device that has no room for them.
+    pub fn stack_adapters(&self, loaded: &[&LoadedAdapter]) -> Result<Adapters, EngineError> {
         let rank = loaded.iter().map(|adapter| adapter.rank).max().unwrap_or(1);
         let stacking = || EngineError::tensor("stacking adapters");
         let layers = (0..self.layers().len()).map(|layer| {
-            let stack = |map: usize| self.stack(&loaded, (layer, map), size(rank));
+            let stack = |map: usize| self.stack(loaded, (layer, map), size(rank));
             Ok([stack(0)?, stack(1)?])
         });
         let layers: candle_core::Result<Vec<[Stack; 2]>> = layers.collect();
         Ok(Adapters {
             layers: layers.map_err(stacking())?,
             count: u32::try_from(loaded.len()).unwrap_or(u32::MAX),
-            stored_bytes,
+            stored_bytes: loaded.iter().map(|adapter| adapter.stored_bytes).sum(),
         })
-    }
-
-    fn load_adapter(&self, directory: &Path) -> Result<(Loaded, u64), EngineError> {
-        let config = read_config(directory)?;
-        let model = self.config();
-        let (rank, scale) = (config.r, config.lora_alpha / f64::from(config.r));
-        let outputs = [
-            ("q_proj", model.heads * model.head_width),
-            ("v_proj", model.kv_heads * model.head_width),
-        ];
-        let mut file = WeightsFile::open(directory.join(WEIGHTS_FILE))?;
-        let mut stored_bytes = 0;
-        let mut layers = Vec::new();
-        for layer in self.layers() {
-            let mut read = |(name, outputs): (&str, u32)| {
-                let name = |half: &str| {
-                    format!("base_model.model.model.layers.{layer}.self_attn.{name}.{half}.weight")
-                };
-                let down = (name("lora_A"), vec![rank, model.width]);
-                let up = (name("lora_B"), vec![outputs, rank]);
-                stored_bytes += file.stored_bytes(&down.0) + file.stored_bytes(&up.0);
-                let down = file.tensor(&down, self.compute())?;
-                let up = file.tensor(&up, self.compute())?;
-                let up = (up * scale).map_err(EngineError::tensor("scaling an adapter"))?;
-                Ok::<_, EngineError>([down, up])
-            };
-            layers.push([read(outputs[0])?, read(outputs[1])?]);
-        }
-        Ok((Loaded { rank, layers }, stored_bytes))
     }
 
     /// The pairs of one map, with nothing behind the last.
     fn stack(
         &self,
-        loaded: &[Loaded],
+        loaded: &[&LoadedAdapter],
         (layer, map): (usize, usize),
         rank: usize,
     ) -> candle_core::Result<Stack> {

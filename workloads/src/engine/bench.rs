@@ -3,6 +3,8 @@
 //! It reads one [`BenchSpec`] as a line of JSON, and writes [`BenchEvent`] lines. All times are on
 //! `CLOCK_MONOTONIC`, so that whoever meters the machine meanwhile knows what each joule was for.
 
+mod ceilings;
+
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
@@ -13,6 +15,8 @@ use super::{
 };
 use crate::clock::{self, MonotonicNs};
 use crate::engine::text::{self, TextTokenizer};
+
+pub use ceilings::{Ceilings, Rate};
 
 /// What is to be measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,9 @@ pub struct BenchSpec {
     pub batches: Vec<u32>,
     /// Every window is at least so long.
     pub window_ns: u64,
+    /// Whether what bounds decoding is measured as well.
+    #[serde(default)]
+    pub ceilings: bool,
 }
 
 /// What the model did meanwhile.
@@ -64,6 +71,9 @@ pub struct BenchWindow {
     pub tokens: u64,
     /// Memory of the keys and values.
     pub cache_bytes: u64,
+    /// Positions whose keys and values the passes of decoding read, of all sequences; 0 of other phases.
+    #[serde(default)]
+    pub positions: u64,
 }
 
 /// What the process that computes tells.
@@ -81,6 +91,8 @@ pub enum BenchEvent {
     },
     /// A window is over.
     Window(BenchWindow),
+    /// What bounds decoding here.
+    Ceilings(Ceilings),
     /// The device has no room for so many sequences: further ones are left out.
     NoRoom {
         /// Sequences side by side.
@@ -154,7 +166,7 @@ fn measure(mut input: impl BufRead, output: &mut impl Write) -> Result<(), Engin
             engine_path: path_on(&compute),
         },
     )?;
-    let prompt = text::prompt(&tokenizer, 1, spec.prompt_tokens)?;
+    let prompt = text::passage(&tokenizer, 1, spec.prompt_tokens)?;
     let bench = Bench {
         model,
         prompt,
@@ -172,9 +184,15 @@ fn measure(mut input: impl BufRead, output: &mut impl Write) -> Result<(), Engin
             passes: 0,
             tokens: 0,
             cache_bytes: 0,
+            positions: 0,
         }),
     )?;
     tell(output, &BenchEvent::Window(bench.prefill()?))?;
+    if bench.spec.ceilings {
+        let (compute, work) = (bench.model.compute(), bench.model.pass_work());
+        let ceilings = ceilings::measure(compute, work, bench.spec.window_ns);
+        tell(output, &BenchEvent::Ceilings(ceilings))?;
+    }
     for batch in &bench.spec.batches {
         match bench.decode(*batch)? {
             Ok(window) => tell(output, &BenchEvent::Window(window))?,
@@ -196,19 +214,20 @@ struct Bench {
 }
 
 impl Bench {
-    /// Does something over and over, once beforehand, for as long as a window lasts.
+    /// Does something over and over, once beforehand, for as long as a window lasts; each time it tells how many
+    /// positions it read.
     fn window(
         &self,
         phase: BenchPhase,
         batch: u32,
-        mut pass: impl FnMut() -> Result<(), EngineError>,
+        mut pass: impl FnMut() -> Result<u64, EngineError>,
     ) -> Result<BenchWindow, EngineError> {
         pass()?;
         self.model.compute().wait()?;
         let start_ns = clock::now();
-        let mut passes = 0;
+        let (mut passes, mut positions) = (0, 0);
         while clock::now() - start_ns < self.spec.window_ns {
-            pass()?;
+            positions += pass()?;
             passes += 1;
         }
         self.model.compute().wait()?;
@@ -220,6 +239,7 @@ impl Bench {
             passes,
             tokens: 0,
             cache_bytes: 0,
+            positions,
         })
     }
 
@@ -232,7 +252,7 @@ impl Bench {
             // The first token of the answer: nothing is over before it is known.
             self.model.next_token(&hidden)?;
             cache_bytes = cache.bytes();
-            Ok(())
+            Ok(0)
         })?;
         let tokens = window.passes * u64::from(self.spec.prompt_tokens);
         Ok(BenchWindow {
@@ -269,7 +289,8 @@ impl Bench {
             let hidden = self.model.embed(&tokens)?;
             let hidden = self.model.forward_slots(&hidden, &mut slots)?;
             tokens = self.model.next_tokens(&hidden)?;
-            Ok(())
+            // With those that have just been added.
+            Ok(slots.positions().iter().copied().map(u64::from).sum())
         })?;
         Ok(Ok(BenchWindow {
             tokens: window.passes * u64::from(batch),

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::error::{EngineError, first_line};
+use super::memory::{self, Left};
 use crate::device::{ComputeDevice, Precision};
 
 /// A device that was opened, and the numbers that a model keeps on it.
@@ -81,6 +82,27 @@ impl Compute {
             Precision::F32 => DType::F32,
             Precision::F16 => DType::F16,
             Precision::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Bytes of one of its numbers.
+    pub(crate) fn number_bytes(&self) -> u64 {
+        u64::try_from(self.dtype().size_in_bytes()).unwrap_or(u64::MAX)
+    }
+
+    /// What its memory has left; `None` where nobody can tell.
+    pub(crate) fn memory_left(&self) -> Option<Left> {
+        match &self.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => {
+                let (free, _) = device.cuda_stream().context().mem_get_info().ok()?;
+                Some(Left {
+                    bytes: u64::try_from(free).unwrap_or(u64::MAX),
+                    source: format!("free memory of {}", self.name),
+                })
+            }
+            device if device.is_cpu() => memory::of_machine(),
+            _ => None,
         }
     }
 

@@ -38,6 +38,20 @@ pub enum EngineError {
         #[source]
         source: ConfigError,
     },
+    /// An image is not as large as the encoder's.
+    #[error("an image has {bytes} bytes, and the vision encoder takes {expected}")]
+    ImageBytes {
+        /// Bytes of the image.
+        bytes: usize,
+        /// Bytes that an image has.
+        expected: u64,
+    },
+    /// Patches cannot be merged so.
+    #[error("{merge} patches make no square that the vision encoder's images are filled with")]
+    Merge {
+        /// Patches that were to become one token.
+        merge: u32,
+    },
     /// The weights end before they should.
     #[error(
         "model file truncated: {path} has {found_bytes} bytes and its header promises \
@@ -72,12 +86,6 @@ pub enum EngineError {
         /// What is wrong with it, with the remedy where there is one.
         reason: String,
     },
-    /// A tensor that the index does not name.
-    #[error("the model's weights have no tensor {name}: copy all of the checkpoint's files")]
-    MissingTensor {
-        /// Its name.
-        name: String,
-    },
     /// A directory of which it is not clear what its weights are.
     #[error(
         "{directory} holds {reason}; keep one model in a directory",
@@ -98,6 +106,28 @@ pub enum EngineError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A prompt that has no room for anything but the model's chat template.
+    #[error(
+        "a prompt of {tokens} tokens has no room for a token beside the {template_tokens} of the model's chat \
+         template: raise prompt_tokens"
+    )]
+    PromptLength {
+        /// How many it should have.
+        tokens: u32,
+        /// How many the template takes.
+        template_tokens: u32,
+    },
+    /// A tokenizer that is for another kind of text.
+    #[error(
+        "the model's tokenizer makes {found} of {wanted} tokens of a long English text: its vocabulary lacks \
+         what the text consists of; copy the tokenizer.json of the same model"
+    )]
+    FewTokens {
+        /// How many it made.
+        found: usize,
+        /// How many were wanted.
+        wanted: usize,
+    },
     /// A range of layers that the model does not have.
     #[error("layers {range:?} of a model that has {layers}")]
     Layers {
@@ -111,6 +141,30 @@ pub enum EngineError {
     MissingPart {
         /// Which piece.
         piece: &'static str,
+    },
+    /// A model whose layers two nodes cannot share.
+    #[error(
+        "the layers of this model cannot be halved: {reason}; keep it whole, or divide it between layers"
+    )]
+    Halves {
+        /// Why not.
+        reason: String,
+    },
+    /// Half of the layers where whole ones are meant, or the other way round.
+    #[error("{doing} was asked of a part that holds {held} of each of its layers")]
+    OtherHalf {
+        /// What was asked.
+        doing: &'static str,
+        /// What it holds.
+        held: &'static str,
+    },
+    /// Parts of a sum that are of another number of tokens.
+    #[error("half of a layer of {found} tokens for a pass of {expected}")]
+    HalfTokens {
+        /// Of the pass.
+        expected: u32,
+        /// Of the part.
+        found: u32,
     },
     /// A token id outside the vocabulary.
     #[error("token {token} is outside the vocabulary of {vocabulary}")]
@@ -226,6 +280,23 @@ pub enum EngineError {
         asked: u32,
         /// Why not.
         reason: String,
+    },
+    /// More memory than there is.
+    #[error(
+        "{what} needs {} MB of memory, and {} MB is left ({source_name}): free some, give the node fewer \
+         layers, or take weights of fewer bits (hexloop model quantize)",
+        needed_bytes.div_ceil(1_000_000),
+        left_bytes / 1_000_000
+    )]
+    Memory {
+        /// What was to be loaded or made.
+        what: String,
+        /// What it occupies.
+        needed_bytes: u64,
+        /// What there is.
+        left_bytes: u64,
+        /// Which figure says so.
+        source_name: String,
     },
     /// A device that cannot compute.
     #[error("computing on {device}: {reason}")]

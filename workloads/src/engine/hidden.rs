@@ -53,6 +53,17 @@ impl Hidden {
         Ok(Hidden { states })
     }
 
+    /// These and others behind them, in f32 on the CPU.
+    ///
+    /// # Errors
+    /// States of another width.
+    pub fn followed_by(&self, others: &Hidden) -> Result<Hidden, EngineError> {
+        let here = |states: &Tensor| states.to_dtype(DType::F32)?.to_device(&Device::Cpu);
+        let joined = || Tensor::cat(&[here(&self.states)?, here(&others.states)?], 0);
+        let states = joined().map_err(EngineError::tensor("putting states behind others"))?;
+        Ok(Hidden { states })
+    }
+
     /// Width of one state.
     #[must_use]
     pub fn width(&self) -> u32 {

@@ -6,7 +6,8 @@ use candle_nn::rotary_emb::{rope, rope_i};
 
 use super::adapters::Adapted;
 use super::error::EngineError;
-use super::linear::{Maps, bytes};
+use super::halves::Half;
+use super::linear::{Maps, Matrix, bytes};
 use super::model::{epsilon, size};
 use super::tensors::{NamedShape, bias_of, head_norm_shapes, layer_shapes};
 use super::weights::{RotaryOrder, Weights};
@@ -44,21 +45,31 @@ pub(super) struct Pass<'a> {
 impl Layer {
     /// Memory that its weights occupy.
     pub(super) fn bytes(&self) -> u64 {
-        let maps = [
+        self.maps().map(Maps::bytes).iter().sum::<u64>() + self.norms().map(bytes).sum::<u64>()
+    }
+
+    /// What it multiplies with.
+    pub(super) const fn maps(&self) -> [&Maps; 4] {
+        [
             &self.query_key_value,
             &self.output,
             &self.gate_up,
             &self.down,
-        ];
-        let norms = [&self.attention_norm, &self.feed_forward_norm];
-        let norms = norms.into_iter().chain(self.head_norms.iter().flatten());
-        maps.map(Maps::bytes).iter().sum::<u64>() + norms.map(bytes).sum::<u64>()
+        ]
     }
 
+    /// Its other weights.
+    pub(super) fn norms(&self) -> impl Iterator<Item = &Tensor> {
+        let norms = [&self.attention_norm, &self.feed_forward_norm];
+        norms.into_iter().chain(self.head_norms.iter().flatten())
+    }
+
+    /// Loads a layer, or that half of it: of queries, keys, values, gate and up a half of the outputs, of the
+    /// output and down maps the inputs that belong to it. The bias of an output belongs to the first half.
     pub(super) fn load(
         weights: &mut Weights,
         config: &ModelConfig,
-        layer: u32,
+        (layer, half): (u32, Option<Half>),
     ) -> Result<Layer, EngineError> {
         let [
             attention_norm,
@@ -71,20 +82,41 @@ impl Layer {
             up,
             down,
         ] = layer_shapes(config, layer);
-        let mut maps = |shapes: &[NamedShape], has_bias: bool| {
-            let matrices = shapes.iter().map(|shape| weights.matrix(shape));
+        let outputs_of = |matrix: Matrix| match half {
+            Some(half) => half.outputs_of(&matrix),
+            None => Ok(matrix),
+        };
+        let inputs_of = |matrix: Matrix| match half {
+            Some(half) => half.inputs_of(&matrix),
+            None => Ok(matrix),
+        };
+        let mut spread = |shapes: &[NamedShape], has_bias: bool| {
+            let matrices = shapes
+                .iter()
+                .map(|shape| outputs_of(weights.matrix(shape)?));
             let matrices = matrices.collect::<Result<Vec<_>, _>>()?;
             let biases = shapes.iter().map(|shape| {
                 let bias = has_bias.then(|| weights.vector(&bias_of(shape)));
-                bias.transpose()
+                let bias = bias.transpose()?;
+                bias.map(|bias| match half {
+                    Some(half) => half.values_of(&bias),
+                    None => Ok(bias),
+                })
+                .transpose()
             });
             let biases = biases.collect::<Result<Vec<_>, _>>()?;
             Maps::new(matrices, biases).map_err(EngineError::tensor("joining weights"))
         };
-        let query_key_value = maps(&[query, key, value], config.attention_bias)?;
-        let output = maps(&[output], config.output_bias)?;
-        let gate_up = maps(&[gate, up], false)?;
-        let down = maps(&[down], false)?;
+        let query_key_value = spread(&[query, key, value], config.attention_bias)?;
+        let gate_up = spread(&[gate, up], false)?;
+        let mut gathered = |shape: &NamedShape, has_bias: bool| {
+            let matrix = inputs_of(weights.matrix(shape)?)?;
+            let is_first = half.is_none_or(|half| half == Half::First);
+            let bias = (has_bias && is_first).then(|| weights.vector(&bias_of(shape)));
+            Maps::one(matrix, bias.transpose()?).map_err(EngineError::tensor("joining weights"))
+        };
+        let output = gathered(&output, config.output_bias)?;
+        let down = gathered(&down, false)?;
         let head_norms = if config.head_norm {
             let [queries, keys] = head_norm_shapes(config, layer);
             Some([weights.vector(&queries)?, weights.vector(&keys)?])
@@ -111,17 +143,35 @@ impl Layer {
         (pass, place): (&Pass<'_>, usize),
         append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
     ) -> candle_core::Result<Tensor> {
-        let epsilon = epsilon(pass.config);
-        let normed = rms_norm(states, &self.attention_norm, epsilon)?;
+        let states = (states + self.attention(states, (pass, place), append)?)?;
+        &states + self.feed_forward(&states, pass)?
+    }
+
+    /// What the attention adds to the states; of half a layer, that half's part of it.
+    pub(super) fn attention(
+        &self,
+        states: &Tensor,
+        (pass, place): (&Pass<'_>, usize),
+        append: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>,
+    ) -> candle_core::Result<Tensor> {
+        let normed = rms_norm(states, &self.attention_norm, epsilon(pass.config))?;
         let attended = self.attend(&normed, (pass, place), append)?;
-        let states = (states + self.output.apply_one(&attended)?)?;
-        let normed = rms_norm(&states, &self.feed_forward_norm, epsilon)?;
+        self.output.apply_one(&attended)
+    }
+
+    /// What the feed-forward part adds to the states; of half a layer, that half's part of it.
+    pub(super) fn feed_forward(
+        &self,
+        states: &Tensor,
+        pass: &Pass<'_>,
+    ) -> candle_core::Result<Tensor> {
+        let normed = rms_norm(states, &self.feed_forward_norm, epsilon(pass.config))?;
         let both = self.gate_up.apply(&normed)?;
         let [gate, up] = both.as_slice() else {
             candle_core::bail!("{} maps for gate and up", both.len());
         };
         let inner = (silu(&gate.contiguous()?)? * up.contiguous()?)?;
-        &states + self.down.apply_one(&inner)?
+        self.down.apply_one(&inner)
     }
 
     /// Attention of the new tokens to all up to themselves. A key-value head serves a group of

@@ -1,9 +1,15 @@
 //! Linear maps of hidden states: dense matrices, and matrices in the blocks of GGUF.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::{D, Device, Module as _, Tensor};
+use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
+use candle_core::{D, DType, Device, Module as _, Tensor};
+
+use super::products::blocks::{self, Blocks};
+use super::products::dense;
+use super::work::PassWork;
 
 /// A matrix, outputs x inputs.
 #[derive(Debug, Clone)]
@@ -25,21 +31,79 @@ impl Matrix {
     }
 
     fn outputs(&self) -> candle_core::Result<usize> {
+        Ok(self.sizes()?.0)
+    }
+
+    /// Outputs and inputs.
+    pub(crate) fn sizes(&self) -> candle_core::Result<(usize, usize)> {
         match self {
-            Matrix::Dense(matrix) => matrix.dim(0),
-            Matrix::Blocks(blocks) => Ok(blocks.shape().dims2()?.0),
+            Matrix::Dense(matrix) => matrix.dims2(),
+            Matrix::Blocks(blocks) => blocks.shape().dims2(),
         }
+    }
+
+    /// Some of its outputs and inputs, which share nothing with it; inputs of a matrix in blocks begin and end
+    /// with a block.
+    pub(crate) fn part(
+        &self,
+        outputs: Range<usize>,
+        inputs: Range<usize>,
+    ) -> candle_core::Result<Matrix> {
+        let blocks = match self {
+            Matrix::Dense(matrix) => {
+                let rows = matrix.narrow(0, outputs.start, outputs.len())?;
+                let part = rows.narrow(1, inputs.start, inputs.len())?;
+                return Ok(Matrix::Dense(part.force_contiguous()?));
+            }
+            Matrix::Blocks(blocks) => blocks,
+        };
+        let (dtype, (_, width)) = (blocks.dtype(), blocks.shape().dims2()?);
+        let values = dtype.block_size();
+        if ![inputs.start, inputs.end]
+            .iter()
+            .all(|end| end.is_multiple_of(values))
+        {
+            candle_core::bail!("inputs {inputs:?} cut a block of {values}");
+        }
+        let bytes_of = |values_of: usize| values_of / values * dtype.type_size();
+        let data = blocks.data()?;
+        let rows = data.chunks_exact(bytes_of(width).max(1));
+        let rows = rows.skip(outputs.start).take(outputs.len());
+        let kept = bytes_of(inputs.start)..bytes_of(inputs.end);
+        let part: Vec<u8> = rows
+            .flat_map(|row| row.get(kept.clone()).unwrap_or_default())
+            .copied()
+            .collect();
+        let storage = QStorage::from_data(Cow::Owned(part), &blocks.device(), dtype)?;
+        let part = QTensor::new(storage, (outputs.len(), inputs.len()))?;
+        Ok(Matrix::Blocks(Arc::new(part)))
+    }
+
+    /// What a product of one state with it reads and multiplies: of a copy beside the original, one of them.
+    fn work(&self) -> candle_core::Result<PassWork> {
+        let (outputs, inputs) = self.sizes()?;
+        let (weight_bytes, of_numbers) = match self {
+            Matrix::Dense(matrix) => (bytes(matrix), matrix.dtype() == DType::F32),
+            Matrix::Blocks(stored) => {
+                let bytes = u64::try_from(stored.storage_size_in_bytes()).unwrap_or(u64::MAX);
+                (bytes, false)
+            }
+        };
+        Ok(PassWork {
+            weight_bytes,
+            token_products: u64::try_from(outputs.saturating_mul(inputs)).unwrap_or(u64::MAX),
+            of_numbers,
+            ..PassWork::NONE
+        })
     }
 
     /// Memory that it occupies once it has been multiplied with.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Matrix::Dense(matrix) => bytes(matrix),
-            // The tensor library keeps a copy of these beside the original, in the order in which
-            // its kernels read them.
             Matrix::Blocks(blocks) => {
-                let copies = if is_repacked(blocks) { 2 } else { 1 };
-                u64::try_from(copies * blocks.storage_size_in_bytes()).unwrap_or(u64::MAX)
+                let kind = blocks.dtype();
+                block_bytes(blocks.shape().dims(), kind, &blocks.device())
             }
         }
     }
@@ -51,16 +115,22 @@ pub(crate) fn bytes(tensor: &Tensor) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-/// Whether the tensor library repacks these blocks for its kernels (candle 0.11.1,
+/// Memory that a matrix in blocks occupies once it has been multiplied with. Of some that it multiplies itself the
+/// tensor library keeps a copy beside the original, in the order in which its kernels read them (candle 0.11.1,
 /// `quantized/repack.rs`): on x86-64 with AVX2, types of which whole groups of rows exist.
-fn is_repacked(blocks: &QTensor) -> bool {
-    let rows = blocks.shape().dims().first().copied().unwrap_or(0);
-    let repacked = match blocks.dtype() {
-        GgmlDType::Q8_0 => rows.is_multiple_of(4),
-        GgmlDType::Q4K | GgmlDType::Q5K | GgmlDType::Q6K => rows.is_multiple_of(8),
+pub(crate) fn block_bytes(shape: &[usize], kind: GgmlDType, device: &Device) -> u64 {
+    let elements = shape
+        .iter()
+        .fold(1_usize, |all, size| all.saturating_mul(*size));
+    let stored = (elements / kind.block_size()).saturating_mul(kind.type_size());
+    let rows = shape.first().copied().unwrap_or(0);
+    let is_repacked = match kind {
+        GgmlDType::Q5K => rows.is_multiple_of(8),
         _ => false,
     };
-    repacked && blocks.device().is_cpu() && cfg!(target_arch = "x86_64")
+    let is_repacked = is_repacked && device.is_cpu() && cfg!(target_arch = "x86_64");
+    let copies = if is_repacked { 2_usize } else { 1 };
+    u64::try_from(stored.saturating_mul(copies)).unwrap_or(u64::MAX)
 }
 
 /// Several linear maps of the same states, with or without biases.
@@ -71,6 +141,7 @@ pub(crate) struct Maps {
     outputs: Vec<usize>,
     biases: Vec<Option<Tensor>>,
     bytes: u64,
+    work: PassWork,
 }
 
 /// What multiplies.
@@ -79,7 +150,36 @@ enum Kernel {
     /// One matrix, the maps' rows one below the other: one product for all.
     Joined(Tensor),
     /// One product for each map.
-    Apart(Vec<QMatMul>),
+    Apart(Vec<Product>),
+}
+
+/// What multiplies with one matrix of several.
+#[derive(Debug)]
+enum Product {
+    /// Our own product with its blocks.
+    Blocks(Blocks),
+    /// The tensor library's.
+    Library(QMatMul),
+}
+
+impl Product {
+    fn of(matrix: Matrix) -> candle_core::Result<Product> {
+        let stored = match matrix {
+            Matrix::Dense(matrix) => return Ok(Product::Library(QMatMul::Tensor(matrix))),
+            Matrix::Blocks(stored) => stored,
+        };
+        match blocks::suits(stored.dtype(), &stored.device()) {
+            true => Ok(Product::Blocks(Blocks::new(stored)?)),
+            false => Ok(Product::Library(QMatMul::from_arc(stored)?)),
+        }
+    }
+
+    fn apply(&self, states: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Product::Blocks(blocks) => blocks.product(states),
+            Product::Library(product) => product.forward(states),
+        }
+    }
 }
 
 impl Maps {
@@ -92,6 +192,13 @@ impl Maps {
         let outputs = outputs.collect::<candle_core::Result<Vec<_>>>()?;
         let bias_bytes: u64 = biases.iter().flatten().map(bytes).sum();
         let bytes = matrices.iter().map(Matrix::bytes).sum::<u64>() + bias_bytes;
+        let mut work = PassWork {
+            weight_bytes: bias_bytes,
+            ..PassWork::NONE
+        };
+        for matrix in &matrices {
+            work.add(&matrix.work()?);
+        }
         let dense: Option<Vec<&Tensor>> = matrices
             .iter()
             .map(|matrix| match matrix {
@@ -103,10 +210,7 @@ impl Maps {
             Some([one]) => Kernel::Joined((*one).clone()),
             Some(several) => Kernel::Joined(Tensor::cat(several, 0)?),
             None => {
-                let products = matrices.into_iter().map(|matrix| match matrix {
-                    Matrix::Dense(matrix) => Ok(QMatMul::Tensor(matrix)),
-                    Matrix::Blocks(blocks) => QMatMul::from_arc(blocks),
-                });
+                let products = matrices.into_iter().map(Product::of);
                 Kernel::Apart(products.collect::<candle_core::Result<_>>()?)
             }
         };
@@ -115,6 +219,7 @@ impl Maps {
             outputs,
             biases,
             bytes,
+            work,
         })
     }
 
@@ -128,11 +233,19 @@ impl Maps {
         self.bytes
     }
 
+    /// What a pass of one token through them reads and multiplies.
+    pub(crate) const fn work(&self) -> &PassWork {
+        &self.work
+    }
+
     /// What each map makes of the states (tokens x inputs): tokens x its outputs.
     pub(crate) fn apply(&self, states: &Tensor) -> candle_core::Result<Vec<Tensor>> {
         let products = match &self.kernel {
             Kernel::Joined(matrix) => {
-                let product = states.matmul(&matrix.t()?)?;
+                let product = match dense::suits(states, matrix) {
+                    true => dense::product(states, matrix)?,
+                    false => states.matmul(&matrix.t()?)?,
+                };
                 let mut start = 0;
                 let parts = self.outputs.iter().map(|width| {
                     let part = product.narrow(D::Minus1, start, *width);
@@ -142,7 +255,7 @@ impl Maps {
                 parts.collect::<candle_core::Result<Vec<_>>>()?
             }
             Kernel::Apart(products) => {
-                let parts = products.iter().map(|product| product.forward(states));
+                let parts = products.iter().map(|product| product.apply(states));
                 parts.collect::<candle_core::Result<Vec<_>>>()?
             }
         };

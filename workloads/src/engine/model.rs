@@ -17,9 +17,11 @@ use super::cache::KeyValueCache;
 use super::compute::Compute;
 use super::error::EngineError;
 use super::gguf::BlockType;
+use super::halves::Half;
 use super::hidden::Hidden;
 use super::layer::{Layer, Pass};
 use super::linear::{Maps, Matrix, bytes};
+use super::memory::Needed;
 use super::slots::Slots;
 use super::tensors::{EMBEDDING, FINAL_NORM, HEAD};
 use super::threads;
@@ -45,10 +47,13 @@ struct Head {
 #[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
-    compute: Compute,
+    /// Of the layers, which half is held where it is not all of them, and their shape then.
+    pub(super) half: Option<Half>,
+    shape: ModelConfig,
+    pub(super) compute: Compute,
     range: Range<u32>,
     embedding: Option<Matrix>,
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
     head: Option<Head>,
     rotary_order: RotaryOrder,
     /// Cosines and sines of the rotary embedding, position x half a head's width.
@@ -114,7 +119,8 @@ impl Model {
     /// compute on the CPU in f32.
     ///
     /// # Errors
-    /// Files that are missing, truncated or damaged, or layers that the model does not have.
+    /// Files that are missing, truncated or damaged, layers that the model does not have, or more
+    /// memory than is left.
     pub fn load(directory: &Path, layers: Range<u32>, parts: Parts) -> Result<Model, EngineError> {
         Model::load_on(directory, layers, parts, &Compute::cpu())
     }
@@ -143,7 +149,21 @@ impl Model {
         parts: Parts,
         (compute, blocks): (&Compute, Option<BlockType>),
     ) -> Result<Model, EngineError> {
+        Model::load_shared(directory, layers, parts, (compute, blocks, None))
+    }
+
+    /// The same, or half of each of the layers alone.
+    pub(super) fn load_shared(
+        directory: &Path,
+        layers: Range<u32>,
+        parts: Parts,
+        (compute, blocks, half): (&Compute, Option<BlockType>, Option<Half>),
+    ) -> Result<Model, EngineError> {
         let config = read_config(directory)?;
+        let shape = match half {
+            Some(half) => half.shape(&config)?,
+            None => config,
+        };
         if layers.start > layers.end || layers.end > config.layers {
             return Err(EngineError::Layers {
                 range: layers,
@@ -152,6 +172,13 @@ impl Model {
         }
         let mut weights =
             Weights::open_in_blocks(directory, compute, blocks.map(|of| (of, config)))?;
+        // Of halves the whole matrices are read.
+        let reading = Needed::of(&weights, &config, &layers, parts).reading;
+        let needed = Needed {
+            reading,
+            ..Needed::of(&weights, &shape, &layers, parts)
+        };
+        needed.check(&layers, compute.memory_left())?;
         let table = |name: &str| (name.to_owned(), vec![config.vocabulary, config.width]);
         let needs_table = parts.embedding || (parts.head && config.tie_embeddings);
         let embedding = needs_table
@@ -173,7 +200,7 @@ impl Model {
         };
         let loaded = layers
             .clone()
-            .map(|layer| Layer::load(&mut weights, &config, layer));
+            .map(|layer| Layer::load(&mut weights, &config, (layer, half)));
         let loaded: Vec<Layer> = loaded.collect::<Result<_, _>>()?;
         let divisors = weights.frequency_divisors(&config)?;
         let place = |(cosines, sines)| Ok((compute.place(&cosines)?, compute.place(&sines)?));
@@ -183,6 +210,8 @@ impl Model {
         weight_bytes += loaded.iter().map(Layer::bytes).sum::<u64>();
         Ok(Model {
             config,
+            half,
+            shape,
             compute: compute.clone(),
             range: layers,
             embedding: embedding.filter(|_| parts.embedding),
@@ -232,6 +261,12 @@ impl Model {
     #[must_use]
     pub const fn weight_bytes(&self) -> u64 {
         self.weight_bytes
+    }
+
+    /// The final norm and what scores the next token, where this part has them.
+    pub(super) fn head_weights(&self) -> Option<(&Tensor, &Maps)> {
+        let head = self.head.as_ref();
+        head.map(|head| (&head.norm, &head.scores))
     }
 
     /// Slots for so many sequences of at most so many positions through the layers of this part.
@@ -333,6 +368,7 @@ impl Model {
         adapted: Option<Adapted<'_>>,
     ) -> Result<Hidden, EngineError> {
         let chosen = self.chosen(&layers)?;
+        self.check_whole("a pass through whole layers")?;
         cache.check(&layers, position)?;
         self.check(hidden, u64::from(position) + u64::from(hidden.tokens()))?;
         let states = threads::run(|| {
@@ -363,6 +399,7 @@ impl Model {
         slots: &mut Slots,
         adapted: Option<Adapted<'_>>,
     ) -> Result<Hidden, EngineError> {
+        self.check_whole("a pass through whole layers")?;
         slots.check(&self.range, hidden.tokens())?;
         self.check(hidden, u64::from(slots.longest()) + 1)?;
         let states = threads::run(|| {
@@ -385,7 +422,7 @@ impl Model {
         Ok(states)
     }
 
-    fn check(&self, hidden: &Hidden, positions: u64) -> Result<(), EngineError> {
+    pub(super) fn check(&self, hidden: &Hidden, positions: u64) -> Result<(), EngineError> {
         let (expected, found) = (self.config.width, hidden.width());
         if expected != found {
             return Err(EngineError::HiddenWidth { expected, found });
@@ -398,6 +435,16 @@ impl Model {
             });
         }
         Ok(())
+    }
+
+    fn check_whole(&self, doing: &'static str) -> Result<(), EngineError> {
+        match self.half {
+            None => Ok(()),
+            Some(_) => Err(EngineError::OtherHalf {
+                doing,
+                held: "half",
+            }),
+        }
     }
 
     fn run_layers(
@@ -502,10 +549,10 @@ impl Model {
         })
     }
 
-    fn pass(&self, tokens: u32, position: u32) -> candle_core::Result<Pass<'_>> {
+    pub(super) fn pass(&self, tokens: u32, position: u32) -> candle_core::Result<Pass<'_>> {
         let mask = mask(tokens, position, self.config.sliding_window)?;
         Ok(Pass {
-            config: &self.config,
+            config: &self.shape,
             rotary_order: self.rotary_order,
             sequences: 1,
             mask: mask.map(|mask| self.compute.place(&mask)).transpose()?,

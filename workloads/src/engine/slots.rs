@@ -11,6 +11,7 @@ use super::cache::KeyValueCache;
 use super::compute::Compute;
 use super::error::EngineError;
 use super::linear::bytes;
+use super::memory;
 use super::model::size;
 use crate::model_config::ModelConfig;
 
@@ -55,6 +56,9 @@ impl Slots {
                 max_positions: config.max_positions,
             });
         }
+        let needed = memory::key_value_bytes(config, &layers, compute, (slots, positions));
+        let what = format!("keys and values of {slots} sequences of {positions} positions");
+        memory::check(what, needed, compute.memory_left())?;
         let (count, kv_heads) = (size(slots), size(config.kv_heads));
         let shape = (count * kv_heads, size(positions), size(config.head_width));
         let make = |_| Tensor::zeros(shape, compute.dtype(), compute.device());

@@ -5,8 +5,11 @@ mod adapters;
 mod blocks;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod damaged;
 mod family;
+mod halves;
 mod llama_cpp;
+mod memory;
 mod precision;
 mod reference;
 mod slots;
@@ -48,6 +51,18 @@ pub(super) fn micro() -> &'static Path {
         directory
     });
     directory.path()
+}
+
+/// Its files in a directory that may be changed.
+pub(super) fn copy_of_micro() -> TempDir {
+    let copy = tempfile::tempdir().expect("made");
+    for entry in std::fs::read_dir(micro()).expect("read") {
+        let path = entry.expect("read").path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            std::fs::copy(&path, copy.path().join(name)).expect("copied");
+        }
+    }
+    copy
 }
 
 fn tokenizer() -> TextTokenizer {

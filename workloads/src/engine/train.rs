@@ -3,6 +3,7 @@
 //! The two halves of each batch are computed side by side, so two processors are kept busy; the
 //! result does not depend on which half is faster.
 
+pub mod adapters;
 pub mod exits;
 mod network;
 pub(crate) mod noise;
@@ -10,6 +11,7 @@ mod operations;
 mod optimiser;
 #[cfg(test)]
 mod tests;
+pub mod vision;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -329,10 +331,28 @@ pub(super) fn scores_in_training(
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
-    std::fs::write(path, bytes).map_err(|source| EngineError::Write {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::write(path, bytes).map_err(write_error(path))
+}
+
+fn write_error(path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
+    let path = path.to_owned();
+    move |source| EngineError::Write { path, source }
+}
+
+/// Moves a directory that is finished to its place, at once. Where somebody else was faster, as `is_current` tells, theirs
+/// stays; what another recipe left is in the way and goes.
+fn put_in_place(
+    partial: &Path,
+    place: &Path,
+    is_current: impl FnOnce() -> bool,
+) -> Result<(), EngineError> {
+    if is_current() {
+        return std::fs::remove_dir_all(partial).map_err(write_error(partial));
+    }
+    if place.exists() {
+        std::fs::remove_dir_all(place).map_err(write_error(place))?;
+    }
+    std::fs::rename(partial, place).map_err(write_error(place))
 }
 
 /// Writes config.json, tokenizer.json and model.safetensors; the hash of the last.
@@ -356,11 +376,24 @@ fn save(
 
 /// Writes weights as safetensors.
 fn save_tensors(variables: &BTreeMap<String, Var>, path: &Path) -> Result<(), EngineError> {
+    let tensors = variables.iter();
+    let file = serialise(
+        tensors.map(|(name, variable)| (name, variable.as_tensor())),
+        path,
+    )?;
+    write(path, &file)
+}
+
+/// Tensors of f32 as the bytes of a safetensors file, which is to be at `path`.
+pub(crate) fn serialise<'a>(
+    tensors: impl Iterator<Item = (&'a String, &'a Tensor)>,
+    path: &Path,
+) -> Result<Vec<u8>, EngineError> {
     let mut bytes = Vec::new();
-    for (name, variable) in variables {
-        let values = little_endian(variable.as_tensor());
+    for (name, tensor) in tensors {
+        let values = little_endian(tensor);
         let values = values.map_err(EngineError::tensor("reading trained weights"))?;
-        bytes.push((name.clone(), variable.dims().to_vec(), values));
+        bytes.push((name, tensor.dims().to_vec(), values));
     }
     let damaged = |error: safetensors::SafeTensorError| EngineError::Damaged {
         path: path.to_owned(),
@@ -375,8 +408,7 @@ fn save_tensors(variables: &BTreeMap<String, Var>, path: &Path) -> Result<(), En
     let metadata = [("format".to_owned(), "pt".to_owned())]
         .into_iter()
         .collect();
-    let file = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
-    write(path, &file)
+    safetensors::serialize(views, Some(metadata)).map_err(damaged)
 }
 
 fn little_endian(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {

@@ -18,14 +18,17 @@ use self::random::{RANDOM_FILE, RandomWeights};
 use self::safetensors::Safetensors;
 use super::compute::Compute;
 use super::error::EngineError;
-use super::gguf::{BlockType, store};
-use super::linear::Matrix;
+use super::gguf::{BlockType, store, stored_type};
+use super::linear::{Matrix, block_bytes};
+use super::model::size;
 use super::tensors::{NamedShape, all_shapes};
 use crate::device::Precision;
 use crate::model_config::ModelConfig;
 use crate::recipe::hexadecimal;
 
 pub use self::random::write_random;
+#[cfg(test)]
+pub(crate) use self::safetensors::INDEX_FILE;
 pub(crate) use self::safetensors::{WEIGHTS_FILE, WeightsFile};
 
 /// Name of the shape's description in a model's directory.
@@ -55,6 +58,33 @@ enum Stored {
     Safetensors(Safetensors),
     Gguf(Gguf),
     Random(RandomWeights),
+}
+
+/// Longest config.json, in bytes.
+const MOST_CONFIG_BYTES: u64 = 1 << 20;
+
+/// The text of a file that describes something, which has at most so many bytes: nothing of a longer one is read,
+/// nor of what is no file and may have no end.
+pub(crate) fn read_text(path: &Path, most_bytes: u64) -> Result<String, EngineError> {
+    let unsuitable = |reason: String| EngineError::Unsuitable {
+        path: path.to_owned(),
+        reason,
+    };
+    let metadata = std::fs::metadata(path).map_err(read_error(path))?;
+    if !metadata.is_file() {
+        return Err(unsuitable("it is no file".to_owned()));
+    }
+    let length = metadata.len();
+    if length > most_bytes {
+        return Err(unsuitable(format!(
+            "it has {length} bytes, and at most {most_bytes} are read of such a description"
+        )));
+    }
+    let file = File::open(path).map_err(read_error(path))?;
+    let mut text = String::new();
+    let read = file.take(most_bytes).read_to_string(&mut text);
+    read.map_err(read_error(path))?;
+    Ok(text)
 }
 
 fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
@@ -138,6 +168,34 @@ impl Weights {
         }
     }
 
+    /// Where they are put.
+    pub(crate) const fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// Memory that a tensor will occupy as numbers of the device's precision.
+    pub(crate) fn vector_bytes(&self, (_, shape): &NamedShape) -> u64 {
+        let numbers = shape.iter().copied().map(u64::from);
+        numbers.fold(self.compute.number_bytes(), u64::saturating_mul)
+    }
+
+    /// Memory that a matrix will occupy once it has been multiplied with.
+    pub(crate) fn matrix_bytes(&self, named: &NamedShape) -> u64 {
+        let kind = match (&self.stored, &self.blocks) {
+            (Stored::Gguf(file), _) => file.block_type(named),
+            (_, Some((block_type, config))) => {
+                let (kind, is_whole) = stored_type(named, config, *block_type);
+                is_whole.then_some(kind)
+            }
+            (_, None) => None,
+        };
+        let shape: Vec<usize> = named.1.iter().copied().map(size).collect();
+        match kind {
+            Some(kind) => block_bytes(&shape, kind, self.compute.device()),
+            None => self.vector_bytes(named),
+        }
+    }
+
     /// In which order the rows of queries and keys stand.
     pub(crate) const fn rotary_order(&self) -> RotaryOrder {
         match &self.stored {
@@ -167,6 +225,15 @@ impl Weights {
             Stored::Safetensors(files) => files.paths(),
             Stored::Gguf(file) => vec![file.path().to_owned()],
             Stored::Random(random) => random.paths(),
+        }
+    }
+
+    /// The file that says what a tensor is, or that does not though it should.
+    fn path_of(&self, name: &str) -> PathBuf {
+        match &self.stored {
+            Stored::Safetensors(files) => files.path_of(name).to_owned(),
+            Stored::Gguf(file) => file.path().to_owned(),
+            Stored::Random(random) => random.path().to_owned(),
         }
     }
 
@@ -227,7 +294,7 @@ fn in_blocks(
 /// Reads a model's config.json.
 pub(crate) fn read_config(directory: &Path) -> Result<ModelConfig, EngineError> {
     let path = directory.join(CONFIG_FILE);
-    let text = std::fs::read_to_string(&path).map_err(read_error(&path))?;
+    let text = read_text(&path, MOST_CONFIG_BYTES)?;
     ModelConfig::from_hugging_face_json(&text)
         .map_err(|source| EngineError::Config { path, source })
 }
@@ -249,7 +316,7 @@ pub fn verify(directory: &Path) -> Result<ModelConfig, EngineError> {
         if !same {
             let found = found.map_or("missing".to_owned(), |found| format!("{found:?}"));
             let reason = format!("{name} is {found}, and config.json implies {shape:?}");
-            let path = weights.paths().swap_remove(0);
+            let path = weights.path_of(&name);
             return Err(EngineError::Damaged { path, reason });
         }
     }

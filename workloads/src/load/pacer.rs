@@ -1,5 +1,5 @@
-//! When requests are sent: by a thread that keeps to one CPU, waits on absolute deadlines, and has the
-//! next request written before its time comes.
+//! When requests are sent: by a thread that waits on absolute deadlines, and has the next request written before its
+//! time comes.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -7,8 +7,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -148,7 +146,6 @@ impl Pacer {
 
     /// Sends everything at its moment, until nothing is left or nobody takes it any more.
     pub(super) fn play(mut self, orders: &UnboundedSender<Order>, back: &Receiver<Back>) {
-        keep_to_one_cpu();
         while let Some(Reverse(due)) = self.due.pop() {
             if due.user == OPEN {
                 // The next one is written while this one waits.
@@ -290,18 +287,5 @@ impl Pacer {
         if at < self.t0.saturating_add(self.spec.load.arrivals_for_ns) {
             self.push(at, user, None);
         }
-    }
-}
-
-/// Binds the present thread to the last CPU that it may run on, so that it is never moved in the
-/// middle of a wait. Where that is refused it runs where it may.
-fn keep_to_one_cpu() {
-    let Ok(allowed) = sched_getaffinity(Pid::from_raw(0)) else {
-        return;
-    };
-    let last = (0..CpuSet::count()).rfind(|cpu| allowed.is_set(*cpu) == Ok(true));
-    let mut one = CpuSet::new();
-    if last.is_some_and(|cpu| one.set(cpu).is_ok()) {
-        let _ = sched_setaffinity(Pid::from_raw(0), &one);
     }
 }

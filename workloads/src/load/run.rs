@@ -7,12 +7,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::exchange::{Ended, Target, carry_out};
 use super::pacer::{Back, Order, Pacer, Sent};
+use super::pin;
 use super::record::{Ending, ExchangeRecord};
 use super::spec::LoadJobSpec;
 use crate::clock::{self, MonotonicNs};
@@ -50,6 +52,8 @@ enum Signal {
     /// Standard input has ended, or is not understood.
     InputEnded(Option<LoadError>),
     Ended(Box<Ended>),
+    /// What the record is to say besides.
+    Warning(String),
     /// Nothing more will be sent, and nothing is under way.
     Idle,
     /// Every request has given its record.
@@ -62,9 +66,17 @@ enum Signal {
 /// # Errors
 /// Its orders are not understood, or the kernel gives no thread or socket; `output` has been told
 /// where it still takes lines.
-pub fn run_load(
+pub fn run_load(input: impl BufRead + Send + 'static, output: impl Write) -> Result<(), LoadError> {
+    run_pinned(input, output, pin::keep_to_one_cpu)
+}
+
+/// How the thread that sends is kept to one CPU.
+type Pin = fn() -> Result<(), Errno>;
+
+fn run_pinned(
     mut input: impl BufRead + Send + 'static,
     mut output: impl Write,
+    pin: Pin,
 ) -> Result<(), LoadError> {
     let began = clock::now();
     let mut line = String::new();
@@ -74,7 +86,7 @@ pub fn run_load(
     }
     let outcome = serde_json::from_str(&line)
         .map_err(LoadError::Orders)
-        .and_then(|spec| conduct(&spec, began, input, &mut output));
+        .and_then(|spec| conduct(&spec, (began, pin), input, &mut output));
     if let Err(error) = &outcome {
         let mut reason = error.to_string();
         if let Some(cause) = std::error::Error::source(error) {
@@ -87,7 +99,7 @@ pub fn run_load(
 
 fn conduct(
     spec: &LoadJobSpec,
-    began: MonotonicNs,
+    (began, pin): (MonotonicNs, Pin),
     input: impl BufRead + Send + 'static,
     output: &mut impl Write,
 ) -> Result<(), LoadError> {
@@ -105,13 +117,19 @@ fn conduct(
     loop {
         match heard.recv().map_err(|_closed| LoadError::ThreadLost)? {
             Signal::Command(JobCommand::Start { t0_monotonic_ns }) => {
-                playing = Some(Playing::start(spec.clone(), t0_monotonic_ns, &signals)?);
+                playing = Some(Playing::start(
+                    spec.clone(),
+                    (t0_monotonic_ns, pin),
+                    &signals,
+                )?);
             }
-            Signal::Command(JobCommand::LinksSet) => {} // it never asks for that
+            // It never asks for either.
+            Signal::Command(JobCommand::LinksSet | JobCommand::TracesPlay { .. }) => {}
             Signal::Command(JobCommand::Stop) => break,
             Signal::InputEnded(None) => return Ok(()),
             Signal::InputEnded(Some(error)) => return Err(error),
             Signal::Ended(ended) => books.note(output, *ended)?,
+            Signal::Warning(message) => tell(output, &JobEvent::Warning { message })?,
             Signal::Idle => tell(output, &JobEvent::Idle)?,
             Signal::AllTold => return Err(LoadError::ThreadLost),
         }
@@ -121,6 +139,7 @@ fn conduct(
     }
     let totals = JobTotals {
         payload: books.payload,
+        quic: None,
         cpu_ns: clock::process_cpu_ns(),
         load_ns,
     };
@@ -153,7 +172,7 @@ struct Playing {
 impl Playing {
     fn start(
         spec: LoadJobSpec,
-        t0: MonotonicNs,
+        (t0, pin): (MonotonicNs, Pin),
         signals: &Sender<Signal>,
     ) -> Result<Playing, LoadError> {
         let (orders, taken) = unbounded_channel();
@@ -182,6 +201,9 @@ impl Playing {
         let pacer = Pacer::new(spec, t0, Arc::clone(&sent));
         let idle = signals.clone();
         spawn("hx-load", move || {
+            if let Err(errno) = pin() {
+                let _ = idle.send(Signal::Warning(pin::warning(errno)));
+            }
             pacer.play(&orders, &back);
             let _ = idle.send(Signal::Idle);
             // Orders are open until the phase is over: requests under way go on.
@@ -211,6 +233,7 @@ impl Playing {
             match signal {
                 Signal::Ended(ended) => books.note(output, *ended)?,
                 Signal::AllTold => break,
+                Signal::Warning(message) => tell(output, &JobEvent::Warning { message })?,
                 Signal::Command(_) | Signal::InputEnded(_) | Signal::Idle => {}
             }
         }
@@ -335,4 +358,64 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), LoadErr
     let thread = std::thread::Builder::new().name(name.to_owned());
     // Never joined: the process ends all threads.
     thread.spawn(work).map(drop).map_err(LoadError::Thread)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::*;
+    use crate::load::spec::Arrivals;
+    use crate::load::tests::plain;
+
+    /// What a load tells that sends nothing, bound to a CPU by `pin`.
+    fn told(pin: Pin) -> Vec<JobEvent> {
+        let spec = LoadJobSpec {
+            name: "load".to_owned(),
+            endpoint: ([127, 0, 0, 1], 9).into(),
+            // One in a thousand seconds, for one second.
+            load: plain(Arrivals::Constant { per_kilosecond: 1 }, 1_000_000_000),
+            seed: 7,
+            send_delay_ns: 0,
+        };
+        let (input, mut orders) = io::pipe().unwrap();
+        let (told, output) = io::pipe().unwrap();
+        let process = std::thread::spawn(move || run_pinned(BufReader::new(input), output, pin));
+        let mut order = |line: String| writeln!(orders, "{line}").unwrap();
+        order(serde_json::to_string(&spec).unwrap());
+        let start = JobCommand::Start { t0_monotonic_ns: 0 };
+        order(serde_json::to_string(&start).unwrap());
+        let mut events = Vec::new();
+        for line in BufReader::new(told).lines() {
+            let event: JobEvent = serde_json::from_str(&line.unwrap()).unwrap();
+            if event == JobEvent::Idle {
+                order(serde_json::to_string(&JobCommand::Stop).unwrap());
+            }
+            events.push(event);
+        }
+        process.join().unwrap().unwrap();
+        events
+    }
+
+    #[test]
+    fn a_load_that_cannot_be_bound_to_a_cpu_warns_with_the_kernels_reason_and_goes_on() {
+        let warnings = |events: &[JobEvent]| -> Vec<String> {
+            let warning = |event: &JobEvent| match event {
+                JobEvent::Warning { message } => Some(message.clone()),
+                _ => None,
+            };
+            events.iter().filter_map(warning).collect()
+        };
+        let refused = told(|| Err(Errno::EPERM));
+        let [warning] = &warnings(&refused)[..] else {
+            panic!("one warning: {refused:?}")
+        };
+        assert!(
+            warning.contains("EPERM: Operation not permitted"),
+            "{warning}"
+        );
+        assert!(matches!(refused.last(), Some(JobEvent::Done(_))));
+        let bound = told(|| Ok(()));
+        assert_eq!(warnings(&bound), Vec::<String>::new());
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, ModelConfig, RopeScaling};
+use super::{Architecture, MOST_SIZES, ModelConfig, RopeScaling};
 
 /// A `config.json` that this project cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -271,7 +271,7 @@ impl ModelConfig {
         let rope = file.rope_parameters.as_ref().or(file.rope_scaling.as_ref());
         let rope_theta = rope.and_then(|rope| rope.rope_theta).or(file.rope_theta);
         let is_qwen2 = architecture == Architecture::Qwen2;
-        Ok(ModelConfig {
+        let config = ModelConfig {
             architecture,
             layers: file.num_hidden_layers,
             width,
@@ -295,7 +295,15 @@ impl ModelConfig {
                 && matches!(architecture, Architecture::Llama | Architecture::Qwen3),
             head_norm: architecture == Architecture::Qwen3,
             sliding_window: file.window(architecture)?,
-        })
+        };
+        if !config.is_within_reason() {
+            let sizes = format!(
+                "{} layers, {width} wide, with {heads} heads of {head_width}, feed-forward parts of {} and {} ids",
+                config.layers, config.feed_forward, config.vocabulary
+            );
+            return unsupported("the shape", &sizes, MOST_SIZES);
+        }
+        Ok(config)
     }
 
     /// Writes the `config.json` that Hugging Face's libraries read.

@@ -157,6 +157,16 @@ fn variants_that_the_engine_does_not_run_are_refused_by_name() {
         ),
         ("\"head_dim\": 32", "\"head_dim\": 31", "head_dim"),
         ("\"vocab_size\": 1024", "\"vocab_size\": 0", "a size"),
+        (
+            "\"vocab_size\": 1024",
+            "\"vocab_size\": 4000000000",
+            "the shape is",
+        ),
+        (
+            "\"head_dim\": 32",
+            "\"head_dim\": 4000000000",
+            "the shape is",
+        ),
     ] {
         let bad = good.replace(from, to);
         assert_ne!(bad, good, "{from} not found");

@@ -1,21 +1,31 @@
 //! Frames over a stream of bytes: read with bounds, written in one piece, and counted.
 
+mod access;
 mod handshake;
+mod quic;
 mod stall;
+mod stream;
 mod terms;
 
 use std::fmt;
-use std::io::{self, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+pub(super) use access::Access;
 pub(super) use handshake::{Connection, accept, connect};
+pub(super) use quic::{End, settle};
+pub(super) use stream::{Listener, Stream};
 pub(super) use terms::{Terms, fingerprint};
 
+use crate::transport::QuicTotals;
 use crate::wire::{FrameError, FrameHeader, FrameKind, HEADER_BYTES, MAX_BODY_BYTES, PayloadBytes};
+
+/// How long opening a connection may take: the edge may still be loading its model, and the link
+/// may be in an outage.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a connection between two job processes ended.
 #[derive(Debug, thiserror::Error)]
@@ -74,10 +84,10 @@ pub enum ConnectionError {
     WrongModel,
     /// The other side has another second model, or none.
     #[error(
-        "the other side has another draft model (its files differ), or none: give both nodes the same \
-         directory"
+        "the other side has another draft model or vision encoder (its files differ), or none: give both \
+         nodes the same directory"
     )]
-    WrongDraft,
+    WrongSecond,
     /// The other side has other layers.
     #[error("layers {needed:?} are needed, and the other side holds {held:?}")]
     WrongLayers {
@@ -94,6 +104,15 @@ pub enum ConnectionError {
     LinkStalled {
         /// Bytes on the way.
         unacknowledged_bytes: u64,
+        /// How long nothing came.
+        seconds: u64,
+    },
+    /// The same where the kernel does not know how much is on the way.
+    #[error(
+        "the link has stalled: nothing that is sent is acknowledged, and nothing came for {seconds} s; \
+         the other side may be alive"
+    )]
+    NothingAcknowledged {
         /// How long nothing came.
         seconds: u64,
     },
@@ -116,6 +135,8 @@ pub(super) struct PayloadCounter {
     /// Connections that were accepted and have not been read to their end.
     open: Mutex<usize>,
     closed: Condvar,
+    /// What QUIC counts, of each connection over it.
+    below: Mutex<Vec<stream::Counts>>,
 }
 
 impl PayloadCounter {
@@ -139,6 +160,21 @@ impl PayloadCounter {
         let _ = self
             .closed
             .wait_timeout_while(open, limit, |open| *open > 0);
+    }
+
+    /// A connection whose transport counts too.
+    fn counts_below(&self, stream: &Stream) {
+        let mut below = self.below.lock().unwrap_or_else(PoisonError::into_inner);
+        below.extend(stream.counts());
+    }
+
+    /// What QUIC has counted so far; `None` if no connection is over it.
+    pub(super) fn read_quic(&self) -> Option<QuicTotals> {
+        let below = self.below.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = below.iter().map(stream::Counts::read);
+        let mut totals = counts.next()?;
+        counts.for_each(|further| totals.add(further));
+        Some(totals)
     }
 
     /// The count so far.
@@ -197,23 +233,22 @@ impl<R> fmt::Debug for FrameReader<R> {
     }
 }
 
-impl FrameReader<TcpStream> {
+impl FrameReader<Stream> {
     /// Whether a frame, or the end of the stream, begins to come within so long. Nothing of it is
     /// taken, so that a frame that comes later is whole.
     pub(super) fn comes_within(&mut self, patience: Duration) -> Result<bool, ConnectionError> {
         if !self.stream.buffer().is_empty() {
             return Ok(true);
         }
-        let usual = self.stream().read_timeout();
+        let usual = self.stream().reading_limit();
         let usual = usual.map_err(ConnectionError::Read)?;
-        let limit = |patience| {
-            let limited = self.stream.get_ref().set_read_timeout(patience);
-            limited.map_err(ConnectionError::Read)
-        };
         // No time at all would mean to wait for ever.
-        limit(Some(patience.max(Duration::from_millis(1))))?;
-        let came = self.stream.get_ref().peek(&mut [0]);
-        limit(usual)?;
+        let patience = Some(patience.max(Duration::from_millis(1)));
+        let limited = self.stream().limit_reading(patience);
+        limited.map_err(ConnectionError::Read)?;
+        let came = self.stream.fill_buf().map(<[u8]>::len);
+        let limited = self.stream().limit_reading(usual);
+        limited.map_err(ConnectionError::Read)?;
         match came {
             Ok(_) => Ok(true),
             Err(error) => match error.kind() {

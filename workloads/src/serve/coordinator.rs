@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use super::connection::PayloadCounter;
+use super::connection::{Access, PayloadCounter, settle};
 use super::device::{self, DeviceJob};
 use super::edge::{self, EdgeJob};
 use super::error::JobError;
 use super::ledger::Ledger;
-use super::secret::Secret;
 use super::signal::{Ready, Signal, Socket, tell};
 use super::thread;
 use crate::clock::{self, MonotonicNs};
@@ -46,6 +45,7 @@ pub(super) fn telling_failure<W: Write>(
             reason: error.reason(),
         });
     }
+    settle();
     outcome
 }
 
@@ -84,7 +84,7 @@ fn begin(
     signals: &Sender<Signal>,
     started: Receiver<MonotonicNs>,
 ) -> Result<Option<Vec<ScheduledRequest>>, JobError> {
-    let secret = Secret::parse(&spec.secret)?;
+    let access = Access::of(&spec.secret, spec.transport)?;
     match spec.role.clone() {
         JobRole::Device {
             edge,
@@ -95,7 +95,7 @@ fn begin(
             let schedule = requests.clone();
             let job = DeviceJob {
                 spec,
-                secret,
+                access,
                 edge,
                 requests,
                 send_delay_ns,
@@ -109,7 +109,7 @@ fn begin(
         JobRole::Edge { listen } => {
             let job = EdgeJob {
                 spec,
-                secret,
+                access,
                 listen,
                 counter,
             };
@@ -159,8 +159,8 @@ impl Books {
                     self.open(t0_monotonic_ns, start, reporter)?;
                 }
                 Signal::Command(JobCommand::Stop) => return self.close(reporter),
-                Signal::Command(JobCommand::LinksSet) => {
-                    let why = "it never asks for its links to be set".to_owned();
+                Signal::Command(JobCommand::LinksSet | JobCommand::TracesPlay { .. }) => {
+                    let why = "it never asks anything of its links".to_owned();
                     return Err(JobError::Spec { why });
                 }
                 Signal::Report(event) => reporter.report(&event)?,
@@ -251,6 +251,7 @@ impl Books {
         self.counter.wait_until_closed(LAST_BYTES_LIMIT);
         let totals = JobTotals {
             payload: self.counter.read(),
+            quic: self.counter.read_quic(),
             cpu_ns: clock::process_cpu_ns(),
             load_ns: self.load_ns,
         };

@@ -12,10 +12,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 pub(super) use load::Sent;
 
-use super::connection::{Connection, ConnectionError, PayloadCounter, connect};
+use super::connection::{Access, Connection, ConnectionError, PayloadCounter, connect};
 use super::error::JobError;
 use super::part::Part;
-use super::secret::Secret;
 use super::signal::{Ready, Signal, tell};
 use super::thread;
 use crate::clock::MonotonicNs;
@@ -26,7 +25,7 @@ use crate::request::ScheduledRequest;
 #[derive(Debug)]
 pub(super) struct DeviceJob {
     pub(super) spec: JobSpec,
-    pub(super) secret: Secret,
+    pub(super) access: Access,
     pub(super) edge: Option<SocketAddr>,
     pub(super) requests: Vec<ScheduledRequest>,
     pub(super) send_delay_ns: u64,
@@ -45,7 +44,7 @@ pub(super) fn play(
         (Placement::Device, _) => None,
         (_, Some(edge)) => {
             let needed = part.terms(part.layers().end..part.all_layers())?;
-            Some(connect(edge, (&job.secret, &needed), &job.counter)?)
+            Some(connect(edge, (&job.access, &needed), &job.counter)?)
         }
         (_, None) => {
             let why = "the model needs the edge and no address of one is given".to_owned();

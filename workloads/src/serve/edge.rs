@@ -3,15 +3,13 @@
 mod door;
 mod service;
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use super::connection::PayloadCounter;
+use super::connection::{Access, Listener, PayloadCounter};
 use super::error::JobError;
 use super::part::Part;
-use super::secret::Secret;
 use super::signal::{Ready, Signal, tell};
 use super::thread;
 use crate::clock::MonotonicNs;
@@ -24,7 +22,7 @@ const QUEUE_FRAMES: usize = 64;
 #[derive(Debug)]
 pub(super) struct EdgeJob {
     pub(super) spec: JobSpec,
-    pub(super) secret: Secret,
+    pub(super) access: Access,
     pub(super) listen: SocketAddr,
     pub(super) counter: Arc<PayloadCounter>,
 }
@@ -40,14 +38,12 @@ pub(super) fn play(
         address: job.listen,
         source,
     };
-    // The standard library sets SO_REUSEADDR: the port of the phase before may be in TIME-WAIT.
-    let listener = TcpListener::bind(job.listen).map_err(refused)?;
-    let socket = listener.try_clone().map_err(refused)?;
+    let (listener, socket) = Listener::bind(job.listen, &job.access).map_err(refused)?;
     let (queue, work) = mpsc::sync_channel(QUEUE_FRAMES);
     let limits = part.limits(job.spec.placement);
     let door = door::Door {
         held: part.terms(part.layers())?,
-        secret: job.secret,
+        access: job.access,
         counter: job.counter,
         limits,
         queue,
@@ -59,7 +55,7 @@ pub(super) fn play(
     let ready = Ready {
         weight_bytes: part.weight_bytes(),
         engine_path: part.engine_path(),
-        sockets: vec![OwnedFd::from(socket).into()],
+        sockets: vec![socket],
     };
     tell(signals, Signal::Ready(ready));
     service::serve(&part, job.spec.placement, &work)

@@ -56,7 +56,7 @@ pub enum JobError {
     },
     /// The edge's port could not be opened.
     #[error(
-        "cannot listen at {address}: another program may hold the port (`ss -ltnp` names it), or \
+        "cannot listen at {address}: another program may hold the port (`ss -lntup` names it), or \
          the address is not this node's; give the phase another port"
     )]
     Listen {

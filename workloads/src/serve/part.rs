@@ -1,7 +1,11 @@
 //! The part of the model that one process of a job holds.
 
+mod adapted;
+mod halves;
 mod pooled;
 mod stored;
+
+pub(super) use self::halves::{HalfRequest, Step};
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,13 +17,16 @@ use crate::coding::Coding;
 use crate::device::ComputeSettings;
 use crate::engine::exit::{Choice, Exit};
 use crate::engine::gguf::BlockType;
+use crate::engine::images::{QUESTION, Scene};
 use crate::engine::inversion::Embeddings;
 use crate::engine::text::{self, TextTokenizer};
+use crate::engine::vision::VisionEncoder;
 use crate::engine::{
-    self, Compute, EngineError, Hidden, KeyValueCache, Model, Parts, Slots, StateCoder,
+    self, Compute, EngineError, Half, Hidden, KeyValueCache, Model, Parts, Slots, StateCoder,
 };
 use crate::job::{JobSpec, Placement};
 use crate::model_config::ModelConfig;
+use crate::recipe::VISION_DIRECTORY;
 use crate::study::placement::Weights;
 use crate::study::speculative::sampling::Distribution;
 use crate::wire::FrameKind;
@@ -43,6 +50,8 @@ pub(super) struct Source<'a> {
     pub(super) slowdown: Option<u32>,
     /// How the matrices are kept.
     pub(super) weights: Weights,
+    /// Which half of every layer, where it is not all of some.
+    pub(super) half: Option<Half>,
 }
 
 /// Tokens of the prompt that is read before there is any request.
@@ -98,6 +107,7 @@ impl Part {
             compute: spec.compute,
             slowdown: spec.slowdown,
             weights: Weights::Full,
+            half: None,
         };
         Part::open(source, |layers| {
             if let Placement::Split {
@@ -135,7 +145,10 @@ impl Part {
             Weights::Q6K => Some(BlockType::Q6K),
             Weights::Q4K => Some(BlockType::Q4K),
         };
-        let model = Model::load_in_blocks(&directory, range, parts, (&compute, blocks));
+        let model = match source.half {
+            None => Model::load_in_blocks(&directory, range, parts, (&compute, blocks)),
+            Some(half) => Model::load_half(&directory, half, parts, &compute),
+        };
         let model = model.map_err(failed)?;
         let tokenizer = TextTokenizer::load(&directory).map_err(failed)?;
         let part = Part {
@@ -166,7 +179,9 @@ impl Part {
                 true => self.model.embed(&vec![0; count])?,
                 false => Hidden::zeros(tokens, self.width())?,
             };
-            if !self.layers().is_empty() {
+            if self.model.half().is_ok() {
+                states = self.pass_alone(&states, &mut cache)?;
+            } else if !self.layers().is_empty() {
                 states = self.forward(self.layers(), &states, position, &mut cache)?;
             }
             if parts.head {
@@ -178,20 +193,22 @@ impl Part {
 
     /// What is said of this model in a handshake, with the layers that are needed or held.
     pub(super) fn terms(&self, layers: Range<u32>) -> Result<Terms, JobError> {
-        let (model, draft) = (self.fingerprint()?, None);
+        let (model, second) = (self.fingerprint()?, None);
         Ok(Terms {
             model,
             layers,
-            draft,
+            second,
         })
     }
 
     /// What tells this model from others.
     pub(super) fn fingerprint(&self) -> Result<[u8; 32], JobError> {
-        fingerprint(&self.directory).map_err(|source| JobError::Fingerprint {
-            directory: self.directory.clone(),
-            source,
-        })
+        fingerprint_of(&self.directory)
+    }
+
+    /// What tells the vision encoder beside this model from others.
+    pub(super) fn vision_fingerprint(&self) -> Result<[u8; 32], JobError> {
+        fingerprint_of(&self.directory.join(VISION_DIRECTORY))
     }
 
     /// Tokens of the vocabulary.
@@ -239,6 +256,11 @@ impl Part {
     /// The prompt that a seed stands for.
     pub(super) fn prompt(&self, seed: u64, tokens: u32) -> Result<Vec<u32>, JobError> {
         text::prompt(&self.tokenizer, seed, tokens).map_err(self.failed())
+    }
+
+    /// Text without any chat template around it.
+    pub(super) fn passage(&self, seed: u64, tokens: u32) -> Result<Vec<u32>, JobError> {
+        text::passage(&self.tokenizer, seed, tokens).map_err(self.failed())
     }
 
     /// The prompts that some seeds stand for.
@@ -434,6 +456,47 @@ impl Part {
         Exit::load(&self.directory, &self.model, layer).map_err(failed("load", &self.directory))
     }
 
+    /// The vision encoder of this part's model.
+    pub(super) fn vision_encoder(&self) -> Result<VisionEncoder, JobError> {
+        let encoder = VisionEncoder::load(&self.directory, &self.model);
+        encoder.map_err(failed("load", &self.directory))
+    }
+
+    /// What is asked about every image.
+    pub(super) fn question(&self) -> Result<Vec<u32>, JobError> {
+        self.tokenizer.encode(QUESTION).map_err(self.failed())
+    }
+
+    /// The token that names what an image shows.
+    pub(super) fn answer_of(&self, scene: &Scene) -> Result<u32, JobError> {
+        scene.answer(&self.tokenizer).map_err(self.failed())
+    }
+
+    /// The visual tokens of an image.
+    pub(super) fn see(
+        &self,
+        encoder: &VisionEncoder,
+        image: &[u8],
+        merge: u32,
+    ) -> Result<Hidden, JobError> {
+        let see = || encoder.encode(image, merge);
+        self.pace.run(see).map_err(self.failed())
+    }
+
+    /// Carries visual tokens and what is asked about them through this part.
+    pub(super) fn carry_seen(
+        &self,
+        (visual, question): (&Hidden, &[u32]),
+        cache: &mut KeyValueCache,
+    ) -> Result<Hidden, JobError> {
+        let carried = self.pace.run(|| {
+            let states = visual.followed_by(&self.model.embed(question)?)?;
+            let position = cache.positions();
+            self.forward(self.layers(), &states, position, cache)
+        });
+        carried.map_err(self.failed())
+    }
+
     /// What an exit says after the last of some states that have passed through its layer.
     pub(super) fn choose_at(&self, exit: &Exit, states: &Hidden) -> Result<Choice, JobError> {
         let choose = || self.model.choose_at(exit, states);
@@ -460,6 +523,13 @@ impl Part {
             max_positions: config.max_positions,
         }
     }
+}
+
+fn fingerprint_of(directory: &Path) -> Result<[u8; 32], JobError> {
+    fingerprint(directory).map_err(|source| JobError::Fingerprint {
+        directory: directory.to_owned(),
+        source,
+    })
 }
 
 fn failed(doing: &'static str, directory: &Path) -> impl Fn(EngineError) -> JobError + Copy {

@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 
 use nix::sys::socket::{Shutdown, shutdown};
 
+use super::connection::End;
 use super::error::JobError;
 use crate::clock::MonotonicNs;
 use crate::job::{JobCommand, JobEvent, Outcome};
@@ -50,18 +51,36 @@ pub(super) struct Ready {
 
 /// A socket that is shut down when it is dropped, whoever else still holds it.
 #[derive(Debug)]
-pub(super) struct Socket(OwnedFd);
+pub(super) struct Socket(Held);
+
+#[derive(Debug)]
+enum Held {
+    Kernel(OwnedFd),
+    /// Does it itself.
+    Quic {
+        _end: End,
+    },
+}
+
+impl Socket {
+    /// One over QUIC.
+    pub(super) const fn of(end: End) -> Socket {
+        Socket(Held::Quic { _end: end })
+    }
+}
 
 impl From<OwnedFd> for Socket {
     fn from(socket: OwnedFd) -> Socket {
-        Socket(socket)
+        Socket(Held::Kernel(socket))
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // The other side may have closed already: nothing is left to do then.
-        let _closed = shutdown(self.0.as_raw_fd(), Shutdown::Both);
+        if let Held::Kernel(socket) = &self.0 {
+            // The other side may have closed already: nothing is left to do then.
+            let _closed = shutdown(socket.as_raw_fd(), Shutdown::Both);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! next stage     -> hx-back   -+            (a stage's: answers on their way to the driver)
 //! ```
 
+mod adapters;
 mod answering;
 mod books;
 mod cascade;
@@ -22,6 +23,7 @@ mod kv;
 mod leak;
 mod link;
 mod models;
+mod multimodal;
 mod outage;
 mod own;
 mod placement;
@@ -29,16 +31,16 @@ mod retrieval;
 mod shared;
 mod speculative;
 mod stage;
+mod tensor_parallel;
 mod u_shape;
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 
-use super::connection::PayloadCounter;
+use super::connection::{Access, PayloadCounter};
 use super::coordinator::{LAST_BYTES_LIMIT, Reporter, read_commands, read_line, telling_failure};
 use super::error::JobError;
-use super::secret::Secret;
 use super::signal::{Ready, Signal};
 use super::thread;
 use crate::clock::{self, MonotonicNs};
@@ -82,7 +84,7 @@ fn coordinate(
         } => {
             let links = link::Path {
                 next: *next,
-                secret: Secret::parse(&spec.secret)?,
+                access: Access::of(&spec.secret, spec.transport)?,
                 counter: counted,
             };
             let (trials, told) = ((study, prompt_seeds.as_slice()), (signals, &told));
@@ -92,12 +94,15 @@ fn coordinate(
                 Technique::Cascade => cascade::play(&spec, trials, &links, told),
                 Technique::Placement => placement::play(&spec, trials, &links, told),
                 Technique::UShaped => u_shape::play(&spec, trials, &links, told),
+                Technique::TensorParallel => tensor_parallel::play(&spec, trials, &links, told),
                 Technique::Leaking => leak::play(&spec, trials, &links, told),
                 Technique::Convolutional => cnn::play(&spec, trials, &links, told),
                 Technique::Speculative => speculative::drive(&spec, trials, &links, told),
                 Technique::KeyValues => kv::drive(&spec, trials, &links, told),
                 Technique::Retrieval => retrieval::drive(&spec, trials, &links, told),
+                Technique::Adapters => adapters::drive(&spec, trials, &links, told),
                 Technique::Kpi => kpi::play(&spec, study, &links, told),
+                Technique::Multimodal => multimodal::drive(&spec, trials, &links, told),
                 Technique::Shared => Err(JobError::Spec {
                     why: "several users are no driver".to_owned(),
                 }),
@@ -114,6 +119,7 @@ fn coordinate(
             | Technique::Cascade
             | Technique::Placement
             | Technique::UShaped
+            | Technique::TensorParallel
             | Technique::Leaking
             | Technique::Convolutional => {
                 stage::play(&spec, (study, *place), (*listen, *next), &counted, signals)
@@ -121,7 +127,9 @@ fn coordinate(
             Technique::Speculative => speculative::serve(&spec, *listen, &counted, signals),
             Technique::KeyValues => kv::serve(&spec, *listen, &counted, signals),
             Technique::Retrieval => retrieval::serve(&spec, study, *listen, (&counted, signals)),
+            Technique::Adapters => adapters::serve(&spec, study, *listen, (&counted, signals)),
             Technique::Kpi => kpi::serve(&spec, *listen, &counted, signals),
+            Technique::Multimodal => multimodal::serve(&spec, study, *listen, (&counted, signals)),
             Technique::Shared => Err(JobError::Spec {
                 why: "an edge that users share is no stage".to_owned(),
             }),
@@ -131,12 +139,12 @@ fn coordinate(
             prompt_seeds,
             edges,
         } => {
-            let secret = Secret::parse(&spec.secret)?;
+            let access = Access::of(&spec.secret, spec.transport)?;
             let trials = (study, prompt_seeds.as_slice());
             shared::drive(
                 &spec,
                 trials,
-                (edges.as_slice(), &secret, counted.as_ref()),
+                (edges.as_slice(), &access, counted.as_ref()),
                 (signals, &told),
             )
         }
@@ -169,6 +177,7 @@ fn coordinate(
                 drop(open);
                 return reporter.report(&JobEvent::Done(JobTotals {
                     payload: counter.read(),
+                    quic: counter.read_quic(),
                     cpu_ns: clock::process_cpu_ns(),
                     load_ns,
                 }));

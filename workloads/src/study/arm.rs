@@ -1,8 +1,8 @@
 //! What is asked of any arm: its nodes, its name, whether it is exact.
 
-use super::kv::Source;
+use super::kv::{Delivery, Source};
 use super::placement::{Placement, PlacementPolicy, Weights};
-use super::speculative::Drawing;
+use super::speculative::{DraftLength, Drawing};
 use super::{Arm, Coding, kpi};
 
 impl Arm {
@@ -20,7 +20,10 @@ impl Arm {
             | Arm::Shared { .. }
             | Arm::Kpi { .. }
             | Arm::UShaped(_)
+            | Arm::TensorParallel(_)
             | Arm::Leaking(_)
+            | Arm::Adapters(_)
+            | Arm::Look(_)
             | Arm::Convolutional(_) => 2,
             Arm::Placed(Placement { nodes, .. }) | Arm::Policy(PlacementPolicy { nodes, .. }) => {
                 usize::try_from(*nodes).unwrap_or(usize::MAX)
@@ -51,18 +54,33 @@ impl Arm {
             | Arm::Placed(_)
             | Arm::Policy(_)
             | Arm::UShaped(_)
+            | Arm::TensorParallel(_)
             | Arm::Leaking(_)
+            | Arm::Adapters(_)
+            | Arm::Look(_)
             | Arm::Convolutional(_) => Drawing::Greedy,
             Arm::Remote { drawing } => *drawing,
             Arm::Speculative(speculation) => speculation.drawing,
         }
     }
 
-    /// Of a split, how hidden states cross the links.
+    /// Arms with another number answer something else even where both are exact: how many patches of an image become
+    /// one token.
+    #[must_use]
+    pub const fn answers(&self) -> u32 {
+        match self {
+            Arm::Look(look) => look.merge,
+            _ => 0,
+        }
+    }
+
+    /// How hidden states, or parts of them, cross the links.
     #[must_use]
     pub const fn coding(&self) -> Coding {
         match self {
             Arm::Split { coding, .. } => *coding,
+            Arm::TensorParallel(halves) => halves.coding,
+            Arm::Look(look) => look.coding,
             _ => Coding::F32,
         }
     }
@@ -76,9 +94,21 @@ impl Arm {
             // Another search finds other chunks, and those lead to other answers.
             Arm::Retrieval(retrieval) => retrieval.probes.is_none(),
             Arm::Placed(placement) => matches!(placement.weights, Weights::Full),
+            // Sums of two parts are rounded in another order.
+            Arm::TensorParallel(_) => false,
             // It may choose weights of fewer bits.
             Arm::Policy(_) => false,
             _ => self.coding().is_exact(),
+        }
+    }
+
+    /// Whether it goes by what the link does, to be as fast as can be: no other arm would do the same always.
+    #[must_use]
+    pub fn adapts(&self) -> bool {
+        match self {
+            Arm::KeyValues { delivery, .. } => *delivery == Delivery::Adaptive,
+            Arm::Speculative(speculation) => speculation.length == DraftLength::Adaptive,
+            _ => false,
         }
     }
 
@@ -131,7 +161,10 @@ impl Arm {
             Arm::Policy(policy) => return policy.name(),
             Arm::Retrieval(retrieval) => return retrieval.name(),
             Arm::UShaped(shape) => return shape.name(),
+            Arm::TensorParallel(halves) => return halves.name(),
             Arm::Leaking(leaking) => return leaking.name(),
+            Arm::Adapters(serving) => return serving.name(),
+            Arm::Look(look) => return look.name(),
             Arm::Convolutional(network) => return network.name(),
         }
         let ends: Vec<String> = self.ends().iter().map(u32::to_string).collect();

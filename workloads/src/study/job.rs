@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StudySpec;
 use crate::device::ComputeSettings;
+use crate::transport::Transport;
 
 /// Everything that a process of a study needs to start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct StudyJobSpec {
     pub compute: ComputeSettings,
     /// How many times as long as it really takes every computation lasts; `None` for once.
     pub slowdown: Option<u32>,
+    /// How frames cross the links.
+    #[serde(default, skip_serializing_if = "Transport::is_default")]
+    pub transport: Transport,
     /// 64 hexadecimal digits that both ends of a connection must know.
     pub secret: String,
 }

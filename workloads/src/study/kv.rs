@@ -21,6 +21,10 @@ pub const TEXT_TOKENS: u32 = 32;
 /// Body of the frame that asks for a context: its number, how it is to come, and from where.
 pub const FETCH_BYTES: u64 = 3 * 4;
 
+/// Quarters of the measured rate that an adaptive delivery takes for as likely as each other while it is under way: a
+/// quarter of it, the same, four times as much.
+const LIKELY_QUARTERS: [u64; 3] = [1, 4, 16];
+
 /// How a context comes to the node that goes on from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -29,7 +33,8 @@ pub enum Delivery {
     Recompute,
     /// As keys and values.
     Ship(KvCoding),
-    /// As whichever of the others of its study should be the fastest at the link's present rate.
+    /// As whichever of the others of its study should be over first where the link's present rate may change
+    /// meanwhile: see [`DeliveryCosts::safest`].
     Adaptive,
 }
 
@@ -290,6 +295,30 @@ impl DeliveryCosts {
         timed.min().map(|(_, delivery)| delivery)
     }
 
+    /// The one of some deliveries whose first token takes the least, in proportion (the geometric mean), over what the
+    /// rate, as it was just measured, may become meanwhile. Where few bytes are hardly slower than many, they are the better
+    /// bet: a channel that is blocked makes the many wait, and one that stays gains little by them.
+    #[must_use]
+    pub fn safest(
+        &self,
+        offered: &[Delivery],
+        circumstances: &Circumstances,
+        measured_bps: u64,
+    ) -> Option<Delivery> {
+        let timed = offered.iter().filter_map(|delivery| {
+            let times = LIKELY_QUARTERS.map(|quarters| {
+                let rate_bps = measured_bps.saturating_mul(quarters) / 4;
+                self.first_token_ns(*delivery, circumstances, rate_bps)
+            });
+            let mut product = 1_u128;
+            for time in times {
+                product = product.saturating_mul(u128::from(time?));
+            }
+            Some((product, *delivery))
+        });
+        timed.min().map(|(_, delivery)| delivery)
+    }
+
     /// The rate at which two deliveries take as long: below it the first, with fewer bytes, is faster.
     /// `None` if it is faster, or slower, at every rate.
     #[must_use]
@@ -427,6 +456,12 @@ mod tests {
         assert_eq!(fastest(shipping * 11 / 10), Delivery::Ship(KvCoding::Int4));
         assert_ne!(fastest(raw * 9 / 10), Delivery::Ship(KvCoding::F32));
         assert_eq!(fastest(raw * 11 / 10), Delivery::Ship(KvCoding::F32));
+        // Whoever is not sure that the rate stays ships fewer bytes for longer.
+        let safest = |rate| costs.safest(&offered, &AT, rate).unwrap();
+        assert_ne!(safest(raw * 11 / 10), Delivery::Ship(KvCoding::F32));
+        assert_eq!(safest(raw * 4), Delivery::Ship(KvCoding::F32));
+        assert_eq!(safest(shipping * 9 / 10), Delivery::Recompute);
+        assert_eq!(safest(shipping * 2), Delivery::Ship(KvCoding::Int4));
         // An edge that has to compute them first pays later.
         let prefilled = Circumstances {
             source: Source::Prefilled,

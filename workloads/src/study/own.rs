@@ -262,6 +262,7 @@ mod tests {
             transfer: None,
             retrieval: None,
             placed: None,
+            halves: None,
         }
     }
 

@@ -189,10 +189,7 @@ pub fn answer_ns(
     if costs.place == 0 {
         return costs.first_ns + further * costs.token_ns;
     }
-    let time_of = |body_bytes: u64| {
-        let bits = u128::from(wire_bytes_of_frame(body_bytes)) * 8;
-        u64::try_from(bits * 1_000_000_000 / u128::from(rate_bps.max(1))).unwrap_or(u64::MAX)
-    };
+    let time_of = |body_bytes: u64| split::wire_time_ns(wire_bytes_of_frame(body_bytes), rate_bps);
     let token = time_of(4);
     let first = echo_ns + time_of(4 * (ASK_WORDS + prompt)) + costs.first_ns + token;
     first.saturating_add(further * costs.token_ns.max(token))

@@ -73,6 +73,9 @@ pub struct SharedCosts {
     pub upload_ns: Vec<u64>,
     /// An empty frame over each user's link and back: the median.
     pub echo_ns: Vec<u64>,
+    /// The tokens that each of the study's prompts is answered with where nobody else asks for anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alone: Vec<Vec<u32>>,
 }
 
 /// How a request ended.
@@ -94,6 +97,9 @@ pub struct UserRecord {
     pub id: u32,
     /// Who sent it.
     pub user: u32,
+    /// Which of the study's prompts.
+    #[serde(default)]
+    pub prompt: u32,
     /// When it was due.
     pub due_ns: u64,
     /// When it was sent, or asked for.
@@ -108,6 +114,9 @@ pub struct UserRecord {
     pub uploaded: bool,
     /// Tokens that came.
     pub tokens: u32,
+    /// Which, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answer: Vec<u32>,
     /// Bytes to the edge, headers included.
     pub up: u64,
     /// Bytes from it.
@@ -310,6 +319,7 @@ mod tests {
             batches: vec![run(4, 20_000_000)],
             upload_ns: vec![10_000_000, 30_000_000],
             echo_ns: Vec::new(),
+            alone: Vec::new(),
         };
         // 4 prefills and 8 passes of 2 ms are 20 ms for each of four places.
         assert_eq!(costs.place_ns(4, 9), 20_000_000);

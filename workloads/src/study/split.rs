@@ -178,9 +178,15 @@ pub fn pipelined_time_ns(
 
 /// How long one direction of a link is busy with frames of so many bytes altogether, each of which
 /// travels in segments with headers of their own.
-fn wire_time_ns(bytes: u64, frames: u64, rate_bps: u64) -> u64 {
+fn frames_time_ns(bytes: u64, frames: u64, rate_bps: u64) -> u64 {
     // A frame that is longer than a segment has further headers: a few per mille of it.
-    let bits = u128::from(bytes + frames * SEGMENT_HEADER_BYTES) * 8;
+    wire_time_ns(bytes + frames * SEGMENT_HEADER_BYTES, rate_bps)
+}
+
+/// How long so many bytes on the wire occupy one direction of a link.
+#[must_use]
+pub fn wire_time_ns(wire_bytes: u64, rate_bps: u64) -> u64 {
+    let bits = u128::from(wire_bytes) * 8;
     u64::try_from(bits * 1_000_000_000 / u128::from(rate_bps.max(1))).unwrap_or(u64::MAX)
 }
 
@@ -193,8 +199,8 @@ pub fn request_time_ns(
     (echo_ns, rate_bps): (u64, u64),
 ) -> u64 {
     let links = hops.iter().map(|hop| {
-        wire_time_ns(hop.up, hop.frames_up, rate_bps)
-            + wire_time_ns(hop.down, hop.frames_down, rate_bps)
+        frames_time_ns(hop.up, hop.frames_up, rate_bps)
+            + frames_time_ns(hop.down, hop.frames_down, rate_bps)
     });
     busy_ns.iter().sum::<u64>() + links.sum::<u64>() + tokens * echo_ns
 }
@@ -204,8 +210,8 @@ pub fn request_time_ns(
 #[must_use]
 pub fn slowest_time_ns(busy_ns: &[u64], hops: &[HopBytes], rate_bps: u64) -> u64 {
     let links = hops.iter().map(|hop| {
-        let up = wire_time_ns(hop.up, hop.frames_up, rate_bps);
-        up.max(wire_time_ns(hop.down, hop.frames_down, rate_bps))
+        let up = frames_time_ns(hop.up, hop.frames_up, rate_bps);
+        up.max(frames_time_ns(hop.down, hop.frames_down, rate_bps))
     });
     busy_ns.iter().copied().chain(links).max().unwrap_or(0)
 }

@@ -24,7 +24,7 @@ const PORT: u16 = 47_003;
 const OFFERED_PACKETS_PER_S: u64 = 400_000_000 / (8 * 1500);
 
 /// Packets that wait at most: 10 ms at the highest rate, and some.
-const QUEUE_PACKETS: u64 = 300;
+pub(super) const QUEUE_PACKETS: u64 = 300;
 
 /// Such a queue runs empty when the sender pauses for longer than this at the highest rate.
 const LONGEST_PAUSE_NS: u64 = 10 * MS;
@@ -166,7 +166,7 @@ fn compare(
 }
 
 /// What is wrong with how the flow was sent. (What a full queue refuses is no fault.)
-fn complaint(paced: Paced, queue_packets: u64) -> Option<String> {
+pub(super) fn complaint(paced: Paced, queue_packets: u64) -> Option<String> {
     let pause_ms = to_f64(paced.longest_pause_ns) / 1e6;
     let lasts_ns = LONGEST_PAUSE_NS * queue_packets / QUEUE_PACKETS;
     (paced.longest_pause_ns > lasts_ns).then(|| {

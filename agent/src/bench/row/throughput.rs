@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use hexloop_topologies::plan::DatapathChoice;
-use hexloop_traces::LinkState;
+use hexloop_traces::{Direction, LinkState};
 use hexloop_workloads::clock;
 
 use super::super::bulk::TcpFlow;
 use super::super::scene::{
-    BarePair, Counter, LEAD_NS, MS, Nodes, SECOND, Shaped, Wanted, state, steps,
+    BarePair, Counter, LEAD_NS, MS, Nodes, PACKET_BYTES, SECOND, Shaped, Wanted, state, steps,
 };
+use super::super::schedule::Ideal;
 use super::super::{BenchError, Measured, Scale, Seen, flow, frame, to_f64};
 use crate::link::{ModeChoice, scheduling};
 
@@ -136,17 +137,18 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
     drop(flow);
     let report = shaped.stop()?;
     // The tap at the receiver counts packets, also those that came in as one.
+    let mut windows = shaped.windows();
+    windows.retain(|window| {
+        window.direction == Direction::Up
+            && window.start_ns >= SHAPED_WARM_UP_NS
+            && window.start_ns + window.length_ns <= span_ns
+    });
     let mut found: Vec<[f64; 2]> = (0..blocks).map(|_| [0.0; 2]).collect();
     // Where packets always waited, what is missing is the link's fault; elsewhere the sender's.
     let (mut backlogged, mut seen_ns, mut backlogged_ns) = ([0.0; 2], 0, 0);
-    for window in shaped.windows() {
-        let end_ns = window.start_ns + window.length_ns;
-        let block = window.start_ns.checked_sub(SHAPED_WARM_UP_NS);
-        let block = block.and_then(|since_ns| usize::try_from(since_ns / BLOCK_NS).ok());
-        if let Some([delivered, asked]) = block.and_then(|block| found.get_mut(block))
-            && window.direction == hexloop_traces::Direction::Up
-            && end_ns <= span_ns
-        {
+    for window in &windows {
+        let block = usize::try_from((window.start_ns - SHAPED_WARM_UP_NS) / BLOCK_NS);
+        if let Some([delivered, asked]) = block.ok().and_then(|block| found.get_mut(block)) {
             let bytes = [window.delivered_bytes, window.trace_bytes].map(to_f64);
             *delivered += bytes[0];
             *asked += bytes[1];
@@ -160,7 +162,7 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
     let counted = report
         .counters
         .iter()
-        .find(|counters| counters.direction == hexloop_traces::Direction::Up);
+        .find(|counters| counters.direction == Direction::Up);
     let carried = counted.map_or(0, |counters| counters.wire_bytes);
     let mut measured = Measured {
         datapath: shaped.datapath(),
@@ -174,9 +176,27 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
     measured.value("link_cpu", "CPU-s/Gbit", cost);
     let share = 100.0 * to_f64(backlogged_ns) / to_f64(seen_ns.max(1));
     measured.value("backlogged", "% of the time", share);
-    if backlogged_ns > 0 {
+    let window_ns = wanted.calibration.window_ns;
+    let ideal = Ideal {
+        curve: &wanted.curve(),
+        packet_bytes: u64::from(PACKET_BYTES),
+        window_ns,
+        span_ns,
+    };
+    let window_ms = window_ns / MS;
+    if let Some(largest) = ideal.largest_while_backlogged(&windows) {
         let while_backlogged = Seen::Ratio(vec![backlogged]);
         measured.add("delivered_while_backlogged", "", while_backlogged);
+        measured.value("cumulative_largest", "packets", largest);
+        measured.notes.push(format!(
+            "cumulative_largest is looked at where windows of {window_ms} ms end, and begins anew with each \
+             backlog: what the flow left unused while nothing waited is not the link's error"
+        ));
+    } else {
+        measured.notes.push(format!(
+            "in no window of {window_ms} ms did packets wait throughout, so that nothing can be said about \
+             the link's own error"
+        ));
     }
     Ok(measured)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::link::interfaces;
+use crate::link::tc::interface::{BelowNetem, FilterKind};
 use crate::link::testing::{MS, joined, state, trace};
 use crate::undo::NamespaceIdentity;
 
@@ -58,11 +59,16 @@ fn follow_and_send(trace: &Trace) -> (u64, Vec<u64>, u64) {
     let shaping = Shaping {
         interface: &interface,
         mtu: 1500,
+        longest_bytes: 65_600,
         speed_bps: None,
         trace,
+        curves: curves(trace),
         settings: LinkSettings::drop_tail(1_000_000),
         peers: &[],
-        filters: FilterKind::U32,
+        kernel: Kernel {
+            filters: FilterKind::U32,
+            below_netem: BelowNetem::Counted,
+        },
         outages: Outages::of(trace),
     };
     let mut socket = RouteSocket::open().unwrap();
@@ -140,4 +146,20 @@ fn an_outage_holds_what_waits_and_lets_it_go_when_it_is_over() {
 #[ignore = "needs root, netem, virtual-time"]
 fn an_outage_holds_what_was_delayed_before_it() {
     holds_in_the_outage(20 * MS);
+}
+
+#[test]
+fn following_that_was_held_up_once_takes_no_longer_a_rest() {
+    let mut effort = Effort::default();
+    let mut usual = |took_ns| {
+        effort.note(took_ns);
+        effort.usual_ns
+    };
+    assert_eq!(usual(MS), 0);
+    assert_eq!(usual(MS), MS);
+    assert_eq!(usual(50 * MS), MS);
+    assert_eq!(usual(MS), MS);
+    assert_eq!(usual(20 * MS), MS);
+    // Now it takes that long.
+    assert_eq!(usual(25 * MS), 20 * MS);
 }

@@ -12,6 +12,8 @@ use hexloop_traces::{
     Schedule, SettingsChange, Trace,
 };
 
+use hexloop_workloads::clock::{self, MonotonicNs};
+
 use super::loaded::{Generation, Loaded, Settings};
 use super::memory::{FINISH, field};
 use super::reader::Lane;
@@ -53,6 +55,8 @@ pub(super) struct Asked {
     settings: LinkSettings,
     /// Changes of settings that are to come, and when, in order.
     to_come: Vec<(u64, SettingsChange)>,
+    /// There is no next window: what was made of it failed.
+    has_ended: bool,
 }
 
 impl Asked {
@@ -61,7 +65,38 @@ impl Asked {
             schedule: Schedule::new(curve),
             settings: lane.source.settings,
             to_come: Vec::new(),
+            has_ended: false,
         }
+    }
+
+    /// When the next window of a long trace is to be made.
+    pub(super) fn next_window_ns(&self, lane: &Lane) -> u64 {
+        let window = lane.loaded.now().table.window;
+        let window = window.filter(|_| !self.has_ended);
+        window.map_or(u64::MAX, |window| window.next_ns)
+    }
+
+    /// Has the next window of a long trace take over, if it is time for that. Returns until when it
+    /// may have taken to do so.
+    ///
+    /// # Errors
+    /// The trace, with what was asked for meanwhile, has too many rows to look ahead, or the kernel
+    /// refuses.
+    pub(super) fn enter_window_by(
+        &mut self,
+        now_ns: u64,
+        lane: &mut Lane,
+    ) -> Result<Option<u64>, LinkError> {
+        let Some(window) = lane.loaded.now().table.window else {
+            return Ok(None);
+        };
+        if now_ns < self.next_window_ns(lane) {
+            return Ok(None);
+        }
+        let next = generation(lane, &self.schedule, self.settings, now_ns);
+        let made = next.and_then(|next| lane.play(next));
+        self.has_ended = made.is_err();
+        made.map(|()| Some(window.until_ns))
     }
 
     pub(super) fn next_settings_ns(&self) -> u64 {
@@ -76,7 +111,7 @@ impl Asked {
     pub(super) fn change(
         &mut self,
         at_ns: u64,
-        now_ns: u64,
+        (t0, now_ns): (MonotonicNs, u64),
         change: PlaybackChange,
         lane: &mut Lane,
     ) -> Result<u64, LinkError> {
@@ -90,8 +125,8 @@ impl Asked {
                 return Err(lane.source.cannot(what));
             }
             let next = generation(lane, &schedule, self.settings, now_ns)?;
-            // What came meanwhile may leave later than was thought.
-            let free_ns = field(&lane.loaded.state()?, FINISH);
+            // What came meanwhile may leave later than was thought, and it may have taken too long.
+            let free_ns = field(&lane.loaded.state()?, FINISH).max(clock::now().saturating_sub(t0));
             if free_ns > at_ns && head_start_ns < LONGEST_HEAD_START_NS {
                 head_start_ns *= 2;
                 continue;
@@ -151,13 +186,18 @@ fn generation(
     // A slot grants from its start on.
     let from_ns = from_ns - from_ns % now.settings.slot_ns.unwrap_or(1);
     let queue_bytes = settings.most_queue_bytes(source.mtu);
-    let following = now.table.following(
-        &source.trace,
-        source.direction,
-        schedule,
-        from_ns,
-        queue_bytes,
-    );
+    let following = match now.table.window {
+        Some(window) => now
+            .table
+            .next_window(window, schedule, from_ns, queue_bytes),
+        None => now.table.following(
+            &source.trace,
+            source.direction,
+            schedule,
+            from_ns,
+            queue_bytes,
+        ),
+    };
     let table: Table = following.map_err(|error| source.cannot(error.to_string()))?;
     let settings: Settings = settings_of(now.settings, &settings);
     loaded.another(table, settings)

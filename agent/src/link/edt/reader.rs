@@ -136,7 +136,12 @@ impl Reader {
         };
         let [down, up] = &playing.asked;
         let settings_ns = down.next_settings_ns().min(up.next_settings_ns());
+        let windows = playing.asked.iter().zip(&self.lanes);
+        let window_ns = windows
+            .map(|(asked, lane)| asked.next_window_ns(lane))
+            .min();
         let look_ns = playing.next_look_ns.min(settings_ns);
+        let look_ns = look_ns.min(window_ns.unwrap_or(u64::MAX));
         let look = playing.play.t0.saturating_add(look_ns);
         let wait = Duration::from_nanos(look.saturating_sub(clock::now()));
         self.inbox.recv_timeout(wait)
@@ -182,6 +187,18 @@ impl Reader {
             if let Err(failure) = asked.change_settings_by(now_ns, lane) {
                 playing.failure = Some(failure);
             }
+            match asked.enter_window_by(now_ns, lane) {
+                Ok(until_ns) => {
+                    let done_ns = clock::now().saturating_sub(playing.play.t0);
+                    if let Some(until_ns) = until_ns.filter(|until_ns| *until_ns < done_ns) {
+                        playing.failure = Some(LinkError::RowsLate {
+                            link: lane.source.link.clone(),
+                            late_ns: done_ns - until_ns,
+                        });
+                    }
+                }
+                Err(failure) => playing.failure = Some(failure),
+            }
         }
         if now_ns < playing.next_look_ns {
             return;
@@ -198,6 +215,8 @@ impl Reader {
 
     /// Changes what is played; `None` if nothing is.
     fn change(&mut self, order: &Order) -> Result<Option<u64>, LinkError> {
+        // What is overdue is told before something else takes its place.
+        self.look();
         let Some(playing) = &mut self.playing else {
             return Ok(None);
         };
@@ -206,13 +225,16 @@ impl Reader {
         let now_ns = clock::now().saturating_sub(playing.play.t0);
         let (asked, lane) = (&mut playing.asked[side], &mut self.lanes[side]);
         let made = match order.change {
-            LinkChange::Play(change) => asked.change(at_ns, now_ns, change, lane),
+            LinkChange::Play(change) => {
+                asked.change(at_ns, (playing.play.t0, now_ns), change, lane)
+            }
             LinkChange::Set(change) => asked.change_settings(at_ns.max(now_ns), change, lane),
         };
         made.map(Some)
     }
 
     fn finish(&mut self) -> Result<Played, LinkError> {
+        self.look();
         let mut last_due: MonotonicNs = 0;
         let playing = self.playing.take();
         for lane in &self.lanes {

@@ -10,18 +10,21 @@
 //! nanosecond at rates above 10^9 / 2^k bit/s (at k = 11, half a megabit per second).
 //!
 //! What follows the end of a trace is part of the table: it has a lead-in, played once, and a
-//! body, played for ever. A trace that loops is all body; one that holds or clears is all
+//! body, played for ever, which begins anew at a whole unit: each time adds up to a unit. A trace that loops is all body; one that holds or clears is all
 //! lead-in, and its body a piece of the last state or of a transparent one.
 //!
 //! A stretch without a limit begins with a jump of the integral by more than any queue holds,
 //! spread over one nanosecond; what comes later in it passes at once.
 //!
 //! What is asked for while a trace plays makes another table ([`Table::following`]), which goes on
-//! where the first one is and counts in the same units.
+//! where the first one is and counts in the same units. So do the windows of a trace that is too long
+//! for one table (see `window`).
 
 mod rest;
+mod window;
 
 use hexloop_traces::{Direction, EndPolicy, LinkState, Trace, UNLIMITED_RATE_BPS};
+use window::Window;
 
 /// Bytes of one entry.
 pub(super) const ENTRY_BYTES: usize = 64;
@@ -123,6 +126,8 @@ pub(crate) struct Table {
     pub(super) has_jitter: bool,
     pub(super) has_doubles: bool,
     pub(super) has_damage: bool,
+    /// Of a trace that is too long for one table.
+    pub(super) window: Option<Window>,
 }
 
 /// A trace that does not fit a table.
@@ -133,6 +138,16 @@ pub(crate) enum TableError {
     Rows {
         /// How many it may need.
         entries: usize,
+    },
+    /// More rows than a window has room for.
+    #[error(
+        "what waits {} s after the start may take more than half of {MOST_ENTRIES} rows to leave, \
+         which is too long to look ahead",
+        at_ns / 1_000_000_000
+    )]
+    Ahead {
+        /// When, from T0.
+        at_ns: u64,
     },
     /// Rates and times whose product does not fit.
     #[error("the trace carries 2^61 bits or more in a day")]
@@ -191,6 +206,14 @@ const fn queue_bytes(state: &LinkState, default_bytes: u64) -> u64 {
     }
 }
 
+/// At most so many entries, and that before any of them is made.
+fn most_entries(trace: &Trace) -> usize {
+    let pieces = trace.duration_ns() / LONGEST_ENTRY_NS;
+    usize::try_from(pieces)
+        .unwrap_or(usize::MAX)
+        .saturating_add(2 * trace.row_count())
+}
+
 impl Table {
     /// Prepares one direction. `default_queue_bytes` is the queue where the trace names none.
     ///
@@ -201,11 +224,7 @@ impl Table {
         direction: Direction,
         default_queue_bytes: u64,
     ) -> Result<Table, TableError> {
-        // At most so many entries, and that before any of them is made.
-        let pieces = trace.duration_ns() / LONGEST_ENTRY_NS;
-        let entries = usize::try_from(pieces)
-            .unwrap_or(usize::MAX)
-            .saturating_add(2 * trace.row_count());
+        let entries = most_entries(trace);
         if entries >= MOST_ENTRIES {
             return Err(TableError::Rows { entries });
         }
@@ -289,6 +308,7 @@ impl Table {
             has_jitter: stretches.iter().any(|s| s.state.jitter_ns > 0),
             has_doubles: stretches.iter().any(|s| s.state.dup_ppb > 0),
             has_damage: stretches.iter().any(|s| s.state.corrupt_ppb > 0),
+            window: None,
         };
         let (mut start_ns, mut integral) = (0_u64, 0_u128);
         for (index, stretch) in stretches.iter().enumerate() {

@@ -1,9 +1,9 @@
 //! One direction of the relay: the frames that wait, and their due times.
 
+mod pool;
 mod send;
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::mpsc::SyncSender;
 
 use hexloop_traces::{Carried, Direction, LinkChange, Schedule};
@@ -19,16 +19,7 @@ use crate::link::books::WindowBooks;
 use crate::link::histogram::NanosecondHistogram;
 use crate::link::shaper::{Admission, Arrival, Edit, Packet, Shaper, ShaperSetup, Slot, ecn};
 use crate::sys::packet::{Frame, VirtioHeader};
-
-/// Bounds on the frames that one direction can hold.
-const FEWEST_SLOTS: u64 = 1024;
-const MOST_SLOTS: u64 = 65_536;
-
-/// Frames are assumed to be at least this long on average when the slots are counted.
-const TYPICAL_FRAME_BYTES: u64 = 512;
-
-/// Each slot begins with room for the virtio header, which ends where the frame begins.
-const HEADER_ROOM_BYTES: usize = 16;
+use pool::FramePool;
 
 /// A frame that is due.
 struct Ready {
@@ -38,26 +29,17 @@ struct Ready {
     shaped: bool,
 }
 
-/// What is known of the frame in a slot.
-#[derive(Clone, Copy, Default)]
-struct Held {
-    arrival: MonotonicNs,
-    bytes: u32,
-}
-
 struct Playing {
     t0: MonotonicNs,
     shaper: Shaper,
     books: WindowBooks,
 }
 
-/// One direction. After construction it allocates nothing per packet.
+/// One direction. After construction it allocates nothing per packet: where more packets wait than was
+/// expected (small ones, or after a change of delay, rate or queue), it gets room for many more at once.
 pub(super) struct Lane {
     direction: Direction,
-    pool: Vec<u8>,
-    slot_bytes: usize,
-    held: Vec<Held>,
-    free: Vec<u32>,
+    frames: FramePool,
     /// Frames that are due, in the order of their departure. What waits is the shaper's.
     ready: VecDeque<Ready>,
     playing: Option<Playing>,
@@ -78,20 +60,11 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(direction: Direction, sizes: RelaySizes, observer: Option<Observer>) -> Lane {
-        let frame_bytes = usize::try_from(sizes.mtu).unwrap_or(1500) + ETHERNET_HEADER_BYTES + 4;
-        let slot_bytes = (HEADER_ROOM_BYTES + frame_bytes).next_multiple_of(64);
-        let slots = sizes.held_bytes / TYPICAL_FRAME_BYTES;
-        let slots = slots.clamp(FEWEST_SLOTS, MOST_SLOTS);
-        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
-        let count = usize::try_from(slots).unwrap_or(0);
+        let frames = FramePool::new(sizes.mtu, sizes.held_bytes);
         Lane {
             direction,
-            // Zeroed memory is untouched memory: pages appear as they are used.
-            pool: vec![0; slot_bytes * count],
-            slot_bytes,
-            held: vec![Held::default(); count],
-            free: (0..slots).rev().collect(),
-            ready: VecDeque::with_capacity(count),
+            ready: VecDeque::with_capacity(frames.slots()),
+            frames,
             playing: None,
             last_arrival: 0,
             seen_until: 0,
@@ -124,7 +97,7 @@ impl Lane {
                 play.settings,
                 ShaperSetup {
                     mtu: play.mtu,
-                    most_packets: self.held.len(),
+                    most_packets: self.frames.slots(),
                     seed: play.seed,
                     purpose: &purpose,
                     granted: play.shares_cell,
@@ -165,7 +138,7 @@ impl Lane {
         let arrival = stamp.max(self.last_arrival);
         self.last_arrival = arrival;
         let length = frame.bytes.len();
-        if HEADER_ROOM_BYTES + length > self.slot_bytes || length != frame.wire_bytes {
+        if !self.frames.fits(length) || length != frame.wire_bytes {
             self.trouble.note_too_long(frame.wire_bytes);
             return;
         }
@@ -174,8 +147,10 @@ impl Lane {
                 self.shape(&frame, arrival, arrival - playing.t0);
             }
             _ => {
-                let Some(slot) = self.free.pop() else { return };
-                self.fill(slot, &frame, arrival);
+                let Some(slot) = self.frames.take() else {
+                    return;
+                };
+                self.frames.fill(slot, &frame, arrival);
                 self.ready.push_back(Ready {
                     due: arrival,
                     slot,
@@ -223,8 +198,9 @@ impl Lane {
             let Some(playing) = &mut self.playing else {
                 return;
             };
-            let Some(slot) = self.free.pop() else {
-                playing.books.dropped(arrival_ns);
+            let Some(slot) = self.frames.take() else {
+                // The trace did not ask for that.
+                self.trouble.overflow += 1;
                 break;
             };
             let packet = Packet {
@@ -234,9 +210,9 @@ impl Lane {
                 ecn_capable,
             };
             match playing.shaper.enqueue(packet, &mut playing.books) {
-                Admission::Dropped => self.free.push(slot),
+                Admission::Dropped => self.frames.give_back(slot),
                 Admission::Taken { corrupt } => {
-                    self.fill(slot, frame, arrival);
+                    self.frames.fill(slot, frame, arrival);
                     if let Some(draw) = corrupt {
                         self.corrupt(slot, draw);
                     }
@@ -253,55 +229,19 @@ impl Lane {
             && let Some(edit) = playing.shaper.next_edit()
         {
             match edit {
-                Edit::Discard { slot } => self.free.push(slot),
-                Edit::Mark { slot } => ecn::mark(self.frame_mut(slot)),
+                Edit::Discard { slot } => self.frames.give_back(slot),
+                Edit::Mark { slot } => ecn::mark(self.frames.frame_mut(slot)),
             }
         }
-    }
-
-    fn held(&self, slot: u32) -> Held {
-        self.held[usize::try_from(slot).unwrap_or(0)]
-    }
-
-    /// Where the frame of a slot begins, and where it ends.
-    fn range_of(&self, slot: u32) -> Range<usize> {
-        let start = usize::try_from(slot).unwrap_or(0) * self.slot_bytes + HEADER_ROOM_BYTES;
-        start..start + usize::try_from(self.held(slot).bytes).unwrap_or(0)
-    }
-
-    fn frame_mut(&mut self, slot: u32) -> &mut [u8] {
-        let range = self.range_of(slot);
-        &mut self.pool[range]
-    }
-
-    fn header(&self, slot: u32) -> VirtioHeader {
-        let start = self.range_of(slot).start;
-        self.pool[start - VirtioHeader::BYTES..start]
-            .try_into()
-            .map_or_else(|_| VirtioHeader::default(), VirtioHeader::from_bytes)
-    }
-
-    fn set_header(&mut self, slot: u32, header: VirtioHeader) {
-        let start = self.range_of(slot).start;
-        self.pool[start - VirtioHeader::BYTES..start].copy_from_slice(&header.to_bytes());
-    }
-
-    fn fill(&mut self, slot: u32, frame: &Frame<'_>, arrival: MonotonicNs) {
-        self.held[usize::try_from(slot).unwrap_or(0)] = Held {
-            arrival,
-            bytes: u32::try_from(frame.bytes.len()).unwrap_or(0),
-        };
-        self.set_header(slot, frame.virtio);
-        self.frame_mut(slot).copy_from_slice(frame.bytes);
     }
 
     /// Flips a bit. The checksum is finished first: one that is computed on the way would make
     /// the damage go unnoticed.
     fn corrupt(&mut self, slot: u32, draw: u32) {
-        let header = self.header(slot);
-        complete_checksum(self.frame_mut(slot), header);
-        self.set_header(slot, VirtioHeader::default());
-        flip_bit(self.frame_mut(slot), draw);
+        let header = self.frames.header(slot);
+        complete_checksum(self.frames.frame_mut(slot), header);
+        self.frames.set_header(slot, VirtioHeader::default());
+        flip_bit(self.frames.frame_mut(slot), draw);
     }
 
     /// When there is something to do: no frame is due earlier.
@@ -414,8 +354,86 @@ fn flip_bit(frame: &mut [u8], draw: u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::mpsc::sync_channel;
+
+    use hexloop_traces::{CapacityCurve, EndPolicy, LinkSettings};
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::link::testing::{MS, state, trace};
+
+    /// A lane for few full packets that plays 1 Mbit/s from moment 0 on, with a queue of 300 kB.
+    fn playing_lane() -> Lane {
+        let sizes = RelaySizes {
+            mtu: 1500,
+            held_bytes: 30_000,
+        };
+        let trace = trace(EndPolicy::Hold, &[(1000 * MS, state(1_000_000, 0))]);
+        let (windows, _) = sync_channel(64);
+        let mut lane = Lane::new(Direction::Up, sizes, None);
+        lane.start(&Play {
+            t0: 0,
+            curves: Direction::BOTH.map(|direction| CapacityCurve::new(&trace, direction)),
+            settings: LinkSettings::drop_tail(300_000),
+            mtu: 1500,
+            window_ns: 10 * MS,
+            longest_delay_ns: 1000 * MS,
+            seed: 1,
+            windows,
+            pause: None,
+            shares_cell: false,
+        });
+        lane
+    }
+
+    /// A packet with this number, behind an Ethernet header, comes 1 ms after the start.
+    fn bring(lane: &mut Lane, number: u32, ip_bytes: usize) {
+        let mut bytes = vec![0; ETHERNET_HEADER_BYTES + ip_bytes];
+        bytes[ETHERNET_HEADER_BYTES..][..4].copy_from_slice(&number.to_be_bytes());
+        let frame = Frame {
+            bytes: &bytes,
+            wire_bytes: bytes.len(),
+            realtime_ns: MS,
+            virtio: VirtioHeader::default(),
+        };
+        let pair = ClockPair {
+            monotonic_ns: MS,
+            realtime_ns: MS,
+        };
+        lane.take_in(frame, pair);
+    }
+
+    #[test]
+    fn a_queue_of_many_small_packets_is_held_as_it_was_asked_for() {
+        const PACKETS: u32 = 5000;
+        let mut lane = playing_lane();
+        for number in 0..PACKETS {
+            bring(&mut lane, number, 52);
+        }
+        lane.finish();
+        assert_eq!(lane.take_trouble(), Trouble::default());
+        let numbers: Vec<u32> = lane
+            .ready
+            .iter()
+            .map(|ready| {
+                let payload = &lane.frames.frame(ready.slot)[ETHERNET_HEADER_BYTES..];
+                u32::from_be_bytes(payload[..4].try_into().unwrap())
+            })
+            .collect();
+        assert!(numbers.into_iter().eq(0..PACKETS));
+    }
+
+    #[test]
+    fn the_queue_drops_at_its_own_limit_alone() {
+        let mut lane = playing_lane();
+        for number in 0..300 {
+            bring(&mut lane, number, 1500);
+        }
+        lane.finish();
+        // 300 kB.
+        assert_eq!(lane.ready.len(), 200);
+        assert_eq!(lane.take_trouble(), Trouble::default());
+    }
 
     proptest! {
         #[test]

@@ -12,7 +12,7 @@ pub(crate) struct Trouble {
     pub(crate) longest_bytes: usize,
     /// Packets that an interface refused because it was down or gone.
     pub(crate) interface_away: u64,
-    /// Frames that found no room on their way into the relay.
+    /// Frames that found no room on their way into the relay, or in it.
     pub(crate) overflow: u64,
     /// Packets that could not be cut, sent or described for another reason, and the last one's error
     /// number.

@@ -13,7 +13,7 @@ pub(crate) struct Departure {
 }
 
 /// Two structures, as the order of service is that of departure unless jitter may reorder. Both
-/// have room for every packet from the start.
+/// have room for as many packets as are expected from the start.
 #[derive(Debug)]
 pub(super) struct Flight {
     /// In the order of their due times.

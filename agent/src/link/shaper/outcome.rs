@@ -5,7 +5,7 @@
 pub(crate) struct ShaperSetup<'a> {
     /// Longest IP packet.
     pub(crate) mtu: u32,
-    /// Packets that it has room for.
+    /// Packets that it has room for from the start; more may come, and make it take more memory.
     pub(crate) most_packets: usize,
     pub(crate) seed: u64,
     /// Names its streams of randomness.

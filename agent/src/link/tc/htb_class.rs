@@ -7,8 +7,8 @@ use crate::link::netlink::{Mode, Prepared, RouteSocket};
 
 use super::codec::htb::{HtbClass, ticks};
 use super::codec::statistics::Statistics;
-use super::codec::{Class, HEADER_BYTES, NEW_CLASS, Place, Verb};
-use super::wire::Attributes;
+use super::codec::{Class, HEADER_BYTES, NEW_CLASS, Place};
+use super::question::Question;
 
 /// Stands for "no limit": 100 Gbit/s in bytes.
 pub(super) const UNLIMITED_BYTES_PER_S: u64 = 12_500_000_000;
@@ -24,8 +24,6 @@ const RATE_AT: usize = PARAMETERS_AT + 8;
 const CEIL_AT: usize = PARAMETERS_AT + 20;
 const RATE64_AT: usize = PARAMETERS_AT + 44 + 4;
 const CEIL64_AT: usize = RATE64_AT + 8 + 4;
-
-const STATS2: u16 = 7; // TCA_STATS2
 
 /// A class with explicit bucket and quantum at a rate in bytes per second.
 pub(super) fn parameters(bytes_per_s: u64, mtu: u32) -> HtbClass {
@@ -45,7 +43,7 @@ pub(super) fn parameters(bytes_per_s: u64, mtu: u32) -> HtbClass {
 #[derive(Debug)]
 pub(super) struct PreparedClass {
     change: Prepared,
-    question: Prepared,
+    question: Question,
     bytes_per_s: u64,
 }
 
@@ -55,7 +53,7 @@ impl PreparedClass {
         let class = Class::new(place, parameters(bytes_per_s, mtu));
         PreparedClass {
             change: Prepared::request(NEW_CLASS, Mode::Change, &class.message()),
-            question: Prepared::question(Verb::Get.of(NEW_CLASS), &place.message()),
+            question: Question::of_class(place),
             bytes_per_s,
         }
     }
@@ -91,17 +89,7 @@ impl PreparedClass {
     /// # Errors
     /// The kernel's refusal, or an answer without statistics.
     pub(super) fn ask(&mut self, socket: &mut RouteSocket) -> io::Result<Statistics> {
-        let mut found = None;
-        socket.exchange(&mut self.question, |kind, payload| {
-            if kind != NEW_CLASS {
-                return false;
-            }
-            let attributes = payload.get(HEADER_BYTES..).unwrap_or(&[]);
-            let statistics = Attributes::find(attributes, STATS2);
-            found = statistics.and_then(Statistics::read);
-            true
-        })?;
-        found.ok_or_else(|| io::Error::other("the kernel's answer holds no statistics"))
+        self.question.ask(socket)
     }
 }
 

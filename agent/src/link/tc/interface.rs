@@ -2,7 +2,7 @@
 //! they happen, and taken back.
 //!
 //! ```text
-//! sent:      root htb 6865: -- filter -> class of the peer -- queue or netem
+//! sent:      root htb 6865: -- filter -> class of the peer -- queue, or netem -- queue
 //!                           \- no filter: straight to the wire, unshaped
 //! received:  ingress hook -- filter -> mirred -> ifb hxi<index>, with the same tree
 //! ```
@@ -12,14 +12,18 @@
 //! is never replaced: every object is made with `NLM_F_EXCL`.
 //!
 //! An interface has one tree, so here netem lies below the class: the delay comes before the
-//! bottleneck, and netem's limit holds both what is delayed and what waits for its turn. Where the
-//! trace has outages, a plug is the queue, or lies below netem: it lets everything through, and in an
-//! outage nothing.
+//! bottleneck. The queue of the bottleneck hangs below netem where the kernel allows that (see
+//! `below_netem`); elsewhere netem's own limit holds both what is delayed and what waits for its turn.
+//! Where the trace has outages, a plug is the queue: it lets everything through, and in an outage nothing.
 
+mod below_netem;
 mod delayed;
 #[cfg(test)]
 mod kernel_tests;
 mod netns;
+mod queue;
+#[cfg(test)]
+mod queue_kernel_tests;
 mod session;
 mod steered;
 mod step;
@@ -32,9 +36,14 @@ use std::net::IpAddr;
 
 use hexloop_traces::{LinkSettings, LinkState};
 
+use crate::link::LinkError;
+
 pub use super::codec::filter::Transport;
 pub use super::handle::Handle;
+pub(crate) use super::path::is_needed;
+pub use below_netem::BelowNetem;
 pub use netns::{classifier_here, speed_bps};
+pub(crate) use queue::note;
 pub use session::Session;
 pub(crate) use steered::SteeredClasses;
 pub use step::{TcStep, TcUndo};
@@ -114,6 +123,8 @@ pub struct InterfacePlan {
     pub index: u32,
     /// Its largest packet, in bytes.
     pub mtu: u32,
+    /// The longest packet that it may be handed where offloads join several, in bytes.
+    pub longest_bytes: u32,
     /// What it can send, in bit/s, if it says so.
     pub speed_bps: Option<u64>,
     /// [`Traffic::Everything`] alone, or any number of peers.
@@ -127,6 +138,33 @@ pub enum FilterKind {
     Flower,
     /// u32: tries one peer after the other, and looks many up by the last byte of their addresses.
     U32,
+}
+
+/// What a kernel was found to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// For peers.
+    pub filters: FilterKind,
+    /// For what is delayed or lost.
+    pub below_netem: BelowNetem,
+}
+
+impl Kernel {
+    /// This one, tried in throw-away namespaces. What none of the states needs is not tried.
+    ///
+    /// # Errors
+    /// It has no filters, or no namespace can be made.
+    pub(crate) fn here(states: impl IntoIterator<Item = LinkState>) -> Result<Kernel, LinkError> {
+        let below_netem = if states.into_iter().any(|state| is_needed(&state)) {
+            below_netem::below_netem_here()
+        } else {
+            BelowNetem::Unusable("nothing is to be delayed or lost".to_owned())
+        };
+        Ok(Kernel {
+            filters: classifier_here()?,
+            below_netem,
+        })
+    }
 }
 
 /// Why an interface cannot be shaped so.
@@ -173,7 +211,7 @@ pub enum PlanError {
         /// The interface.
         interface: String,
         /// Why, and what to do.
-        reason: &'static str,
+        reason: String,
     },
     /// Its name does not fit.
     #[error("interface name `{0}` is empty or longer than 15 bytes")]

@@ -41,7 +41,7 @@ pub(super) struct Path {
 const SMALL_PACKET_BYTES: u64 = 64;
 
 /// What a rate that is not limited counts as for what is in flight.
-const FASTEST_BPS: u64 = 10_000_000_000;
+pub(super) const FASTEST_BPS: u64 = 10_000_000_000;
 
 /// So many packets hold these bytes, and a few more.
 pub(super) fn packets_of(held_bytes: u64) -> u32 {
@@ -52,7 +52,8 @@ pub(super) fn packets_of(held_bytes: u64) -> u32 {
 /// So many packets may be under way in a state.
 pub(super) fn packets_in_flight(state: &LinkState) -> u32 {
     let rate_bps = u128::from(state.rate_bps.min(FASTEST_BPS));
-    let bytes = rate_bps * u128::from(state.delay_ns) / 8_000_000_000;
+    let longest_ns = u128::from(state.delay_ns) + u128::from(state.jitter_ns);
+    let bytes = rate_bps * longest_ns / 8_000_000_000;
     packets_of(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
@@ -128,7 +129,7 @@ pub(super) fn concerns(state: &LinkState) -> (u64, u32, u32, u32, u32, u32) {
 }
 
 /// Whether a state needs netem at all.
-pub(super) fn is_needed(state: &LinkState) -> bool {
+pub(crate) fn is_needed(state: &LinkState) -> bool {
     concerns(state) != concerns(&LinkState::TRANSPARENT)
 }
 

@@ -444,8 +444,10 @@ impl Stage {
         let bytes_per_s = match self.state.rate_bps {
             0 => return Ok(()),
             UNLIMITED_RATE_BPS => UNLIMITED_BYTES_PER_S,
-            _ => (self.steering.rate_bps(schedule, now_ns, until_ns) / 8)
-                .clamp(1, UNLIMITED_BYTES_PER_S),
+            row_bps => {
+                let bps = self.steering.rate_bps(schedule, row_bps, now_ns, until_ns);
+                (bps / 8).clamp(1, UNLIMITED_BYTES_PER_S)
+            }
         };
         self.set_rate(socket, bytes_per_s)?;
         self.release(socket)

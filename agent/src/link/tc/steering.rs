@@ -45,6 +45,11 @@ const SLOW_PART: i128 = 8;
 /// leaves at a small rate is large.
 const LEAST_SHARE: u64 = 2;
 
+/// Nobody aims at a moment that is nearer than this, or gone by because the thread was kept from
+/// running: what the trace allows until then may be nothing, and one packet that leaves at next to no
+/// rate blocks the class for as long as htb keeps a debt, a minute (`mbuffer` of net/sched/sch_htb.c).
+const SHORTEST_AIM_NS: u64 = 100_000;
+
 impl Steering {
     pub(super) fn new(mtu: u32) -> Steering {
         Steering {
@@ -94,10 +99,25 @@ impl Steering {
         self.largest_owed_bits = self.largest_owed_bits.max(self.owed_bits.abs());
     }
 
-    /// The rate to set now, in bit/s, so that at `until_ns` the trace is met.
-    pub(super) fn rate_bps(&self, schedule: &Schedule, now_ns: u64, until_ns: u64) -> u64 {
-        let length_ns = until_ns.saturating_sub(now_ns).max(1);
+    /// The rate to set now, in bit/s, so that at `until_ns` the trace is met. `row_bps` is that of the
+    /// row which is in force, and stands where there is no time to aim.
+    pub(super) fn rate_bps(
+        &self,
+        schedule: &Schedule,
+        row_bps: u64,
+        now_ns: u64,
+        until_ns: u64,
+    ) -> u64 {
+        // Nobody aims into an outage either: its share of the time would make the rate before it small.
+        let until_ns = match schedule.change_after(now_ns) {
+            Some(at_ns) if schedule.state_at(at_ns).rate_bps == 0 => until_ns.min(at_ns),
+            _ => until_ns,
+        };
+        let length_ns = until_ns.saturating_sub(now_ns);
         let allowed = i128::from(schedule.bits_between(now_ns, until_ns));
+        if length_ns < SHORTEST_AIM_NS || allowed == 0 {
+            return row_bps;
+        }
         let plain = per_second(allowed, length_ns);
         let tolerated = self.packet_bits * DEAD_ZONE_PERCENT / 100;
         let small = self.owed_bits.clamp(-tolerated, tolerated);

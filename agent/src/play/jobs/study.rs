@@ -52,7 +52,7 @@ pub(super) fn jobs_of(
             sends_requests: in_front.is_none(),
             is_beside: false,
             link: None,
-            orders: Orders::Study(StudyJobSpec {
+            orders: Orders::Study(Box::new(StudyJobSpec {
                 name: study.name.clone(),
                 role,
                 model_directory: PathBuf::from(MODEL_DIRECTORY),
@@ -63,8 +63,9 @@ pub(super) fn jobs_of(
                 threads: plan.nodes[node].threads,
                 compute: plan.nodes[node].compute,
                 slowdown: plan.nodes[node].slowdown,
+                transport: study.transport,
                 secret: secret.to_owned(),
-            }),
+            })),
         });
     }
     Ok(jobs)

@@ -153,6 +153,12 @@ impl Playing<'_> {
                 rate_bps,
                 ends_only,
             } => self.set_links(id, (round_trip_ns, rate_bps), ends_only)?,
+            JobEvent::PlayTraces => self.play_traces(id)?,
+            JobEvent::Warning { message } => {
+                let phase = &self.phase.name;
+                let message = format!("the job on {node} in phase {phase}: {message}");
+                self.events.emit(EventBody::Warning { message });
+            }
             JobEvent::Idle => {
                 let role = self.processes.get(&id).map(|(_, role)| role);
                 let sends = role.is_some_and(Role::sends_requests);
@@ -167,7 +173,12 @@ impl Playing<'_> {
                         ..
                     })
                 ) {
-                    self.totals.insert(place, totals);
+                    match self.totals.get_mut(&place) {
+                        Some(held) => held.add(&totals),
+                        None => {
+                            self.totals.insert(place, totals);
+                        }
+                    }
                 }
             }
             JobEvent::Failed { reason } => {

@@ -1,6 +1,7 @@
 //! `hexloop bench engine`: another process computes, this one meters the machine meanwhile.
 
 mod peers;
+mod roofline;
 mod table;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use hexloop_workloads::job::thread_environment;
 use serde::Serialize;
 
 use peers::{Comparison, Peer};
+use roofline::{Roofline, RowRoof};
 
 use super::super::model::directory_of;
 use super::super::{Voice, print, print_json};
@@ -46,6 +48,8 @@ pub(super) struct EngineDocument {
     /// Power of the machine with the model loaded and nothing to do.
     idle_w: Measurement,
     rows: Vec<EngineRow>,
+    /// What the rows of decoding could reach at most.
+    roofline: Roofline,
     /// Why there are no rows of larger batches.
     no_room: Option<String>,
     /// How it compares with other programs; empty if that was not asked for.
@@ -64,6 +68,10 @@ struct EngineRow {
     cache_bytes: u64,
     /// Bytes of the weights times passes in a second: what decoding must at least read.
     weight_bytes_per_s: f64,
+    /// Positions that a token of a sequence looks back on, on average; of decoding alone.
+    positions_per_sequence: f64,
+    /// What decoding so many sequences could reach.
+    roofline: RowRoof,
     /// Gross.
     power_w: Measurement,
     /// Gross.
@@ -96,6 +104,7 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
         output_tokens: arguments.output_tokens,
         batches: arguments.batches.clone(),
         window_ns: window_ns(arguments.window_s),
+        ceilings: true,
     };
     let machine = Machine::look();
     let sampler = PowerSampler::start(&MeterSources::at(Places::from_environment()))
@@ -104,7 +113,7 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
         })?;
     let own = command(arguments)?;
     let mut child = Computing::start(&own, &spec, Stdio::inherit())?;
-    let mut document = None;
+    let (mut document, mut ceilings) = (None, None);
     let mut idle_w = no_window();
     while let Some(event) = child.next()? {
         match event {
@@ -125,6 +134,7 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
                     weight_bytes,
                     idle_w: no_window(),
                     rows: Vec::new(),
+                    roofline: roofline::draw(None, &mut []),
                     no_room: None,
                     peers: Vec::new(),
                 });
@@ -143,6 +153,7 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
                     document.rows.push(row);
                 }
             }
+            BenchEvent::Ceilings(found) => ceilings = Some(found),
             BenchEvent::NoRoom { batch, reason } => {
                 let document = document.as_mut().ok_or_else(out_of_order)?;
                 document.no_room = Some(format!("no room for {batch} sequences: {reason}"));
@@ -154,7 +165,8 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
         }
     }
     sampler.finish();
-    let mut document = document.ok_or_else(out_of_order)?;
+    let mut document: EngineDocument = document.ok_or_else(out_of_order)?;
+    document.roofline = roofline::draw(ceilings.as_ref(), &mut document.rows);
     if arguments.peers {
         let comparison = Comparison {
             own: &own,
@@ -227,6 +239,8 @@ fn row(
         tokens_per_s: tokens / seconds,
         cache_bytes: window.cache_bytes,
         weight_bytes_per_s: count_to_f64(weight_bytes) * passes / seconds,
+        positions_per_sequence: count_to_f64(window.positions) / tokens.max(1.0),
+        roofline: RowRoof::unavailable("the roofline is drawn over decoding alone"),
         power_w: energy.scaled(1.0 / seconds),
         j_per_token: energy.scaled(1.0 / tokens),
         active_j_per_token: match (energy.value(), idle_w.value()) {

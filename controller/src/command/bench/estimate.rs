@@ -2,7 +2,7 @@
 
 use hexloop_agent::bench::Seen;
 
-use crate::statistics::{Quantile, interval_over_blocks, needed_samples, quantile_of_sorted};
+use hexloop_statistics::{Quantile, interval_over_blocks, needed_samples, quantile_of_sorted};
 
 /// Resamples of an interval.
 const RESAMPLES: usize = 500;
@@ -10,7 +10,7 @@ const RESAMPLES: usize = 500;
 /// Blocks that values in order of time are cut into.
 const BLOCKS: usize = 20;
 
-/// Values that an interval is computed from at most: of more, every so-manieth is taken.
+/// Values that an interval is computed from at most: of more, one of every so many is taken.
 const MOST_VALUES: usize = 4000;
 
 /// A number, with its 95 % interval where the values carry one.
@@ -95,11 +95,7 @@ fn of_difference(per_mille: u16, blocks: &[[Vec<f64>; 2]], seed: u64) -> Estimat
     let step = (2 * count).div_ceil(MOST_VALUES).max(1);
     let thinned: Vec<[Vec<f64>; 2]> = blocks
         .iter()
-        .map(|block| {
-            block
-                .each_ref()
-                .map(|values| values.iter().copied().step_by(step).collect())
-        })
+        .map(|block| block.each_ref().map(|values| thinned(values, step)))
         .collect();
     Estimate {
         value: difference(&blocks.iter().collect::<Vec<_>>()),
@@ -143,8 +139,20 @@ fn ratio<'a>(blocks: impl IntoIterator<Item = &'a [f64; 2]>) -> Option<f64> {
 fn blocks(values: &[f64], most: usize) -> Vec<Vec<f64>> {
     let length = values.len().div_ceil(BLOCKS).max(1);
     let step = values.len().div_ceil(most.max(1)).max(1);
-    let thin = |block: &[f64]| block.iter().copied().step_by(step).collect();
+    let thin = |block: &[f64]| thinned(block, step);
     values.chunks(length).map(thin).collect()
+}
+
+/// One of every `step` values, each time at another place: values along a trace that repeats have a
+/// period, and every so-manieth of them may always be of the same part of it. The places are those of
+/// Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+fn thinned(values: &[f64], step: usize) -> Vec<f64> {
+    let one_of = |(number, chunk): (u32, &[f64])| {
+        let place = usize::try_from(number.wrapping_mul(0x9e37_79b9)).unwrap_or(0);
+        // The leading bits of the product, as a share of the chunk.
+        chunk.get(((place >> 16) * chunk.len()) >> 16).copied()
+    };
+    (0..).zip(values.chunks(step)).filter_map(one_of).collect()
 }
 
 #[cfg(test)]
@@ -214,5 +222,36 @@ mod tests {
         assert_eq!(found.interval, None);
         assert_eq!(estimate(&Seen::Ratio(vec![[0.0, 0.0]]), 1).value, None);
         assert_eq!(estimate(&Seen::Mean(Vec::new()), 1).value, None);
+    }
+
+    #[test]
+    fn the_interval_of_values_that_repeat_is_of_all_of_their_period() {
+        // One of five is large. 40000 values are thinned to 4000, so that every tenth always was.
+        let values: Vec<f64> = (0..40_000_u32)
+            .map(|number| if number.is_multiple_of(5) { 100.0 } else { 1.0 })
+            .collect();
+        let per_mille = 500;
+        let quantile = Seen::Quantile {
+            per_mille,
+            values: values.clone(),
+        };
+        assert_eq!(estimate(&quantile, 1).interval, Some((1.0, 1.0)));
+        let block = [vec![0.0; values.len()], values];
+        let difference = Seen::Difference {
+            per_mille,
+            blocks: vec![block; 10],
+        };
+        assert_eq!(estimate(&difference, 1).interval, Some((1.0, 1.0)));
+    }
+
+    #[test]
+    fn few_values_are_all_taken() {
+        assert_eq!(thinned(&counting(7), 1), counting(7));
+        let thin = thinned(&counting(7), 3);
+        assert!(
+            thin[0] <= 3.0 && thin[1] > 3.0 && thin[1] <= 6.0,
+            "{thin:?}"
+        );
+        assert!(close(thin.get(2).copied(), 7.0), "{thin:?}");
     }
 }

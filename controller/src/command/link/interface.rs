@@ -11,11 +11,8 @@ use std::net::IpAddr;
 use hexloop_agent::guardian::{self, HeldLink};
 use hexloop_agent::hold::{self, HoldError, HoldEvent, HoldOrder, Holder, Peer, PeerTransport};
 use hexloop_agent::management;
-use hexloop_traces::format::{MOST_ROWS_COPIED, to_text};
 use hexloop_traces::units::{BitRate, ByteSize, TimeSpan};
-use hexloop_traces::{
-    Direction, LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMITED_RATE_BPS,
-};
+use hexloop_traces::{LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMITED_RATE_BPS};
 use serde_json::json;
 
 use super::super::{Voice, print, print_json};
@@ -102,15 +99,15 @@ fn done(links: &[HeldLink], what: &str, voice: Voice) -> Outcome {
 }
 
 fn apply(arguments: &InterfaceApplyArguments, state: &std::path::Path, voice: Voice) -> Outcome {
-    let order = order(arguments)?;
-    let mut holder = Holder::start(&order, state).map_err(refused)?;
-    match next(&mut holder)? {
-        HoldEvent::Applied => {}
+    let (order, trace) = order(arguments)?;
+    let mut holder = Holder::start(&order, &trace, state).map_err(refused)?;
+    let shape = match next(&mut holder)? {
+        HoldEvent::Applied { shape } => shape,
         event => return Err(unexpected(&event)),
-    }
+    };
     if arguments.confirm_within.is_some() && !io::stdin().is_terminal() {
         holder.leave().map_err(refused)?;
-        return told(&order, None, voice);
+        return told(&order, &shape, None, voice);
     }
     if let Some(within) = arguments.confirm_within {
         let name = &order.interface;
@@ -124,7 +121,7 @@ fn apply(arguments: &InterfaceApplyArguments, state: &std::path::Path, voice: Vo
     // Without a wish for more: the interface is none over which this machine is reached.
     holder.confirm().map_err(refused)?;
     match next(&mut holder)? {
-        HoldEvent::Held { until_boot_ns } => told(&order, Some(until_boot_ns), voice),
+        HoldEvent::Held { until_boot_ns } => told(&order, &shape, Some(until_boot_ns), voice),
         event => Err(unexpected(&event)),
     }
 }
@@ -157,7 +154,7 @@ fn unexpected(event: &HoldEvent) -> Failure {
     )
 }
 
-fn told(order: &HoldOrder, until_boot_ns: Option<u64>, voice: Voice) -> Outcome {
+fn told(order: &HoldOrder, shape: &str, until_boot_ns: Option<u64>, voice: Voice) -> Outcome {
     let name = &order.interface;
     let lease = TimeSpan { ns: order.lease_ns };
     let within = TimeSpan {
@@ -166,25 +163,24 @@ fn told(order: &HoldOrder, until_boot_ns: Option<u64>, voice: Voice) -> Outcome 
     if voice.json {
         print_json(&json!({
             "interface": name,
-            "shape": order.shape,
+            "shape": shape,
             "lease_ns": order.lease_ns,
             "confirmed": until_boot_ns.is_some(),
             "until_boot_ns": until_boot_ns,
         }))?;
     } else if voice.quiet {
     } else if until_boot_ns.is_some() {
-        print(&format!("{name} is shaped for {lease}: {}\n", order.shape))?;
+        print(&format!("{name} is shaped for {lease}: {shape}\n"))?;
     } else {
         print(&format!(
-            "{name} is shaped: {}\nput back unless `hexloop link confirm {name}` says within \
-             {within} that this machine can still be reached\n",
-            order.shape
+            "{name} is shaped: {shape}\nput back unless `hexloop link confirm {name}` says within \
+             {within} that this machine can still be reached\n"
         ))?;
     }
     Ok(ExitCode::Done)
 }
 
-fn order(arguments: &InterfaceApplyArguments) -> Result<HoldOrder, Failure> {
+fn order(arguments: &InterfaceApplyArguments) -> Result<(HoldOrder, Trace), Failure> {
     let (trace, settings) = shape(&arguments.shape)?;
     if settings.service != Service::Fluid {
         return Err(Failure::message(
@@ -192,29 +188,20 @@ fn order(arguments: &InterfaceApplyArguments) -> Result<HoldOrder, Failure> {
             "--slots: the kernel's disciplines do not serve in delivery opportunities",
         ));
     }
-    if trace.is_mapped() {
-        let message = format!(
-            "a real interface is shaped by traces of at most {MOST_ROWS_COPIED} rows, and this one \
-             has {}",
-            trace.row_count()
-        );
-        let failure = Failure::message(ExitCode::InvalidInput, message);
-        return Err(failure.remedy("`hexloop trace export --step` makes longer rows"));
-    }
     let peers = arguments.peer.iter().map(|text| peer(text));
     let peers: Vec<Peer> = peers.collect::<Result<_, _>>()?;
     let confirm = arguments.confirm_within.map(|span| span.ns);
-    Ok(HoldOrder {
+    let order = HoldOrder {
         interface: arguments.interface.interface.clone(),
         shape: in_words(&trace, &settings, peers.len()),
-        trace: to_text(&trace),
         settings,
         peers,
         lease_ns: arguments.lease.ns,
         confirm_within_ns: confirm.unwrap_or(CONFIRM_WITHIN_NS),
         control_peers: management::control_peers(),
         invoking_user: invoking_user(),
-    })
+    };
+    Ok((order, trace))
 }
 
 /// The user behind sudo; `None` for root itself.
@@ -296,53 +283,12 @@ fn in_words(trace: &Trace, settings: &LinkSettings, peers: usize) -> String {
     if peers > 0 {
         words.push(format!("{peers} peers"));
     }
-    words.extend(not_steered(trace));
     words.join(", ")
-}
-
-/// Which directions of a trace are not steered to its bytes, if any.
-fn not_steered(trace: &Trace) -> Option<String> {
-    let by_steps = [0, 1].map(|side: usize| {
-        let states = || trace.states().map(move |(_, states)| states[side]);
-        let first_bps = states().next().map(|state| state.rate_bps);
-        let changes = states().any(|state| Some(state.rate_bps) != first_bps);
-        // netem is in the place of the queue then: what waits cannot be told from what is delayed.
-        let netem = states().any(|state| {
-            let shares = [state.loss_ppb, state.dup_ppb, state.corrupt_ppb];
-            state.delay_ns > 0 || state.jitter_ns > 0 || shares != [0; 3]
-        });
-        (changes && netem).then_some(Direction::BOTH[side].name())
-    });
-    let names: Vec<&str> = by_steps.into_iter().flatten().collect();
-    (!names.is_empty()).then(|| {
-        let names = names.join(" and ");
-        format!("rates {names} set row by row and not steered, because of delay or loss")
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hexloop_traces::EndPolicy;
-
-    #[test]
-    fn a_shape_says_where_bytes_are_not_steered() {
-        let state = |rate_bps, delay_ns| LinkState {
-            rate_bps,
-            delay_ns,
-            ..LinkState::TRANSPARENT
-        };
-        let told = |rows: &[(u64, LinkState)]| {
-            let trace = hexloop_traces::generate::control::states(EndPolicy::Loop, rows).unwrap();
-            in_words(&trace, &LinkSettings::drop_tail(3000), 0)
-        };
-        let steered = [(1000, state(8_000_000, 0)), (1000, state(9_000_000, 0))];
-        assert!(!told(&steered).contains("steered"), "{}", told(&steered));
-        let constant = [(1000, state(8_000_000, 7)), (1000, state(8_000_000, 9))];
-        assert!(!told(&constant).contains("steered"));
-        let delayed = [(1000, state(8_000_000, 7)), (1000, state(9_000_000, 7))];
-        assert!(told(&delayed).contains("rates down and up set row by row and not steered"));
-    }
 
     #[test]
     fn peers_are_addresses_networks_and_ports() {

@@ -15,7 +15,7 @@ use crate::record::{LINK_COLUMNS, link_row};
 const PHASE: &str = "command";
 
 /// Where windows go.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Log {
     /// In the order of [`Direction::BOTH`].
     pub(super) sums: [Sums; 2],
@@ -24,10 +24,15 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Makes the directory and the table in it, if one is asked for.
-    pub(super) fn open(directory: Option<&Path>) -> Result<Log, Failure> {
+    /// Makes the directory and the table in it, if one is asked for, of a link with that MTU.
+    pub(super) fn open(directory: Option<&Path>, mtu: u32) -> Result<Log, Failure> {
+        let log = Log {
+            sums: [Sums::new(mtu); 2],
+            rows: None,
+            failed: None,
+        };
         let Some(directory) = directory else {
-            return Ok(Log::default());
+            return Ok(log);
         };
         let path = directory.join("link.csv");
         let doing = || format!("cannot write the log {}", path.display());
@@ -37,7 +42,7 @@ impl Log {
             .or_fail(ExitCode::Failed, doing)?;
         Ok(Log {
             rows: Some(rows),
-            ..Log::default()
+            ..log
         })
     }
 

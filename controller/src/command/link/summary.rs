@@ -1,12 +1,15 @@
 //! What a link did while a command ran behind it: for standard error and as JSON.
 
-use hexloop_agent::behind::{BehindReport, Forwarded};
-use hexloop_agent::link::{LinkDescription, RelayMode};
+use std::error::Error as _;
+
+use hexloop_agent::behind::{BehindReport, Disturbance, END_WITHIN_NS, Forwarded};
+use hexloop_agent::link::{LinkDescription, LinkError, LinkPhaseReport, RelayMode};
 use hexloop_proto::{LateHistogram, LinkWindow};
 use hexloop_traces::Direction;
 use serde::Serialize;
 
 use crate::format::{bit_rate, count_to_f64, milliseconds, ns_to_s, rounded, trimmed};
+use crate::verdict::{BacklogSums, Grain};
 
 /// Fewest windows with a queue that carry a verdict on the rate.
 const WINDOWS_NEEDED: u64 = 50;
@@ -18,26 +21,31 @@ const RATE_ERROR_PPM: u64 = 10_000;
 const LATENESS_NS: u64 = 1_000_000;
 
 /// What was counted in the windows of one direction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sums {
-    windows: u64,
-    backlogged_windows: u64,
-    backlogged_delivered_bytes: u64,
-    backlogged_trace_bytes: u64,
+    backlog: BacklogSums,
     dropped_packets: u64,
     lost_packets: u64,
 }
 
 impl Sums {
+    /// Of no window yet, of a link whose packets are at most so long.
+    pub(super) fn new(mtu: u32) -> Sums {
+        let grain = Grain {
+            packet_bytes: u64::from(mtu),
+            rate_error_ppm: RATE_ERROR_PPM,
+        };
+        Sums {
+            backlog: BacklogSums::new(grain),
+            dropped_packets: 0,
+            lost_packets: 0,
+        }
+    }
+
     pub(super) fn add(&mut self, window: &LinkWindow) {
-        self.windows += 1;
         self.dropped_packets += window.dropped_packets;
         self.lost_packets += window.lost_packets;
-        if window.backlogged {
-            self.backlogged_windows += 1;
-            self.backlogged_delivered_bytes += window.delivered_bytes;
-            self.backlogged_trace_bytes += window.trace_bytes;
-        }
+        self.backlog.add(window);
     }
 }
 
@@ -63,10 +71,13 @@ pub(super) struct Summary {
     directions: Vec<DirectionSummary>,
     /// `null` where nothing is forwarded.
     forwarder: Option<Forwarding>,
-    relay_cpu_s: f64,
-    clock_step_ns: i64,
-    windows_dropped: u64,
-    packets_missed: u64,
+    /// `null`, as what follows, where the link failed.
+    relay_cpu_s: Option<f64>,
+    clock_step_ns: Option<i64>,
+    windows_dropped: Option<u64>,
+    packets_missed: Option<u64>,
+    /// What somebody else did to the link while the command ran, in order of time.
+    disturbances: Vec<DisturbanceSummary>,
     /// `as-asked`, `invalid`, or `not-measured`.
     verdict: &'static str,
     /// Why, in words.
@@ -84,12 +95,23 @@ struct Forwarding {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+struct DisturbanceSummary {
+    /// When it was seen, since the trace began.
+    at_s: f64,
+    /// What, where, and what to do about it.
+    what: String,
+    /// Whether the link was gone for good, and the command ended for that.
+    ended_command: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
 struct DirectionSummary {
     direction: &'static str,
     /// Whether the trace limits its rate at all.
     limited: bool,
-    wire_bytes: u64,
-    packets: u64,
+    /// `null`, as `packets`, where the link failed.
+    wire_bytes: Option<u64>,
+    packets: Option<u64>,
     dropped_packets: u64,
     lost_packets: u64,
     backlogged_windows: u64,
@@ -100,7 +122,8 @@ struct DirectionSummary {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Lateness {
-    packets: u64,
+    /// `null` where the link failed.
+    packets: Option<u64>,
     p50_ns: Option<u64>,
     p99_ns: Option<u64>,
     max_ns: Option<u64>,
@@ -109,7 +132,7 @@ struct Lateness {
 impl Lateness {
     fn of(histogram: &LateHistogram) -> Lateness {
         Lateness {
-            packets: histogram.count,
+            packets: Some(histogram.count),
             p50_ns: histogram.p50_ns,
             p99_ns: histogram.p99_ns,
             max_ns: histogram.max_ns,
@@ -144,6 +167,7 @@ pub(super) fn summarise(
         .map(|(direction, (sums, limited))| of_direction(direction, limited, sums, report))
         .collect();
     let (verdict, reasons) = judge(&directions, report);
+    let link = report.link.as_ref().ok();
     Summary {
         schema: 1,
         hexloop: crate::VERSION,
@@ -163,14 +187,45 @@ pub(super) fn summarise(
             limit_up_bps: setting.limit_bps.map(|[_, up]| up),
             done,
         }),
-        relay_cpu_s: rounded(ns_to_s(report.link.relay_cpu_ns), 6),
-        clock_step_ns: report.link.clock_step_ns,
-        windows_dropped: report.link.windows_dropped,
-        packets_missed: report.link.packets_missed,
+        relay_cpu_s: link.map(|link| rounded(ns_to_s(link.relay_cpu_ns), 6)),
+        clock_step_ns: link.map(|link| link.clock_step_ns),
+        windows_dropped: link.map(|link| link.windows_dropped),
+        packets_missed: link.map(|link| link.packets_missed),
+        disturbances: report.disturbances.iter().map(of_disturbance).collect(),
         verdict,
         reasons,
         notes: setting.notes,
     }
+}
+
+fn of_disturbance(disturbance: &Disturbance) -> DisturbanceSummary {
+    DisturbanceSummary {
+        at_s: rounded(ns_to_s(disturbance.at_ns), 6),
+        what: with_cause(&disturbance.what),
+        ended_command: disturbance.is_final,
+    }
+}
+
+fn with_cause(error: &LinkError) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// A disturbance in words, when it comes and in the summary.
+pub(super) fn told(disturbance: &Disturbance) -> String {
+    let seconds = trimmed(ns_to_s(disturbance.at_ns), 3);
+    let end = match disturbance.is_final {
+        true => format!(
+            "; nothing crosses this link any more, so the command is told to end (TERM), and killed \
+             after {} s",
+            END_WITHIN_NS / 1_000_000_000
+        ),
+        false => String::new(),
+    };
+    let what = with_cause(&disturbance.what);
+    format!("{seconds} s after the start: {what}{end}")
 }
 
 fn of_direction(
@@ -179,27 +234,28 @@ fn of_direction(
     sums: &Sums,
     report: &BehindReport,
 ) -> DirectionSummary {
-    let counters = report
-        .link
-        .counters
-        .iter()
-        .find(|one| one.direction == direction);
-    let lateness = report.link.lateness.iter().find(|one| one.0 == direction);
+    let link = report.link.as_ref().ok();
+    let counters = link.and_then(|link| {
+        let mut counters = link.counters.iter();
+        counters.find(|one| one.direction == direction)
+    });
+    let lateness = link.and_then(|link| link.lateness.iter().find(|one| one.0 == direction));
+    let backlog = sums.backlog.totals();
     DirectionSummary {
         direction: direction.name(),
         limited,
-        wire_bytes: counters.map_or(0, |counters| counters.wire_bytes),
-        packets: counters.map_or(0, |counters| counters.packets),
+        wire_bytes: counters.map(|counters| counters.wire_bytes),
+        packets: counters.map(|counters| counters.packets),
         dropped_packets: sums.dropped_packets,
         lost_packets: sums.lost_packets,
-        backlogged_windows: sums.backlogged_windows,
-        delivered_over_trace: (sums.backlogged_trace_bytes > 0).then(|| {
-            let delivered = count_to_f64(sums.backlogged_delivered_bytes);
-            rounded(delivered / count_to_f64(sums.backlogged_trace_bytes), 6)
+        backlogged_windows: backlog.windows,
+        delivered_over_trace: (backlog.trace_bytes > 0).then(|| {
+            let delivered = count_to_f64(backlog.delivered_bytes);
+            rounded(delivered / count_to_f64(backlog.trace_bytes), 6)
         }),
         lateness: lateness.map_or(
             Lateness {
-                packets: 0,
+                packets: None,
                 p50_ns: None,
                 p99_ns: None,
                 max_ns: None,
@@ -237,13 +293,42 @@ fn judge(directions: &[DirectionSummary], report: &BehindReport) -> (&'static st
                 milliseconds(p99_ns)
             )),
             Some(_) => {}
-            None => unmeasured.push(format!(
-                "{name}: no 99th percentile of lateness ({} packets; 459 are needed)",
-                direction.lateness.packets
-            )),
+            None => unmeasured.push(match direction.lateness.packets {
+                Some(packets) => format!(
+                    "{name}: no 99th percentile of lateness ({packets} packets; 459 are needed)"
+                ),
+                None => format!("{name}: lateness was not measured, for the link failed"),
+            }),
         }
     }
-    let link = &report.link;
+    wrong.extend(report.disturbances.iter().map(told));
+    match &report.link {
+        Ok(link) => wrong.extend(own_troubles(link)),
+        Err(error) => {
+            let why = with_cause(error);
+            // What was told when it came is not told again.
+            let is_new = |one: &Disturbance| with_cause(&one.what) != why;
+            if report.disturbances.iter().all(is_new) {
+                wrong.push(why);
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        wrong.extend(unmeasured);
+        ("invalid", wrong)
+    } else if directions
+        .iter()
+        .all(|one| one.lateness.p99_ns.is_none() && one.backlogged_windows < WINDOWS_NEEDED)
+    {
+        ("not-measured", unmeasured)
+    } else {
+        ("as-asked", unmeasured)
+    }
+}
+
+/// What went wrong in the link itself.
+fn own_troubles(link: &LinkPhaseReport) -> Vec<String> {
+    let mut wrong = Vec::new();
     for (count, what) in [
         (link.packets_missed, "packets were not seen at the receiver"),
         (link.windows_dropped, "windows were not recorded"),
@@ -260,17 +345,7 @@ fn judge(directions: &[DirectionSummary], report: &BehindReport) -> (&'static st
             link.clock_step_ns
         ));
     }
-    if !wrong.is_empty() {
-        wrong.extend(unmeasured);
-        ("invalid", wrong)
-    } else if directions
-        .iter()
-        .all(|one| one.lateness.p99_ns.is_none() && one.backlogged_windows < WINDOWS_NEEDED)
-    {
-        ("not-measured", unmeasured)
-    } else {
-        ("as-asked", unmeasured)
-    }
+    wrong
 }
 
 impl Summary {
@@ -338,10 +413,16 @@ impl Forwarding {
 
 impl DirectionSummary {
     fn text(&self, duration_s: f64) -> String {
-        let mean = if duration_s > 0.0 {
-            bit_rate(8.0 * count_to_f64(self.wire_bytes) / duration_s)
-        } else {
-            "-".to_owned()
+        let crossed = match (self.packets, self.wire_bytes) {
+            (Some(packets), Some(wire_bytes)) => {
+                let mean = if duration_s > 0.0 {
+                    bit_rate(8.0 * count_to_f64(wire_bytes) / duration_s)
+                } else {
+                    "-".to_owned()
+                };
+                format!("{packets} packets, {wire_bytes} bytes on the wire ({mean})")
+            }
+            _ => "packets not counted, for the link failed".to_owned(),
         };
         let ratio = self.delivered_over_trace.map_or_else(
             || match self.limited {
@@ -357,11 +438,8 @@ impl DirectionSummary {
         );
         let time = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), milliseconds);
         format!(
-            "  {:4}  {} packets, {} bytes on the wire ({mean}), {} dropped, {} lost; {ratio}; \
-             late p50 {}, p99 {}, max {}",
+            "  {:4}  {crossed}, {} dropped, {} lost; {ratio}; late p50 {}, p99 {}, max {}",
             self.direction,
-            self.packets,
-            self.wire_bytes,
             self.dropped_packets,
             self.lost_packets,
             time(self.lateness.p50_ns),

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::format::{grouped, significant};
 use crate::summary::{
-    BackgroundSummary, CellSummary, Distribution, JobSummary, LoadSummary, StudyShared,
-    StudySummary, Summary, TrafficSummary,
+    BackgroundSummary, CellSummary, Distribution, JobSummary, LoadSummary, StudyAdapters,
+    StudyLooks, StudyShared, StudySummary, Summary, TrafficSummary,
 };
 
 /// The table that ends a run.
@@ -61,6 +61,9 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
             change.phase, change.link, change.change, change.asked_s, change.achieved_s
         )?;
     }
+    for capture in &summary.captures {
+        writeln!(text, "  capture of {} {}", capture.link, capture.told())?;
+    }
     for phase in &summary.traffic {
         traffic_rows(text, phase)?;
     }
@@ -104,6 +107,9 @@ fn study_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
     if let Some(shared) = &study.shared {
         return shared_rows(text, shared);
     }
+    if let Some(tasks) = &study.adapters {
+        return adapter_rows(text, tasks);
+    }
     for costs in &study.costs {
         let head = costs.head_ms.map(significant);
         writeln!(
@@ -130,6 +136,66 @@ fn study_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
             )?;
         }
         writeln!(text)?;
+    }
+    halves_rows(text, study)?;
+    study
+        .looks
+        .iter()
+        .try_for_each(|looks| look_rows(text, looks))
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), significant)
+}
+
+fn look_rows(text: &mut String, looks: &StudyLooks) -> std::fmt::Result {
+    let rate = looks.critical_rate_mbps;
+    if let (Some([image, tokens]), Some(rate)) = (&looks.compared, rate) {
+        writeln!(
+            text,
+            "    by costs and sizes {tokens} should be there before {image} below {} Mbit/s",
+            significant(rate)
+        )?;
+    }
+    for arm in &looks.arms {
+        let named = arm.named.map_or_else(
+            || "-".to_owned(),
+            |[share, ..]| format!("{:.1} %", share * 100.0),
+        );
+        writeln!(
+            text,
+            "    {:16} {:>8} B an image, {} of it; {named} of the images are named",
+            arm.arm,
+            number(arm.up_bytes),
+            number(arm.over_image)
+        )?;
+    }
+    for cell in &looks.cells {
+        writeln!(
+            text,
+            "    {:16} at {:>7} Mbit/s: first token after {} ms ({} by bytes and costs)",
+            cell.arm,
+            significant(cell.rate_mbps),
+            significant(cell.first_token_ms),
+            number(cell.expected_ms)
+        )?;
+    }
+    Ok(())
+}
+
+fn halves_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
+    for arm in study.halves.iter().flat_map(|halves| &halves.arms) {
+        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
+        writeln!(
+            text,
+            "    {} at {} Mbit/s: {} times as fast as the first node alone at the shortest round trip, {} round trips \
+             a token, slower from {} ms on",
+            arm.arm,
+            significant(arm.rate_mbps),
+            number(arm.speed_up),
+            number(arm.round_trips),
+            number(arm.behind_from_ms)
+        )?;
     }
     Ok(())
 }
@@ -278,6 +344,52 @@ fn kpi_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
             )?;
         }
         writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn adapter_rows(text: &mut String, tasks: &StudyAdapters) -> std::fmt::Result {
+    for one in &tasks.deliveries {
+        let expected = one.expected_ms.map(significant);
+        writeln!(
+            text,
+            "    {:12} at {:>7} Mbit/s: {:>10} parameters, {:>10} B, served after {} ms ({} by bytes, round trip and \
+             loading; {} to load)",
+            one.what,
+            significant(one.rate_mbps),
+            grouped(one.parameters),
+            grouped(one.bytes),
+            significant(one.median_ms),
+            expected.as_deref().unwrap_or("unknown"),
+            significant(one.load_ms)
+        )?;
+    }
+    for one in &tasks.waves {
+        writeln!(
+            text,
+            "    {:14} at {:>7} Mbit/s: {:>6.1} % of {:>4} within {} ms, a wave takes {} ms, {} sequences a pass, {} \
+             changes of task",
+            one.arm,
+            significant(one.rate_mbps),
+            one.in_budget_share * 100.0,
+            one.requests,
+            significant(tasks.deadline_ms),
+            significant(one.wave_ms),
+            significant(one.sequences_per_pass),
+            significant(one.switches_per_wave)
+        )?;
+    }
+    for one in &tasks.tasks {
+        let other = one
+            .best_other_nats
+            .map_or_else(|| "-".to_owned(), significant);
+        writeln!(
+            text,
+            "    {:12} {} nats a token with its adapter, {} with none, {other} with the best of the others",
+            one.task,
+            significant(one.own_nats),
+            significant(one.backbone_nats)
+        )?;
     }
     Ok(())
 }

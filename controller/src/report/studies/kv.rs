@@ -1,13 +1,11 @@
 //! Contexts that another node had: the time of the first token over the rate, and what codings lose.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use super::first_token::{self, FirstToken};
 use super::number;
 use crate::format::{grouped, significant};
-use crate::report::html::{Table, escape, legend};
-use crate::report::latency::series_class;
-use crate::report::svg::{Axis, Chart};
+use crate::report::html::{Table, escape};
 use crate::summary::{StudyContext, StudyDelivery, StudySummary};
 
 pub(super) fn section(page: &mut String, study: &StudySummary) -> fmt::Result {
@@ -93,77 +91,17 @@ fn regimes(page: &mut String, context: &StudyContext) -> fmt::Result {
     table.write(page)
 }
 
-/// The order in which arms were tried, so that colours stay.
-fn series(context: &StudyContext, round_trip_ms: f64) -> Vec<(&str, Vec<&StudyDelivery>)> {
-    let mut arms: Vec<(&str, Vec<&StudyDelivery>)> = Vec::new();
-    for one in &context.deliveries {
-        if one.round_trip_ms.total_cmp(&round_trip_ms).is_ne() {
-            continue;
-        }
-        match arms.iter_mut().find(|(arm, _)| *arm == one.arm) {
-            Some((_, cells)) => cells.push(one),
-            None => arms.push((&one.arm, vec![one])),
-        }
-    }
-    arms
-}
-
 fn charts(page: &mut String, context: &StudyContext) -> fmt::Result {
-    let mut round_trips: BTreeMap<u64, f64> = BTreeMap::new();
-    for one in &context.deliveries {
-        round_trips.insert(one.round_trip_ms.to_bits(), one.round_trip_ms);
-    }
-    for round_trip_ms in round_trips.into_values() {
-        let arms = series(context, round_trip_ms);
-        let cells = || arms.iter().flat_map(|(_, cells)| cells.iter());
-        let ends = |value: fn(&StudyDelivery) -> f64| {
-            let values = || cells().map(|one| value(one));
-            (
-                values().fold(f64::MAX, f64::min),
-                values().fold(0.0, f64::max),
-            )
-        };
-        let (least_rate, most_rate) = ends(|one| one.rate_mbps);
-        let (least, most) = ends(|one| one.first_token_ms);
-        if arms.iter().all(|(_, cells)| cells.len() < 2) {
-            continue;
-        }
-        let mut chart = Chart::new(
-            (720.0, 320.0),
-            Axis::log(least_rate, most_rate, "rate, Mbit/s"),
-            Axis::log(least, most, "first token, ms"),
-            "Time of the first token over the rate of the link, one line for each way a context comes",
-        );
-        let mut entries = Vec::new();
-        for (index, (arm, cells)) in arms.iter().enumerate() {
-            let class = series_class(index);
-            let measured = cells.iter().map(|one| (one.rate_mbps, one.first_token_ms));
-            let measured: Vec<(f64, f64)> = measured.collect();
-            let expected = cells
-                .iter()
-                .filter_map(|one| Some((one.rate_mbps, one.expected_ms?)));
-            let expected: Vec<(f64, f64)> = expected.collect();
-            // Lines are what should be, crosses what was; an adaptive arm has no law but the least of the
-            // others'.
-            let line = if expected.is_empty() {
-                &measured
-            } else {
-                &expected
-            };
-            chart.lines(line, &class);
-            chart.crosses(&measured, &class);
-            entries.push((class, escape(arm)));
-        }
-        writeln!(page, "<figure>")?;
-        legend(page, &entries)?;
-        page.push_str(&chart.render());
-        writeln!(
-            page,
-            "<figcaption>Time of the first token over the rate of the link, at a round trip of {} ms: crosses are medians of the trials, lines what bytes and costs add up to; the line of an adaptive arm joins its crosses.</figcaption></figure>",
-            significant(round_trip_ms)
-        )?;
-    }
-    Ok(())
+    let point = |one: &StudyDelivery| FirstToken {
+        arm: one.arm.clone(),
+        round_trip_ms: one.round_trip_ms,
+        rate_mbps: one.rate_mbps,
+        first_token_ms: one.first_token_ms,
+        expected_ms: one.expected_ms,
+    };
+    let points: Vec<FirstToken> = context.deliveries.iter().map(point).collect();
+    let besides = "; the line of an adaptive arm joins its crosses";
+    first_token::charts(page, &points, ("each way a context comes", besides))
 }
 
 fn deliveries(page: &mut String, context: &StudyContext) -> fmt::Result {

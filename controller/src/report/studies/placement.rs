@@ -53,7 +53,7 @@ fn in_time(page: &mut String, study: &StudySummary) -> fmt::Result {
         "First token, ms",
         "Token, ms",
         "Answer, ms",
-        "Over predicted, 5 to 95 %",
+        "Over predicted, middle half",
     ];
     let mut table = Table::new(&head, 1);
     for hits in levels {

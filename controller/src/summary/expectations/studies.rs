@@ -1,19 +1,24 @@
 //! Claims about studies.
 
+mod adapters;
 mod cnn;
 mod codings;
+mod first_token;
 mod kpi;
 mod kv;
 mod leak;
+mod multimodal;
 mod own;
 mod path;
 mod placement;
 mod retrieval;
 mod shared;
 mod speculative;
+mod tensor_parallel;
+mod traced;
 mod u_shape;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_topologies::plan::{Plan, StudyClaim};
 use hexloop_workloads::study::kpi::hop_bytes as kpi_hop_bytes;
@@ -22,6 +27,7 @@ use hexloop_workloads::study::own::{cascade_bytes, early_exit_bytes};
 use hexloop_workloads::study::placement::hop_bytes as placement_bytes;
 use hexloop_workloads::study::retrieval as documents;
 use hexloop_workloads::study::speculative::{self as drafts, Drawing};
+use hexloop_workloads::study::tensor_parallel::hop_bytes as halves_bytes;
 use hexloop_workloads::study::u_shape::hop_bytes as u_shape_bytes;
 use hexloop_workloads::study::{Arm, HopBytes, RowRecord, TrialRecord, split};
 
@@ -30,6 +36,7 @@ use crate::format::{count_to_f64, length, ns_to_ms};
 use crate::results::Results;
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
+use hexloop_statistics::mean_interval;
 
 /// How far a measured quantity may be from what the law says.
 const TOLERANCE: f64 = 0.15;
@@ -57,7 +64,8 @@ pub(super) fn judge(
         return judgement(None, &[], format!("study {name} was not played"));
     };
     let findings = Findings::of(study, model, recorded);
-    let is_empty = findings.trials.is_empty() && findings.rounds.is_empty();
+    let is_empty =
+        findings.trials.is_empty() && findings.rounds.is_empty() && findings.adapters.is_empty();
     if is_empty || recorded.end.is_none() {
         return judgement(None, &[], "it did not come to its end".to_owned());
     }
@@ -84,9 +92,10 @@ pub(super) fn judge(
         StudyClaim::BestCutSlides => own::best_cut_slides(&findings),
         StudyClaim::DeviceAnswersInOutage => own::device_answers_in_outage(&findings),
         StudyClaim::UplinkFollowsEscalation => own::uplink_follows_escalation(&findings),
-        StudyClaim::FirstTokenIsSum => kv::first_token_is_sum(&findings),
+        StudyClaim::FirstTokenIsSum => first_token::is_sum(&findings),
         StudyClaim::RegimesAsPredicted => kv::regimes_as_predicted(&findings),
         StudyClaim::AdaptiveNearBest => kv::adaptive_near_best(&findings),
+        StudyClaim::AdaptiveNearBestOnTraces => traced::adaptive_near_best(&findings, plan.seed),
         StudyClaim::LossGrowsAsBitsFall => kv::loss_grows(&findings),
         StudyClaim::ReuseSavesPrefill => retrieval::reuse_saves_prefill(&findings),
         StudyClaim::RecallIsHigh => retrieval::recall_is_high(&findings),
@@ -103,8 +112,21 @@ pub(super) fn judge(
         StudyClaim::PolicyHitsAsBest => placement::policy_hits(&findings),
         StudyClaim::OffloadFlips => placement::offload_flips(&findings, plan.seed),
         StudyClaim::UShapeDoublesStates => u_shape::doubles_states(&findings),
+        StudyClaim::HalvesAgree => tensor_parallel::agree(&findings),
+        StudyClaim::HalvesPayRoundTrips => tensor_parallel::pay_round_trips(&findings),
+        StudyClaim::HalvesTakeSum => tensor_parallel::take_sum(&findings),
+        StudyClaim::TensorParallelFallsFirst => tensor_parallel::falls_first(&findings),
         StudyClaim::CnnCutSlides => cnn::cut_slides(&findings),
+        StudyClaim::AdapterBytesAreDelta => adapters::bytes_are_delta(&findings),
+        StudyClaim::AdaptersAnswerAlike => adapters::answer_alike(&findings),
+        StudyClaim::AdaptersMatter => adapters::matter(&findings),
+        StudyClaim::ColdStartIsSum => adapters::cold_start_is_sum(&findings),
+        StudyClaim::TogetherServesAsMany => adapters::together_serves_as_many(&findings, plan.seed),
         StudyClaim::LeakFallsWithDepth => leak::falls_with_depth(&findings),
+        StudyClaim::MergingDividesUplink => multimodal::merging_divides(&findings),
+        StudyClaim::TokensWinBelowRate => multimodal::tokens_win_below(&findings),
+        StudyClaim::AnswersNameTheImage => multimodal::answers_name(&findings),
+        StudyClaim::MergingKeepsAnswers => multimodal::merging_keeps(&findings),
     }
 }
 
@@ -119,15 +141,19 @@ fn with_numbers(held: Option<bool>, numbers: &[(&str, f64)], detail: String) -> 
 }
 
 fn arms_agree(findings: &Findings<'_>) -> Judgement {
-    let mut by_prompt: BTreeMap<u32, Vec<&[u32]>> = BTreeMap::new();
+    if !findings.rounds.is_empty() {
+        return shared::answers_agree(findings);
+    }
+    // Arms that answer something else are compared among themselves.
+    let mut by_prompt: BTreeMap<(u32, u32), Vec<&[u32]>> = BTreeMap::new();
     // Tokens that are drawn differ from arm to arm; they agree in their distribution alone. What a
     // coding loses may change tokens.
     let greedy =
         |trial: &&TrialRecord| trial.arm.drawing() == Drawing::Greedy && trial.arm.is_exact();
-    let judged = || findings.trials.iter().copied().filter(greedy);
+    let judged = || findings.all_trials().filter(greedy);
     for trial in judged() {
         by_prompt
-            .entry(trial.prompt)
+            .entry((trial.prompt, trial.arm.answers()))
             .or_default()
             .push(&trial.tokens);
     }
@@ -149,7 +175,8 @@ fn arms_agree(findings: &Findings<'_>) -> Judgement {
         ("differing_trials", differing),
         ("tokens", u64::try_from(tokens).unwrap_or(u64::MAX)),
     ];
-    let prompts = by_prompt.len();
+    let prompts: BTreeSet<u32> = by_prompt.keys().map(|(prompt, _)| *prompt).collect();
+    let prompts = prompts.len();
     let detail =
         format!("{trials} trials of {prompts} prompts, {tokens} tokens; {differing} differ");
     judgement(comparable.then_some(differing == 0), &numbers, detail)
@@ -159,9 +186,12 @@ fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
     if !findings.rounds.is_empty() {
         return shared::bytes_follow_formula(findings);
     }
+    if !findings.adapters.is_empty() {
+        return adapters::bytes_follow_formula(findings);
+    }
     let links = length(&findings.plan.hops);
     let (mut judged, mut differing, mut counted, mut formula) = (0, 0, 0, 0);
-    for trial in findings.trials.iter().filter(|trial| !trial.arm.is_whole()) {
+    for trial in findings.all_trials().filter(|trial| !trial.arm.is_whole()) {
         let expected = formula_bytes(findings, trial);
         let sum = |hops: &[HopBytes]| hops.iter().map(|hop| hop.up + hop.down).sum::<u64>();
         judged += 1;
@@ -206,12 +236,26 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
         }
         Arm::Remote { .. } => vec![drafts::remote_bytes(prompt, output)],
         Arm::Kpi { .. } => kpi_bytes(findings, &trial.arm).into_iter().collect(),
-        // Its requests are no trials.
-        Arm::Shared { .. } => Vec::new(),
+        // Their requests are no trials.
+        Arm::Shared { .. } | Arm::Adapters(_) => Vec::new(),
         Arm::Leaking(leaking) => vec![leaking.hop_bytes(prompt, findings.width)],
+        Arm::Look(look) => {
+            let looks = findings.looks.iter();
+            let bytes = looks.map(|looks| look.hop_bytes(looks.shape));
+            bytes.collect()
+        }
         Arm::Convolutional(network) => vec![network.hop_bytes()],
         Arm::UShaped(_) => vec![u_shape_bytes((prompt, output), findings.state_bytes)],
-        Arm::Placed(_) | Arm::Policy(_) => {
+        Arm::TensorParallel(halves) => {
+            let coded = (halves.coding, findings.width);
+            let layers = findings.kv_shape.layers;
+            vec![halves_bytes(layers, (prompt, output), coded)]
+        }
+        Arm::Placed(fixed) => {
+            let links = length(&findings.plan.hops);
+            placement_bytes(fixed.place, links, (prompt, output))
+        }
+        Arm::Policy(_) => {
             let place = trial.placed.map_or(0, |placed| placed.place);
             let links = length(&findings.plan.hops);
             placement_bytes(place, links, (prompt, output))
@@ -263,29 +307,27 @@ fn linear_in_cut(findings: &Findings<'_>) -> Judgement {
         return judgement(None, &[], "costs of two nodes are needed".to_owned());
     };
     let asked = count_to_f64(device.layer_ns) - count_to_f64(edge.layer_ns);
-    let count = count_to_f64(length(&slopes));
-    if slopes.len() < 2 || asked.abs() < 1.0 {
+    let values: Vec<f64> = slopes.iter().map(|(slope, _)| *slope).collect();
+    let slope = mean_interval(&values).filter(|_| asked.abs() >= 1.0);
+    let Some([mean, low, high]) = slope else {
         return judgement(
             None,
             &[],
             "too few settings, or layers cost the same".to_owned(),
         );
-    }
-    let mean = slopes.iter().map(|(slope, _)| slope).sum::<f64>() / count;
-    let squares = slopes
-        .iter()
-        .map(|(slope, _)| (slope - mean) * (slope - mean));
-    let half = 1.96 * (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
-    let ratio = [mean / asked, (mean - half) / asked, (mean + half) / asked];
+    };
+    let count = count_to_f64(length(&slopes));
+    let ratio = [mean / asked, low / asked, high / asked];
     let bend = slopes.iter().map(|(_, bend)| bend).sum::<f64>() / count;
     let held = within(ratio).map(|held| held && bend <= TOLERANCE);
     let detail = format!(
-        "slope {:.3} ms per layer, {:.3} by the costs: {} (95 % of {} settings), on average at most \
-         {:.1} % off the line",
+        "slope {:.3} ms per layer, {:.3} by the costs: {} (95 % of {} settings; a deviation of {:.1} % would \
+         show), on average at most {:.1} % off the line",
         mean / 1e6,
         asked / 1e6,
         told(ratio),
         slopes.len(),
+        (ratio[2] - ratio[1]) * 50.0,
         bend * 100.0
     );
     let numbers = [
@@ -360,10 +402,10 @@ fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement
         judged += 1;
         corners += u64::from(is_best(times, over < 1.0, findings));
     }
-    let fewest =
-        findings.trials.len() / (times.len().max(1) * findings.plan.study.arms.len().max(1));
     let held = match within(over) {
-        Some(held) if fewest >= LEAST_TRIALS => Some(held && corners == judged),
+        Some(held) if fewest_of_row(findings, row) >= LEAST_TRIALS => {
+            Some(held && corners == judged)
+        }
         _ => None,
     };
     let detail = format!(
@@ -382,6 +424,18 @@ fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement
         ("rates_with_that_end_best", count_to_f64(corners)),
     ];
     with_numbers(held, &numbers, detail)
+}
+
+/// Trials of the arm and rate of a row that has the fewest.
+fn fewest_of_row(findings: &Findings<'_>, row: &RowRecord) -> usize {
+    let mut counts = BTreeMap::new();
+    let of_row = |trial: &&&TrialRecord| trial.round_trip_ns == row.round_trip_ns;
+    for trial in findings.trials.iter().filter(of_row) {
+        *counts
+            .entry((trial.rate_bps, trial.arm.name()))
+            .or_insert(0) += 1;
+    }
+    counts.into_values().min().unwrap_or(0)
 }
 
 /// Whether one end of the range of cuts is the best arm of a setting, as far as that can be told.
@@ -418,8 +472,17 @@ fn never_splits(findings: &Findings<'_>) -> Judgement {
     }
     let detail = format!(
         "{} round trips without a critical rate: all layers on the first node are best at {whole_best} \
-         of {settings} rates",
-        without.len()
+         of {settings} rates ({} trials; another cut that is faster by {:.0} % would show)",
+        without.len(),
+        without
+            .iter()
+            .map(|row| findings
+                .trials
+                .iter()
+                .filter(|trial| trial.round_trip_ns == row.round_trip_ns)
+                .count())
+            .sum::<usize>(),
+        RESOLUTION * 100.0
     );
     judgement(
         (settings > 0).then_some(whole_best == settings),

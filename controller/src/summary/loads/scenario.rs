@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::{count_to_f64, length, ns_to_ms, ns_to_s, rounded};
 use crate::results::PhaseResults;
-use crate::statistics::{Origin, P99, Quantile, end_to_end_ns, needed_samples, quantile_of_sorted};
+use hexloop_statistics::{
+    Origin, P99, Quantile, end_to_end_ns, needed_samples, quantile_of_sorted,
+};
 
 /// What LoadGen would state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::format::{count_to_f64, length, rounded};
-use crate::statistics::{P50, P95, P99, Quantile, needed_samples, quantile_of_sorted};
+use hexloop_statistics::{P50, P95, P99, Quantile, needed_samples, quantile_of_sorted};
 
 /// Sizes in bytes; a percentile that the number of values cannot carry is null, as for latencies.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

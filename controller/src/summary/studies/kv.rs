@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Findings, law, mbps};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
+use hexloop_statistics::mean_interval;
 
 /// Contexts that the second node of a path had, and the first went on from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -223,18 +224,6 @@ pub(in crate::summary) fn loss(findings: &Findings<'_>, coding: KvCoding) -> Opt
         same_choice: over_tokens(sum(&|record| u64::from(record.same_choice))),
         largest_delta: count_to_f64(largest) / 1e6,
     })
-}
-
-/// The mean of some values and its 95 % interval; `None` of fewer than two.
-pub(in crate::summary) fn mean_interval(values: &[f64]) -> Option<[f64; 3]> {
-    if values.len() < 2 {
-        return None;
-    }
-    let count = count_to_f64(length(values));
-    let mean = values.iter().sum::<f64>() / count;
-    let squares = values.iter().map(|value| (value - mean) * (value - mean));
-    let half = 1.96 * (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
-    Some([mean, mean - half, mean + half])
 }
 
 pub(super) fn summary(findings: &Findings<'_>) -> Option<StudyContext> {

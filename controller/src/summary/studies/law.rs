@@ -7,7 +7,7 @@ use hexloop_workloads::study::{Arm, RowRecord, TrialRecord, split};
 
 use super::{Findings, placement, rates_of};
 use crate::format::count_to_f64;
-use crate::statistics::below;
+use hexloop_statistics::below;
 
 /// Resamples that an interval is taken from.
 const RESAMPLES: u32 = 400;

@@ -167,7 +167,7 @@ fn count<T>(things: impl Iterator<Item = T>) -> f64 {
 
 /// Tokens of a trial that were there before its outage ended.
 pub(in crate::summary) fn tokens_in_outage(trial: &TrialRecord) -> u64 {
-    let until = trial.outage.map_or(0, |outage| outage.until_ns);
+    let until = trial.outage.as_ref().map_or(0, |outage| outage.until_ns);
     let before = trial.token_ns.iter().filter(|at| **at < until);
     u64::try_from(before.count()).unwrap_or(u64::MAX)
 }

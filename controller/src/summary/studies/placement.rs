@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hexloop_workloads::study::placement::{
     PlaceCosts, Weights, levels_ns, offload_arms, offload_rate_of, placements,
 };
-use hexloop_workloads::study::{Arm, RowRecord, TrialRecord};
+use hexloop_workloads::study::{Arm, RowRecord, Technique, TrialRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,7 @@ pub struct StudyPlaced {
     pub token_ms: f64,
     /// Time of the whole answer, the median, in milliseconds.
     pub answer_ms: f64,
-    /// That over what was predicted: the median, and the ends of the middle 90 %.
+    /// That over what was predicted: the median, and the ends of the middle half.
     pub answer_over_predicted: Option<[f64; 3]>,
     /// How often it was in time.
     pub hits: Vec<StudyHits>,
@@ -122,6 +122,9 @@ pub(super) fn critical_rate_bps(findings: &Findings<'_>, row: &RowRecord) -> Opt
 
 /// The trials that tell where that is in a row, compared by their first token; `None` of other studies.
 pub(super) fn corners<'a>(findings: &Findings<'a>, row: &RowRecord) -> Option<law::Corners<'a>> {
+    if findings.plan.study.technique() != Technique::Placement {
+        return None;
+    }
     let arms = offload_arms(&findings.plan.study.arms)?;
     let [near, far] = arms.map(|placement| {
         let arm = Arm::Placed(placement.clone());
@@ -136,6 +139,9 @@ pub(super) fn corners<'a>(findings: &Findings<'a>, row: &RowRecord) -> Option<la
 
 /// Every arm; none of a study of another technique.
 pub(super) fn summaries(findings: &Findings<'_>) -> Vec<StudyPlaced> {
+    if findings.plan.study.technique() != Technique::Placement {
+        return Vec::new();
+    }
     let arms = findings.plan.study.arms.iter();
     let placed = arms.filter(|arm| matches!(arm, Arm::Placed(_) | Arm::Policy(_)));
     let summary = |arm| summary(findings, arm);
@@ -199,7 +205,7 @@ fn hits_at(trials: &[&TrialRecord], level_ns: u64) -> Option<StudyHits> {
     })
 }
 
-/// How long answers took over what was predicted: the median and the ends of the middle 90 %.
+/// How long answers took over what was predicted: the median and the ends of the middle half.
 fn over_predicted(trials: &[&TrialRecord]) -> Option<[f64; 3]> {
     let ratio = |trial: &&TrialRecord| {
         let predicted = trial.placed?.predicted_ns;
@@ -213,11 +219,11 @@ fn over_predicted(trials: &[&TrialRecord]) -> Option<[f64; 3]> {
             .get(last * percent / 100)
             .map(|value| rounded(*value, 4))
     };
-    Some([at(50)?, at(5)?, at(95)?])
+    Some([at(50)?, at(25)?, at(75)?])
 }
 
 /// How often each placement was chosen, in the order of the arms.
-fn chosen(findings: &Findings<'_>, trials: &[&TrialRecord]) -> Vec<(String, u64)> {
+pub(super) fn chosen(findings: &Findings<'_>, trials: &[&TrialRecord]) -> Vec<(String, u64)> {
     let mut counts: BTreeMap<(u32, Weights), u64> = BTreeMap::new();
     for placed in trials.iter().filter_map(|trial| trial.placed) {
         *counts.entry((placed.place, placed.weights)).or_default() += 1;

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Findings;
 use crate::energy::{Interval, idle_power, intervals, known_idle};
-use crate::format::{count_to_f64, ns_to_ms, rounded};
+use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
 use crate::summary::{Quality, Quantity, derived_from, quantity, unavailable};
+use hexloop_statistics::{P50, P95, Quantile, needed_samples, quantile_of_sorted};
 
 /// The share of requests that are served in time at what counts as capacity.
 const CAPACITY_SHARE: f64 = 0.95;
@@ -82,9 +83,10 @@ pub struct SharedLoad {
     pub admitted_late: Option<f64>,
     /// Requests that were open when a round was given up.
     pub open: u64,
-    /// From due to the last token of those that were served, the median, in milliseconds.
+    /// From due to the last token of those that were not refused, the median, in milliseconds. Those that were
+    /// open count as longer than all others; null where there are fewer than 7.
     pub end_to_end_p50_ms: Option<f64>,
-    /// The same at 95 %.
+    /// The same at 95 %; null where there are fewer than 90.
     pub end_to_end_p95_ms: Option<f64>,
     /// Tokens per second.
     pub tokens_per_s: f64,
@@ -208,9 +210,17 @@ fn load(
         .filter_map(|it| Some(it.ended_ns?.saturating_sub(it.due_ns)))
         .collect();
     times.sort_unstable();
-    let at = |percent: usize| {
-        let rank = (times.len() * percent).div_ceil(100).max(1);
-        times.get(rank - 1).map(|ns| ns_to_ms(*ns))
+    let open = count(&|it| it.ending == Ending::Open);
+    let ended = length(&times);
+    let times: Vec<Option<u64>> = times
+        .into_iter()
+        .map(Some)
+        .chain((0..open).map(|_| None))
+        .collect();
+    let at = |quantile: Quantile| {
+        let enough = ended + open >= needed_samples(quantile, 0);
+        let value = quantile_of_sorted(&times, quantile).flatten();
+        value.filter(|_| enough).map(ns_to_ms)
     };
     let tokens: u64 = requests().map(|it| u64::from(it.tokens)).sum();
     let good = requests().filter(|it| it.in_budget(spec.deadline_ns));
@@ -242,9 +252,9 @@ fn load(
         in_budget_share: rounded(share(in_budget, all), 6),
         refused,
         admitted_late: (admitted > 0).then(|| rounded(1.0 - share(in_budget, admitted), 6)),
-        open: count(&|it| it.ending == Ending::Open),
-        end_to_end_p50_ms: at(50),
-        end_to_end_p95_ms: at(95),
+        open,
+        end_to_end_p50_ms: at(P50),
+        end_to_end_p95_ms: at(P95),
         tokens_per_s: rounded(count_to_f64(tokens) * 1e9 / count_to_f64(wall_ns.max(1)), 3),
         mean_batch: (number > 0).then(|| rounded(share(carried, number), 3)),
         worst_user_share: rounded((0..users).filter_map(of_user).fold(1.0, f64::min), 6),

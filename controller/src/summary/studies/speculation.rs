@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Findings, law, mbps};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
-use crate::statistics::below;
+use hexloop_statistics::below;
 
 /// Resamples that an interval is taken from.
 const RESAMPLES: u32 = 400;

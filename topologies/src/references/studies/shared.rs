@@ -23,6 +23,16 @@ pub(super) const KEYS: [&str; 9] = [
     "upload",
 ];
 
+/// Those of them that mean nothing where requests come in waves.
+pub(super) const NOT_OF_WAVES: [&str; 6] = [
+    "links",
+    "users",
+    "policies",
+    "offered_percent",
+    "arrive_for",
+    "upload",
+];
+
 /// Keys of others that mean nothing to it.
 pub(super) const FOREIGN: [&str; 7] = [
     "path",

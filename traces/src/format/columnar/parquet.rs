@@ -1,6 +1,7 @@
 //! Parquet files, for archives.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -112,17 +113,31 @@ fn check_places(metadata: &ParquetMetaData) -> Result<(), TraceError> {
     Ok(())
 }
 
+/// What the library reads; where it panics over a file that is damaged, that is an error as any other.
+fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, TraceError> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+        TraceError::Columnar {
+            problem: format!(
+                "cannot read the Parquet file, which is damaged: {}",
+                said.unwrap_or("the reason was not told")
+            ),
+        }
+    })
+}
+
 impl ParquetRows {
     pub(in super::super) fn open(file: File) -> Result<ParquetRows, TraceError> {
         let wrong = |error: ParquetError| TraceError::Columnar {
             problem: format!("cannot read the Parquet file: {error}"),
         };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(wrong)?;
+        let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(wrong)?;
         check_places(builder.metadata())?;
         let metadata = metadata_of(builder.schema())?;
         let rows_sha256 = builder.schema().metadata().get(ROWS_KEY).cloned();
         let rows = builder.metadata().file_metadata().num_rows();
-        let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(wrong)?;
+        let batches = guarded(|| builder.with_batch_size(BATCH_ROWS).build())?.map_err(wrong)?;
         Ok(ParquetRows {
             metadata,
             rows: u64::try_from(rows).unwrap_or(0),
@@ -144,7 +159,7 @@ impl ParquetRows {
     }
 
     pub(in super::super) fn next_columns(&mut self) -> Result<Option<TraceColumns>, TraceError> {
-        let Some(batch) = self.batches.next() else {
+        let Some(batch) = guarded(|| self.batches.next())? else {
             return Ok(None);
         };
         let batch =

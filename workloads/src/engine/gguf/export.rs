@@ -12,9 +12,10 @@ use candle_core::{Device, Tensor};
 
 use super::keys::{FREQUENCY_DIVISORS, architecture_name, describe};
 use super::vocabulary;
+use crate::engine::chat::Template;
 use crate::engine::error::EngineError;
 use crate::engine::model::size;
-use crate::engine::tensors::{EMBEDDING, HEAD, all_shapes, gguf_name};
+use crate::engine::tensors::{EMBEDDING, HEAD, NamedShape, all_shapes, gguf_name};
 use crate::engine::text::TOKENIZER_FILE;
 use crate::engine::weights::{CONFIG_FILE, Weights, read_config};
 use crate::model_config::{ModelConfig, RopeScaling};
@@ -225,17 +226,32 @@ pub(crate) fn store(
     tensor: &Tensor,
     block_type: BlockType,
 ) -> Result<(QTensor, bool), EngineError> {
+    let shape = tensor
+        .dims()
+        .iter()
+        .map(|size| u32::try_from(*size).unwrap_or(u32::MAX));
+    let (stored, is_whole) = stored_type(&(name.to_owned(), shape.collect()), config, block_type);
+    let stored = QTensor::quantize(tensor, stored).map_err(computing())?;
+    Ok((stored, is_whole))
+}
+
+/// How a tensor is stored, and whether that is what was wanted: rows that are no whole number of blocks
+/// stay F16.
+pub(crate) fn stored_type(
+    (name, shape): &NamedShape,
+    config: &ModelConfig,
+    block_type: BlockType,
+) -> (GgmlDType, bool) {
     let is_head = name == HEAD || (name == EMBEDDING && config.tie_embeddings);
-    let wanted = match tensor.dims() {
+    let wanted = match shape.as_slice() {
         [_, _] if is_head => block_type.of_head().stored(),
         [_, _] => block_type.stored(),
         _ => GgmlDType::F32,
     };
-    let row = tensor.dims().last().copied().unwrap_or(0);
-    let is_whole = row.is_multiple_of(wanted.block_size());
-    let stored = if is_whole { wanted } else { GgmlDType::F16 };
-    let stored = QTensor::quantize(tensor, stored).map_err(computing())?;
-    Ok((stored, is_whole))
+    let is_whole = shape
+        .last()
+        .is_some_and(|row| size(*row).is_multiple_of(wanted.block_size()));
+    (if is_whole { wanted } else { GgmlDType::F16 }, is_whole)
 }
 
 /// Factors of the rotary frequencies, which is how llama.cpp takes Llama 3's stretching.
@@ -268,6 +284,9 @@ fn write(
     for file in [CONFIG_FILE, TOKENIZER_FILE] {
         let to = into.join(file);
         std::fs::copy(from.join(file), &to).map_err(failed(&to))?;
+    }
+    if let Some((_, template)) = Template::find(from)? {
+        template.save(into)?;
     }
     let path = into.join(GGUF_FILE);
     let mut file = BufWriter::new(File::create(&path).map_err(failed(&path))?);

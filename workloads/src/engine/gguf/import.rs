@@ -4,17 +4,17 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use candle_core::quantized::gguf_file::Content;
-
+use super::content::read_content;
 use super::export::GGUF_FILE;
 use super::{keys, vocabulary};
-use crate::engine::error::{EngineError, first_line};
+use crate::engine::chat::Template;
+use crate::engine::error::EngineError;
 use crate::engine::text::{TOKENIZER_FILE, TextTokenizer};
 use crate::engine::weights::CONFIG_FILE;
 use crate::model_config::ModelConfig;
 
-/// Makes the new directory `into` of a GGUF file: config.json and tokenizer.json from what the
-/// file says, and the file itself (a hard link where that is possible). `tokenizer` is a
+/// Makes the new directory `into` of a GGUF file: config.json, tokenizer.json and the chat template from
+/// what the file says, and the file itself (a hard link where that is possible). `tokenizer` is a
 /// tokenizer.json to take instead.
 ///
 /// # Errors
@@ -34,8 +34,7 @@ pub fn import(
         reason,
     };
     let mut reader = BufReader::new(File::open(file).map_err(read)?);
-    let content = Content::read(&mut reader);
-    let content = content.map_err(|error| unsuitable(first_line(&error)))?;
+    let content = read_content(&mut reader).map_err(unsuitable)?;
     let table = content.tensor_infos.get("token_embd.weight");
     let table = table.and_then(|info| info.shape.dims().first().copied());
     let table = table.and_then(|rows| u32::try_from(rows).ok());
@@ -56,7 +55,8 @@ pub fn import(
         path: into.to_owned(),
         source,
     })?;
-    let filled = fill(file, &config, &tokenizer, into);
+    let template = vocabulary::chat_template(|key| content.metadata.get(key));
+    let filled = fill(file, &config, (&tokenizer, template.as_ref()), into);
     if filled.is_err() {
         // Nothing of a directory that is not whole is kept; what failed is told above.
         let _ = std::fs::remove_dir_all(into);
@@ -67,7 +67,7 @@ pub fn import(
 fn fill(
     file: &Path,
     config: &ModelConfig,
-    tokenizer: &str,
+    (tokenizer, template): (&str, Option<&Template>),
     into: &Path,
 ) -> Result<(), EngineError> {
     let failed = |path: &Path| {
@@ -83,6 +83,9 @@ fn fill(
     std::fs::write(&path, text).map_err(failed(&path))?;
     let path = into.join(TOKENIZER_FILE);
     std::fs::write(&path, tokenizer).map_err(failed(&path))?;
+    if let Some(template) = template {
+        template.save(into)?;
+    }
     TextTokenizer::load(into)?;
     let path = into.join(GGUF_FILE);
     if std::fs::hard_link(file, &path).is_err() {

@@ -2,7 +2,7 @@
 
 use candle_core::quantized::gguf_file::Value;
 
-use crate::model_config::{Architecture, ModelConfig, RopeScaling};
+use crate::model_config::{Architecture, MOST_SIZES, ModelConfig, RopeScaling};
 
 /// Factors that stretch the rotary embedding of Llama 3.1 and later, one per pair of elements.
 pub(crate) const FREQUENCY_DIVISORS: &str = "rope_freqs.weight";
@@ -112,7 +112,7 @@ pub(super) fn read<'a>(
     if head_width == 0 || !head_width.is_multiple_of(2) {
         return Err(Unusable(format!("heads of width {head_width}")));
     }
-    Ok(ModelConfig {
+    let config = ModelConfig {
         architecture,
         layers: needed("block_count")?,
         width,
@@ -132,7 +132,15 @@ pub(super) fn read<'a>(
         output_bias: has("blk.0.attn_output.bias"),
         head_norm: has("blk.0.attn_q_norm.weight"),
         sliding_window: None,
-    })
+    };
+    if config.is_within_reason() {
+        Ok(config)
+    } else {
+        Err(Unusable(format!(
+            "it says {} layers that are {width} wide: the engine runs {MOST_SIZES}",
+            config.layers
+        )))
+    }
 }
 
 /// A whole number of any of GGUF's types.

@@ -1,13 +1,17 @@
 //! A tokenizer between tokenizer.json and GGUF's metadata: byte-level BPE, which all models of the
-//! family but Llama 2 and its like use.
+//! family but Llama 2 and its like use; and the chat template beside it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{Value, ValueType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use super::sentencepiece;
+use crate::engine::chat::Template;
 use crate::engine::error::EngineError;
+use crate::engine::model::size;
 use crate::engine::text::TOKENIZER_FILE;
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -15,9 +19,13 @@ const SPLIT: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
+const BEGIN: &str = "tokenizer.ggml.bos_token_id";
+const END: &str = "tokenizer.ggml.eos_token_id";
+const CHAT: &str = "tokenizer.chat_template";
 
 // llama.cpp's LLAMA_TOKEN_TYPE_...
 const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
@@ -53,7 +61,7 @@ struct TokenizerFile {
 struct Bpe {
     #[serde(rename = "type")]
     kind: String,
-    vocab: std::collections::BTreeMap<String, u32>,
+    vocab: BTreeMap<String, u32>,
     merges: Vec<Merge>,
 }
 
@@ -140,6 +148,8 @@ pub(super) fn entries(directory: &Path, vocabulary: u32) -> Result<Entries, Engi
             }
         }
     }
+    let template = Template::find(directory)?.map(|(_, template)| template);
+    let chat = template.map(|template| chat_entries(&template, &tokens));
     let merges = file.model.merges.into_iter().map(|merge| match merge {
         Merge::Pair([left, right]) => format!("{left} {right}"),
         Merge::Text(text) => text,
@@ -156,11 +166,72 @@ pub(super) fn entries(directory: &Path, vocabulary: u32) -> Result<Entries, Engi
         (TYPES, Value::Array(types)),
         (MERGES, Value::Array(merges)),
     ];
+    let entries = entries.into_iter().chain(chat.into_iter().flatten());
     let entries = entries.map(|(key, value)| (key.to_owned(), value));
     Ok(Entries {
-        metadata: entries.into(),
+        metadata: entries.collect(),
         without: None,
     })
+}
+
+/// The entries of a chat template, with the tokens that it names where they are of this vocabulary.
+fn chat_entries(template: &Template, tokens: &[(String, i32)]) -> Vec<(&'static str, Value)> {
+    let id = |token: &str| {
+        let place = tokens.iter().position(|(text, _)| text == token)?;
+        u32::try_from(place).ok().map(Value::U32)
+    };
+    let ids = [(BEGIN, id(&template.begin)), (END, id(&template.end))];
+    let ids = ids.into_iter().filter_map(|(key, id)| Some((key, id?)));
+    ids.chain([(CHAT, Value::String(template.text.clone()))])
+        .collect()
+}
+
+/// The values of an entry that is a list.
+pub(super) fn list<'a>(
+    find: &impl Fn(&str) -> Option<&'a Value>,
+    key: &str,
+) -> Result<&'a Vec<Value>, String> {
+    let values = find(key).and_then(|value| value.to_vec().ok());
+    values.ok_or_else(|| format!("it has no {key}"))
+}
+
+/// The ids of all tokens by their text, and those that are no ordinary text as tokenizer.json has them.
+pub(super) fn tokens<'a>(
+    find: &impl Fn(&str) -> Option<&'a Value>,
+) -> Result<(BTreeMap<String, u32>, Vec<Json>), String> {
+    let types = list(find, TYPES)?;
+    if let Some(other) = types
+        .iter()
+        .find(|kind| kind.value_type() != ValueType::I32)
+    {
+        return Err(format!("{TYPES} holds {other:?}"));
+    }
+    let (mut vocabulary, mut added) = (BTreeMap::new(), Vec::new());
+    for ((id, token), kind) in (0_u32..).zip(list(find, TOKENS)?).zip(types) {
+        let token = token.to_string().ok().cloned();
+        let token = token.ok_or_else(|| format!("token {id} is no text"))?;
+        let kind = kind.to_i32().unwrap_or(NORMAL);
+        if matches!(kind, UNKNOWN | CONTROL | USER_DEFINED) {
+            added.push(json!({
+                "id": id, "content": token, "special": kind != USER_DEFINED, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": false,
+            }));
+        }
+        vocabulary.insert(token, id);
+    }
+    Ok((vocabulary, added))
+}
+
+/// The chat template of a file's metadata; `None` if it has none.
+pub(super) fn chat_template<'a>(find: impl Fn(&str) -> Option<&'a Value>) -> Option<Template> {
+    let text = find(CHAT)?.to_string().ok()?.clone();
+    let token = |key: &str| {
+        let id = find(key)?.to_u32().ok()?;
+        let tokens = find(TOKENS)?.to_vec().ok()?;
+        tokens.get(size(id))?.to_string().ok().cloned()
+    };
+    let [begin, end] = [BEGIN, END].map(|key| token(key).unwrap_or_default());
+    Some(Template { text, begin, end })
 }
 
 /// The tokenizer.json of a file's metadata; or, in words, why there is none.
@@ -169,10 +240,14 @@ pub(super) fn tokenizer_json<'a>(
 ) -> Result<String, String> {
     let text = |key: &str| find(key).and_then(|value| value.to_string().ok());
     let model = text(MODEL).map_or("missing", String::as_str);
-    if model != "gpt2" {
-        return Err(format!(
-            "{MODEL} is {model}, and only gpt2 (byte-level BPE) is read"
-        ));
+    match model {
+        "gpt2" => {}
+        "llama" => return sentencepiece::tokenizer_json(find),
+        other => {
+            return Err(format!(
+                "{MODEL} is {other}, and gpt2 (byte-level BPE) and llama (SentencePiece) are read"
+            ));
+        }
     }
     let split = text(SPLIT).map_or("missing", String::as_str);
     // Names of llama.cpp that stand for the same cut.
@@ -184,31 +259,10 @@ pub(super) fn tokenizer_json<'a>(
     let Some((_, pattern)) = SPLITS.iter().find(|(name, _)| *name == same) else {
         return Err(format!("{SPLIT} is {split}, which is not known here"));
     };
-    let list = |key: &str| {
-        let values = find(key).and_then(|value| value.to_vec().ok());
-        values.ok_or_else(|| format!("it has no {key}"))
-    };
-    let string = |value: &Value| value.to_string().ok().cloned();
-    let types = list(TYPES)?;
-    if let Some(other) = types
+    let (vocabulary, added) = tokens(&find)?;
+    let merges = list(&find, MERGES)?
         .iter()
-        .find(|kind| kind.value_type() != ValueType::I32)
-    {
-        return Err(format!("{TYPES} holds {other:?}"));
-    }
-    let (mut vocabulary, mut added) = (serde_json::Map::new(), Vec::new());
-    for ((id, token), kind) in (0_u32..).zip(list(TOKENS)?).zip(types) {
-        let token = string(token).ok_or_else(|| format!("token {id} is no text"))?;
-        let kind = kind.to_i32().unwrap_or(NORMAL);
-        if matches!(kind, CONTROL | USER_DEFINED) {
-            added.push(json!({
-                "id": id, "content": token, "special": kind == CONTROL, "single_word": false,
-                "lstrip": false, "rstrip": false, "normalized": false,
-            }));
-        }
-        vocabulary.insert(token, Json::from(id));
-    }
-    let merges = list(MERGES)?.iter().map(string);
+        .map(|merge| merge.to_string().ok().cloned());
     let merges: Option<Vec<String>> = merges.collect();
     let merges = merges.ok_or_else(|| format!("{MERGES} holds something that is no text"))?;
     let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,

@@ -54,7 +54,7 @@ fn matrices(
 }
 
 /// An adapter's directory, as PEFT writes it, in 16 bits.
-fn write_adapter(root: &Path, config: &ModelConfig, rank: u32, seed: u64) -> PathBuf {
+pub(super) fn write_adapter(root: &Path, config: &ModelConfig, rank: u32, seed: u64) -> PathBuf {
     let directory = root.join(format!("adapter-{seed}"));
     std::fs::create_dir(&directory).unwrap();
     let text = format!(
@@ -246,8 +246,27 @@ fn adapters_that_do_not_fit_are_refused_in_words() {
             "config.json implies",
         ),
         (r#"{"r": 4}"#, "lora_alpha"),
+        (
+            r#"{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "use_dora": true}"#,
+            "use_dora",
+        ),
     ] {
         std::fs::write(&config_file, text).unwrap();
+        let error = model
+            .load_adapters(std::slice::from_ref(&path))
+            .unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let text = r#"{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}"#;
+    std::fs::write(&config_file, text).unwrap();
+    for (changed, why) in [
+        (Changed::NotNumbers, "not numbers"),
+        (
+            Changed::Unread,
+            "nothing here reads its base_model.model.lm_head.lora_A.weight",
+        ),
+    ] {
+        change_weights(&path.join("adapter_model.safetensors"), changed);
         let error = model
             .load_adapters(std::slice::from_ref(&path))
             .unwrap_err();
@@ -258,4 +277,42 @@ fn adapters_that_do_not_fit_are_refused_in_words() {
         model.load_adapters(&[path]),
         Err(EngineError::Read { .. })
     ));
+}
+
+/// What is done to the weights of an adapter.
+#[derive(Clone, Copy, PartialEq)]
+enum Changed {
+    /// A value of one matrix is none.
+    NotNumbers,
+    /// There is a matrix beside another map.
+    Unread,
+}
+
+fn change_weights(path: &Path, changed: Changed) {
+    let file = std::fs::read(path).unwrap();
+    let stored = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = stored
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            (
+                name,
+                view.dtype(),
+                view.shape().to_vec(),
+                view.data().to_vec(),
+            )
+        })
+        .collect();
+    let nan = f16::NAN.to_le_bytes();
+    if changed == Changed::NotNumbers {
+        tensors[0].3[..2].copy_from_slice(&nan);
+    } else {
+        let name = "base_model.model.lm_head.lora_A.weight".to_owned();
+        tensors.push((name, Dtype::F16, vec![1], nan.to_vec()));
+    }
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).unwrap();
+        (name.clone(), view)
+    });
+    safetensors::serialize_to_file(views.collect::<Vec<_>>(), None, path).unwrap();
 }

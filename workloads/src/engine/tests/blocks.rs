@@ -10,7 +10,7 @@ use crate::engine::{Compute, Model, Parts, verify};
 use crate::model_config::ModelConfig;
 
 /// A model of that shape with random weights and the micro model's tokenizer.
-fn model_with_tokenizer(config: &ModelConfig) -> tempfile::TempDir {
+pub(super) fn model_with_tokenizer(config: &ModelConfig) -> tempfile::TempDir {
     let directory = random_model(config);
     let tokenizer = directory.path().join("tokenizer.json");
     std::fs::copy(micro().join("tokenizer.json"), tokenizer).expect("copied");
@@ -167,6 +167,11 @@ fn what_is_no_usable_gguf_is_refused_with_the_reason() {
         changed[place] ^= 0xff;
         std::fs::write(&file, &changed).expect("written");
         let _ = Model::load_whole(&written);
+        let into = root.path().join("changed");
+        if import(&file, None, &into).is_ok() {
+            std::fs::remove_dir_all(&into).expect("removed");
+        }
+        assert!(!into.exists(), "{place}");
     }
     let other = String::from_utf8_lossy(&whole).contains("general.architecture");
     assert!(other, "the header has the key");

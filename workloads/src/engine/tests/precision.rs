@@ -129,6 +129,7 @@ fn the_bench_tells_what_it_did_when_and_how_often() {
         output_tokens: 5,
         batches: vec![1, 3],
         window_ns: 20_000_000,
+        ceilings: true,
     };
     let line = serde_json::to_string(&spec).expect("writes") + "\n";
     let mut output = Vec::new();
@@ -153,6 +154,21 @@ fn the_bench_tells_what_it_did_when_and_how_often() {
         assert_eq!((window.phase, window.batch), (phase, batch));
         assert_eq!(window.tokens, window.passes * tokens_of_pass);
         assert!(window.end_ns - window.start_ns >= spec.window_ns);
+        // A token looks back on the prompt and on what was made, itself included.
+        let positions = match phase {
+            BenchPhase::Decode => window.tokens * 9..=window.tokens * 13,
+            BenchPhase::Idle | BenchPhase::Prefill => 0..=0,
+        };
+        assert!(positions.contains(&window.positions), "{window:?}");
     }
     assert_eq!(windows.next(), None);
+    let ceilings = events.iter().filter_map(|event| match event {
+        BenchEvent::Ceilings(ceilings) => Some(ceilings),
+        _ => None,
+    });
+    let [ceilings] = ceilings.collect::<Vec<_>>()[..] else {
+        unreachable!("once: {events:?}");
+    };
+    assert_eq!(ceilings.unavailable, None);
+    assert!(ceilings.reading.is_some() && ceilings.multiplying.is_some());
 }

@@ -10,7 +10,7 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 use super::noise::Noise;
 use super::operations::{
     Heads, Rotation, causal_softmax, cross_entropy, merge_heads, rms_norm, split_heads, swiglu,
-    times_transposed,
+    times_frozen, times_transposed,
 };
 use crate::engine::error::EngineError;
 use crate::engine::model::{epsilon, rotation};
@@ -24,6 +24,21 @@ pub(super) struct Network {
     config: ModelConfig,
     variables: BTreeMap<String, Var>,
     rotation: Rotation,
+    /// Whether its own weights stay as they are.
+    frozen: bool,
+    /// Pairs beside some of its maps, by the map's name, where it is frozen.
+    pairs: BTreeMap<String, Pair>,
+}
+
+/// What an adapter adds to a map of states x: `s B A x`.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    /// A, rank x inputs.
+    pub(super) down: Var,
+    /// B, outputs x rank.
+    pub(super) up: Var,
+    /// s.
+    pub(super) scale: f64,
 }
 
 fn size(value: u32) -> usize {
@@ -76,7 +91,15 @@ impl Network {
             config: *config,
             variables,
             rotation,
+            frozen: false,
+            pairs: BTreeMap::new(),
         })
+    }
+
+    /// Freezes it, and puts pairs beside its maps.
+    pub(super) fn adapt(&mut self, pairs: BTreeMap<String, Pair>) {
+        self.frozen = true;
+        self.pairs = pairs;
     }
 
     /// The network of a trained model, from its directory.
@@ -149,15 +172,49 @@ impl Network {
         }
     }
 
+    /// States through the map of that name, with what is beside it.
+    fn apply(&self, states: &Tensor, name: &str) -> Result<Tensor> {
+        if !self.frozen {
+            return times_transposed(states, self.weight(name)?);
+        }
+        let mapped = times_frozen(states, &self.weight(name)?.detach())?;
+        let Some(pair) = self.pairs.get(name) else {
+            return Ok(mapped);
+        };
+        let narrow = times_transposed(states, pair.down.as_tensor())?;
+        mapped + (times_transposed(&narrow, pair.up.as_tensor())? * pair.scale)?
+    }
+
     /// Scores for each token of sequences of equal length: (sequences * tokens) x vocabulary.
     pub(super) fn scores(&self, tokens: &[u32], sequence: usize) -> Result<Tensor> {
         let tokens = Tensor::new(tokens, &Device::Cpu)?;
         let mut states = self.weight(EMBEDDING)?.index_select(&tokens, 0)?;
+        if self.frozen {
+            states = states.detach();
+        }
+        self.score(&self.through_layers(&states, sequence)?)
+    }
+
+    /// The states in front of the first layer for some tokens, without a gradient.
+    pub(super) fn embedded(&self, tokens: &[u32]) -> Result<Tensor> {
+        let tokens = Tensor::new(tokens, &Device::Cpu)?;
+        let states = self.weight(EMBEDDING)?.index_select(&tokens, 0)?;
+        Ok(states.detach())
+    }
+
+    /// States of sequences of equal length through all layers: (sequences * tokens) x width.
+    pub(super) fn through_layers(&self, states: &Tensor, sequence: usize) -> Result<Tensor> {
+        let mut states = states.clone();
         for layer in 0..self.config.layers {
             states = self.run_layer(layer, &states, sequence)?;
         }
-        let states = rms_norm(&states, self.weight(FINAL_NORM)?, epsilon(&self.config))?;
-        times_transposed(&states, self.weight(self.head_name())?)
+        Ok(states)
+    }
+
+    /// Scores of all tokens to come after some states behind the last layer.
+    pub(super) fn score(&self, states: &Tensor) -> Result<Tensor> {
+        let states = rms_norm(states, self.weight(FINAL_NORM)?, epsilon(&self.config))?;
+        self.apply(&states, self.head_name())
     }
 
     /// Mean loss of predicting each sequence's next tokens; a sequence has one token more than
@@ -181,7 +238,7 @@ impl Network {
             up,
             down,
         ] = names;
-        let apply = |states: &Tensor, name: &str| times_transposed(states, self.weight(name)?);
+        let apply = |states: &Tensor, name: &str| self.apply(states, name);
         let epsilon = epsilon(&self.config);
         let width = size(self.config.head_width);
         let heads = |heads: u32| Heads {

@@ -37,6 +37,12 @@ impl Noise {
         values
     }
 
+    /// Numbers that are drawn evenly from all.
+    pub(crate) fn numbers(&mut self, count: usize) -> Vec<usize> {
+        let draw = |_| usize::try_from(self.0.next_u64() >> 33).unwrap_or(0);
+        (0..count).map(draw).collect()
+    }
+
     /// The numbers below `count` in random order, by Fisher and Yates.
     pub(crate) fn shuffled(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();

@@ -83,7 +83,10 @@ fn float(count: usize) -> f32 {
 }
 
 /// a b^T, of matrices or of as many matrices in a and b: `da = g b`, `db = g^T a`.
-struct TimesTransposed;
+struct TimesTransposed {
+    /// Whether b learns too.
+    both: bool,
+}
 
 impl CustomOp2 for TimesTransposed {
     fn name(&self) -> &'static str {
@@ -122,14 +125,22 @@ impl CustomOp2 for TimesTransposed {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (a, b) = (a.detach(), b.detach());
         let of_a = gradient.matmul(&b)?;
-        let of_b = gradient.t()?.matmul(&a)?;
-        Ok((Some(of_a), Some(of_b)))
+        let of_b = match self.both {
+            true => Some(gradient.t()?.matmul(&a)?),
+            false => None,
+        };
+        Ok((Some(of_a), of_b))
     }
 }
 
 /// a b^T.
 pub(super) fn times_transposed(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    a.apply_op2(b, TimesTransposed)
+    a.apply_op2(b, TimesTransposed { both: true })
+}
+
+/// a b^T with a b that stays as it is.
+pub(super) fn times_frozen(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    a.apply_op2(b, TimesTransposed { both: false })
 }
 
 /// Root mean square norm of rows, Zhang and Sennrich 2019, eq. 4: `y = x r w` with

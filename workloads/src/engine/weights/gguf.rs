@@ -11,8 +11,8 @@ use candle_core::{Device, Tensor};
 
 use super::{RotaryOrder, read_error, same_shape};
 use crate::engine::compute::Compute;
-use crate::engine::error::{EngineError, first_line};
-use crate::engine::gguf::FREQUENCY_DIVISORS;
+use crate::engine::error::EngineError;
+use crate::engine::gguf::{FREQUENCY_DIVISORS, read_content};
 use crate::engine::linear::Matrix;
 use crate::engine::tensors::{NamedShape, gguf_name};
 use crate::model_config::ModelConfig;
@@ -64,8 +64,7 @@ impl Gguf {
             path: path.clone(),
             reason,
         };
-        let content = Content::read(&mut file);
-        let content = content.map_err(|error| damaged(first_line(&error)))?;
+        let content = read_content(&mut file).map_err(damaged)?;
         // The end of the last tensor, and the first name of an impossible one: whatever order the
         // library keeps them in.
         let (mut expected_bytes, mut impossible) = (0, None);
@@ -123,6 +122,12 @@ impl Gguf {
         Some(info.shape.dims().to_vec())
     }
 
+    /// The blocks that a matrix is kept in; `None` if it is dense in memory, or missing.
+    pub(super) fn block_type(&self, (name, _): &NamedShape) -> Option<GgmlDType> {
+        let info = self.content.tensor_infos.get(&gguf_name(name)?)?;
+        Some(info.ggml_dtype).filter(|kind| is_in_blocks(*kind))
+    }
+
     fn read(
         &mut self,
         (name, shape): &NamedShape,
@@ -163,12 +168,10 @@ impl Gguf {
         compute: &Compute,
     ) -> Result<Matrix, EngineError> {
         let stored = self.read(named, compute.device())?;
-        match stored.dtype() {
-            GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
-                dense(&stored, compute).map(Matrix::Dense)
-            }
-            _ => Ok(Matrix::Blocks(Arc::new(stored))),
+        if is_in_blocks(stored.dtype()) {
+            return Ok(Matrix::Blocks(Arc::new(stored)));
         }
+        dense(&stored, compute).map(Matrix::Dense)
     }
 
     /// What the rotary frequencies are divided by, where the file says so.
@@ -185,6 +188,11 @@ impl Gguf {
             .map(Some)
             .map_err(EngineError::tensor("reading weights"))
     }
+}
+
+/// Whether a matrix of that type is multiplied with as it is stored.
+const fn is_in_blocks(kind: GgmlDType) -> bool {
+    !matches!(kind, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16)
 }
 
 /// Bytes of a tensor in its file; `None` if its shape does not fit its blocks.

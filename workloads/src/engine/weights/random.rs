@@ -61,6 +61,10 @@ impl RandomWeights {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What the weights follow from: the shape and the seed.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         vec![self.path.with_file_name(CONFIG_FILE), self.path.clone()]

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
-use super::{read_error, same_shape};
+use super::{read_error, read_text, same_shape};
 use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
 use crate::engine::tensors::NamedShape;
@@ -21,6 +21,9 @@ pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// The safetensors library's own bound on a header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Longest index, in bytes: some hundred for each of as many tensors as no model has.
+const MOST_INDEX_BYTES: u64 = 1 << 26;
 
 /// An open safetensors file whose length agrees with its header.
 #[derive(Debug)]
@@ -34,6 +37,12 @@ pub(crate) struct WeightsFile {
 impl WeightsFile {
     /// Opens and checks a file.
     pub(crate) fn open(path: PathBuf) -> Result<WeightsFile, EngineError> {
+        // What is no file may wait for a writer for ever.
+        let metadata = std::fs::metadata(&path).map_err(read_error(&path))?;
+        if !metadata.is_file() {
+            let reason = "it is no file".to_owned();
+            return Err(EngineError::Damaged { path, reason });
+        }
         let mut file = File::open(&path).map_err(read_error(&path))?;
         let found_bytes = file.metadata().map_err(read_error(&path))?.len();
         let truncated = |expected_bytes| EngineError::Truncated {
@@ -96,6 +105,41 @@ impl WeightsFile {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
+    /// Names of its tensors.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.metadata.tensors().into_keys().collect()
+    }
+
+    /// Values of all its tensors.
+    pub(crate) fn values(&self) -> u64 {
+        let tensors = self.metadata.tensors();
+        let values = tensors
+            .values()
+            .map(|info| info.shape.iter().product::<usize>());
+        values
+            .map(|values| u64::try_from(values).unwrap_or(u64::MAX))
+            .sum()
+    }
+
+    /// Refuses a tensor whose shape is not what `source` implies.
+    pub(crate) fn check_shape(
+        &self,
+        (name, shape): &NamedShape,
+        source: &str,
+    ) -> Result<(), EngineError> {
+        match self.metadata.info(name) {
+            Some(info) if !same_shape(&info.shape, shape) => Err(EngineError::Unsuitable {
+                path: self.path.clone(),
+                reason: format!(
+                    "{name} is {:?}, and {source} with the model's config.json implies {shape:?}: keep the files \
+                     of one training together, and take the model that it was trained for",
+                    info.shape
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads one tensor and checks its shape.
     pub(crate) fn tensor(
         &mut self,
@@ -139,6 +183,8 @@ impl WeightsFile {
 /// The files that hold a model's weights.
 #[derive(Debug)]
 pub(crate) struct Safetensors {
+    /// The one file, or the index.
+    described_in: PathBuf,
     files: Vec<WeightsFile>,
     /// Which file holds a tensor.
     place: BTreeMap<String, usize>,
@@ -156,10 +202,11 @@ impl Safetensors {
         let index = directory.join(INDEX_FILE);
         let single = directory.join(WEIGHTS_FILE);
         if single.exists() || !index.exists() {
-            let file = WeightsFile::open(single)?;
+            let file = WeightsFile::open(single.clone())?;
             let names = file.metadata.tensors().into_keys();
             let place = names.map(|name| (name, 0)).collect();
             return Ok(Safetensors {
+                described_in: single,
                 files: vec![file],
                 place,
             });
@@ -168,7 +215,7 @@ impl Safetensors {
             path: index.clone(),
             reason,
         };
-        let text = std::fs::read_to_string(&index).map_err(read_error(&index))?;
+        let text = read_text(&index, MOST_INDEX_BYTES)?;
         let map: Index = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         let (mut files, mut opened, mut place) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for (tensor, name) in map.weight_map {
@@ -180,6 +227,12 @@ impl Safetensors {
             }
             let number = match opened.get(&name) {
                 Some(number) => *number,
+                None if !directory.join(&name).is_file() => {
+                    return Err(damaged(format!(
+                        "it says that {tensor} is in {name}, and there is no such file beside it: copy all of the \
+                         checkpoint's files"
+                    )));
+                }
                 None => {
                     files.push(WeightsFile::open(directory.join(&name))?);
                     opened.insert(name.clone(), files.len() - 1);
@@ -193,7 +246,17 @@ impl Safetensors {
             }
             place.insert(tensor, number);
         }
-        Ok(Safetensors { files, place })
+        Ok(Safetensors {
+            described_in: index,
+            files,
+            place,
+        })
+    }
+
+    /// The file that a tensor is in; what describes all if it is in none.
+    pub(super) fn path_of(&self, name: &str) -> &Path {
+        let file = self.place.get(name).and_then(|at| self.files.get(*at));
+        file.map_or(&self.described_in, |file| &file.path)
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {
@@ -210,11 +273,12 @@ impl Safetensors {
         named: &NamedShape,
         compute: &Compute,
     ) -> Result<Tensor, EngineError> {
-        let number = self.place.get(&named.0).copied().unwrap_or(0);
-        match self.files.get_mut(number) {
+        let place = self.place.get(&named.0);
+        match place.and_then(|at| self.files.get_mut(*at)) {
             Some(file) => file.tensor(named, compute),
-            None => Err(EngineError::MissingTensor {
-                name: named.0.clone(),
+            None => Err(EngineError::Damaged {
+                path: self.described_in.clone(),
+                reason: format!("it has no tensor {}", named.0),
             }),
         }
     }

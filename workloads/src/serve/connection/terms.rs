@@ -21,8 +21,8 @@ const SAMPLE_BYTES: u64 = 4096;
 pub(in crate::serve) struct Terms {
     pub(in crate::serve) model: [u8; 32],
     pub(in crate::serve) layers: Range<u32>,
-    /// The second model, where there is one.
-    pub(in crate::serve) draft: Option<[u8; 32]>,
+    /// The second model that both sides must have, where there is one: a draft model, or a vision encoder.
+    pub(in crate::serve) second: Option<[u8; 32]>,
 }
 
 impl Terms {
@@ -31,7 +31,7 @@ impl Terms {
         let mut bytes = self.model.to_vec();
         bytes.extend_from_slice(&self.layers.start.to_le_bytes());
         bytes.extend_from_slice(&self.layers.end.to_le_bytes());
-        bytes.extend(self.draft.iter().flatten());
+        bytes.extend(self.second.iter().flatten());
         bytes
     }
 
@@ -39,15 +39,15 @@ impl Terms {
     pub(super) fn decode(bytes: &[u8]) -> Option<Terms> {
         let (model, layers) = bytes.split_first_chunk::<32>()?;
         let (start, end) = layers.split_first_chunk::<4>()?;
-        let (end, draft) = end.split_first_chunk::<4>()?;
-        let draft = match draft {
+        let (end, second) = end.split_first_chunk::<4>()?;
+        let second = match second {
             [] => None,
-            draft => Some(draft.try_into().ok()?),
+            second => Some(second.try_into().ok()?),
         };
         Some(Terms {
             model: *model,
             layers: u32::from_le_bytes(*start)..u32::from_le_bytes(*end),
-            draft,
+            second,
         })
     }
 
@@ -56,8 +56,8 @@ impl Terms {
         if self.model != held.model {
             return Err(ConnectionError::WrongModel);
         }
-        if self.draft != held.draft {
-            return Err(ConnectionError::WrongDraft);
+        if self.second != held.second {
+            return Err(ConnectionError::WrongSecond);
         }
         let (needed, held) = (self.layers.clone(), held.layers.clone());
         if needed.start < held.start || needed.end > held.end {
@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn terms_read_back_and_anything_else_does_not() {
-        for draft in [None, Some([3; 32])] {
+        for second in [None, Some([3; 32])] {
             let terms = Terms {
                 model: [7; 32],
                 layers: 2..6,
-                draft,
+                second,
             };
             let bytes = terms.encode();
             assert_eq!(Terms::decode(&bytes), Some(terms));
@@ -131,18 +131,18 @@ mod tests {
         let terms = |model, layers| Terms {
             model: [model; 32],
             layers,
-            draft: None,
+            second: None,
         };
         let held = terms(1, 2..6);
         assert!(terms(1, 3..6).check(&held).is_ok());
         let other = terms(2, 3..6).check(&held).unwrap_err();
         assert!(matches!(other, ConnectionError::WrongModel));
         let drafted = Terms {
-            draft: Some([1; 32]),
+            second: Some([1; 32]),
             ..terms(1, 3..6)
         };
         let alone = drafted.check(&held).unwrap_err();
-        assert!(matches!(alone, ConnectionError::WrongDraft), "{alone}");
+        assert!(matches!(alone, ConnectionError::WrongSecond), "{alone}");
         let missing = terms(1, 1..6).check(&held).unwrap_err();
         assert!(
             matches!(missing, ConnectionError::WrongLayers { .. }),

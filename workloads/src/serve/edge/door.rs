@@ -1,17 +1,16 @@
 //! Who may come in: accepts connections, checks the secret, and reads frames for the engine.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender};
 
-use nix::errno::Errno;
-
 use super::service::{Work, WorkKind};
-use crate::serve::connection::{Connection, ConnectionError, PayloadCounter, Terms, accept};
+use crate::serve::connection::{
+    Access, Connection, ConnectionError, Listener, PayloadCounter, Stream, Terms, accept,
+};
 use crate::serve::error::JobError;
 use crate::serve::part::FrameLimits;
-use crate::serve::secret::Secret;
 use crate::serve::signal::Signal;
 use crate::serve::thread;
 
@@ -21,7 +20,7 @@ const MAX_CONNECTIONS: usize = 16;
 /// What every connection needs.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
-    pub(super) secret: Secret,
+    pub(super) access: Access,
     pub(super) held: Terms,
     pub(super) counter: Arc<PayloadCounter>,
     pub(super) limits: FrameLimits,
@@ -39,25 +38,17 @@ impl Drop for Place {
 
 /// Lets connections in until the listener is shut down. No stranger can end it.
 pub(super) fn serve(
-    listener: &TcpListener,
+    listener: &Listener,
     address: SocketAddr,
     door: &Door,
     signals: &Sender<Signal>,
 ) -> Result<(), JobError> {
     for number in 0.. {
-        let (stream, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) => match error.raw_os_error().map(Errno::from_raw) {
-                // The listener has been shut down: the job is over.
-                Some(Errno::EINVAL) => return Ok(()),
-                Some(Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO) => continue,
-                _ => {
-                    return Err(JobError::Listen {
-                        address,
-                        source: error,
-                    });
-                }
-            },
+        let accepted = listener.accept();
+        let accepted = accepted.map_err(|source| JobError::Listen { address, source })?;
+        // The listener has been shut down: the job is over.
+        let Some((stream, peer)) = accepted else {
+            return Ok(());
         };
         let open = door.counter.opened();
         let place = Place(Arc::clone(&door.counter));
@@ -79,12 +70,12 @@ pub(super) fn serve(
 
 /// Checks the secret, then hands frames to the engine until the client goes.
 fn converse(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     number: u64,
     door: &Door,
 ) -> Result<(), ConnectionError> {
-    let connection = accept(stream, peer, (&door.secret, &door.held), &door.counter)?;
+    let connection = accept(stream, peer, (&door.access, &door.held), &door.counter)?;
     let Connection {
         mut reader,
         writer,

@@ -1,14 +1,14 @@
 //! The edge's engine: answers prompts whole, and hidden states token by token.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
 use crate::engine::KeyValueCache;
 use crate::job::Placement;
-use crate::serve::connection::{ConnectionError, Frame, FrameWriter, token_bytes};
+use crate::serve::connection::{ConnectionError, Frame, FrameWriter, Stream, token_bytes};
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
 use crate::serve::signal::Socket;
@@ -30,7 +30,7 @@ pub(super) enum WorkKind {
     /// A client has shown the secret.
     Opened {
         /// Where its tokens go.
-        writer: FrameWriter<TcpStream>,
+        writer: FrameWriter<Stream>,
         /// Ends its reader when dropped.
         socket: Socket,
         /// For logs.
@@ -47,7 +47,7 @@ pub(super) enum WorkKind {
 /// A connected client.
 #[derive(Debug)]
 struct Client {
-    writer: FrameWriter<TcpStream>,
+    writer: FrameWriter<Stream>,
     caches: BTreeMap<u32, KeyValueCache>,
     peer: SocketAddr,
     ended: Arc<AtomicBool>,

@@ -2,11 +2,10 @@
 //! in front of the stage.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::link::Link;
-use crate::serve::connection::{ConnectionError, FrameWriter};
+use crate::serve::connection::{ConnectionError, FrameWriter, Stream};
 use crate::serve::error::JobError;
 use crate::study::{HopBytes, TrialRecord};
 use crate::wire::{FrameKind, HEADER_BYTES};
@@ -106,12 +105,12 @@ pub(super) struct WayBack {
 
 #[derive(Debug)]
 struct Inner {
-    writer: FrameWriter<TcpStream>,
+    writer: FrameWriter<Stream>,
     open: BTreeMap<u32, Entry>,
 }
 
 impl WayBack {
-    pub(super) const fn new(writer: FrameWriter<TcpStream>) -> WayBack {
+    pub(super) const fn new(writer: FrameWriter<Stream>) -> WayBack {
         WayBack {
             inner: Mutex::new(Inner {
                 writer,

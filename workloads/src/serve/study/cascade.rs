@@ -52,19 +52,12 @@ pub(super) fn play(
     }
     let prompts = large.prompts(prompt_seeds, study.prompt_tokens)?;
     let loaded = (small.weight_bytes(), small.engine_path());
-    let needed = (&needed, study.timeout_ns);
-    let Some(conductor) = Conductor::connect(path, needed, loaded, told)? else {
-        return Ok(());
-    };
-    let mut driver = Driver {
+    own::connect_and_play(path, (&needed, study), loaded, told, |conductor| Driver {
         small,
         study,
         prompts,
         conductor,
-    };
-    own::play(&mut driver, study)?;
-    driver.conductor.end();
-    Ok(())
+    })
 }
 
 impl<'a> Device<'a> for Driver<'a> {

@@ -10,6 +10,8 @@ use crate::job::{JobCommand, JobEvent};
 use crate::serve::connection::Terms;
 use crate::serve::error::JobError;
 use crate::serve::signal::{Ready, Signal, tell};
+use crate::study::tensor_parallel::HalfCosts;
+use crate::study::traced::{TracedTrial, Turn};
 use crate::study::{Arm, NodeCosts, StudyFinding, StudySpec, TrialRecord};
 use crate::wire::FrameKind;
 
@@ -36,6 +38,12 @@ pub(super) struct Setting {
 }
 
 impl Setting {
+    /// The links follow their traces.
+    pub(super) const TRACED: Setting = Setting {
+        round_trip_ns: 0,
+        rate_bps: 0,
+    };
+
     /// What the agent is asked for.
     pub(super) const fn asked(self) -> JobEvent {
         self.asked_of(Reach::All)
@@ -48,6 +56,14 @@ impl Setting {
             ends_only: matches!(reach, Reach::Ends),
         }
     }
+}
+
+/// Where on the traces a request is asked.
+#[derive(Debug)]
+struct OnTraces {
+    turn: Turn,
+    from: MonotonicNs,
+    due: MonotonicNs,
 }
 
 fn no_next_node() -> JobError {
@@ -64,6 +80,8 @@ pub(super) struct Conductor<'a> {
     trials: u32,
     groups: u32,
     reach: Reach,
+    /// The request under way, where the links follow their traces.
+    on_traces: Option<OnTraces>,
 }
 
 impl<'a> Conductor<'a> {
@@ -86,6 +104,7 @@ impl<'a> Conductor<'a> {
             trials: 0,
             groups: 0,
             reach: Reach::All,
+            on_traces: None,
         })
     }
 
@@ -131,7 +150,7 @@ impl<'a> Conductor<'a> {
                 for prompt in 0..study.prompts {
                     for arm in &study.arms {
                         let record = answer(self, arm, setting, prompt)?;
-                        self.find(StudyFinding::Trial(record));
+                        self.find_trial(record);
                     }
                 }
             }
@@ -140,12 +159,52 @@ impl<'a> Conductor<'a> {
     }
 
     /// All trials are over.
-    pub(super) fn end(self) {
+    pub(super) fn end(&self) {
         report(self.signals, JobEvent::Idle);
     }
 
     pub(super) fn find(&self, finding: StudyFinding) {
         report(self.signals, JobEvent::Study(finding));
+    }
+
+    /// Tells of a trial: of one at a setting, or of one on the traces.
+    pub(super) fn find_trial(&self, trial: TrialRecord) {
+        let offset = self.offset();
+        self.find(match &self.on_traces {
+            None => StudyFinding::Trial(trial),
+            Some(on) => StudyFinding::Traced(Box::new(TracedTrial {
+                repetition: on.turn.repetition,
+                request: on.turn.request,
+                from_ns: offset(on.from),
+                due_ns: offset(on.due),
+                trial,
+            })),
+        });
+    }
+
+    /// Waits until a request on the traces is due; with the first of a round they begin anew.
+    pub(super) fn take_turn(&mut self, turn: Turn) -> Result<(), JobError> {
+        let begun = self.on_traces.as_ref().map(|on| on.from);
+        let from = match begun.filter(|_| turn.request > 0) {
+            Some(from) => from,
+            None => self.play_traces()?,
+        };
+        let due = from.saturating_add(turn.after_ns);
+        clock::sleep_until(due);
+        self.on_traces = Some(OnTraces { turn, from, due });
+        Ok(())
+    }
+
+    /// Has the links follow their traces from the start; when that was.
+    fn play_traces(&self) -> Result<MonotonicNs, JobError> {
+        report(self.signals, JobEvent::PlayTraces);
+        match self.told.recv() {
+            Ok(JobCommand::TracesPlay { from_monotonic_ns }) => Ok(from_monotonic_ns),
+            _ => Err(JobError::Spec {
+                why: "it was told something else when its links were to follow their traces"
+                    .to_owned(),
+            }),
+        }
     }
 
     pub(super) fn link(&mut self) -> Result<&mut Link, JobError> {
@@ -191,6 +250,7 @@ impl<'a> Conductor<'a> {
             transfer: None,
             retrieval: None,
             placed: None,
+            halves: None,
         }
     }
 
@@ -211,6 +271,15 @@ impl<'a> Conductor<'a> {
         stages.map_err(|error| link.wrong(&frame, &format!("it holds no costs: {error}")))
     }
 
+    /// What half of a layer costs the other of two nodes, at a position.
+    pub(super) fn half_costs(&mut self, position: u32) -> Result<HalfCosts, JobError> {
+        let link = self.link()?;
+        link.write((FrameKind::HalfCosts, 0), position, &[])?;
+        let frame = link.read(&[FrameKind::HalfCosts], MOST_COST_BYTES)?;
+        let costs: Result<HalfCosts, _> = serde_json::from_slice(&frame.body);
+        costs.map_err(|error| link.wrong(&frame, &format!("it holds no costs: {error}")))
+    }
+
     /// The median round trip over the whole path, and echoes that it is of.
     pub(super) fn echo(&mut self, round_trip_ns: u64) -> Result<(u64, u32), JobError> {
         self.set_links(Setting {
@@ -226,15 +295,19 @@ impl<'a> Conductor<'a> {
             return Ok((0, 0));
         }
         let mut times = Vec::new();
-        if let Some(link) = &mut self.link {
-            for number in 0..ECHOES {
-                let began = clock::now();
-                link.write((FrameKind::Echo, number), place, &[])?;
-                link.read(&[FrameKind::Echo], 0)?;
-                times.push(clock::now().saturating_sub(began));
-            }
+        for _ in 0..ECHOES {
+            times.push(self.echo_once(place)?);
         }
         Ok((costs::median(&mut times), ECHOES))
+    }
+
+    /// The round trip of one empty frame to a node further on.
+    pub(super) fn echo_once(&mut self, place: u32) -> Result<u64, JobError> {
+        let link = self.link()?;
+        let began = clock::now();
+        link.write((FrameKind::Echo, 0), place, &[])?;
+        link.read(&[FrameKind::Echo], 0)?;
+        Ok(clock::now().saturating_sub(began))
     }
 
     /// Has the links set, and waits until they are.

@@ -4,10 +4,13 @@
 use std::ops::Range;
 
 use crate::clock;
+use crate::coding::Coding;
 use crate::engine::{Hidden, KeyValueCache};
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
+use crate::serve::part::Step;
 use crate::study::NodeCosts;
+use crate::study::tensor_parallel::{HalfCosts, SUMS_OF_LAYER};
 
 /// Passes that each median is over.
 const PASSES: u32 = 9;
@@ -103,6 +106,45 @@ impl Timed {
 
 fn pause() {
     clock::sleep_until(clock::now().saturating_add(PAUSE_NS));
+}
+
+/// Time without work in front of half a part of a layer: about as long as the other half's part takes to come.
+const HALF_PAUSE_NS: u64 = 1_500_000;
+
+/// Measures halves of layers at a position, one part after the other with a pause in front of each, as a node
+/// computes them that waits for the other half in between.
+pub(super) fn measure_halves(part: &Part, position: u32) -> Result<HalfCosts, JobError> {
+    let failed = |why: String| JobError::Spec { why };
+    let count = usize::try_from(position.max(1)).unwrap_or(usize::MAX);
+    let mut request = part.half_request(Coding::F32)?;
+    let mut step = part.begin_halves(&mut request, &vec![0; count])?;
+    while let Step::Part(_, own) = step {
+        step = part.add_half(&mut request, &own).map_err(failed)?;
+    }
+    let filled = request.positions();
+    let [mut attention, mut feed_forward] = [Vec::new(), Vec::new()];
+    for pass in 0..WARM_PASSES + PASSES {
+        request.truncate(filled);
+        request.take_busy_ns();
+        let mut step = part.begin_halves(&mut request, &[0])?;
+        while let Step::Part(sum, own) = step {
+            let of_part = match sum.is_multiple_of(SUMS_OF_LAYER) {
+                true => &mut attention,
+                false => &mut feed_forward,
+            };
+            let busy_ns = request.take_busy_ns();
+            if pass >= WARM_PASSES {
+                of_part.push(busy_ns);
+            }
+            clock::sleep_until(clock::now().saturating_add(HALF_PAUSE_NS));
+            step = part.add_half(&mut request, &own).map_err(failed)?;
+        }
+    }
+    Ok(HalfCosts {
+        attention_ns: median(&mut attention),
+        feed_forward_ns: median(&mut feed_forward),
+        passes: PASSES,
+    })
 }
 
 /// The middle of some times; 0 of none.

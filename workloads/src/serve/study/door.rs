@@ -1,14 +1,14 @@
 //! How a stage comes by its one driver, and why it turns away what that sends.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 
-use crate::serve::connection::{Connection, ConnectionError, PayloadCounter, Terms, accept};
+use crate::serve::connection::{
+    Access, Connection, ConnectionError, Listener, PayloadCounter, Terms, accept,
+};
 use crate::serve::error::JobError;
-use crate::serve::secret::Secret;
 use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::thread;
 use crate::study::StudyJobSpec;
@@ -28,27 +28,26 @@ pub(super) fn open(
     (loaded, held): ((u64, String), Terms),
     (counter, signals): (&Arc<PayloadCounter>, &Sender<Signal>),
 ) -> Result<Option<Connection>, JobError> {
-    let secret = Secret::parse(&spec.secret)?;
+    let access = Access::of(&spec.secret, spec.transport)?;
     let refused = |source| JobError::Listen {
         address: listen,
         source,
     };
-    let listener = TcpListener::bind(listen).map_err(refused)?;
-    let socket = OwnedFd::from(listener.try_clone().map_err(refused)?).into();
+    let (listener, socket) = Listener::bind(listen, &access).map_err(refused)?;
     let ready = Ready {
         weight_bytes: loaded.0,
         engine_path: loaded.1,
         sockets: vec![socket],
     };
     tell(signals, Signal::Ready(ready));
-    first_to_come(listener, (secret, held), counter, signals)
+    first_to_come(listener, (access, held), counter, signals)
 }
 
 /// The first connection that shows the secret and needs what is held here. `None` if the job ends
 /// before one comes.
 pub(super) fn first_to_come(
-    listener: TcpListener,
-    terms: (Secret, Terms),
+    listener: Listener,
+    terms: (Access, Terms),
     counter: &Arc<PayloadCounter>,
     signals: &Sender<Signal>,
 ) -> Result<Option<Connection>, JobError> {
@@ -57,8 +56,8 @@ pub(super) fn first_to_come(
     thread::spawn("hx-door", signals, move |signals| {
         let terms = Arc::new(terms);
         let strangers = Arc::new(AtomicUsize::new(0));
-        // It ends with an error when the listener is shut down: the job is over.
-        while let Ok((stream, peer)) = listener.accept() {
+        // It ends when the listener is shut down: the job is over.
+        while let Ok(Some((stream, peer))) = listener.accept() {
             if strangers.fetch_add(1, Ordering::Relaxed) >= MAX_STRANGERS {
                 strangers.fetch_sub(1, Ordering::Relaxed);
                 continue;

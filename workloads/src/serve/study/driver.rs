@@ -96,6 +96,11 @@ impl Driver<'_> {
                 self.try_all(setting)?;
             }
         }
+        for turn in self.study.turns() {
+            let (arm, prompt) = (turn.arm.clone(), turn.prompt);
+            self.conductor.take_turn(turn)?;
+            self.try_group(&arm, Setting::TRACED, &[prompt])?;
+        }
         Ok(())
     }
 
@@ -145,7 +150,7 @@ impl Driver<'_> {
             let input = self.prompts.get(index).cloned().unwrap_or_default();
             if arm.is_whole() {
                 self.answer_alone(&mut request, input)?;
-                self.conductor.find(StudyFinding::Trial(request.record));
+                self.conductor.find_trial(request.record);
             } else {
                 self.begin(&mut request, &input)?;
                 running.insert(number, request);
@@ -225,7 +230,7 @@ impl Driver<'_> {
                     request.record.hops.push(entry.bytes);
                     request.record.busy_ns.push(entry.busy_ns);
                 }
-                self.conductor.find(StudyFinding::Trial(request.record));
+                self.conductor.find_trial(request.record);
                 continue;
             }
             let token = match frame.token_ids().as_deref() {

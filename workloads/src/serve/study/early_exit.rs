@@ -70,20 +70,13 @@ pub(super) fn play(
     let needed = part.terms(layers)?;
     let of_exits: u64 = exits.values().map(Exit::weight_bytes).sum();
     let loaded = (part.weight_bytes() + of_exits, part.engine_path());
-    let needed = (&needed, study.timeout_ns);
-    let Some(conductor) = Conductor::connect(path, needed, loaded, told)? else {
-        return Ok(());
-    };
-    let mut driver = Driver {
+    own::connect_and_play(path, (&needed, study), loaded, told, |conductor| Driver {
         part,
         exits,
         study,
         prompts,
         conductor,
-    };
-    own::play(&mut driver, study)?;
-    driver.conductor.end();
-    Ok(())
+    })
 }
 
 impl<'a> Device<'a> for Driver<'a> {

@@ -27,7 +27,7 @@ use crate::clock;
 use crate::coding::kv::KvCoding;
 
 /// A train whose dispersion tells the rate of a link.
-const PROBE: [u8; 8192] = [0; 8192];
+const PROBE: [u8; 4096] = [0; 4096];
 const PROBE_BYTES: u64 = PROBE.len() as u64;
 
 /// Passes that medians of costs are over.

@@ -1,28 +1,31 @@
 //! The connection of a driver to the next node of its path.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::serve::connection::{
-    ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, Terms, connect,
+    Access, ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, Stream, Terms,
+    connect,
 };
 use crate::serve::error::JobError;
-use crate::serve::secret::Secret;
 use crate::serve::signal::Socket;
 use crate::wire::{FrameKind, HEADER_BYTES};
+
+/// Bodies up to this length find room in the buffers of both ends, whatever those do meanwhile.
+const BUFFERED_BYTES: usize = 16 << 10;
 
 /// The way to the next node.
 pub(super) struct Path {
     pub(super) next: Option<SocketAddr>,
-    pub(super) secret: Secret,
+    pub(super) access: Access,
     pub(super) counter: Arc<PayloadCounter>,
 }
 
 /// The connection to the next node.
 pub(super) struct Link {
-    reader: FrameReader<TcpStream>,
-    writer: FrameWriter<TcpStream>,
+    reader: FrameReader<Stream>,
+    writer: FrameWriter<Stream>,
     peer: SocketAddr,
     /// Bytes since they were last taken, headers included.
     written: u64,
@@ -37,7 +40,7 @@ impl Link {
         needed: &Terms,
         timeout_ns: u64,
     ) -> Result<(Link, Socket), JobError> {
-        let mut connection = connect(address, (&path.secret, needed), &path.counter)?;
+        let mut connection = connect(address, (&path.access, needed), &path.counter)?;
         let patience = Duration::from_nanos(timeout_ns);
         connection
             .limit_silence(patience)
@@ -77,10 +80,41 @@ impl Link {
         let frame = self
             .reader
             .read(&|kind| expected.contains(&kind).then_some(most_bytes));
+        self.counted(frame)
+    }
+
+    fn counted(
+        &mut self,
+        frame: Result<Option<Frame>, ConnectionError>,
+    ) -> Result<Frame, JobError> {
         let frame = frame.and_then(|frame| frame.ok_or(ConnectionError::Closed));
         let frame = frame.map_err(self.broken())?;
         self.read += HEADER_BYTES + u64::from(frame.header.body_bytes);
         Ok(frame)
+    }
+
+    /// Writes a frame and reads the next one, of the same kind, at the same time: a long body that waits for room
+    /// at the other end does not keep it from sending its own.
+    pub(super) fn exchange(
+        &mut self,
+        (kind, request): (FrameKind, u32),
+        position: u32,
+        body: &[u8],
+    ) -> Result<Frame, JobError> {
+        let most_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        if body.len() <= BUFFERED_BYTES {
+            self.write((kind, request), position, body)?;
+            return self.read(&[kind], most_bytes);
+        }
+        let Link { reader, writer, .. } = self;
+        let (written, read) = std::thread::scope(|scope| {
+            let writing = scope.spawn(move || writer.write(kind, request, position, body));
+            let read = reader.read(&|came| (came == kind).then_some(most_bytes));
+            (writing.join(), read)
+        });
+        let written = written.map_err(|_panic| JobError::ThreadLost)?;
+        self.written += written.map_err(self.broken())?;
+        self.counted(read)
     }
 
     /// Bytes that were written and read since this was last asked.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::engine::Parts;
+use crate::engine::{Half, Parts};
 use crate::serve::error::JobError;
 use crate::serve::part::{Part, Source};
 use crate::study::placement::{Weights, weights_at};
@@ -15,6 +15,7 @@ fn source<'a>(spec: &StudyJobSpec, directory: &'a Path) -> Source<'a> {
         compute: spec.compute,
         slowdown: spec.slowdown,
         weights: Weights::Full,
+        half: None,
     }
 }
 
@@ -66,6 +67,24 @@ pub(super) fn tail(spec: &StudyJobSpec, study: &StudySpec) -> Result<Part, JobEr
     })
 }
 
+/// Half of every layer; the first node's has the head.
+pub(super) fn half(spec: &StudyJobSpec, place: u32) -> Result<Part, JobError> {
+    let is_first = place == 0;
+    let half = match is_first {
+        true => Half::First,
+        false => Half::Second,
+    };
+    let parts = Parts {
+        embedding: true,
+        head: is_first,
+    };
+    let source = Source {
+        half: Some(half),
+        ..source(spec, &spec.model_directory)
+    };
+    Part::open(source, |layers| Ok((0..layers, parts)))
+}
+
 /// All of the large model.
 pub(super) fn large(spec: &StudyJobSpec) -> Result<Part, JobError> {
     whole(spec, &spec.model_directory)
@@ -82,6 +101,11 @@ pub(super) fn small(spec: &StudyJobSpec) -> Result<Part, JobError> {
     let directory = directory.ok_or_else(|| JobError::Spec {
         why: "a small model is to answer or to draft, and no second model is given".to_owned(),
     })?;
+    whole(spec, directory)
+}
+
+/// All of a model that has come over a link.
+pub(super) fn received(spec: &StudyJobSpec, directory: &Path) -> Result<Part, JobError> {
     whole(spec, directory)
 }
 
@@ -102,6 +126,9 @@ impl Variants {
         place: u32,
     ) -> Result<Variants, JobError> {
         let mut variants = Vec::new();
+        if study.technique() != Technique::Placement {
+            return Ok(Variants(variants));
+        }
         for weights in weights_at(&study.arms, place) {
             let source = Source {
                 weights,

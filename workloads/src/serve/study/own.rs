@@ -1,13 +1,19 @@
-//! What the drivers of early exits and of cascades do alike: every arm at every setting, and then some of
-//! them in an outage.
+//! What the drivers of several techniques do alike: every arm at every setting, then some of them in an
+//! outage, and all of them on the traces.
+
+use std::sync::mpsc::{Receiver, Sender};
 
 use super::conductor::{Conductor, Setting};
+use super::link::Path;
 use super::{grid, outage};
+use crate::job::JobCommand;
+use crate::serve::connection::Terms;
 use crate::serve::error::JobError;
+use crate::serve::signal::Signal;
 use crate::study::own::keeping;
 use crate::study::{Arm, NodeCosts, StudyFinding, StudySpec, TrialRecord};
 
-/// A device that answers as long as it is sure enough.
+/// The first of two nodes.
 pub(super) trait Device<'a> {
     /// What conducts its study.
     fn conductor(&mut self) -> &mut Conductor<'a>;
@@ -15,13 +21,37 @@ pub(super) trait Device<'a> {
     /// What a token costs here at a position.
     fn costs(&self, position: u32) -> Result<NodeCosts, JobError>;
 
+    /// What else is measured beside that, on any node.
+    fn further_costs(&mut self, _position: u32) -> Result<(), JobError> {
+        Ok(())
+    }
+
     /// One prompt's answer with one arm.
     fn answer(&mut self, arm: &Arm, setting: Setting, prompt: u32)
     -> Result<TrialRecord, JobError>;
 }
 
-/// Plays the grid of a study, and the outage after it.
-pub(super) fn play<'a>(device: &mut impl Device<'a>, study: &StudySpec) -> Result<(), JobError> {
+/// Connects to the next node, plays a study with the device that `around` makes of the connection, and ends it;
+/// nothing is played where it was over before it began.
+pub(super) fn connect_and_play<'a, D: Device<'a>>(
+    path: &Path,
+    (needed, study): (&Terms, &StudySpec),
+    loaded: (u64, String),
+    told: (&'a Sender<Signal>, &'a Receiver<JobCommand>),
+    around: impl FnOnce(Conductor<'a>) -> D,
+) -> Result<(), JobError> {
+    let needed = (needed, study.timeout_ns);
+    let Some(conductor) = Conductor::connect(path, needed, loaded, told)? else {
+        return Ok(());
+    };
+    let mut device = around(conductor);
+    play(&mut device, study)?;
+    device.conductor().end();
+    Ok(())
+}
+
+/// Plays the grid of a study, and the outage and the rounds on the traces after it.
+fn play<'a>(device: &mut impl Device<'a>, study: &StudySpec) -> Result<(), JobError> {
     costs(device, study)?;
     let mut last = None;
     for round_trip_ns in &study.grid.round_trips_ns {
@@ -41,10 +71,16 @@ pub(super) fn play<'a>(device: &mut impl Device<'a>, study: &StudySpec) -> Resul
             last = Some(setting);
         }
     }
-    match (study.outage, last) {
-        (Some(spec), Some(setting)) => try_in_outage(device, study, (spec.length_ns, setting)),
-        _ => Ok(()),
+    if let (Some(spec), Some(setting)) = (study.outage, last) {
+        try_in_outage(device, study, (spec.length_ns, setting))?;
     }
+    for turn in study.turns() {
+        let (arm, prompt) = (turn.arm.clone(), turn.prompt);
+        device.conductor().take_turn(turn)?;
+        let record = device.answer(&arm, Setting::TRACED, prompt)?;
+        device.conductor().find_trial(record);
+    }
+    Ok(())
 }
 
 fn costs<'a>(device: &mut impl Device<'a>, study: &StudySpec) -> Result<(), JobError> {
@@ -52,7 +88,7 @@ fn costs<'a>(device: &mut impl Device<'a>, study: &StudySpec) -> Result<(), JobE
     let mut all = vec![device.costs(position)?];
     all.extend(device.conductor().costs_of_stages(position)?);
     device.conductor().find(StudyFinding::Costs(all));
-    Ok(())
+    device.further_costs(position)
 }
 
 /// Every prompt with every arm: arms take turns, so that what drifts meets all of them.
@@ -64,7 +100,7 @@ fn try_all<'a>(
     for prompt in 0..study.prompts {
         for arm in &study.arms {
             let record = device.answer(arm, setting, prompt)?;
-            device.conductor().find(StudyFinding::Trial(record));
+            device.conductor().find_trial(record);
         }
     }
     Ok(())
@@ -81,8 +117,8 @@ fn try_in_outage<'a>(
     for arm in study.arms.iter().filter(|arm| family(arm) == first) {
         let out = outage::Outage::begin(device.conductor(), length_ns, setting)?;
         let mut record = device.answer(arm, setting, 0)?;
-        record.outage = Some(out.end(device.conductor())?);
-        device.conductor().find(StudyFinding::Trial(record));
+        record.outage = Some(Box::new(out.end(device.conductor())?));
+        device.conductor().find_trial(record);
     }
     Ok(())
 }

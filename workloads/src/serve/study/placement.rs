@@ -41,11 +41,11 @@ struct Driver<'a> {
 
 /// What one request is to be.
 #[derive(Clone, Copy)]
-struct Asked<'p> {
-    place: u32,
-    weights: Weights,
-    prompt: &'p [u32],
-    output: u32,
+pub(super) struct Asked<'p> {
+    pub(super) place: u32,
+    pub(super) weights: Weights,
+    pub(super) prompt: &'p [u32],
+    pub(super) output: u32,
 }
 
 /// Plays a study of placements to its end.
@@ -95,6 +95,7 @@ pub(super) fn play(
 
 impl Driver<'_> {
     fn run(&mut self) -> Result<(), JobError> {
+        let mut last = Vec::new();
         for round_trip_ns in self.study.grid.round_trips_ns.clone() {
             let echo = self.conductor.echo(round_trip_ns)?;
             let echo_ns = self.ways(round_trip_ns)?;
@@ -112,8 +113,9 @@ impl Driver<'_> {
                 self.conductor.set_links(setting(rate_bps))?;
                 self.try_all(setting(rate_bps), (&costs, &echo_ns))?;
             }
+            last = costs;
         }
-        Ok(())
+        self.try_on_traces(&last)
     }
 
     /// What an empty frame takes to each node, by place.
@@ -188,10 +190,43 @@ impl Driver<'_> {
         setting: Setting,
         (costs, echo_ns): (&[PlaceCosts], &[u64]),
     ) -> Result<(), JobError> {
-        let study = self.study;
+        let options = self.options(costs, (echo_ns, setting.rate_bps));
+        for prompt in 0..self.study.prompts {
+            for arm in &self.study.arms {
+                self.try_one(arm, (setting, prompt), &options)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every arm while the links follow their traces. A policy looks first how long an empty frame takes to each
+    /// node just then; that counts, and the bytes of a prompt, which are few, do not.
+    fn try_on_traces(&mut self, costs: &[PlaceCosts]) -> Result<(), JobError> {
+        for turn in self.study.turns() {
+            let (arm, prompt) = (turn.arm.clone(), turn.prompt);
+            self.conductor.take_turn(turn)?;
+            let echo_ns = match arm {
+                Arm::Policy(_) => self.present_ways()?,
+                _ => Vec::new(),
+            };
+            let options = self.options(costs, (&echo_ns, grid::ECHO_RATE_BPS));
+            self.try_one(&arm, (Setting::TRACED, prompt), &options)?;
+        }
+        Ok(())
+    }
+
+    /// What an empty frame takes to each node right now, by place.
+    fn present_ways(&mut self) -> Result<Vec<u64>, JobError> {
+        let nodes = u32::try_from(self.study.nodes()).unwrap_or(u32::MAX);
+        let further = (1..nodes).map(|place| self.conductor.echo_once(place));
+        std::iter::once(Ok(0)).chain(further).collect()
+    }
+
+    /// How long each node should take with each of its weights.
+    fn options(&self, costs: &[PlaceCosts], (echo_ns, rate_bps): (&[u64], u64)) -> Vec<Placed> {
         let lengths = (
-            u64::from(study.prompt_tokens),
-            u64::from(study.output_tokens),
+            u64::from(self.study.prompt_tokens),
+            u64::from(self.study.output_tokens),
         );
         let predicted = costs.iter().map(|costs| {
             let place = usize::try_from(costs.place).unwrap_or(usize::MAX);
@@ -200,47 +235,49 @@ impl Driver<'_> {
             Placed {
                 place: costs.place,
                 weights: costs.weights,
-                predicted_ns: answer_ns(costs, lengths, (echo_ns, setting.rate_bps)),
+                predicted_ns: answer_ns(costs, lengths, (echo_ns, rate_bps)),
                 first_busy_ns: 0,
             }
         });
-        let options: Vec<Placed> = predicted.collect();
-        for prompt in 0..study.prompts {
-            let index = usize::try_from(prompt).unwrap_or(usize::MAX);
-            let tokens = self.prompts.get(index).cloned();
-            let tokens = tokens.ok_or_else(|| JobError::Spec {
-                why: format!("there is no prompt {prompt}"),
-            })?;
-            for arm in &study.arms {
-                let placed = match arm {
-                    Arm::Placed(fixed) => options
-                        .iter()
-                        .find(|option| {
-                            (option.place, option.weights) == (fixed.place, fixed.weights)
-                        })
-                        .copied(),
-                    Arm::Policy(policy) => choose(&options, policy.deadline_ns),
-                    _ => None,
-                };
-                let placed = placed.ok_or_else(|| JobError::Spec {
-                    why: format!("{} is no placement", arm.name()),
-                })?;
-                let group = self.conductor.next_group();
-                let mut record = self.conductor.next_trial(arm, setting, (group, prompt));
-                let asked = Asked {
-                    place: placed.place,
-                    weights: placed.weights,
-                    prompt: &tokens,
-                    output: study.output_tokens,
-                };
-                let first_busy_ns = self.ask(&mut record, asked)?;
-                record.placed = Some(Placed {
-                    first_busy_ns,
-                    ..placed
-                });
-                self.conductor.find(StudyFinding::Trial(record));
-            }
-        }
+        predicted.collect()
+    }
+
+    fn try_one(
+        &mut self,
+        arm: &Arm,
+        (setting, prompt): (Setting, u32),
+        options: &[Placed],
+    ) -> Result<(), JobError> {
+        let index = usize::try_from(prompt).unwrap_or(usize::MAX);
+        let tokens = self.prompts.get(index).cloned();
+        let tokens = tokens.ok_or_else(|| JobError::Spec {
+            why: format!("there is no prompt {prompt}"),
+        })?;
+        let placed = match arm {
+            Arm::Placed(fixed) => options
+                .iter()
+                .find(|option| (option.place, option.weights) == (fixed.place, fixed.weights))
+                .copied(),
+            Arm::Policy(policy) => choose(options, policy.deadline_ns),
+            _ => None,
+        };
+        let placed = placed.ok_or_else(|| JobError::Spec {
+            why: format!("{} is no placement", arm.name()),
+        })?;
+        let group = self.conductor.next_group();
+        let mut record = self.conductor.next_trial(arm, setting, (group, prompt));
+        let asked = Asked {
+            place: placed.place,
+            weights: placed.weights,
+            prompt: &tokens,
+            output: self.study.output_tokens,
+        };
+        let first_busy_ns = self.ask(&mut record, asked)?;
+        record.placed = Some(Placed {
+            first_busy_ns,
+            ..placed
+        });
+        self.conductor.find_trial(record);
         Ok(())
     }
 
@@ -253,7 +290,7 @@ impl Driver<'_> {
             })?;
             answer(part, record, asked, self.conductor.offset())?
         } else {
-            self.ask_further(record, asked)?
+            ask_further(&mut self.conductor, record, asked)?
         };
         // What lies behind had nothing to do with it.
         let nodes = self.study.nodes();
@@ -263,37 +300,42 @@ impl Driver<'_> {
             .resize(nodes.saturating_sub(1), HopBytes::default());
         Ok(first_busy_ns)
     }
+}
 
-    fn ask_further(&mut self, record: &mut TrialRecord, asked: Asked<'_>) -> Result<u64, JobError> {
-        let id = record.number;
-        let offset = self.conductor.offset();
-        let words: Vec<u32> = [asked.place, asked.weights.number()]
-            .into_iter()
-            .chain(asked.prompt.iter().copied())
-            .collect();
-        let link = self.conductor.link()?;
-        link.write((FrameKind::Place, id), asked.output, &token_bytes(&words))?;
-        for _ in 0..asked.output {
-            let frame = link.read(&[FrameKind::Token], 4)?;
-            let at = clock::now();
-            match frame.token_ids().as_deref() {
-                Some([token]) if frame.header.request == id => record.tokens.push(*token),
-                _ => return Err(link.wrong(&frame, "another token is expected")),
-            }
-            record.token_ns.push(offset(at));
+/// Has a request answered on a further node, and its books closed; how long that computed until the first token.
+pub(super) fn ask_further(
+    conductor: &mut Conductor<'_>,
+    record: &mut TrialRecord,
+    asked: Asked<'_>,
+) -> Result<u64, JobError> {
+    let id = record.number;
+    let offset = conductor.offset();
+    let words: Vec<u32> = [asked.place, asked.weights.number()]
+        .into_iter()
+        .chain(asked.prompt.iter().copied())
+        .collect();
+    let link = conductor.link()?;
+    link.write((FrameKind::Place, id), asked.output, &token_bytes(&words))?;
+    for _ in 0..asked.output {
+        let frame = link.read(&[FrameKind::Token], 4)?;
+        let at = clock::now();
+        match frame.token_ids().as_deref() {
+            Some([token]) if frame.header.request == id => record.tokens.push(*token),
+            _ => return Err(link.wrong(&frame, "another token is expected")),
         }
-        books::close(link, record)?;
-        // The last entry is of no link.
-        record.hops.pop();
-        let busy_ns = record.busy_ns.pop();
-        busy_ns.ok_or_else(|| JobError::Spec {
-            why: "the node that answers gave no account of its computing".to_owned(),
-        })
+        record.token_ns.push(offset(at));
     }
+    books::close(link, record)?;
+    // The last entry is of no link.
+    record.hops.pop();
+    let busy_ns = record.busy_ns.pop();
+    busy_ns.ok_or_else(|| JobError::Spec {
+        why: "the node that answers gave no account of its computing".to_owned(),
+    })
 }
 
 /// Answers a request here; how long the first token took.
-fn answer(
+pub(super) fn answer(
     part: &Part,
     record: &mut TrialRecord,
     asked: Asked<'_>,

@@ -28,7 +28,7 @@ use crate::serve::part::Part;
 /// What is said in a handshake of the large model's layers and of the small model.
 fn terms(large: &Part, small: &Part) -> Result<Terms, JobError> {
     Ok(Terms {
-        draft: Some(small.fingerprint()?),
+        second: Some(small.fingerprint()?),
         ..large.terms(0..large.all_layers())?
     })
 }

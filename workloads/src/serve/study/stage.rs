@@ -5,12 +5,12 @@ mod activations;
 mod asked;
 mod back;
 mod guess;
+mod halves;
 mod whole;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,11 +21,11 @@ use crate::clock;
 use crate::coding::Coding;
 use crate::engine::{KeyValueCache, StateCoder};
 use crate::serve::connection::{
-    Connection, Frame, FrameReader, FrameWriter, PayloadCounter, connect, token_bytes,
+    Access, Connection, Frame, FrameReader, FrameWriter, Listener, PayloadCounter, Stream, connect,
+    token_bytes,
 };
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
-use crate::serve::secret::Secret;
 use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::thread;
 use crate::study::cnn;
@@ -50,13 +50,14 @@ pub(super) fn play(
     let asked = asked::Asked::open(spec, study, place)?;
     let part = models::layers_at(spec, study, place)?;
     let guesses = guess::Guesses::learnt(&part, study)?;
-    let secret = Secret::parse(&spec.secret)?;
+    let halves = halves::Halves::open(spec, study, place)?;
+    let access = Access::of(&spec.secret, spec.transport)?;
     let refused = |source| JobError::Listen {
         address: listen,
         source,
     };
-    let listener = TcpListener::bind(listen).map_err(refused)?;
-    let mut sockets = vec![OwnedFd::from(listener.try_clone().map_err(refused)?).into()];
+    let (listener, socket) = Listener::bind(listen, &access).map_err(refused)?;
+    let mut sockets = vec![socket];
     let behind = match next {
         Some(address) => {
             let place = usize::try_from(place).unwrap_or(usize::MAX);
@@ -64,7 +65,7 @@ pub(super) fn play(
             let needed = part.terms(layers)?;
             // What goes that way is counted by who receives it.
             let counter = PayloadCounter::default();
-            let connection = connect(address, (&secret, &needed), &counter)?;
+            let connection = connect(address, (&access, &needed), &counter)?;
             let Connection {
                 reader,
                 writer,
@@ -82,23 +83,23 @@ pub(super) fn play(
     );
     let held = part.terms(layers)?;
     let ready = Ready {
-        weight_bytes: part.weight_bytes() + asked.weight_bytes(),
+        weight_bytes: part.weight_bytes() + asked.weight_bytes() + halves.weight_bytes(),
         engine_path: part.engine_path(),
         sockets,
     };
     tell(signals, Signal::Ready(ready));
-    let Some(front) = first_to_come(listener, (secret, held), counter, signals)? else {
+    let Some(front) = first_to_come(listener, (access, held), counter, signals)? else {
         return Ok(());
     };
-    let served = serve((part, asked, guesses), front, behind, signals);
+    let served = serve((part, asked, guesses, halves), front, behind, signals);
     counter.closed();
     served
 }
 
-type Behind = (FrameReader<TcpStream>, FrameWriter<TcpStream>, SocketAddr);
+type Behind = (FrameReader<Stream>, FrameWriter<Stream>, SocketAddr);
 
 fn serve(
-    (part, asked, guesses): (Part, asked::Asked, Option<guess::Guesses>),
+    (part, asked, guesses, halves): (Part, asked::Asked, Option<guess::Guesses>, halves::Halves),
     front: Connection,
     behind: Option<Behind>,
     signals: &Sender<Signal>,
@@ -131,6 +132,7 @@ fn serve(
         open: BTreeMap::new(),
         asked,
         guesses,
+        halves,
     };
     let limits = Limits::of(&stage.part);
     loop {
@@ -175,12 +177,13 @@ impl Limits {
     const fn accepts(self, kind: FrameKind) -> Option<u64> {
         match kind {
             FrameKind::Begin => Some(4 * (2 + MAX_STAGES)),
-            FrameKind::Hidden => Some(self.state_bytes),
+            FrameKind::Hidden | FrameKind::Partial => Some(self.state_bytes),
             FrameKind::Prompt => Some(self.prompt_bytes),
             FrameKind::Place => Some(4 * ASK_WORDS + self.prompt_bytes),
+            FrameKind::Tokens => Some(4 + self.prompt_bytes),
             FrameKind::Activations => Some(self.activation_bytes),
             FrameKind::Guess => Some(4 + self.state_bytes),
-            FrameKind::Echo | FrameKind::Measure | FrameKind::End => Some(0),
+            FrameKind::Echo | FrameKind::Measure | FrameKind::HalfCosts | FrameKind::End => Some(0),
             _ => None,
         }
     }
@@ -200,12 +203,14 @@ struct Stage {
     part: Part,
     way_back: Arc<WayBack>,
     own_costs: Arc<Mutex<Option<NodeCosts>>>,
-    next: Option<(FrameWriter<TcpStream>, SocketAddr)>,
+    next: Option<(FrameWriter<Stream>, SocketAddr)>,
     open: BTreeMap<u32, Open>,
     /// Requests of placements, and further weights that answer them.
     asked: asked::Asked,
     /// How tokens are read from states, where what leaks is studied.
     guesses: Option<guess::Guesses>,
+    /// Half of every layer, where two nodes share them.
+    halves: halves::Halves,
 }
 
 impl Stage {
@@ -218,7 +223,7 @@ impl Stage {
             FrameKind::Activations,
             FrameKind::Guess,
         ];
-        let opens = opening.contains(&frame.header.kind);
+        let opens = opening.contains(&frame.header.kind) || halves::opens(frame);
         self.way_back.received(id, frame.body.len(), opens);
         match frame.header.kind {
             FrameKind::Begin => self.begin(frame),
@@ -227,6 +232,10 @@ impl Stage {
             FrameKind::Place => self.ask(frame),
             FrameKind::Activations => self.finish(frame),
             FrameKind::Guess => self.guess(frame),
+            FrameKind::Tokens => self.pass_tokens(frame),
+            FrameKind::Partial => self.add_partial(frame),
+            FrameKind::HalfCosts => self.measure_halves(frame),
+            FrameKind::End if self.halves.ends(id) => Ok(self.way_back.close(id, &[])?),
             FrameKind::End if self.asked.knows(id) => self.end_asked(id),
             FrameKind::End => {
                 let ended = self.open.remove(&id);

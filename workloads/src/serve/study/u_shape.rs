@@ -55,20 +55,13 @@ pub(super) fn play(
         front.weight_bytes() + tail.weight_bytes(),
         front.engine_path(),
     );
-    let needed = (&needed, study.timeout_ns);
-    let Some(conductor) = Conductor::connect(path, needed, loaded, told)? else {
-        return Ok(());
-    };
-    let mut driver = Driver {
+    own::connect_and_play(path, (&needed, study), loaded, told, |conductor| Driver {
         front,
         tail,
         study,
         prompts,
         conductor,
-    };
-    own::play(&mut driver, study)?;
-    driver.conductor.end();
-    Ok(())
+    })
 }
 
 impl<'a> Device<'a> for Driver<'a> {

@@ -14,16 +14,39 @@ use tempfile::TempDir;
 use crate::clock;
 use crate::coding::kv::KvShape;
 use crate::device::ComputeSettings;
+use crate::engine::adapters::{Half, config_text, tensor_name};
 use crate::engine::text::{self, TextTokenizer};
+use crate::engine::train::adapters::adapter_directory;
+use crate::engine::train::vision;
+use crate::engine::vision::{config_text as vision_config_text, shapes};
 use crate::engine::{self, Model};
 use crate::job::{JobCommand, JobEvent, JobRole, JobSpec, JobTotals, Placement, RequestRecord};
-use crate::recipe::{EXITS_FILE, Recipe};
+use crate::recipe::{
+    ADAPTER_CONFIG_FILE, ADAPTER_TEXT_FILE, ADAPTER_WEIGHTS_FILE, EXITS_FILE, Recipe,
+    VISION_DIRECTORY,
+};
 use crate::request::ScheduledRequest;
-use crate::serve::connection::{Terms, fingerprint};
+use crate::serve::connection::{Access, Listener, Terms, fingerprint};
+use crate::serve::signal::Socket;
 use crate::serve::{JobError, run_job, run_study};
 use crate::study::{Grid, StudyFinding, StudyJobSpec, StudyRole, StudySpec};
+use crate::transport::Transport;
 
 pub(super) const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+
+/// Whatever crosses a link is to do the same over each.
+pub(super) const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Quic { mtu_bytes: 1500 }];
+
+/// What both ends of a connection of this run know.
+pub(super) fn access(transport: Transport) -> Access {
+    Access::of(SECRET, transport).unwrap()
+}
+
+/// A listener of this run on the loopback, and what ends it.
+pub(super) fn listen(transport: Transport) -> (Listener, Socket) {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    Listener::bind(address, &access(transport)).unwrap()
+}
 
 /// A model in the shape of the recipe `micro` with random weights, in a temporary directory.
 pub(super) struct SmallModel {
@@ -61,6 +84,51 @@ impl SmallModel {
         model
     }
 
+    /// The same with adapters of that rank for some tasks, which are as random, and a text of each.
+    pub(super) fn with_adapters(tasks: &[&str], rank: u32) -> SmallModel {
+        let model = SmallModel::new();
+        let config = model.whole.config();
+        let maps = [("q_proj", config.heads), ("v_proj", config.kv_heads)];
+        for (seed, task) in (20..).zip(tasks) {
+            let place = adapter_directory(model.directory.path(), task);
+            std::fs::create_dir_all(&place).unwrap();
+            let shapes = (0..config.layers).flat_map(|layer| {
+                maps.into_iter().flat_map(move |(map, heads)| {
+                    let outputs = heads * config.head_width;
+                    [
+                        (
+                            tensor_name(layer, map, Half::Down),
+                            vec![rank, config.width],
+                        ),
+                        (tensor_name(layer, map, Half::Up), vec![outputs, rank]),
+                    ]
+                })
+            });
+            write_random_tensors(shapes, seed, &place.join(ADAPTER_WEIGHTS_FILE));
+            std::fs::write(place.join(ADAPTER_CONFIG_FILE), config_text(rank, 60.0)).unwrap();
+            let text = format!("{task} and the quick brown fox, and the lazy dog. ").repeat(3);
+            std::fs::write(place.join(ADAPTER_TEXT_FILE), [text.trim(); 4].join("\n")).unwrap();
+        }
+        model
+    }
+
+    /// The same with a vision encoder, which is as random.
+    pub(super) fn with_eyes() -> SmallModel {
+        SmallModel::with_eyes_of_seed(11)
+    }
+
+    /// The same language model with another encoder.
+    pub(super) fn with_eyes_of_seed(seed: u64) -> SmallModel {
+        let model = SmallModel::new();
+        let place = model.directory.path().join(VISION_DIRECTORY);
+        std::fs::create_dir_all(&place).unwrap();
+        let config = vision::config();
+        let shapes = shapes(&config, model.whole.config().width);
+        write_random_tensors(shapes, seed, &place.join("model.safetensors"));
+        std::fs::write(place.join("config.json"), vision_config_text(&config)).unwrap();
+        model
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -84,7 +152,7 @@ impl SmallModel {
         Terms {
             model: fingerprint(self.directory.path()).unwrap(),
             layers: first..self.layers(),
-            draft: None,
+            second: None,
         }
     }
 
@@ -217,6 +285,7 @@ pub(super) fn spec(model: &SmallModel, placement: Placement, role: JobRole) -> J
         threads: u32::try_from(threads).unwrap(),
         compute: ComputeSettings::default(),
         slowdown: None,
+        transport: Transport::Tcp,
         secret: SECRET.to_owned(),
     }
 }
@@ -237,6 +306,7 @@ pub(super) fn study_spec(model: &SmallModel, role: StudyRole) -> StudyJobSpec {
         threads,
         compute: ComputeSettings::default(),
         slowdown: None,
+        transport: Transport::Tcp,
         secret,
     }
 }
@@ -331,6 +401,9 @@ impl Job {
             match self.next() {
                 JobEvent::Study(finding) => findings.push(finding),
                 JobEvent::SetLinks { .. } => self.command(JobCommand::LinksSet),
+                JobEvent::PlayTraces => self.command(JobCommand::TracesPlay {
+                    from_monotonic_ns: clock::now(),
+                }),
                 JobEvent::Idle => return findings,
                 other => panic!("{other:?}"),
             }
@@ -407,6 +480,8 @@ pub(super) fn bare_study() -> StudySpec {
             around_percent: Vec::new(),
         },
         outage: None,
+        traced: None,
+        adapters: None,
         kpi: None,
         shared: None,
         patience_ns: 0,
@@ -420,6 +495,20 @@ pub(super) fn played_by_two(
     study: StudySpec,
     prompt_seeds: Vec<u64>,
 ) -> Vec<StudyFinding> {
+    played_over(Transport::Tcp, model, study, prompt_seeds)
+}
+
+/// The same over a transport.
+pub(super) fn played_over(
+    transport: Transport,
+    model: &SmallModel,
+    study: StudySpec,
+    prompt_seeds: Vec<u64>,
+) -> Vec<StudyFinding> {
+    let spec = |role| StudyJobSpec {
+        transport,
+        ..study_spec(model, role)
+    };
     let address = free_address();
     let role = StudyRole::Stage {
         place: 1,
@@ -427,7 +516,7 @@ pub(super) fn played_by_two(
         listen: address,
         next: None,
     };
-    let mut stage = Job::start_study(&study_spec(model, role));
+    let mut stage = Job::start_study(&spec(role));
     stage.wait_until_ready();
     stage.begin();
     let role = StudyRole::Driver {
@@ -435,7 +524,7 @@ pub(super) fn played_by_two(
         prompt_seeds,
         next: Some(address),
     };
-    let mut driver = Job::start_study(&study_spec(model, role));
+    let mut driver = Job::start_study(&spec(role));
     driver.wait_until_ready();
     driver.begin();
     let findings = driver.findings_until_idle();

@@ -1,13 +1,15 @@
 //! Contexts that one node has and another goes on from, as processes over the loopback.
 
-use super::harness::{Job, SmallModel, bare_study, event_reasons, free_address, study_spec};
+use super::harness::{
+    Job, SmallModel, access, bare_study, event_reasons, free_address, study_spec,
+};
 use crate::coding::kv::KvCoding;
 use crate::serve::connection::{Connection, PayloadCounter, connect, token_bytes};
-use crate::serve::tests::secret;
 use crate::study::kv::{
     Context, Delivery, DeliveryCosts, LossRecord, QUESTION_TOKENS, Source, TEXT_TOKENS, hop_bytes,
 };
 use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec, TrialRecord};
+use crate::transport::Transport;
 use crate::wire::FrameKind;
 
 const PROMPT_TOKENS: u32 = 40 + QUESTION_TOKENS;
@@ -152,7 +154,12 @@ fn a_stage_refuses_what_it_does_not_have_and_says_so() {
     for (kind, words, why) in asks {
         let (stage, address) = stage(&model);
         let counter = PayloadCounter::default();
-        let connection = connect(address, (&secret(), &model.terms(0)), &counter).unwrap();
+        let connection = connect(
+            address,
+            (&access(Transport::Tcp), &model.terms(0)),
+            &counter,
+        )
+        .unwrap();
         let Connection {
             mut writer,
             reader: _open,

@@ -1,16 +1,16 @@
 //! Devices that answer as long as they are sure enough, as processes over the loopback.
 
-use std::net::TcpListener;
-
-use super::harness::{Job, SmallModel, bare_study, free_address, requests, study_spec};
-use crate::serve::connection::{PayloadCounter, Terms, accept};
-use crate::serve::tests::secret;
+use super::harness::{
+    Job, SmallModel, access, bare_study, free_address, listen, requests, study_spec,
+};
+use crate::serve::connection::{Listener, PayloadCounter, Terms, accept};
 use crate::study::own::{
     Decision, Maker, OutageSpec, Rule, Threshold, cascade_bytes, early_exit_bytes,
 };
 use crate::study::{
     Arm, Grid, HopBytes, NodeCosts, StudyFinding, StudyRole, StudySpec, TrialRecord,
 };
+use crate::transport::Transport;
 use crate::wire::FrameKind;
 
 const PROMPT_TOKENS: u32 = 5;
@@ -201,10 +201,10 @@ fn a_cascade_escalates_what_the_small_model_is_not_sure_of_and_nothing_else() {
 }
 
 /// An edge that takes everything and answers a request only when it is over.
-fn late_edge(listener: &TcpListener, held: &Terms) {
-    let (stream, peer) = listener.accept().unwrap();
+fn late_edge(listener: &Listener, held: &Terms) {
+    let (stream, peer) = listener.accept().unwrap().unwrap();
     let counter = PayloadCounter::default();
-    let mut edge = accept(stream, peer, (&secret(), held), &counter).unwrap();
+    let mut edge = accept(stream, peer, (&access(Transport::Tcp), held), &counter).unwrap();
     let costs = NodeCosts {
         layer_ns: 1,
         fixed_ns: 1,
@@ -241,11 +241,11 @@ fn when_the_patience_is_over_the_device_keeps_its_own_tokens_says_so_and_asks_no
     let mut impatient = study(exits(2, &[never]));
     impatient.patience_ns = 1_000_000;
     impatient.outage = Some(OutageSpec { length_ns: 1 });
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (listener, _socket) = listen(Transport::Tcp);
     let role = StudyRole::Driver {
         study: impatient,
         prompt_seeds: vec![100, 101],
-        next: Some(listener.local_addr().unwrap()),
+        next: Some(listener.address()),
     };
     let held = model.terms(2);
     let edge = std::thread::spawn(move || late_edge(&listener, &held));

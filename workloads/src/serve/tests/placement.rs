@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use super::harness::{
-    Job, SmallModel, bare_study, event_reasons, free_address, requests, study_spec,
+    Job, SmallModel, access, bare_study, event_reasons, free_address, requests, study_spec,
 };
 use crate::serve::connection::{PayloadCounter, connect, token_bytes};
-use crate::serve::tests::secret;
 use crate::study::placement::{Placement, PlacementPolicy, Weights, hop_bytes};
 use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec, TrialRecord};
+use crate::transport::Transport;
 use crate::wire::FrameKind;
 
 const PROMPT_TOKENS: u32 = 5;
@@ -157,7 +157,7 @@ fn refusal(words: &[u32]) -> String {
     let job = stage(&model, 1, (address, None));
     let needed = model.terms(0);
     let counter = PayloadCounter::default();
-    let mut driver = connect(address, (&secret(), &needed), &counter).unwrap();
+    let mut driver = connect(address, (&access(Transport::Tcp), &needed), &counter).unwrap();
     let body = token_bytes(words);
     driver.writer.write(FrameKind::Place, 1, 3, &body).unwrap();
     let (events, result) = job.end();

@@ -1,10 +1,12 @@
 //! Queries that a node with documents answers, as processes over the loopback.
 
-use super::harness::{Job, SmallModel, bare_study, event_reasons, free_address, study_spec};
+use super::harness::{
+    Job, SmallModel, access, bare_study, event_reasons, free_address, study_spec,
+};
 use crate::serve::connection::{Connection, PayloadCounter, connect, token_bytes};
-use crate::serve::tests::secret;
 use crate::study::retrieval::{Library, Retrieval, hop_bytes};
 use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec, TrialRecord};
+use crate::transport::Transport;
 use crate::wire::FrameKind;
 
 const QUERY_TOKENS: u32 = 6;
@@ -140,7 +142,12 @@ fn a_stage_without_an_index_says_so_and_chunks_come_in_order() {
     for (kind, request, words, why) in asks {
         let (stage, address) = stage(&model);
         let counter = PayloadCounter::default();
-        let connection = connect(address, (&secret(), &model.terms(0)), &counter).unwrap();
+        let connection = connect(
+            address,
+            (&access(Transport::Tcp), &model.terms(0)),
+            &counter,
+        )
+        .unwrap();
         let Connection {
             mut writer,
             reader: _open,

@@ -78,6 +78,8 @@ fn with_time_enough_every_policy_serves_everybody_and_both_sides_count_the_formu
     let sizes: Vec<u32> = costs.batches.iter().map(|run| run.sequences).collect();
     assert_eq!(sizes, [1, 3].repeat(sizes.len() / 2));
     assert_eq!(rounds.len(), 3);
+    assert_eq!(costs.alone.len(), 2);
+    assert_ne!(costs.alone[0], costs.alone[1]);
     let arrivals = |round: &SharedRound| -> Vec<(u32, u64)> {
         let requests = round.requests.iter();
         let due = requests.map(|it| (it.user, it.due_ns - round.from_ns));
@@ -91,6 +93,9 @@ fn with_time_enough_every_policy_serves_everybody_and_both_sides_count_the_formu
         for record in &round.requests {
             assert_eq!(record.ending, Ending::Served, "{record:?}");
             assert_eq!(record.tokens, OUTPUT_TOKENS);
+            // Whoever was beside it.
+            let alone = &costs.alone[usize::try_from(record.prompt).unwrap()];
+            assert_eq!(&record.answer, alone);
             assert!(record.in_budget(3_600_000_000_000));
             let bytes = request_bytes(policy, record, (PROMPT_TOKENS, UPLOAD_BYTES));
             assert_eq!((record.up, record.down), bytes);

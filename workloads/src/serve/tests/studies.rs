@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 
 use super::harness::{
-    Job, SmallModel, bare_study, event_reasons, free_address, requests, study_spec,
+    Job, SmallModel, TRANSPORTS, access, bare_study, event_reasons, free_address, listen, requests,
+    study_spec,
 };
 use crate::coding::Coding;
 use crate::serve::connection::{ConnectionError, PayloadCounter, accept, connect};
 use crate::serve::error::JobError;
-use crate::serve::tests::secret;
 use crate::study::split;
-use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec, TrialRecord};
+use crate::study::{Arm, Grid, StudyFinding, StudyJobSpec, StudyRole, StudySpec, TrialRecord};
+use crate::transport::Transport;
 use crate::wire::{FrameKind, handshake_payload};
 
 const PROMPT_TOKENS: u32 = 5;
@@ -36,29 +37,37 @@ fn study(ends: &[&[u32]], in_flight: u32, prompts: u32) -> StudySpec {
     }
 }
 
-fn driver(model: &SmallModel, study: &StudySpec, next: Option<SocketAddr>) -> Job {
+fn driver_role(study: &StudySpec, next: Option<SocketAddr>) -> StudyRole {
     let prompt_seeds = (0..study.prompts).map(|prompt| 100 + u64::from(prompt));
-    let role = StudyRole::Driver {
+    StudyRole::Driver {
         study: study.clone(),
         prompt_seeds: prompt_seeds.collect(),
         next,
-    };
-    Job::start_study(&study_spec(model, role))
+    }
 }
 
-fn stage(
-    model: &SmallModel,
+fn stage_role(
     study: &StudySpec,
     place: u32,
     (listen, next): (SocketAddr, Option<SocketAddr>),
-) -> Job {
-    let role = StudyRole::Stage {
+) -> StudyRole {
+    StudyRole::Stage {
         place,
         study: study.clone(),
         listen,
         next,
-    };
-    Job::start_study(&study_spec(model, role))
+    }
+}
+
+fn over(transport: Transport, model: &SmallModel, role: StudyRole) -> Job {
+    Job::start_study(&StudyJobSpec {
+        transport,
+        ..study_spec(model, role)
+    })
+}
+
+fn driver(model: &SmallModel, study: &StudySpec, next: Option<SocketAddr>) -> Job {
+    over(Transport::Tcp, model, driver_role(study, next))
 }
 
 fn trials(findings: &[StudyFinding]) -> Vec<&TrialRecord> {
@@ -71,17 +80,23 @@ fn trials(findings: &[StudyFinding]) -> Vec<&TrialRecord> {
 
 /// Plays a study over a path of as many nodes as its arms have ends.
 fn play(model: &SmallModel, study: &StudySpec) -> Vec<StudyFinding> {
+    play_over(Transport::Tcp, model, study)
+}
+
+fn play_over(transport: Transport, model: &SmallModel, study: &StudySpec) -> Vec<StudyFinding> {
     let addresses: Vec<SocketAddr> = (1..study.nodes()).map(|_| free_address()).collect();
     let mut stages = Vec::new();
     for place in (1..study.nodes()).rev() {
         let listen = addresses[place - 1];
         let next = addresses.get(place).copied();
-        let mut job = stage(model, study, u32::try_from(place).unwrap(), (listen, next));
+        let role = stage_role(study, u32::try_from(place).unwrap(), (listen, next));
+        let mut job = over(transport, model, role);
         job.wait_until_ready();
         job.begin();
         stages.push(job);
     }
-    let mut driver = driver(model, study, addresses.first().copied());
+    let role = driver_role(study, addresses.first().copied());
+    let mut driver = over(transport, model, role);
     driver.wait_until_ready();
     driver.begin();
     let findings = driver.findings_until_idle();
@@ -166,10 +181,16 @@ fn every_coding_puts_the_formula_on_each_link_and_the_most_exact_change_no_token
 
 #[test]
 fn a_path_of_four_nodes_with_several_requests_under_way_answers_as_the_whole_model_does() {
+    for transport in TRANSPORTS {
+        several_under_way(transport);
+    }
+}
+
+fn several_under_way(transport: Transport) {
     let model = SmallModel::new();
     assert_eq!(model.layers(), 4);
     let study = study(&[&[1, 2, 3, 4]], 3, 4);
-    let findings = play(&model, &study);
+    let findings = play_over(transport, &model, &study);
     let requests = requests(&[0; 4], PROMPT_TOKENS, OUTPUT_TOKENS);
     let (prompt, output) = (u64::from(PROMPT_TOKENS), u64::from(OUTPUT_TOKENS));
     let formula = split::hop_bytes(3, (prompt, output), (Coding::F32, model.width()));
@@ -189,13 +210,20 @@ fn a_path_of_four_nodes_with_several_requests_under_way_answers_as_the_whole_mod
 
 #[test]
 fn a_peer_with_another_model_or_without_the_layers_is_told_apart_from_a_stranger() {
+    for transport in TRANSPORTS {
+        told_apart(transport);
+    }
+}
+
+fn told_apart(transport: Transport) {
     let model = SmallModel::new();
     let study = study(&[&[2, 4]], 1, 1);
     let address = free_address();
-    let mut stage = stage(&model, &study, 1, (address, None));
+    let role = stage_role(&study, 1, (address, None));
+    let mut stage = over(transport, &model, role);
     stage.wait_until_ready();
     let counter = PayloadCounter::default();
-    let refused = |terms| match connect(address, (&secret(), &terms), &counter) {
+    let refused = |terms| match connect(address, (&access(transport), &terms), &counter) {
         Err(JobError::Connection { source, .. }) => source,
         other => panic!("{other:?}"),
     };
@@ -208,7 +236,7 @@ fn a_peer_with_another_model_or_without_the_layers_is_told_apart_from_a_stranger
         "{told}"
     );
     // Those were turned away: the right one still finds its place.
-    let mut driver = driver(&model, &study, Some(address));
+    let mut driver = over(transport, &model, driver_role(&study, Some(address)));
     driver.wait_until_ready();
     driver.begin();
     assert_eq!(trials(&driver.findings_until_idle()).len(), 1);
@@ -218,17 +246,23 @@ fn a_peer_with_another_model_or_without_the_layers_is_told_apart_from_a_stranger
 
 #[test]
 fn a_stage_that_dies_and_one_that_falls_silent_are_told_apart() {
+    for transport in TRANSPORTS {
+        dead_and_silent(transport);
+    }
+}
+
+fn dead_and_silent(transport: Transport) {
     let model = SmallModel::new();
     for dies in [true, false] {
         let mut study = study(&[&[2, 4]], 1, 1);
         // An acknowledgement may be delayed by 40 ms, and the question is none before that.
         study.timeout_ns = if dies { 60_000_000_000 } else { 1_000_000_000 };
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut driver = driver(&model, &study, Some(address));
-        let (stream, peer) = listener.accept().unwrap();
+        let (listener, _socket) = listen(transport);
+        let address = listener.address();
+        let mut driver = over(transport, &model, driver_role(&study, Some(address)));
+        let (stream, peer) = listener.accept().unwrap().unwrap();
         let (held, counter) = (model.terms(2), PayloadCounter::default());
-        let mut edge = accept(stream, peer, (&secret(), &held), &counter).unwrap();
+        let mut edge = accept(stream, peer, (&access(transport), &held), &counter).unwrap();
         driver.wait_until_ready();
         driver.begin();
         // The question what layers cost has come: then nobody is there, or nobody answers.

@@ -2,7 +2,6 @@
 //! lanes.
 
 use std::io::{self, IoSlice};
-use std::ops::Range;
 
 use hexloop_workloads::clock::{self, MonotonicNs};
 
@@ -38,8 +37,8 @@ impl Lane {
 
     /// The first frame that is due, with its header before it.
     pub(in crate::link::relay) fn first_due(&self) -> Option<&[u8]> {
-        let Range { start, end } = self.range_of(self.ready.front()?.slot);
-        self.pool.get(start - VirtioHeader::BYTES..end)
+        let ready = self.ready.front()?;
+        Some(self.frames.frame_with_header(ready.slot))
     }
 
     /// That frame was sent.
@@ -123,7 +122,7 @@ impl Lane {
 
     /// The frame of a slot with its header.
     fn frame(&self, slot: u32) -> (&[u8], VirtioHeader) {
-        (&self.pool[self.range_of(slot)], self.header(slot))
+        (self.frames.frame(slot), self.frames.header(slot))
     }
 
     /// Sends the frames that are first in line as the batch says; returns how many messages were
@@ -133,10 +132,10 @@ impl Lane {
         port: &PacketSocket,
         batch: &Batch,
     ) -> io::Result<usize> {
-        let before = if port.has_headers() {
-            VirtioHeader::BYTES
-        } else {
+        let left_out = if port.has_headers() {
             0
+        } else {
+            VirtioHeader::BYTES
         };
         let mut parts = [IoSlice::new(&[]); PARTS];
         let mut lengths = [0; SEND_BATCH];
@@ -150,9 +149,9 @@ impl Lane {
                 count += 1;
             }
             for ready in ready.by_ref().take(frames) {
-                let Range { start, end } = self.range_of(ready.slot);
-                let start = joined.map_or(start - before, |(_, payload)| start + payload);
-                parts[count] = IoSlice::new(&self.pool[start..end]);
+                let frame = self.frames.frame_with_header(ready.slot);
+                let start = joined.map_or(left_out, |(_, payload)| VirtioHeader::BYTES + payload);
+                parts[count] = IoSlice::new(&frame[start..]);
                 count += 1;
             }
             lengths[message] = count - first;
@@ -162,7 +161,7 @@ impl Lane {
 
     fn forget_first(&mut self) {
         if let Some(ready) = self.ready.pop_front() {
-            self.free.push(ready.slot);
+            self.frames.give_back(ready.slot);
         }
         if self.ready.is_empty() {
             // Back to the beginning of its memory, which is in the cache; with hundreds of lanes
@@ -183,13 +182,14 @@ impl Lane {
             }
         }
         if let Some(observer) = &self.observer {
-            observer.show(|| PassedPacket {
+            observer.show(|link| PassedPacket {
+                link,
                 direction: self.direction,
-                arrival: self.held(ready.slot).arrival,
+                arrival: self.frames.arrival(ready.slot),
                 due: ready.due,
                 achieved: now,
-                header: self.header(ready.slot),
-                frame: self.pool[self.range_of(ready.slot)].to_vec(),
+                header: self.frames.header(ready.slot),
+                frame: self.frames.frame(ready.slot).to_vec(),
             });
         }
     }

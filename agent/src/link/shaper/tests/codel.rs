@@ -133,15 +133,17 @@ proptest! {
 
     #[test]
     fn departures_and_drops_are_those_of_the_rfc(
-        // 1000 bytes take 1 ms at 8 Mbit/s, so that times are whole in both.
+        // 500 bytes take half a millisecond at 8 Mbit/s, so that times are whole in both.
         bursts in prop::collection::vec((0_u64..40, 1_u32..60, 1_u32..4), 1..60),
     ) {
         let mut arrivals = Vec::new();
         let mut now_ns = 0;
-        for (gap_ms, count, kilobytes) in bursts {
-            // Never at the very moment at which a service ends: that order is anybody's.
+        for (burst, (gap_ms, count, halves)) in (0_u64..).zip(bursts) {
             now_ns += gap_ms * MS;
-            arrivals.extend((0..count).map(|_| (now_ns + MS / 2, kilobytes * 500)));
+            // Services end whole halves of a millisecond after the moment of some burst; each burst
+            // comes as many microseconds off those as it has a number, so that none ever comes at the
+            // very moment at which a service ends: that order is anybody's.
+            arrivals.extend((0..count).map(|_| (now_ns + burst * 1_000, halves * 500)));
         }
         let (left, dropped) = simulate(8_000_000, &arrivals);
         let mut bench = codel_bench(8_000_000, false);

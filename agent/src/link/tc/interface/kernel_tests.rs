@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use super::tests::{everything, peer, plan, shape};
+use super::tests::{everything, kernel, peer, plan, shape};
 use super::*;
 use crate::link::interfaces;
 use crate::link::netlink::RouteSocket;
@@ -14,7 +14,7 @@ use hexloop_workloads::clock;
 use nix::sys::socket::{setsockopt, sockopt};
 
 /// An interface `hxr0a` in a namespace of its own.
-fn with_interface(work: impl FnOnce(&mut RouteSocket, u32) + Send) {
+pub(super) fn with_interface(work: impl FnOnce(&mut RouteSocket, u32) + Send) {
     let namespace = NetworkNamespace::create().unwrap();
     let done = namespace.run(|| {
         interfaces::build_lone_ports(0, 1500).unwrap();
@@ -24,7 +24,7 @@ fn with_interface(work: impl FnOnce(&mut RouteSocket, u32) + Send) {
     done.unwrap();
 }
 
-fn on(index: u32, shaped: Vec<Shaped>) -> InterfacePlan {
+pub(super) fn on(index: u32, shaped: Vec<Shaped>) -> InterfacePlan {
     InterfacePlan {
         interface: "hxr0a".to_owned(),
         index,
@@ -33,7 +33,7 @@ fn on(index: u32, shaped: Vec<Shaped>) -> InterfacePlan {
     }
 }
 
-fn undo_all(socket: &mut RouteSocket, steps: &[TcStep]) {
+pub(super) fn undo_all(socket: &mut RouteSocket, steps: &[TcStep]) {
     for step in steps.iter().rev() {
         if let Some(undo) = step.undo() {
             undo.apply(socket).unwrap();
@@ -76,7 +76,7 @@ fn every_step_is_found_again_and_taken_back_after_each_of_them() {
         ],
     ] {
         with_interface(|socket, index| {
-            let steps = steps(&on(index, shaped), kind).unwrap();
+            let steps = steps(&on(index, shaped), &kernel(kind)).unwrap();
             for applied in 1..=steps.len() {
                 for step in &steps[..applied] {
                     step.apply(socket)
@@ -94,7 +94,7 @@ fn every_step_is_found_again_and_taken_back_after_each_of_them() {
             // What is there is not made again.
             for step in steps.iter().filter(|step| step.undo().is_some()) {
                 let error = step.apply(socket).unwrap_err();
-                let crate::link::LinkError::Netlink { source, .. } = &error else {
+                let LinkError::Netlink { source, .. } = &error else {
                     panic!("{error:?}");
                 };
                 assert_eq!(source.raw_os_error(), Some(libc::EEXIST), "{error:?}");
@@ -116,7 +116,7 @@ fn a_foreign_root_is_recognised_and_survives_our_undo() {
         assert_eq!(root(socket, "hxr0a").unwrap(), foreign);
         let steps = steps(
             &on(index, vec![everything(Some(shape(1_000_000)), None)]),
-            FilterKind::U32,
+            &kernel(FilterKind::U32),
         )
         .unwrap();
         assert!(steps[0].apply(socket).is_err());
@@ -170,7 +170,7 @@ fn peers_get_each_their_own_rate_and_the_rest_none(filters: FilterKind) {
                 speed_bps: None,
                 ..plan(shaped.collect())
             };
-            let steps = steps(&plan, filters).unwrap();
+            let steps = steps(&plan, &kernel(filters)).unwrap();
             let mut socket = interfaces::open_socket().unwrap();
             for step in &steps {
                 step.apply(&mut socket).unwrap();
@@ -214,7 +214,7 @@ fn peers_get_each_their_own_rate_and_the_rest_none(filters: FilterKind) {
 }
 
 /// Sends so many packets of 1000 bytes at once.
-fn burst(sender: &UdpSocket, to: [u8; 4], packets: usize) {
+pub(super) fn burst(sender: &UdpSocket, to: [u8; 4], packets: usize) {
     let to = (std::net::Ipv4Addr::from(to), 9000);
     for _ in 0..packets {
         sender.send_to(&[7; 972], to).unwrap();
@@ -229,7 +229,7 @@ struct Steered {
 }
 
 /// Steers both directions of an interface with this delay over a trace with steps of 10 ms for 1.5 s.
-fn steered_over_steps(delay_ns: u64) -> Steered {
+fn steered_over_steps(delay_ns: u64, below_netem: &BelowNetem) -> Steered {
     const PACKETS: usize = 2500;
     let [near, far] = joined();
     let rows = [3, 12, 6, 9, 4, 12].map(|mbit| (10 * MS, state(mbit * 1_000_000, delay_ns)));
@@ -254,7 +254,11 @@ fn steered_over_steps(delay_ns: u64) -> Steered {
             index,
             ..plan(vec![everything(Some(first), Some(first))])
         };
-        let steps = steps(&plan, FilterKind::U32).unwrap();
+        let kernel = Kernel {
+            filters: FilterKind::U32,
+            below_netem: below_netem.clone(),
+        };
+        let steps = steps(&plan, &kernel).unwrap();
         let mut socket = interfaces::open_socket().unwrap();
         for step in &steps {
             step.apply(&mut socket).unwrap();
@@ -273,7 +277,7 @@ fn steered_over_steps(delay_ns: u64) -> Steered {
             }
             let step_ns = (now_ns / (10 * MS) + 1) * 10 * MS;
             next_ns = classes
-                .steer(&mut socket, &schedules, now_ns, step_ns)
+                .steer(&mut socket, &schedules, now_ns, (step_ns, 0))
                 .unwrap();
             let at_ns = clock::now() - start;
             if before.is_none() && at_ns > 100 * MS {
@@ -300,20 +304,27 @@ fn steered_over_steps(delay_ns: u64) -> Steered {
 #[test]
 #[ignore = "needs root, virtual-time"]
 fn an_interface_follows_the_steps_of_a_trace_both_ways_to_four_packets() {
-    follows_the_steps(0);
+    follows_the_steps(0, &BelowNetem::Counted);
 }
 
 #[test]
 #[ignore = "needs root, netem, virtual-time"]
 fn an_interface_that_delays_follows_them_as_closely() {
-    follows_the_steps(25 * MS);
+    follows_the_steps(25 * MS, &BelowNetem::Counted);
 }
 
-fn follows_the_steps(delay_ns: u64) {
+#[test]
+#[ignore = "needs root, netem, virtual-time"]
+fn an_interface_whose_netem_is_its_queue_follows_them_as_closely() {
+    let unusable = BelowNetem::Unusable("it is left out here".to_owned());
+    follows_the_steps(25 * MS, &unusable);
+}
+
+fn follows_the_steps(delay_ns: u64, below_netem: &BelowNetem) {
     const ROUNDS: usize = 20;
     const HELD_UP_NS: u64 = 3 * MS;
     for round in 0..ROUNDS {
-        let found = steered_over_steps(delay_ns);
+        let found = steered_over_steps(delay_ns, below_netem);
         println!("round {round}: {:?}", found.sent_and_asked);
         if found.latest_ns > HELD_UP_NS {
             println!("held up for {} ns: once more", found.latest_ns);

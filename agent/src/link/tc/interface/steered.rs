@@ -1,8 +1,8 @@
 //! The classes of an interface that follow a trace: their bytes are steered to it, as those of the
 //! links between nodes are.
 //!
-//! Where netem takes the place of the queue, what waits is told from what is delayed by what had come
-//! before (see `delayed`).
+//! Where packets are delayed, the queue below netem says what waits. Where netem takes its place, what
+//! waits is told from what is delayed by what had come before (see `delayed`).
 
 use std::io;
 
@@ -17,6 +17,7 @@ use crate::link::netlink::RouteSocket;
 use crate::link::tc::codec::{Discipline, Place};
 use crate::link::tc::handle::Handle;
 use crate::link::tc::htb_class::{PreparedClass, UNLIMITED_BYTES_PER_S};
+use crate::link::tc::question::Question;
 use crate::link::tc::steering::{Seen, Steering};
 
 /// Between two looks while packets wait, and while none do. Where there are many classes, looking
@@ -33,8 +34,41 @@ struct SteeredClass {
     direction: Direction,
     class: PreparedClass,
     steering: Steering,
-    /// Where its queue delays packets.
-    delayed: Option<Delayed>,
+    waiting: Waiting,
+}
+
+/// Where what waits for the bottleneck alone is seen.
+#[derive(Debug)]
+enum Waiting {
+    /// In the class: nothing else is there.
+    InClass,
+    /// In the queue below netem. What has become due since the class sent last is not there yet.
+    BelowNetem(Question),
+    /// Among what is delayed.
+    Delayed(Delayed),
+}
+
+impl Waiting {
+    /// Below the class that a step makes; `after` are the steps that follow it.
+    fn below_class(after: &[TcStep], index: i32) -> Option<Waiting> {
+        let qdisc = |step: &TcStep| match &step.making {
+            Making::Qdisc(qdisc) => Some(qdisc.clone()),
+            _ => None,
+        };
+        let first = qdisc(after.first()?)?;
+        if !matches!(first.discipline, Discipline::Netem(_)) {
+            return Some(Waiting::InClass);
+        }
+        let second = after.get(1).and_then(qdisc);
+        let below = second.filter(|one| one.place.parent.major() == first.place.handle.major());
+        Some(match below {
+            Some(below) => Waiting::BelowNetem(Question::of_discipline(Place {
+                index,
+                ..below.place
+            })),
+            None => Waiting::Delayed(Delayed::default()),
+        })
+    }
 }
 
 /// All classes of an interface.
@@ -56,13 +90,16 @@ impl SteeredClasses {
     ) -> Result<SteeredClasses, LinkError> {
         let ifb = ifb_name(interface_index);
         let mut classes = Vec::new();
-        for pair in steps.windows(2) {
-            let [step, below] = pair else { continue };
-            let (Making::Class(class), Making::Qdisc(leaf)) = (&step.making, &below.making) else {
+        for (number, step) in steps.iter().enumerate() {
+            let Making::Class(class) = &step.making else {
+                continue;
+            };
+            let index = signed(index_of(socket, &step.interface)?);
+            let Some(waiting) = Waiting::below_class(&steps[number + 1..], index) else {
                 continue;
             };
             let place = Place {
-                index: signed(index_of(socket, &step.interface)?),
+                index,
                 ..class.place
             };
             classes.push(SteeredClass {
@@ -75,7 +112,7 @@ impl SteeredClasses {
                 },
                 class: PreparedClass::new(place, class.htb.rate, mtu),
                 steering: Steering::new(mtu),
-                delayed: matches!(leaf.discipline, Discipline::Netem(_)).then(Delayed::default),
+                waiting,
             });
         }
         Ok(SteeredClasses { classes })
@@ -106,8 +143,10 @@ impl SteeredClasses {
     }
 
     /// Looks at all of them at `now_ns` since the start of the schedules, which are in the order of
-    /// [`Direction::BOTH`], and sets their rates, so that the trace is met when they are looked at next: at the moment that is returned, or at
-    /// `change_ns`, when the trace goes on.
+    /// [`Direction::BOTH`], and sets their rates, so that the trace is met when they are looked at next: at
+    /// the moment that is returned. That is no later than `change_ns`, when the trace goes on, and for all
+    /// that no sooner than `rested_ns`: with many classes and short rows, all of the time would go by
+    /// otherwise in looking and setting.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -116,7 +155,7 @@ impl SteeredClasses {
         socket: &mut RouteSocket,
         schedules: &[Schedule; 2],
         now_ns: u64,
-        change_ns: u64,
+        (change_ns, rested_ns): (u64, u64),
     ) -> Result<u64, LinkError> {
         let started = clock::now();
         let at_ns = || now_ns + clock::now().saturating_sub(started);
@@ -128,12 +167,18 @@ impl SteeredClasses {
             waits |= queued > 0;
             let schedule = one.schedule(schedules);
             let state = schedule.state_at(at_ns);
-            let backlog_bytes = match &mut one.delayed {
-                Some(delayed) => {
+            let backlog_bytes = match &mut one.waiting {
+                Waiting::InClass => queued,
+                Waiting::BelowNetem(queue) => {
+                    let waits = queue.ask(socket);
+                    let waits =
+                        waits.map_err(failed("read what waits in", one.handle, &one.interface))?;
+                    u64::from(waits.queue.backlog_bytes)
+                }
+                Waiting::Delayed(delayed) => {
                     let delay_ns = state.delay_ns.saturating_add(u64::from(state.jitter_ns));
                     delayed.waiting_bytes(at_ns, seen.bytes, queued, delay_ns)
                 }
-                None => queued,
             };
             if state.rate_bps != UNLIMITED_RATE_BPS {
                 let bytes = seen.bytes;
@@ -145,9 +190,12 @@ impl SteeredClasses {
                 one.steering.look(schedule, seen);
             }
         }
-        let pause_ns = if waits { BUSY_LOOK_NS } else { IDLE_LOOK_NS };
-        let pause_ns = pause_ns.max((at_ns() - now_ns) * LOOKING_PART);
-        let next_ns = (at_ns() + pause_ns).min(change_ns.max(at_ns() + 1));
+        let seen = AllSeen {
+            at_ns: at_ns(),
+            looked_ns: at_ns() - now_ns,
+            waits,
+        };
+        let next_ns = seen.next_ns(change_ns, rested_ns);
         for one in &mut self.classes {
             let now_ns = at_ns();
             let schedule = one.schedule(schedules);
@@ -155,8 +203,8 @@ impl SteeredClasses {
                 // Nothing leaves, and what will finds the rate of before until it is looked at again.
                 0 => continue,
                 UNLIMITED_RATE_BPS => UNLIMITED_BYTES_PER_S,
-                _ => {
-                    let bps = one.steering.rate_bps(schedule, now_ns, next_ns);
+                row_bps => {
+                    let bps = one.steering.rate_bps(schedule, row_bps, now_ns, next_ns);
                     (bps / 8).clamp(1, UNLIMITED_BYTES_PER_S)
                 }
             };
@@ -169,6 +217,31 @@ impl SteeredClasses {
     }
 }
 
+/// All classes as they were looked at.
+#[derive(Debug, Clone, Copy)]
+struct AllSeen {
+    /// When the last of them was.
+    at_ns: u64,
+    /// How long looking took.
+    looked_ns: u64,
+    /// Whether packets wait in any.
+    waits: bool,
+}
+
+impl AllSeen {
+    /// When to look next.
+    fn next_ns(self, change_ns: u64, rested_ns: u64) -> u64 {
+        let pause_ns = if self.waits {
+            BUSY_LOOK_NS
+        } else {
+            IDLE_LOOK_NS
+        };
+        let pause_ns = pause_ns.max(self.looked_ns * LOOKING_PART);
+        let next_ns = (self.at_ns + pause_ns).min(change_ns);
+        next_ns.max(rested_ns).max(self.at_ns + 1)
+    }
+}
+
 impl SteeredClass {
     fn schedule<'a>(&self, schedules: &'a [Schedule; 2]) -> &'a Schedule {
         let [down, up] = schedules;
@@ -178,8 +251,54 @@ impl SteeredClass {
         }
     }
 
-    fn failed(&self, what: &'static str) -> impl FnOnce(io::Error) -> LinkError {
-        let action = format!("{what} class {} on {}", self.handle, self.interface);
-        move |source| LinkError::Netlink { action, source }
+    fn failed(&self, what: &str) -> impl FnOnce(io::Error) -> LinkError + use<> {
+        failed(what, self.handle, &self.interface)
+    }
+}
+
+fn failed(
+    what: &str,
+    class: Handle,
+    interface: &str,
+) -> impl FnOnce(io::Error) -> LinkError + use<> {
+    let action = format!("{what} class {class} on {interface}");
+    move |source| LinkError::Netlink { action, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    const BUSY: AllSeen = AllSeen {
+        at_ns: 100 * MS,
+        looked_ns: MS / 10,
+        waits: true,
+    };
+
+    #[test]
+    fn the_next_look_is_a_pause_later_or_when_the_trace_goes_on() {
+        assert_eq!(BUSY.next_ns(200 * MS, 0), 102 * MS);
+        assert_eq!(BUSY.next_ns(101 * MS, 0), 101 * MS);
+        let idle = AllSeen {
+            waits: false,
+            ..BUSY
+        };
+        assert_eq!(idle.next_ns(200 * MS, 0), 110 * MS);
+        let many = AllSeen {
+            looked_ns: 5 * MS,
+            ..BUSY
+        };
+        assert_eq!(many.next_ns(200 * MS, 0), 120 * MS);
+    }
+
+    #[test]
+    fn a_trace_that_goes_on_faster_than_it_is_followed_does_not_take_the_rest() {
+        // The row was over before all classes had been looked at.
+        assert_eq!(BUSY.next_ns(99 * MS, 0), 100 * MS + 1);
+        assert_eq!(BUSY.next_ns(99 * MS, 112 * MS), 112 * MS);
+        assert_eq!(BUSY.next_ns(101 * MS, 112 * MS), 112 * MS);
+        assert_eq!(BUSY.next_ns(200 * MS, 101 * MS), 102 * MS);
     }
 }

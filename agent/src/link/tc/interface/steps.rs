@@ -1,11 +1,12 @@
 //! From a plan to steps. Pure.
 
-use hexloop_traces::{LinkSettings, LinkState, QueueDiscipline, QueueLimit, UNLIMITED_RATE_BPS};
+use hexloop_traces::UNLIMITED_RATE_BPS;
 
+use super::queue::below_class;
 use super::step::{Making, signed};
 use super::{
-    FIRST_PRIORITY, FilterKind, InterfacePlan, MOST_PEERS, Outage, PlanError, ROOT, Shape, Shaped,
-    TcStep, TcUndo, Traffic, ifb_name,
+    FIRST_PRIORITY, FilterKind, InterfacePlan, Kernel, MOST_PEERS, Outage, PlanError, ROOT, Shape,
+    Shaped, TcStep, TcUndo, Traffic, ifb_name,
 };
 use crate::link::tc::codec::filter::{
     Classifier, ETH_P_ALL, Filter, Match, Side, Target, ethernet_type, info,
@@ -16,21 +17,16 @@ use crate::link::tc::codec::table::{Bucket, Table};
 use crate::link::tc::codec::{Class, Discipline, Place, Qdisc};
 use crate::link::tc::handle::Handle;
 use crate::link::tc::htb_class::{self, UNLIMITED_BYTES_PER_S};
-use crate::link::tc::leaf::{Leaf, Outages};
-use crate::link::tc::path::{self, Path};
 
 /// Packets of what is not shaped that may wait for the wire.
 const DIRECT_PACKETS: u32 = 10_000;
 
-/// Queues hang below the classes; their handles follow that of the root.
+/// Queues or netem hang below the classes; their handles follow that of the root.
 const FIRST_LEAF: u16 = ROOT.major() + 1;
 
-/// Plugs that hang below netem come after the queues of all peers.
-const FIRST_PLUG: u16 = FIRST_LEAF + 0x1000;
+/// Queues that hang below netem come after the leaves of all peers.
+const FIRST_BELOW: u16 = FIRST_LEAF + 0x1000;
 const _: () = assert!(MOST_PEERS <= 0x1000);
-
-/// Packets of this size at least are counted on for what is delayed.
-const SMALL_PACKET_BYTES: u64 = 200;
 
 /// Which packets of an interface a tree is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +49,8 @@ impl Way {
 ///
 /// # Errors
 /// The plan asks for something that cannot be had; the message says what.
-pub fn steps(plan: &InterfacePlan, filters: FilterKind) -> Result<Vec<TcStep>, PlanError> {
+pub fn steps(plan: &InterfacePlan, kernel: &Kernel) -> Result<Vec<TcStep>, PlanError> {
     check(plan)?;
-    let classifier = match filters {
-        FilterKind::Flower => Classifier::Flower,
-        FilterKind::U32 => Classifier::U32,
-    };
     let mut steps = Vec::new();
     let has = |way: Way| plan.shaped.iter().any(|shaped| way.of(shaped).is_some());
     if has(Way::Received) {
@@ -69,14 +61,14 @@ pub fn steps(plan: &InterfacePlan, filters: FilterKind) -> Result<Vec<TcStep>, P
             making: Making::Ifb,
             undo: Some(TcUndo::RemoveLink { name: ifb.clone() }),
         });
-        tree(&mut steps, plan, Way::Received, &ifb, None, classifier)?;
+        tree(&mut steps, plan, Way::Received, &ifb, None, kernel)?;
         steps.push(TcStep {
             what: format!("bring {ifb} up"),
             interface: ifb.clone(),
             making: Making::Up,
             undo: None,
         });
-        redirect(&mut steps, plan, &ifb, classifier);
+        redirect(&mut steps, plan, &ifb, classifier(kernel));
     }
     if has(Way::Sent) {
         let undo = TcUndo::RemoveRoot {
@@ -84,9 +76,16 @@ pub fn steps(plan: &InterfacePlan, filters: FilterKind) -> Result<Vec<TcStep>, P
             index: plan.index,
         };
         let name = &plan.interface;
-        tree(&mut steps, plan, Way::Sent, name, Some(undo), classifier)?;
+        tree(&mut steps, plan, Way::Sent, name, Some(undo), kernel)?;
     }
     Ok(steps)
+}
+
+const fn classifier(kernel: &Kernel) -> Classifier {
+    match kernel.filters {
+        FilterKind::Flower => Classifier::Flower,
+        FilterKind::U32 => Classifier::U32,
+    }
 }
 
 fn check(plan: &InterfacePlan) -> Result<(), PlanError> {
@@ -168,9 +167,10 @@ fn tree(
     way: Way,
     interface: &str,
     undo: Option<TcUndo>,
-    classifier: Classifier,
+    kernel: &Kernel,
 ) -> Result<(), PlanError> {
     let index = signed(plan.index);
+    let classifier = classifier(kernel);
     let mut push = |what: String, making: Making, undo: Option<TcUndo>| {
         steps.push(TcStep {
             what,
@@ -227,14 +227,14 @@ fn tree(
             interface: plan.interface.clone(),
             peers: number + 1,
         })?;
-        let (leaf, below) = leaf(plan, &shape)?;
+        let (leaf, below) = below_class(plan, &shape, kernel)?;
         let mut place = Place::new(index, Handle::new(FIRST_LEAF + number_16, 0), handle);
         let what = format!("put {} below class {handle} on {interface}", called(&leaf));
         push(what, Making::Qdisc(Qdisc::new(place, leaf)), None);
         if let Some(below) = below {
             let parent = place.handle;
             let what = format!("put {} below {parent} on {interface}", called(&below));
-            let handle = Handle::new(FIRST_PLUG + number_16, 0);
+            let handle = Handle::new(FIRST_BELOW + number_16, 0);
             place = Place::new(index, handle, Handle::new(parent.major(), 1));
             push(what, Making::Qdisc(Qdisc::new(place, below)), None);
         }
@@ -438,62 +438,4 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
             undo: None,
         });
     }
-}
-
-/// The queue below a class: netem where the state needs it, with a plug below it where there are outages.
-fn leaf(
-    plan: &InterfacePlan,
-    shape: &Shape,
-) -> Result<(Discipline, Option<Discipline>), PlanError> {
-    let Shape {
-        state,
-        settings,
-        outage,
-    } = shape;
-    let refused = |reason| PlanError::Refused {
-        interface: plan.interface.clone(),
-        reason,
-    };
-    let outages = match outage {
-        Outage::Never => Outages::Never,
-        Outage::NotNow | Outage::Now => Outages::Certainly,
-    };
-    let own = Leaf::new(*settings, plan.mtu, outages).map_err(refused)?;
-    let first = own.disciplines(state.queue_bytes).into_iter().next();
-    if !path::is_needed(state) {
-        let queue = first.ok_or_else(|| refused("no queue"))?;
-        return Ok((queue, None));
-    }
-    if settings.discipline != QueueDiscipline::DropTail {
-        return Err(refused(
-            "a real interface has one tree: delay and loss (netem) take the place of the queue, which is \
-             drop-tail then; leave the discipline out, or the delay and loss",
-        ));
-    }
-    let path = Path {
-        limit: netem_limit(state, settings, plan.mtu),
-        reorder: settings.reorder,
-        seed: None,
-    };
-    let plug = first.filter(|_| *outage != Outage::Never);
-    Ok((Discipline::Netem(path::netem(state, path, 0)), plug))
-}
-
-/// Packets that are delayed at the full rate, and those that may wait beside.
-fn netem_limit(state: &LinkState, settings: &LinkSettings, mtu: u32) -> u32 {
-    let queue = match settings.queue {
-        QueueLimit::Packets(packets) if state.queue_bytes == 0 => u64::from(packets),
-        _ => {
-            let bytes = match state.queue_bytes {
-                0 => settings.most_queue_bytes(mtu),
-                bytes => u64::from(bytes),
-            };
-            bytes.div_ceil(u64::from(mtu.max(1)))
-        }
-    };
-    let rate_bps = state.rate_bps.min(UNLIMITED_BYTES_PER_S * 8);
-    let longest_ns = state.delay_ns.saturating_add(u64::from(state.jitter_ns));
-    let bits = u128::from(rate_bps) * u128::from(longest_ns) / 1_000_000_000;
-    let flight = u64::try_from(bits / 8).unwrap_or(u64::MAX) / SMALL_PACKET_BYTES;
-    u32::try_from(queue.saturating_add(flight).max(1)).unwrap_or(u32::MAX)
 }

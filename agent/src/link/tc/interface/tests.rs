@@ -18,6 +18,7 @@ pub(super) fn plan(shaped: Vec<Shaped>) -> InterfacePlan {
         interface: "eth1".to_owned(),
         index: 7,
         mtu: 1500,
+        longest_bytes: 65_600,
         speed_bps: Some(1_000_000_000),
         shaped,
     }
@@ -44,8 +45,16 @@ pub(super) fn peer(address: &str, prefix_bits: u8) -> Shaped {
     }
 }
 
+/// One with these filters that has all else.
+pub(super) fn kernel(filters: FilterKind) -> Kernel {
+    Kernel {
+        filters,
+        below_netem: BelowNetem::Counted,
+    }
+}
+
 fn words(plan: &InterfacePlan) -> Vec<String> {
-    let steps = steps(plan, FilterKind::Flower).unwrap();
+    let steps = steps(plan, &kernel(FilterKind::Flower)).unwrap();
     steps
         .iter()
         .map(|step| step.describe().to_owned())
@@ -73,7 +82,7 @@ fn an_interface_as_a_whole_takes_a_tree_each_way() {
             "put bfifo below class 6865:1 on eth1",
         ]
     );
-    let steps = steps(&plan, FilterKind::U32).unwrap();
+    let steps = steps(&plan, &kernel(FilterKind::U32)).unwrap();
     let undone: Vec<String> = steps
         .iter()
         .filter_map(|step| step.undo().map(TcUndo::describe))
@@ -104,7 +113,11 @@ fn each_peer_has_a_class_and_filters_of_its_own_and_the_rest_is_left_alone() {
 
 #[test]
 fn what_makes_no_sense_is_refused_with_what_to_do() {
-    let refused = |plan: &InterfacePlan| steps(plan, FilterKind::Flower).unwrap_err().to_string();
+    let refused = |plan: &InterfacePlan| {
+        steps(plan, &kernel(FilterKind::Flower))
+            .unwrap_err()
+            .to_string()
+    };
     let whole = |rate| plan(vec![everything(Some(shape(rate)), None)]);
     assert!(refused(&whole(0)).contains("at least 8 bit/s"));
     assert!(refused(&whole(2_000_000_000)).contains("1000000000 bit/s"));
@@ -121,13 +134,13 @@ fn what_makes_no_sense_is_refused_with_what_to_do() {
     };
     assert!(refused(&plan(vec![port])).contains("protocol"));
     // Without a limit there is only what else is asked for.
-    assert!(steps(&whole(UNLIMITED_RATE_BPS), FilterKind::Flower).is_ok());
+    assert!(steps(&whole(UNLIMITED_RATE_BPS), &kernel(FilterKind::Flower)).is_ok());
 }
 
 #[test]
 fn the_opposite_of_a_step_survives_the_ledger() {
     let plan = plan(vec![everything(Some(shape(9)), Some(shape(9)))]);
-    for step in steps(&plan, FilterKind::Flower).unwrap() {
+    for step in steps(&plan, &kernel(FilterKind::Flower)).unwrap() {
         let Some(undo) = step.undo() else { continue };
         let text = serde_json::to_string(undo).unwrap();
         assert_eq!(&serde_json::from_str::<TcUndo>(&text).unwrap(), undo);
@@ -141,7 +154,7 @@ fn many_single_peers_are_hashed_by_u32_and_networks_are_not() {
         .collect();
     shaped.push(peer("10.7.0.0", 16));
     shaped.push(peer("fd00::1", 128));
-    let steps = steps(&plan(shaped), FilterKind::U32).unwrap();
+    let steps = steps(&plan(shaped), &kernel(FilterKind::U32)).unwrap();
     let tables = steps
         .iter()
         .filter(|step| step.describe().contains("hash table"));

@@ -82,7 +82,7 @@ fn play(step_ns: u64, steered: bool) -> (f64, f64) {
         let until = (now / step_ns + 1) * step_ns;
         let until = until.min(now + 2 * MS);
         htb.rate_bps = if steered {
-            steering.rate_bps(&curve, now, until)
+            steering.rate_bps(&curve, curve.state_at(now).rate_bps, now, until)
         } else {
             curve.state_at(now).rate_bps
         };
@@ -129,11 +129,14 @@ fn what_nobody_used_is_not_made_up_for() {
     steering.look(&curve, seen(0, 0, 0));
     steering.look(&curve, seen(100 * MS, 0, 0));
     assert_eq!(steering.owed_bits(), 0);
-    assert_eq!(steering.rate_bps(&curve, 100 * MS, 110 * MS), 12 * MBIT);
+    assert_eq!(
+        steering.rate_bps(&curve, 12 * MBIT, 100 * MS, 110 * MS),
+        12 * MBIT
+    );
     // Packets began to wait in between: the first one is under way.
     steering.look(&curve, seen(110 * MS, 3000, 9000));
     assert_eq!(steering.owed_bits(), -6000);
-    let rate = steering.rate_bps(&curve, 110 * MS, 120 * MS);
+    let rate = steering.rate_bps(&curve, 12 * MBIT, 110 * MS, 120 * MS);
     assert_eq!(rate, 12 * MBIT - 6000 / 8 * 100);
 }
 
@@ -147,7 +150,7 @@ fn what_was_lost_while_packets_waited_is_made_up_for() {
     // packet's share of that an eighth is made up for at once.
     steering.look(&curve, seen(10 * MS, 6000, 84_000));
     assert_eq!(steering.owed_bits(), 72_000);
-    let rate = steering.rate_bps(&curve, 10 * MS, 20 * MS);
+    let rate = steering.rate_bps(&curve, 12 * MBIT, 10 * MS, 20 * MS);
     assert_eq!(rate, 12 * MBIT + (72_000 - 7200 + 7200 / 8) * 100);
     // The queue may have been empty for a while: no more than a change of rate can cost.
     let mut steering = Steering::new(1500);
@@ -164,6 +167,44 @@ fn being_ahead_slows_down_but_never_below_half() {
     steering.look(&curve, seen(0, 0, 900_000));
     steering.look(&curve, seen(10 * MS, 60_000, 840_000));
     assert_eq!(steering.owed_bits(), -360_000);
-    assert_eq!(steering.rate_bps(&curve, 10 * MS, 20 * MS), 6 * MBIT);
+    assert_eq!(
+        steering.rate_bps(&curve, 12 * MBIT, 10 * MS, 20 * MS),
+        6 * MBIT
+    );
     assert_eq!(steering.largest_error_bytes(), 45_000);
+}
+
+/// 12 Mbit/s for 10 ms and then nothing, and a class that has sent what it may.
+fn before_an_outage() -> (Schedule, Steering) {
+    let rows = [(10 * MS, state(12 * MBIT, 0)), (90 * MS, state(0, 0))];
+    let schedule = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();
+    let mut steering = Steering::new(1500);
+    steering.look(&schedule, seen(0, 0, 90_000));
+    steering.look(&schedule, seen(4 * MS, 6000, 84_000));
+    (schedule, steering)
+}
+
+#[test]
+fn a_thread_that_comes_too_late_to_aim_sets_the_rows_rate_and_never_next_to_none() {
+    let (schedule, steering) = before_an_outage();
+    // The moment is gone by, is now, is a nanosecond away, or in an outage that has not been set yet.
+    for (now_ns, until_ns) in [
+        (5 * MS, 4 * MS),
+        (5 * MS, 5 * MS),
+        (5 * MS, 5 * MS + 1),
+        (11 * MS, 12 * MS),
+    ] {
+        let rate = steering.rate_bps(&schedule, 12 * MBIT, now_ns, until_ns);
+        assert_eq!(rate, 12 * MBIT, "{now_ns} to {until_ns}");
+    }
+}
+
+#[test]
+fn an_outage_that_is_near_takes_nothing_from_the_rate_before_it() {
+    let (schedule, steering) = before_an_outage();
+    for before_ns in [100, 10_000, 150_000, 400_000] {
+        let now_ns = 10 * MS - before_ns;
+        let rate = steering.rate_bps(&schedule, 12 * MBIT, now_ns, now_ns + MS / 2);
+        assert_eq!(rate, 12 * MBIT, "{before_ns} ns before the outage");
+    }
 }

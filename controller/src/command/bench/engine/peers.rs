@@ -109,6 +109,7 @@ impl Comparison<'_> {
             }
             let spec = BenchSpec {
                 batches: vec![1],
+                ceilings: false,
                 ..self.spec.clone()
             };
             own.push(speeds(Computing::start(
@@ -229,7 +230,7 @@ fn speeds(mut child: Computing) -> Result<Speeds, Failure> {
                 let speed = count_to_f64(window.tokens) / seconds;
                 speeds.by_phase.push((window.phase, speed));
             }
-            BenchEvent::Window(_) => {}
+            BenchEvent::Window(_) | BenchEvent::Ceilings(_) => {}
             BenchEvent::NoRoom { reason, .. } | BenchEvent::Failed { reason } => {
                 return Err(Failure::message(ExitCode::Failed, reason));
             }

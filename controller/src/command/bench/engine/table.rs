@@ -6,6 +6,7 @@ use hexloop_proto::Measurement;
 use hexloop_workloads::engine::bench::BenchPhase;
 
 use super::peers::Peer;
+use super::roofline::Roofline;
 use super::{EngineDocument, EngineRow};
 use crate::format::{count_to_f64, grouped, significant};
 
@@ -50,7 +51,7 @@ fn write_table(text: &mut String, document: &EngineDocument) -> std::fmt::Result
     )?;
     writeln!(
         text,
-        "phase    batch    tokens/s  weights GB/s  cache GB        W   J/token  active J/token"
+        "phase    batch    tokens/s  roofline  of it  weights GB/s  cache GB        W   J/token  active J/token"
     )?;
     for row in &document.rows {
         write_row(text, row)?;
@@ -58,6 +59,7 @@ fn write_table(text: &mut String, document: &EngineDocument) -> std::fmt::Result
     if let Some(reason) = &document.no_room {
         writeln!(text, "{reason}")?;
     }
+    write_roofline(text, &document.roofline)?;
     for peer in &document.peers {
         write_peer(text, peer)?;
     }
@@ -70,6 +72,33 @@ fn write_table(text: &mut String, document: &EngineDocument) -> std::fmt::Result
             source(idle)
         ),
     }
+}
+
+/// The two ceilings, where they meet, and whether throughput grows up to there.
+fn write_roofline(text: &mut String, roofline: &Roofline) -> std::fmt::Result {
+    let told = |measurement: &Measurement, unit: &str| match measurement.value() {
+        Some(value) => format!("{} {unit}, {}", gigabytes(value), source(measurement)),
+        None => format!("Unavailable: {}", source(measurement)),
+    };
+    writeln!(
+        text,
+        "roofline: reads {}\nroofline: multiplies {}",
+        told(&roofline.bandwidth_bytes_per_s, "GB/s"),
+        told(&roofline.peak_products_per_s, "G products/s")
+    )?;
+    match roofline.ridge_batch.value() {
+        Some(ridge) => writeln!(
+            text,
+            "ridge: from a batch of {} on multiplying takes longer than reading",
+            significant(ridge)
+        )?,
+        None => writeln!(
+            text,
+            "ridge: Unavailable: {}",
+            source(&roofline.ridge_batch)
+        )?,
+    }
+    writeln!(text, "{}", roofline.growth.told())
 }
 
 fn write_peer(text: &mut String, peer: &Peer) -> std::fmt::Result {
@@ -115,9 +144,11 @@ fn write_row(text: &mut String, row: &EngineRow) -> std::fmt::Result {
     let phase = name_of(row.phase);
     writeln!(
         text,
-        "{phase:8} {:>5} {:>11} {:>13} {:>9} {:>8} {:>9} {:>15}",
+        "{phase:8} {:>5} {:>11} {:>9} {:>6} {:>13} {:>9} {:>8} {:>9} {:>15}",
         row.batch,
         significant(row.tokens_per_s),
+        or_dash(&row.roofline.tokens_per_s),
+        or_dash(&row.roofline.reached),
         gigabytes(row.weight_bytes_per_s),
         gigabytes(count_to_f64(row.cache_bytes)),
         or_dash(&row.power_w),

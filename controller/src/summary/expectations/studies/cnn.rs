@@ -73,9 +73,14 @@ fn slides(findings: &Findings<'_>, (round_trip_ns, echo_ns): (u64, u64)) -> Judg
     let rates = length(&named);
     let detail = format!(
         "best cuts from the fastest rate to the slowest: {}; at {agreeing} of {rates} rates the law's is the best or \
-         within {:.0} % of it",
+         within {:.0} % of it ({} trials; more than that would show)",
         told.join(", "),
-        RESOLUTION * 100.0
+        RESOLUTION * 100.0,
+        findings
+            .trials
+            .iter()
+            .filter(|trial| trial.round_trip_ns == round_trip_ns)
+            .count()
     );
     let numbers = [
         ("rates", count_to_f64(rates)),

@@ -9,6 +9,7 @@ use super::{Judgement, judgement, told, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
+use hexloop_statistics::mean_interval;
 
 /// Fewest prompts at settings that a mean's interval is told from.
 const LEAST_LINES: usize = 4;
@@ -50,30 +51,26 @@ pub(super) fn save_link_time(findings: &Findings<'_>) -> Judgement {
             Some(ns_per_byte * count_to_f64(*rate_bps) / 8e9)
         })
         .collect();
-    let count = count_to_f64(length(&ratios));
-    if ratios.len() < LEAST_LINES {
+    let interval = mean_interval(&ratios).filter(|_| ratios.len() >= LEAST_LINES);
+    let Some(ratio) = interval else {
         let detail = format!(
             "{} prompts at settings with {LEAST_CODINGS} codings or more are too few",
             ratios.len()
         );
         return judgement(None, &[("lines", length(&ratios))], detail);
-    }
-    let mean = ratios.iter().sum::<f64>() / count;
-    let squares = ratios.iter().map(|ratio| (ratio - mean) * (ratio - mean));
-    let half = 1.96 * (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
-    let ratio = [mean, mean - half, mean + half];
+    };
     let detail = format!(
         "what a byte less takes off the time of the first token, over its time on the link: {} (95 % of {} \
          prompts at settings; a deviation of {:.1} % would show)",
         told(ratio),
         ratios.len(),
-        half * 100.0
+        (ratio[2] - ratio[0]) * 100.0
     );
     let numbers = [
         ("time_over_link_time", ratio[0]),
         ("time_over_link_time_low", ratio[1]),
         ("time_over_link_time_high", ratio[2]),
-        ("lines", count),
+        ("lines", count_to_f64(length(&ratios))),
     ];
     with_numbers(within(ratio), &numbers, detail)
 }

@@ -11,6 +11,37 @@ const LEAST_SENT: usize = 3;
 /// The share of them that must agree: what a busy machine does to one of them is not the link's.
 const MOST: f64 = 0.8;
 
+/// The share of late transmissions at which more than are let pass of so many are late in nineteen of twenty
+/// runs: the largest `q` with `sum_{i=0}^{k} C(n, i) q^i (1-q)^(n-i) > 0.05`, where `k` of `n` are let pass.
+fn share_that_shows(transmissions: u64) -> f64 {
+    let passing = (0..=transmissions)
+        .take_while(|late| {
+            let in_time = count_to_f64(transmissions - late) / count_to_f64(transmissions.max(1));
+            in_time >= MOST
+        })
+        .count();
+    let chance_of_passing = |share: f64| -> f64 {
+        let (mut term, mut sum) = (1.0_f64, 0.0_f64);
+        for late in 0..passing {
+            let late = count_to_f64(u64::try_from(late).unwrap_or(u64::MAX));
+            let others = count_to_f64(transmissions) - late;
+            sum += term * share.powf(late) * (1.0 - share).powf(others);
+            term *= others / (late + 1.0);
+        }
+        sum
+    };
+    let (mut low, mut high) = (0.0_f64, 1.0_f64);
+    for _ in 0..40 {
+        let middle = f64::midpoint(low, high);
+        if chance_of_passing(middle) > 0.05 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
+}
+
 /// Above payload * 8 / latency a row is in time, and below it late.
 pub(super) fn holds_by_rate(findings: &Findings<'_>) -> Judgement {
     let all = sent(findings);
@@ -48,11 +79,11 @@ pub(super) fn holds_by_rate(findings: &Findings<'_>) -> Judgement {
     if !wrong.is_empty() {
         detail = format!("{detail} ({})", wrong.join("; "));
     }
-    if let Some(fewest) = judged.iter().map(|sent| sent.trials.len()).min() {
+    if let Some(fewest) = judged.iter().map(|sent| length(&sent.trials)).min() {
         detail = format!(
             "{detail}; with {fewest} transmissions a share of {:.0} % of late ones would show in nineteen of twenty \
              runs",
-            (1.0 - 0.05_f64.powf(1.0 / count_to_f64(u64::try_from(fewest).unwrap_or(1)))) * 100.0
+            share_that_shows(fewest) * 100.0
         );
     }
     if !both {
@@ -133,6 +164,15 @@ mod tests {
         let (plan, results) = fixture::with_study("kpi", study, findings);
         let judged = judge(&plan, &results, ("kpi", claim));
         (judged.outcome, judged.detail)
+    }
+
+    #[test]
+    fn the_share_that_shows_allows_for_those_that_are_let_pass() {
+        // None of 3 and 4 may be late: 1 - 0.05^(1/n). One of 5: (1-q)^5 + 5 q (1-q)^4 = 0.05 at 0.657.
+        for (transmissions, share) in [(3, 0.632), (4, 0.527), (5, 0.657), (20, 0.401)] {
+            let found = super::share_that_shows(transmissions);
+            assert!((found - share).abs() < 1e-3, "{transmissions}: {found}");
+        }
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_workloads::coding::kv::KvCoding;
+use hexloop_workloads::study::TrialRecord;
 use hexloop_workloads::study::kv::{Delivery, DeliveryCosts, Source};
 
 use super::super::{Judgement, judgement};
-use super::{LEAST_TRIALS, TOLERANCE, told, with_numbers, within};
+use super::{LEAST_TRIALS, TOLERANCE, told, with_numbers};
 use crate::format::{count_to_f64, length, ns_to_ms};
 use crate::summary::studies::Findings;
-use crate::summary::studies::kv::{DeliveryCell, loss, mean_interval};
+use crate::summary::studies::kv::{DeliveryCell, loss};
+use hexloop_statistics::{mean_interval, ratio_of_sums};
 
 /// How much longer than the best fixed arm of each setting an adaptive one may take on average.
 const ADAPTIVE_TOLERANCE: f64 = 0.10;
@@ -94,12 +96,10 @@ fn no_costs() -> Judgement {
     judgement(None, &[], "no costs were measured".to_owned())
 }
 
-/// The time of the first token is what it should be by costs, sizes and the rate, on average over all arms
-/// and settings.
-pub(super) fn first_token_is_sum(findings: &Findings<'_>) -> Judgement {
-    let Some(costs) = findings.delivery_costs() else {
-        return no_costs();
-    };
+/// The time of the first token over what it should be by costs, sizes and the rate, of each arm at each setting; `None`
+/// where no costs were measured.
+pub(super) fn over_expected(findings: &Findings<'_>) -> Option<Vec<f64>> {
+    let costs = findings.delivery_costs()?;
     let cells = findings.delivery_cells();
     let ratios = cells.iter().filter_map(|cell| {
         let rows = &mut findings.rows.iter();
@@ -108,32 +108,12 @@ pub(super) fn first_token_is_sum(findings: &Findings<'_>) -> Judgement {
         let expected = costs.first_token_ns(cell.delivery, &at, cell.rate_bps)?;
         Some(count_to_f64(cell.first_token_ns) / count_to_f64(expected.max(1)))
     });
-    let ratios: Vec<f64> = ratios.collect();
-    let Some(ratio) = mean_interval(&ratios) else {
-        return judgement(None, &[], "too few settings".to_owned());
-    };
-    let farthest = ratios.iter().map(|ratio| (ratio - 1.0).abs());
-    let farthest = farthest.fold(0.0, f64::max);
-    let detail = format!(
-        "the first token took {} of what bytes and costs add up to (95 % of {} arms and settings; {:.1} % \
-         would show), at most {:.1} % off",
-        told(ratio),
-        ratios.len(),
-        (ratio[2] - ratio[1]) * 50.0,
-        farthest * 100.0
-    );
-    let numbers = [
-        ("time_over_expected", ratio[0]),
-        ("time_over_expected_low", ratio[1]),
-        ("time_over_expected_high", ratio[2]),
-        ("cells", count_to_f64(length(&ratios))),
-        ("largest_distance", farthest),
-    ];
-    with_numbers(within(ratio), &numbers, detail)
+    Some(ratios.collect())
 }
 
 /// At each rate the way that costs and sizes name has the context there first, or hardly later than the first;
-/// and each of the three regimes occurs.
+/// and each of the three regimes occurs. A way that is slower than that only by chance, as its prompts differ,
+/// decides nothing.
 pub(super) fn regimes_as_predicted(findings: &Findings<'_>) -> Judgement {
     let Some(costs) = findings.delivery_costs() else {
         return no_costs();
@@ -174,7 +154,7 @@ fn regimes_of_row(
                       what is computed again";
         return judgement(Some(false), &[], detail.to_owned());
     };
-    let (mut near, mut worst) = (0_u64, 0.0_f64);
+    let (mut near, mut far, mut worst) = (0_u64, 0_u64, 0.0_f64);
     let (mut found, mut told) = (BTreeSet::new(), Vec::new());
     for setting in settings {
         let named = costs.fastest(&offered, &at, setting.rate_bps);
@@ -188,6 +168,7 @@ fn regimes_of_row(
         let over = count_to_f64(of_named.context_ns) / count_to_f64(best.context_ns.max(1));
         worst = worst.max(over - 1.0);
         near += u64::from(over <= 1.0 + TOLERANCE);
+        far += u64::from(surely_over(of_named, best, 1.0 + TOLERANCE));
         found.extend(Regime::of(best.delivery));
         told.push(format!(
             "{:.3} Mbit/s {} ({:.0} ms), by costs {}",
@@ -201,7 +182,8 @@ fn regimes_of_row(
     let names: Vec<&str> = found.iter().map(|regime| regime.name()).collect();
     let detail = format!(
         "until the context is there, the best: {}; regimes {}, which should change at {:.3} and {:.3} Mbit/s; what costs name is within \
-         {:.0} % of the best at {near} of {count} rates, at most {:.1} % slower",
+         {:.0} % of the best at {near} of {count} rates, at most {:.1} % slower, surely farther (95 % of the \
+         prompts) at {far}",
         told.join(", "),
         names.join(", "),
         count_to_f64(critical[0]) / 1e6,
@@ -212,13 +194,34 @@ fn regimes_of_row(
     let numbers = [
         ("rates", count_to_f64(count)),
         ("rates_with_the_named_one_best", count_to_f64(near)),
+        ("rates_with_the_named_one_surely_slower", count_to_f64(far)),
         ("regimes", count_to_f64(length(&names))),
         ("largest_excess", worst),
         ("shipping_from_bps", count_to_f64(critical[0])),
         ("exact_from_bps", count_to_f64(critical[1])),
     ];
-    let held = (count > 0).then_some(near == count && found.len() == 3);
+    let held = match () {
+        () if count == 0 => None,
+        () if near == count => Some(found.len() == 3),
+        () if far > 0 => Some(false),
+        () => None,
+    };
     with_numbers(held, &numbers, detail)
+}
+
+/// Whether all of the interval of the ratio of two ways' times, paired by prompt, is above this.
+fn surely_over(one: &DeliveryCell<'_>, other: &DeliveryCell<'_>, ratio: f64) -> bool {
+    let time = |trial: &TrialRecord| {
+        let context_ns = trial.transfer?.context_ns;
+        Some(count_to_f64(context_ns.saturating_sub(trial.started_ns)))
+    };
+    let pairs = one.trials.iter().filter_map(|trial| {
+        let prompt = &mut other.trials.iter();
+        let beside = prompt.find(|beside| beside.prompt == trial.prompt)?;
+        Some((time(trial)?, time(beside)?))
+    });
+    let pairs: Vec<(f64, f64)> = pairs.collect();
+    ratio_of_sums(&pairs).is_some_and(|[_, low, _]| low > ratio)
 }
 
 /// An adaptive arm takes on average over all settings hardly longer than the best fixed arm of each.

@@ -24,7 +24,7 @@ pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
     let found = |reader: usize| {
         exact
             .iter()
-            .map(move |(_, both)| both[reader].same)
+            .map(move |(_, both)| both[reader].tokens.same)
             .sum::<u64>()
     };
     let better = usize::from(found(1) > found(0));
@@ -35,7 +35,10 @@ pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
     let shares = shares.filter(|shares| shares.len() > 1);
     let (Some(shares), Some(tokens)) = (
         shares,
-        exact.iter().map(|(_, both)| both[better].compared).min(),
+        exact
+            .iter()
+            .map(|(_, both)| both[better].tokens.compared)
+            .min(),
     ) else {
         let detail = "exact states after two layers or more are needed".to_owned();
         return judgement(None, &[], detail);

@@ -251,17 +251,20 @@ fn slides(findings: &Findings<'_>, round_trip_ns: u64, arms: &[(u32, OwnArm<'_>)
     }
     let never_back = path.len() == bests.len();
     let moved = path.first() < path.last();
-    let between = path.iter().any(|cut| !ends.contains(&Some(*cut)));
+    let between = path.iter().filter(|cut| !ends.contains(&Some(**cut)));
+    let between = u64::try_from(between.count()).unwrap_or(u64::MAX);
     let detail = format!(
-        "best cuts from the fastest rate to the slowest: {}; cuts within {:.0} % of each other count as \
-         equally good",
+        "best cuts from the fastest rate to the slowest: {}; in between at {between} of {} rates ({trials} trials; \
+         cuts within {:.0} % of each other count as equally good)",
         told.join(", "),
+        bests.len(),
         RESOLUTION * 100.0
     );
     let numbers = [
         ("rates", length(&bests)),
         ("trials", trials),
         ("rates_without_a_step_back", length(&path)),
+        ("rates_with_a_cut_in_between", between),
         (
             "best_cut_at_the_fastest_rate",
             path.first().copied().map_or(0, u64::from),
@@ -271,7 +274,7 @@ fn slides(findings: &Findings<'_>, round_trip_ns: u64, arms: &[(u32, OwnArm<'_>)
             path.last().copied().map_or(0, u64::from),
         ),
     ];
-    let held = (bests.len() > 2).then_some(never_back && moved && between);
+    let held = (bests.len() > 2).then_some(never_back && moved);
     judgement(held, &numbers, detail)
 }
 

@@ -9,6 +9,7 @@ use super::{Judgement, RESOLUTION, TOLERANCE, judgement, told, with_numbers, wit
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
+use hexloop_statistics::mean_interval;
 
 /// Fewest trials that a mean's interval is told from.
 const LEAST_TRIALS: usize = 4;
@@ -77,30 +78,26 @@ pub(super) fn latency_is_sum(findings: &Findings<'_>) -> Judgement {
                 .filter_map(|trial| over_sum(tried, trial))
         })
         .collect();
-    if over.len() < LEAST_TRIALS {
+    let interval = mean_interval(&over).filter(|_| over.len() >= LEAST_TRIALS);
+    let Some(ratio) = interval else {
         let detail = format!(
             "{} trials with one request under way are too few",
             over.len()
         );
         return judgement(None, &[("trials", length(&over))], detail);
-    }
-    let count = count_to_f64(length(&over));
-    let mean = over.iter().sum::<f64>() / count;
-    let squares = over.iter().map(|ratio| (ratio - mean) * (ratio - mean));
-    let half = 1.96 * (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
-    let ratio = [mean, mean - half, mean + half];
+    };
     let detail = format!(
         "the time of a request over the sum of what nodes and links took for it: {} (95 % of {} trials; a \
          deviation of {:.1} % would show)",
         told(ratio),
         over.len(),
-        half * 100.0
+        (ratio[2] - ratio[0]) * 100.0
     );
     let numbers = [
         ("time_over_sum", ratio[0]),
         ("time_over_sum_low", ratio[1]),
         ("time_over_sum_high", ratio[2]),
-        ("trials", count),
+        ("trials", count_to_f64(length(&over))),
     ];
     with_numbers(within(ratio), &numbers, detail)
 }
@@ -184,9 +181,11 @@ pub(super) fn throughput_is_slowest(findings: &Findings<'_>) -> Judgement {
     // The path fills and empties once: that much longer, and never shorter.
     let held = within_of_filling(ratio);
     let detail = format!(
-        "the time of requests together over that of the slowest node or link: {} (all of {} groups)",
+        "the time of requests together over that of the slowest node or link: {} (all of {} groups; one that takes \
+         {:.0} % longer would show)",
         told(ratio),
-        over.len()
+        over.len(),
+        FILLING * 100.0
     );
     let numbers = [
         ("time_over_slowest", ratio[0]),
@@ -228,8 +227,9 @@ pub(super) fn best_division(findings: &Findings<'_>) -> Judgement {
     let count = count_to_f64(judged.max(1));
     let mean = |of: fn(&(f64, f64)) -> f64| gains.iter().map(of).sum::<f64>() / count;
     let detail = format!(
-        "the division whose slowest node is the fastest is best at {best} of {judged} settings; it brings \
-         {:.2} times the tokens of the worst, {:.2} by the costs",
+        "the division whose slowest node is the fastest is best at {best} of {judged} settings ({:.0} % more tokens \
+         of another would show); it brings {:.2} times the tokens of the worst, {:.2} by the costs",
+        RESOLUTION * 100.0,
         mean(|gain| gain.0),
         mean(|gain| gain.1)
     );

@@ -11,6 +11,7 @@ use crate::format::{count_to_f64, length, ns_to_ms};
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
 use crate::summary::studies::placement::{answer_ns, first_token_ns, hits, trials_of};
+use hexloop_statistics::{mean_interval, ratio_of_sums};
 
 /// Fewest pairs of trials that a claim is judged by: one slow trial among fewer moves a mean by more than is allowed.
 const LEAST_PAIRS: usize = 12;
@@ -23,14 +24,7 @@ const HIT_MARGIN: f64 = 0.10;
 
 /// A mean and the ends of its 95 % interval, of at least [`LEAST_PAIRS`] values.
 fn mean_of(values: &[f64]) -> Option<[f64; 3]> {
-    if values.len() < LEAST_PAIRS {
-        return None;
-    }
-    let count = count_to_f64(length(values));
-    let mean = values.iter().sum::<f64>() / count;
-    let squares = values.iter().map(|value| (value - mean) * (value - mean));
-    let half = 1.96 * (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
-    Some([mean, mean - half, mean + half])
+    mean_interval(values).filter(|_| values.len() >= LEAST_PAIRS)
 }
 
 /// Whether a ratio is 1 within a tolerance; `None` if its interval leaves that open.
@@ -197,7 +191,8 @@ pub(super) fn round_trip_is_added(findings: &Findings<'_>) -> Judgement {
         }
     }
     let pairs: Vec<(f64, f64)> = sorted_pairs.iter().map(|(_, pair)| *pair).collect();
-    let Some(ratio) = ratio_of_sums(&pairs) else {
+    let ratio = ratio_of_sums(&pairs).filter(|_| pairs.len() >= LEAST_PAIRS);
+    let Some(ratio) = ratio else {
         let detail = format!("{} pairs of trials are too few", pairs.len());
         return judgement(None, &[("pairs", length(&pairs))], detail);
     };
@@ -231,23 +226,6 @@ pub(super) fn round_trip_is_added(findings: &Findings<'_>) -> Judgement {
         ("pairs", count_to_f64(length(&pairs))),
     ];
     with_numbers(is_one(ratio, GAP_TOLERANCE), &numbers, detail)
-}
-
-/// The sum of some values over the sum of others, and its 95 % interval by the spread of the pairs about that
-/// ratio (Cochran 1977, section 6.3).
-fn ratio_of_sums(pairs: &[(f64, f64)]) -> Option<[f64; 3]> {
-    let count = count_to_f64(length(pairs));
-    let of = pairs.iter().map(|(_, of)| of).sum::<f64>();
-    if pairs.len() < LEAST_PAIRS || of <= 0.0 {
-        return None;
-    }
-    let ratio = pairs.iter().map(|(value, _)| value).sum::<f64>() / of;
-    let squares = pairs.iter().map(|(value, of)| {
-        let off = value - ratio * of;
-        off * off
-    });
-    let half = 1.96 * (squares.sum::<f64>() * count / (count - 1.0)).sqrt() / of;
-    Some([ratio, ratio - half, ratio + half])
 }
 
 /// In a round trip with rates on either side of it, the first token comes from the second node as early as from
@@ -297,7 +275,8 @@ fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement
         ("flip_over_critical_high", over[2]),
         ("rates", count_to_f64(length(&row.rates_bps))),
     ];
-    with_numbers(super::within(over), &numbers, detail)
+    let enough = super::fewest_of_row(findings, row) >= super::LEAST_TRIALS;
+    with_numbers(super::within(over).filter(|_| enough), &numbers, detail)
 }
 
 /// Pairs of trials, of which either may be in time.

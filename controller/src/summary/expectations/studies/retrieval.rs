@@ -4,9 +4,9 @@ use super::super::{Judgement, judgement};
 use super::{told, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
-use crate::summary::studies::kv::mean_interval;
 use crate::summary::studies::own::Agreement;
 use crate::summary::studies::retrieval::arms;
+use hexloop_statistics::mean_interval;
 
 /// The least share of the chunks of an exact search that an index is to find.
 const LEAST_RECALL: f64 = 0.8;

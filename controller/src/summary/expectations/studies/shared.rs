@@ -1,17 +1,18 @@
 //! Claims about several users who share an edge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_workloads::study::shared::policy::Policy;
 use hexloop_workloads::study::shared::{Ending, SharedRound, UserRecord, request_bytes};
 
+use super::tensor_parallel::TOKENS_OF_A_TIE;
 use super::{Judgement, judgement, told, with_numbers};
 use crate::format::{count_to_f64, length, significant};
 use crate::results::{PhaseResults, Results};
-use crate::statistics::interval_over_blocks;
 use crate::summary::energy::gaps_between;
 use crate::summary::studies::Findings;
 use crate::summary::studies::shared::Energy;
+use hexloop_statistics::{interval_over_blocks, mean_interval};
 
 /// Blocks of consecutive requests that each round is cut into, as neighbours share their fate.
 const BLOCKS_OF_A_ROUND: usize = 6;
@@ -73,6 +74,63 @@ fn interval<T>(
     let value = statistic(&all)?;
     let (low, high) = interval_over_blocks(blocks, seed, RESAMPLES, statistic)?;
     Some([value, low, high])
+}
+
+/// Every answer is, as far as it came, what its prompt is answered with alone: whatever the policy, the batch and who was
+/// beside it. The gaps between scores are not in the record, so that whether another token was as good cannot be told of
+/// each; of so many tokens as [`TOKENS_OF_A_TIE`] says one answer may go another way.
+pub(super) fn answers_agree(findings: &Findings<'_>) -> Judgement {
+    let alone = findings.shared_costs.map_or(&[][..], |it| &it.alone);
+    let rounds = || findings.rounds.iter();
+    let answered = || {
+        rounds()
+            .flat_map(|round| &round.requests)
+            .filter(|it| it.tokens > 0)
+    };
+    let (mut answers, mut tokens, mut differing) = (0_u64, 0_u64, 0_u64);
+    let mut prompts = BTreeSet::new();
+    for request in answered() {
+        let expected = usize::try_from(request.prompt).ok();
+        let expected = expected.and_then(|prompt| alone.get(prompt));
+        let is_told = u64::from(request.tokens) == length(&request.answer);
+        let (Some(expected), true) = (expected, is_told) else {
+            let detail =
+                "which tokens came, or those of a prompt alone, is not in the record".to_owned();
+            return judgement(None, &[], detail);
+        };
+        let pairs = request.answer.iter().zip(expected);
+        let same = pairs.take_while(|(own, other)| own == other).count();
+        let is_whole = request.ending != Ending::Served || request.answer.len() == expected.len();
+        let agrees = same == request.answer.len() && is_whole;
+        answers += 1;
+        // Behind the first that differs everything may.
+        tokens += u64::try_from(same).unwrap_or(u64::MAX) + u64::from(!agrees);
+        differing += u64::from(!agrees);
+        prompts.insert(request.prompt);
+    }
+    let passes = rounds().flat_map(|round| &round.books.passes);
+    let beside = passes.filter(|pass| pass.sequences > 1);
+    let beside: u64 = beside
+        .map(|pass| u64::from(pass.passes) * u64::from(pass.sequences))
+        .sum();
+    let numbers = [
+        ("answers", answers),
+        ("tokens", tokens),
+        ("tokens_beside_others", beside),
+        ("differing_answers", differing),
+    ];
+    let detail = format!(
+        "{answers} answers to {} prompts, {tokens} tokens against those of each prompt alone, {beside} of them made beside \
+         others; {differing} answers go another way, and one in {TOKENS_OF_A_TIE} tokens may, for another token may be as \
+         good and the gaps between scores are not in the record",
+        prompts.len()
+    );
+    let held = differing.saturating_mul(TOKENS_OF_A_TIE) <= tokens;
+    judgement(
+        (beside > 0 && answers > 0).then_some(held),
+        &numbers,
+        detail,
+    )
 }
 
 pub(super) fn joint_serves_more(findings: &Findings<'_>, seed: u64) -> Judgement {
@@ -166,12 +224,14 @@ pub(super) fn admitted_are_in_time(findings: &Findings<'_>, seed: u64) -> Judgem
         });
         details.push(format!(
             "{name}: {:.1} % of those admitted are late, {:+.1} % against first come, first served (95 %: {:+.1} to \
-             {:+.1} %; {} blocks)",
+             {:+.1} %; {} requests in {} blocks of neighbours; a difference of {:.1} % would show)",
             own * 100.0,
             value * 100.0,
             low * 100.0,
             high * 100.0,
-            blocks.len()
+            blocks.iter().map(Vec::len).sum::<usize>(),
+            blocks.len(),
+            (high - low) * 50.0
         ));
         numbers.push((format!("late_{name}"), own));
         numbers.push((format!("difference_{name}"), value));
@@ -221,18 +281,15 @@ fn falls(
         .zip(alone)
         .map(|(own, one)| own / one)
         .collect();
-    let count = count_to_f64(length(&ratios));
-    if *most == 1 || ratios.len() < 3 {
+    let enough = *most > 1 && ratios.len() >= 3;
+    let interval = mean_interval(&ratios).filter(|_| enough);
+    let Some(ratio) = interval else {
         let detail = format!(
             "{} runs with up to {most} sequences are too few",
             ratios.len()
         );
         return judgement(None, &[], detail);
-    }
-    let mean = ratios.iter().sum::<f64>() / count;
-    let squares = ratios.iter().map(|ratio| (ratio - mean) * (ratio - mean));
-    let half = 1.96 * (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
-    let ratio = [mean, mean - half, mean + half];
+    };
     let held = match (ratio[2] < 1.0, ratio[1] >= 1.0) {
         (true, _) => Some(true),
         (_, true) => Some(false),
@@ -248,14 +305,14 @@ fn falls(
          show); by sequences {}",
         told(ratio),
         ratios.len(),
-        half * 100.0,
+        (ratio[2] - ratio[0]) * 100.0,
         of_size.join(", ")
     );
     let numbers = [
         ("batched_over_alone", ratio[0]),
         ("batched_over_alone_low", ratio[1]),
         ("batched_over_alone_high", ratio[2]),
-        ("runs", count),
+        ("runs", count_to_f64(length(&ratios))),
     ];
     with_numbers(held, &numbers, detail)
 }
@@ -290,10 +347,12 @@ pub(super) fn counter_is_integral((results, recorded): (&Results, &PhaseResults)
         return judgement(None, &[], detail.to_owned());
     };
     let detail = format!(
-        "{} devices; the integral of power is {:+.1} % from the counter at most, on {}",
+        "{} devices, the phase once; the integral of power is {:+.1} % from the counter at most, on {} (more than \
+         {:.0} % counts as apart)",
         gaps.len(),
         widest.relative * 100.0,
-        widest.device
+        widest.device,
+        COUNTER_TOLERANCE * 100.0
     );
     let numbers = [
         ("devices", count_to_f64(length(&gaps))),

@@ -5,6 +5,7 @@ use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{
     Arm, Grid, NodeCosts, StudyFinding, StudySpec, Technique, TrialRecord,
 };
+use hexloop_workloads::transport::Transport;
 
 use super::*;
 use crate::fixture;
@@ -115,6 +116,7 @@ fn played(nature: Nature, round_trips_ns: &[u64]) -> (StudyPlan, PhaseResults) {
             link: "radio".to_owned(),
             address: "198.18.0.2:27800".parse().unwrap(),
         }],
+        transport: Transport::Tcp,
         study,
         duration_ns: 1,
     };
@@ -197,8 +199,7 @@ fn trials_that_follow_the_laws_make_every_claim_hold() {
         StudyClaim::CounterIsIntegratedPower,
     ];
     let claims = StudyClaim::ALL.into_iter();
-    let of_splits =
-        claims.filter(|claim| claim.technique().is_none_or(|of| of == Technique::Split));
+    let of_splits = claims.filter(|claim| claim.is_about(Technique::Split));
     for claim in of_splits.filter(|claim| !of_others.contains(claim)) {
         let (outcome, detail) = outcome(AS_THE_LAWS_SAY, &ROUND_TRIPS, claim);
         assert_eq!(outcome, Held, "{}: {detail}", claim.name());

@@ -68,7 +68,8 @@ pub(in crate::serve::study) fn drive(
         .map_err(|why| JobError::Spec { why })?;
     let left = part.max_positions().saturating_sub(study.prompt_tokens);
     let all = study.prompt_tokens + TEXT_TOKENS.min(left);
-    let texts = part.prompts(prompt_seeds, all)?;
+    let texts = prompt_seeds.iter().map(|seed| part.passage(*seed, all));
+    let texts: Vec<Vec<u32>> = texts.collect::<Result<_, _>>()?;
     let prompt = |mut context: Vec<u32>| {
         let size = |tokens: u32| usize::try_from(tokens).unwrap_or(usize::MAX);
         let text = context.split_off(size(study.prompt_tokens).min(context.len()));
@@ -101,9 +102,10 @@ pub(in crate::serve::study) fn drive(
 
 impl Driver<'_> {
     fn run(&mut self) -> Result<(), JobError> {
-        let mut first = true;
+        let (mut first, mut last_echo_ns) = (true, 0);
         for round_trip_ns in self.study.grid.round_trips_ns.clone() {
             let echo = self.conductor.echo(round_trip_ns)?;
+            last_echo_ns = echo.0;
             if first {
                 self.deposit()?;
                 self.losses()?;
@@ -131,6 +133,12 @@ impl Driver<'_> {
                 }
                 self.try_all((setting, echo.0))?;
             }
+        }
+        for turn in self.study.turns() {
+            let (arm, prompt) = (turn.arm.clone(), turn.prompt);
+            self.conductor.take_turn(turn)?;
+            // The round trip of the moment is not known before: that of the last setting stands for it.
+            self.try_one(&arm, (Setting::TRACED, last_echo_ns), prompt)?;
         }
         Ok(())
     }
@@ -339,8 +347,8 @@ impl Driver<'_> {
             measured_bps = Some(rate_bps);
             let (offered, at) = (self.offered(), self.circumstances(source, echo_ns));
             let costs = self.costs.as_ref();
-            let fastest = costs.and_then(|costs| costs.fastest(&offered, &at, rate_bps));
-            fastest.unwrap_or(Delivery::Recompute)
+            let safest = costs.and_then(|costs| costs.safest(&offered, &at, rate_bps));
+            safest.unwrap_or(Delivery::Recompute)
         } else {
             delivery
         };
@@ -361,7 +369,7 @@ impl Driver<'_> {
             *busy += computed;
         }
         books::close(self.conductor.link()?, &mut trial)?;
-        self.conductor.find(StudyFinding::Trial(trial));
+        self.conductor.find_trial(trial);
         Ok(())
     }
 

@@ -79,7 +79,7 @@ pub(in crate::serve::study) fn drive(
         .check_length(longest, study.output_tokens)
         .map_err(wrong)?;
     let first = prompt_seeds.first().copied().unwrap_or_default();
-    let text = model.prompt(first, documents.saturating_mul(chunk_tokens))?;
+    let text = model.passage(first, documents.saturating_mul(chunk_tokens))?;
     let chunks: Vec<Vec<u32>> = text
         .chunks_exact(size(chunk_tokens).max(1))
         .map(<[u32]>::to_vec)

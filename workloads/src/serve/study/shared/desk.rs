@@ -2,11 +2,10 @@
 //! thread that hears of one, while the engine computes.
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
 
 use super::{Order, wire_id};
 use crate::clock::{self, MonotonicNs};
-use crate::serve::connection::{ConnectionError, Frame, FrameWriter};
+use crate::serve::connection::{ConnectionError, Frame, FrameWriter, Stream};
 use crate::serve::signal::Socket;
 use crate::study::shared::policy::{self, Places, Policy, Waiting};
 use crate::wire::FrameKind;
@@ -17,7 +16,7 @@ const UPLOADS: usize = 2;
 
 /// A user's connection.
 pub(super) struct Client {
-    pub(super) writer: FrameWriter<TcpStream>,
+    pub(super) writer: FrameWriter<Stream>,
     /// Ends its reader when dropped.
     pub(super) _socket: Socket,
 }

@@ -1,8 +1,7 @@
 //! The edge: hears all users, and computes what waits in one batch.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -11,11 +10,10 @@ use super::{EdgeCosts, MOST_JSON_BYTES, Order};
 use crate::clock;
 use crate::engine::Slots;
 use crate::serve::connection::{
-    Connection, ConnectionError, Frame, PayloadCounter, accept, token_bytes,
+    Access, Connection, ConnectionError, Frame, Listener, PayloadCounter, accept, token_bytes,
 };
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
-use crate::serve::secret::Secret;
 use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::study::{costs, models};
 use crate::serve::thread;
@@ -81,7 +79,7 @@ pub(in crate::serve::study) fn serve(
 ) -> Result<(), JobError> {
     let part = models::large(spec)?;
     let held = Arc::new((
-        Secret::parse(&spec.secret)?,
+        Access::of(&spec.secret, spec.transport)?,
         part.terms(0..part.all_layers())?,
     ));
     let limits = Limits {
@@ -94,13 +92,13 @@ pub(in crate::serve::study) fn serve(
     let mut sockets = Vec::new();
     for (user, address) in listens.iter().copied().enumerate() {
         let refused = |source| JobError::Listen { address, source };
-        let listener = TcpListener::bind(address).map_err(refused)?;
-        sockets.push(OwnedFd::from(listener.try_clone().map_err(refused)?).into());
+        let (listener, socket) = Listener::bind(address, &held.0).map_err(refused)?;
+        sockets.push(socket);
         let (held, counter) = (Arc::clone(&held), Arc::clone(counter));
         let shared = Arc::clone(&shared);
         thread::spawn("hx-client", signals, move |_signals| {
             // One user is behind each link. Strangers are shown the door.
-            while let Ok((stream, peer)) = listener.accept() {
+            while let Ok(Some((stream, peer))) = listener.accept() {
                 match accept(stream, peer, (&held.0, &held.1), &counter) {
                     Ok(connection) => {
                         counter.opened();

@@ -1,18 +1,17 @@
 //! The users: each with a connection over its own link, all with the arrivals that the study's seed gives them.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use super::{EdgeCosts, MOST_JSON_BYTES, MOST_REQUESTS, Order, wire_id};
+use super::{ALONE, EdgeCosts, MOST_JSON_BYTES, MOST_REQUESTS, Order, wire_id};
 use crate::clock::{self, MonotonicNs};
 use crate::job::{JobCommand, JobEvent};
 use crate::serve::connection::{
-    Connection, ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, connect,
-    token_bytes,
+    Access, Connection, ConnectionError, Frame, FrameReader, FrameWriter, PayloadCounter, Stream,
+    connect, token_bytes,
 };
 use crate::serve::error::JobError;
-use crate::serve::secret::Secret;
 use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::study::{costs, models, report, since};
 use crate::serve::thread;
@@ -58,7 +57,7 @@ struct Users<'a> {
 pub(in crate::serve::study) fn drive(
     spec: &StudyJobSpec,
     (study, prompt_seeds): (&StudySpec, &[u64]),
-    (addresses, secret, counter): (&[SocketAddr], &Secret, &PayloadCounter),
+    (addresses, access, counter): (&[SocketAddr], &Access, &PayloadCounter),
     (signals, told): (&Sender<Signal>, &Receiver<JobCommand>),
 ) -> Result<(), JobError> {
     let shared = study.shared.as_ref().ok_or_else(|| JobError::Spec {
@@ -71,7 +70,7 @@ pub(in crate::serve::study) fn drive(
     let (arrived, came) = mpsc::channel();
     let (mut writers, mut sockets) = (Vec::new(), Vec::new());
     for (user, address) in addresses.iter().copied().enumerate() {
-        let connection = connect(address, (secret, &needed), counter)?;
+        let connection = connect(address, (access, &needed), counter)?;
         let Connection {
             reader,
             writer,
@@ -120,7 +119,7 @@ pub(in crate::serve::study) fn drive(
 }
 
 fn send(
-    mut writer: FrameWriter<TcpStream>,
+    mut writer: FrameWriter<Stream>,
     queue: &Receiver<Outgoing>,
 ) -> Result<(), ConnectionError> {
     for Outgoing {
@@ -144,7 +143,7 @@ fn limits(kind: FrameKind) -> Option<u64> {
     }
 }
 
-fn hear(mut reader: FrameReader<TcpStream>, user: usize, arrived: &Sender<Incoming>) {
+fn hear(mut reader: FrameReader<Stream>, user: usize, arrived: &Sender<Incoming>) {
     loop {
         let frame = reader.read(&limits);
         let frame = frame.and_then(|frame| frame.ok_or(ConnectionError::Closed));
@@ -158,6 +157,14 @@ fn hear(mut reader: FrameReader<TcpStream>, user: usize, arrived: &Sender<Incomi
             return;
         }
     }
+}
+
+/// The token in a frame.
+fn token_of(frame: &Frame) -> Result<u32, ConnectionError> {
+    let token = <[u8; 4]>::try_from(frame.body.as_slice());
+    token
+        .map(u32::from_le_bytes)
+        .map_err(|_length| frame.content_error("it holds no token"))
 }
 
 /// A request under way.
@@ -310,11 +317,57 @@ impl Users<'_> {
         for run in &mut batches {
             (run.from_ns, run.until_ns) = (offset(run.from_ns), offset(run.until_ns));
         }
-        Ok(SharedCosts {
+        let mut costs = SharedCosts {
             prefill_ns,
             batches,
             upload_ns,
             echo_ns,
+            alone: Vec::new(),
+        };
+        costs.alone = self.answers_alone(&costs)?;
+        Ok(costs)
+    }
+
+    /// What each prompt is answered with while nothing else is asked: one after the other, in a batch of one.
+    fn answers_alone(&self, costs: &SharedCosts) -> Result<Vec<Vec<u32>>, JobError> {
+        self.begin(&Order {
+            number: ALONE,
+            policy: Policy::Fcfs,
+            batch: 1,
+            upload_ns: costs.upload_ns.clone(),
+            echo_ns: costs.echo_ns.clone(),
+        })?;
+        let mut answers = Vec::new();
+        for prompt in 0..self.study.prompts {
+            let id = wire_id(ALONE, prompt);
+            let body = self.upload(clock::now(), prompt);
+            self.write(0, (FrameKind::Prompt, id), self.study.output_tokens, body);
+            let mut answer = Vec::new();
+            for _ in 0..self.study.output_tokens {
+                let (_, frame) = self.expect(0, FrameKind::Token)?;
+                answer.push(token_of(&frame).map_err(|source| self.broken(0, source))?);
+            }
+            answers.push(answer);
+        }
+        self.end()?;
+        Ok(answers)
+    }
+
+    /// Has the edge begin a round.
+    fn begin(&self, order: &Order) -> Result<(), JobError> {
+        let body = serde_json::to_vec(order).map_err(JobError::ParseSpec)?;
+        self.write(0, (FrameKind::Round, 0), 0, body);
+        self.expect(0, FrameKind::Round).map(drop)
+    }
+
+    /// Has it end the round and give account.
+    fn end(&self) -> Result<EdgeBooks, JobError> {
+        self.write(0, (FrameKind::End, 0), 0, Vec::new());
+        let (_, frame) = self.expect(0, FrameKind::Books)?;
+        let books: Result<EdgeBooks, _> = serde_json::from_slice(&frame.body);
+        books.map_err(|error| {
+            let why = format!("it holds no books: {error}");
+            self.broken(0, frame.content_error(why))
         })
     }
 
@@ -325,16 +378,13 @@ impl Users<'_> {
         arrivals: &[UserRequest],
         costs: &SharedCosts,
     ) -> Result<SharedRound, JobError> {
-        let order = Order {
+        self.begin(&Order {
             number: round.number,
             policy: round.policy,
             batch: round.batch,
             upload_ns: costs.upload_ns.clone(),
             echo_ns: costs.echo_ns.clone(),
-        };
-        let body = serde_json::to_vec(&order).map_err(JobError::ParseSpec)?;
-        self.write(0, (FrameKind::Round, 0), 0, body);
-        self.expect(0, FrameKind::Round)?;
+        })?;
         let offset = since(self.t0);
         // A little later, so that the first request is not late.
         let begins = clock::now().saturating_add(2_000_000);
@@ -368,14 +418,7 @@ impl Users<'_> {
             }
         }
         round.until_ns = offset(clock::now());
-        self.write(0, (FrameKind::End, 0), 0, Vec::new());
-        let (_, frame) = self.expect(0, FrameKind::Books)?;
-        let books: Result<EdgeBooks, _> = serde_json::from_slice(&frame.body);
-        let wrong = |error| {
-            let why = format!("it holds no books: {error}");
-            self.broken(0, frame.content_error(why))
-        };
-        round.books = books.map_err(wrong)?;
+        round.books = self.end()?;
         for run in &mut round.books.passes {
             (run.from_ns, run.until_ns) = (offset(run.from_ns), offset(run.until_ns));
         }
@@ -396,6 +439,7 @@ impl Users<'_> {
             record: UserRecord {
                 id: request.id,
                 user: request.user,
+                prompt: request.prompt,
                 due_ns: offset(due),
                 sent_ns: offset(clock::now()),
                 first_ns: None,
@@ -403,6 +447,7 @@ impl Users<'_> {
                 ending: Ending::Open,
                 uploaded: false,
                 tokens: 0,
+                answer: Vec::new(),
                 up: 0,
                 down: 0,
             },
@@ -464,6 +509,8 @@ impl Users<'_> {
                 Ok(true)
             }
             FrameKind::Token => {
+                let token = token_of(&frame).map_err(|source| self.broken(user, source))?;
+                open.record.answer.push(token);
                 open.record.tokens += 1;
                 open.record.first_ns.get_or_insert(at);
                 if open.record.tokens < self.study.output_tokens {

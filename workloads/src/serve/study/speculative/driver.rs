@@ -83,6 +83,12 @@ impl Driver<'_> {
                 self.try_all(setting)?;
             }
         }
+        self.settings += 1;
+        for turn in self.study.turns() {
+            let (arm, prompt) = (turn.arm.clone(), turn.prompt);
+            self.conductor.take_turn(turn)?;
+            self.try_one(&arm, Setting::TRACED, prompt)?;
+        }
         Ok(())
     }
 
@@ -178,7 +184,7 @@ impl Driver<'_> {
             trial.hops.push(entry.bytes);
             trial.busy_ns.push(entry.busy_ns);
         }
-        self.conductor.find(StudyFinding::Trial(trial));
+        self.conductor.find_trial(trial);
         Ok(())
     }
 

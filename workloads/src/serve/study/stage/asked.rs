@@ -100,7 +100,12 @@ impl Stage {
             return self.send_on((FrameKind::Place, id), output, &frame.body);
         }
         let known = Weights::from_number(*weights);
-        let part = known.and_then(|weights| self.asked.variants.of(weights));
+        // Where no weights are variants, a stage with the whole model has those as they are.
+        let is_whole = self.part.layers() == (0..self.part.all_layers());
+        let part = known.and_then(|weights| match self.asked.variants.of(weights) {
+            None if is_whole && weights == Weights::Full => Some(&self.part),
+            variant => variant,
+        });
         let Some(part) = part else {
             return Err(wrong(format!("weights {weights} are not held here")));
         };

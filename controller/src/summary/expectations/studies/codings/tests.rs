@@ -3,6 +3,7 @@
 use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{Arm, Grid, StudyFinding, StudySpec, TrialRecord};
+use hexloop_workloads::transport::Transport;
 
 use super::super::judge;
 use super::*;
@@ -75,6 +76,7 @@ fn outcome(codings: &[Coding], took_ns: fn(u64, u64) -> u64) -> ExpectationOutco
         name: "codings".to_owned(),
         path: vec!["device".to_owned(), "edge".to_owned()],
         hops: Vec::<BesidePlan>::new(),
+        transport: Transport::Tcp,
         study,
         duration_ns: 1,
     }];

@@ -3,6 +3,7 @@
 use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
 use hexloop_workloads::study::kv::{CodingCosts, LossRecord, TransferRecord, hop_bytes};
 use hexloop_workloads::study::{Arm, Grid, RowRecord, StudyFinding, StudySpec, TrialRecord};
+use hexloop_workloads::transport::Transport;
 
 use super::super::judge;
 use super::*;
@@ -23,6 +24,8 @@ struct Nature {
     carries_percent: u64,
     /// To compute a context again, beside what was measured, in percent.
     recompute_percent: u64,
+    /// What contexts of each prompt take at the second rate when they are coded in 4 bits, in percent.
+    by_chance_percent: [u64; 3],
     /// What an adaptive arm chooses whatever the rate is.
     always: Option<Delivery>,
     /// Bytes beside the formula's.
@@ -38,6 +41,7 @@ struct Nature {
 const AS_THE_LAWS_SAY: Nature = Nature {
     carries_percent: 100,
     recompute_percent: 100,
+    by_chance_percent: [100; 3],
     always: None,
     more_bytes: 0,
     derails: false,
@@ -107,6 +111,9 @@ fn trial(
     if chosen == Delivery::Recompute {
         time = time - costs.recompute_ns + costs.recompute_ns * nature.recompute_percent / 100;
     }
+    if (chosen, rate_bps) == (Delivery::Ship(KvCoding::Int4), RATES_BPS[1]) {
+        time = time * nature.by_chance_percent[prompt as usize] / 100;
+    }
     let mut bytes = hop_bytes(chosen, findings.context());
     bytes.down += nature.more_bytes;
     let started_ns = u64::from(number) * 100_000 * MS;
@@ -173,6 +180,7 @@ fn outcome_of(nature: Nature, claim: StudyClaim, held_out: u32) -> (ExpectationO
             link: "radio".to_owned(),
             address: "198.18.0.2:27800".parse().unwrap(),
         }],
+        transport: Transport::Tcp,
         study: study.clone(),
         duration_ns: 1,
     }];
@@ -270,6 +278,21 @@ fn costs_that_are_not_what_was_measured_put_the_regimes_elsewhere() {
         ..AS_THE_LAWS_SAY
     };
     assert_not_held(nature, StudyClaim::RegimesAsPredicted);
+}
+
+#[test]
+fn a_way_that_is_slower_by_chance_decides_nothing_about_the_regimes() {
+    let slow = |by_chance_percent| {
+        let nature = Nature {
+            by_chance_percent,
+            ..AS_THE_LAWS_SAY
+        };
+        outcome(nature, StudyClaim::RegimesAsPredicted)
+    };
+    let (by_chance, detail) = slow([100, 180, 400]);
+    assert_eq!(by_chance, Undecided, "{detail}");
+    let (surely, detail) = slow([390, 400, 410]);
+    assert_eq!(surely, NotHeld, "{detail}");
 }
 
 #[test]

@@ -36,6 +36,8 @@ struct Nature {
     waits: bool,
     /// Whether tokens cross the link that is out.
     leaks: bool,
+    /// Whether the slower of two rates carries more.
+    swaps_rates: bool,
 }
 
 const AS_THE_LAWS_SAY: Nature = Nature {
@@ -45,6 +47,7 @@ const AS_THE_LAWS_SAY: Nature = Nature {
     layers_help: true,
     waits: false,
     leaks: false,
+    swaps_rates: false,
 };
 
 fn thresholds() -> Vec<Threshold> {
@@ -94,9 +97,11 @@ fn trial(
         tokens: Vec::new(),
         hops: Vec::new(),
         busy_ns: vec![0; 2],
-        outage: out.then_some(OutageRecord {
-            from_ns: started_ns,
-            until_ns: started_ns + OUTAGE_NS,
+        outage: out.then(|| {
+            Box::new(OutageRecord {
+                from_ns: started_ns,
+                until_ns: started_ns + OUTAGE_NS,
+            })
         }),
         ..fixture::trial()
     };
@@ -135,7 +140,11 @@ fn trial(
         };
         clock += u64::from(cut) * 4 * MS;
         if maker == Maker::Edge {
-            clock += 2 * MS + 8 * STATE_BYTES * 1_000_000_000 / rate_bps;
+            let carries_bps = match nature.swaps_rates {
+                true => RATES_BPS[0] * RATES_BPS[3] / rate_bps,
+                false => rate_bps,
+            };
+            clock += 2 * MS + 8 * STATE_BYTES * 1_000_000_000 / carries_bps;
         }
         let stalls = out && !nature.leaks && (threshold == Threshold::REMOTE || nature.waits);
         if stalls {
@@ -255,12 +264,24 @@ fn bytes_beside_the_formula_are_told_by_both_claims_about_bytes() {
 }
 
 #[test]
-fn exits_that_no_layer_makes_surer_do_not_slide() {
+fn a_cut_that_moves_towards_the_edge_as_the_rate_falls_does_not_slide_as_it_should() {
+    let nature = Nature {
+        swaps_rates: true,
+        ..AS_THE_LAWS_SAY
+    };
+    assert_not_held(nature, StudyClaim::BestCutSlides);
+}
+
+#[test]
+fn whether_the_best_cut_stops_on_its_way_is_told() {
+    let (_, detail) = outcome(AS_THE_LAWS_SAY, StudyClaim::BestCutSlides);
+    assert!(!detail.contains("in between at 0 of 4 rates"), "{detail}");
     let nature = Nature {
         layers_help: false,
         ..AS_THE_LAWS_SAY
     };
-    assert_not_held(nature, StudyClaim::BestCutSlides);
+    let (_, detail) = outcome(nature, StudyClaim::BestCutSlides);
+    assert!(detail.contains("in between at 0 of 4 rates"), "{detail}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use hexloop_topologies::plan::{BesidePlan, StudyClaim, StudyPlan};
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{Grid, NodeCosts, StudyFinding, StudySpec};
+use hexloop_workloads::transport::Transport;
 
 use super::super::judge;
 use super::*;
@@ -116,6 +117,7 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
                 address: "198.18.0.2:27800".parse().unwrap(),
             })
             .to_vec(),
+        transport: Transport::Tcp,
         study,
         duration_ns: 1,
     }];

@@ -39,6 +39,14 @@ struct Nature {
     /// Power over the passes of eight sequences, where one draws 10 W, and the integral of power in percent of
     /// the counter; `None` where nothing is metered.
     metered: Option<(u64, u64)>,
+    /// Of the tokens of every answer, which one is another than alone; `None` where none is.
+    other_token: Option<usize>,
+    /// Answers that are so: those whose number is a multiple of it.
+    other_every: u32,
+    /// Sequences of a pass.
+    beside: u32,
+    /// Whether the record has which tokens came.
+    has_tokens: bool,
 }
 
 const AS_THE_POLICIES_SAY: Nature = Nature {
@@ -49,7 +57,18 @@ const AS_THE_POLICIES_SAY: Nature = Nature {
     more_bytes: 0,
     more_at_edge: 0,
     metered: None,
+    other_token: None,
+    other_every: 1,
+    beside: 3,
+    has_tokens: true,
 };
+
+/// What a prompt is answered with.
+fn answer(prompt: u32) -> Vec<u32> {
+    (0..OUTPUT_TOKENS)
+        .map(|place| 10 * prompt + place)
+        .collect()
+}
 
 fn fate(nature: Nature, policy: Policy, id: u32) -> Fate {
     let place = (id * 7) % 10;
@@ -70,6 +89,7 @@ fn round(nature: Nature, policy: Policy, (number, repetition): (u32, u32)) -> Sh
         let mut record = UserRecord {
             id,
             user: id % 2,
+            prompt: id % 2,
             due_ns,
             sent_ns: due_ns,
             first_ns: Some(due_ns + MS),
@@ -84,9 +104,16 @@ fn round(nature: Nature, policy: Policy, (number, repetition): (u32, u32)) -> Sh
             } else {
                 OUTPUT_TOKENS
             },
+            answer: Vec::new(),
             up: 0,
             down: 0,
         };
+        if record.tokens > 0 && nature.has_tokens {
+            record.answer = answer(record.prompt);
+            if let Some(place) = nature.other_token.filter(|_| id % nature.other_every == 0) {
+                record.answer[place] += 1;
+            }
+        }
         (record.up, record.down) = request_bytes(policy, &record, (PROMPT_TOKENS, UPLOAD_BYTES));
         record
     });
@@ -108,6 +135,14 @@ fn round(nature: Nature, policy: Policy, (number, repetition): (u32, u32)) -> Sh
         books: EdgeBooks {
             up,
             down,
+            passes: vec![BatchCost {
+                sequences: nature.beside,
+                passes: 50,
+                wall_ns: MS,
+                cpu_ns: MS,
+                from_ns: 0,
+                until_ns: MS,
+            }],
             ..EdgeBooks::default()
         },
     }
@@ -154,6 +189,7 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         batches: runs.collect(),
         upload_ns: vec![MS; 2],
         echo_ns: vec![MS; 2],
+        alone: (0..2).map(answer).collect(),
     };
     let mut findings = vec![StudyFinding::Shared(costs)];
     let mut number = 0;
@@ -210,7 +246,8 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
     (judged.outcome, judged.detail)
 }
 
-const CLAIMS: [StudyClaim; 4] = [
+const CLAIMS: [StudyClaim; 5] = [
+    StudyClaim::ArmsAgree,
     StudyClaim::ArmBytesFollowFormula,
     StudyClaim::JointServesMore,
     StudyClaim::AdmittedAreInTime,
@@ -267,6 +304,45 @@ fn bytes_beside_the_formula_are_told_whoever_counts_them() {
             ..AS_THE_POLICIES_SAY
         };
         assert_not_held(nature, StudyClaim::ArmBytesFollowFormula);
+    }
+}
+
+#[test]
+fn an_answer_that_its_neighbours_change_is_told_wherever_it_goes_another_way() {
+    for place in 0..usize::try_from(OUTPUT_TOKENS).unwrap() {
+        // Of all answers, and of one in sixty.
+        for other_every in [1, 60] {
+            let nature = Nature {
+                other_token: Some(place),
+                other_every,
+                ..AS_THE_POLICIES_SAY
+            };
+            assert_not_held(nature, StudyClaim::ArmsAgree);
+        }
+    }
+}
+
+#[test]
+fn answers_that_nobody_was_beside_or_that_are_not_in_the_record_decide_nothing() {
+    for (nature, why) in [
+        (
+            Nature {
+                beside: 1,
+                ..AS_THE_POLICIES_SAY
+            },
+            " 0 of them made beside others",
+        ),
+        (
+            Nature {
+                has_tokens: false,
+                ..AS_THE_POLICIES_SAY
+            },
+            "not in the record",
+        ),
+    ] {
+        let (outcome, detail) = outcome(nature, StudyClaim::ArmsAgree);
+        assert_eq!(outcome, Undecided, "{detail}");
+        assert!(detail.contains(why), "{detail}");
     }
 }
 

@@ -5,13 +5,14 @@
 mod blocks;
 mod bootstrap;
 mod histogram;
+mod mean;
 mod metric;
 mod percentile;
 
 pub use blocks::{FEWEST_BLOCKS, interval_over_blocks};
-pub(crate) use bootstrap::below;
-pub use bootstrap::{Bootstrap, requests_per_block};
+pub use bootstrap::{Bootstrap, below, requests_per_block};
 pub use histogram::{HistogramError, Interval, LatencyHistogram, write_interval_log};
+pub use mean::{NORMAL, mean_interval, ratio_of_sums};
 pub use metric::{
     Goodput, Origin, end_to_end_ns, goodput, inter_token_gaps_ns, per_request, send_lateness_ns,
     time_per_output_token_ns, time_to_first_token_ns,

@@ -73,7 +73,7 @@ fn ends<T: Copy + Ord>(mut values: Vec<Option<T>>) -> Ends<T> {
 }
 
 /// A uniform index below `count`, by Lemire's multiplication (its bias is below `count / 2^64`).
-pub(crate) fn below(random: &mut ChaCha12Rng, count: usize) -> usize {
+pub fn below(random: &mut ChaCha12Rng, count: usize) -> usize {
     let product = u128::from(random.next_u64()) * count as u128;
     usize::try_from(product >> 64).unwrap_or(0)
 }

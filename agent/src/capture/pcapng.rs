@@ -88,13 +88,9 @@ impl<W: Write> PcapngWriter<W> {
         })
     }
 
-    /// Writes what is left.
-    ///
-    /// # Errors
-    /// Of the output.
-    pub(crate) fn finish(mut self) -> io::Result<W> {
-        self.output.flush()?;
-        Ok(self.output)
+    /// Where it writes to.
+    pub(crate) const fn output(&mut self) -> &mut W {
+        &mut self.output
     }
 
     fn write_block(&mut self, kind: u32, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
@@ -163,9 +159,8 @@ mod tests {
 
     #[test]
     fn a_file_begins_with_its_section_and_an_ethernet_interface_in_nanoseconds() {
-        let writer = PcapngWriter::new(Vec::new(), "link down").unwrap();
-        let bytes = writer.finish().unwrap();
-        let blocks = blocks(&bytes);
+        let mut writer = PcapngWriter::new(Vec::new(), "link down").unwrap();
+        let blocks = blocks(writer.output());
         assert_eq!(blocks[0].0, SECTION_HEADER);
         assert_eq!(word(blocks[0].1, 0), BYTE_ORDER_MAGIC);
         let (kind, body) = blocks[1];
@@ -190,8 +185,7 @@ mod tests {
             for (at, frame, comment) in &packets {
                 writer.packet(*at, frame, comment).unwrap();
             }
-            let bytes = writer.finish().unwrap();
-            let read: Vec<_> = blocks(&bytes)[2..]
+            let read: Vec<_> = blocks(writer.output())[2..]
                 .iter()
                 .map(|(kind, body)| {
                     assert_eq!(*kind, ENHANCED_PACKET);

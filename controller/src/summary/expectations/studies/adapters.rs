@@ -1,0 +1,391 @@
+//! Claims about tasks that share a backbone.
+
+use std::collections::BTreeMap;
+
+use hexloop_workloads::study::adapters::{
+    AloneRecord, CLOSE_MILLIONTHS, Serving, TaskLossRecord, WaveRecord, delivery_bytes,
+    request_bytes,
+};
+
+use super::{Judgement, judgement, told, with_numbers, within};
+use crate::format::{count_to_f64, length};
+use crate::summary::studies::Findings;
+use hexloop_statistics::interval_over_blocks;
+use hexloop_statistics::mean_interval;
+
+/// The share of places of answers at which near scores may have changed places.
+const MOST_CLOSE: f64 = 0.01;
+
+/// Fewest paragraphs that a text is judged by.
+const LEAST_PARAGRAPHS: usize = 3;
+
+/// Resamples of an interval.
+const RESAMPLES: usize = 2000;
+
+fn differing(count: u64, of: u64) -> Option<bool> {
+    (of > 0).then_some(count == 0)
+}
+
+/// Every delivery is the parameters of the formula and headers: byte for byte.
+pub(super) fn bytes_are_delta(findings: &Findings<'_>) -> Judgement {
+    let (mut judged, mut wrong) = (0, 0);
+    // Of adapters and of full models: parameters, their bytes, bytes on the link, deliveries.
+    let mut kinds = [[0_u64; 4]; 2];
+    for delivery in findings.deliveries_of_tasks() {
+        let value_bytes = delivery
+            .parameter_bytes
+            .checked_div(delivery.parameters)
+            .unwrap_or(0);
+        let is_exact = delivery.parameters == delivery.formula_parameters
+            && delivery.parameters * value_bytes == delivery.parameter_bytes
+            && delivery.parameter_bytes <= delivery.file_bytes
+            && delivery.up == delivery_bytes(delivery.file_bytes, delivery.frames);
+        judged += 1;
+        wrong += u64::from(!is_exact);
+        let kind = &mut kinds[usize::from(delivery.whole)];
+        let numbers = [
+            delivery.parameters,
+            delivery.parameter_bytes,
+            delivery.up,
+            1,
+        ];
+        for (sum, number) in kind.iter_mut().zip(numbers) {
+            *sum += number;
+        }
+    }
+    let [adapters, models] = kinds;
+    if adapters[3] == 0 || models[3] == 0 {
+        let detail = "adapters and full models are to be delivered, both".to_owned();
+        return judgement(None, &[("deliveries", judged)], detail);
+    }
+    let mean =
+        |kind: [u64; 4], index: usize| count_to_f64(kind[index]) / count_to_f64(kind[3]).max(1.0);
+    let ratio = |index: usize| mean(adapters, index) / mean(models, index).max(1.0);
+    let headers = |kind: [u64; 4]| {
+        count_to_f64(kind[2] - kind[1].min(kind[2])) / count_to_f64(kind[1]).max(1.0)
+    };
+    let detail = format!(
+        "{judged} deliveries, {wrong} of which differ from the formula; an adapter is {:.5} of a full model's \
+         parameters, {:.5} of their bytes and {:.5} of the bytes on the link (headers add {:.2} % to an adapter and \
+         {:.3} % to a full model); a single byte would show",
+        ratio(0),
+        ratio(1),
+        ratio(2),
+        headers(adapters) * 100.0,
+        headers(models) * 100.0
+    );
+    let numbers = [
+        ("deliveries", count_to_f64(judged)),
+        ("differing", count_to_f64(wrong)),
+        ("parameter_ratio", ratio(0)),
+        ("byte_ratio", ratio(1)),
+        ("link_byte_ratio", ratio(2)),
+    ];
+    with_numbers(differing(wrong, judged), &numbers, detail)
+}
+
+/// Every request puts on the link what the formula says, and both ends counted the same.
+pub(super) fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
+    let study = &findings.plan.study;
+    let formula = request_bytes(
+        u64::from(study.prompt_tokens),
+        u64::from(study.output_tokens),
+    );
+    let (mut requests, mut wrong, mut waves, mut uneven) = (0, 0, 0, 0);
+    for wave in findings.waves() {
+        let (mut up, mut down) = (0, 0);
+        for request in &wave.requests {
+            requests += 1;
+            wrong += u64::from((request.up, request.down) != formula);
+            up += request.up;
+            down += request.down;
+        }
+        waves += 1;
+        uneven += u64::from((wave.up, wave.down) != (up, down));
+    }
+    let detail = format!(
+        "{requests} requests in {waves} waves: {wrong} differ from {} bytes up and {} down, and in {uneven} waves \
+         both ends counted differently",
+        formula.0, formula.1
+    );
+    let numbers = [
+        ("requests", requests),
+        ("differing_requests", wrong),
+        ("differing_waves", uneven),
+    ];
+    judgement(differing(wrong + uneven, requests), &numbers, detail)
+}
+
+/// How answers compare with those that their adapters give alone.
+#[derive(Default)]
+struct Compared {
+    places: u64,
+    /// Places at which scores that are near changed places.
+    close: u64,
+    /// Places that differ and are not.
+    wrong: u64,
+}
+
+impl Compared {
+    /// Place by place after the same text, up to the first that differs: what follows is after another text.
+    fn until_parted(&mut self, found: &[u32], alone: &AloneRecord) {
+        for (place, own) in alone.tokens.iter().enumerate() {
+            if !self.at(found.get(place), *own, alone.gap_millionths.get(place)) {
+                break;
+            }
+        }
+    }
+
+    /// Place by place, each after the same text.
+    fn throughout(&mut self, found: &[u32], alone: &AloneRecord) {
+        for (place, own) in alone.tokens.iter().enumerate() {
+            self.at(found.get(place), *own, alone.gap_millionths.get(place));
+        }
+    }
+
+    /// Whether a place is the same.
+    fn at(&mut self, found: Option<&u32>, own: u32, gap_millionths: Option<&u64>) -> bool {
+        self.places += 1;
+        if found == Some(&own) {
+            return true;
+        }
+        let near = found.is_some() && gap_millionths.is_some_and(|gap| *gap < CLOSE_MILLIONTHS);
+        self.close += u64::from(near);
+        self.wrong += u64::from(!near);
+        false
+    }
+}
+
+/// Neither neighbours nor merging change an answer.
+pub(super) fn answer_alike(findings: &Findings<'_>) -> Judgement {
+    let alone: BTreeMap<(u32, u32), &AloneRecord> = findings
+        .answered_alone()
+        .map(|record| ((record.task, record.prompt), record))
+        .collect();
+    let (mut beside, mut merged) = (Compared::default(), Compared::default());
+    let mut mixed = 0_u64;
+    for wave in findings.waves() {
+        mixed += u64::from(wave.arm.serving == Serving::Together);
+        for request in &wave.requests {
+            if let Some(alone) = alone.get(&(request.task, request.prompt)) {
+                beside.until_parted(&request.tokens, alone);
+            }
+        }
+    }
+    for record in alone.values() {
+        if let Some(found) = &record.merged {
+            merged.throughout(found, record);
+        }
+    }
+    let places = beside.places + merged.places;
+    let share = count_to_f64(beside.close + merged.close) / count_to_f64(places.max(1));
+    let detail = format!(
+        "{} places of answers in waves, {} prompts: {} differ from the adapter alone and {} more where two scores are \
+         near; {} places with merged weights: {} and {}; one wrong place in {:.0} would show in nineteen of twenty \
+         runs",
+        beside.places,
+        alone.len(),
+        beside.wrong,
+        beside.close,
+        merged.places,
+        merged.wrong,
+        merged.close,
+        (count_to_f64(places) / 3.0).max(1.0)
+    );
+    let numbers = [
+        ("places", count_to_f64(places)),
+        ("merged_places", count_to_f64(merged.places)),
+        ("differing", count_to_f64(beside.wrong + merged.wrong)),
+        ("near", count_to_f64(beside.close + merged.close)),
+    ];
+    let is_judged = mixed > 0 && beside.places > 0 && merged.places > 0;
+    let held = is_judged.then_some(beside.wrong + merged.wrong == 0 && share <= MOST_CLOSE);
+    with_numbers(held, &numbers, detail)
+}
+
+/// By how many nats per token each paragraph is less surprising with one adapter than with another.
+fn gains(own: &TaskLossRecord, other: &TaskLossRecord) -> Vec<f64> {
+    let both = own.micronats.iter().zip(&other.micronats).zip(&own.tokens);
+    both.map(|((own, other), tokens)| {
+        (count_to_f64(*other) - count_to_f64(*own)) / 1e6 / f64::from((*tokens).max(1))
+    })
+    .collect()
+}
+
+/// Each task's text is less surprising with its own adapter than with none and with any other.
+pub(super) fn matter(findings: &Findings<'_>) -> Judgement {
+    let losses = findings.task_losses();
+    let (mut outcomes, mut details, mut least) = (Vec::new(), Vec::new(), f64::INFINITY);
+    let (mut widest, mut paragraphs) = (0.0_f64, usize::MAX);
+    for ((text, adapter), other) in &losses {
+        if *adapter == Some(*text) {
+            continue;
+        }
+        let Some(own) = losses.get(&(*text, Some(*text))) else {
+            continue;
+        };
+        let gains = gains(own, other);
+        paragraphs = paragraphs.min(gains.len());
+        let Some([gain, low, high]) = mean_interval(&gains) else {
+            outcomes.push(None);
+            continue;
+        };
+        outcomes.push(match (low > 0.0, high <= 0.0 || gain <= 0.0) {
+            _ if gains.len() < LEAST_PARAGRAPHS => None,
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        });
+        least = least.min(gain);
+        widest = widest.max((high - low) / 2.0);
+        let against = adapter.map_or_else(|| "none".to_owned(), |it| findings.task_name(it));
+        details.push(format!(
+            "{} against {against}: {gain:+.3} ({low:+.3} to {high:+.3})",
+            findings.task_name(*text)
+        ));
+    }
+    if outcomes.is_empty() {
+        let detail =
+            "no adapter brings a text of its task: put one into its held-out.txt".to_owned();
+        return judgement(None, &[], detail);
+    }
+    let held = if outcomes.contains(&Some(false)) {
+        Some(false)
+    } else {
+        outcomes.iter().all(Option::is_some).then_some(true)
+    };
+    let detail = format!(
+        "nats a token that the own adapter takes off, 95 % over {paragraphs} paragraphs or more: {}; {widest:.3} would \
+         show",
+        details.join(", ")
+    );
+    let numbers = [
+        ("comparisons", count_to_f64(length(&outcomes))),
+        ("least_gain", least),
+        ("detectable_gain", widest),
+    ];
+    with_numbers(held, &numbers, detail)
+}
+
+/// From nothing to serving a task takes what bytes, round trip and loading add up to.
+pub(super) fn cold_start_is_sum(findings: &Findings<'_>) -> Judgement {
+    let (mut outcomes, mut details, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+    for (whole, name, number) in [
+        (false, "adapters", "adapter_time_over_expected"),
+        (true, "full models", "model_time_over_expected"),
+    ] {
+        let all = findings.deliveries_of_tasks();
+        let ratios: Vec<f64> = all
+            .filter(|delivery| delivery.whole == whole)
+            .filter_map(|delivery| {
+                let expected = findings.expected_cold_start_ns(delivery)?;
+                let took = delivery.ended_ns.saturating_sub(delivery.started_ns);
+                Some(count_to_f64(took) / count_to_f64(expected.max(1)))
+            })
+            .collect();
+        if ratios.is_empty() {
+            continue;
+        }
+        let Some(ratio) = mean_interval(&ratios) else {
+            outcomes.push(None);
+            continue;
+        };
+        let farthest = ratios.iter().map(|ratio| (ratio - 1.0).abs());
+        outcomes.push(within(ratio));
+        numbers.push((number, ratio[0]));
+        details.push(format!(
+            "{} {name} took {} of what bytes, round trip and loading add up to (95 %; {:.1} % would show; at most \
+             {:.1} % off)",
+            ratios.len(),
+            told(ratio),
+            (ratio[2] - ratio[1]) * 50.0,
+            farthest.fold(0.0, f64::max) * 100.0
+        ));
+    }
+    if outcomes.is_empty() {
+        return judgement(None, &[], "nothing was delivered".to_owned());
+    }
+    let held = if outcomes.contains(&Some(false)) {
+        Some(false)
+    } else {
+        outcomes.iter().all(Option::is_some).then_some(true)
+    };
+    with_numbers(held, &numbers, details.join("; "))
+}
+
+/// Of the same requests, different adapters side by side serve no fewer in time than one adapter at a time.
+pub(super) fn together_serves_as_many(findings: &Findings<'_>, seed: u64) -> Judgement {
+    let setting = |wave: &WaveRecord| {
+        (
+            wave.arm.batch,
+            wave.round_trip_ns,
+            wave.rate_bps,
+            wave.repetition,
+        )
+    };
+    let of = |serving: Serving| {
+        let waves = findings
+            .waves()
+            .filter(move |wave| wave.arm.serving == serving);
+        waves
+            .map(|wave| (setting(wave), wave))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let (together, switched) = (of(Serving::Together), of(Serving::Switched));
+    let share = |wave: &WaveRecord| {
+        let requests = wave.requests.iter();
+        let in_time = requests.filter(|it| findings.is_in_time(wave, it)).count();
+        count_to_f64(u64::try_from(in_time).unwrap_or(u64::MAX))
+            / count_to_f64(length(&wave.requests)).max(1.0)
+    };
+    let pairs: Vec<[f64; 2]> = together
+        .iter()
+        .filter_map(|(setting, wave)| Some([share(wave), share(switched.get(setting)?)]))
+        .collect();
+    let mean = |pairs: &[&[f64; 2]], value: fn(&[f64; 2]) -> f64| {
+        let sum: f64 = pairs.iter().map(|pair| value(pair)).sum();
+        (!pairs.is_empty()).then(|| sum / count_to_f64(length(pairs)))
+    };
+    let all: Vec<&[f64; 2]> = pairs.iter().collect();
+    let difference = |pairs: &[&[f64; 2]]| mean(pairs, |[one, other]| one - other);
+    let interval = interval_over_blocks(&pairs, seed, RESAMPLES, difference);
+    let shares = (mean(&all, |pair| pair[0]), mean(&all, |pair| pair[1]));
+    let (Some((low, high)), (Some(one), Some(other))) = (interval, shares) else {
+        let detail = format!("{} pairs of waves are too few", pairs.len());
+        return judgement(None, &[("waves", length(&pairs))], detail);
+    };
+    let told_by_deadline = pairs.iter().any(|[one, other]| *one < 1.0 || *other < 1.0)
+        && pairs.iter().any(|[one, other]| *one > 0.0 || *other > 0.0);
+    let held = match (low >= 0.0, high < 0.0) {
+        _ if !told_by_deadline => None,
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+    let mut detail = format!(
+        "in {} waves with the same requests {:.1} % are in time side by side and {:.1} % with one adapter at a time, \
+         {:+.1} % (95 %: {:+.1} to {:+.1} %; {:.1} % would show)",
+        pairs.len(),
+        one * 100.0,
+        other * 100.0,
+        (one - other) * 100.0,
+        low * 100.0,
+        high * 100.0,
+        (high - low) * 50.0
+    );
+    if !told_by_deadline {
+        detail
+            .push_str("; the deadline tells them not apart: choose one that not all keep, or miss");
+    }
+    let numbers = [
+        ("in_time_together", one),
+        ("in_time_switched", other),
+        ("difference_low", low),
+        ("difference_high", high),
+        ("waves", count_to_f64(length(&pairs))),
+    ];
+    with_numbers(held, &numbers, detail)
+}
+
+#[cfg(test)]
+mod tests;

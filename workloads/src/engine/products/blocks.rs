@@ -1,0 +1,395 @@
+//! Products with matrices in blocks of small integers (GGUF's `Q8_0`, `Q6_K` and `Q4_K`).
+//!
+//! States are rounded to eight bits, as everywhere where such blocks are multiplied as integers, and rows of the
+//! matrix are read where the file has put them: nothing is kept beside. The tensor library's products take as long
+//! for each state of a prompt as for one alone, and keep a second copy of matrices of four and six bits.
+
+mod eight_bits;
+mod four_bits;
+mod rounded;
+mod six_bits;
+mod vectors;
+
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
+use pulp::NullaryFnOnce;
+
+use self::eight_bits::EightBits;
+use self::four_bits::FourBits;
+use self::rounded::{Rounded, State};
+use self::six_bits::SixBits;
+use self::vectors::{Plain, Vectors};
+use super::in_parts;
+use super::prefetch::ask_for;
+
+/// A matrix in blocks that are multiplied here.
+#[derive(Debug)]
+pub(in crate::engine) struct Blocks {
+    stored: Arc<QTensor>,
+    inputs: usize,
+    outputs: usize,
+}
+
+/// Whether blocks of that kind on that device are multiplied here.
+pub(in crate::engine) fn suits(kind: GgmlDType, device: &Device) -> bool {
+    matches!(kind, GgmlDType::Q8_0 | GgmlDType::Q6K | GgmlDType::Q4K) && device.is_cpu()
+}
+
+impl Blocks {
+    /// A matrix whose blocks suit.
+    pub(in crate::engine) fn new(stored: Arc<QTensor>) -> Result<Blocks> {
+        let (outputs, inputs) = stored.shape().dims2()?;
+        Ok(Blocks {
+            stored,
+            inputs,
+            outputs,
+        })
+    }
+
+    /// x W^T: states x outputs, of states x inputs.
+    pub(in crate::engine) fn product(&self, states: &Tensor) -> Result<Tensor> {
+        let (_, inputs) = states.dims2()?;
+        if inputs != self.inputs || states.dtype() != DType::F32 {
+            let (kind, width) = (states.dtype(), self.inputs);
+            bail!("states of {inputs} numbers in {kind:?} and a matrix of {width} inputs for f32");
+        }
+        states.contiguous()?.apply_op1_no_bwd(self)
+    }
+}
+
+impl CustomOp1 for Blocks {
+    fn name(&self) -> &'static str {
+        "product-with-blocks"
+    }
+
+    fn cpu_fwd(&self, states: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (count, _inputs) = layout.shape().dims2()?;
+        let states = super::numbers(states, layout)?;
+        let data = self.stored.data()?;
+        let product = match self.stored.dtype() {
+            GgmlDType::Q8_0 => multiply::<EightBits>(states, &data, self.inputs, self.outputs),
+            GgmlDType::Q6K => multiply::<SixBits>(states, &data, self.inputs, self.outputs),
+            GgmlDType::Q4K => multiply::<FourBits>(states, &data, self.inputs, self.outputs),
+            other => bail!("blocks of {other:?} are not multiplied here"),
+        };
+        Ok((CpuStorage::F32(product), Shape::from((count, self.outputs))))
+    }
+}
+
+/// How a row is stored.
+trait Format: Copy + Send + Sync {
+    /// Numbers of a block; so many numbers of a state share a scale.
+    const VALUES: usize;
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// Whether the rows of a tile are read a piece of each in turns.
+    const SIDE_BY_SIDE: bool;
+
+    /// Products of some rows with some states.
+    fn dots<V: Vectors, const ROWS: usize, const STATES: usize>(
+        vectors: V,
+        rows: [&[u8]; ROWS],
+        states: [State<'_>; STATES],
+    ) -> Dots<ROWS, STATES>;
+}
+
+/// Of each state, of each row.
+type Dots<const ROWS: usize, const STATES: usize> = [[f32; ROWS]; STATES];
+
+/// x W^T of states (x inputs) and a matrix in blocks.
+fn multiply<F: Format>(states: &[f32], data: &[u8], inputs: usize, outputs: usize) -> Vec<f32> {
+    let row_bytes = inputs / F::VALUES * F::BYTES;
+    if row_bytes == 0 {
+        return vec![0.0; states.len().checked_div(inputs).unwrap_or(0) * outputs];
+    }
+    let states = Rounded::new(states, inputs, F::VALUES);
+    in_parts(states.count(), inputs, outputs, |rows, sums| {
+        let width = rows.len();
+        let data = &data[rows.start * row_bytes..rows.end * row_bytes];
+        fastest(Sums::<F> {
+            data,
+            row_bytes,
+            width,
+            states: &states,
+            sums,
+            format: std::marker::PhantomData,
+        });
+    })
+}
+
+/// Fills sums with what the processor has.
+fn fastest<F: Format>(sums: Sums<'_, F>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(vectors) = vectors::Avx2::try_new() {
+        return vectors.vectorize(With { vectors, sums });
+    }
+    pulp::Arch::new().dispatch(With {
+        vectors: Plain,
+        sums,
+    });
+}
+
+/// Fills sums with given vectors.
+struct With<'a, F, V> {
+    vectors: V,
+    sums: Sums<'a, F>,
+}
+
+impl<F: Format, V: Vectors> NullaryFnOnce for With<'_, F, V> {
+    type Output = ();
+
+    #[expect(
+        clippy::inline_always,
+        reason = "else it is compiled without the vector units"
+    )]
+    #[inline(always)]
+    fn call(mut self) {
+        self.sums.fill(self.vectors);
+    }
+}
+
+/// Rows that meet the states together: as many sums as there are registers for.
+const TILE: usize = 4;
+
+/// Bytes from which on the processor does not find out by itself that several rows are read on, each where the one
+/// before it ended.
+const LONG_BYTES: usize = 1024;
+
+/// Rows that meet all states before the next ones are read: what a nearby cache holds of them.
+const PANEL_BYTES: usize = 128 << 10;
+
+/// Of the states that meet one tile of a panel after the other: what the nearest cache holds beside a tile.
+const STATE_BYTES: usize = 16 << 10;
+
+/// Fills `sums`, states x width.
+struct Sums<'a, F> {
+    data: &'a [u8],
+    row_bytes: usize,
+    width: usize,
+    states: &'a Rounded,
+    sums: &'a mut [f32],
+    format: std::marker::PhantomData<F>,
+}
+
+#[expect(
+    clippy::inline_always,
+    reason = "else it is compiled without the vector units"
+)]
+impl<F: Format> Sums<'_, F> {
+    #[inline(always)]
+    fn fill<V: Vectors>(&mut self, vectors: V) {
+        let panel = (PANEL_BYTES / self.row_bytes / TILE).max(1) * TILE;
+        let together = (STATE_BYTES / self.states.inputs() / 4).max(1) * 4;
+        let count = self.states.count();
+        for first_row in (0..self.width).step_by(panel) {
+            let end = self.width.min(first_row + panel);
+            for first in (0..count).step_by(together) {
+                let some = first..count.min(first + together);
+                let mut row = first_row;
+                while row + TILE <= end {
+                    self.tile::<V, TILE>(vectors, row, some.clone());
+                    row += TILE;
+                }
+                for row in row..end {
+                    self.tile::<V, 1>(vectors, row, some.clone());
+                }
+            }
+        }
+    }
+
+    /// The sums of some rows with some states.
+    #[inline(always)]
+    fn tile<V: Vectors, const ROWS: usize>(
+        &mut self,
+        vectors: V,
+        row: usize,
+        some: std::ops::Range<usize>,
+    ) {
+        if F::SIDE_BY_SIDE && self.row_bytes >= LONG_BYTES && some.start == 0 {
+            // The rows behind these, which nothing has read so far.
+            let behind = (row + ROWS) * self.row_bytes;
+            let end = self.data.len().min(behind + ROWS * self.row_bytes);
+            ask_for(self.data.get(behind..end).unwrap_or_default());
+        }
+        let mut rows: [&[u8]; ROWS] = [&[]; ROWS];
+        for (of, bytes) in rows.iter_mut().enumerate() {
+            *bytes = &self.data[(row + of) * self.row_bytes..(row + of + 1) * self.row_bytes];
+        }
+        let mut state = some.start;
+        while state + 4 <= some.end {
+            self.dots::<V, ROWS, 4>(vectors, (row, rows), state);
+            state += 4;
+        }
+        if state + 2 <= some.end {
+            self.dots::<V, ROWS, 2>(vectors, (row, rows), state);
+            state += 2;
+        }
+        if state < some.end {
+            self.dots::<V, ROWS, 1>(vectors, (row, rows), state);
+        }
+    }
+
+    #[inline(always)]
+    fn dots<V: Vectors, const ROWS: usize, const STATES: usize>(
+        &mut self,
+        vectors: V,
+        (row, rows): (usize, [&[u8]; ROWS]),
+        first: usize,
+    ) {
+        let mut states = [self.states.state(first); STATES];
+        for (of, state) in states.iter_mut().enumerate() {
+            *state = self.states.state(first + of);
+        }
+        let dots = F::dots::<V, ROWS, STATES>(vectors, rows, states);
+        for (of, dots) in dots.iter().enumerate() {
+            let at = (first + of) * self.width + row;
+            self.sums[at..at + ROWS].copy_from_slice(dots);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::train::noise::Noise;
+
+    const KINDS: [GgmlDType; 3] = [GgmlDType::Q8_0, GgmlDType::Q6K, GgmlDType::Q4K];
+
+    fn random(name: &str, (rows, columns): (usize, usize)) -> Tensor {
+        let values = Noise::new(3, name).normal(rows * columns, 1.0);
+        Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+    }
+
+    fn stored(kind: GgmlDType, shape: (usize, usize)) -> (Blocks, Tensor) {
+        let stored = QTensor::quantize(&random("matrix", shape), kind).unwrap();
+        let numbers = stored.dequantize(&Device::Cpu).unwrap();
+        (Blocks::new(Arc::new(stored)).unwrap(), numbers)
+    }
+
+    /// The numbers that states are once they have been rounded.
+    fn rounded(states: &Tensor, shared: usize) -> Tensor {
+        let (count, inputs) = states.dims2().unwrap();
+        let numbers = states.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let rounded = Rounded::new(&numbers, inputs, shared);
+        let mut numbers = Vec::new();
+        for state in (0..count).map(|number| rounded.state(number)) {
+            for (group, integers) in state.integers.iter().enumerate() {
+                let scale = state.scales[group * rounded::GROUP / shared];
+                numbers.extend(integers.map(|integer| f32::from(integer) * scale));
+            }
+        }
+        Tensor::from_vec(numbers, (count, inputs), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn products_are_those_of_the_numbers_and_the_rounded_states_however_many_there_are() {
+        for (kind, shared) in KINDS.into_iter().zip([32, 256, 256]) {
+            for (outputs, inputs) in [(301, 256), (6, 1280), (1, 512)] {
+                let (blocks, numbers) = stored(kind, (outputs, inputs));
+                for count in [1, 2, 3, 5, 48, 70] {
+                    let states = random("states", (count, inputs));
+                    let ours = blocks.product(&states).unwrap();
+                    let rounded = rounded(&states, shared);
+                    let theirs = rounded.matmul(&numbers.t().unwrap()).unwrap();
+                    assert_eq!(ours.dims(), theirs.dims());
+                    let apart = (ours - theirs).unwrap().abs().unwrap();
+                    let apart = apart.max_all().unwrap().to_scalar::<f32>().unwrap();
+                    assert!(apart < 1e-3, "{kind:?}, {count} states: {apart}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn inputs_need_not_fill_the_scales_that_are_multiplied_together() {
+        let (blocks, numbers) = stored(GgmlDType::Q8_0, (7, 352));
+        let states = random("states", (4, 352));
+        let theirs = rounded(&states, 32).matmul(&numbers.t().unwrap()).unwrap();
+        let apart = (blocks.product(&states).unwrap() - theirs).unwrap();
+        let apart = apart.abs().unwrap().max_all().unwrap();
+        assert!(apart.to_scalar::<f32>().unwrap() < 1e-3);
+    }
+
+    #[test]
+    fn rounding_the_states_costs_less_than_a_hundredth_of_what_a_product_is_large() {
+        for kind in KINDS {
+            let (blocks, numbers) = stored(kind, (64, 1024));
+            let states = random("states", (8, 1024));
+            let exact = states.matmul(&numbers.t().unwrap()).unwrap();
+            let apart = (blocks.product(&states).unwrap() - &exact).unwrap();
+            let size = |of: &Tensor| {
+                let squares = of.sqr().unwrap().mean_all().unwrap();
+                squares.to_scalar::<f32>().unwrap().sqrt()
+            };
+            let relative = size(&apart) / size(&exact);
+            assert!(relative > 0.0 && relative < 0.01, "{kind:?}: {relative}");
+        }
+    }
+
+    #[test]
+    fn a_state_makes_the_same_numbers_alone_and_beside_others() {
+        for kind in KINDS {
+            let (blocks, _) = stored(kind, (37, 512));
+            let states = random("states", (70, 512));
+            let together = blocks.product(&states).unwrap().to_vec2::<f32>().unwrap();
+            for (row, expected) in together.iter().enumerate() {
+                let alone = blocks.product(&states.narrow(0, row, 1).unwrap()).unwrap();
+                assert_eq!(alone.to_vec2::<f32>().unwrap()[0], *expected);
+            }
+        }
+    }
+
+    #[test]
+    fn every_processor_makes_the_same_bits() {
+        fn with<F: Format, V: Vectors>(vectors: V, blocks: &Blocks, states: &Rounded) -> Vec<f32> {
+            let mut sums = vec![0.0; states.count() * blocks.outputs];
+            let data = blocks.stored.data().unwrap();
+            let call = With {
+                vectors,
+                sums: Sums::<F> {
+                    data: &data,
+                    row_bytes: blocks.inputs / F::VALUES * F::BYTES,
+                    width: blocks.outputs,
+                    states,
+                    sums: &mut sums,
+                    format: std::marker::PhantomData,
+                },
+            };
+            call.call();
+            sums
+        }
+        fn both<F: Format>(blocks: &Blocks, states: &Tensor) {
+            let numbers = states.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let rounded = Rounded::new(&numbers, blocks.inputs, F::VALUES);
+            let plain = with::<F, _>(Plain, blocks, &rounded);
+            let chosen = blocks.product(states).unwrap().flatten_all().unwrap();
+            assert_eq!(plain, chosen.to_vec1::<f32>().unwrap());
+        }
+        let states = random("states", (5, 768));
+        both::<EightBits>(&stored(GgmlDType::Q8_0, (9, 768)).0, &states);
+        both::<SixBits>(&stored(GgmlDType::Q6K, (9, 768)).0, &states);
+        both::<FourBits>(&stored(GgmlDType::Q4K, (9, 768)).0, &states);
+    }
+
+    #[test]
+    fn states_that_are_no_numbers_make_none() {
+        for kind in KINDS {
+            let (blocks, _) = stored(kind, (5, 256));
+            let mut numbers = vec![1.0; 512];
+            numbers[300] = f32::NAN;
+            let states = Tensor::from_vec(numbers, (2, 256), &Device::Cpu).unwrap();
+            let product = blocks.product(&states).unwrap().to_vec2::<f32>().unwrap();
+            assert!(product[0].iter().all(|one| one.is_finite()));
+            assert!(product[1].iter().all(|one| one.is_nan()), "{product:?}");
+        }
+    }
+
+    #[test]
+    fn other_widths_are_refused() {
+        let (narrow, _) = stored(GgmlDType::Q8_0, (3, 64));
+        let error = narrow.product(&random("states", (2, 32))).unwrap_err();
+        assert!(error.to_string().contains("64 inputs"), "{error}");
+    }
+}
