@@ -4,6 +4,9 @@
 //! the connections that this process was started over, and whatever carries them: bonds, bridges
 //! and their members, and what VLANs and the like run on.
 
+#[cfg(test)]
+mod kernel_tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,7 +27,7 @@ pub type Protected = BTreeMap<u32, String>;
 /// addresses that the machine is controlled from.
 ///
 /// # Errors
-/// The kernel does not tell its links and routes.
+/// The kernel does not tell its links and routes, or the way to a peer.
 pub fn protected(peers: &BTreeSet<IpAddr>) -> Result<Protected, LinkError> {
     let mut socket = RouteSocket::open().map_err(|source| LinkError::Socket {
         action: "open a netlink socket".to_owned(),
@@ -177,6 +180,10 @@ fn interfaces_of(route: &RouteMessage) -> Vec<u32> {
     found
 }
 
+/// What the kernel says of an address that it knows no way to. Any other error leaves open over which
+/// interface the machine is reached.
+const NO_WAY: [i32; 3] = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ESRCH];
+
 /// The interface over which packets to an address leave; `None` when there is no way, or the
 /// address is this machine's own.
 fn way_to(socket: &mut RouteSocket, peer: IpAddr) -> Result<Option<u32>, LinkError> {
@@ -189,10 +196,27 @@ fn way_to(socket: &mut RouteSocket, peer: IpAddr) -> Result<Option<u32>, LinkErr
     ask.header.destination_prefix_length = length;
     ask.attributes.push(RouteAttribute::Destination(address));
     let ask = RouteNetlinkMessage::GetRoute(ask);
-    // No route is no way.
-    let answers = socket
-        .query(ask, false, || format!("find the way to {peer}"))
-        .unwrap_or_default();
+    interface_of_answer(socket.query(ask, false, || {
+        format!(
+            "find the way to {peer}, from where this machine is controlled, over whose interface nothing \
+             may be shaped"
+        )
+    }))
+}
+
+fn interface_of_answer(
+    answers: Result<Vec<RouteNetlinkMessage>, LinkError>,
+) -> Result<Option<u32>, LinkError> {
+    let answers = match answers {
+        Err(LinkError::Netlink { source, .. })
+            if source
+                .raw_os_error()
+                .is_some_and(|code| NO_WAY.contains(&code)) =>
+        {
+            return Ok(None);
+        }
+        answers => answers?,
+    };
     Ok(answers.into_iter().find_map(|message| match message {
         RouteNetlinkMessage::NewRoute(route) => interfaces_of(&route).into_iter().next(),
         _ => None,
@@ -322,6 +346,30 @@ mod tests {
             "it is a member of bond0, and it carries bond0.7, and it is a member of br0, and a \
              default route leads over it"
         );
+    }
+
+    #[test]
+    fn only_an_unreachable_peer_comes_in_over_no_interface_and_any_other_error_refuses() {
+        let refused = |code: i32| {
+            interface_of_answer(Err(LinkError::Netlink {
+                action: "find the way".to_owned(),
+                source: std::io::Error::from_raw_os_error(code),
+            }))
+        };
+        for code in [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ESRCH] {
+            assert_eq!(refused(code).unwrap(), None);
+        }
+        for code in [libc::EPERM, libc::ENOBUFS, libc::EACCES, libc::EAGAIN] {
+            let LinkError::Netlink { source, .. } = refused(code).unwrap_err() else {
+                panic!("another error");
+            };
+            assert_eq!(source.raw_os_error(), Some(code));
+        }
+        let unnumbered = interface_of_answer(Err(LinkError::Netlink {
+            action: "find the way".to_owned(),
+            source: std::io::Error::other("an answer that makes no sense"),
+        }));
+        assert!(unnumbered.is_err());
     }
 
     #[test]

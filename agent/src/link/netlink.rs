@@ -4,12 +4,15 @@
 //! need no event loop for is done here without one, so that the same socket serves the set-up
 //! and the real-time player of queueing disciplines.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
@@ -26,6 +29,9 @@ pub(crate) const HEADER_BYTES: usize = 16;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+
+/// How often a list is read that changes each time while it is read.
+const LIST_TRIES: usize = 32;
 
 /// A whole message, its header included, that can be sent again and again: only what changes
 /// is written anew, and nothing is allocated.
@@ -81,6 +87,7 @@ impl Prepared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Answer<'a> {
     kind: u16,
+    flags: u16,
     sequence: u32,
     payload: &'a [u8],
 }
@@ -93,14 +100,48 @@ fn first_answer(bytes: &[u8]) -> Option<(Answer<'_>, &[u8])> {
     };
     let length = usize::try_from(word(0)?).ok()?;
     let payload = bytes.get(HEADER_BYTES..length)?;
-    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+    let half = |at: usize| {
+        let half = bytes.get(at..at + 2)?.try_into().ok()?;
+        Some(u16::from_ne_bytes(half))
+    };
     let answer = Answer {
-        kind,
+        kind: half(4)?,
+        flags: half(6)?,
         sequence: word(8)?,
         payload,
     };
     let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or(&[]);
     Some((answer, rest))
+}
+
+/// Whether everything that was asked for is among the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Whole,
+    /// What is listed changed meanwhile (`NLM_F_DUMP_INTR`): some of it may be missing, even what
+    /// did not change itself.
+    Torn,
+}
+
+impl Answered {
+    fn note(&mut self, flags: u16) {
+        if flags & NLM_F_DUMP_INTR != 0 {
+            *self = Answered::Torn;
+        }
+    }
+}
+
+/// Reads a list until it comes whole, a bounded number of times.
+fn read_whole<T>(mut read: impl FnMut() -> io::Result<(Answered, T)>) -> io::Result<T> {
+    for _ in 0..LIST_TRIES {
+        if let (Answered::Whole, found) = read()? {
+            return Ok(found);
+        }
+    }
+    Err(io::Error::other(format!(
+        "the kernel's list changed while it was read, {LIST_TRIES} times in a row; try again when less \
+         of the network changes"
+    )))
 }
 
 /// What the kernel says of a request: a negative error number, or 0 when it is done.
@@ -134,6 +175,11 @@ impl Mode {
             Mode::Replace => NLM_F_CREATE | NLM_F_REPLACE,
         }
     }
+}
+
+/// A message with a header that is yet to be filled in.
+fn whole_message(message: RouteNetlinkMessage) -> NetlinkMessage<RouteNetlinkMessage> {
+    NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message))
 }
 
 /// Waits for a datagram. If answers were lost for want of room (`ENOBUFS`), those that were not are
@@ -178,13 +224,15 @@ impl RouteSocket {
         })
     }
 
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
+    fn send(
+        &mut self,
+        message: &mut NetlinkMessage<RouteNetlinkMessage>,
+        flags: u16,
+    ) -> io::Result<u32> {
         crate::failpoint::fallible("netlink")?;
         self.next_number();
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        message.header.flags = NLM_F_REQUEST | flags;
+        message.header.sequence_number = self.sequence;
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
@@ -203,9 +251,9 @@ impl RouteSocket {
         action: impl FnOnce() -> String,
     ) -> Result<(), LinkError> {
         let result = self
-            .send(message, NLM_F_ACK | mode.flags())
+            .send(&mut whole_message(message), NLM_F_ACK | mode.flags())
             .and_then(|sequence| self.answers(sequence, |_| {}));
-        result.map_err(|source| LinkError::Netlink {
+        result.map(|_| ()).map_err(|source| LinkError::Netlink {
             action: action(),
             source,
         })
@@ -214,25 +262,25 @@ impl RouteSocket {
     /// Asks for one object or, with `dump`, for all, and returns the answers.
     ///
     /// # Errors
-    /// `action` says what was being done.
+    /// The kernel refuses, or what is listed never stays as it is; `action` says what was being done.
     pub(crate) fn query(
         &mut self,
         message: RouteNetlinkMessage,
         dump: bool,
         action: impl FnOnce() -> String,
     ) -> Result<Vec<RouteNetlinkMessage>, LinkError> {
-        let mut found = Vec::new();
         let flags = if dump { NLM_F_DUMP } else { NLM_F_ACK };
-        let result = self
-            .send(message, flags)
-            .and_then(|sequence| self.answers(sequence, |message| found.push(message)));
-        match result {
-            Ok(()) => Ok(found),
-            Err(source) => Err(LinkError::Netlink {
-                action: action(),
-                source,
-            }),
-        }
+        let mut message = whole_message(message);
+        let result = read_whole(|| {
+            let mut found = Vec::new();
+            let sequence = self.send(&mut message, flags)?;
+            let answered = self.answers(sequence, |message| found.push(message))?;
+            Ok((answered, found))
+        });
+        result.map_err(|source| LinkError::Netlink {
+            action: action(),
+            source,
+        })
     }
 
     fn next_number(&mut self) -> u32 {
@@ -245,13 +293,22 @@ impl RouteSocket {
     pub(crate) fn exchange(
         &mut self,
         message: &mut Prepared,
-        mut take: impl FnMut(u16, &[u8]) -> bool,
+        take: impl FnMut(u16, &[u8]) -> bool,
     ) -> io::Result<()> {
+        self.ask(message, take).map(|_| ())
+    }
+
+    fn ask(
+        &mut self,
+        message: &mut Prepared,
+        mut take: impl FnMut(u16, &[u8]) -> bool,
+    ) -> io::Result<Answered> {
         crate::failpoint::fallible("netlink")?;
         let sequence = self.next_number();
         message.number(sequence);
         let descriptor = self.descriptor.as_raw_fd();
         send(descriptor, &message.bytes, MsgFlags::empty())?;
+        let mut answered = Answered::Whole;
         loop {
             let length = receive(descriptor, &mut self.buffer)?;
             let mut rest = &self.buffer[..length];
@@ -260,12 +317,12 @@ impl RouteSocket {
                 if answer.sequence != sequence {
                     continue;
                 }
+                answered.note(answer.flags);
                 match answer.kind {
-                    NLMSG_DONE => return Ok(()),
-                    NLMSG_ERROR => return status(answer.payload),
+                    NLMSG_DONE | NLMSG_ERROR => return status(answer.payload).map(|()| answered),
                     kind => {
                         if take(kind, answer.payload) {
-                            return Ok(());
+                            return Ok(answered);
                         }
                     }
                 }
@@ -335,7 +392,7 @@ impl RouteSocket {
     /// Asks for all objects of a sort; `kind` is the type of the question.
     ///
     /// # Errors
-    /// `action` says what was being done.
+    /// The kernel refuses, or what is listed never stays as it is; `action` says what was being done.
     pub(crate) fn list(
         &mut self,
         kind: u16,
@@ -344,21 +401,31 @@ impl RouteSocket {
         action: impl FnOnce() -> String,
     ) -> Result<(), LinkError> {
         let mut message = Prepared::new(kind, NLM_F_DUMP, payload);
-        let result = self.exchange(&mut message, |kind, payload| {
-            take(kind, payload);
-            false
+        let result = read_whole(|| {
+            // Nobody is shown a list that is then read once more.
+            let mut found = Vec::new();
+            let answered = self.ask(&mut message, |kind, payload| {
+                found.push((kind, payload.to_vec()));
+                false
+            })?;
+            Ok((answered, found))
         });
-        result.map_err(|source| LinkError::Netlink {
+        let found = result.map_err(|source| LinkError::Netlink {
             action: action(),
             source,
-        })
+        })?;
+        for (kind, payload) in found {
+            take(kind, &payload);
+        }
+        Ok(())
     }
 
     fn answers(
         &mut self,
         sequence: u32,
         mut take: impl FnMut(RouteNetlinkMessage),
-    ) -> io::Result<()> {
+    ) -> io::Result<Answered> {
+        let mut answered = Answered::Whole;
         loop {
             let length = receive(self.descriptor.as_raw_fd(), &mut self.buffer)?;
             let mut rest = &self.buffer[..length];
@@ -370,45 +437,18 @@ impl RouteSocket {
                 if message.header.sequence_number != sequence {
                     continue;
                 }
+                answered.note(message.header.flags);
                 match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(()),
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(done.code.saturating_neg()));
+                    }
+                    NetlinkPayload::Done(_) => return Ok(answered),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answered),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
                     NetlinkPayload::InnerMessage(message) => take(message),
                     _ => {}
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GET_LINK: u16 = 18; // RTM_GETLINK
-
-    /// Asks for the loopback interface: `struct ifinfomsg` with its number.
-    fn ask_for_loopback() -> Prepared {
-        let mut payload = vec![0; 16];
-        payload[4..8].copy_from_slice(&1_i32.to_ne_bytes());
-        Prepared::request(GET_LINK, Mode::Plain, &payload)
-    }
-
-    #[test]
-    fn a_socket_whose_answers_found_no_room_says_so_and_goes_on_working() {
-        let mut socket = RouteSocket::open().unwrap();
-        // Room for one answer and its acknowledgement, and not for 64.
-        setsockopt(&socket.descriptor, sockopt::RcvBuf, &8192).unwrap();
-        let mut many: Vec<Prepared> = (0..64).map(|_| ask_for_loopback()).collect();
-        let refused = socket.exchange_all(&mut many, &mut Vec::new()).unwrap_err();
-        assert_eq!(refused.raw_os_error(), Some(libc::ENOBUFS), "{refused}");
-        let mut kinds = Vec::new();
-        let answered = socket.exchange(&mut ask_for_loopback(), |kind, _| {
-            kinds.push(kind);
-            false
-        });
-        answered.unwrap();
-        assert_eq!(kinds, [16], "RTM_NEWLINK");
     }
 }

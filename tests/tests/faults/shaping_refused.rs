@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use hexloop_tests::points::Answer;
+use hexloop_tests::sandbox::finish;
 use hexloop_tests::stage::{MANAGEMENT, NIC, command};
 
 use crate::shaping::{ALLOWED, abandoned, with_trial};
@@ -48,6 +49,40 @@ fn what_the_owner_does_not_allow_is_refused_with_the_remedy() {
             .expect_code(4)
             .expect_error(&["others can write it", "chmod"]);
         trial.expect_clean("everything was refused");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_nic_of_the_control_connection_is_refused_also_where_its_way_is_not_told() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let apply_from = |peer: &str| {
+            let mut apply = trial.command(&[
+                "link", "apply", NIC, "--rate", "2Mbit/s", "--lease", "100 s",
+            ]);
+            apply.env("SSH_CONNECTION", format!("{peer} 50000 10.99.1.1 22"));
+            finish(apply.spawn().unwrap(), 180)
+        };
+        for peer in ["10.99.1.2", "fd99::2"] {
+            let reason = format!("the connection from {peer} comes in over it");
+            apply_from(peer)
+                .expect_code(4)
+                .expect_error(&["never shaped", &reason]);
+        }
+        // The kernel refuses to tell.
+        command("ip route add prohibit 10.98.0.0/16");
+        let refused = apply_from("10.98.0.2");
+        assert_ne!(refused.code(), Some(0), "{}", refused.told());
+        refused.expect_error(&["find the way to 10.98.0.2"]);
+        command("ip route del prohibit 10.98.0.0/16");
+        trial.expect_clean("everything was refused");
+        // There is none, over which nobody can be connected.
+        command("ip route add unreachable 10.98.0.0/16");
+        apply_from("10.98.0.2").expect_code(0);
+        trial.run(&["link", "clear", NIC]).expect_code(0);
+        command("ip route del unreachable 10.98.0.0/16");
+        trial.expect_clean("the way to nobody");
     });
 }
 
