@@ -96,12 +96,17 @@ mod tests {
     fn what_is_wrong_names_the_key_and_the_remedy() {
         /// Action, keys with values, and what is said.
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
-        let cases: [Case<'_>; 6] = [
+        let cases: [Case<'_>; 7] = [
             ("jump", &[], "give it at least one of `to`"),
             (
                 "override",
                 &[("rate", "20")],
                 "rate: `rate`: `20` is not a data rate",
+            ),
+            (
+                "override",
+                &[("loss", "90 %"), ("loss_burst", "2")],
+                "losses cannot come in bursts of 2 packets on average where 90 % of all packets are lost",
             ),
             ("set", &[("discipline", "codle")], "did you mean `codel`?"),
             (

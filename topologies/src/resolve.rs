@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use hexloop_traces::format::FileFormat;
 use hexloop_traces::scenario::with_events;
 use hexloop_traces::units::TimeSpan;
-use hexloop_traces::{EndPolicy, Trace, TraceError, format};
+use hexloop_traces::{
+    Direction, EndPolicy, LinkChange, LossBounds, PlaybackChange, Trace, TraceError, format,
+};
 use hexloop_workloads::job::Placement;
 use hexloop_workloads::recipe::{
     ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, ADAPTERS_DIRECTORY, EXITS_FILE, VISION_DIRECTORY,
@@ -92,6 +94,7 @@ pub fn resolve(
         }
     }
     check_lengths(&experiment, &traces, &mut problems);
+    check_overrides(&experiment, &traces, &mut problems);
     load_files::read(&mut experiment, base_directory, &mut problems);
     let model = look_at_model(&mut experiment, base_directory, &mut problems);
     let draft_model = look_at_draft(&mut experiment, (model, base_directory), &mut problems);
@@ -261,6 +264,49 @@ fn in_trace_file(source: SourceText, error: &TraceError) -> Problem {
         message,
         help: None,
         excerpt,
+    }
+}
+
+/// Values that stand in for some of a trace's must be possible beside those that it keeps.
+fn check_overrides(
+    experiment: &Experiment,
+    traces: &BTreeMap<String, ResolvedTrace>,
+    problems: &mut Vec<Problem>,
+) {
+    for event in &experiment.events {
+        let LinkChange::Play(PlaybackChange::Override(over)) = &event.change else {
+            continue;
+        };
+        // Most change no losses, and a trace may be long.
+        if over.loss_ppb.is_none() && over.loss_burst_milli.is_none() {
+            continue;
+        }
+        let mut links = experiment.links.iter();
+        let Some(link) = links.find(|link| link.name == event.link) else {
+            continue;
+        };
+        let Some(ResolvedTrace { trace, .. }) = traces.get(&link.trace) else {
+            continue;
+        };
+        let reason = event.directions.iter().find_map(|direction| {
+            let side = usize::from(*direction == Direction::Up);
+            let states = trace.states().map(|(_, states)| states[side]);
+            LossBounds::of(states).refuse(over)
+        });
+        if let Some(reason) = reason {
+            let message = format!(
+                "event {} cannot be put over trace {}: {reason}",
+                quoted(&event.name),
+                quoted(&link.trace)
+            );
+            let help = "give both `loss` and `loss_burst`".to_owned();
+            let key = match over.loss_ppb {
+                Some(_) => "loss",
+                None => "loss_burst",
+            };
+            let path = ["events", event.name.as_str(), key];
+            problems.push(experiment.document.problem(&path, message, Some(help)));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod pages;
 mod segments;
 
 use crate::trace::MappedRows;
-use crate::{Direction, EndPolicy, LinkState, Trace, UNLIMITED_RATE_BPS};
+use crate::{Direction, EndPolicy, LinkState, LossBounds, Trace, UNLIMITED_RATE_BPS};
 use pages::{PAGE_SEGMENTS, Pages};
 use segments::{Segment, Segments};
 
@@ -37,6 +37,7 @@ pub struct CapacityCurve {
     longest_delay_ns: u64,
     longest_jitter_ns: u64,
     peak_bps: u64,
+    losses: LossBounds,
 }
 
 /// The rate that enters the integral, in bit/s.
@@ -72,6 +73,7 @@ impl CapacityCurve {
             longest_delay_ns: delays.max().unwrap_or(0),
             longest_jitter_ns: jitters.max().unwrap_or(0),
             peak_bps: limited.max().unwrap_or(0),
+            losses: LossBounds::of(segments.states().copied()),
             store: Store::Memory(segments),
             duration_ns,
             period,
@@ -94,6 +96,7 @@ impl CapacityCurve {
             longest_delay_ns: found.longest_delay_ns,
             longest_jitter_ns: found.longest_jitter_ns,
             peak_bps: found.peak_bps,
+            losses: found.losses,
         }
     }
 
@@ -132,6 +135,12 @@ impl CapacityCurve {
     #[must_use]
     pub const fn longest_jitter_ns(&self) -> u64 {
         self.longest_jitter_ns
+    }
+
+    /// What of the trace's losses decides whether some of their values can be overridden.
+    #[must_use]
+    pub const fn losses(&self) -> LossBounds {
+        self.losses
     }
 
     /// Until when the state at `t_ns` holds; `None` if for ever. The state may be the same

@@ -45,7 +45,7 @@ pub enum TraceError {
         /// The offending value.
         value: String,
         /// What it may be.
-        expected: &'static str,
+        expected: std::borrow::Cow<'static, str>,
     },
     /// The text of a trace file cannot be understood.
     #[error("line {line}, column {column}: {problem}")]

@@ -1,7 +1,7 @@
 //! Whether rows, one after the other, make a trace.
 
 use crate::state::{EVENT_NAME_RULE, is_event_name};
-use crate::{Direction, TraceError, TraceRow};
+use crate::{TraceError, TraceRow};
 
 /// Checks rows as they come, without keeping them: the first at 0, times that strictly increase
 /// and lie before the end, every value possible.
@@ -33,7 +33,7 @@ impl RowCheck {
     ///
     /// # Errors
     /// A first row that is not at 0, a time that does not increase, a row at or after the end, a
-    /// share above 1, a loss burst shorter than one packet, or an event whose name is not a word.
+    /// share above 1, loss bursts shorter than one packet or too short for the share that is lost, or an event whose name is not a word.
     /// The error's `row` counts data rows from 1.
     pub fn accept(&mut self, row: &TraceRow) -> Result<(), TraceError> {
         let number = self.rows + 1;
@@ -74,22 +74,20 @@ impl RowCheck {
 }
 
 fn check_values(number: usize, row: &TraceRow) -> Result<(), TraceError> {
-    for direction in Direction::BOTH {
-        if let Some((field, value, expected)) = row.direction(direction).impossible() {
-            return Err(TraceError::Impossible {
-                row: number,
-                field: format!("{}_{field}", direction.name()),
-                value: value.to_string(),
-                expected,
-            });
-        }
+    if let Some((field, value, expected)) = row.impossible() {
+        return Err(TraceError::Impossible {
+            row: number,
+            field,
+            value: value.to_string(),
+            expected,
+        });
     }
     match &row.diagnostics.event {
         Some(name) if !is_event_name(name) => Err(TraceError::Impossible {
             row: number,
             field: "event".to_owned(),
             value: format!("{name:?}"),
-            expected: EVENT_NAME_RULE,
+            expected: EVENT_NAME_RULE.into(),
         }),
         _ => Ok(()),
     }

@@ -1,6 +1,11 @@
 //! What a link does at one moment, in one direction.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+
+use crate::losses::longer_burst_milli;
+use crate::units::Share;
 
 /// The rate that means "not limited".
 pub const UNLIMITED_RATE_BPS: u64 = u64::MAX;
@@ -138,7 +143,7 @@ pub(crate) fn is_event_name(name: &str) -> bool {
 
 impl LinkState {
     /// The first quantity that no link can have: its name, its value and what it may be.
-    pub(crate) fn impossible(&self) -> Option<(&'static str, u32, &'static str)> {
+    pub(crate) fn impossible(&self) -> Option<(&'static str, u32, Cow<'static, str>)> {
         let shares = [
             ("loss_ppb", self.loss_ppb),
             ("dup_ppb", self.dup_ppb),
@@ -146,13 +151,17 @@ impl LinkState {
         ];
         for (name, ppb) in shares {
             if ppb > LARGEST_PPB {
-                return Some((name, ppb, "at most 1000000000"));
+                return Some((name, ppb, "at most 1000000000".into()));
             }
         }
-        (self.loss_burst_milli < SMALLEST_BURST_MILLI).then_some((
-            "loss_burst_milli",
-            self.loss_burst_milli,
-            "at least 1000",
-        ))
+        let burst = |expected| Some(("loss_burst_milli", self.loss_burst_milli, expected));
+        if self.loss_burst_milli < SMALLEST_BURST_MILLI {
+            return burst("at least 1000".into());
+        }
+        let shortest = longer_burst_milli(self.loss_ppb, self.loss_burst_milli)?;
+        let share = Share::from_ppb(self.loss_ppb);
+        burst(Cow::Owned(format!(
+            "at least {shortest} where {share} of all packets are lost, or 1000 (independent loss)"
+        )))
     }
 }

@@ -2,6 +2,7 @@
 
 mod mapped;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -106,6 +107,14 @@ impl TraceRow {
             Direction::Down => &mut self.down,
             Direction::Up => &mut self.up,
         }
+    }
+
+    /// The first quantity that no link can have: its column, its value and what it may be.
+    pub(crate) fn impossible(&self) -> Option<(String, u32, Cow<'static, str>)> {
+        Direction::BOTH.into_iter().find_map(|direction| {
+            let (name, value, expected) = self.direction(direction).impossible()?;
+            Some((format!("{}_{name}", direction.name()), value, expected))
+        })
     }
 }
 
@@ -344,20 +353,22 @@ impl Trace {
     /// The same trace with these values in every row, downlink and uplink.
     ///
     /// # Errors
-    /// A value that no link can have.
+    /// A value that no link can have, by itself or beside one that the trace keeps.
     pub fn with_overrides(&self, overrides: [StateOverride; 2]) -> Result<Trace, TraceError> {
-        for (over, direction) in overrides.iter().zip(Direction::BOTH) {
-            if let Some((field, value, expected)) = over.over(LinkState::TRANSPARENT).impossible() {
-                return Err(TraceError::Impossible {
-                    row: 1,
-                    field: format!("{}_{field}", direction.name()),
-                    value: value.to_string(),
-                    expected,
-                });
-            }
-        }
         if overrides == [StateOverride::NONE; 2] {
             return Ok(self.clone());
+        }
+        for (index, (_, states)) in self.states().enumerate() {
+            for ((over, state), direction) in overrides.iter().zip(states).zip(Direction::BOTH) {
+                if let Some((field, value, expected)) = over.over(state).impossible() {
+                    return Err(TraceError::Impossible {
+                        row: index + 1,
+                        field: format!("{}_{field}", direction.name()),
+                        value: value.to_string(),
+                        expected,
+                    });
+                }
+            }
         }
         Ok(self.with_change(StateChange::Override(overrides)))
     }
@@ -407,6 +418,13 @@ mod tests {
                 "down_loss_burst_milli",
             ),
             (
+                rebuilt(|rows| {
+                    rows[1].up.loss_ppb = 900_000_000;
+                    rows[1].up.loss_burst_milli = 8999;
+                }),
+                "up_loss_burst_milli is 8999; expected at least 9000",
+            ),
+            (
                 rebuilt(|rows| rows[1].diagnostics.event = Some(String::new())),
                 "event",
             ),
@@ -418,6 +436,36 @@ mod tests {
             let text = result.unwrap_err().to_string();
             assert!(text.starts_with("row 2: ") && text.contains(name), "{text}");
         }
+    }
+
+    #[test]
+    fn an_override_that_no_row_can_have_beside_what_it_keeps_is_refused_with_the_row() {
+        let bursty = rebuilt(|rows| {
+            rows[1].up.loss_ppb = 100_000_000;
+            rows[1].up.loss_burst_milli = 2000;
+        });
+        let bursty = bursty.unwrap();
+        let lossy = |loss_ppb| StateOverride {
+            loss_ppb: Some(loss_ppb),
+            ..StateOverride::NONE
+        };
+        let up = |over| [StateOverride::NONE, over];
+        let refused = bursty.with_overrides(up(lossy(900_000_000))).unwrap_err();
+        let text = refused.to_string();
+        let expected = "row 2: up_loss_burst_milli is 2000; expected at least 9000";
+        assert!(text.starts_with(expected), "{text}");
+        for over in [
+            lossy(600_000_000),
+            StateOverride {
+                loss_burst_milli: Some(9000),
+                ..lossy(900_000_000)
+            },
+        ] {
+            assert!(bursty.with_overrides(up(over)).is_ok(), "{over:?}");
+        }
+        // The other direction has no bursts.
+        let down = [lossy(900_000_000), StateOverride::NONE];
+        assert!(bursty.with_overrides(down).is_ok());
     }
 
     #[test]

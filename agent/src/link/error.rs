@@ -136,6 +136,14 @@ pub enum LinkError {
         /// The datapath.
         datapath: &'static str,
     },
+    /// A change that would make a link that cannot be.
+    #[error("link {link}: {reason}")]
+    ChangeImpossible {
+        /// The link.
+        link: String,
+        /// What is wrong, and what would be possible.
+        reason: String,
+    },
     /// An interface of the link failed while it was in use.
     #[error(
         "link {link}: interface {interface} {failure} while the link was in use; leave interfaces whose names begin with hx alone and run again"

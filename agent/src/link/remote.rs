@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use hexloop_traces::{Direction, Intervention, LinkChange};
+use hexloop_traces::{Direction, Intervention, LinkChange, PlaybackChange};
 use hexloop_workloads::clock::MonotonicNs;
 
 use super::LinkError;
@@ -79,16 +79,43 @@ impl LinkRemote {
         }
     }
 
-    /// Whether the link can be changed so while it plays, as far as can be told before.
+    /// Whether these directions of the link can be changed so while it plays, as far as can be told
+    /// before.
     ///
     /// # Errors
-    /// Its datapath plays what it was given to its end, or never does what the change asks for.
-    pub fn check(&self, change: &LinkChange) -> Result<(), LinkError> {
+    /// Its datapath plays what it was given to its end, or never does what the change asks for; or what
+    /// is overridden is impossible beside what the trace keeps.
+    pub fn check(&self, directions: &[Direction], change: &LinkChange) -> Result<(), LinkError> {
+        self.check_possible(directions, change)?;
         match &self.datapath {
             RemoteDatapath::Fixed(datapath) => Err(self.refused(datapath)),
             RemoteDatapath::Edt(edt) => edt.check(change),
             RemoteDatapath::Relay(_) | RemoteDatapath::Tc(_) => Ok(()),
         }
+    }
+
+    fn check_possible(
+        &self,
+        directions: &[Direction],
+        change: &LinkChange,
+    ) -> Result<(), LinkError> {
+        let LinkChange::Play(PlaybackChange::Override(over)) = change else {
+            return Ok(());
+        };
+        let mut bounds = directions
+            .iter()
+            .map(|direction| self.reference(*direction).curve().losses());
+        match bounds.find_map(|bounds| bounds.refuse(over)) {
+            None => Ok(()),
+            Some(reason) => Err(LinkError::ChangeImpossible {
+                link: self.link.clone(),
+                reason,
+            }),
+        }
+    }
+
+    fn reference(&self, direction: Direction) -> &Reference {
+        &self.references[usize::from(direction == Direction::Up)]
     }
 
     fn refused(&self, datapath: &'static str) -> LinkError {
@@ -117,7 +144,8 @@ impl LinkRemote {
     /// Settings change in both directions.
     ///
     /// # Errors
-    /// The link is not playing, or its datapath cannot be changed while it plays.
+    /// The link is not playing, its datapath cannot be changed while it plays, or the change is
+    /// impossible beside what the trace keeps.
     pub fn change(
         &self,
         directions: &[Direction],
@@ -128,17 +156,61 @@ impl LinkRemote {
             LinkChange::Play(_) => directions,
             LinkChange::Set(_) => &Direction::BOTH,
         };
+        self.check_possible(directions, &change)?;
         let mut latest_ns = None;
         for &direction in directions {
             let at_ns = self.change_one(direction, at, change)?;
             if let (Some(at_ns), LinkChange::Play(change)) = (at_ns, change) {
-                let side = usize::from(direction == Direction::Up);
-                self.references[side].apply(Intervention { at_ns, change });
+                self.reference(direction)
+                    .apply(Intervention { at_ns, change });
             }
             latest_ns = latest_ns.max(at_ns);
         }
         latest_ns.ok_or_else(|| LinkError::NotPlaying {
             link: self.link.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::testing::{MS, state, trace};
+    use hexloop_traces::{EndPolicy, LinkState, StateOverride};
+
+    #[test]
+    fn a_change_that_is_impossible_beside_the_trace_is_refused_before_it_is_made() {
+        let bursty = LinkState {
+            loss_ppb: 100_000_000,
+            loss_burst_milli: 2000,
+            ..state(1_000_000, 0)
+        };
+        let trace = trace(EndPolicy::Hold, &[(MS, bursty)]);
+        let references = Direction::BOTH.map(|direction| Reference::new(&trace, direction));
+        let remote = LinkRemote::new(
+            "radio".to_owned(),
+            RemoteDatapath::Fixed("stub"),
+            references,
+        );
+        let lossy = |loss_ppb| {
+            LinkChange::Play(PlaybackChange::Override(StateOverride {
+                loss_ppb: Some(loss_ppb),
+                ..StateOverride::NONE
+            }))
+        };
+        let impossible = lossy(900_000_000);
+        for refused in [
+            remote.check(&[Direction::Up], &impossible),
+            remote.change(&Direction::BOTH, 0, impossible).map(|_| ()),
+        ] {
+            let LinkError::ChangeImpossible { link, reason } = refused.unwrap_err() else {
+                panic!("another error");
+            };
+            assert_eq!(link, "radio");
+            assert!(reason.contains("9 packets or more"), "{reason}");
+        }
+        // What is possible comes as far as the datapath, which cannot be changed.
+        let possible = remote.check(&[Direction::Up], &lossy(600_000_000));
+        assert!(matches!(possible, Err(LinkError::ChangeRefused { .. })));
     }
 }

@@ -220,7 +220,7 @@ impl Scene {
             .collect();
         for (name, link) in &self.links {
             for event in plan.events.iter().filter(|event| &event.link == name) {
-                let checked = link.remote().check(&event.change);
+                let checked = link.remote().check(&event.directions, &event.change);
                 checked.map_err(|error| PlayError::Event {
                     event: event.name.clone(),
                     source: error.into(),

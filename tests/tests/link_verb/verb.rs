@@ -47,6 +47,7 @@ fn bad_input_is_125_and_says_what_to_write() {
         (&["--rate", "-5Mbit/s"], "`-5Mbit/s` is not a data rate"),
         (&["--delay", "ten"], "20 ms"),
         (&["--loss", "200%"], "1 %"),
+        (&["--loss", "90%", "--loss-burst", "2"], "at least 9000"),
         (&["--queue", "20p"], "--rate"),
         (&["--reorder"], "--jitter"),
         (&["--ecn", "--rate", "5Mbit/s"], "codel"),

@@ -82,6 +82,55 @@ fn a_trace_file_may_be_columnar_and_a_damaged_one_is_reported_at_the_line_that_n
 }
 
 #[test]
+fn bursts_too_short_for_what_is_lost_are_reported_in_the_file_of_the_trace() {
+    let text = trace_text();
+    let metadata = text.lines().next().unwrap();
+    let columns = "t_ns,down_rate_bps,up_rate_bps,up_loss_ppb,up_loss_burst_milli";
+    let file = |burst| format!("{metadata}\n{columns}\n0,1000000,1000000,900000000,{burst}\n");
+    let problems = trace_file_problems(Some(&file("2000")));
+    assert!(problems.starts_with("drive.csv:3:29: "), "{problems}");
+    assert!(problems.contains("at least 9000"), "{problems}");
+    assert_eq!(trace_file_problems(Some(&file("9000"))), "");
+}
+
+#[test]
+fn an_override_that_is_impossible_beside_the_trace_is_reported_at_the_event() {
+    let mut trace = hexloop_traces::format::parse(&trace_text()).unwrap();
+    let mut rows = trace.rows().to_vec();
+    rows[1].up.loss_ppb = 100_000_000;
+    rows[1].up.loss_burst_milli = 2000;
+    trace = hexloop_traces::Trace::new(trace.metadata().clone(), rows).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let text = hexloop_traces::format::to_text(&trace);
+    fs::write(scratch.path().join("drive.csv"), text).unwrap();
+    let scenario = "scenario = \"ideal\", duration = \"8 s\"";
+    let with = |direction: &str, values: &str| {
+        let event = format!(
+            "\n[[events]]\nname = \"worse\"\nat = \"1 s\"\naction = \"override\"\n\
+             direction = \"{direction}\"\n{values}\n"
+        );
+        let text = base().replacen(scenario, "file = \"drive.csv\"", 1) + &event;
+        match resolve(parse(&text).unwrap(), scratch.path()) {
+            Ok(_) => String::new(),
+            Err(problems) => problems.to_string(),
+        }
+    };
+    let problems = with("up", "loss = \"90 %\"");
+    for part in [
+        "event `worse`",
+        "trace `street`",
+        "bursts of 2 packets",
+        "have 9 packets or more",
+        "loss = \"90 %\"",
+    ] {
+        assert!(problems.contains(part), "{part}: {problems}");
+    }
+    assert_eq!(with("down", "loss = \"90 %\""), "");
+    assert_eq!(with("up", "loss = \"60 %\""), "");
+    assert_eq!(with("up", "loss = \"90 %\"\nloss_burst = 9"), "");
+}
+
+#[test]
 fn events_lie_over_files_and_given_rates_as_over_scenarios() {
     let scratch = tempfile::tempdir().unwrap();
     fs::write(scratch.path().join("drive.csv"), trace_text()).unwrap();

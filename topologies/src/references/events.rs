@@ -1,7 +1,7 @@
 //! Changes of links at moments of a phase.
 
 use hexloop_traces::{
-    Direction, LinkChange, PlaybackChange, QueueLimit, SettingsChange, StateOverride,
+    Direction, LinkChange, LossBounds, PlaybackChange, QueueLimit, SettingsChange, StateOverride,
 };
 
 use super::{links, undeclared};
@@ -157,7 +157,7 @@ fn state(reporter: &mut Reporter<'_>, section: &Section<'_>) -> StateOverride {
         reporter.report(&written.origin, message, Some(help));
         None
     });
-    StateOverride {
+    let over = StateOverride {
         rate_bps: section.optional_rate_bps("rate"),
         delay_ns: section.optional_time_ns("delay"),
         jitter_ns: section
@@ -170,7 +170,15 @@ fn state(reporter: &mut Reporter<'_>, section: &Section<'_>) -> StateOverride {
         dup_ppb: section.optional_share_ppb("duplication"),
         corrupt_ppb: section.optional_share_ppb("corruption"),
         queue_bytes,
+    };
+    // What the trace has beside it is looked at once that is read.
+    if let Some(written) = section.sound("loss_burst")
+        && over.loss_ppb.is_some()
+        && let Some(reason) = LossBounds::default().refuse(&over)
+    {
+        reporter.report(&written.origin, reason, None);
     }
+    over
 }
 
 fn settings(reporter: &mut Reporter<'_>, section: &Section<'_>) -> SettingsChange {

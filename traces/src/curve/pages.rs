@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::segments::{Segment, Sums};
 use crate::trace::MappedRows;
-use crate::{Direction, EndPolicy, LinkState, UNLIMITED_RATE_BPS};
+use crate::{Direction, EndPolicy, LinkState, LossBounds, UNLIMITED_RATE_BPS};
 
 /// Segments of one page.
 pub(super) const PAGE_SEGMENTS: usize = 1024;
@@ -70,6 +70,7 @@ pub(super) struct Found {
     pub(super) longest_delay_ns: u64,
     pub(super) longest_jitter_ns: u64,
     pub(super) peak_bps: u64,
+    pub(super) losses: LossBounds,
 }
 
 impl Pages {
@@ -92,7 +93,7 @@ impl Pages {
         let mut sums = Sums::default();
         let mut heads = Vec::with_capacity(source.segments / page_segments + 1);
         let (mut longest_delay_ns, mut longest_jitter_ns, mut peak_bps) = (0, 0, 0);
-        let mut period = 0;
+        let (mut period, mut losses) = (0, LossBounds::default());
         for index in 0..source.segments {
             if index.is_multiple_of(page_segments) {
                 heads.push(Head {
@@ -101,6 +102,7 @@ impl Pages {
                 });
             }
             let segment = source.next(index, &mut sums);
+            losses.add(&segment.state);
             longest_delay_ns = longest_delay_ns.max(segment.state.delay_ns);
             longest_jitter_ns = longest_jitter_ns.max(u64::from(segment.state.jitter_ns));
             if segment.state.rate_bps != UNLIMITED_RATE_BPS {
@@ -121,6 +123,7 @@ impl Pages {
             longest_delay_ns,
             longest_jitter_ns,
             peak_bps,
+            losses,
         }
     }
 

@@ -103,6 +103,14 @@ impl<R: BufRead> CsvReader<R> {
                 let time = fields(place.text).nth(self.header.time);
                 return Err(place.error(time.map_or(0, |(offset, _)| offset), problem));
             }
+            if let Some((name, value, expected)) = row.impossible() {
+                let place = self.lines.place()?;
+                let mut columns = self.header.columns.iter();
+                let at = columns.position(|column| column.name() == name);
+                let field = at.and_then(|at| fields(place.text).nth(at));
+                let problem = format!("{name} is `{value}`; expected {expected}");
+                return Err(place.error(field.map_or(0, |(offset, _)| offset), problem));
+            }
             self.previous_ns = Some(row.t_ns);
             return Ok(Some(row));
         }

@@ -167,6 +167,24 @@ fn values_that_no_link_can_have_are_refused() {
     }
 }
 
+#[test]
+fn bursts_too_short_for_what_is_lost_are_refused_at_their_place() {
+    let header = "t_ns,down_rate_bps,up_rate_bps,up_loss_burst_milli,up_loss_ppb";
+    let file =
+        |burst| format!("{METADATA}\n{header}\n0,1,1,1000,900000000\n5,1,1,{burst},900000000\n");
+    let (line, column, problem) = error(&file("2000"));
+    assert_eq!((line, column), (4, 7));
+    for part in [
+        "up_loss_burst_milli is 2000",
+        "at least 9000",
+        "90 %",
+        "1000",
+    ] {
+        assert!(problem.contains(part), "{problem}");
+    }
+    assert!(parse(&file("9000")).is_ok());
+}
+
 fn link_state() -> impl Strategy<Value = LinkState> {
     let rate = prop_oneof![Just(0), Just(UNLIMITED_RATE_BPS), any::<u64>()];
     let ppb = || 0_u32..=1_000_000_000;
@@ -203,6 +221,9 @@ fn link_state() -> impl Strategy<Value = LinkState> {
                 }
             },
         )
+        .prop_filter("bursts long enough for what is lost", |state| {
+            state.impossible().is_none()
+        })
 }
 
 fn diagnostics() -> impl Strategy<Value = Diagnostics> {

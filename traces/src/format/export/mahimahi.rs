@@ -51,7 +51,7 @@ pub fn mahimahi(
                 row: 0,
                 field: format!("{}_rate_bps", direction.name()),
                 value: format!("unlimited at {} ns", row.t_ns),
-                expected: "a limited rate: mahimahi has no other",
+                expected: "a limited rate: mahimahi has no other".into(),
             });
         }
         if state.rate_bps > FAST_BPS {

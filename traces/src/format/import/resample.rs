@@ -2,6 +2,8 @@
 
 use crate::format::{RowSource, Spans};
 use crate::generate::MOST_ROWS;
+use crate::losses::longer_burst_milli;
+use crate::state::SMALLEST_BURST_MILLI;
 use crate::{
     Diagnostics, Direction, LinkState, TraceError, TraceMetadata, TraceRow, UNLIMITED_RATE_BPS,
 };
@@ -249,6 +251,10 @@ impl Bin {
             }
             let loss = sums.lost.checked_div(sums.weight).unwrap_or(0);
             state.loss_ppb = u32::try_from(loss).unwrap_or(state.loss_ppb);
+            // Of rows with and without bursts the mean may need longer ones than any of them.
+            if let Some(longer) = longer_burst_milli(state.loss_ppb, state.loss_burst_milli) {
+                state.loss_burst_milli = u32::try_from(longer).unwrap_or(SMALLEST_BURST_MILLI);
+            }
             states[index] = state;
         }
         let [down, up] = states;
