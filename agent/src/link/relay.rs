@@ -12,6 +12,7 @@
 //! plays, frames pass at once.
 
 mod agenda;
+mod alarm;
 mod cell;
 mod checksum;
 mod engine;

@@ -14,11 +14,10 @@ use std::sync::mpsc::SyncSender;
 
 use hexloop_traces::Direction;
 use hexloop_workloads::clock::{self, ClockPair, MonotonicNs};
-use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::time::TimeSpec;
 
 use super::agenda::Agenda;
+use super::alarm::{self, Alarm};
 use super::cell::Cell;
 use super::join::Batch;
 use super::lane::Lane;
@@ -93,6 +92,7 @@ struct Served {
 pub(super) struct ExactWorker {
     inbox: Inbox,
     epoll: Epoll,
+    alarm: Alarm,
     links: Vec<Option<Box<Served>>>,
     agenda: Agenda,
     cells: Vec<Option<Cell>>,
@@ -112,6 +112,7 @@ impl ExactWorker {
     pub(super) fn new(inbox: Inbox) -> std::io::Result<ExactWorker> {
         Ok(ExactWorker {
             epoll: worker::watch_inbox(&inbox)?,
+            alarm: Alarm::new()?,
             inbox,
             links: Vec::new(),
             agenda: Agenda::default(),
@@ -149,14 +150,8 @@ impl ExactWorker {
                 }
             }
             Wait::Sleep(until) => clock::sleep_until(until),
-            Wait::Watch(until) => {
-                let left_ns = until.saturating_sub(now);
-                let seconds = i64::try_from(left_ns / 1_000_000_000).unwrap_or(1);
-                let rest = i64::try_from(left_ns % 1_000_000_000).unwrap_or(0);
-                let mut watched = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
-                // An interrupted wait is as good as an ended one.
-                let _ = ppoll(&mut watched, Some(TimeSpec::new(seconds, rest)), None);
-            }
+            Wait::Watch(until) => self.alarm.wait_until(&self.epoll, until),
+            Wait::Idle(ns) => alarm::wait_for(&self.epoll, ns),
         }
     }
 

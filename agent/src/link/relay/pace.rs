@@ -37,6 +37,8 @@ pub(super) enum Wait {
     Sleep(MonotonicNs),
     /// Sleep until something comes in, but no longer than until then.
     Watch(MonotonicNs),
+    /// Sleep until something comes in, but no longer than about so many nanoseconds: nothing is due by then.
+    Idle(u64),
 }
 
 /// Keeps the budget of spinning, and decides how to wait.
@@ -102,9 +104,8 @@ impl Pace {
                 return Wait::Sleep(step);
             }
         }
-        let longest = now + LONGEST_SLEEP_NS;
         let Some(due) = due else {
-            return Wait::Watch(longest);
+            return Wait::Idle(LONGEST_SLEEP_NS);
         };
         if due <= now {
             return Wait::Not;
@@ -118,7 +119,11 @@ impl Pace {
             self.spun_ns += due - now;
             return Wait::Spin(due);
         }
-        Wait::Watch((due - spin_ns).min(longest))
+        let until = due - spin_ns;
+        if until - now > LONGEST_SLEEP_NS {
+            return Wait::Idle(LONGEST_SLEEP_NS);
+        }
+        Wait::Watch(until)
     }
 }
 
@@ -134,7 +139,9 @@ mod tests {
         assert_eq!(pace.wait(0, 0, Some(MS)), Wait::Watch(MS - SPIN_NS));
         assert_eq!(pace.wait(MS - 10, 0, Some(MS)), Wait::Spin(MS));
         assert_eq!(pace.wait(MS, 0, Some(MS)), Wait::Not);
-        assert_eq!(pace.wait(0, 0, None), Wait::Watch(1000 * MS));
+        let idle = Wait::Idle(1000 * MS);
+        assert_eq!(pace.wait(0, 0, None), idle);
+        assert_eq!(pace.wait(0, 0, Some(1001 * MS)), idle);
     }
 
     #[test]
