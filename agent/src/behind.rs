@@ -11,6 +11,7 @@
 //! no daemon: everything belongs to this process, and the kernel takes it away with it.
 
 pub mod address;
+mod depth;
 mod forward;
 pub mod hold;
 pub mod inhabit;
@@ -40,12 +41,14 @@ use hexloop_workloads::clock;
 use serde::Serialize;
 
 use crate::capture::{Capture, Captured, LinkFiles, PreparedCapture, Room};
+use crate::link::scheduling;
 use crate::link::{
     Link, LinkDescription, LinkError, LinkPhaseReport, LinkSpec, ModeChoice, Observer, RelayOptions,
 };
 use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::privilege::Privilege;
 use crate::process::SelfCommand;
+use depth::Depth;
 use forward::Forwarder;
 use hold::Held;
 use live::{Watched, live};
@@ -202,6 +205,7 @@ pub struct Behind {
     limit_bps: Option<[u64; 2]>,
     spec: BehindSpec,
     power: Power,
+    depth: Depth,
     inner: Held,
     far: NetworkNamespace,
     far_end: FarEnd,
@@ -247,6 +251,7 @@ impl Behind {
             (FarEnd::Forwarder, NetworkNamespace::create()?)
         };
         let plan = plan(&spec, &claim);
+        let depth = Depth::here();
         let capture = spec.capture.as_ref().map(|directory| {
             capture_in(directory).map_err(|source| BehindError::Capture {
                 directory: directory.clone(),
@@ -265,7 +270,7 @@ impl Behind {
                 window_ns: WINDOW_NS,
             },
             seed: spec.seed,
-            relay_cpu: None,
+            relay_cpu: depth.cpu(&scheduling::pin(None)),
             ends: [&inner.network, &far],
             relay: RelayOptions {
                 // The forwarder takes packets of at most the MTU.
@@ -322,6 +327,7 @@ impl Behind {
             limit_bps,
             spec,
             power,
+            depth,
             inner,
             far,
             far_end,
@@ -475,6 +481,8 @@ impl Behind {
         let [v4, v6] = address.map(|address| address.to_string().into());
         environment.push((variable.into(), v4));
         environment.push((format!("{variable}6").into(), v6));
+        let (variable, depth) = self.depth.told();
+        environment.push((variable.into(), depth.into()));
         let credentials = match (&self.spec.user, self.power.privilege) {
             (Some(user), Privilege::Root) => Some((user.user, user.group, user.groups.clone())),
             _ => None,

@@ -61,6 +61,8 @@ pub(super) struct Summary {
     relay_mode: Option<&'static str>,
     datapath_reason: String,
     scheduling: String,
+    /// The CPUs that what shapes packets could run on; `null` where the link failed.
+    relay_cpus: Option<Vec<u32>>,
     trace: String,
     gateway: [String; 2],
     command_status: Option<u8>,
@@ -176,6 +178,7 @@ pub(super) fn summarise(
         relay_mode: setting.description.mode.map(RelayMode::name),
         datapath_reason: setting.description.reason,
         scheduling: setting.description.scheduling,
+        relay_cpus: link.map(|link| link.relay_cpus.clone()),
         trace: setting.trace,
         gateway: setting.gateway,
         command_status,
