@@ -139,6 +139,76 @@ fn delays_of_links_in_links_add_up_and_every_stage_is_reached() {
 }
 
 #[test]
+fn stages_next_to_each_other_have_their_relays_on_cpus_of_their_own() {
+    let _alone = exclusive();
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        println!("SKIPPED(one CPU) there is nothing to choose");
+        return;
+    }
+    for who in everybody() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let [outer, inner] = ["outer.json", "inner.json"].map(|name| directory.path().join(name));
+        let script = "exec $HEXLOOP link -q --delay 1ms --json $INNER -- true";
+        let outer_path = outer.to_str().unwrap();
+        let arguments = [
+            "-q", "--delay", "1ms", "--json", outer_path, "--", "sh", "-c",
+        ];
+        let mut command = link(who, &arguments);
+        command
+            .arg(script)
+            .env("INNER", &inner)
+            .env_remove("HEXLOOP_DEPTH");
+        let finished = finish(command.spawn().unwrap(), LIMIT_S);
+        finished.expect_code(0);
+        let cpus = [outer, inner].map(|path| {
+            let summary: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            assert_eq!(summary["relay_mode"], "exact", "{summary}");
+            let cpus = summary["relay_cpus"].as_array().unwrap().clone();
+            assert_eq!(cpus.len(), 1, "{summary}");
+            cpus
+        });
+        assert_ne!(cpus[0], cpus[1], "{who:?}");
+    }
+}
+
+#[test]
+fn a_shell_is_run_where_no_command_is_given_and_its_status_returned() {
+    let _alone = exclusive();
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let shell = directory.path().join("shell");
+    let script = "#!/bin/sh\nread -r typed\necho \"$# $typed $HEXLOOP_LINK\"\nexit 9\n";
+    fs::write(&shell, script).unwrap();
+    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
+    for who in everybody() {
+        // Who names no shell gets one all the same.
+        for (shell, typed, status, printed) in [
+            (
+                shell.to_str().unwrap(),
+                "hello\n",
+                9,
+                "0 hello link options\n",
+            ),
+            ("", "echo $HEXLOOP_LINK; exit 7\n", 7, "link options\n"),
+        ] {
+            let mut command = link(who, &["-q", "--delay", "1ms"]);
+            command
+                .env("SHELL", shell)
+                .env_remove("HEXLOOP_LINK")
+                .stdin(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut input = child.stdin.take().unwrap();
+            input.write_all(typed.as_bytes()).unwrap();
+            drop(input);
+            let finished = finish(child, LIMIT_S);
+            finished.expect_code(status);
+            assert_eq!(finished.stdout, printed, "{who:?} {}", finished.told());
+        }
+    }
+}
+
+#[test]
 fn a_file_crosses_the_forwarder_whole_and_a_refused_port_is_refused() {
     let _alone = exclusive();
     let (port, content) = server(3_000_000);
