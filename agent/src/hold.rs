@@ -129,7 +129,7 @@ fn hold(
     let lock = lock(state)?;
     put_right(state, &found.interface)?;
     let states = trace.states().flat_map(|(_, states)| states);
-    let kernel = Kernel::here(states)?;
+    let kernel = Kernel::here(states, &order.settings, found.mtu)?;
     let shaping = Shaping {
         interface: &found.interface,
         mtu: found.mtu,
@@ -181,7 +181,7 @@ fn hold(
 /// What was asked for, and what this kernel makes of it.
 fn in_words(order: &HoldOrder, shaping: &Shaping<'_>) -> String {
     let asked = Some(order.shape.clone());
-    let words: Vec<String> = asked.into_iter().chain(shaping.note()).collect();
+    let words: Vec<String> = asked.into_iter().chain(shaping.notes()).collect();
     words.join("; ")
 }
 

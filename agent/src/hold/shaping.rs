@@ -18,7 +18,7 @@ use crate::change::Step;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::interface::{
     InterfacePlan, Kernel, Outage, Shape, Shaped, SteeredClasses, TcStep, TcUndo, Traffic,
-    Transport, is_needed, note, steps,
+    Transport, is_needed, note, stand_in, steps,
 };
 use crate::undo::{IngressKind, InterfaceIdentity, Undo};
 
@@ -193,10 +193,12 @@ impl Shaping<'_> {
     }
 
     /// What is to be told of it beside what was asked for, if anything.
-    pub(super) fn note(&self) -> Option<String> {
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         let states = self.trace.states().flat_map(|(_, states)| states);
         let sizes = (self.mtu, self.longest_bytes);
-        note(&self.kernel, states, &self.settings, sizes)
+        let queues = note(&self.kernel, states, &self.settings, sizes);
+        let instead = stand_in(&self.kernel, &self.settings, self.mtu);
+        instead.into_iter().chain(queues)
     }
 
     /// A step with its guard.

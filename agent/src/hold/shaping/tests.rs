@@ -1,5 +1,6 @@
 //! A trace with outages, followed on a kernel that has plug.
 
+use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ fn follow_and_send(trace: &Trace) -> (u64, Vec<u64>, u64) {
         kernel: Kernel {
             filters: FilterKind::U32,
             below_netem: BelowNetem::Counted,
+            lacks: BTreeSet::new(),
         },
         outages: Outages::of(trace),
     };

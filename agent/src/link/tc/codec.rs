@@ -98,6 +98,14 @@ impl Place {
     }
 }
 
+/// How much of a discipline is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    Whole,
+    /// What can be changed while it exists.
+    Change,
+}
+
 /// A queueing discipline with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Discipline {
@@ -141,7 +149,7 @@ impl Discipline {
         }
     }
 
-    fn write(&self, writer: &mut Writer) {
+    fn write(&self, writer: &mut Writer, writing: Writing) {
         let mut options = Writer::default();
         match self {
             Discipline::Htb(htb) => htb.write(&mut options),
@@ -153,7 +161,7 @@ impl Discipline {
                 options.raw(&limit.to_ne_bytes());
             }
             Discipline::Codel(codel) => codel.write(&mut options),
-            Discipline::FqCodel(codel) => codel.write(&mut options),
+            Discipline::FqCodel(codel) => codel.write(&mut options, writing),
             Discipline::Pie(pie) => pie.write(&mut options),
             Discipline::Fq(fq) => fq.write(&mut options),
             Discipline::Plug(plug) => plug.write(&mut options),
@@ -209,10 +217,19 @@ impl Qdisc {
 
     /// `struct tcmsg` and its attributes.
     pub(crate) fn message(&self) -> Vec<u8> {
+        self.written(Writing::Whole)
+    }
+
+    /// The same for one that exists, without what can only be said when it is made.
+    pub(crate) fn change_message(&self) -> Vec<u8> {
+        self.written(Writing::Change)
+    }
+
+    fn written(&self, writing: Writing) -> Vec<u8> {
         let mut writer = Writer::default();
         self.place.write(&mut writer);
         writer.text(KIND, self.discipline.kind());
-        self.discipline.write(&mut writer);
+        self.discipline.write(&mut writer, writing);
         if let Some(overhead) = self.overhead {
             // struct tc_sizespec: cell_log, size_log (u8), cell_align (i16), overhead (i32),
             // linklayer, mpu, mtu, tsize (u32).

@@ -32,6 +32,7 @@ mod steps;
 mod tests;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use hexloop_traces::{LinkSettings, LinkState};
@@ -43,7 +44,7 @@ pub use super::handle::Handle;
 pub(crate) use super::path::is_needed;
 pub use below_netem::BelowNetem;
 pub use netns::{classifier_here, speed_bps};
-pub(crate) use queue::note;
+pub(crate) use queue::{note, stand_in};
 pub use session::Session;
 pub(crate) use steered::SteeredClasses;
 pub use step::{TcStep, TcUndo};
@@ -147,14 +148,21 @@ pub struct Kernel {
     pub filters: FilterKind,
     /// For what is delayed or lost.
     pub below_netem: BelowNetem,
+    /// Kinds of queues that it lacks, of those that would be the first choice.
+    pub lacks: BTreeSet<String>,
 }
 
 impl Kernel {
-    /// This one, tried in throw-away namespaces. What none of the states needs is not tried.
+    /// This one, tried in throw-away namespaces. What neither the states nor the settings of a link
+    /// need, whose largest packet has `mtu` bytes, is not tried.
     ///
     /// # Errors
     /// It has no filters, or no namespace can be made.
-    pub(crate) fn here(states: impl IntoIterator<Item = LinkState>) -> Result<Kernel, LinkError> {
+    pub(crate) fn here(
+        states: impl IntoIterator<Item = LinkState>,
+        settings: &LinkSettings,
+        mtu: u32,
+    ) -> Result<Kernel, LinkError> {
         let below_netem = if states.into_iter().any(|state| is_needed(&state)) {
             below_netem::below_netem_here()
         } else {
@@ -163,6 +171,7 @@ impl Kernel {
         Ok(Kernel {
             filters: classifier_here()?,
             below_netem,
+            lacks: netns::lacking(&queue::choices(settings, mtu))?,
         })
     }
 }

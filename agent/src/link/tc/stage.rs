@@ -242,7 +242,11 @@ impl Stage {
     ) -> Result<(), LinkError> {
         let place = Place::new(self.bottleneck.index, LEAVES[self.leaf_place], CLASS);
         let kind = discipline.kind().to_owned();
-        let message = Qdisc::new(place, discipline).message();
+        let qdisc = Qdisc::new(place, discipline);
+        let message = match mode {
+            Mode::Change => qdisc.change_message(),
+            Mode::Create | Mode::Replace | Mode::Plain => qdisc.message(),
+        };
         socket.order(NEW_QDISC, mode, &message, || {
             format!("set the {kind} queue of {}", self.bottleneck.name)
         })

@@ -175,7 +175,7 @@ fn bursts_too_short_for_what_is_lost_are_refused_at_their_place() {
     let (line, column, problem) = error(&file("2000"));
     assert_eq!((line, column), (4, 7));
     for part in [
-        "up_loss_burst_milli is 2000",
+        "up_loss_burst_milli is `2000`",
         "at least 9000",
         "90 %",
         "1000",

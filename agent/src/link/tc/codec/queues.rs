@@ -1,6 +1,7 @@
 //! What waits below a class: fifos, plug and the disciplines that manage a queue actively
 //! (linux/pkt_sched.h).
 
+use super::Writing;
 use crate::link::tc::wire::{Attributes, Writer, u32_at, words};
 
 /// CoDel's own discipline (net/sched/sch_codel.c).
@@ -91,9 +92,13 @@ impl Codel {
 
 impl FqCodel {
     // TCA_FQ_CODEL_*: target, limit, interval, ecn, flows, quantum.
-    pub(super) fn write(&self, writer: &mut Writer) {
+    pub(super) fn write(&self, writer: &mut Writer, writing: Writing) {
         self.codel.write(writer);
-        writer.u32(5, self.flows).u32(6, self.quantum);
+        // Who has flows refuses to hear how many (fq_codel_change in net/sched/sch_fq_codel.c).
+        if writing == Writing::Whole {
+            writer.u32(5, self.flows);
+        }
+        writer.u32(6, self.quantum);
     }
 
     pub(super) fn read(options: &[u8]) -> Option<FqCodel> {

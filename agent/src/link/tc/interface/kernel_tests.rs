@@ -7,6 +7,7 @@ use super::tests::{everything, kernel, peer, plan, shape};
 use super::*;
 use crate::link::interfaces;
 use crate::link::netlink::RouteSocket;
+use crate::link::tc::codec::Discipline;
 use crate::link::testing::{MS, joined, run, state, trace};
 use crate::namespace::NetworkNamespace;
 use hexloop_traces::{CapacityCurve, Direction, EndPolicy, Schedule};
@@ -102,6 +103,52 @@ fn every_step_is_found_again_and_taken_back_after_each_of_them() {
             println!("{:#?}", show(socket, "hxr0a").unwrap());
         });
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_discipline_that_no_kernel_has_is_found_lacking_and_one_that_all_have_is_not() {
+    let none = Discipline::Foreign("hx_none".to_owned());
+    let some = Discipline::Bfifo(30_000);
+    let found = netns::lacking(&[none.clone(), some.clone()]).unwrap();
+    assert_eq!(found, BTreeSet::from(["hx_none".to_owned()]));
+    // What comes after one that is there is not asked about, and there is no choice of one.
+    assert!(netns::lacking(&[some, none.clone()]).unwrap().is_empty());
+    assert!(netns::lacking(&[none]).unwrap().is_empty());
+}
+
+#[test]
+#[ignore = "needs root, netem"]
+fn a_queue_that_stands_in_is_found_again_and_changed_in_place() {
+    let without_codel = Kernel {
+        lacks: BTreeSet::from(["codel".to_owned()]),
+        ..kernel(FilterKind::U32)
+    };
+    let mut first = shape(10_000_000);
+    first.settings.discipline = hexloop_traces::QueueDiscipline::CODEL;
+    let mut second = first;
+    second.settings.queue = hexloop_traces::QueueLimit::Packets(77);
+    with_interface(|socket, index| {
+        let steps_of = |shape| {
+            let plan = on(index, vec![everything(Some(shape), None)]);
+            steps(&plan, &without_codel).unwrap()
+        };
+        let made = steps_of(first);
+        for step in &made {
+            step.apply(socket).unwrap();
+        }
+        verify(socket, &made).unwrap();
+        let changed = steps_of(second);
+        for step in &changed {
+            step.change(socket).unwrap();
+        }
+        verify(socket, &changed).unwrap();
+        assert!(verify(socket, &made).is_err());
+        let seen = show(socket, "hxr0a").unwrap();
+        let is_fair = |object: &ObjectSeen| object.what.starts_with("fq_codel");
+        assert!(seen.iter().any(is_fair), "{seen:?}");
+        undo_all(socket, &made);
+    });
 }
 
 #[test]
@@ -257,6 +304,7 @@ fn steered_over_steps(delay_ns: u64, below_netem: &BelowNetem) -> Steered {
         let kernel = Kernel {
             filters: FilterKind::U32,
             below_netem: below_netem.clone(),
+            lacks: BTreeSet::new(),
         };
         let steps = steps(&plan, &kernel).unwrap();
         let mut socket = interfaces::open_socket().unwrap();

@@ -1,5 +1,6 @@
 //! What the machine says of itself.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use super::FilterKind;
@@ -56,6 +57,42 @@ fn try_filter(
     socket.order(NEW_FILTER, Mode::Create, &filter.message(), || {
         format!("try a filter of kind {}", classifier.kind())
     })
+}
+
+/// The kinds of these disciplines that this kernel does not have, up to the first that it has; tried in a
+/// throw-away namespace. Of a single one nothing is found out: who wants it is told when it is made.
+///
+/// # Errors
+/// No namespace can be made.
+pub(super) fn lacking(disciplines: &[Discipline]) -> Result<BTreeSet<String>, LinkError> {
+    if disciplines.len() < 2 {
+        return Ok(BTreeSet::new());
+    }
+    let failed = |source| LinkError::Namespace {
+        link: "(probe of queues)".to_owned(),
+        source,
+    };
+    let namespace = NetworkNamespace::create().map_err(failed)?;
+    namespace.run(|| try_queues(disciplines)).map_err(failed)?
+}
+
+fn try_queues(disciplines: &[Discipline]) -> Result<BTreeSet<String>, LinkError> {
+    let mut socket = interfaces::open_socket()?;
+    let index = i32::try_from(interfaces::index_of("lo")?).unwrap_or(1);
+    let place = Place::new(index, super::ROOT, Handle::ROOT);
+    let mut lacks = BTreeSet::new();
+    for discipline in disciplines {
+        let kind = discipline.kind();
+        let message = Qdisc::new(place, discipline.clone()).message();
+        let made = socket.order(NEW_QDISC, Mode::Create, &message, || {
+            format!("try a queue of kind {kind}")
+        });
+        if made.is_ok() {
+            break;
+        }
+        lacks.insert(kind.to_owned());
+    }
+    Ok(lacks)
 }
 
 /// What an interface of this thread's namespace can send, in bit/s; `None` if it does not say.

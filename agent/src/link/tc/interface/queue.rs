@@ -44,7 +44,7 @@ pub(super) fn below_class(
     };
     let own = Leaf::new(*settings, plan.mtu, outages);
     let own = own.map_err(|reason| refused(reason.to_owned()))?;
-    let queue = own.disciplines(state.queue_bytes).into_iter().next();
+    let queue = chosen(own.disciplines(state.queue_bytes), kernel);
     let queue = queue.ok_or_else(|| refused("no queue".to_owned()))?;
     if !path::is_needed(state) {
         return Ok((queue, None));
@@ -79,6 +79,31 @@ pub(super) fn below_class(
         seed: None,
     };
     Ok((Discipline::Netem(path::netem(state, path, 0)), queue))
+}
+
+/// The best of these that the kernel has. Where it has none the first stays, so that its name is told
+/// when it is refused.
+fn chosen(mut disciplines: Vec<Discipline>, kernel: &Kernel) -> Option<Discipline> {
+    let has = |discipline: &Discipline| !kernel.lacks.contains(discipline.kind());
+    let best = disciplines.iter().position(has).unwrap_or(0);
+    (best < disciplines.len()).then(|| disciplines.swap_remove(best))
+}
+
+/// The disciplines that do what the settings of a link ask for, best first. What plug does it does alone.
+pub(super) fn choices(settings: &LinkSettings, mtu: u32) -> Vec<Discipline> {
+    let leaf = Leaf::new(*settings, mtu, Outages::Never);
+    leaf.map_or_else(|_refused| Vec::new(), |leaf| leaf.disciplines(0))
+}
+
+/// Which discipline stands in for the one that does what was asked for; `None` where the kernel has that.
+pub(crate) fn stand_in(kernel: &Kernel, settings: &LinkSettings, mtu: u32) -> Option<String> {
+    let choices = choices(settings, mtu);
+    let asked = choices.first()?.kind().to_owned();
+    let used = chosen(choices, kernel)?;
+    let used = used.kind();
+    (used != asked).then(|| {
+        format!("{used} stands in for {asked}, which this kernel does not have, and does the same")
+    })
 }
 
 /// A link without a limit has no queue: all that has been delayed by a moment leaves then.
@@ -194,6 +219,8 @@ pub(crate) fn note(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::super::tests::{everything, plan, shape};
     use super::super::{FilterKind, steps};
     use super::*;
@@ -203,6 +230,7 @@ mod tests {
         Kernel {
             filters: FilterKind::U32,
             below_netem,
+            lacks: BTreeSet::new(),
         }
     }
 
@@ -294,6 +322,39 @@ mod tests {
         assert_eq!(*limit, Discipline::Plug(Plug::Limit(300_000)));
         assert_eq!(*hold, Discipline::Plug(Plug::Hold));
         assert_eq!((at, at.as_str()), (held_at, "7866: below 6866:1"));
+    }
+
+    #[test]
+    fn the_next_discipline_stands_in_for_one_that_the_kernel_lacks_and_is_told() {
+        let lacking = |kinds: &[&str]| Kernel {
+            lacks: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+            ..kernel(BelowNetem::Counted)
+        };
+        let mut shape = delayed();
+        shape.settings.discipline = QueueDiscipline::CODEL;
+        for (kinds, used) in [
+            (&[][..], "codel"),
+            (&["codel"], "fq_codel"),
+            // It will be refused by its name.
+            (&["codel", "fq_codel"], "codel"),
+        ] {
+            let kernel = lacking(kinds);
+            let [_, (words, _, queue)] = &made(shape, &kernel)[..] else {
+                panic!("netem and the queue");
+            };
+            assert_eq!(queue.kind(), used);
+            assert_eq!(*words, format!("put {used} below 6866: on eth1"));
+            // Without a delay it hangs below the class.
+            let mut plain = shape;
+            plain.state.delay_ns = 0;
+            assert_eq!(made(plain, &kernel)[0].2.kind(), used);
+            let told = stand_in(&kernel, &shape.settings, 1500);
+            assert_eq!(told.is_some(), used == "fq_codel", "{told:?}");
+            if let Some(told) = told {
+                assert!(told.starts_with("fq_codel stands in for codel"), "{told}");
+            }
+        }
+        assert_eq!(choices(&delayed().settings, 1500).len(), 1);
     }
 
     #[test]

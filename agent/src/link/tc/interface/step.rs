@@ -198,7 +198,7 @@ impl TcStep {
                     },
                     ..qdisc.clone()
                 };
-                socket.order(NEW_QDISC, Mode::Change, &qdisc.message(), what)
+                socket.order(NEW_QDISC, Mode::Change, &qdisc.change_message(), what)
             }
             _ => Ok(()),
         }

@@ -50,6 +50,7 @@ pub(super) fn kernel(filters: FilterKind) -> Kernel {
     Kernel {
         filters,
         below_netem: BelowNetem::Counted,
+        lacks: BTreeSet::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::link::tc::codec::filter::{Classifier, Filter, Match, Side, Target, Transport, info};
+use crate::link::tc::codec::queues::{Codel, FqCodel};
 
 #[test]
 fn the_htb_root_takes_the_ethernet_header_off() {
@@ -106,6 +107,39 @@ fn a_filter_of_u32_looks_behind_the_ip_header_for_ports() {
         ..filter
     };
     assert_eq!(Filter::read(&expected), Some(read));
+}
+
+#[test]
+fn a_change_leaves_out_what_can_be_said_only_once() {
+    let codel = Codel {
+        target_us: 5000,
+        limit_packets: 20,
+        interval_us: 100_000,
+        ecn: true,
+    };
+    let fair = FqCodel {
+        codel,
+        flows: 1,
+        quantum: 1514,
+    };
+    let qdisc = |discipline| Qdisc::new(place(Handle::new(2, 0), Handle::new(1, 1)), discipline);
+    let fair = qdisc(Discipline::FqCodel(fair));
+    let option = |message: &[u8], number| {
+        let options = Attributes::find(&message[HEADER_BYTES..], OPTIONS).unwrap();
+        Attributes::find(options, number).map(<[u8]>::to_vec)
+    };
+    let (whole, change) = (fair.message(), fair.change_message());
+    assert_eq!(
+        option(&whole, 5),
+        Some(vec![1, 0, 0, 0]),
+        "TCA_FQ_CODEL_FLOWS"
+    );
+    assert_eq!(option(&change, 5), None);
+    for number in [1, 2, 3, 4, 6] {
+        assert_eq!(option(&change, number), option(&whole, number), "{number}");
+    }
+    let plain = qdisc(Discipline::Codel(codel));
+    assert_eq!(plain.change_message(), plain.message());
 }
 
 #[test]
