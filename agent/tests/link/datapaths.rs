@@ -228,9 +228,8 @@ fn three_datapaths_deliver_one_trace_with_one_arrival_curve_within_their_stated_
     const PIECE: usize = 20;
     const PIECES: u64 = 85;
     const PACKETS: usize = 1700;
-    // The guest's clock goes on where its machine has no time for it: a few packets then come late
-    // that everybody sent on time. Three quarters must be where they belong.
-    const HELD_UP: usize = 40;
+    // The clock stands still while anything computes: what is late then is the datapath's own doing.
+    const LATE_NS: u64 = MS / 10;
     let trace = held_and_let_go();
     let schedule = Schedule::new(CapacityCurve::new(&trace, Direction::Up));
     let ideal = ideal_ns(&schedule, 0, PACKETS);
@@ -242,7 +241,7 @@ fn three_datapaths_deliver_one_trace_with_one_arrival_curve_within_their_stated_
         let (late_ns, packets) = stated(&found.report);
         let train = found.trains.iter().flat_map(|train| &train.arrivals_ns);
         let train: Vec<u64> = train.copied().collect();
-        let from_ideal = distance(&train, &ideal, late_ns + MS / 10);
+        let from_ideal = distance(&train, &ideal, late_ns + LATE_NS);
         let errors = train
             .iter()
             .zip(&ideal)
@@ -253,33 +252,20 @@ fn three_datapaths_deliver_one_trace_with_one_arrival_curve_within_their_stated_
              stated {late_ns} ns and {packets} packets",
             train.len()
         );
-        // What is missing was said to be.
-        let missing = PACKETS - train.len();
-        let warnings = &found.report.warnings;
-        assert!(missing == 0 || !warnings.is_empty(), "{missing}");
-        let packets = packets + missing;
-        assert!(
-            from_ideal <= packets + HELD_UP,
-            "{datapath:?}: {from_ideal} packets"
-        );
-        // What is stated may not be anything.
-        assert!(packets <= 20 + missing, "{datapath:?}: {packets} packets");
-        assert!(
-            missing > 0 || typical_ns < 3 * MS,
-            "{datapath:?}: {typical_ns} ns"
-        );
-        assert!(missing < PACKETS / 20, "{datapath:?}: {missing} packets");
+        assert_eq!(train.len(), PACKETS, "{:?}", found.report.warnings);
+        assert!(from_ideal <= packets, "{datapath:?}: {from_ideal} packets");
+        // What is stated may not be anything: a packet under way and, where bytes are steered, half a step's.
+        assert!(packets <= 6, "{datapath:?}: {packets} packets");
+        assert!(late_ns <= LATE_NS, "{datapath:?}: {late_ns} ns");
+        assert!(typical_ns < MS, "{datapath:?}: {typical_ns} ns");
         curves.push((datapath, (late_ns, packets), train));
     }
     for (place, (one, (late_ns, packets), found)) in curves.iter().enumerate() {
         for (other, (others_late_ns, others_packets), others) in &curves[place + 1..] {
-            let slack_ns = late_ns + others_late_ns + MS / 10;
+            let slack_ns = late_ns + others_late_ns + LATE_NS;
             let apart = distance(found, others, slack_ns);
             println!("{one:?} and {other:?}: {apart} packets apart");
-            assert!(
-                apart <= packets + others_packets + HELD_UP,
-                "{apart} packets"
-            );
+            assert!(apart <= packets + others_packets, "{apart} packets");
         }
     }
 }

@@ -9,6 +9,8 @@ mod edt;
 #[cfg(test)]
 mod fates;
 #[cfg(test)]
+mod jumbo;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod relay;

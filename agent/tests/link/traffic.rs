@@ -64,10 +64,11 @@ pub(crate) fn exchange_udp(testbed: &Testbed, client: IpAddr, server: IpAddr) {
     receiver
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    for length in [0, 1, 2, 999, 1400] {
+    let longest = usize::try_from(testbed.plan.mtu).unwrap() - 100;
+    for length in [0, 1, 2, 999, longest] {
         let sent = pattern(length);
         sender.send_to(&sent, (server, 5002)).unwrap();
-        let mut buffer = [0; 2000];
+        let mut buffer = [0; 10_000];
         let received = receiver.recv(&mut buffer).unwrap();
         assert_eq!(buffer[..received], sent[..]);
     }

@@ -19,6 +19,8 @@
 mod below_netem;
 mod delayed;
 #[cfg(test)]
+mod filter_kernel_tests;
+#[cfg(test)]
 mod kernel_tests;
 mod netns;
 mod queue;
