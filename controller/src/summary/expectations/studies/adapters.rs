@@ -132,7 +132,7 @@ pub(super) fn answer_alike(findings: &Findings<'_>) -> Judgement {
             let asked = (request.task, request.prompt);
             if let Some(alone) = alone.get(&asked) {
                 let place = |at| (false, asked, at);
-                let near = |at| usize::try_from(at).is_ok_and(|at| is_near(alone, at));
+                let near = |at: u32| usize::try_from(at).is_ok_and(|at| is_near(alone, at));
                 agreement.answer((&request.tokens, &alone.tokens), place, near);
             }
         }

@@ -64,7 +64,7 @@ fn number(answer: &[u32]) -> usize {
 
 /// How probable the large model makes each answer, by its number.
 fn target(models: &Models) -> Vec<f64> {
-    let mut answers = vec![(PROMPT.to_vec(), 1.0)];
+    let mut answers = vec![(PROMPT.to_vec(), 1.0_f64)];
     for _ in 0..OUTPUT {
         let longer = answers.iter().flat_map(|(before, probable)| {
             let mut cache = models.large.new_cache();
