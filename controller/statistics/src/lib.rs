@@ -1,7 +1,9 @@
-//! What the records of requests say: metrics, percentiles with their intervals, histograms.
+//! What the records of requests say: metrics, percentiles with their intervals, histograms, and whether tokens are what
+//! they should be.
 //!
 //! Pure: no file, no clock, and the same records and seed give the same numbers.
 
+mod agreement;
 mod blocks;
 mod bootstrap;
 mod histogram;
@@ -9,6 +11,7 @@ mod mean;
 mod metric;
 mod percentile;
 
+pub use agreement::{Agreement, TOKENS_OF_A_TIE};
 pub use blocks::{FEWEST_BLOCKS, interval_over_blocks};
 pub use bootstrap::{Bootstrap, below, requests_per_block};
 pub use histogram::{HistogramError, Interval, LatencyHistogram, write_interval_log};

@@ -385,7 +385,7 @@ pub(super) const EXPECTATION: &[Field] = &[
          trace's; shares-follow-cell: what every filled link of a cell got, while all of them had \
          something waiting, is within 5 % of what the cell's policy gives it. Of one study, named as \
          `phase`: arms-agree: every prompt gets the same tokens with every greedy arm at every setting, and where several \
-         users share an edge those that it gets alone, whatever batch it is in; \
+         users share an edge those that it gets alone, whatever batch it is in, but where another is about as good; \
          arm-bytes-follow-formula: each trial puts on each link what the formula says, byte for byte; \
          cut-moves-no-bytes: all cuts that leave layers on both nodes put the same bytes on the link; \
          token-time-linear-in-cut: the time of a token rises by the difference of a layer's costs for \
@@ -456,7 +456,7 @@ pub(super) const EXPECTATION: &[Field] = &[
          adapters, adapter-bytes-are-delta: every delivery of an adapter is r L (2 d + H h + H_kv h) parameters and of a \
          full model all of its own, byte for byte, and beyond them nothing but headers; adapters-answer-alike: every \
          wave gives each prompt the tokens that its adapter gives it alone, and those are the merged weights', but where \
-         the two largest scores are nearer than 1e-4 of the largest, at most one place in a hundred; adapters-matter: \
+         the two largest scores are nearer than 1e-4 of the largest, at most one place in 10000; adapters-matter: \
          each task's text is less surprising with its own adapter than with none and than with each other one, by \
          intervals of 95 % over paragraphs; cold-start-is-sum: a task can be served, within 15 %, after its bytes at \
          the rate, the round trip and loading; together-serves-as-many: of the same requests, sequences of different \

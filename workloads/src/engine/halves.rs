@@ -21,8 +21,9 @@ use super::weights::read_config;
 use crate::model_config::ModelConfig;
 use std::path::Path;
 
-/// How far a score of two halves in f32 may be from the whole model's, as a share of 1 plus the largest score of
-/// its position: sums are rounded in another order, and nothing else differs.
+/// How far a score of two halves in f32 may be from the whole model's, or one beside others in a batch from the same
+/// alone, as a share of 1 plus the largest score of its position: sums are rounded in another order, and nothing else
+/// differs.
 pub const SCORE_BOUND: f32 = 2e-5;
 
 /// Which half of every layer.
@@ -241,19 +242,58 @@ impl Model {
     /// See [`Model::next_token`].
     pub fn next_token_or_tie(&self, hidden: &Hidden) -> Result<(u32, bool), EngineError> {
         let scores = self.logits(&hidden.last()?)?;
-        let scores = scores.first().map_or(&[] as &[f32], Vec::as_slice);
-        let best = argmax(scores).ok_or(EngineError::NotNumbers {
-            precision: self.compute.precision(),
-        })?;
-        let (mut first, mut second, mut largest) = (f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0_f32);
-        for score in scores {
-            largest = largest.max(score.abs());
-            if *score > first {
-                (first, second) = (*score, first);
-            } else {
-                second = second.max(*score);
-            }
+        let best = scores.first().and_then(|scores| best_or_tie(scores));
+        best.ok_or_else(|| self.not_numbers())
+    }
+
+    /// The same after each of some states. On a GPU, where only ids leave the device, no token is told to be a tie.
+    ///
+    /// # Errors
+    /// See [`Model::next_token`].
+    pub fn next_tokens_or_ties(&self, hidden: &Hidden) -> Result<Vec<(u32, bool)>, EngineError> {
+        if !self.compute.device().is_cpu() {
+            let tokens = self.next_tokens(hidden)?;
+            return Ok(tokens.into_iter().map(|token| (token, false)).collect());
         }
-        Ok((best, first - second < 2.0 * SCORE_BOUND * (1.0 + largest)))
+        let scores = self.logits(hidden)?;
+        let best = scores.iter().map(|scores| best_or_tie(scores));
+        best.collect::<Option<_>>()
+            .ok_or_else(|| self.not_numbers())
+    }
+
+    const fn not_numbers(&self) -> EngineError {
+        EngineError::NotNumbers {
+            precision: self.compute.precision(),
+        }
+    }
+}
+
+/// The token with the highest score, and whether the next one is within what both may be off. `None` where scores are
+/// not numbers.
+fn best_or_tie(scores: &[f32]) -> Option<(u32, bool)> {
+    let best = argmax(scores)?;
+    let (mut first, mut second, mut largest) = (f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0_f32);
+    for score in scores {
+        largest = largest.max(score.abs());
+        if *score > first {
+            (first, second) = (*score, first);
+        } else {
+            second = second.max(*score);
+        }
+    }
+    Some((best, first - second < 2.0 * SCORE_BOUND * (1.0 + largest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_tie_where_the_next_score_is_within_what_both_may_be_off() {
+        // Twice 2e-5 of 1 and 9 are 4e-4.
+        assert_eq!(best_or_tie(&[1.0, 9.0, 8.9995]), Some((1, false)));
+        assert_eq!(best_or_tie(&[8.9997, 9.0, 1.0]), Some((1, true)));
+        assert_eq!(best_or_tie(&[1.0, 9.0, 9.0]), Some((1, true)));
+        assert_eq!(best_or_tie(&[f32::NAN, 1.0]), None);
     }
 }

@@ -373,17 +373,18 @@ impl Part {
         slots.empty(slot).map_err(self.failed())
     }
 
-    /// One token of every sequence through the whole model, and the tokens that follow.
+    /// One token of every sequence through the whole model, and the tokens that follow, each with whether another is
+    /// as good within what sums may be off.
     pub(super) fn carry_slots(
         &self,
         tokens: &[u32],
         slots: &mut Slots,
-    ) -> Result<Vec<u32>, JobError> {
+    ) -> Result<Vec<(u32, bool)>, JobError> {
         let carried = self.pace.run(|| {
             let states = self.model.embed(tokens)?;
             let states = self.model.forward_slots(&states, slots)?;
             self.compute.wait()?;
-            self.model.next_tokens(&states)
+            self.model.next_tokens_or_ties(&states)
         });
         carried.map_err(self.failed())
     }

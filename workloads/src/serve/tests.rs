@@ -2,7 +2,7 @@
 
 mod adapters;
 mod cnn;
-mod harness;
+pub(super) mod harness;
 mod kv;
 mod leak;
 mod multimodal;

@@ -62,6 +62,16 @@ pub struct BatchCost {
     pub until_ns: u64,
 }
 
+/// A token of an answer beside which another had about as good a score: in a batch of another size that one may be
+/// said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tie {
+    /// The request's number within its round; of answers alone, the prompt's.
+    pub request: u32,
+    /// Its place in the answer, counted from 0.
+    pub place: u32,
+}
+
 /// What was measured before the first round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedCosts {
@@ -76,6 +86,9 @@ pub struct SharedCosts {
     /// The tokens that each of the study's prompts is answered with where nobody else asks for anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alone: Vec<Vec<u32>>,
+    /// Those of them that are ties.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alone_ties: Vec<Tie>,
 }
 
 /// How a request ended.
@@ -143,6 +156,9 @@ pub struct EdgeBooks {
     pub down: u64,
     /// CPU time of the whole process.
     pub cpu_ns: u64,
+    /// Tokens that are ties.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ties: Vec<Tie>,
 }
 
 /// A round: one arm, with arrivals that every arm had.
@@ -320,6 +336,7 @@ mod tests {
             upload_ns: vec![10_000_000, 30_000_000],
             echo_ns: Vec::new(),
             alone: Vec::new(),
+            alone_ties: Vec::new(),
         };
         // 4 prefills and 8 passes of 2 ms are 20 ms for each of four places.
         assert_eq!(costs.place_ns(4, 9), 20_000_000);

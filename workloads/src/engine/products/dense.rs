@@ -248,6 +248,72 @@ mod tests {
         }
     }
 
+    /// How far a sum may be from the same one on other vector units, as a share of its terms' magnitudes: terms are
+    /// added in another order, each time with a rounding of 2^-24, and roundings mostly cancel.
+    const BOUND_BETWEEN_UNITS: f32 = 1e-6;
+
+    /// Everything that products may be made with here.
+    fn units() -> Vec<Arch> {
+        #[cfg(target_arch = "x86_64")]
+        let wider = [
+            pulp::x86::V3::try_new().map(Arch::V3),
+            pulp::x86::V4::try_new().map(Arch::V4),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let wider = [Some(Arch::new())];
+        let wider = wider.into_iter().flatten();
+        std::iter::once(Arch::Scalar).chain(wider).collect()
+    }
+
+    /// The highest of some scores, by its place, and how far the next one is below it.
+    fn best(scores: &[f32]) -> (usize, f32) {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|one, other| scores[*other].total_cmp(&scores[*one]));
+        (order[0], scores[order[0]] - scores[order[1]])
+    }
+
+    #[test]
+    fn all_vector_units_make_the_same_sums_within_a_bound_and_name_the_same_token_unless_two_are_closer()
+     {
+        const ROWS: usize = 47;
+        const OUTPUTS: usize = 501;
+        for inputs in [64, 1033] {
+            let numbers = |name, rows| {
+                let all = random(name, (rows, inputs)).flatten_all().unwrap();
+                all.to_vec1::<f32>().unwrap()
+            };
+            let (states, matrix) = (numbers("states", ROWS), numbers("matrix", OUTPUTS));
+            let made = units().into_iter().map(|unit| {
+                let mut sums = vec![0.0; ROWS * OUTPUTS];
+                unit.dispatch(Sums {
+                    states: &states,
+                    matrix: &matrix,
+                    inputs,
+                    sums: &mut sums,
+                });
+                sums
+            });
+            let made: Vec<Vec<f32>> = made.collect();
+            let [plain, wider @ ..] = made.as_slice() else {
+                panic!("nothing makes products")
+            };
+            for wider in wider {
+                let rows = plain.chunks(OUTPUTS).zip(wider.chunks(OUTPUTS));
+                for ((plain, wider), state) in rows.zip(states.chunks(inputs)) {
+                    let mut farthest = 0.0_f32;
+                    for ((one, other), row) in plain.iter().zip(wider).zip(matrix.chunks(inputs)) {
+                        let size: f32 = state.iter().zip(row).map(|(x, w)| (x * w).abs()).sum();
+                        let bound = BOUND_BETWEEN_UNITS * size;
+                        assert!((one - other).abs() <= bound, "{one} and {other}");
+                        farthest = farthest.max(bound);
+                    }
+                    let ((one, gap), (other, _)) = (best(plain), best(wider));
+                    assert!(one == other || gap <= 2.0 * farthest, "{one} and {other}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn other_widths_are_refused() {
         let error = product(&random("states", (2, 3)), &random("matrix", (4, 5)));

@@ -2,8 +2,10 @@
 
 use super::family::{family, random_model, tokens};
 use super::{micro, tokenizer, whole_answer};
+use crate::engine::model::argmax;
+use crate::engine::products::dense::FEWER_THAN;
 use crate::engine::text::prompt;
-use crate::engine::{EngineError, KeyValueCache, Model, Slots};
+use crate::engine::{EngineError, KeyValueCache, Model, SCORE_BOUND, Slots};
 
 /// A sequence that has passed through the whole model, and the first token of its answer.
 fn begun(model: &Model, tokens: &[u32]) -> (KeyValueCache, u32) {
@@ -56,6 +58,57 @@ fn sequences_of_different_lengths_that_come_and_go_are_answered_as_if_each_were_
     for (prompt, answer) in prompts.iter().zip(&answers) {
         assert_eq!(answer, &whole_answer(prompt, ANSWER), "{}", prompt.len());
     }
+}
+
+/// Of so many tokens one may be another, where two are about as good as each other.
+const TOKENS_OF_A_TIE: u32 = 10_000;
+
+#[test]
+fn sixty_four_sequences_get_the_tokens_of_each_alone_unless_two_scores_are_within_the_bound() {
+    const SEQUENCES: u32 = 64;
+    const ANSWER: u32 = 160;
+    // Not by the product that makes the same bits for one state and for several.
+    assert!(usize::try_from(SEQUENCES).unwrap() >= FEWER_THAN);
+    let (model, tokenizer) = (Model::load_whole(micro()).expect("loads"), tokenizer());
+    let mut slots = model.new_slots(SEQUENCES, 192).expect("fits");
+    let (mut caches, mut last) = (Vec::new(), Vec::new());
+    for seed in 0..SEQUENCES {
+        let prompt = prompt(&tokenizer, u64::from(seed), 3 + seed % 29).expect("made");
+        let (cache, first) = begun(&model, &prompt);
+        slots.fill(&cache).expect("empty");
+        caches.push(cache);
+        last.push(first);
+    }
+    let (mut compared, mut excused) = (0, 0);
+    for _ in 0..ANSWER {
+        let hidden = model.embed(&last).expect("embeds");
+        let hidden = model.forward_slots(&hidden, &mut slots).expect("runs");
+        let together = model.logits(&hidden).expect("scores");
+        for ((cache, last), beside) in caches.iter_mut().zip(&mut last).zip(&together) {
+            let hidden = model.embed(&[*last]).expect("embeds");
+            let position = cache.positions();
+            let hidden = model.forward(&hidden, position, cache).expect("runs");
+            let alone = model.logits(&hidden).expect("scores").swap_remove(0);
+            let largest = alone
+                .iter()
+                .fold(0.0, |most: f32, score| most.max(score.abs()));
+            for (alone, beside) in alone.iter().zip(beside) {
+                let bound = SCORE_BOUND * (1.0 + largest);
+                assert!((alone - beside).abs() <= bound, "{alone} and {beside}");
+            }
+            let (token, is_tie) = model.next_token_or_tie(&hidden).expect("answers");
+            let is_same = argmax(beside) == Some(token);
+            assert!(is_same || is_tie, "{token} at {position}");
+            compared += 1;
+            excused += u32::from(!is_same);
+            // Both go on after the same token, so that every place is compared.
+            *last = token;
+        }
+    }
+    assert!(
+        excused <= compared / TOKENS_OF_A_TIE,
+        "{excused} of {compared}"
+    );
 }
 
 #[test]

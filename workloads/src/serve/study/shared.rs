@@ -44,6 +44,11 @@ const fn wire_id(round: u32, id: u32) -> u32 {
     (round << 16) | (id & 0xffff)
 }
 
+/// Which request of its round a number on the wire is.
+const fn request_of(wire_id: u32) -> u32 {
+    wire_id & 0xffff
+}
+
 /// The number on the wire of what is asked before the first round, for no one else to be beside it: a round of that
 /// number would end later than any study.
 const ALONE: u32 = u16::MAX as u32;

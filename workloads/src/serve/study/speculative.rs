@@ -15,6 +15,8 @@
 mod body;
 mod drafter;
 mod driver;
+#[cfg(test)]
+mod lossless;
 mod stage;
 mod verifier;
 

@@ -21,6 +21,7 @@ use crate::engine::train::vision;
 use crate::engine::vision::{config_text as vision_config_text, shapes};
 use crate::engine::{self, Model};
 use crate::job::{JobCommand, JobEvent, JobRole, JobSpec, JobTotals, Placement, RequestRecord};
+use crate::model_config::ModelConfig;
 use crate::recipe::{
     ADAPTER_CONFIG_FILE, ADAPTER_TEXT_FILE, ADAPTER_WEIGHTS_FILE, EXITS_FILE, Recipe,
     VISION_DIRECTORY,
@@ -49,7 +50,7 @@ pub(super) fn listen(transport: Transport) -> (Listener, Socket) {
 }
 
 /// A model in the shape of the recipe `micro` with random weights, in a temporary directory.
-pub(super) struct SmallModel {
+pub(in crate::serve) struct SmallModel {
     directory: TempDir,
     whole: Model,
     tokenizer: TextTokenizer,
@@ -62,9 +63,14 @@ impl SmallModel {
 
     /// Another with the same tokenizer.
     pub(super) fn of_seed(seed: u64) -> SmallModel {
-        let directory = tempfile::tempdir().unwrap();
         let recipe = Recipe::by_name("micro").unwrap();
-        write_random_model(directory.path(), &recipe, seed);
+        SmallModel::of_shape(&recipe.config, seed)
+    }
+
+    /// One of another shape.
+    pub(in crate::serve) fn of_shape(config: &ModelConfig, seed: u64) -> SmallModel {
+        let directory = tempfile::tempdir().unwrap();
+        write_random_model(directory.path(), config, seed);
         let whole = Model::load_whole(directory.path()).unwrap();
         let tokenizer = TextTokenizer::load(directory.path()).unwrap();
         SmallModel {
@@ -194,8 +200,7 @@ impl SmallModel {
     }
 }
 
-fn write_random_model(directory: &Path, recipe: &Recipe, seed: u64) {
-    let config = recipe.config;
+fn write_random_model(directory: &Path, config: &ModelConfig, seed: u64) {
     std::fs::write(
         directory.join("config.json"),
         config.to_hugging_face_json().unwrap(),
@@ -205,7 +210,7 @@ fn write_random_model(directory: &Path, recipe: &Recipe, seed: u64) {
     let tokenizer = TextTokenizer::train(&paragraphs, config.vocabulary).unwrap();
     tokenizer.save(directory).unwrap();
     let file = directory.join("model.safetensors");
-    write_random_tensors(engine::all_shapes(&config), seed, &file);
+    write_random_tensors(engine::all_shapes(config), seed, &file);
 }
 
 fn write_random_tensors(
@@ -312,7 +317,7 @@ pub(super) fn study_spec(model: &SmallModel, role: StudyRole) -> StudyJobSpec {
 }
 
 /// The same with a second model.
-pub(super) fn study_spec_of_two(
+pub(in crate::serve) fn study_spec_of_two(
     model: &SmallModel,
     draft: &SmallModel,
     role: StudyRole,
@@ -467,7 +472,7 @@ impl Job {
 }
 
 /// A study without an arm, at one setting that no link plays.
-pub(super) fn bare_study() -> StudySpec {
+pub(in crate::serve) fn bare_study() -> StudySpec {
     StudySpec {
         arms: Vec::new(),
         prompts: 1,

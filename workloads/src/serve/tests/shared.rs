@@ -2,7 +2,7 @@
 
 use super::harness::{Job, SmallModel, bare_study, event_reasons, free_address, study_spec};
 use crate::study::shared::policy::Policy;
-use crate::study::shared::{Ending, SharedCosts, SharedRound, SharedSpec, request_bytes};
+use crate::study::shared::{Ending, SharedCosts, SharedRound, SharedSpec, Tie, request_bytes};
 use crate::study::{Arm, Grid, StudyFinding, StudyRole, StudySpec};
 
 const PROMPT_TOKENS: u32 = 5;
@@ -80,6 +80,12 @@ fn with_time_enough_every_policy_serves_everybody_and_both_sides_count_the_formu
     assert_eq!(rounds.len(), 3);
     assert_eq!(costs.alone.len(), 2);
     assert_ne!(costs.alone[0], costs.alone[1]);
+    let of_answers = |tie: &Tie| tie.request < 2 && tie.place < OUTPUT_TOKENS;
+    assert!(
+        costs.alone_ties.iter().all(of_answers),
+        "{:?}",
+        costs.alone_ties
+    );
     let arrivals = |round: &SharedRound| -> Vec<(u32, u64)> {
         let requests = round.requests.iter();
         let due = requests.map(|it| (it.user, it.due_ns - round.from_ns));

@@ -10,11 +10,7 @@ use hexloop_workloads::study::adapters::{
 use super::{Judgement, judgement, told, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
-use hexloop_statistics::interval_over_blocks;
-use hexloop_statistics::mean_interval;
-
-/// The share of places of answers at which near scores may have changed places.
-const MOST_CLOSE: f64 = 0.01;
+use hexloop_statistics::{Agreement, TOKENS_OF_A_TIE, interval_over_blocks, mean_interval};
 
 /// Fewest paragraphs that a text is judged by.
 const LEAST_PARAGRAPHS: usize = 3;
@@ -116,44 +112,10 @@ pub(super) fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
     judgement(differing(wrong + uneven, requests), &numbers, detail)
 }
 
-/// How answers compare with those that their adapters give alone.
-#[derive(Default)]
-struct Compared {
-    places: u64,
-    /// Places at which scores that are near changed places.
-    close: u64,
-    /// Places that differ and are not.
-    wrong: u64,
-}
-
-impl Compared {
-    /// Place by place after the same text, up to the first that differs: what follows is after another text.
-    fn until_parted(&mut self, found: &[u32], alone: &AloneRecord) {
-        for (place, own) in alone.tokens.iter().enumerate() {
-            if !self.at(found.get(place), *own, alone.gap_millionths.get(place)) {
-                break;
-            }
-        }
-    }
-
-    /// Place by place, each after the same text.
-    fn throughout(&mut self, found: &[u32], alone: &AloneRecord) {
-        for (place, own) in alone.tokens.iter().enumerate() {
-            self.at(found.get(place), *own, alone.gap_millionths.get(place));
-        }
-    }
-
-    /// Whether a place is the same.
-    fn at(&mut self, found: Option<&u32>, own: u32, gap_millionths: Option<&u64>) -> bool {
-        self.places += 1;
-        if found == Some(&own) {
-            return true;
-        }
-        let near = found.is_some() && gap_millionths.is_some_and(|gap| *gap < CLOSE_MILLIONTHS);
-        self.close += u64::from(near);
-        self.wrong += u64::from(!near);
-        false
-    }
+/// Whether two scores of an answer alone were near at a place.
+fn is_near(alone: &AloneRecord, place: usize) -> bool {
+    let gap = alone.gap_millionths.get(place);
+    gap.is_some_and(|gap| *gap < CLOSE_MILLIONTHS)
 }
 
 /// Neither neighbours nor merging change an answer.
@@ -162,44 +124,48 @@ pub(super) fn answer_alike(findings: &Findings<'_>) -> Judgement {
         .answered_alone()
         .map(|record| ((record.task, record.prompt), record))
         .collect();
-    let (mut beside, mut merged) = (Compared::default(), Compared::default());
+    let mut agreement = Agreement::default();
     let mut mixed = 0_u64;
     for wave in findings.waves() {
         mixed += u64::from(wave.arm.serving == Serving::Together);
         for request in &wave.requests {
-            if let Some(alone) = alone.get(&(request.task, request.prompt)) {
-                beside.until_parted(&request.tokens, alone);
+            let asked = (request.task, request.prompt);
+            if let Some(alone) = alone.get(&asked) {
+                let place = |at| (false, asked, at);
+                let near = |at: u32| usize::try_from(at).is_ok_and(|at| is_near(alone, at));
+                agreement.answer((&request.tokens, &alone.tokens), place, near);
             }
         }
     }
-    for record in alone.values() {
-        if let Some(found) = &record.merged {
-            merged.throughout(found, record);
+    let beside_places = agreement.places();
+    // With merged weights each token is after the same text, so that all are compared.
+    for (asked, record) in &alone {
+        let Some(found) = &record.merged else {
+            continue;
+        };
+        for ((index, at), own) in (0_usize..).zip(0_u32..).zip(&record.tokens) {
+            let token = found.get(index);
+            let near = token.is_some() && is_near(record, index);
+            agreement.token((true, *asked, at), token == Some(own), near);
         }
     }
-    let places = beside.places + merged.places;
-    let share = count_to_f64(beside.close + merged.close) / count_to_f64(places.max(1));
+    let (places, differing) = (agreement.places(), agreement.differing());
+    let (merged_places, near) = (places - beside_places, agreement.ties());
     let detail = format!(
-        "{} places of answers in waves, {} prompts: {} differ from the adapter alone and {} more where two scores are \
-         near; {} places with merged weights: {} and {}; one wrong place in {:.0} would show in nineteen of twenty \
-         runs",
-        beside.places,
+        "{beside_places} places of answers in waves and {merged_places} with merged weights, {} prompts: {differing} differ \
+         from the adapter alone, and {near} more where two scores are near, of which there may be one in \
+         {TOKENS_OF_A_TIE}; one wrong place in {:.0} would show in nineteen of twenty runs",
         alone.len(),
-        beside.wrong,
-        beside.close,
-        merged.places,
-        merged.wrong,
-        merged.close,
-        (count_to_f64(places) / 3.0).max(1.0)
+        (f64::from(places) / 3.0).max(1.0)
     );
     let numbers = [
-        ("places", count_to_f64(places)),
-        ("merged_places", count_to_f64(merged.places)),
-        ("differing", count_to_f64(beside.wrong + merged.wrong)),
-        ("near", count_to_f64(beside.close + merged.close)),
+        ("places", f64::from(places)),
+        ("merged_places", f64::from(merged_places)),
+        ("differing", count_to_f64(differing)),
+        ("near", f64::from(near)),
     ];
-    let is_judged = mixed > 0 && beside.places > 0 && merged.places > 0;
-    let held = is_judged.then_some(beside.wrong + merged.wrong == 0 && share <= MOST_CLOSE);
+    let is_judged = mixed > 0 && beside_places > 0 && merged_places > 0;
+    let held = agreement.held().filter(|_| is_judged);
     with_numbers(held, &numbers, detail)
 }
 

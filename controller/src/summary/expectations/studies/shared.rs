@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_workloads::study::shared::policy::Policy;
-use hexloop_workloads::study::shared::{Ending, SharedRound, UserRecord, request_bytes};
+use hexloop_workloads::study::shared::{Ending, SharedRound, Tie, UserRecord, request_bytes};
 
-use super::tensor_parallel::TOKENS_OF_A_TIE;
 use super::{Judgement, judgement, told, with_numbers};
 use crate::format::{count_to_f64, length, significant};
 use crate::results::{PhaseResults, Results};
 use crate::summary::energy::gaps_between;
 use crate::summary::studies::Findings;
 use crate::summary::studies::shared::Energy;
-use hexloop_statistics::{interval_over_blocks, mean_interval};
+use hexloop_statistics::{Agreement, TOKENS_OF_A_TIE, interval_over_blocks, mean_interval};
 
 /// Blocks of consecutive requests that each round is cut into, as neighbours share their fate.
 const BLOCKS_OF_A_ROUND: usize = 6;
@@ -77,60 +76,62 @@ fn interval<T>(
 }
 
 /// Every answer is, as far as it came, what its prompt is answered with alone: whatever the policy, the batch and who was
-/// beside it. The gaps between scores are not in the record, so that whether another token was as good cannot be told of
-/// each; of so many tokens as [`TOKENS_OF_A_TIE`] says one answer may go another way.
+/// beside it. It may go another way where two scores were close, alone or in its batch.
 pub(super) fn answers_agree(findings: &Findings<'_>) -> Judgement {
-    let alone = findings.shared_costs.map_or(&[][..], |it| &it.alone);
-    let rounds = || findings.rounds.iter();
-    let answered = || {
-        rounds()
-            .flat_map(|round| &round.requests)
-            .filter(|it| it.tokens > 0)
-    };
-    let (mut answers, mut tokens, mut differing) = (0_u64, 0_u64, 0_u64);
+    let costs = findings.shared_costs;
+    let alone = costs.map_or(&[][..], |it| &it.alone);
+    let close: BTreeSet<Tie> = costs.iter().flat_map(|it| it.alone_ties.clone()).collect();
+    let (mut answers, mut differing) = (0_u64, 0_u64);
     let mut prompts = BTreeSet::new();
-    for request in answered() {
-        let expected = usize::try_from(request.prompt).ok();
-        let expected = expected.and_then(|prompt| alone.get(prompt));
-        let is_told = u64::from(request.tokens) == length(&request.answer);
-        let (Some(expected), true) = (expected, is_told) else {
-            let detail =
-                "which tokens came, or those of a prompt alone, is not in the record".to_owned();
-            return judgement(None, &[], detail);
-        };
-        let pairs = request.answer.iter().zip(expected);
-        let same = pairs.take_while(|(own, other)| own == other).count();
-        let is_whole = request.ending != Ending::Served || request.answer.len() == expected.len();
-        let agrees = same == request.answer.len() && is_whole;
-        answers += 1;
-        // Behind the first that differs everything may.
-        tokens += u64::try_from(same).unwrap_or(u64::MAX) + u64::from(!agrees);
-        differing += u64::from(!agrees);
-        prompts.insert(request.prompt);
+    let mut agreement = Agreement::default();
+    for round in &findings.rounds {
+        let in_batch: BTreeSet<Tie> = round.books.ties.iter().copied().collect();
+        for request in round.requests.iter().filter(|it| it.tokens > 0) {
+            let expected = usize::try_from(request.prompt).ok();
+            let expected = expected.and_then(|prompt| alone.get(prompt));
+            let is_told = u64::from(request.tokens) == length(&request.answer);
+            let (Some(expected), true) = (expected, is_told) else {
+                let detail = "which tokens came, or those of a prompt alone, is not in the record";
+                return judgement(None, &[], detail.to_owned());
+            };
+            let expected = match request.ending {
+                Ending::Served => expected.as_slice(),
+                _ => expected.get(..request.answer.len()).unwrap_or(expected),
+            };
+            let is_close = |place| {
+                let of = |request| Tie { request, place };
+                close.contains(&of(request.prompt)) || in_batch.contains(&of(request.id))
+            };
+            let place = |at| (request.prompt, at);
+            let agrees = agreement.answer((&request.answer, expected), place, is_close);
+            answers += 1;
+            differing += u64::from(!agrees);
+            prompts.insert(request.prompt);
+        }
     }
-    let passes = rounds().flat_map(|round| &round.books.passes);
+    let passes = findings.rounds.iter().flat_map(|round| &round.books.passes);
     let beside = passes.filter(|pass| pass.sequences > 1);
     let beside: u64 = beside
         .map(|pass| u64::from(pass.passes) * u64::from(pass.sequences))
         .sum();
+    let (places, ties) = (agreement.places(), agreement.ties());
     let numbers = [
         ("answers", answers),
-        ("tokens", tokens),
+        ("places", u64::from(places)),
+        ("ties", u64::from(ties)),
         ("tokens_beside_others", beside),
         ("differing_answers", differing),
+        ("differing", agreement.differing()),
     ];
     let detail = format!(
-        "{answers} answers to {} prompts, {tokens} tokens against those of each prompt alone, {beside} of them made beside \
-         others; {differing} answers go another way, and one in {TOKENS_OF_A_TIE} tokens may, for another token may be as \
-         good and the gaps between scores are not in the record",
-        prompts.len()
+        "{answers} answers to {} prompts, {places} places of them against each prompt alone, {beside} tokens made beside \
+         others; {differing} answers go another way, {} of them where no other token was about as good; at {ties} places \
+         one was, of one in {TOKENS_OF_A_TIE} at most",
+        prompts.len(),
+        agreement.differing()
     );
-    let held = differing.saturating_mul(TOKENS_OF_A_TIE) <= tokens;
-    judgement(
-        (beside > 0 && answers > 0).then_some(held),
-        &numbers,
-        detail,
-    )
+    let held = agreement.held().filter(|_| beside > 0 && answers > 0);
+    judgement(held, &numbers, detail)
 }
 
 pub(super) fn joint_serves_more(findings: &Findings<'_>, seed: u64) -> Judgement {

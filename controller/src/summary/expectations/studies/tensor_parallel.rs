@@ -1,7 +1,7 @@
 //! Claims about tensor-parallel pairs: the tokens of two halves, what each round trip costs them, how long a token
 //! takes, and when they fall behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{Arm, TrialRecord};
@@ -13,13 +13,10 @@ use crate::summary::studies::law;
 use crate::summary::studies::tensor_parallel::{
     Chosen, exact_halves, is_first_alone, predicted_ns, rates,
 };
-use hexloop_statistics::mean_interval;
+use hexloop_statistics::{Agreement, TOKENS_OF_A_TIE, mean_interval};
 
 /// Fewest values that a mean's interval is told from.
 const LEAST_VALUES: usize = 4;
-
-/// Of so many tokens one may be as good as another and be chosen in its place.
-pub(super) const TOKENS_OF_A_TIE: u64 = 10_000;
 
 /// Every token of exact halves is that of the whole model, up to the first that differs; there two scores have to be
 /// as good as each other.
@@ -29,50 +26,34 @@ pub(super) fn agree(findings: &Findings<'_>) -> Judgement {
     let whole: BTreeMap<u32, &[u32]> = alone
         .map(|trial| (trial.prompt, trial.tokens.as_slice()))
         .collect();
-    let (mut judged, mut tokens, mut ties, mut excused, mut differing) =
-        (0, 0_u64, 0, BTreeSet::new(), 0_u64);
+    let (mut judged, mut close) = (0, 0_u64);
+    let mut agreement = Agreement::default();
     for trial in trials().filter(|trial| exact_halves(&trial.arm)) {
         let Some(expected) = whole.get(&trial.prompt) else {
             continue;
         };
         judged += 1;
-        let close = trial
-            .halves
-            .as_ref()
-            .map_or(&[][..], |halves| halves.ties.as_slice());
-        ties += length(close);
-        let places = (0_u32..).zip(trial.tokens.iter().zip(*expected));
-        let same = places.take_while(|(_, (own, other))| own == other);
-        let same = u32::try_from(same.count()).unwrap_or(u32::MAX);
-        tokens += u64::from(same);
-        let is_whole = trial.tokens.len() == expected.len();
-        match usize::try_from(same) == Ok(expected.len()) && is_whole {
-            true => {}
-            false if close.contains(&same) => {
-                excused.insert((trial.prompt, same));
-            }
-            false => differing += 1,
-        }
+        let halves = trial.halves.as_ref();
+        let ties = halves.map_or(&[][..], |halves| halves.ties.as_slice());
+        close += length(ties);
+        let place = |at| (trial.prompt, at);
+        agreement.answer((&trial.tokens, expected), place, |at| ties.contains(&at));
     }
-    let places = u64::try_from(excused.len()).unwrap_or(u64::MAX);
+    let (places, excused) = (agreement.places(), agreement.ties());
+    let differing = agreement.differing();
     let numbers = [
         ("trials", judged),
-        ("tokens", tokens),
-        ("ties", ties),
-        ("excused_places", places),
+        ("places", u64::from(places)),
+        ("ties", close),
+        ("excused_places", u64::from(excused)),
         ("differing_trials", differing),
     ];
     let detail = format!(
-        "{judged} trials, {tokens} tokens as the whole model's; {ties} tokens were as good as another; at {places} places \
-         of prompts trials went another way there, of one in {TOKENS_OF_A_TIE} tokens at most, and {differing} trials \
-         elsewhere, of which one would show"
+        "{judged} trials, {places} places of prompts' answers against the whole model's; {close} tokens were as good as \
+         another; at {excused} places trials went another way there, of one in {TOKENS_OF_A_TIE} at most, and \
+         {differing} trials elsewhere, of which one would show"
     );
-    let are_rare = places <= tokens.div_ceil(TOKENS_OF_A_TIE);
-    judgement(
-        (judged > 0).then_some(differing == 0 && are_rare),
-        &numbers,
-        detail,
-    )
+    judgement(agreement.held(), &numbers, detail)
 }
 
 /// A mean with the ends of its 95 % interval; `None` of too few values.

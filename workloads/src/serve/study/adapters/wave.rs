@@ -196,7 +196,10 @@ impl Wave {
         };
         let part = self.part(held, first.task)?;
         match self.arm.serving {
-            Serving::Merged => part.carry_slots(&tokens, slots),
+            Serving::Merged => {
+                let made = part.carry_slots(&tokens, slots)?;
+                Ok(made.into_iter().map(|(token, _)| token).collect())
+            }
             Serving::Together | Serving::Switched => {
                 let (adapters, _) = held.adapter(first.task).ok_or_else(gone)?;
                 let places = running.iter().map(|running| {

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::desk::{Client, Desk, Prompt, Task};
-use super::{EdgeCosts, MOST_JSON_BYTES, Order};
+use super::{EdgeCosts, MOST_JSON_BYTES, Order, request_of};
 use crate::clock;
 use crate::engine::Slots;
 use crate::serve::connection::{
@@ -18,7 +18,7 @@ use crate::serve::signal::{Ready, Signal, tell};
 use crate::serve::study::{costs, models};
 use crate::serve::thread;
 use crate::study::shared::policy::Places;
-use crate::study::shared::{ASK_BYTES, BatchCost, DEADLINE_BYTES, EdgeBooks};
+use crate::study::shared::{ASK_BYTES, BatchCost, DEADLINE_BYTES, EdgeBooks, Tie};
 use crate::study::{StudyJobSpec, StudySpec};
 use crate::wire::{FrameKind, HEADER_BYTES};
 
@@ -208,6 +208,7 @@ struct Engine<'a> {
     active: Vec<Active>,
     costs: EdgeCosts,
     passes: BTreeMap<u32, BatchCost>,
+    ties: Vec<Tie>,
     cpu_before_ns: u64,
 }
 
@@ -222,6 +223,7 @@ impl<'a> Engine<'a> {
             active: Vec::new(),
             costs: EdgeCosts::default(),
             passes: BTreeMap::new(),
+            ties: Vec::new(),
             cpu_before_ns: 0,
         })
     }
@@ -271,6 +273,7 @@ impl<'a> Engine<'a> {
             }
             Task::End => {
                 let passes = std::mem::take(&mut self.passes);
+                let ties = std::mem::take(&mut self.ties);
                 self.clear()?;
                 let mut desk = shared.desk();
                 desk.end();
@@ -279,6 +282,7 @@ impl<'a> Engine<'a> {
                     up: desk.up,
                     down: desk.down,
                     cpu_ns: clock::process_cpu_ns().saturating_sub(self.cpu_before_ns),
+                    ties,
                 };
                 (FrameKind::Books, serde_json::to_vec(&books))
             }
@@ -291,6 +295,7 @@ impl<'a> Engine<'a> {
     fn clear(&mut self) -> Result<(), JobError> {
         self.active.clear();
         self.passes.clear();
+        self.ties.clear();
         self.slots = slots(self.part, self.study)?;
         Ok(())
     }
@@ -332,8 +337,12 @@ impl<'a> Engine<'a> {
         }
         let mut cache = self.part.new_cache();
         let states = self.part.carry_tokens(&prompt.tokens, &mut cache)?;
-        let token = self.part.next_token(&states)?;
+        let (token, is_tie) = self.part.next_token_or_tie(&states)?;
         let position = cache.positions();
+        if is_tie {
+            let request = request_of(prompt.id);
+            self.ties.push(Tie { request, place: 0 });
+        }
         let to = (prompt.user, FrameKind::Token, prompt.id);
         if prompt.output > 1 {
             self.part.fill_slot(&mut self.slots, &cache)?;
@@ -371,10 +380,16 @@ impl<'a> Engine<'a> {
         cost.cpu_ns += clock::process_cpu_ns().saturating_sub(cpu);
         cost.until_ns = ended;
         let mut desk = shared.desk();
-        for (active, token) in self.active.iter_mut().zip(tokens) {
+        for (active, (token, is_tie)) in self.active.iter_mut().zip(tokens) {
             active.last = token;
             active.left -= 1;
             active.position += 1;
+            if is_tie {
+                self.ties.push(Tie {
+                    request: request_of(active.id),
+                    place: active.position.saturating_sub(self.study.prompt_tokens),
+                });
+            }
             let to = (active.user, FrameKind::Token, active.id);
             told(desk.answer(to, active.position, &token_bytes(&[token])));
         }

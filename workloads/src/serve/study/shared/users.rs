@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use super::{ALONE, EdgeCosts, MOST_JSON_BYTES, MOST_REQUESTS, Order, wire_id};
+use super::{ALONE, EdgeCosts, MOST_JSON_BYTES, MOST_REQUESTS, Order, request_of, wire_id};
 use crate::clock::{self, MonotonicNs};
 use crate::job::{JobCommand, JobEvent};
 use crate::serve::connection::{
@@ -17,7 +17,7 @@ use crate::serve::study::{costs, models, report, since};
 use crate::serve::thread;
 use crate::study::shared::policy::Policy;
 use crate::study::shared::{
-    EdgeBooks, Ending, SharedCosts, SharedRound, SharedSpec, UserRecord, UserRequest,
+    EdgeBooks, Ending, SharedCosts, SharedRound, SharedSpec, Tie, UserRecord, UserRequest,
 };
 use crate::study::{Arm, StudyFinding, StudyJobSpec, StudySpec};
 use crate::wire::{FrameKind, HEADER_BYTES};
@@ -323,13 +323,15 @@ impl Users<'_> {
             upload_ns,
             echo_ns,
             alone: Vec::new(),
+            alone_ties: Vec::new(),
         };
-        costs.alone = self.answers_alone(&costs)?;
+        (costs.alone, costs.alone_ties) = self.answers_alone(&costs)?;
         Ok(costs)
     }
 
-    /// What each prompt is answered with while nothing else is asked: one after the other, in a batch of one.
-    fn answers_alone(&self, costs: &SharedCosts) -> Result<Vec<Vec<u32>>, JobError> {
+    /// What each prompt is answered with while nothing else is asked, and which tokens are ties: one after the other,
+    /// in a batch of one.
+    fn answers_alone(&self, costs: &SharedCosts) -> Result<(Vec<Vec<u32>>, Vec<Tie>), JobError> {
         self.begin(&Order {
             number: ALONE,
             policy: Policy::Fcfs,
@@ -349,8 +351,7 @@ impl Users<'_> {
             }
             answers.push(answer);
         }
-        self.end()?;
-        Ok(answers)
+        Ok((answers, self.end()?.ties))
     }
 
     /// Has the edge begin a round.
@@ -490,7 +491,7 @@ impl Users<'_> {
         let Incoming { user, at, frame } = incoming;
         let frame = frame.map_err(|source| self.broken(user, source))?;
         let id = frame.header.request;
-        let index = usize::try_from(id & 0xffff).unwrap_or(usize::MAX);
+        let index = usize::try_from(request_of(id)).unwrap_or(usize::MAX);
         let known = open.get_mut(index);
         let known = known.filter(|open| wire_id(round.number, open.request.id) == id);
         let Some(open) = known else {

@@ -1,11 +1,30 @@
 //! Drafting: the small model runs ahead of what is known, and is cut back to it.
 
 use super::body::as_it_crosses;
+use super::verifier::Verdict;
+use crate::clock;
 use crate::engine::KeyValueCache;
 use crate::serve::error::JobError;
 use crate::serve::part::Part;
 use crate::study::speculative::sampling::{Chance, Distribution, Purpose};
-use crate::study::speculative::{Crossing, Drawing};
+use crate::study::speculative::{Crossing, Drawing, RoundRecord, Speculation};
+
+/// What is drafted before it is verified.
+pub(super) struct Draft {
+    /// Where its first token stands in the sequence.
+    pub(super) position: u32,
+    /// Its tokens, with the distributions that they were drawn from where those cross.
+    pub(super) tokens: Vec<(u32, Option<Distribution>)>,
+    /// When drafting began.
+    pub(super) began_ns: clock::MonotonicNs,
+}
+
+impl Draft {
+    /// How many tokens it has.
+    pub(super) fn length(&self) -> u32 {
+        u32::try_from(self.tokens.len()).unwrap_or(u32::MAX)
+    }
+}
 
 /// One request as the small model sees it.
 pub(super) struct Drafter<'a> {
@@ -24,13 +43,42 @@ impl<'a> Drafter<'a> {
         }
     }
 
+    /// Drafts until so many tokens are there, and asks the verifier about each draft. A draft is cut short
+    /// where fewer are left, one of which is the verifier's. Returns the tokens, and how each draft fared.
+    pub(super) fn answer(
+        mut self,
+        output: u32,
+        (speculation, chance): (&Speculation, Chance),
+        mut verified: impl FnMut(&Draft) -> Result<Verdict, JobError>,
+    ) -> Result<(Vec<u32>, Vec<RoundRecord>), JobError> {
+        let drawn = (speculation.drawing, speculation.crossing, chance);
+        let (end, prompt) = (self.position().saturating_add(output), self.tokens.len());
+        let mut rounds = Vec::new();
+        while self.position() < end {
+            let left = end - self.position();
+            let length = speculation.next_length(&rounds).min(left - 1);
+            let draft = Draft {
+                position: self.position(),
+                began_ns: clock::now(),
+                tokens: self.draft(length, drawn)?,
+            };
+            let verdict = verified(&draft)?;
+            self.settle(&draft, verdict);
+            rounds.push(RoundRecord {
+                drafted: length,
+                accepted: verdict.accepted,
+            });
+        }
+        Ok((self.tokens.split_off(prompt), rounds))
+    }
+
     /// The position of the next token.
-    pub(super) fn position(&self) -> u32 {
+    fn position(&self) -> u32 {
         u32::try_from(self.tokens.len()).unwrap_or(u32::MAX)
     }
 
     /// Drafts so many tokens, with the distributions that they are drawn from where those cross.
-    pub(super) fn draft(
+    fn draft(
         &mut self,
         length: u32,
         (drawing, crossing, chance): (Drawing, Crossing, Chance),
@@ -56,8 +104,10 @@ impl<'a> Drafter<'a> {
     }
 
     /// Takes what the verifier made of a draft.
-    pub(super) fn settle(&mut self, accepted: &[u32], next: u32) {
-        self.tokens.extend_from_slice(accepted);
+    fn settle(&mut self, draft: &Draft, Verdict { accepted, next }: Verdict) {
+        let accepted = usize::try_from(accepted).unwrap_or(usize::MAX);
+        let tokens = draft.tokens.iter().take(accepted);
+        self.tokens.extend(tokens.map(|(token, _)| *token));
         self.cache.truncate(self.position());
         self.tokens.push(next);
     }

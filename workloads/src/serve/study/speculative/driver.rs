@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::body::{Opening, Task, encode_draft};
 use super::drafter::Drafter;
 use super::terms;
+use super::verifier::Verdict;
 use crate::clock;
 use crate::job::JobCommand;
 use crate::serve::error::JobError;
@@ -15,9 +16,7 @@ use crate::serve::study::conductor::{Conductor, Setting};
 use crate::serve::study::link::Path;
 use crate::serve::study::{costs, grid, models};
 use crate::study::speculative::sampling::Chance;
-use crate::study::speculative::{
-    AcceptanceRecord, Drawing, RoundRecord, Speculation, VERDICT_BYTES,
-};
+use crate::study::speculative::{AcceptanceRecord, Drawing, Speculation, VERDICT_BYTES};
 use crate::study::{Arm, StudyFinding, StudyJobSpec, StudySpec, TrialRecord};
 use crate::wire::FrameKind;
 
@@ -206,55 +205,37 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Drafts until all tokens are there. A draft is cut short where fewer are left, one of which is the
-    /// verifier's.
+    /// Answers by drafts, each of which crosses the link and is verified there.
     fn speculate(
         &mut self,
         trial: &mut TrialRecord,
-        (speculation, chance): (&Speculation, Chance),
+        drawn: (&Speculation, Chance),
         prompt: &[u32],
     ) -> Result<(), JobError> {
-        let Speculation {
-            drawing, crossing, ..
-        } = *speculation;
         let offset = self.conductor.offset();
-        let mut drafter = Drafter::new(&self.small, prompt);
-        loop {
-            let made = u32::try_from(trial.tokens.len()).unwrap_or(u32::MAX);
-            let left = self.study.output_tokens.saturating_sub(made);
-            if left == 0 {
-                return Ok(());
-            }
-            let length = speculation.next_length(&trial.rounds).min(left - 1);
-            let position = drafter.position();
-            let began = clock::now();
-            let drafted = drafter.draft(length, (drawing, crossing, chance))?;
-            let body = encode_draft(&drafted, crossing);
+        let (number, crossing) = (trial.number, drawn.0.crossing);
+        let drafter = Drafter::new(&self.small, prompt);
+        let made = drafter.answer(self.study.output_tokens, drawn, |draft| {
+            let body = encode_draft(&draft.tokens, crossing);
             if let Some(own) = trial.busy_ns.first_mut() {
-                *own += clock::now().saturating_sub(began);
+                *own += clock::now().saturating_sub(draft.began_ns);
             }
             let link = self.conductor.link()?;
-            link.write((FrameKind::Draft, trial.number), position, &body)?;
+            link.write((FrameKind::Draft, number), draft.position, &body)?;
             let frame = link.read(&[FrameKind::Verdict], VERDICT_BYTES)?;
             let at = clock::now();
-            let ours = frame.header.request == trial.number && frame.header.position == position;
+            let (request, position) = (frame.header.request, frame.header.position);
+            let ours = (request, position) == (number, draft.position);
             let (accepted, next) = match frame.token_ids().filter(|_| ours).as_deref() {
-                Some([accepted, next]) if *accepted <= length => (*accepted, *next),
+                Some([accepted, next]) if *accepted <= draft.length() => (*accepted, *next),
                 _ => return Err(link.wrong(&frame, "it is no verdict on this draft")),
             };
-            let taken = usize::try_from(accepted).unwrap_or(usize::MAX);
-            let ids = drafted.iter().take(taken).map(|(token, _)| *token);
-            let ids: Vec<u32> = ids.collect();
-            drafter.settle(&ids, next);
-            trial.rounds.push(RoundRecord {
-                drafted: length,
-                accepted,
-            });
-            for token in ids.into_iter().chain([next]) {
-                trial.tokens.push(token);
-                trial.token_ns.push(offset(at));
-            }
-        }
+            let moments = (0..=accepted).map(|_| offset(at));
+            trial.token_ns.extend(moments);
+            Ok(Verdict { accepted, next })
+        });
+        (trial.tokens, trial.rounds) = made?;
+        Ok(())
     }
 }
 

@@ -274,7 +274,7 @@ fn another_answer_is_told_unless_scores_were_near_and_then_counted() {
         };
         assert_not_held(other, StudyClaim::AdaptersAnswerAlike);
     }
-    // One place in sixteen is too many for chance.
+    // So many of so few places are no chance.
     let near = Nature {
         parts_merged: true,
         parts_beside: true,

@@ -43,6 +43,8 @@ struct Nature {
     other_token: Option<usize>,
     /// Answers that are so: those whose number is a multiple of it.
     other_every: u32,
+    /// Whether another token was about as good there, alone or in the batch of the request 0.
+    close: [bool; 2],
     /// Sequences of a pass.
     beside: u32,
     /// Whether the record has which tokens came.
@@ -59,6 +61,7 @@ const AS_THE_POLICIES_SAY: Nature = Nature {
     metered: None,
     other_token: None,
     other_every: 1,
+    close: [false; 2],
     beside: 3,
     has_tokens: true,
 };
@@ -68,6 +71,16 @@ fn answer(prompt: u32) -> Vec<u32> {
     (0..OUTPUT_TOKENS)
         .map(|place| 10 * prompt + place)
         .collect()
+}
+
+/// The other token of the prompt 0 and of the request 0, if it was about as good.
+fn tie(nature: Nature, is_close: bool) -> Vec<Tie> {
+    let place = nature.other_token.filter(|_| is_close);
+    let tie = |place| Tie {
+        request: 0,
+        place: u32::try_from(place).unwrap(),
+    };
+    place.map(tie).into_iter().collect()
 }
 
 fn fate(nature: Nature, policy: Policy, id: u32) -> Fate {
@@ -143,6 +156,7 @@ fn round(nature: Nature, policy: Policy, (number, repetition): (u32, u32)) -> Sh
                 from_ns: 0,
                 until_ns: MS,
             }],
+            ties: tie(nature, nature.close[1]),
             ..EdgeBooks::default()
         },
     }
@@ -190,6 +204,7 @@ fn outcome(nature: Nature, claim: StudyClaim) -> (ExpectationOutcome, String) {
         upload_ns: vec![MS; 2],
         echo_ns: vec![MS; 2],
         alone: (0..2).map(answer).collect(),
+        alone_ties: tie(nature, nature.close[0]),
     };
     let mut findings = vec![StudyFinding::Shared(costs)];
     let mut number = 0;
@@ -323,6 +338,23 @@ fn an_answer_that_its_neighbours_change_is_told_wherever_it_goes_another_way() {
 }
 
 #[test]
+fn an_answer_that_goes_another_way_where_two_tokens_are_about_as_good_is_counted_and_decides_nothing()
+ {
+    for close in [[true, false], [false, true]] {
+        // The first request alone, whose prompt is the first as well.
+        let nature = Nature {
+            other_token: Some(1),
+            other_every: 60,
+            close,
+            ..AS_THE_POLICIES_SAY
+        };
+        let (outcome, detail) = outcome(nature, StudyClaim::ArmsAgree);
+        assert_eq!(outcome, Undecided, "{detail}");
+        assert!(detail.contains("at 1 places one was"), "{detail}");
+    }
+}
+
+#[test]
 fn answers_that_nobody_was_beside_or_that_are_not_in_the_record_decide_nothing() {
     for (nature, why) in [
         (
@@ -330,7 +362,7 @@ fn answers_that_nobody_was_beside_or_that_are_not_in_the_record_decide_nothing()
                 beside: 1,
                 ..AS_THE_POLICIES_SAY
             },
-            " 0 of them made beside others",
+            " 0 tokens made beside others",
         ),
         (
             Nature {

@@ -215,15 +215,16 @@ fn a_byte_more_another_token_slower_halves_and_a_split_that_falls_first_are_told
 }
 
 #[test]
-fn another_token_where_two_are_as_good_is_counted_and_excused_and_too_few_lines_decide_nothing() {
+fn another_token_where_two_are_as_good_is_counted_and_too_few_places_and_lines_decide_nothing() {
     let close = Broken {
         other_token: Some(true),
         ..WELL
     };
     let (held, detail) = outcome(close, StudyClaim::HalvesAgree);
-    assert_eq!(held, Held, "{detail}");
+    // One tie in 14 places, of which the last of one answer is not compared.
+    assert_eq!(held, Undecided, "{detail}");
     assert!(detail.contains("8 tokens were as good"), "{detail}");
-    assert!(detail.contains("at 1 places of prompts"), "{detail}");
+    assert!(detail.contains("at 1 places trials"), "{detail}");
     let few = Broken { prompts: 1, ..WELL };
     for claim in [
         StudyClaim::HalvesPayRoundTrips,
