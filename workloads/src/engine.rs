@@ -17,6 +17,7 @@ mod guard;
 mod halves;
 mod hidden;
 pub mod images;
+pub(crate) mod input;
 pub mod inversion;
 mod layer;
 mod linear;

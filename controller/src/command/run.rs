@@ -326,7 +326,12 @@ impl Run<'_> {
         {
             training::ensure_exits(&recipe, directory, self.voice.quiet, interrupt).await?;
         }
-        let report = exits::read_report(directory);
+        let report = exits::read_report(directory).or_fail(ExitCode::InvalidInput, || {
+            format!(
+                "cannot tell how the early exits in {} were trained",
+                directory.display()
+            )
+        })?;
         Ok(report.map(|report| report.exits).unwrap_or_default())
     }
 

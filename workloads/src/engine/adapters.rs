@@ -27,7 +27,7 @@ use super::slots::Slots;
 
 pub(crate) use self::files::{Half, config_text, tensor_name};
 pub use self::files::{LoadedAdapter, rank_of, stored_parameters};
-pub use self::merge::merged_weights;
+pub use self::merge::{check_room_to_merge, merged_weights};
 
 /// The pairs of all adapters beside one map, one below the other.
 #[derive(Debug)]

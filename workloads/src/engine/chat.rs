@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::EngineError;
+use super::input::read_text_if_there;
 
 /// Name of the template in a model's directory, where it is a file of its own.
 pub(crate) const TEMPLATE_FILE: &str = "chat_template.jinja";
@@ -100,7 +101,7 @@ impl Template {
     /// A file that cannot be read.
     pub(super) fn find(directory: &Path) -> Result<Option<(PathBuf, Template)>, EngineError> {
         let path = directory.join(SETTINGS_FILE);
-        let settings = match text(&path)? {
+        let settings = match read_text_if_there(&path, MOST_BYTES)? {
             None => Settings::default(),
             Some(text) => serde_json::from_str(&text).map_err(|error| EngineError::Unsuitable {
                 path: path.clone(),
@@ -108,7 +109,7 @@ impl Template {
             })?,
         };
         let own = directory.join(TEMPLATE_FILE);
-        let (path, text) = match text(&own)? {
+        let (path, text) = match read_text_if_there(&own, MOST_BYTES)? {
             Some(template) => (own, template),
             None => match settings.chat_template.and_then(Templates::usual) {
                 Some(template) => (path, template),
@@ -149,26 +150,6 @@ pub(super) fn read(directory: &Path) -> Result<Option<Around>, EngineError> {
             path,
             reason: format!("its chat template cannot be used: {reason}"),
         })
-}
-
-/// The text of a file; `None` if there is none.
-fn text(path: &Path) -> Result<Option<String>, EngineError> {
-    let failed = |source| EngineError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-        Ok(metadata) if metadata.len() > MOST_BYTES => {
-            return Err(EngineError::Unsuitable {
-                path: path.to_owned(),
-                reason: format!("{} bytes are more than such a file has", metadata.len()),
-            });
-        }
-        Ok(_) => {}
-    }
-    std::fs::read_to_string(path).map(Some).map_err(failed)
 }
 
 /// Renders a template for one message of a user; in words what is wrong with it.

@@ -90,6 +90,12 @@ impl Compute {
         u64::try_from(self.dtype().size_in_bytes()).unwrap_or(u64::MAX)
     }
 
+    /// Memory that a tensor of that shape occupies in its numbers.
+    pub(crate) fn tensor_bytes(&self, shape: &[u32]) -> u64 {
+        let sizes = shape.iter().copied().map(u64::from);
+        sizes.fold(self.number_bytes(), u64::saturating_mul)
+    }
+
     /// What its memory has left; `None` where nobody can tell.
     pub(crate) fn memory_left(&self) -> Option<Left> {
         match &self.device {

@@ -75,7 +75,7 @@ impl Exit {
     pub fn load(directory: &Path, model: &Model, layer: u32) -> Result<Exit, EngineError> {
         let config = model.config();
         let path = directory.join(EXITS_FILE);
-        if !path.is_file() {
+        if !path.exists() {
             return Err(EngineError::Unsuitable {
                 path,
                 reason: "the model has no early exits: take a built-in recipe, whose exits are trained \

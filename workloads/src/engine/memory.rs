@@ -120,6 +120,17 @@ impl Needed {
     }
 }
 
+/// What tensors occupy that are kept one by one as they are read, and what reading takes beyond that for a moment: a
+/// tensor as it is stored and as it was read.
+pub(super) fn tensor_bytes(shapes: &[NamedShape], compute: &Compute) -> (u64, u64) {
+    let bytes = shapes.iter().map(|(_, shape)| compute.tensor_bytes(shape));
+    let largest = bytes.clone().max().unwrap_or(0);
+    (
+        bytes.fold(0, u64::saturating_add),
+        largest.saturating_mul(2),
+    )
+}
+
 /// Refuses what does not fit. What nobody can tell is left to the allocation.
 ///
 /// # Errors

@@ -6,10 +6,14 @@ mod blocks;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod damaged;
+mod damaged_gguf;
+mod damaged_parts;
+mod encoder;
 mod family;
 mod halves;
 mod llama_cpp;
 mod memory;
+mod no_file;
 mod precision;
 mod reference;
 mod slots;

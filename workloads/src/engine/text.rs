@@ -12,9 +12,14 @@ use super::chat;
 use super::corpus;
 use super::error::EngineError;
 use super::guard::guarded;
+use super::input::read_text;
 
 /// Name of the tokenizer in a model's directory.
 pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
+
+/// Longest tokenizer.json, in bytes: some times those of the largest published vocabularies (a quarter of a million
+/// tokens in 33 MB).
+pub(crate) const MOST_TOKENIZER_BYTES: u64 = 1 << 27;
 
 /// Separates texts; the first id of the vocabulary.
 pub const END_OF_TEXT: &str = "<|end|>";
@@ -49,16 +54,13 @@ impl TextTokenizer {
         // Its worker threads would run beside the engine's and outside their bound.
         tokenizers::utils::parallelism::set_parallelism(false);
         let path = directory.join(TOKENIZER_FILE);
-        let bytes = std::fs::read(&path).map_err(|source| EngineError::Read {
-            path: path.clone(),
-            source,
-        })?;
+        let text = read_text(&path, MOST_TOKENIZER_BYTES)?;
         let doing = format!("reading the tokenizer {}", path.display());
         let unsuitable = |reason: String| EngineError::Unsuitable {
             path: path.clone(),
             reason,
         };
-        let inner = guarded(|| Tokenizer::from_bytes(&bytes))
+        let inner = guarded(|| Tokenizer::from_bytes(&text))
             .ok_or_else(|| unsuitable("it is damaged: copy it again".to_owned()))?
             .map_err(failed(doing))?;
         let mut tokenizer = TextTokenizer { inner, chat: None };

@@ -35,6 +35,9 @@ use super::weights::{CONFIG_FILE, WEIGHTS_FILE, weights_sha256};
 use crate::clock;
 use crate::recipe::Recipe;
 
+/// Longest report of a training that is read, in bytes.
+const MOST_REPORT_BYTES: u64 = 1 << 20;
+
 /// How far a training is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainingProgress {

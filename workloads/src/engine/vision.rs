@@ -21,7 +21,7 @@ use super::error::EngineError;
 use super::hidden::Hidden;
 use super::model::Model;
 use super::threads;
-use super::weights::{CONFIG_FILE, WEIGHTS_FILE};
+use super::weights::CONFIG_FILE;
 use crate::device::Precision;
 use crate::recipe::VISION_DIRECTORY;
 
@@ -41,7 +41,8 @@ impl VisionEncoder {
     /// in f32.
     ///
     /// # Errors
-    /// Files that are missing or damaged, a config of something else, or a projector to another width.
+    /// Files that are missing or damaged, a config of something else, a projector to another width, or more memory
+    /// than is left.
     pub fn load(directory: &Path, model: &Model) -> Result<VisionEncoder, EngineError> {
         let directory = directory.join(VISION_DIRECTORY);
         let config = VisionConfig::read(&directory.join(CONFIG_FILE))?;
@@ -50,8 +51,7 @@ impl VisionEncoder {
             crate::device::ComputeDevice::Cpu => Compute::cpu(),
             name => Compute::open(name, Precision::F32)?,
         };
-        let path = directory.join(WEIGHTS_FILE);
-        let tensors = files::read(&path, &config, (model.config().width, &compute))?;
+        let tensors = files::read(&directory, &config, (model.config().width, &compute))?;
         let weight_bytes = tensors.values().map(super::linear::bytes).sum();
         Ok(VisionEncoder {
             network: Network::new(config, tensors),

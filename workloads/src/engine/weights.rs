@@ -1,7 +1,6 @@
 //! Reading the weights that a part of a model needs, and nothing else, from a model's directory:
 //! config.json, tokenizer.json, and the weights as safetensors (one file or several) or as GGUF.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use self::safetensors::Safetensors;
 use super::compute::Compute;
 use super::error::EngineError;
 use super::gguf::{BlockType, store, stored_type};
+use super::input;
 use super::linear::{Matrix, block_bytes};
 use super::model::size;
 use super::tensors::{NamedShape, all_shapes};
@@ -61,31 +61,7 @@ enum Stored {
 }
 
 /// Longest config.json, in bytes.
-const MOST_CONFIG_BYTES: u64 = 1 << 20;
-
-/// The text of a file that describes something, which has at most so many bytes: nothing of a longer one is read,
-/// nor of what is no file and may have no end.
-pub(crate) fn read_text(path: &Path, most_bytes: u64) -> Result<String, EngineError> {
-    let unsuitable = |reason: String| EngineError::Unsuitable {
-        path: path.to_owned(),
-        reason,
-    };
-    let metadata = std::fs::metadata(path).map_err(read_error(path))?;
-    if !metadata.is_file() {
-        return Err(unsuitable("it is no file".to_owned()));
-    }
-    let length = metadata.len();
-    if length > most_bytes {
-        return Err(unsuitable(format!(
-            "it has {length} bytes, and at most {most_bytes} are read of such a description"
-        )));
-    }
-    let file = File::open(path).map_err(read_error(path))?;
-    let mut text = String::new();
-    let read = file.take(most_bytes).read_to_string(&mut text);
-    read.map_err(read_error(path))?;
-    Ok(text)
-}
+pub(crate) const MOST_CONFIG_BYTES: u64 = 1 << 20;
 
 fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
     let path = path.to_owned();
@@ -175,8 +151,7 @@ impl Weights {
 
     /// Memory that a tensor will occupy as numbers of the device's precision.
     pub(crate) fn vector_bytes(&self, (_, shape): &NamedShape) -> u64 {
-        let numbers = shape.iter().copied().map(u64::from);
-        numbers.fold(self.compute.number_bytes(), u64::saturating_mul)
+        self.compute.tensor_bytes(shape)
     }
 
     /// Memory that a matrix will occupy once it has been multiplied with.
@@ -294,7 +269,7 @@ fn in_blocks(
 /// Reads a model's config.json.
 pub(crate) fn read_config(directory: &Path) -> Result<ModelConfig, EngineError> {
     let path = directory.join(CONFIG_FILE);
-    let text = read_text(&path, MOST_CONFIG_BYTES)?;
+    let text = input::read_text(&path, MOST_CONFIG_BYTES)?;
     ModelConfig::from_hugging_face_json(&text)
         .map_err(|source| EngineError::Config { path, source })
 }
@@ -353,7 +328,7 @@ pub fn weights_sha256(directory: &Path) -> Result<String, EngineError> {
     let mut hasher = Sha256::new();
     let mut block = vec![0; 1 << 20];
     for path in paths {
-        let mut file = File::open(&path).map_err(read_error(&path))?;
+        let (mut file, _) = input::open(&path)?;
         loop {
             let count = file.read(&mut block).map_err(read_error(&path))?;
             if count == 0 {

@@ -6,8 +6,9 @@ use candle_core::{DType, Tensor};
 use serde::Deserialize;
 
 use crate::engine::error::EngineError;
+use crate::engine::input;
 use crate::engine::model::Model;
-use crate::engine::weights::{WeightsFile, read_text};
+use crate::engine::weights::WeightsFile;
 use crate::recipe::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
 
 /// The largest rank.
@@ -115,7 +116,7 @@ impl Config {
 
     pub(super) fn read(directory: &Path) -> Result<Config, EngineError> {
         let path = directory.join(ADAPTER_CONFIG_FILE);
-        let text = read_text(&path, MOST_CONFIG_BYTES)?;
+        let text = input::read_text(&path, MOST_CONFIG_BYTES)?;
         let config: Config = serde_json::from_str(&text)
             .map_err(|error| unsuitable(path.clone(), error.to_string()))?;
         let mut targets = config.target_modules.clone();

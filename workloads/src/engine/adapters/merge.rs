@@ -7,17 +7,38 @@ use candle_core::{DType, Tensor};
 use super::files::{Config, Half, tensor_name};
 use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
+use crate::engine::memory;
 use crate::engine::tensors::all_shapes;
 use crate::engine::train::serialise;
 use crate::engine::weights::{Weights, WeightsFile, read_config};
 use crate::recipe::ADAPTER_WEIGHTS_FILE;
 
+/// Whether there is memory for the model in `backbone` with an adapter merged into its weights: as tensors, as the bytes
+/// of each, and as the bytes of the file, which stays.
+///
+/// # Errors
+/// A model that cannot be read, or more memory than is left.
+pub fn check_room_to_merge(backbone: &Path) -> Result<(), EngineError> {
+    let (shapes, compute) = (all_shapes(&read_config(backbone)?), Compute::cpu());
+    let (weights, reading) = memory::tensor_bytes(&shapes, &compute);
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    let what = format!(
+        "a full model with an adapter merged into its weights ({} MB in f32, three times while it is made, and {} MB \
+         while weights are read)",
+        megabytes(weights),
+        megabytes(reading),
+    );
+    let needed = weights.saturating_mul(3).saturating_add(reading);
+    memory::check(what, needed, compute.memory_left())
+}
+
 /// The weights of the model in `backbone` with the adapter in `adapter` merged into them, as the bytes of a
 /// safetensors file in f32.
 ///
 /// # Errors
-/// A model or an adapter that cannot be read, or does not fit the other.
+/// A model or an adapter that cannot be read, or does not fit the other; more memory than is left.
 pub fn merged_weights(backbone: &Path, adapter: &Path) -> Result<Vec<u8>, EngineError> {
+    check_room_to_merge(backbone)?;
     let model = read_config(backbone)?;
     let config = Config::read(adapter)?;
     let mut weights = Weights::open(backbone)?;

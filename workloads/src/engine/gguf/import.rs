@@ -1,6 +1,5 @@
 //! A model's directory of a GGUF file: what the file says of shape and tokenizer, written beside it.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -9,7 +8,8 @@ use super::export::GGUF_FILE;
 use super::{keys, vocabulary};
 use crate::engine::chat::Template;
 use crate::engine::error::EngineError;
-use crate::engine::text::{TOKENIZER_FILE, TextTokenizer};
+use crate::engine::input;
+use crate::engine::text::{MOST_TOKENIZER_BYTES, TOKENIZER_FILE, TextTokenizer};
 use crate::engine::weights::CONFIG_FILE;
 use crate::model_config::ModelConfig;
 
@@ -25,15 +25,12 @@ pub fn import(
     tokenizer: Option<&Path>,
     into: &Path,
 ) -> Result<ModelConfig, EngineError> {
-    let read = |source| EngineError::Read {
-        path: file.to_owned(),
-        source,
-    };
     let unsuitable = |reason: String| EngineError::Unsuitable {
         path: file.to_owned(),
         reason,
     };
-    let mut reader = BufReader::new(File::open(file).map_err(read)?);
+    let (opened, _) = input::open(file)?;
+    let mut reader = BufReader::new(opened);
     let content = read_content(&mut reader).map_err(unsuitable)?;
     let table = content.tensor_infos.get("token_embd.weight");
     let table = table.and_then(|info| info.shape.dims().first().copied());
@@ -43,10 +40,7 @@ pub fn import(
     let config = keys::read(|key| content.metadata.get(key), has, vocabulary);
     let config = config.map_err(|keys::Unusable(reason)| unsuitable(reason))?;
     let tokenizer = match tokenizer {
-        Some(path) => std::fs::read_to_string(path).map_err(|source| EngineError::Read {
-            path: path.to_owned(),
-            source,
-        })?,
+        Some(path) => input::read_text(path, MOST_TOKENIZER_BYTES)?,
         None => vocabulary::tokenizer_json(|key| content.metadata.get(key)).map_err(|reason| {
             unsuitable(format!("{reason}; give the model's tokenizer.json as well"))
         })?,

@@ -11,8 +11,9 @@ use serde_json::{Value as Json, json};
 use super::sentencepiece;
 use crate::engine::chat::Template;
 use crate::engine::error::EngineError;
+use crate::engine::input;
 use crate::engine::model::size;
-use crate::engine::text::TOKENIZER_FILE;
+use crate::engine::text::{MOST_TOKENIZER_BYTES, TOKENIZER_FILE};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const SPLIT: &str = "tokenizer.ggml.pre";
@@ -91,10 +92,7 @@ pub(super) struct Entries {
 /// The entries of a directory's tokenizer.
 pub(super) fn entries(directory: &Path, vocabulary: u32) -> Result<Entries, EngineError> {
     let path = directory.join(TOKENIZER_FILE);
-    let text = std::fs::read_to_string(&path).map_err(|source| EngineError::Read {
-        path: path.clone(),
-        source,
-    })?;
+    let text = input::read_text(&path, MOST_TOKENIZER_BYTES)?;
     let none = |reason: String| {
         // llama.cpp's name for a file that is run by token ids alone.
         let entry = (MODEL.to_owned(), Value::String("no_vocab".to_owned()));

@@ -154,25 +154,6 @@ fn what_is_no_usable_gguf_is_refused_with_the_reason() {
     let again = again.expect_err("refused").to_string();
     assert!(again.contains("safetensors checkpoint"), "{again}");
 
-    for length in [0, 3, 20, 400, whole.len() - 40] {
-        std::fs::write(&file, &whole[..length]).expect("written");
-        let error = Model::load_whole(&written)
-            .expect_err("refused")
-            .to_string();
-        assert!(error.contains("model.gguf"), "{length}: {error}");
-    }
-    // No byte of the header makes it read, or claim, more than there is.
-    for place in 0..600.min(whole.len()) {
-        let mut changed = whole.clone();
-        changed[place] ^= 0xff;
-        std::fs::write(&file, &changed).expect("written");
-        let _ = Model::load_whole(&written);
-        let into = root.path().join("changed");
-        if import(&file, None, &into).is_ok() {
-            std::fs::remove_dir_all(&into).expect("removed");
-        }
-        assert!(!into.exists(), "{place}");
-    }
     let other = String::from_utf8_lossy(&whole).contains("general.architecture");
     assert!(other, "the header has the key");
     let at = whole

@@ -17,7 +17,7 @@ use super::{EngineError, Model, copy_of_micro, micro, verify};
 use crate::recipe::{ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE};
 
 /// Changes that make other numbers, other names and other syntax.
-fn changes(byte: u8) -> impl Iterator<Item = u8> {
+pub(super) fn changes(byte: u8) -> impl Iterator<Item = u8> {
     let changed = [byte ^ 0xff, byte ^ 0x01, b'9', b'}'];
     changed.into_iter().filter(move |other| *other != byte)
 }
@@ -83,7 +83,11 @@ fn write_index(directory: &Path, map: &BTreeMap<String, &str>) {
 const SLOW_EVERY: usize = 31;
 
 /// Tries every change of the first bytes of a file; what is refused has to be refused with the file's name.
-fn try_changes(path: &Path, most: usize, mut read: impl FnMut(usize) -> Result<(), EngineError>) {
+pub(super) fn try_changes(
+    path: &Path,
+    most: usize,
+    mut read: impl FnMut(usize) -> Result<(), EngineError>,
+) {
     let whole = std::fs::read(path).expect("read");
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.expect("a name");
@@ -111,6 +115,32 @@ fn try_changes(path: &Path, most: usize, mut read: impl FnMut(usize) -> Result<(
         read(0).is_ok() && refused > accepted,
         "{name}: {refused} refused, {accepted} accepted"
     );
+}
+
+/// Tries a file that ends after each of some lengths, which has to be refused with its name.
+pub(super) fn try_lengths(
+    path: &Path,
+    lengths: impl IntoIterator<Item = usize>,
+    read: impl Fn() -> Result<(), EngineError>,
+) {
+    let whole = std::fs::read(path).expect("read");
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.expect("a name");
+    for length in lengths {
+        std::fs::write(path, &whole[..length]).expect("written");
+        let told = read().expect_err("refused").to_string();
+        assert!(told.contains(name), "{length} bytes of {name}: {told}");
+    }
+    std::fs::write(path, &whole).expect("written");
+    assert!(read().is_ok(), "{name}");
+}
+
+/// Where the tensors of a safetensors file begin, and its length.
+pub(super) fn head_bytes(path: &Path) -> (usize, usize) {
+    let whole = std::fs::read(path).expect("read");
+    let (length, _) = whole.split_first_chunk::<8>().expect("a length");
+    let head = usize::try_from(u64::from_le_bytes(*length)).expect("short");
+    (8 + head, whole.len())
 }
 
 #[test]
@@ -155,6 +185,8 @@ fn an_index_of_nothing_of_too_much_or_of_what_is_no_file_is_refused_by_its_name(
     let shard = copy.path().join(SHARDS[1]);
     std::fs::remove_file(&shard).expect("removed");
     mkfifo(&shard, Mode::S_IRWXU).expect("made");
+    expect_refused(SHARDS[1], "no file but a named pipe");
+    std::fs::remove_file(&shard).expect("removed");
     expect_refused(SHARDS[1], "no such file");
 }
 
@@ -189,9 +221,7 @@ fn no_changed_byte_of_an_adapters_description_does_more_than_be_refused_by_its_n
 fn no_changed_byte_of_the_head_of_an_adapters_weights_does_more_than_be_refused_by_its_name() {
     let (_root, model, adapter) = adapted_micro();
     let path = adapter.join(ADAPTER_WEIGHTS_FILE);
-    let whole = std::fs::read(&path).expect("read");
-    let (length, _) = whole.split_first_chunk::<8>().expect("a length");
-    let head = 8 + usize::try_from(u64::from_le_bytes(*length)).expect("short");
+    let (head, _) = head_bytes(&path);
     try_changes(&path, head, |place| read_adapter(&model, &adapter, place));
 }
 

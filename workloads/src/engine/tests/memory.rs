@@ -2,14 +2,20 @@
 
 use std::path::Path;
 
+use safetensors::SafeTensors;
+
+use super::adapters::write_adapter;
 use super::blocks::model_with_tokenizer;
+use super::encoder::{SMALL, write_description, write_encoder};
 use super::family::family;
 use super::{BACK, FRONT, WHOLE};
+use crate::engine::adapters::merged_weights;
 use crate::engine::gguf::{BlockType, quantise};
 use crate::engine::halves::Half;
-use crate::engine::memory::{Needed, key_value_bytes};
+use crate::engine::memory::{Needed, key_value_bytes, tensor_bytes};
+use crate::engine::vision::{VisionConfig, VisionEncoder, shapes};
 use crate::engine::weights::{Weights, read_config, write_random};
-use crate::engine::{Compute, EngineError, Model, Parts};
+use crate::engine::{Compute, EngineError, Model, Parts, all_shapes};
 
 fn told_and_found(directory: &Path, parts: Parts, blocks: Option<BlockType>) -> (u64, u64) {
     let (config, compute) = (read_config(directory).expect("read"), Compute::cpu());
@@ -72,7 +78,67 @@ fn what_sequences_will_occupy_is_what_they_do() {
 }
 
 #[test]
-fn a_model_that_no_machine_has_room_for_is_refused_before_it_is_read() {
+fn what_a_vision_encoder_will_occupy_is_what_it_does() {
+    let (_, config) = family().swap_remove(0);
+    let directory = model_with_tokenizer(&config);
+    write_encoder(directory.path(), &SMALL, config.width);
+    let model = Model::load(directory.path(), 0..0, FRONT).expect("loads");
+    let encoder = VisionEncoder::load(directory.path(), &model).expect("loads");
+    let (told, reading) = tensor_bytes(&shapes(&SMALL, config.width), &Compute::cpu());
+    assert_eq!(told, encoder.weight_bytes());
+    assert!(reading > 0 && reading < 2 * told, "{reading} of {told}");
+}
+
+#[test]
+fn a_vision_encoder_that_no_machine_has_room_for_is_refused_before_it_is_read() {
+    let (_, config) = family().swap_remove(0);
+    let directory = model_with_tokenizer(&config);
+    // The most that a description may say: 10^14 bytes. There are no weights.
+    let endless = VisionConfig {
+        hidden_size: 1 << 14,
+        intermediate_size: 1 << 14,
+        num_hidden_layers: 1 << 14,
+        ..SMALL
+    };
+    write_description(directory.path(), &endless);
+    let model = Model::load(directory.path(), 0..0, FRONT).expect("loads");
+    let error = VisionEncoder::load(directory.path(), &model).expect_err("refused");
+    assert!(matches!(error, EngineError::Memory { .. }), "{error}");
+    let told = error.to_string();
+    assert!(
+        told.contains("vision/config.json") && told.contains("is left"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_a_full_model_with_an_adapter_will_occupy_is_what_is_in_its_file() {
+    let (_, config) = family().swap_remove(0);
+    let directory = model_with_tokenizer(&config);
+    let adapter = write_adapter(directory.path(), &config, 4, 11);
+    let merged = merged_weights(directory.path(), &adapter).expect("merged");
+    let tensors = SafeTensors::deserialize(&merged).expect("whole").tensors();
+    let found: usize = tensors.iter().map(|(_, view)| view.data().len()).sum();
+    let (told, _) = tensor_bytes(&all_shapes(&config), &Compute::cpu());
+    assert_eq!(Ok(told), u64::try_from(found));
+}
+
+#[test]
+fn a_model_that_no_machine_has_room_for_is_not_merged_with_an_adapter() {
+    let directory = endless_model();
+    // Nothing of an adapter is looked for.
+    let error = merged_weights(directory.path(), &directory.path().join("none"));
+    let error = error.expect_err("refused");
+    assert!(matches!(error, EngineError::Memory { .. }), "{error}");
+    let told = error.to_string();
+    assert!(
+        told.contains("an adapter merged into its weights") && told.contains("is left"),
+        "{told}"
+    );
+}
+
+/// A directory that describes a model larger than any memory.
+fn endless_model() -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("made");
     let (_, config) = family().swap_remove(0);
     let mut published: serde_json::Value =
@@ -85,6 +151,12 @@ fn a_model_that_no_machine_has_room_for_is_refused_before_it_is_read() {
     let shape = directory.path().join("shape.json");
     std::fs::write(&shape, published.to_string()).expect("written");
     write_random(&shape, 1, directory.path()).expect("written");
+    directory
+}
+
+#[test]
+fn a_model_that_no_machine_has_room_for_is_refused_before_it_is_read() {
+    let directory = endless_model();
     let error = Model::load_whole(directory.path()).expect_err("refused");
     assert!(matches!(error, EngineError::Memory { .. }), "{error}");
     let told = error.to_string();

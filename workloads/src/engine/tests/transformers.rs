@@ -1,15 +1,14 @@
 //! Hugging Face transformers as an independent implementation: of every model of the family, of the vision
 //! encoder, and of chat templates.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::family::{family, random_model, scores, tokens, write_tensors};
+use super::encoder::write_encoder;
+use super::family::{family, random_model, scores, tokens};
 use crate::engine::chat;
-use crate::engine::train::noise::Noise;
-use crate::engine::vision::{VisionConfig, VisionEncoder, config_text, shapes};
+use crate::engine::vision::{VisionConfig, VisionEncoder};
 use crate::engine::{Hidden, Model};
 use crate::recipe::VISION_DIRECTORY;
 
@@ -120,21 +119,8 @@ fn transformers_sees_an_image_as_the_vision_encoder_does() {
     };
     let (_, text) = family().remove(0);
     let directory = random_model(&text);
+    write_encoder(directory.path(), &config, text.width);
     let place = directory.path().join(VISION_DIRECTORY);
-    std::fs::create_dir(&place).expect("made");
-    std::fs::write(place.join("config.json"), config_text(&config)).expect("written");
-    let drawn = shapes(&config, text.width).into_iter();
-    let drawn: BTreeMap<_, _> = drawn
-        .map(|(name, shape)| {
-            let count: u32 = shape.iter().product();
-            let inputs: u32 = shape.iter().skip(1).product();
-            let spread = 1.0 / f64::from(inputs).sqrt();
-            let count = usize::try_from(count).expect("small");
-            let values = Noise::new(9, &name).normal(count, spread);
-            (name, (shape, values))
-        })
-        .collect();
-    write_tensors(&place.join("model.safetensors"), &drawn);
     let image: Vec<u8> = (0..config.image_bytes())
         .map(|at| u8::try_from(at * at * 37 % 251).expect("a byte"))
         .collect();

@@ -13,12 +13,13 @@ use super::network::{Network, Pair};
 use super::noise::Noise;
 use super::optimiser::AdamW;
 use super::{
-    Order, TokenText, TrainingProgress, evaluate, gradients, in_halves, pools, put_in_place,
-    save_tensors, write, write_error,
+    MOST_REPORT_BYTES, Order, TokenText, TrainingProgress, evaluate, gradients, in_halves, pools,
+    put_in_place, save_tensors, write, write_error,
 };
 use crate::clock;
 use crate::engine::adapters::{Half, config_text, tensor_name};
 use crate::engine::error::EngineError;
+use crate::engine::input::read_text;
 use crate::engine::recipe_cache::TRAINING_FILE;
 use crate::engine::tasks;
 use crate::engine::tensors::layer_shapes;
@@ -96,8 +97,8 @@ pub fn adapter_directory(directory: &Path, task: &str) -> PathBuf {
 #[must_use]
 pub fn is_current(recipe: &Recipe, directory: &Path, task: &str) -> bool {
     let place = adapter_directory(directory, task);
-    let report = std::fs::read(place.join(TRAINING_FILE)).ok();
-    let report = report.and_then(|text| serde_json::from_slice::<AdapterReport>(&text).ok());
+    let report = read_text(&place.join(TRAINING_FILE), MOST_REPORT_BYTES).ok();
+    let report = report.and_then(|text| serde_json::from_str::<AdapterReport>(&text).ok());
     report.is_some_and(|report| report.adapter_sha256 == sha256(recipe, task))
         && [ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, ADAPTER_TEXT_FILE]
             .iter()

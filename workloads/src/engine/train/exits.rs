@@ -16,11 +16,14 @@ use serde::{Deserialize, Serialize};
 use super::network::Network;
 use super::operations::{cross_entropy, rms_norm, times_transposed};
 use super::optimiser::AdamW;
-use super::{Order, TokenText, TrainingProgress, in_halves, pools, save_tensors, write};
+use super::{
+    MOST_REPORT_BYTES, Order, TokenText, TrainingProgress, in_halves, pools, save_tensors, write,
+};
 use crate::clock;
 use crate::engine::corpus;
 use crate::engine::error::EngineError;
 use crate::engine::exit::{Choice, EXITS_REPORT_FILE, exit_shapes};
+use crate::engine::input::read_text_if_there;
 use crate::engine::model::epsilon;
 use crate::engine::text::TextTokenizer;
 use crate::engine::weights::weights_sha256;
@@ -77,17 +80,30 @@ pub fn recipe_of(recipe: &Recipe) -> Recipe {
 /// Whether a model's directory holds the exits that its recipe asks for.
 #[must_use]
 pub fn is_current(recipe: &Recipe, directory: &Path) -> bool {
-    let report = read_report(directory);
+    // What cannot be read is none of this recipe's: its exits are trained again.
+    let report = read_report(directory).ok().flatten();
     let expected = recipe_of(recipe).sha256_hex();
     report.is_some_and(|report| report.recipe_sha256 == expected)
         && directory.join(EXITS_FILE).is_file()
 }
 
 /// What is told of the exits in a model's directory; `None` if nothing is.
-#[must_use]
-pub fn read_report(directory: &Path) -> Option<ExitReport> {
-    let text = std::fs::read(directory.join(EXITS_REPORT_FILE)).ok()?;
-    serde_json::from_slice(&text).ok()
+///
+/// # Errors
+/// A file that cannot be read, or that tells something else.
+pub fn read_report(directory: &Path) -> std::result::Result<Option<ExitReport>, EngineError> {
+    let path = directory.join(EXITS_REPORT_FILE);
+    let Some(text) = read_text_if_there(&path, MOST_REPORT_BYTES)? else {
+        return Ok(None);
+    };
+    let report = serde_json::from_str(&text);
+    report.map(Some).map_err(|error| EngineError::Unsuitable {
+        path,
+        reason: format!(
+            "it is no report of how early exits were trained: {error}; copy it again, or remove it, and nothing is \
+             told of the exits"
+        ),
+    })
 }
 
 /// Trains the exits of a recipe's trained model and puts them beside its weights. The report comes

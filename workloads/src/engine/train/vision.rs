@@ -17,10 +17,13 @@ use super::network::Network;
 use super::noise::Noise;
 use super::operations::cross_entropy;
 use super::optimiser::AdamW;
-use super::{TrainingProgress, pools, put_in_place, save_tensors, write, write_error};
+use super::{
+    MOST_REPORT_BYTES, TrainingProgress, pools, put_in_place, save_tensors, write, write_error,
+};
 use crate::clock;
 use crate::engine::error::EngineError;
 use crate::engine::images::{self, QUESTION, SIDE, Scene};
+use crate::engine::input::read_text;
 use crate::engine::model::{argmax, size};
 use crate::engine::recipe_cache::TRAINING_FILE;
 use crate::engine::text::TextTokenizer;
@@ -112,8 +115,8 @@ fn vision_directory(directory: &Path) -> PathBuf {
 #[must_use]
 pub fn is_current(recipe: &Recipe, directory: &Path) -> bool {
     let place = vision_directory(directory);
-    let report = std::fs::read(place.join(TRAINING_FILE)).ok();
-    let report = report.and_then(|text| serde_json::from_slice::<VisionReport>(&text).ok());
+    let report = read_text(&place.join(TRAINING_FILE), MOST_REPORT_BYTES).ok();
+    let report = report.and_then(|text| serde_json::from_str::<VisionReport>(&text).ok());
     report.is_some_and(|report| report.vision_sha256 == sha256(recipe))
         && [CONFIG_FILE, WEIGHTS_FILE]
             .iter()

@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 use super::CHANNELS;
 use crate::engine::error::EngineError;
+use crate::engine::input;
+use crate::engine::weights::MOST_CONFIG_BYTES;
 
 /// The largest image side, patch side and width that a config may name: bounds for what is allocated by it.
 const MOST: u32 = 1 << 14;
@@ -47,10 +49,7 @@ impl VisionConfig {
     /// # Errors
     /// A file that cannot be read, that describes another kind of encoder, or a shape that cannot be.
     pub fn read(path: &Path) -> Result<VisionConfig, EngineError> {
-        let text = std::fs::read_to_string(path).map_err(|source| EngineError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = input::read_text(path, MOST_CONFIG_BYTES)?;
         let unsuitable = |reason: String| EngineError::Unsuitable {
             path: path.to_owned(),
             reason,

@@ -8,8 +8,9 @@ use candle_core::Tensor;
 use super::{CHANNELS, VisionConfig};
 use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
+use crate::engine::memory;
 use crate::engine::tensors::NamedShape;
-use crate::engine::weights::WeightsFile;
+use crate::engine::weights::{CONFIG_FILE, WEIGHTS_FILE, WeightsFile};
 
 /// Names and shapes of all tensors, for a language model of that width.
 pub(crate) fn shapes(config: &VisionConfig, text_width: u32) -> Vec<NamedShape> {
@@ -57,15 +58,27 @@ pub(crate) fn shapes(config: &VisionConfig, text_width: u32) -> Vec<NamedShape> 
     all
 }
 
-/// Reads all of them.
+/// Reads all of them from a directory, if there is room for them.
 pub(super) fn read(
-    path: &Path,
+    directory: &Path,
     config: &VisionConfig,
     (text_width, compute): (u32, &Compute),
 ) -> Result<BTreeMap<String, Tensor>, EngineError> {
-    let mut file = WeightsFile::open(path.to_owned())?;
+    let shapes = shapes(config, text_width);
+    let (weights, reading) = memory::tensor_bytes(&shapes, compute);
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    let what = format!(
+        "the vision encoder of {} ({} MB of weights, {} MB while they are read)",
+        directory.join(CONFIG_FILE).display(),
+        megabytes(weights),
+        megabytes(reading),
+    );
+    let needed = weights.saturating_add(reading);
+    memory::check(what, needed, compute.memory_left())?;
+    let mut file = WeightsFile::open(directory.join(WEIGHTS_FILE))?;
     let mut tensors = BTreeMap::new();
-    for named in shapes(config, text_width) {
+    for named in shapes {
+        file.check_shape(&named, "the encoder's config.json")?;
         let tensor = file.tensor(&named, compute)?;
         tensors.insert(named.0, tensor);
     }

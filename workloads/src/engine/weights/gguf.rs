@@ -1,5 +1,6 @@
 //! Weights in a GGUF file, in the blocks that they are stored in.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use super::{RotaryOrder, read_error, same_shape};
 use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
 use crate::engine::gguf::{FREQUENCY_DIVISORS, read_content};
+use crate::engine::input;
 use crate::engine::linear::Matrix;
 use crate::engine::tensors::{NamedShape, gguf_name};
 use crate::model_config::ModelConfig;
@@ -57,29 +59,33 @@ impl Gguf {
 
     /// Opens and checks a file.
     pub(super) fn open(path: PathBuf) -> Result<Gguf, EngineError> {
-        let file = File::open(&path).map_err(read_error(&path))?;
-        let found_bytes = file.metadata().map_err(read_error(&path))?.len();
+        let (file, found_bytes) = input::open(&path)?;
         let mut file = BufReader::new(file);
         let damaged = |reason: String| EngineError::Damaged {
             path: path.clone(),
             reason,
         };
         let content = read_content(&mut file).map_err(damaged)?;
-        // The end of the last tensor, and the first name of an impossible one: whatever order the
+        // The end of the last tensor, and the first name of one that cannot be read: whatever order the
         // library keeps them in.
-        let (mut expected_bytes, mut impossible) = (0, None);
+        let (mut expected_bytes, mut unreadable) = (0, BTreeMap::new());
         for (name, info) in &content.tensor_infos {
             let end = stored_bytes(info).and_then(|bytes| {
                 let start = content.tensor_data_offset.checked_add(info.offset)?;
                 start.checked_add(bytes)
             });
             match end {
+                Some(_) if !is_read(info.ggml_dtype) => {
+                    unreadable.insert(name, format!("is of type {:?}", info.ggml_dtype));
+                }
                 Some(end) => expected_bytes = expected_bytes.max(end),
-                None => impossible = impossible.min(Some(name)).or(Some(name)),
+                None => {
+                    unreadable.insert(name, "has no possible size".to_owned());
+                }
             }
         }
-        if let Some(name) = impossible {
-            return Err(damaged(format!("{name} has no possible size")));
+        if let Some((name, why)) = unreadable.first_key_value() {
+            return Err(damaged(format!("{name} {why}")));
         }
         if expected_bytes > found_bytes {
             return Err(EngineError::Truncated {
@@ -193,6 +199,12 @@ impl Gguf {
 /// Whether a matrix of that type is multiplied with as it is stored.
 const fn is_in_blocks(kind: GgmlDType) -> bool {
     !matches!(kind, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16)
+}
+
+/// Whether the tensor library reads tensors of that type: states are rounded to the others while blocks are multiplied,
+/// and nothing is stored in them.
+const fn is_read(kind: GgmlDType) -> bool {
+    !matches!(kind, GgmlDType::Q8_1 | GgmlDType::Q8K)
 }
 
 /// Bytes of a tensor in its file; `None` if its shape does not fit its blocks.

@@ -12,10 +12,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{CONFIG_FILE, read_error};
+use super::{CONFIG_FILE, MOST_CONFIG_BYTES};
 use crate::device::Precision;
 use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
+use crate::engine::input;
 use crate::engine::tensors::NamedShape;
 use crate::engine::text::TextTokenizer;
 use crate::engine::threads;
@@ -23,6 +24,9 @@ use crate::model_config::ModelConfig;
 
 /// Name of the file that stands for the weights.
 pub(crate) const RANDOM_FILE: &str = "random-weights.json";
+
+/// Longest such file, in bytes: it holds one number.
+const MOST_BYTES: u64 = 1 << 12;
 
 /// Hugging Face's `initializer_range` of the whole family.
 const STANDARD_DEVIATION: f32 = 0.02;
@@ -47,9 +51,8 @@ impl RandomWeights {
     /// The description in a model's directory; `None` if there is none.
     pub(super) fn find(directory: &Path) -> Result<Option<RandomWeights>, EngineError> {
         let path = directory.join(RANDOM_FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(read_error(&path))?,
+        let Some(text) = input::read_text_if_there(&path, MOST_BYTES)? else {
+            return Ok(None);
         };
         let read: Result<RandomWeights, _> = serde_json::from_str(&text);
         match read {
@@ -150,7 +153,7 @@ fn weight(key: u64, place: u64) -> f32 {
 /// A shape that is not of the family or has fewer tokens than bytes, or files that cannot be
 /// written.
 pub fn write_random(config: &Path, seed: u64, output: &Path) -> Result<ModelConfig, EngineError> {
-    let text = std::fs::read_to_string(config).map_err(read_error(config))?;
+    let text = input::read_text(config, MOST_CONFIG_BYTES)?;
     let shape =
         ModelConfig::from_hugging_face_json(&text).map_err(|source| EngineError::Config {
             path: config.to_owned(),

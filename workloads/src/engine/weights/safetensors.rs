@@ -9,9 +9,10 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
-use super::{read_error, read_text, same_shape};
+use super::{read_error, same_shape};
 use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
+use crate::engine::input;
 use crate::engine::tensors::NamedShape;
 
 /// Name of the weights in a model's directory, where they are one file.
@@ -37,14 +38,7 @@ pub(crate) struct WeightsFile {
 impl WeightsFile {
     /// Opens and checks a file.
     pub(crate) fn open(path: PathBuf) -> Result<WeightsFile, EngineError> {
-        // What is no file may wait for a writer for ever.
-        let metadata = std::fs::metadata(&path).map_err(read_error(&path))?;
-        if !metadata.is_file() {
-            let reason = "it is no file".to_owned();
-            return Err(EngineError::Damaged { path, reason });
-        }
-        let mut file = File::open(&path).map_err(read_error(&path))?;
-        let found_bytes = file.metadata().map_err(read_error(&path))?.len();
+        let (mut file, found_bytes) = input::open(&path)?;
         let truncated = |expected_bytes| EngineError::Truncated {
             path: path.clone(),
             expected_bytes,
@@ -151,7 +145,9 @@ impl WeightsFile {
             reason,
         };
         let Some(info) = self.metadata.info(name) else {
-            return Err(damaged(format!("it has no tensor {name}")));
+            return Err(damaged(format!(
+                "it has no tensor {name}, and config.json implies one"
+            )));
         };
         if !same_shape(&info.shape, shape) {
             let found = &info.shape;
@@ -215,7 +211,7 @@ impl Safetensors {
             path: index.clone(),
             reason,
         };
-        let text = read_text(&index, MOST_INDEX_BYTES)?;
+        let text = input::read_text(&index, MOST_INDEX_BYTES)?;
         let map: Index = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         let (mut files, mut opened, mut place) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for (tensor, name) in map.weight_map {
@@ -227,7 +223,7 @@ impl Safetensors {
             }
             let number = match opened.get(&name) {
                 Some(number) => *number,
-                None if !directory.join(&name).is_file() => {
+                None if !directory.join(&name).exists() => {
                     return Err(damaged(format!(
                         "it says that {tensor} is in {name}, and there is no such file beside it: copy all of the \
                          checkpoint's files"

@@ -81,7 +81,8 @@ pub(in crate::serve) fn fingerprint(directory: &Path) -> io::Result<[u8; 32]> {
     };
     let entries = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
     let mut paths = entries.collect::<io::Result<Vec<PathBuf>>>()?;
-    paths.retain(is_part);
+    // What is no file is none that a model consists of, and a named pipe would never end.
+    paths.retain(|path| is_part(path) && path.is_file());
     paths.sort();
     let mut hasher = Sha256::new();
     for path in paths {
@@ -148,6 +149,20 @@ mod tests {
             matches!(missing, ConnectionError::WrongLayers { .. }),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn what_is_no_file_belongs_to_no_fingerprint() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("config.json"), "{}").unwrap();
+        let first = fingerprint(directory.path()).unwrap();
+        nix::unistd::mkfifo(
+            &directory.path().join("pipe.json"),
+            nix::sys::stat::Mode::S_IRWXU,
+        )
+        .unwrap();
+        std::fs::create_dir(directory.path().join("directory.gguf")).unwrap();
+        assert_eq!(fingerprint(directory.path()).unwrap(), first);
     }
 
     #[test]

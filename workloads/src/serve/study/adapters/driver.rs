@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::parcels::Parcel;
+use super::parcels::{Parcel, check_room};
 use super::{Appraisal, LOADED_BYTES, MOST_JSON_BYTES, Order, Question, WHOLE, WaveBooks};
 use crate::clock;
 use crate::job::JobCommand;
@@ -30,6 +30,8 @@ struct Driver<'a> {
     adapters: &'a AdaptersSpec,
     arms: Vec<AdapterServing>,
     tasks: Vec<Parcel>,
+    /// Whether an arm answers with full models.
+    needs_whole: bool,
     seed: u64,
     conductor: Conductor<'a>,
     waves: u32,
@@ -68,10 +70,13 @@ pub(in crate::serve::study) fn drive(
         })
         .collect();
     let needs_whole = arms.iter().any(|arm| arm.serving == Serving::Merged);
+    if needs_whole {
+        check_room(&spec.model_directory)?;
+    }
     let mut tasks = Vec::new();
     for task in &adapters.tasks {
         let from = (spec.model_directory.as_path(), task.as_str());
-        let parcel = Parcel::read(&model, from, (study, prompt_seeds), needs_whole)?;
+        let parcel = Parcel::read(&model, from, (study, prompt_seeds))?;
         tasks.push(parcel);
     }
     let needed = model.terms(0..model.all_layers())?;
@@ -85,6 +90,7 @@ pub(in crate::serve::study) fn drive(
         adapters,
         arms,
         tasks,
+        needs_whole,
         seed: prompt_seeds.first().copied().unwrap_or_default(),
         conductor,
         waves: 0,
@@ -147,8 +153,10 @@ impl Driver<'_> {
                 self.deliver(task, false, setting)?;
             }
         }
-        for task in 0..self.tasks.len() {
-            self.deliver(task, true, setting)?;
+        if self.needs_whole {
+            for task in 0..self.tasks.len() {
+                self.deliver(task, true, setting)?;
+            }
         }
         Ok(())
     }
@@ -158,10 +166,11 @@ impl Driver<'_> {
         let Some(parcel) = self.tasks.get(task) else {
             return Ok(());
         };
-        let files: Vec<(u32, &[u8])> = match (whole, &parcel.whole) {
-            (true, Some(model)) => vec![(WHOLE, model.as_slice())],
-            (true, None) => return Ok(()),
-            (false, _) => parcel
+        // Made before the clock runs, and gone with its delivery.
+        let model = whole.then(|| parcel.whole()).transpose()?;
+        let files: Vec<(u32, &[u8])> = match &model {
+            Some(model) => vec![(WHOLE, model.as_slice())],
+            None => parcel
                 .adapter
                 .iter()
                 .map(|(place, file)| (*place, file.as_slice()))
@@ -301,13 +310,12 @@ impl Driver<'_> {
             let Some(parcel) = self.tasks.get(index) else {
                 continue;
             };
-            let merged = parcel.whole.is_some();
             for (prompt, tokens) in (0..).zip(parcel.prompts.clone()) {
                 let question = Question::Alone {
                     task,
                     prompt: tokens,
                     output_tokens: self.study.output_tokens,
-                    merged,
+                    merged: self.needs_whole,
                 };
                 if let Appraisal::Alone {
                     tokens,
