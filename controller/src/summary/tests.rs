@@ -124,6 +124,19 @@ fn one_token_in_the_outage_breaks_the_stall_and_none_under_way_leaves_it_undecid
 }
 
 #[test]
+fn every_claim_states_how_much_it_was_judged_by_and_what_would_have_shown() {
+    for expectation in summary_of(&fixture::records()).expectations {
+        assert!(!expectation.evidence.is_empty(), "{expectation:?}");
+        for evidence in &expectation.evidence {
+            assert!(evidence.sample_size > 0, "{expectation:?}");
+            assert!(!evidence.smallest_effect.is_empty(), "{expectation:?}");
+            let told = evidence.to_string();
+            assert!(expectation.detail.contains(&told), "{expectation:?}");
+        }
+    }
+}
+
+#[test]
 fn an_unfinished_request_breaks_completeness_and_counts_as_longer_than_all() {
     let claim = Claim::AllCompleted {
         phase: "split".to_owned(),
