@@ -551,3 +551,6 @@ fn in_outages(
         &detail,
     )
 }
+
+#[cfg(test)]
+mod tests;
