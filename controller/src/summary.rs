@@ -34,7 +34,7 @@ pub use energy::{
     MeterSummary, MeteringSummary, Missing,
 };
 pub(crate) use energy::{derived_from, gaps_between, metering, missing, subtracted};
-pub use expectations::outages;
+pub use expectations::{Evidence, outages};
 pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
@@ -496,6 +496,10 @@ pub struct ExpectationSummary {
     pub outcome: ExpectationOutcome,
     /// The numbers it was judged by.
     pub numbers: BTreeMap<String, f64>,
+    /// Of each of its parts, how much it was judged by and how small an effect would have shown; empty where there was
+    /// no case, or too few, to judge by.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
     /// The same in words.
     pub detail: String,
 }

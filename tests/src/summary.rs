@@ -131,11 +131,50 @@ pub fn times_not_held(summary: &Value, plan: &Value) -> Vec<String> {
         .collect()
 }
 
-fn about_times(plan: &Value, name: &Value) -> bool {
-    claims_of(plan, name).any(|claim| {
-        let of_study = claim["study"]["claim"].as_str();
-        of_study.is_some_and(|claim| TIMED.contains(&claim)) || claim.get("all-completed").is_some()
+/// What is claimed of studies that energy decides beside those of [`TIMED`]: without meters there is nothing to judge.
+const METERED: [&str; 1] = ["counter-is-integrated-power"];
+
+/// The expectations that the records decided nothing about though bytes, tokens, equalities or laws of them do, a line
+/// each; with `times_too` also those that only times or energy decide. How well a machine emulates that was found too
+/// busy is left open.
+#[must_use]
+pub fn undecided(summary: &Value, plan: &Value, times_too: bool) -> Vec<String> {
+    let expectations = summary["expectations"].as_array().into_iter().flatten();
+    let undecided = expectations.filter(|one| one["outcome"] == "undecided");
+    let excused = |name: &Value| {
+        let of_energy = claims_of_studies(plan, name).any(|claim| METERED.contains(&claim));
+        !times_too && (of_energy || about_times(plan, name))
+            || summary["verdict"] == "INVALID" && about_the_machine(plan, name)
+    };
+    undecided
+        .filter(|one| !excused(&one["name"]))
+        .map(|one| format!("undecided: {}: {}", one["name"], one["detail"]))
+        .collect()
+}
+
+/// What is wrong with how long a run took, from the agent's start until everything was taken down; `None` if that is
+/// within so many seconds.
+#[must_use]
+pub fn overrun(events: &[Value], within_s: u64) -> Option<String> {
+    let mut ends = events.iter().rev();
+    let end = ends.find(|event| event["event"] == "taken-down");
+    let Some(took_ns) = end.and_then(|event| event["done_ns"].as_u64()) else {
+        return Some("the events do not say when everything was taken down".to_owned());
+    };
+    let most_ns = within_s.saturating_mul(1_000_000_000);
+    (took_ns > most_ns).then(|| {
+        let (took_s, rest_ms) = (took_ns / 1_000_000_000, took_ns / 1_000_000 % 1000);
+        format!("the run took {took_s}.{rest_ms:03} s, more than {within_s} s")
     })
+}
+
+fn about_times(plan: &Value, name: &Value) -> bool {
+    claims_of_studies(plan, name).any(|claim| TIMED.contains(&claim))
+        || claims_of(plan, name).any(|claim| claim.get("all-completed").is_some())
+}
+
+fn claims_of_studies<'a>(plan: &'a Value, name: &'a Value) -> impl Iterator<Item = &'a str> {
+    claims_of(plan, name).filter_map(|claim| claim["study"]["claim"].as_str())
 }
 
 fn claims_of<'a>(plan: &'a Value, name: &'a Value) -> impl Iterator<Item = &'a Value> {
@@ -540,9 +579,57 @@ mod tests {
     }
 
     #[test]
+    fn what_bytes_tokens_equalities_and_laws_decide_may_not_be_undecided() {
+        let (mut summary, mut plan, _) = run();
+        let of = |claim: &str| json!({ "study": { "study": "s", "claim": claim } });
+        plan["expectations"] = json!([
+            { "name": "bytes", "claim": of("arm-bytes-follow-formula") },
+            { "name": "tokens", "claim": { "same-tokens": { "phases": ["edge", "split"] } } },
+            { "name": "times", "claim": of("best-cut-flips") },
+            { "name": "energy", "claim": of("counter-is-integrated-power") },
+            { "name": "rate", "claim": { "rate-follows-trace": { "phase": "bulk" } } },
+        ]);
+        let names = ["bytes", "tokens", "times", "energy", "rate"];
+        let open = |summary: &mut Value, left: &[&str]| {
+            let judged = names.map(|name| {
+                let outcome = if left.contains(&name) {
+                    "undecided"
+                } else {
+                    "held"
+                };
+                json!({ "name": name, "outcome": outcome, "detail": "x" })
+            });
+            summary["expectations"] = json!(judged);
+        };
+        for (left, found, found_with_times) in [
+            (["bytes"].as_slice(), 1, 1),
+            (&["tokens", "rate"], 2, 2),
+            (&["times", "energy"], 0, 2),
+            (&[], 0, 0),
+        ] {
+            open(&mut summary, left);
+            assert_eq!(undecided(&summary, &plan, false).len(), found, "{left:?}");
+            let with_times = undecided(&summary, &plan, true);
+            assert_eq!(with_times.len(), found_with_times, "{left:?}");
+        }
+        open(&mut summary, &["rate"]);
+        summary["verdict"] = json!("INVALID");
+        assert_eq!(undecided(&summary, &plan, false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_run_is_within_its_time_or_says_by_how_much_it_is_not() {
+        let end = |done_ns: u64| json!({ "event": "taken-down", "done_ns": done_ns });
+        assert_eq!(overrun(&[end(300_000_000_000)], 300), None);
+        let late = overrun(&[end(300_250_000_000)], 300).unwrap();
+        assert!(late.contains("300.250 s, more than 300 s"), "{late}");
+        assert!(overrun(&[], 300).is_some());
+    }
+
+    #[test]
     fn names_of_what_only_times_decide_are_names_of_claims() {
         let read = |name: &str| serde_json::from_value::<StudyClaim>(json!(name)).is_ok();
-        assert!(TIMED.iter().all(|name| read(name)));
+        assert!(TIMED.iter().chain(&METERED).all(|name| read(name)));
         assert!(!read("no-claim"));
     }
 }

@@ -1,5 +1,6 @@
 //! Claims about the results, judged by the records.
 
+mod evidence;
 mod studies;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use super::{
 };
 use crate::format::{count_to_f64, length, ns_to_ms, ns_to_s};
 use crate::results::{PhaseResults, Results};
+
+pub use evidence::Evidence;
 
 /// Besides delay and jitter, what a token needs from the link's end to the record.
 const ARRIVAL_ALLOWANCE_NS: u64 = 5_000_000;
@@ -36,21 +39,48 @@ pub fn outages(trace: &Trace, until_ns: u64) -> Vec<(u64, u64)> {
 struct Judgement {
     outcome: ExpectationOutcome,
     numbers: BTreeMap<String, f64>,
+    /// Of each part; empty where nothing was judged.
+    evidence: Vec<Evidence>,
+    /// In words, with what the evidence says.
     detail: String,
 }
 
-fn judgement(held: Option<bool>, numbers: &[(&str, u64)], detail: String) -> Judgement {
+/// What the evidence says of a claim; `None` if it leaves it open.
+fn judgement(
+    held: Option<bool>,
+    numbers: &[(&str, u64)],
+    evidence: Evidence,
+    detail: &str,
+) -> Judgement {
     let outcome = match held {
         Some(true) => ExpectationOutcome::Held,
         Some(false) => ExpectationOutcome::NotHeld,
         None => ExpectationOutcome::Undecided,
     };
+    if evidence.sample_size == 0 {
+        // In no case nothing shows.
+        return Judgement {
+            outcome,
+            ..unjudged(numbers, detail.to_owned())
+        };
+    }
+    Judgement {
+        outcome,
+        detail: format!("{detail} ({evidence})"),
+        evidence: vec![evidence],
+        ..unjudged(numbers, String::new())
+    }
+}
+
+/// A claim that there are no cases of, or too few to judge it by.
+fn unjudged(numbers: &[(&str, u64)], detail: String) -> Judgement {
     let numbers = numbers
         .iter()
         .map(|(name, value)| ((*name).to_owned(), count_to_f64(*value)));
     Judgement {
-        outcome,
+        outcome: ExpectationOutcome::Undecided,
         numbers: numbers.collect(),
+        evidence: Vec::new(),
         detail,
     }
 }
@@ -65,6 +95,7 @@ pub(super) fn evaluate(
         let Judgement {
             outcome,
             numbers,
+            evidence,
             detail,
         } = judge_claim(&expectation.claim, plan, traces, results);
         ExpectationSummary {
@@ -72,6 +103,7 @@ pub(super) fn evaluate(
             claim: claim_in_words(&expectation.claim),
             outcome,
             numbers,
+            evidence,
             detail,
         }
     };
@@ -126,9 +158,9 @@ fn judge_claim(
                         && results.was_changed(phase, &summary.link) =>
                 {
                     let detail = "the link was changed while it played: its trace tells no times";
-                    judgement(None, &[], detail.to_owned())
+                    unjudged(&[], detail.to_owned())
                 }
-                [] => judgement(None, &[], format!("phase {phase} was not played")),
+                [] => unjudged(&[], format!("phase {phase} was not played")),
                 [summary] => traffic_claim(plan, summary),
                 several => all_of(several.iter().map(|summary| {
                     let judgement = traffic_claim(plan, summary);
@@ -141,7 +173,7 @@ fn judge_claim(
             summaries.retain(|summary| &summary.phase == phase);
             if summaries.is_empty() {
                 let detail = format!("phase {phase} was not played, or fills no link of a cell");
-                return judgement(None, &[], detail);
+                return unjudged(&[], detail);
             }
             return all_of(summaries.iter().map(|summary| {
                 let name = summary.direction.as_str();
@@ -156,7 +188,7 @@ fn judge_claim(
     };
     let planned = plan.phases.iter().find(|phase| &phase.name == name);
     let (Some(phase), Some(recorded)) = (planned, results.phase(name)) else {
-        return judgement(None, &[], format!("phase {name} was not played"));
+        return unjudged(&[], format!("phase {name} was not played"));
     };
     let trace = plan
         .link(&phase.link)
@@ -167,7 +199,7 @@ fn judge_claim(
             if results.was_changed(name, &phase.link) =>
         {
             let detail = "the link was changed while it played: its trace tells no outages";
-            judgement(None, &[], detail.to_owned())
+            unjudged(&[], detail.to_owned())
         }
         Claim::StallsInOutage { .. } => in_outages(true, phase, recorded, trace),
         Claim::GoesOnInOutage { .. } => in_outages(false, phase, recorded, trace),
@@ -183,10 +215,18 @@ fn judge_claim(
 /// Fewest filled windows and probes that a claim about traffic is judged by.
 const LEAST_TRAFFIC_VALUES: u64 = 10;
 
+/// How far what was delivered may be from what was asked, as a share of it.
+const TRAFFIC_TOLERANCE: f64 = 0.05;
+
+/// Least correlation of what was delivered with its trace.
+const TRAFFIC_CORRELATION: f64 = 0.95;
+
 /// The claims about traffic phases: a bulk phase has directions, a ping phase round trips.
 fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement {
     let mut numbers = BTreeMap::new();
     let (mut held, mut details) = (Some(true), Vec::new());
+    // Of the direction with the fewest windows, or of the round trips.
+    let mut evidence = None;
     for one in &summary.following {
         let direction = &one.direction;
         let mut number = |name: &str, value: f64| {
@@ -195,8 +235,11 @@ fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement {
         number("backlogged_windows", count_to_f64(one.backlogged_windows));
         number("late_steps", count_to_f64(one.late_steps));
         let Some(share) = one.delivered_over_trace else {
-            (held, details) = (None, vec![format!("nothing was measured {direction}")]);
-            break;
+            let detail = format!("nothing was measured {direction}");
+            return Judgement {
+                numbers,
+                ..unjudged(&[], detail)
+            };
         };
         number("delivered_over_trace", share);
         let mut detail = format!(
@@ -211,17 +254,29 @@ fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement {
         if one.backlogged_windows < LEAST_TRAFFIC_VALUES {
             held = held.and(None);
         } else {
-            let follows = (share - 1.0).abs() <= 0.05
-                && one.correlation.is_none_or(|value| value > 0.95)
+            let follows = (share - 1.0).abs() <= TRAFFIC_TOLERANCE
+                && one
+                    .correlation
+                    .is_none_or(|value| value > TRAFFIC_CORRELATION)
                 && one.late_steps == 0;
             held = held.map(|held| held && follows);
         }
+        let effect = format!(
+            "{:.0} % more or less than the trace's, a correlation of {TRAFFIC_CORRELATION} or less or one late step",
+            TRAFFIC_TOLERANCE * 100.0
+        );
+        let of_one = Evidence::new(one.backlogged_windows, "windows in a direction", effect);
+        let least = evidence.take().filter(|least: &Evidence| {
+            // The direction that tells least.
+            least.sample_size <= of_one.sample_size
+        });
+        evidence = Some(least.unwrap_or(of_one));
     }
     if let Some(trips) = &summary.round_trips {
         let come_back = trips.sent - trips.lost;
         let medians = (trips.p50_ms, trips.asked_p50_ms, trips.error_p50_ms);
         let (Some(median), Some(asked), Some(error)) = medians else {
-            return judgement(None, &[], "no packet came back".to_owned());
+            return unjudged(&[], "no packet came back".to_owned());
         };
         let share = count_to_f64(plan.verdict.delay_error_ppm) / 1e6;
         let bound = ns_to_ms(plan.verdict.delay_error_ns).max(asked * share);
@@ -237,11 +292,15 @@ fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement {
              allowed, {come_back} of {sent} packets came back"
         ));
         held = (come_back >= LEAST_TRAFFIC_VALUES).then_some(error <= bound);
+        let effect = format!("a median error of more than {bound:.3} ms");
+        evidence = Some(Evidence::new(come_back, "packets", effect));
     }
-    Judgement {
-        numbers,
-        ..judgement(held, &[], details.join("; "))
-    }
+    let details = details.join("; ");
+    let judged = match evidence {
+        Some(evidence) => judgement(held, &[], evidence, &details),
+        None => unjudged(&[], "nothing was measured".to_owned()),
+    };
+    Judgement { numbers, ..judged }
 }
 
 /// The claim about what links of a cell got.
@@ -252,7 +311,7 @@ fn cell_claim(summary: &CellSummary, results: &Results) -> Judgement {
         .any(|user| results.was_changed(&summary.phase, &user.link))
     {
         let detail = "a link of the cell was changed while it played: its trace tells no share";
-        return judgement(None, &[], detail.to_owned());
+        return unjudged(&[], detail.to_owned());
     }
     let mut numbers = BTreeMap::from([(
         "backlogged_windows".to_owned(),
@@ -276,7 +335,7 @@ fn cell_claim(summary: &CellSummary, results: &Results) -> Judgement {
         details.push(format!(
             "{link} got {got:.4} of the bytes, {asked:.4} asked"
         ));
-        held = held.map(|held| held && (ratio - 1.0).abs() <= 0.05);
+        held = held.map(|held| held && (ratio - 1.0).abs() <= TRAFFIC_TOLERANCE);
     }
     if summary.backlogged_windows < LEAST_TRAFFIC_VALUES {
         held = None;
@@ -287,19 +346,26 @@ fn cell_claim(summary: &CellSummary, results: &Results) -> Judgement {
         "cell {cell} ({policy}): {}, in {backlogged} of {windows} windows",
         details.join(", ")
     );
+    let effect = format!(
+        "{:.0} % more or less on a link than asked",
+        TRAFFIC_TOLERANCE * 100.0
+    );
+    let evidence = Evidence::new(backlogged, "windows", effect);
     Judgement {
         numbers,
-        ..judgement(held, &[], detail)
+        ..judgement(held, &[], evidence, &detail)
     }
 }
 
 /// Several judgements as one, which holds if all do; the numbers of each end in its name.
 fn all_of(judgements: impl Iterator<Item = (impl Display, Judgement)>) -> Judgement {
-    let (mut numbers, mut details) = (BTreeMap::new(), Vec::new());
+    let (mut numbers, mut evidence, mut details) = (BTreeMap::new(), Vec::new(), Vec::new());
     let mut outcome = ExpectationOutcome::Held;
     for (name, one) in judgements {
         let named = one.numbers.into_iter();
         numbers.extend(named.map(|(number, value)| (format!("{number}_{name}"), value)));
+        let part = name.to_string();
+        evidence.extend(one.evidence.into_iter().map(|one| one.within(&part)));
         details.push(format!("{name}: {}", one.detail));
         outcome = match (outcome, one.outcome) {
             (ExpectationOutcome::NotHeld, _) | (_, ExpectationOutcome::NotHeld) => {
@@ -312,6 +378,7 @@ fn all_of(judgements: impl Iterator<Item = (impl Display, Judgement)>) -> Judgem
     Judgement {
         outcome,
         numbers,
+        evidence,
         detail: details.join("; "),
     }
 }
@@ -320,7 +387,7 @@ fn same_tokens(phases: &[String], results: &Results) -> Judgement {
     let recorded: Option<Vec<&PhaseResults>> =
         phases.iter().map(|name| results.phase(name)).collect();
     let Some((first, others)) = recorded.as_deref().and_then(<[_]>::split_first) else {
-        return judgement(None, &[], "not all of these phases were played".to_owned());
+        return unjudged(&[], "not all of these phases were played".to_owned());
     };
     let completed = |phase: &PhaseResults, id: u32| {
         phase
@@ -349,12 +416,13 @@ fn same_tokens(phases: &[String], results: &Results) -> Judgement {
     let detail = format!(
         "{compared} requests with {tokens} tokens completed in all of these phases; {differing} differ"
     );
-    judgement(held, &numbers, detail)
+    let evidence = Evidence::equality(compared, "requests", "one token");
+    judgement(held, &numbers, evidence, &detail)
 }
 
 fn payload_formula(plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) -> Judgement {
     let Some(model) = &plan.model else {
-        return judgement(None, &[], "the plan has no model".to_owned());
+        return unjudged(&[], "the plan has no model".to_owned());
     };
     let completed: Vec<&RequestRecord> = recorded
         .requests
@@ -405,7 +473,8 @@ fn payload_formula(plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) -> J
             numbers.push(("connections", connections));
         }
     }
-    judgement(held, &numbers, detail)
+    let evidence = Evidence::equality(length(&completed), "requests", "one byte");
+    judgement(held, &numbers, evidence, &detail)
 }
 
 fn all_completed(offered: u64, recorded: &PhaseResults) -> Judgement {
@@ -417,11 +486,9 @@ fn all_completed(offered: u64, recorded: &PhaseResults) -> Judgement {
     let completed = u64::try_from(completed).unwrap_or(u64::MAX);
     let held = (recorded.end.is_some() && offered > 0).then_some(completed == offered);
     let numbers = [("offered", offered), ("completed", completed)];
-    judgement(
-        held,
-        &numbers,
-        format!("{completed} of {offered} requests completed"),
-    )
+    let evidence = Evidence::equality(offered, "requests", "one that is not completed");
+    let detail = format!("{completed} of {offered} requests completed");
+    judgement(held, &numbers, evidence, &detail)
 }
 
 fn in_outages(
@@ -431,7 +498,7 @@ fn in_outages(
     trace: Option<&Trace>,
 ) -> Judgement {
     let Some(trace) = trace else {
-        return judgement(None, &[], "the link's trace is not recorded".to_owned());
+        return unjudged(&[], "the link's trace is not recorded".to_owned());
     };
     let down = CapacityCurve::new(trace, Direction::Down);
     let (mut under_way, mut tokens, mut outage_ns) = (0, 0, 0);
@@ -464,18 +531,26 @@ fn in_outages(
     ];
     let seconds = ns_to_s(outage_ns);
     if outage_ns == 0 {
-        return judgement(
-            None,
-            &numbers,
-            "the link had no outage in this phase".to_owned(),
-        );
+        return unjudged(&numbers, "the link had no outage in this phase".to_owned());
     }
     if under_way == 0 {
         let detail = format!("no request was under way in {seconds:.3} s of outage");
-        return judgement(None, &numbers, detail);
+        return unjudged(&numbers, detail);
     }
     let detail = format!(
         "{tokens} tokens arrived in {seconds:.3} s of outage while {under_way} requests were under way"
     );
-    judgement(Some((tokens == 0) == must_stall), &numbers, detail)
+    let evidence = match must_stall {
+        true => Evidence::equality(under_way, "requests under way", "one token"),
+        false => Evidence::new(under_way, "requests under way", "a stall of all of them"),
+    };
+    judgement(
+        Some((tokens == 0) == must_stall),
+        &numbers,
+        evidence,
+        &detail,
+    )
 }
+
+#[cfg(test)]
+mod tests;

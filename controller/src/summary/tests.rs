@@ -124,6 +124,39 @@ fn one_token_in_the_outage_breaks_the_stall_and_none_under_way_leaves_it_undecid
 }
 
 #[test]
+fn a_device_that_waits_for_the_link_breaks_that_it_goes_on() {
+    let claim = Claim::GoesOnInOutage {
+        phase: "device".to_owned(),
+    };
+    let mut records = fixture::records();
+    assert_eq!(outcome_of(&records, &claim), ExpectationOutcome::Held);
+    let outages = outages(&fixture::trace(), records.plan.phases[0].duration_ns);
+    let requests = records.results.phases[0].requests.values_mut();
+    for at in requests.flat_map(|record| &mut record.token_ns) {
+        if let Some((_, end)) = outages
+            .iter()
+            .find(|(start, end)| *start <= *at && *at < *end)
+        {
+            *at = *end;
+        }
+    }
+    assert_eq!(outcome_of(&records, &claim), ExpectationOutcome::NotHeld);
+}
+
+#[test]
+fn every_claim_states_how_much_it_was_judged_by_and_what_would_have_shown() {
+    for expectation in summary_of(&fixture::records()).expectations {
+        assert!(!expectation.evidence.is_empty(), "{expectation:?}");
+        for evidence in &expectation.evidence {
+            assert!(evidence.sample_size > 0, "{expectation:?}");
+            assert!(!evidence.smallest_effect.is_empty(), "{expectation:?}");
+            let told = evidence.to_string();
+            assert!(expectation.detail.contains(&told), "{expectation:?}");
+        }
+    }
+}
+
+#[test]
 fn an_unfinished_request_breaks_completeness_and_counts_as_longer_than_all() {
     let claim = Claim::AllCompleted {
         phase: "split".to_owned(),

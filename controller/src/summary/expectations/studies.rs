@@ -31,7 +31,7 @@ use hexloop_workloads::study::tensor_parallel::hop_bytes as halves_bytes;
 use hexloop_workloads::study::u_shape::hop_bytes as u_shape_bytes;
 use hexloop_workloads::study::{Arm, HopBytes, RowRecord, TrialRecord, split};
 
-use super::{Judgement, judgement};
+use super::{Evidence, Judgement, judgement, unjudged};
 use crate::format::{count_to_f64, length, ns_to_ms};
 use crate::results::Results;
 use crate::summary::studies::Findings;
@@ -61,13 +61,13 @@ pub(super) fn judge(
     let (Some(study), Some(model), Some(recorded)) =
         (study, plan.model.as_ref(), results.phase(name))
     else {
-        return judgement(None, &[], format!("study {name} was not played"));
+        return unjudged(&[], format!("study {name} was not played"));
     };
     let findings = Findings::of(study, model, recorded);
     let is_empty =
         findings.trials.is_empty() && findings.rounds.is_empty() && findings.adapters.is_empty();
     if is_empty || recorded.end.is_none() {
-        return judgement(None, &[], "it did not come to its end".to_owned());
+        return unjudged(&[], "it did not come to its end".to_owned());
     }
     match claim {
         StudyClaim::ArmsAgree => arms_agree(&findings),
@@ -130,13 +130,18 @@ pub(super) fn judge(
     }
 }
 
-fn with_numbers(held: Option<bool>, numbers: &[(&str, f64)], detail: String) -> Judgement {
+fn with_numbers(
+    held: Option<bool>,
+    numbers: &[(&str, f64)],
+    evidence: Evidence,
+    detail: &str,
+) -> Judgement {
     let numbers = numbers
         .iter()
         .map(|(name, value)| ((*name).to_owned(), *value));
     Judgement {
         numbers: numbers.collect(),
-        ..judgement(held, &[], detail)
+        ..judgement(held, &[], evidence, detail)
     }
 }
 
@@ -179,7 +184,13 @@ fn arms_agree(findings: &Findings<'_>) -> Judgement {
     let prompts = prompts.len();
     let detail =
         format!("{trials} trials of {prompts} prompts, {tokens} tokens; {differing} differ");
-    judgement(comparable.then_some(differing == 0), &numbers, detail)
+    let evidence = Evidence::equality(trials, "trials", "one token");
+    judgement(
+        comparable.then_some(differing == 0),
+        &numbers,
+        evidence,
+        &detail,
+    )
 }
 
 fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
@@ -209,7 +220,13 @@ fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
         "{judged} trials on {links} links: {counted} bytes counted, {formula} by the formula; \
          {differing} trials differ"
     );
-    judgement((judged > 0).then_some(differing == 0), &numbers, detail)
+    let evidence = Evidence::equality(judged, "trials", "one byte");
+    judgement(
+        (judged > 0).then_some(differing == 0),
+        &numbers,
+        evidence,
+        &detail,
+    )
 }
 
 /// What a trial puts on each link of its path by the formula of its technique.
@@ -298,36 +315,36 @@ fn cut_moves_no_bytes(findings: &Findings<'_>) -> Judgement {
     ];
     let detail =
         format!("{trials} trials with {cuts} cuts put {least} to {most} bytes on the link");
-    judgement((cuts > 1).then_some(least == most), &numbers, detail)
+    let evidence = Evidence::equality(trials, "trials", "one byte");
+    judgement(
+        (cuts > 1).then_some(least == most),
+        &numbers,
+        evidence,
+        &detail,
+    )
 }
 
 fn linear_in_cut(findings: &Findings<'_>) -> Judgement {
     let slopes = law::slopes(findings);
     let [device, edge] = findings.costs.as_slice() else {
-        return judgement(None, &[], "costs of two nodes are needed".to_owned());
+        return unjudged(&[], "costs of two nodes are needed".to_owned());
     };
     let asked = count_to_f64(device.layer_ns) - count_to_f64(edge.layer_ns);
     let values: Vec<f64> = slopes.iter().map(|(slope, _)| *slope).collect();
     let slope = mean_interval(&values).filter(|_| asked.abs() >= 1.0);
     let Some([mean, low, high]) = slope else {
-        return judgement(
-            None,
-            &[],
-            "too few settings, or layers cost the same".to_owned(),
-        );
+        return unjudged(&[], "too few settings, or layers cost the same".to_owned());
     };
     let count = count_to_f64(length(&slopes));
     let ratio = [mean / asked, low / asked, high / asked];
     let bend = slopes.iter().map(|(_, bend)| bend).sum::<f64>() / count;
     let held = within(ratio).map(|held| held && bend <= TOLERANCE);
     let detail = format!(
-        "slope {:.3} ms per layer, {:.3} by the costs: {} (95 % of {} settings; a deviation of {:.1} % would \
-         show), on average at most {:.1} % off the line",
+        "slope {:.3} ms per layer, {:.3} by the costs: {} (95 %), on average at most {:.1} % off the \
+         line",
         mean / 1e6,
         asked / 1e6,
         told(ratio),
-        slopes.len(),
-        (ratio[2] - ratio[1]) * 50.0,
         bend * 100.0
     );
     let numbers = [
@@ -337,7 +354,8 @@ fn linear_in_cut(findings: &Findings<'_>) -> Judgement {
         ("settings", count),
         ("mean_distance_from_line", bend),
     ];
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::ratio(length(&slopes), "settings", ratio);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// Whether a ratio is 1 within the tolerance; `None` if its interval leaves that open.
@@ -375,7 +393,9 @@ fn best_cut_flips(findings: &Findings<'_>, seed: u64) -> Judgement {
             "no round trip has {RATES_EACH_SIDE} rates on either side of its critical one: splitting \
              saves too little on these nodes, or the grid is too small"
         );
-        return judgement(Some(false), &[("bracketing_rows", 0)], detail);
+        let rows = length(&findings.rows);
+        let evidence = Evidence::new(rows, "round trips", "one that has");
+        return judgement(Some(false), &[("bracketing_rows", 0)], evidence, &detail);
     }
     super::all_of(bracketing.into_iter().map(|row| {
         let name = format!("round trip {} ms", ns_to_ms(row.round_trip_ns));
@@ -385,11 +405,16 @@ fn best_cut_flips(findings: &Findings<'_>, seed: u64) -> Judgement {
 
 fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement {
     let Some(flip) = law::flip(findings, row, seed) else {
-        let detail = "what the trials took does not cross at any rate".to_owned();
-        return judgement(Some(false), &[], detail);
+        let detail = "what the trials took does not cross at any rate";
+        let evidence = Evidence::new(
+            trials_at(findings, row.round_trip_ns),
+            "trials",
+            "a crossing",
+        );
+        return judgement(Some(false), &[], evidence, detail);
     };
     let (Some(over), Some(critical)) = (flip.over_critical, findings.critical_rate_bps(row)) else {
-        return judgement(None, &[], "there is no interval".to_owned());
+        return unjudged(&[], "there is no interval".to_owned());
     };
     let times = law::times_by_rate(findings, row);
     let critical = count_to_f64(critical);
@@ -409,12 +434,11 @@ fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement
         _ => None,
     };
     let detail = format!(
-        "flips at {:.3} Mbit/s, {:.3} by the formula: {} (95 %; a deviation of {:.1} % would show); the \
-         end that the formula names is best at {corners} of {judged} rates",
+        "flips at {:.3} Mbit/s, {:.3} by the formula: {} (95 %); the end that the formula names \
+         is best at {corners} of {judged} rates",
         flip.rate_bps / 1e6,
         critical / 1e6,
-        told(over),
-        (over[2] - over[1]) * 50.0
+        told(over)
     );
     let numbers = [
         ("flip_over_critical", over[0]),
@@ -423,7 +447,15 @@ fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement
         ("rates", count_to_f64(judged)),
         ("rates_with_that_end_best", count_to_f64(corners)),
     ];
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::ratio(trials_at(findings, row.round_trip_ns), "trials", over);
+    with_numbers(held, &numbers, evidence, &detail)
+}
+
+/// How many trials a round trip has.
+fn trials_at(findings: &Findings<'_>, round_trip_ns: u64) -> u64 {
+    let trials = findings.trials.iter();
+    let of_row = trials.filter(|trial| trial.round_trip_ns == round_trip_ns);
+    u64::try_from(of_row.count()).unwrap_or(u64::MAX)
 }
 
 /// Trials of the arm and rate of a row that has the fewest.
@@ -467,27 +499,26 @@ fn never_splits(findings: &Findings<'_>) -> Judgement {
         ("settings_with_all_on_the_first_best", whole_best),
     ];
     if without.is_empty() {
-        let detail = "every round trip has a critical rate: none is long enough".to_owned();
-        return judgement(Some(false), &numbers, detail);
+        let detail = "every round trip has a critical rate: none is long enough";
+        let rows = length(&findings.rows);
+        let evidence = Evidence::new(rows, "round trips", "one without a critical rate");
+        return judgement(Some(false), &numbers, evidence, detail);
     }
     let detail = format!(
         "{} round trips without a critical rate: all layers on the first node are best at {whole_best} \
-         of {settings} rates ({} trials; another cut that is faster by {:.0} % would show)",
-        without.len(),
-        without
-            .iter()
-            .map(|row| findings
-                .trials
-                .iter()
-                .filter(|trial| trial.round_trip_ns == row.round_trip_ns)
-                .count())
-            .sum::<usize>(),
-        RESOLUTION * 100.0
+         of {settings} rates",
+        without.len()
     );
+    let trials: u64 = without
+        .iter()
+        .map(|row| trials_at(findings, row.round_trip_ns))
+        .sum();
+    let effect = format!("another cut that is faster by {:.0} %", RESOLUTION * 100.0);
     judgement(
         (settings > 0).then_some(whole_best == settings),
         &numbers,
-        detail,
+        Evidence::new(trials, "trials", effect),
+        &detail,
     )
 }
 

@@ -7,8 +7,9 @@ use hexloop_workloads::study::adapters::{
     request_bytes,
 };
 
-use super::{Judgement, judgement, told, with_numbers, within};
+use super::{Evidence, Judgement, judgement, told, unjudged, with_numbers, within};
 use crate::format::{count_to_f64, length};
+use crate::summary::expectations::evidence::half_width;
 use crate::summary::studies::Findings;
 use hexloop_statistics::{Agreement, TOKENS_OF_A_TIE, interval_over_blocks, mean_interval};
 
@@ -52,7 +53,7 @@ pub(super) fn bytes_are_delta(findings: &Findings<'_>) -> Judgement {
     let [adapters, models] = kinds;
     if adapters[3] == 0 || models[3] == 0 {
         let detail = "adapters and full models are to be delivered, both".to_owned();
-        return judgement(None, &[("deliveries", judged)], detail);
+        return unjudged(&[("deliveries", judged)], detail);
     }
     let mean =
         |kind: [u64; 4], index: usize| count_to_f64(kind[index]) / count_to_f64(kind[3]).max(1.0);
@@ -63,7 +64,7 @@ pub(super) fn bytes_are_delta(findings: &Findings<'_>) -> Judgement {
     let detail = format!(
         "{judged} deliveries, {wrong} of which differ from the formula; an adapter is {:.5} of a full model's \
          parameters, {:.5} of their bytes and {:.5} of the bytes on the link (headers add {:.2} % to an adapter and \
-         {:.3} % to a full model); a single byte would show",
+         {:.3} % to a full model)",
         ratio(0),
         ratio(1),
         ratio(2),
@@ -77,7 +78,8 @@ pub(super) fn bytes_are_delta(findings: &Findings<'_>) -> Judgement {
         ("byte_ratio", ratio(1)),
         ("link_byte_ratio", ratio(2)),
     ];
-    with_numbers(differing(wrong, judged), &numbers, detail)
+    let evidence = Evidence::equality(judged, "deliveries", "one byte");
+    with_numbers(differing(wrong, judged), &numbers, evidence, &detail)
 }
 
 /// Every request puts on the link what the formula says, and both ends counted the same.
@@ -109,7 +111,9 @@ pub(super) fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
         ("differing_requests", wrong),
         ("differing_waves", uneven),
     ];
-    judgement(differing(wrong + uneven, requests), &numbers, detail)
+    let evidence = Evidence::equality(requests, "requests", "one byte");
+    let held = differing(wrong + uneven, requests);
+    judgement(held, &numbers, evidence, &detail)
 }
 
 /// Whether two scores of an answer alone were near at a place.
@@ -154,9 +158,8 @@ pub(super) fn answer_alike(findings: &Findings<'_>) -> Judgement {
     let detail = format!(
         "{beside_places} places of answers in waves and {merged_places} with merged weights, {} prompts: {differing} differ \
          from the adapter alone, and {near} more where two scores are near, of which there may be one in \
-         {TOKENS_OF_A_TIE}; one wrong place in {:.0} would show in nineteen of twenty runs",
-        alone.len(),
-        (f64::from(places) / 3.0).max(1.0)
+         {TOKENS_OF_A_TIE}",
+        alone.len()
     );
     let numbers = [
         ("places", f64::from(places)),
@@ -166,7 +169,8 @@ pub(super) fn answer_alike(findings: &Findings<'_>) -> Judgement {
     ];
     let is_judged = mixed > 0 && beside_places > 0 && merged_places > 0;
     let held = agreement.held().filter(|_| is_judged);
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::equality(u64::from(places), "places", "another token");
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// By how many nats per token each paragraph is less surprising with one adapter than with another.
@@ -213,7 +217,11 @@ pub(super) fn matter(findings: &Findings<'_>) -> Judgement {
     if outcomes.is_empty() {
         let detail =
             "no adapter brings a text of its task: put one into its held-out.txt".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
+    }
+    if details.is_empty() {
+        let detail = "two paragraphs of a text are needed".to_owned();
+        return unjudged(&[("comparisons", length(&outcomes))], detail);
     }
     let held = if outcomes.contains(&Some(false)) {
         Some(false)
@@ -221,8 +229,7 @@ pub(super) fn matter(findings: &Findings<'_>) -> Judgement {
         outcomes.iter().all(Option::is_some).then_some(true)
     };
     let detail = format!(
-        "nats a token that the own adapter takes off, 95 % over {paragraphs} paragraphs or more: {}; {widest:.3} would \
-         show",
+        "nats a token that the own adapter takes off, 95 %: {}",
         details.join(", ")
     );
     let numbers = [
@@ -230,12 +237,16 @@ pub(super) fn matter(findings: &Findings<'_>) -> Judgement {
         ("least_gain", least),
         ("detectable_gain", widest),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("{widest:.3} nats a token");
+    let paragraphs = u64::try_from(paragraphs).unwrap_or(u64::MAX);
+    let evidence = Evidence::new(paragraphs, "paragraphs of a text at least", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// From nothing to serving a task takes what bytes, round trip and loading add up to.
 pub(super) fn cold_start_is_sum(findings: &Findings<'_>) -> Judgement {
     let (mut outcomes, mut details, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut deliveries, mut widest) = (0, 0.0_f64);
     for (whole, name, number) in [
         (false, "adapters", "adapter_time_over_expected"),
         (true, "full models", "model_time_over_expected"),
@@ -258,25 +269,27 @@ pub(super) fn cold_start_is_sum(findings: &Findings<'_>) -> Judgement {
         };
         let farthest = ratios.iter().map(|ratio| (ratio - 1.0).abs());
         outcomes.push(within(ratio));
+        deliveries += length(&ratios);
+        widest = widest.max(half_width(ratio));
         numbers.push((number, ratio[0]));
         details.push(format!(
-            "{} {name} took {} of what bytes, round trip and loading add up to (95 %; {:.1} % would show; at most \
-             {:.1} % off)",
+            "{} {name} took {} of what bytes, round trip and loading add up to (95 %; at most {:.1} % off)",
             ratios.len(),
             told(ratio),
-            (ratio[2] - ratio[1]) * 50.0,
             farthest.fold(0.0, f64::max) * 100.0
         ));
     }
     if outcomes.is_empty() {
-        return judgement(None, &[], "nothing was delivered".to_owned());
+        return unjudged(&[], "nothing was delivered".to_owned());
     }
     let held = if outcomes.contains(&Some(false)) {
         Some(false)
     } else {
         outcomes.iter().all(Option::is_some).then_some(true)
     };
-    with_numbers(held, &numbers, details.join("; "))
+    let effect = format!("a deviation of {:.1} %", widest * 100.0);
+    let evidence = Evidence::new(deliveries, "deliveries", effect);
+    with_numbers(held, &numbers, evidence, &details.join("; "))
 }
 
 /// Of the same requests, different adapters side by side serve no fewer in time than one adapter at a time.
@@ -318,7 +331,7 @@ pub(super) fn together_serves_as_many(findings: &Findings<'_>, seed: u64) -> Jud
     let shares = (mean(&all, |pair| pair[0]), mean(&all, |pair| pair[1]));
     let (Some((low, high)), (Some(one), Some(other))) = (interval, shares) else {
         let detail = format!("{} pairs of waves are too few", pairs.len());
-        return judgement(None, &[("waves", length(&pairs))], detail);
+        return unjudged(&[("waves", length(&pairs))], detail);
     };
     let told_by_deadline = pairs.iter().any(|[one, other]| *one < 1.0 || *other < 1.0)
         && pairs.iter().any(|[one, other]| *one > 0.0 || *other > 0.0);
@@ -330,14 +343,13 @@ pub(super) fn together_serves_as_many(findings: &Findings<'_>, seed: u64) -> Jud
     };
     let mut detail = format!(
         "in {} waves with the same requests {:.1} % are in time side by side and {:.1} % with one adapter at a time, \
-         {:+.1} % (95 %: {:+.1} to {:+.1} %; {:.1} % would show)",
+         {:+.1} % (95 %: {:+.1} to {:+.1} %)",
         pairs.len(),
         one * 100.0,
         other * 100.0,
         (one - other) * 100.0,
         low * 100.0,
-        high * 100.0,
-        (high - low) * 50.0
+        high * 100.0
     );
     if !told_by_deadline {
         detail
@@ -350,7 +362,9 @@ pub(super) fn together_serves_as_many(findings: &Findings<'_>, seed: u64) -> Jud
         ("difference_high", high),
         ("waves", count_to_f64(length(&pairs))),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("a difference of {:.1} %", (high - low) * 50.0);
+    let evidence = Evidence::new(length(&pairs), "pairs of waves", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

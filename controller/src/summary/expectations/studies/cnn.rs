@@ -2,7 +2,7 @@
 
 use hexloop_workloads::study::{Arm, TrialRecord};
 
-use super::{Judgement, RESOLUTION, judgement, with_numbers};
+use super::{Evidence, Judgement, RESOLUTION, trials_at, unjudged, with_numbers};
 use crate::format::{count_to_f64, length, ns_to_ms};
 use crate::summary::studies::placement::answer_ns;
 use crate::summary::studies::{Findings, law, rates_of};
@@ -19,7 +19,7 @@ pub(super) fn cut_slides(findings: &Findings<'_>) -> Judgement {
     });
     let rows: Vec<(String, Judgement)> = rows.collect();
     if rows.is_empty() {
-        return judgement(None, &[], "nothing was tried".to_owned());
+        return unjudged(&[], "nothing was tried".to_owned());
     }
     super::super::all_of(rows.into_iter())
 }
@@ -73,14 +73,9 @@ fn slides(findings: &Findings<'_>, (round_trip_ns, echo_ns): (u64, u64)) -> Judg
     let rates = length(&named);
     let detail = format!(
         "best cuts from the fastest rate to the slowest: {}; at {agreeing} of {rates} rates the law's is the best or \
-         within {:.0} % of it ({} trials; more than that would show)",
+         within {:.0} % of it",
         told.join(", "),
-        RESOLUTION * 100.0,
-        findings
-            .trials
-            .iter()
-            .filter(|trial| trial.round_trip_ns == round_trip_ns)
-            .count()
+        RESOLUTION * 100.0
     );
     let numbers = [
         ("rates", count_to_f64(rates)),
@@ -95,7 +90,10 @@ fn slides(findings: &Findings<'_>, (round_trip_ns, echo_ns): (u64, u64)) -> Judg
         ),
     ];
     let held = (named.len() >= LEAST_RATES).then_some(slides && agreeing == rates);
-    with_numbers(held, &numbers, detail)
+    let effect = format!("another cut that is faster by {:.0} %", RESOLUTION * 100.0);
+    let trials = trials_at(findings, round_trip_ns);
+    let evidence = Evidence::new(trials, "trials", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hexloop_workloads::study::split;
 
-use super::{Judgement, judgement, told, with_numbers, within};
+use super::{Evidence, Judgement, told, unjudged, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
@@ -57,14 +57,11 @@ pub(super) fn save_link_time(findings: &Findings<'_>) -> Judgement {
             "{} prompts at settings with {LEAST_CODINGS} codings or more are too few",
             ratios.len()
         );
-        return judgement(None, &[("lines", length(&ratios))], detail);
+        return unjudged(&[("lines", length(&ratios))], detail);
     };
     let detail = format!(
-        "what a byte less takes off the time of the first token, over its time on the link: {} (95 % of {} \
-         prompts at settings; a deviation of {:.1} % would show)",
-        told(ratio),
-        ratios.len(),
-        (ratio[2] - ratio[0]) * 100.0
+        "what a byte less takes off the time of the first token, over its time on the link: {} (95 %)",
+        told(ratio)
     );
     let numbers = [
         ("time_over_link_time", ratio[0]),
@@ -72,7 +69,8 @@ pub(super) fn save_link_time(findings: &Findings<'_>) -> Judgement {
         ("time_over_link_time_high", ratio[2]),
         ("lines", count_to_f64(length(&ratios))),
     ];
-    with_numbers(within(ratio), &numbers, detail)
+    let evidence = Evidence::ratio(length(&ratios), "prompts at settings", ratio);
+    with_numbers(within(ratio), &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

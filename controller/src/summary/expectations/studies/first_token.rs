@@ -2,7 +2,7 @@
 
 use hexloop_workloads::study::Technique;
 
-use super::{Judgement, TOLERANCE, judgement, kv, multimodal, told, with_numbers, within};
+use super::{Evidence, Judgement, TOLERANCE, kv, multimodal, told, unjudged, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use hexloop_statistics::mean_interval;
@@ -15,23 +15,21 @@ pub(super) fn is_sum(findings: &Findings<'_>) -> Judgement {
         _ => kv::over_expected(findings),
     };
     let Some(ratios) = ratios else {
-        return judgement(None, &[], "no costs were measured".to_owned());
+        return unjudged(&[], "no costs were measured".to_owned());
     };
     let Some(ratio) = mean_interval(&ratios) else {
-        return judgement(None, &[], "too few settings".to_owned());
+        return unjudged(&[], "too few settings".to_owned());
     };
     let distances: Vec<f64> = ratios.iter().map(|ratio| (ratio - 1.0).abs()).collect();
     let farthest = distances.iter().copied().fold(0.0, f64::max);
     // Arms that are too slow do not make up for others that are too fast.
     let Some([apart, apart_low, apart_high]) = mean_interval(&distances) else {
-        return judgement(None, &[], "too few settings".to_owned());
+        return unjudged(&[], "too few settings".to_owned());
     };
     let detail = format!(
-        "the first token took {} of what bytes and costs add up to (95 % of {} arms and settings; {:.1} % \
-         would show), {:.1} % off on average ({:.1} to {:.1}), at most {:.1} %",
+        "the first token took {} of what bytes and costs add up to (95 %), {:.1} % off on average \
+         ({:.1} to {:.1}), at most {:.1} %",
         told(ratio),
-        ratios.len(),
-        (ratio[2] - ratio[1]) * 50.0,
         apart * 100.0,
         apart_low * 100.0,
         apart_high * 100.0,
@@ -51,5 +49,6 @@ pub(super) fn is_sum(findings: &Findings<'_>) -> Judgement {
         Some(_) => Some(false),
         None => None,
     };
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::ratio(length(&ratios), "arms and settings", ratio);
+    with_numbers(held, &numbers, evidence, &detail)
 }

@@ -1,6 +1,6 @@
 //! The claim about rows of the KPI tables.
 
-use super::{Judgement, judgement, with_numbers};
+use super::{Evidence, Judgement, unjudged, with_numbers};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use crate::summary::studies::kpi::{Sent, sent};
@@ -79,16 +79,9 @@ pub(super) fn holds_by_rate(findings: &Findings<'_>) -> Judgement {
     if !wrong.is_empty() {
         detail = format!("{detail} ({})", wrong.join("; "));
     }
-    if let Some(fewest) = judged.iter().map(|sent| length(&sent.trials)).min() {
-        detail = format!(
-            "{detail}; with {fewest} transmissions a share of {:.0} % of late ones would show in nineteen of twenty \
-             runs",
-            share_that_shows(fewest) * 100.0
-        );
-    }
     if !both {
         let few = format!("{detail}; rates above and below 100 % are needed");
-        return judgement(None, &[("judged", length(&judged))], few);
+        return unjudged(&[("judged", length(&judged))], few);
     }
     let numbers = [
         ("judged", count_to_f64(length(&judged))),
@@ -98,7 +91,14 @@ pub(super) fn holds_by_rate(findings: &Findings<'_>) -> Judgement {
             count_to_f64(u64::try_from(transmissions).unwrap_or(u64::MAX)),
         ),
     ];
-    with_numbers(Some(wrong.is_empty()), &numbers, detail)
+    let fewest = judged.iter().map(|sent| length(&sent.trials)).min();
+    let fewest = fewest.unwrap_or(0);
+    let effect = format!(
+        "at 95 % a share of {:.0} % of late ones",
+        share_that_shows(fewest) * 100.0
+    );
+    let evidence = Evidence::new(fewest, "transmissions of a row at a rate at least", effect);
+    with_numbers(Some(wrong.is_empty()), &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

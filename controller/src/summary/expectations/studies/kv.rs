@@ -6,9 +6,10 @@ use hexloop_workloads::coding::kv::KvCoding;
 use hexloop_workloads::study::TrialRecord;
 use hexloop_workloads::study::kv::{Delivery, DeliveryCosts, Source};
 
-use super::super::{Judgement, judgement};
+use super::super::{Evidence, Judgement, judgement, unjudged};
 use super::{LEAST_TRIALS, TOLERANCE, told, with_numbers};
 use crate::format::{count_to_f64, length, ns_to_ms};
+use crate::summary::ExpectationOutcome;
 use crate::summary::studies::Findings;
 use crate::summary::studies::kv::{DeliveryCell, loss};
 use hexloop_statistics::{mean_interval, ratio_of_sums};
@@ -93,7 +94,7 @@ fn fewest(cells: &[DeliveryCell<'_>]) -> usize {
 }
 
 fn no_costs() -> Judgement {
-    judgement(None, &[], "no costs were measured".to_owned())
+    unjudged(&[], "no costs were measured".to_owned())
 }
 
 /// The time of the first token over what it should be by costs, sizes and the rate, of each arm at each setting; `None`
@@ -130,7 +131,11 @@ pub(super) fn regimes_as_predicted(findings: &Findings<'_>) -> Judgement {
         let judged = regimes_of_row(findings, &costs, (*round_trip_ns, *source), settings);
         let judged = match enough {
             true => judged,
-            false => judgement(None, &[], format!("too few trials: {}", judged.detail)),
+            false => Judgement {
+                outcome: ExpectationOutcome::Undecided,
+                detail: format!("too few trials: {}", judged.detail),
+                ..judged
+            },
         };
         (name, judged)
     });
@@ -145,14 +150,17 @@ fn regimes_of_row(
 ) -> Judgement {
     let rows = &mut findings.rows.iter();
     let Some(row) = rows.find(|row| row.round_trip_ns == round_trip_ns) else {
-        return judgement(None, &[], "its round trip was not measured".to_owned());
+        return unjudged(&[], "its round trip was not measured".to_owned());
     };
     let offered = findings.plan.study.deliveries();
     let at = findings.circumstances(row, source);
+    let cells = settings.iter().flat_map(|setting| &setting.cells);
+    let trials: u64 = cells.map(|cell| length(&cell.trials)).sum();
     let Some(critical) = costs.regimes_bps(&offered, &at) else {
         let detail = "costs and sizes leave no room for three regimes: what is coded costs too little, or \
                       what is computed again";
-        return judgement(Some(false), &[], detail.to_owned());
+        let evidence = Evidence::new(trials, "trials", "room for three regimes");
+        return judgement(Some(false), &[], evidence, detail);
     };
     let (mut near, mut far, mut worst) = (0_u64, 0_u64, 0.0_f64);
     let (mut found, mut told) = (BTreeSet::new(), Vec::new());
@@ -206,7 +214,12 @@ fn regimes_of_row(
         () if far > 0 => Some(false),
         () => None,
     };
-    with_numbers(held, &numbers, detail)
+    let effect = format!(
+        "a way named by the costs that is surely more than {:.0} % slower than the best",
+        TOLERANCE * 100.0
+    );
+    let evidence = Evidence::new(trials, "trials", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// Whether all of the interval of the ratio of two ways' times, paired by prompt, is above this.
@@ -243,11 +256,7 @@ pub(super) fn adaptive_near_best(findings: &Findings<'_>) -> Judgement {
         }
     }
     let Some(ratio) = mean_interval(&ratios) else {
-        return judgement(
-            None,
-            &[],
-            "two settings of an adaptive arm are needed".to_owned(),
-        );
+        return unjudged(&[], "two settings of an adaptive arm are needed".to_owned());
     };
     let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / count_to_f64(length(values).max(1));
     let means = of_fixed.iter().map(|(fixed, values)| (fixed, mean(values)));
@@ -261,12 +270,9 @@ pub(super) fn adaptive_near_best(findings: &Findings<'_>) -> Judgement {
     };
     let (name, of_fixed) = fixed.map_or(("none", 0.0), |(fixed, mean)| (fixed.name(), mean));
     let detail = format!(
-        "{} of what the best fixed arm of each setting takes (95 % of {} settings; {:.1} % would show), {} at \
-         the worst; the best arm that stays fixed over all settings is {name}, {:.2} on average",
+        "{} of what the best fixed arm of each setting takes (95 %), {worst:.3} at the worst; the best \
+         arm that stays fixed over all settings is {name}, {:.2} on average",
         told(ratio),
-        ratios.len(),
-        (ratio[2] - ratio[1]) * 50.0,
-        format_args!("{worst:.3}"),
         of_fixed
     );
     let numbers = [
@@ -277,7 +283,8 @@ pub(super) fn adaptive_near_best(findings: &Findings<'_>) -> Judgement {
         ("settings", count_to_f64(length(&ratios))),
         ("best_fixed_over_best", of_fixed),
     ];
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::ratio(length(&ratios), "settings", ratio);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// The fewer bits, the farther what follows is from what exact keys and values lead to, and the text that
@@ -301,10 +308,10 @@ pub(super) fn loss_grows(findings: &Findings<'_>) -> Judgement {
     let ratios = losses.iter().map(|(_, lost)| lost.over_exact);
     let Some(ratios) = ratios.collect::<Option<Vec<[f64; 3]>>>() else {
         let detail = "two held-out prompts, and exact keys and values beside each, are needed";
-        return judgement(None, &[], detail.to_owned());
+        return unjudged(&[], detail.to_owned());
     };
     if losses.len() < 2 {
-        return judgement(None, &[], "two codings are needed".to_owned());
+        return unjudged(&[], "two codings are needed".to_owned());
     }
     let most = 1.0 + LOSS_TOLERANCE;
     let bounded = match () {
@@ -336,10 +343,9 @@ pub(super) fn loss_grows(findings: &Findings<'_>) -> Judgement {
     let detectable = ratios.iter().map(|[_, low, high]| (high - low) / 2.0);
     let detectable = detectable.fold(0.0, f64::max);
     let detail = format!(
-        "{} (95 % of {prompts} prompts, {} tokens; {:.2} % would show)",
+        "{} (95 %, {} tokens)",
         told.join("; "),
-        losses.first().map_or(0, |(_, lost)| lost.tokens),
-        detectable * 100.0
+        losses.first().map_or(0, |(_, lost)| lost.tokens)
     );
     let largest = ratios.iter().map(|[ratio, ..]| *ratio).fold(0.0, f64::max);
     let numbers = [
@@ -356,7 +362,12 @@ pub(super) fn loss_grows(findings: &Findings<'_>) -> Judgement {
         ),
         ("detectable", detectable),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!(
+        "a rise of the perplexity of {:.2} % or any fall of the divergence",
+        detectable * 100.0
+    );
+    let evidence = Evidence::new(prompts, "prompts", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use hexloop_workloads::coding::Coding;
 
-use super::{Judgement, judgement, with_numbers};
+use super::{Evidence, Judgement, unjudged, with_numbers};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use crate::summary::studies::leak::guessed;
@@ -41,7 +41,7 @@ pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
             .min(),
     ) else {
         let detail = "exact states after two layers or more are needed".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     };
     let mut rises = 0_u64;
     for (index, earlier) in shares.iter().enumerate() {
@@ -67,8 +67,7 @@ pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
         })
         .collect();
     let detail = format!(
-        "share of {tokens} tokens that are read from their states {}, 95 %: {}; between neighbours a rise of \
-         {detectable:.3} would show",
+        "share of {tokens} tokens that are read from their states {}, 95 %: {}",
         READERS[better],
         told.join(", ")
     );
@@ -92,7 +91,9 @@ pub(super) fn falls_with_depth(findings: &Findings<'_>) -> Judgement {
         (0, false, true) => None,
         _ => Some(false),
     };
-    with_numbers(held, &numbers, detail)
+    let effect = format!("a rise of {detectable:.3} between neighbours");
+    let evidence = Evidence::new(tokens, "tokens after a layer", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::RowRecord;
 use hexloop_workloads::study::multimodal::{Encoder, Look, compared};
 
-use super::{Judgement, RESOLUTION, TOLERANCE, judgement, told, with_numbers};
+use super::{Evidence, Judgement, RESOLUTION, TOLERANCE, judgement, told, unjudged, with_numbers};
 use crate::format::{count_to_f64, length, ns_to_ms};
 use crate::summary::studies::Findings;
 use crate::summary::studies::multimodal::{LookCell, payload_bytes, sends_tokens};
@@ -21,7 +21,7 @@ const NAMED: f64 = 0.5;
 const FALL: f64 = 0.10;
 
 fn no_costs() -> Judgement {
-    judgement(None, &[], "no costs were measured".to_owned())
+    unjudged(&[], "no costs were measured".to_owned())
 }
 
 /// The time of the first token over what it should be, of each arm at each setting; `None` where no costs were measured.
@@ -89,11 +89,12 @@ pub(super) fn merging_divides(findings: &Findings<'_>) -> Judgement {
     ];
     let detail = format!(
         "{}; {differing} of {judged} trials differ from the formula, and of {divided} of {ratios} codings with several \
-         merges m times the bytes of states are the same for every merge m; one byte would show",
+         merges m times the bytes of states are the same for every merge m",
         told.join(", ")
     );
     let held = (ratios > 0).then_some(differing == 0 && divided == ratios);
-    judgement(held, &numbers, detail)
+    let evidence = Evidence::equality(judged, "trials", "one byte");
+    judgement(held, &numbers, evidence, &detail)
 }
 
 /// In each round trip visual tokens have the first token earlier than the image at rates below the critical one, and
@@ -105,7 +106,7 @@ pub(super) fn tokens_win_below(findings: &Findings<'_>) -> Judgement {
     let looks = findings.plan.study.looks();
     let Some((image, tokens)) = compared(&looks, record.shape) else {
         let detail = "an image that crosses the link and visual tokens that are smaller are needed";
-        return judgement(None, &[], detail.to_owned());
+        return unjudged(&[], detail.to_owned());
     };
     let Some(critical_bps) = record.critical_rate_bps(image, tokens) else {
         let detail = format!(
@@ -113,7 +114,9 @@ pub(super) fn tokens_win_below(findings: &Findings<'_>) -> Judgement {
             tokens.name(),
             image.name()
         );
-        return judgement(Some(false), &[], detail);
+        let trials = length(&findings.trials);
+        let evidence = Evidence::new(trials, "trials", "costs with such a rate");
+        return judgement(Some(false), &[], evidence, &detail);
     };
     let cells = findings.look_cells();
     let rows = findings.rows.iter().map(|row| {
@@ -125,7 +128,7 @@ pub(super) fn tokens_win_below(findings: &Findings<'_>) -> Judgement {
     });
     let rows: Vec<(String, Judgement)> = rows.collect();
     if rows.is_empty() {
-        return judgement(None, &[], "nothing was tried".to_owned());
+        return unjudged(&[], "nothing was tried".to_owned());
     }
     super::super::all_of(rows.into_iter())
 }
@@ -145,6 +148,7 @@ fn wins_in_row(
     };
     let (mut sure, mut rates) = ([0_u64; 2], [0_u64; 2]);
     let (mut wrong, mut detectable, mut words) = (0_u64, 0.0_f64, Vec::new());
+    let mut trials = 0_u64;
     for cell in cells.iter().filter(|cell| cell.look == image) {
         let over_critical = count_to_f64(cell.rate_bps) / count_to_f64(critical_bps);
         let beside = at(tokens, cell.rate_bps).filter(|_| {
@@ -164,6 +168,7 @@ fn wins_in_row(
         sure[usize::from(is_above)] += u64::from(is_right);
         wrong += u64::from(is_wrong);
         detectable = detectable.max(high - mean);
+        trials += length(&cell.trials) + length(&beside.trials);
         words.push(format!(
             "{:.3} Mbit/s {}",
             count_to_f64(cell.rate_bps) / 1e6,
@@ -172,14 +177,12 @@ fn wins_in_row(
     }
     let [below, above] = sure;
     let detail = format!(
-        "first tokens of {} over those of {} should be 1 at {:.3} Mbit/s: {} (95 % of the images, paired; a difference of \
-         {:.1} % would show); surely earlier at {below} of {} rates below, surely later at {above} of {} above, surely \
-         the other way round at {wrong}",
+        "first tokens of {} over those of {} should be 1 at {:.3} Mbit/s: {} (95 % of the images, paired); surely \
+         earlier at {below} of {} rates below, surely later at {above} of {} above, surely the other way round at {wrong}",
         tokens.name(),
         image.name(),
         count_to_f64(critical_bps) / 1e6,
         words.join(", "),
-        detectable * 100.0,
         rates[0],
         rates[1]
     );
@@ -197,7 +200,9 @@ fn wins_in_row(
         (0, ..) => Some(true),
         _ => Some(false),
     };
-    with_numbers(held, &numbers, detail)
+    let effect = format!("a difference of {:.1} %", detectable * 100.0);
+    let evidence = Evidence::new(trials, "trials", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// First tokens of one arm over those of another for the same images, with the ends of the 95 % interval.
@@ -226,7 +231,7 @@ pub(super) fn answers_name(findings: &Findings<'_>) -> Judgement {
         judged.push((look.name(), names_more(findings, look)));
     }
     if judged.is_empty() {
-        return judgement(None, &[], "no arm is exact".to_owned());
+        return unjudged(&[], "no arm is exact".to_owned());
     }
     super::super::all_of(judged.into_iter())
 }
@@ -235,7 +240,7 @@ fn names_more(findings: &Findings<'_>, look: Look) -> Judgement {
     let named = findings.named_with(look);
     let images = findings.seen_with(look).len();
     let Some([share, low, high]) = named.interval() else {
-        return judgement(None, &[], "nothing was asked".to_owned());
+        return unjudged(&[], "nothing was asked".to_owned());
     };
     let asked = count_to_f64(named.compared);
     // The interval is that of the score test, whose error at a half is that of a half.
@@ -246,11 +251,10 @@ fn names_more(findings: &Findings<'_>, look: Look) -> Judgement {
         () => None,
     };
     let detail = format!(
-        "of {images} images {:.1} % are named, {:.1} to {:.1} % (95 %); {:.1} % would show to be more than half",
+        "of {images} images {:.1} % are named, {:.1} to {:.1} % (95 %)",
         share * 100.0,
         low * 100.0,
-        high * 100.0,
-        (NAMED + detectable) * 100.0
+        high * 100.0
     );
     let numbers = [
         ("named", share),
@@ -259,7 +263,12 @@ fn names_more(findings: &Findings<'_>, look: Look) -> Judgement {
         ("asked", asked),
         ("detectable_from", NAMED + detectable),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!(
+        "that more than half are named, if {:.1} % are,",
+        (NAMED + detectable) * 100.0
+    );
+    let evidence = Evidence::new(named.compared, "things asked", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// Of the same images no larger merge names less than the least one by more than a tenth of what is asked.
@@ -277,7 +286,7 @@ pub(super) fn merging_keeps(findings: &Findings<'_>) -> Judgement {
         }
     }
     if judged.is_empty() {
-        return judgement(None, &[], "two merges are needed".to_owned());
+        return unjudged(&[], "two merges are needed".to_owned());
     }
     super::super::all_of(judged.into_iter())
 }
@@ -293,7 +302,7 @@ fn keeps(findings: &Findings<'_>, (look, least): (Look, Look)) -> Judgement {
     let falls: Vec<f64> = falls.collect();
     let Some([fall, low, high]) = mean_interval(&falls) else {
         let detail = format!("{} images are too few", falls.len());
-        return judgement(None, &[("images", length(&falls))], detail);
+        return unjudged(&[("images", length(&falls))], detail);
     };
     let held = match () {
         () if high <= FALL => Some(true),
@@ -301,14 +310,11 @@ fn keeps(findings: &Findings<'_>, (look, least): (Look, Look)) -> Judgement {
         () => None,
     };
     let detail = format!(
-        "{:+.1} points fewer are named than with {}, {:+.1} to {:+.1} (95 % of {} images, paired; {:.1} \
-         would show); {:.0} are allowed",
+        "{:+.1} points fewer are named than with {}, {:+.1} to {:+.1} (95 %, paired); {:.0} are allowed",
         fall * 100.0,
         least.name(),
         low * 100.0,
         high * 100.0,
-        falls.len(),
-        (high - fall) * 100.0,
         FALL * 100.0
     );
     let numbers = [
@@ -317,7 +323,9 @@ fn keeps(findings: &Findings<'_>, (look, least): (Look, Look)) -> Judgement {
         ("fall_high", high),
         ("images", count_to_f64(length(&falls))),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("{:.1} points fewer", (high - fall) * 100.0);
+    let evidence = Evidence::new(length(&falls), "images", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hexloop_workloads::study::TrialRecord;
 use hexloop_workloads::study::own::{Decision, Family, Maker, Threshold, escaped};
 
-use super::super::{Judgement, judgement};
+use super::super::{Evidence, Judgement, judgement, unjudged};
 use super::{RESOLUTION, with_numbers};
 use crate::format::{count_to_f64, length, ns_to_ms};
 use crate::summary::studies::Findings;
@@ -51,7 +51,7 @@ pub(super) fn quality_rises(findings: &Findings<'_>) -> Judgement {
     let judged: Vec<(String, Judgement)> = judged.collect();
     if judged.is_empty() {
         let detail = "three thresholds of one cut or rule are needed".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     }
     super::super::all_of(judged.into_iter())
 }
@@ -66,8 +66,7 @@ fn rising(agreements: &[(String, Agreement)]) -> Judgement {
         .map(|(_, agreement)| agreement.compared)
         .min();
     let (Some(intervals), Some(least)) = (intervals, least) else {
-        return judgement(
-            None,
+        return unjudged(
             &[],
             "nothing can be compared with the whole model".to_owned(),
         );
@@ -92,8 +91,7 @@ fn rising(agreements: &[(String, Agreement)]) -> Judgement {
         })
         .collect();
     let detail = format!(
-        "agreement with the whole model's token after the same text, 95 %: {}; between neighbours a fall \
-         of {detectable:.3} would show",
+        "agreement with the whole model's token after the same text, 95 %: {}",
         told.join(", ")
     );
     let held = match falls == 0 && rises {
@@ -114,7 +112,9 @@ fn rising(agreements: &[(String, Agreement)]) -> Judgement {
         ),
         ("detectable_fall", detectable),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("a fall of {detectable:.3} between neighbours");
+    let evidence = Evidence::new(least, "tokens of a threshold at least", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// Of the tokens that an exit was sure of, at least as many are the whole model's as it said.
@@ -136,14 +136,14 @@ pub(super) fn sure_exits_agree(findings: &Findings<'_>) -> Judgement {
     });
     let judged: Vec<(String, Judgement)> = judged.collect();
     if judged.is_empty() {
-        return judgement(None, &[], "nothing exits early".to_owned());
+        return unjudged(&[], "nothing exits early".to_owned());
     }
     super::super::all_of(judged.into_iter())
 }
 
 fn sure(agreement: Agreement) -> Judgement {
     let Some([share, low, high]) = agreement.interval() else {
-        return judgement(None, &[], "no exit was sure of any token".to_owned());
+        return unjudged(&[], "no exit was sure of any token".to_owned());
     };
     let asked = f64::from(SURE_PPM) / 1e6;
     let held = match () {
@@ -153,9 +153,8 @@ fn sure(agreement: Agreement) -> Judgement {
     };
     let detail = format!(
         "{} tokens with a confidence of {asked} or more: {share:.3} are the whole model's ({low:.3} to \
-         {high:.3}, 95 %); {:.3} less than that would show",
-        agreement.compared,
-        share - low
+         {high:.3}, 95 %)",
+        agreement.compared
     );
     let numbers = [
         ("tokens", count_to_f64(agreement.compared)),
@@ -163,7 +162,9 @@ fn sure(agreement: Agreement) -> Judgement {
         ("agreement_low", low),
         ("agreement_high", high),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("{:.3} less than that", share - low);
+    let evidence = Evidence::new(agreement.compared, "tokens", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// The slower the link, the more layers the device should have: at some threshold the best cut never
@@ -196,11 +197,7 @@ pub(super) fn best_cut_slides(findings: &Findings<'_>) -> Judgement {
         });
     let judged: Vec<(String, Judgement)> = judged.collect();
     if judged.is_empty() {
-        return judgement(
-            None,
-            &[],
-            "three cuts with one threshold are needed".to_owned(),
-        );
+        return unjudged(&[], "three cuts with one threshold are needed".to_owned());
     }
     super::super::all_of(judged.into_iter())
 }
@@ -254,11 +251,9 @@ fn slides(findings: &Findings<'_>, round_trip_ns: u64, arms: &[(u32, OwnArm<'_>)
     let between = path.iter().filter(|cut| !ends.contains(&Some(**cut)));
     let between = u64::try_from(between.count()).unwrap_or(u64::MAX);
     let detail = format!(
-        "best cuts from the fastest rate to the slowest: {}; in between at {between} of {} rates ({trials} trials; \
-         cuts within {:.0} % of each other count as equally good)",
+        "best cuts from the fastest rate to the slowest: {}; in between at {between} of {} rates",
         told.join(", "),
-        bests.len(),
-        RESOLUTION * 100.0
+        bests.len()
     );
     let numbers = [
         ("rates", length(&bests)),
@@ -275,7 +270,9 @@ fn slides(findings: &Findings<'_>, round_trip_ns: u64, arms: &[(u32, OwnArm<'_>)
         ),
     ];
     let held = (bests.len() > 2).then_some(never_back && moved);
-    judgement(held, &numbers, detail)
+    let effect = format!("a cut that is faster by {:.0} %", RESOLUTION * 100.0);
+    let evidence = Evidence::new(trials, "trials", effect);
+    judgement(held, &numbers, evidence, &detail)
 }
 
 /// In an outage the device has its whole answer before the links are back, and the remote placement has
@@ -307,11 +304,11 @@ pub(super) fn device_answers_in_outage(findings: &Findings<'_>) -> Judgement {
     ];
     let detail = format!(
         "{whole} of {own} trials of the device had their whole answer in the outage, {fallback} of its \
-         tokens for want of the edge's; {stalled} of {remote} trials of the remote placement had no token; \
-         one that differs would show"
+         tokens for want of the edge's; {stalled} of {remote} trials of the remote placement had no token"
     );
     let held = (own > 0 && remote > 0).then_some(whole == own && stalled == remote);
-    judgement(held, &numbers, detail)
+    let evidence = Evidence::equality(own + remote, "trials", "another end");
+    judgement(held, &numbers, evidence, &detail)
 }
 
 /// What the device sends is what one escalated request takes, as often as one was escalated.
@@ -328,13 +325,11 @@ pub(super) fn uplink_follows_escalation(findings: &Findings<'_>) -> Judgement {
         .flat_map(|arm| arm.trials.iter().map(|trial| up(trial)))
         .collect();
     let Some(each) = each.first().filter(|_| each.len() == 1) else {
-        let detail = "the remote placement is to put the same on the link every time".to_owned();
-        let held = (!each.is_empty()).then_some(false);
-        return judgement(
-            held,
-            &[("different_sizes", u64::try_from(each.len()).unwrap_or(0))],
-            detail,
-        );
+        let detail = "the remote placement is to put the same on the link every time";
+        let sizes = u64::try_from(each.len()).unwrap_or(u64::MAX);
+        let held = (sizes > 0).then_some(false);
+        let evidence = Evidence::new(sizes, "sizes", "one byte");
+        return judgement(held, &[("different_sizes", sizes)], evidence, detail);
     };
     for arm in cascades() {
         for trial in arm.trials.iter().chain(&arm.out) {
@@ -353,9 +348,10 @@ pub(super) fn uplink_follows_escalation(findings: &Findings<'_>) -> Judgement {
     ];
     let detail = format!(
         "{escalated} of {trials} requests were escalated, {each} bytes each: {counted} bytes counted, \
-         {formula} by the share; a byte would show"
+         {formula} by the share"
     );
-    judgement(Some(counted == formula), &numbers, detail)
+    let evidence = Evidence::equality(trials, "requests", "one byte");
+    judgement(Some(counted == formula), &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

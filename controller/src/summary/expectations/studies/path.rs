@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use hexloop_workloads::study::{Arm, HopBytes, TrialRecord, split};
 
-use super::{Judgement, RESOLUTION, TOLERANCE, judgement, told, with_numbers, within};
+use super::{Evidence, Judgement, RESOLUTION, TOLERANCE, told, unjudged, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
@@ -84,14 +84,11 @@ pub(super) fn latency_is_sum(findings: &Findings<'_>) -> Judgement {
             "{} trials with one request under way are too few",
             over.len()
         );
-        return judgement(None, &[("trials", length(&over))], detail);
+        return unjudged(&[("trials", length(&over))], detail);
     };
     let detail = format!(
-        "the time of a request over the sum of what nodes and links took for it: {} (95 % of {} trials; a \
-         deviation of {:.1} % would show)",
-        told(ratio),
-        over.len(),
-        (ratio[2] - ratio[0]) * 100.0
+        "the time of a request over the sum of what nodes and links took for it: {} (95 %)",
+        told(ratio)
     );
     let numbers = [
         ("time_over_sum", ratio[0]),
@@ -99,7 +96,8 @@ pub(super) fn latency_is_sum(findings: &Findings<'_>) -> Judgement {
         ("time_over_sum_high", ratio[2]),
         ("trials", count_to_f64(length(&over))),
     ];
-    with_numbers(within(ratio), &numbers, detail)
+    let evidence = Evidence::ratio(length(&over), "trials", ratio);
+    with_numbers(within(ratio), &numbers, evidence, &detail)
 }
 
 /// Time between tokens of a group of requests while the path is full: over the middle half of them, so
@@ -174,18 +172,15 @@ pub(super) fn throughput_is_slowest(findings: &Findings<'_>) -> Judgement {
     over.sort_by(f64::total_cmp);
     let (Some(least), Some(most)) = (over.first(), over.last()) else {
         let detail = "no requests were under way together for long enough".to_owned();
-        return judgement(None, &[("groups", 0)], detail);
+        return unjudged(&[("groups", 0)], detail);
     };
     let count = count_to_f64(length(&over));
     let ratio = [over.iter().sum::<f64>() / count, *least, *most];
     // The path fills and empties once: that much longer, and never shorter.
     let held = within_of_filling(ratio);
     let detail = format!(
-        "the time of requests together over that of the slowest node or link: {} (all of {} groups; one that takes \
-         {:.0} % longer would show)",
-        told(ratio),
-        over.len(),
-        FILLING * 100.0
+        "the time of requests together over that of the slowest node or link: {} (all of them)",
+        told(ratio)
     );
     let numbers = [
         ("time_over_slowest", ratio[0]),
@@ -193,7 +188,9 @@ pub(super) fn throughput_is_slowest(findings: &Findings<'_>) -> Judgement {
         ("time_over_slowest_most", ratio[2]),
         ("groups", count),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("one that takes {:.0} % longer", FILLING * 100.0);
+    let evidence = Evidence::new(length(&over), "groups of requests", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 pub(super) fn best_division(findings: &Findings<'_>) -> Judgement {
@@ -227,9 +224,8 @@ pub(super) fn best_division(findings: &Findings<'_>) -> Judgement {
     let count = count_to_f64(judged.max(1));
     let mean = |of: fn(&(f64, f64)) -> f64| gains.iter().map(of).sum::<f64>() / count;
     let detail = format!(
-        "the division whose slowest node is the fastest is best at {best} of {judged} settings ({:.0} % more tokens \
-         of another would show); it brings {:.2} times the tokens of the worst, {:.2} by the costs",
-        RESOLUTION * 100.0,
+        "the division whose slowest node is the fastest is best at {best} of {judged} settings; it brings {:.2} \
+         times the tokens of the worst, {:.2} by the costs",
         mean(|gain| gain.0),
         mean(|gain| gain.1)
     );
@@ -239,7 +235,10 @@ pub(super) fn best_division(findings: &Findings<'_>) -> Judgement {
         ("gain", mean(|gain| gain.0)),
         ("gain_by_costs", mean(|gain| gain.1)),
     ];
-    with_numbers((judged > 0).then_some(best == judged), &numbers, detail)
+    let effect = format!("{:.0} % more tokens of another", RESOLUTION * 100.0);
+    let evidence = Evidence::new(judged, "settings", effect);
+    let held = (judged > 0).then_some(best == judged);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use hexloop_workloads::study::placement::{Weights, level_name, levels_ns, placements};
 use hexloop_workloads::study::{Arm, RowRecord, TrialRecord};
 
-use super::{Judgement, TOLERANCE, judgement, told, with_numbers};
+use super::{Evidence, Judgement, TOLERANCE, judgement, told, trials_at, unjudged, with_numbers};
 use crate::format::{count_to_f64, length, ns_to_ms};
+use crate::summary::expectations::evidence::half_width;
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
 use crate::summary::studies::placement::{answer_ns, first_token_ns, hits, trials_of};
@@ -88,14 +89,12 @@ fn rate(trial: &TrialRecord) -> u64 {
 fn flat(ratios: &[f64], what: &str) -> Judgement {
     let Some(ratio) = mean_of(ratios) else {
         let detail = format!("{what}: {} pairs of trials are too few", ratios.len());
-        return judgement(None, &[("pairs", length(ratios))], detail);
+        return unjudged(&[("pairs", length(ratios))], detail);
     };
     let detail = format!(
-        "{what}: {} (95 % of {} pairs; within {:.0} % counts as the same, a deviation of {:.1} % would show)",
+        "{what}: {} (95 %; within {:.0} % counts as the same)",
         told(ratio),
-        ratios.len(),
-        TOLERANCE * 100.0,
-        (ratio[2] - ratio[0]) * 100.0
+        TOLERANCE * 100.0
     );
     let numbers = [
         ("ratio", ratio[0]),
@@ -103,7 +102,8 @@ fn flat(ratios: &[f64], what: &str) -> Judgement {
         ("ratio_high", ratio[2]),
         ("pairs", count_to_f64(length(ratios))),
     ];
-    with_numbers(is_one(ratio, TOLERANCE), &numbers, detail)
+    let evidence = Evidence::ratio(length(ratios), "pairs of trials", ratio);
+    with_numbers(is_one(ratio, TOLERANCE), &numbers, evidence, &detail)
 }
 
 /// Answers of the node that asks take as long at the largest round trip as at the smallest, and at the
@@ -159,7 +159,7 @@ pub(super) fn round_trip_is_added(findings: &Findings<'_>) -> Judgement {
     let last = u32::try_from(findings.plan.hops.len()).unwrap_or(u32::MAX);
     let Some(before) = last.checked_sub(1).filter(|before| *before > 0) else {
         let detail = "a path of three nodes is needed".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     };
     // The round trip that each row adds, by what empty frames took.
     let added: BTreeMap<u64, f64> = findings
@@ -194,7 +194,7 @@ pub(super) fn round_trip_is_added(findings: &Findings<'_>) -> Judgement {
     let ratio = ratio_of_sums(&pairs).filter(|_| pairs.len() >= LEAST_PAIRS);
     let Some(ratio) = ratio else {
         let detail = format!("{} pairs of trials are too few", pairs.len());
-        return judgement(None, &[("pairs", length(&pairs))], detail);
+        return unjudged(&[("pairs", length(&pairs))], detail);
     };
     let mut rows = Vec::new();
     for (round_trip_ns, added) in &added {
@@ -211,12 +211,10 @@ pub(super) fn round_trip_is_added(findings: &Findings<'_>) -> Judgement {
         ));
     }
     let detail = format!(
-        "computing apart, the first token comes later by the round trip that is added: {} (95 % of {} pairs; within {:.0} % \
-         counts as that, a deviation of {:.1} % would show); {}",
+        "computing apart, the first token comes later by the round trip that is added: {} (95 %; within {:.0} % \
+         counts as that); {}",
         told(ratio),
-        pairs.len(),
         GAP_TOLERANCE * 100.0,
-        (ratio[2] - ratio[0]) * 100.0,
         rows.join(", ")
     );
     let numbers = [
@@ -225,7 +223,8 @@ pub(super) fn round_trip_is_added(findings: &Findings<'_>) -> Judgement {
         ("gap_over_round_trip_high", ratio[2]),
         ("pairs", count_to_f64(length(&pairs))),
     ];
-    with_numbers(is_one(ratio, GAP_TOLERANCE), &numbers, detail)
+    let evidence = Evidence::ratio(length(&pairs), "pairs of trials", ratio);
+    with_numbers(is_one(ratio, GAP_TOLERANCE), &numbers, evidence, &detail)
 }
 
 /// In a round trip with rates on either side of it, the first token comes from the second node as early as from
@@ -246,7 +245,9 @@ pub(super) fn offload_flips(findings: &Findings<'_>, seed: u64) -> Judgement {
             "no round trip has {} rates on either side of the rate at which offloading flips",
             super::RATES_EACH_SIDE
         );
-        return judgement(Some(false), &[("bracketing_rows", 0)], detail);
+        let rows = length(&findings.rows);
+        let evidence = Evidence::new(rows, "round trips", "one that has");
+        return judgement(Some(false), &[("bracketing_rows", 0)], evidence, &detail);
     }
     super::super::all_of(judged.into_iter())
 }
@@ -254,20 +255,23 @@ pub(super) fn offload_flips(findings: &Findings<'_>, seed: u64) -> Judgement {
 fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement {
     let flip = law::flip(findings, row, seed);
     let (Some(flip), Some(critical)) = (flip, findings.critical_rate_bps(row)) else {
-        let detail = "the first tokens of both nodes do not cross at any rate".to_owned();
-        return judgement(Some(false), &[], detail);
+        let detail = "the first tokens of both nodes do not cross at any rate";
+        let evidence = Evidence::new(
+            trials_at(findings, row.round_trip_ns),
+            "trials",
+            "a crossing",
+        );
+        return judgement(Some(false), &[], evidence, detail);
     };
     let Some(over) = flip.over_critical else {
-        return judgement(None, &[], "there is no interval".to_owned());
+        return unjudged(&[], "there is no interval".to_owned());
     };
     let detail = format!(
-        "the first token flips at {:.4} Mbit/s, {:.4} by the costs: {} (95 % of trials drawn again, {} rates; a \
-         deviation of {:.1} % would show)",
+        "the first token flips at {:.4} Mbit/s, {:.4} by the costs: {} (95 % of trials drawn again, {} rates)",
         flip.rate_bps / 1e6,
         count_to_f64(critical) / 1e6,
         told(over),
-        row.rates_bps.len(),
-        (over[2] - over[1]) * 50.0
+        row.rates_bps.len()
     );
     let numbers = [
         ("flip_over_critical", over[0]),
@@ -276,7 +280,9 @@ fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement
         ("rates", count_to_f64(length(&row.rates_bps))),
     ];
     let enough = super::fewest_of_row(findings, row) >= super::LEAST_TRIALS;
-    with_numbers(super::within(over).filter(|_| enough), &numbers, detail)
+    let held = super::within(over).filter(|_| enough);
+    let evidence = Evidence::ratio(trials_at(findings, row.round_trip_ns), "trials", over);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// Pairs of trials, of which either may be in time.
@@ -349,7 +355,12 @@ impl Compared {
             ("difference_low", low),
             ("difference_high", high),
         ];
-        with_numbers(self.hits_no_less(), &numbers, detail)
+        let effect = format!(
+            "a difference of {:.1} points",
+            half_width(self.difference()) * 100.0
+        );
+        let evidence = Evidence::new(self.pairs, "pairs of trials", effect);
+        with_numbers(self.hits_no_less(), &numbers, evidence, &detail)
     }
 }
 
@@ -362,7 +373,7 @@ pub(super) fn fewer_bits(findings: &Findings<'_>) -> Judgement {
         _ => None,
     };
     let Some(widest) = arms.iter().min_by_key(|arm| weights(arm)) else {
-        return judgement(None, &[], "nothing is answered there".to_owned());
+        return unjudged(&[], "nothing is answered there".to_owned());
     };
     let full = sorted(findings, widest);
     let mut judged = Vec::new();
@@ -377,7 +388,7 @@ pub(super) fn fewer_bits(findings: &Findings<'_>) -> Judgement {
         }
     }
     if judged.is_empty() {
-        return judgement(None, &[], "there is one kind of weights".to_owned());
+        return unjudged(&[], "there is one kind of weights".to_owned());
     }
     super::super::all_of(judged.into_iter())
 }
@@ -404,7 +415,7 @@ pub(super) fn policy_hits(findings: &Findings<'_>) -> Judgement {
         judged.push((level_name(level_ns), compared.judged(&detail)));
     }
     if judged.is_empty() {
-        return judgement(None, &[], "no policy was tried".to_owned());
+        return unjudged(&[], "no policy was tried".to_owned());
     }
     super::super::all_of(judged.into_iter())
 }

@@ -1,6 +1,6 @@
 //! Claims about retrieval at the edge.
 
-use super::super::{Judgement, judgement};
+use super::super::{Evidence, Judgement, unjudged};
 use super::{told, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
@@ -15,7 +15,7 @@ const LEAST_RECALL: f64 = 0.8;
 /// sequence, something is reused, and computing the rest takes what so many positions should.
 pub(super) fn reuse_saves_prefill(findings: &Findings<'_>) -> Judgement {
     let Some(costs) = findings.retrieval else {
-        return judgement(None, &[], "no costs were measured".to_owned());
+        return unjudged(&[], "no costs were measured".to_owned());
     };
     let query = findings.plan.study.prompt_tokens;
     let (mut trials, mut wrong, mut hits, mut reused, mut computed) = (0_u64, 0_u64, 0_u64, 0, 0);
@@ -34,11 +34,7 @@ pub(super) fn reuse_saves_prefill(findings: &Findings<'_>) -> Judgement {
         }
     }
     let Some(ratio) = mean_interval(&ratios) else {
-        return judgement(
-            None,
-            &[],
-            "two trials with kept prefixes are needed".to_owned(),
-        );
+        return unjudged(&[], "two trials with kept prefixes are needed".to_owned());
     };
     let saved = count_to_f64(reused) / count_to_f64((reused + computed).max(1));
     let held = match wrong == 0 && hits > 0 {
@@ -48,10 +44,9 @@ pub(super) fn reuse_saves_prefill(findings: &Findings<'_>) -> Judgement {
     let detail = format!(
         "{hits} of {trials} queries began with chunks whose keys and values had been kept: {:.1} % of all \
          positions were not computed again ({wrong} trials do not add up); computing the rest took {} of what \
-         so many positions should (95 %; {:.1} % would show)",
+         so many positions should (95 %)",
         saved * 100.0,
-        told(ratio),
-        (ratio[2] - ratio[1]) * 50.0
+        told(ratio)
     );
     let numbers = [
         ("trials", count_to_f64(trials)),
@@ -62,7 +57,8 @@ pub(super) fn reuse_saves_prefill(findings: &Findings<'_>) -> Judgement {
         ("prefill_over_expected_low", ratio[1]),
         ("prefill_over_expected_high", ratio[2]),
     ];
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::ratio(trials, "trials", ratio);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// An index that looks at few vectors finds most of what an exact search finds, and that finds all.
@@ -80,7 +76,7 @@ pub(super) fn recall_is_high(findings: &Findings<'_>) -> Judgement {
     }
     let Some([share, low, high]) = few.interval() else {
         let detail = "no index that looks at few vectors was tried".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     };
     let held = match () {
         () if exact.same != exact.compared => Some(false),
@@ -89,13 +85,9 @@ pub(super) fn recall_is_high(findings: &Findings<'_>) -> Judgement {
         () => None,
     };
     let detail = format!(
-        "{} of {} chunks that an exact search finds were found: {share:.3} ({low:.3} to {high:.3}, 95 %; {:.3} \
-         less would show), {LEAST_RECALL} are asked for; an exact search found {} of {}",
-        few.same,
-        few.compared,
-        share - low,
-        exact.same,
-        exact.compared
+        "{} of {} chunks that an exact search finds were found: {share:.3} ({low:.3} to {high:.3}, 95 %), {LEAST_RECALL} are asked \
+         for; an exact search found {} of {}",
+        few.same, few.compared, exact.same, exact.compared
     );
     let numbers = [
         ("arms", count_to_f64(length(&arms))),
@@ -104,7 +96,9 @@ pub(super) fn recall_is_high(findings: &Findings<'_>) -> Judgement {
         ("recall_low", low),
         ("recall_high", high),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("{:.3} less, and of an exact search one,", share - low);
+    let evidence = Evidence::new(few.compared, "chunks", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use hexloop_workloads::study::shared::policy::Policy;
 use hexloop_workloads::study::shared::{Ending, SharedRound, Tie, UserRecord, request_bytes};
 
-use super::{Judgement, judgement, told, with_numbers};
+use super::{Evidence, Judgement, judgement, told, unjudged, with_numbers};
 use crate::format::{count_to_f64, length, significant};
 use crate::results::{PhaseResults, Results};
 use crate::summary::energy::gaps_between;
+use crate::summary::expectations::evidence::half_width;
 use crate::summary::studies::Findings;
 use crate::summary::studies::shared::Energy;
 use hexloop_statistics::{Agreement, TOKENS_OF_A_TIE, interval_over_blocks, mean_interval};
@@ -92,7 +93,7 @@ pub(super) fn answers_agree(findings: &Findings<'_>) -> Judgement {
             let is_told = u64::from(request.tokens) == length(&request.answer);
             let (Some(expected), true) = (expected, is_told) else {
                 let detail = "which tokens came, or those of a prompt alone, is not in the record";
-                return judgement(None, &[], detail.to_owned());
+                return unjudged(&[], detail.to_owned());
             };
             let expected = match request.ending {
                 Ending::Served => expected.as_slice(),
@@ -131,12 +132,13 @@ pub(super) fn answers_agree(findings: &Findings<'_>) -> Judgement {
         agreement.differing()
     );
     let held = agreement.held().filter(|_| beside > 0 && answers > 0);
-    judgement(held, &numbers, detail)
+    let evidence = Evidence::equality(u64::from(places), "places", "another token");
+    judgement(held, &numbers, evidence, &detail)
 }
 
 pub(super) fn joint_serves_more(findings: &Findings<'_>, seed: u64) -> Judgement {
     let Some(spec) = &findings.plan.study.shared else {
-        return judgement(None, &[], "it has no users".to_owned());
+        return unjudged(&[], "it has no users".to_owned());
     };
     let pairs = overloaded(findings, Policy::Joint);
     let blocks = blocks(&pairs);
@@ -154,7 +156,7 @@ pub(super) fn joint_serves_more(findings: &Findings<'_>, seed: u64) -> Judgement
             "{requests} requests in {} pairs of rounds above 100 % are too few",
             pairs.len()
         );
-        return judgement(None, &[("requests", requests)], detail);
+        return unjudged(&[("requests", requests)], detail);
     };
     let [value, low, high] = difference;
     let held = match (low >= 0.0, high < 0.0) {
@@ -164,12 +166,11 @@ pub(super) fn joint_serves_more(findings: &Findings<'_>, seed: u64) -> Judgement
     };
     let detail = format!(
         "of {requests} requests, each played twice, the joint policy serves {:+.1} % more in time (95 %: {:+.1} to \
-         {:+.1} %; {} blocks of neighbours; a difference of {:.1} % would show)",
+         {:+.1} %; {} blocks of neighbours)",
         value * 100.0,
         low * 100.0,
         high * 100.0,
-        blocks.len(),
-        (high - low) * 50.0
+        blocks.len()
     );
     let numbers = [
         ("difference", value),
@@ -177,7 +178,9 @@ pub(super) fn joint_serves_more(findings: &Findings<'_>, seed: u64) -> Judgement
         ("difference_high", high),
         ("requests", count_to_f64(requests)),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("a difference of {:.1} %", half_width(difference) * 100.0);
+    let evidence = Evidence::new(requests, "pairs of requests", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// The share of those that were not refused whose last token was late; `None` if all were refused.
@@ -192,9 +195,10 @@ fn late_share<'a>(all: impl Iterator<Item = &'a UserRecord>, deadline_ns: u64) -
 
 pub(super) fn admitted_are_in_time(findings: &Findings<'_>, seed: u64) -> Judgement {
     let Some(spec) = &findings.plan.study.shared else {
-        return judgement(None, &[], "it has no users".to_owned());
+        return unjudged(&[], "it has no users".to_owned());
     };
     let (mut details, mut numbers, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut compared, mut widest) = (0, 0.0_f64);
     for policy in [Policy::Deadline, Policy::Joint] {
         let pairs = overloaded(findings, policy);
         if pairs.is_empty() {
@@ -223,16 +227,17 @@ pub(super) fn admitted_are_in_time(findings: &Findings<'_>, seed: u64) -> Judgem
             (_, true) => Some(false),
             _ => None,
         });
+        let requests: u64 = blocks.iter().map(|block| length(block)).sum();
+        compared += requests;
+        widest = widest.max(half_width([value, low, high]));
         details.push(format!(
             "{name}: {:.1} % of those admitted are late, {:+.1} % against first come, first served (95 %: {:+.1} to \
-             {:+.1} %; {} requests in {} blocks of neighbours; a difference of {:.1} % would show)",
+             {:+.1} %; {requests} requests in {} blocks of neighbours)",
             own * 100.0,
             value * 100.0,
             low * 100.0,
             high * 100.0,
-            blocks.iter().map(Vec::len).sum::<usize>(),
-            blocks.len(),
-            (high - low) * 50.0
+            blocks.len()
         ));
         numbers.push((format!("late_{name}"), own));
         numbers.push((format!("difference_{name}"), value));
@@ -240,7 +245,7 @@ pub(super) fn admitted_are_in_time(findings: &Findings<'_>, seed: u64) -> Judgem
     }
     if outcomes.is_empty() {
         let detail = "no policy that refuses was played above 100 % beside fcfs".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     }
     let held = if outcomes.contains(&Some(false)) {
         Some(false)
@@ -251,7 +256,9 @@ pub(super) fn admitted_are_in_time(findings: &Findings<'_>, seed: u64) -> Judgem
         .iter()
         .map(|(name, value)| (name.as_str(), *value))
         .collect();
-    with_numbers(held, &numbers, details.join("; "))
+    let effect = format!("a difference of {:.1} %", widest * 100.0);
+    let evidence = Evidence::new(compared, "pairs of requests", effect);
+    with_numbers(held, &numbers, evidence, &details.join("; "))
 }
 
 /// What a token costs with the largest batch over what it costs alone, run by run, with the interval of the mean.
@@ -261,7 +268,7 @@ fn falls(
     cost: impl Fn(&hexloop_workloads::study::shared::BatchCost) -> Result<f64, &'static str>,
 ) -> Judgement {
     let Some(costs) = findings.shared_costs else {
-        return judgement(None, &[], "batches were not measured".to_owned());
+        return unjudged(&[], "batches were not measured".to_owned());
     };
     let mut runs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     for run in &costs.batches {
@@ -271,11 +278,11 @@ fn falls(
                 let of_token = of_run / count_to_f64(tokens.max(1));
                 runs.entry(run.sequences).or_default().push(of_token);
             }
-            Err(why) => return judgement(None, &[], format!("{what} of a token: {why}")),
+            Err(why) => return unjudged(&[], format!("{what} of a token: {why}")),
         }
     }
     let (Some(alone), Some((most, batched))) = (runs.get(&1), runs.last_key_value()) else {
-        return judgement(None, &[], "no batch was measured".to_owned());
+        return unjudged(&[], "no batch was measured".to_owned());
     };
     let ratios: Vec<f64> = batched
         .iter()
@@ -289,7 +296,7 @@ fn falls(
             "{} runs with up to {most} sequences are too few",
             ratios.len()
         );
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     };
     let held = match (ratio[2] < 1.0, ratio[1] >= 1.0) {
         (true, _) => Some(true),
@@ -302,11 +309,8 @@ fn falls(
     });
     let of_size: Vec<String> = of_size.collect();
     let detail = format!(
-        "{what} of a token with {most} sequences over that with one: {} (95 % of {} runs; a change of {:.1} % would \
-         show); by sequences {}",
+        "{what} of a token with {most} sequences over that with one: {} (95 %); by sequences {}",
         told(ratio),
-        ratios.len(),
-        (ratio[2] - ratio[0]) * 100.0,
         of_size.join(", ")
     );
     let numbers = [
@@ -315,7 +319,8 @@ fn falls(
         ("batched_over_alone_high", ratio[2]),
         ("runs", count_to_f64(length(&ratios))),
     ];
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::ratio(length(&ratios), "runs", ratio);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 pub(super) fn batch_saves_cpu(findings: &Findings<'_>) -> Judgement {
@@ -337,7 +342,7 @@ pub(super) fn batch_saves_energy(
 pub(super) fn counter_is_integral((results, recorded): (&Results, &PhaseResults)) -> Judgement {
     let (Some(agent), Some(end)) = (&results.agent, &recorded.end) else {
         let detail = "what meters read is not recorded: the phase has no end";
-        return judgement(None, &[], detail.to_owned());
+        return unjudged(&[], detail.to_owned());
     };
     let gaps = gaps_between(&agent.meters, &end.energy_by_channel);
     let Some(widest) = gaps
@@ -345,22 +350,22 @@ pub(super) fn counter_is_integral((results, recorded): (&Results, &PhaseResults)
         .max_by(|one, other| one.relative.abs().total_cmp(&other.relative.abs()))
     else {
         let detail = "no device here has both a counter of energy and instantaneous power";
-        return judgement(None, &[], detail.to_owned());
+        return unjudged(&[], detail.to_owned());
     };
     let detail = format!(
-        "{} devices, the phase once; the integral of power is {:+.1} % from the counter at most, on {} (more than \
-         {:.0} % counts as apart)",
+        "{} devices, the phase once; the integral of power is {:+.1} % from the counter at most, on {}",
         gaps.len(),
         widest.relative * 100.0,
-        widest.device,
-        COUNTER_TOLERANCE * 100.0
+        widest.device
     );
     let numbers = [
         ("devices", count_to_f64(length(&gaps))),
         ("widest_gap", widest.relative),
     ];
     let held = widest.relative.abs() <= COUNTER_TOLERANCE;
-    with_numbers(Some(held), &numbers, detail)
+    let effect = format!("a gap of more than {:.0} %", COUNTER_TOLERANCE * 100.0);
+    let evidence = Evidence::new(length(&gaps), "devices", effect);
+    with_numbers(Some(held), &numbers, evidence, &detail)
 }
 
 /// Of every request by what its users' process counted, and of every round by what the edge counted.
@@ -397,7 +402,8 @@ pub(super) fn bytes_follow_formula(findings: &Findings<'_>) -> Judgement {
          {differing} requests and {rounds_differ} rounds differ"
     );
     let held = differing == 0 && rounds_differ == 0;
-    judgement((requests > 0).then_some(held), &numbers, detail)
+    let evidence = Evidence::equality(requests, "requests", "one byte");
+    judgement((requests > 0).then_some(held), &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use hexloop_workloads::study::speculative::{Crossing, Drawing};
 use hexloop_workloads::study::{Arm, TrialRecord};
 
-use super::super::{Judgement, all_of, judgement};
+use super::super::{Evidence, Judgement, all_of, unjudged};
 use super::{RESOLUTION, told, with_numbers};
 use crate::format::{count_to_f64, length, ns_to_ms};
+use crate::summary::expectations::evidence::half_width;
 use crate::summary::studies::Findings;
 use crate::summary::studies::speculation::{Rounds, fixed, rate_ratio, rounds, tokens_per_s};
 
@@ -28,7 +29,7 @@ pub(super) fn rounds_follow_acceptance(findings: &Findings<'_>, seed: u64) -> Ju
     let rounds = rounds(findings, seed);
     if rounds.is_empty() {
         let detail = "no drafts of two tokens or more, or no held-out prompts".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     }
     all_of(rounds.iter().map(|one| {
         let how = match one.drawing {
@@ -59,11 +60,9 @@ fn of_length(rounds: &Rounds) -> Judgement {
     let correlation = rounds.correlation.unwrap_or(0.0);
     let detail = format!(
         "{} rounds of {prompts} prompts; acceptance {acceptance:.4} on {held_out} others, correlation \
-         of neighbours {correlation:.3}; tokens per round over the prediction {} (95 %; a deviation of \
-         {:.1} % would show)",
+         of neighbours {correlation:.3}; tokens per round over the prediction {} (95 %)",
         rounds.rounds,
-        told(over_expected),
-        (high - low) * 50.0
+        told(over_expected)
     );
     let numbers = [
         ("rounds", count_to_f64(rounds.rounds)),
@@ -73,7 +72,8 @@ fn of_length(rounds: &Rounds) -> Judgement {
         ("tokens_over_prediction_low", low),
         ("tokens_over_prediction_high", high),
     ];
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::ratio(prompts, "prompts", over_expected);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 /// Trials by what they were tried with: drafts of ids alone, of one length, at the highest rate.
@@ -110,7 +110,7 @@ pub(super) fn best_draft_grows(findings: &Findings<'_>) -> Judgement {
     drawings.retain(|drawing| lengths_of(drawing) > 1);
     if drawings.is_empty() {
         let detail = "two lengths of drafts of ids are needed".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     }
     all_of(drawings.into_iter().map(|drawing| {
         let name = match drawing {
@@ -158,16 +158,14 @@ fn best_draft_of(findings: &Findings<'_>, drawing: Drawing) -> Judgement {
             f64::from(first),
         ));
     }
-    let detail = format!(
-        "best drafts {} ({trials} trials; {:.0} % more tokens per second would show)",
-        details.join(", "),
-        RESOLUTION * 100.0
-    );
+    let detail = format!("best drafts {}", details.join(", "));
+    let effect = format!("{:.0} % more tokens per second", RESOLUTION * 100.0);
+    let evidence = Evidence::new(trials, "trials", effect);
     let named: Vec<(&str, f64)> = numbers
         .iter()
         .map(|(name, value)| (name.as_str(), *value))
         .collect();
-    with_numbers((rows > 1).then_some(grows), &named, detail)
+    with_numbers((rows > 1).then_some(grows), &named, evidence, &detail)
 }
 
 pub(super) fn distributions_collapse(findings: &Findings<'_>, seed: u64) -> Judgement {
@@ -178,7 +176,7 @@ pub(super) fn distributions_collapse(findings: &Findings<'_>, seed: u64) -> Judg
     };
     let rates = || here().map(|trial| trial.rate_bps);
     let (Some(low), Some(high)) = (rates().min(), rates().max()) else {
-        return judgement(None, &[], "nothing was tried".to_owned());
+        return unjudged(&[], "nothing was tried".to_owned());
     };
     let asks = |arm: &Arm| match arm {
         Arm::Speculative(speculation) => match speculation.crossing {
@@ -193,7 +191,7 @@ pub(super) fn distributions_collapse(findings: &Findings<'_>, seed: u64) -> Judg
     let both = [true, false].map(|asked| judged.iter().any(|(_, collapses)| *collapses == asked));
     if low == high || both.contains(&false) {
         let detail = "two rates, and arms with ids and with distributions are needed".to_owned();
-        return judgement(None, &[], detail);
+        return unjudged(&[], detail);
     }
     all_of(judged.into_iter().map(|(arm, collapses)| {
         let of = |rate| -> Vec<&TrialRecord> {
@@ -213,7 +211,7 @@ fn left_of_rate(
     seed: u64,
 ) -> Judgement {
     let Some(left) = rate_ratio((&low, &high), seed) else {
-        return judgement(None, &[], "no tokens at one of the rates".to_owned());
+        return unjudged(&[], "no tokens at one of the rates".to_owned());
     };
     let [ratio, least, most] = left;
     let trials = length(&low) + length(&high);
@@ -230,7 +228,7 @@ fn left_of_rate(
         false => format!("at least {KEPT}"),
     };
     let detail = format!(
-        "{} of the token rate is left, {asked} asked (95 % of {trials} trials)",
+        "{} of the token rate is left, {asked} asked (95 %)",
         told(left)
     );
     let numbers = [
@@ -238,7 +236,9 @@ fn left_of_rate(
         ("rate_left_low", least),
         ("rate_left_high", most),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("a difference of {:.3} in what is left", half_width(left));
+    let evidence = Evidence::new(trials, "trials", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{Arm, TrialRecord};
 
-use super::{Judgement, judgement, told, with_numbers, within};
+use super::{Evidence, Judgement, judgement, told, unjudged, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
@@ -51,9 +51,10 @@ pub(super) fn agree(findings: &Findings<'_>) -> Judgement {
     let detail = format!(
         "{judged} trials, {places} places of prompts' answers against the whole model's; {close} tokens were as good as \
          another; at {excused} places trials went another way there, of one in {TOKENS_OF_A_TIE} at most, and \
-         {differing} trials elsewhere, of which one would show"
+         {differing} trials elsewhere"
     );
-    judgement(agreement.held(), &numbers, detail)
+    let evidence = Evidence::equality(u64::from(places), "places", "another token elsewhere");
+    judgement(agreement.held(), &numbers, evidence, &detail)
 }
 
 /// A mean with the ends of its 95 % interval; `None` of too few values.
@@ -63,7 +64,7 @@ fn mean_of(values: &[f64]) -> Option<[f64; 3]> {
 
 fn too_few(values: &[f64], what: &str) -> Judgement {
     let detail = format!("{} {what} are too few", values.len());
-    judgement(None, &[("values", length(values))], detail)
+    unjudged(&[("values", length(values))], detail)
 }
 
 /// Each prompt at each rate.
@@ -92,12 +93,9 @@ pub(super) fn pay_round_trips(findings: &Findings<'_>) -> Judgement {
         return too_few(&over, "prompts at rates with several round trips");
     };
     let detail = format!(
-        "a token takes {:.3} round trips for each one of the link, {expected} by the layers: {} (95 % of {} prompts at \
-         rates; a deviation of {:.1} % would show)",
+        "a token takes {:.3} round trips for each one of the link, {expected} by the layers: {} (95 %)",
         ratio[0] * expected,
-        told(ratio),
-        over.len(),
-        (ratio[2] - ratio[0]) * 100.0
+        told(ratio)
     );
     let numbers = [
         ("round_trips", ratio[0] * expected),
@@ -106,7 +104,8 @@ pub(super) fn pay_round_trips(findings: &Findings<'_>) -> Judgement {
         ("over_layers_high", ratio[2]),
         ("lines", count_to_f64(length(&over))),
     ];
-    with_numbers(within(ratio), &numbers, detail)
+    let evidence = Evidence::ratio(length(&over), "prompts at rates", ratio);
+    with_numbers(within(ratio), &numbers, evidence, &detail)
 }
 
 pub(super) fn take_sum(findings: &Findings<'_>) -> Judgement {
@@ -128,11 +127,8 @@ pub(super) fn take_sum(findings: &Findings<'_>) -> Judgement {
         return too_few(&over, "trials whose halves' costs were measured");
     };
     let detail = format!(
-        "the time of a token over what both nodes compute and exchange for it: {} (95 % of {} trials; a deviation of \
-         {:.1} % would show)",
-        told(ratio),
-        over.len(),
-        (ratio[2] - ratio[0]) * 100.0
+        "the time of a token over what both nodes compute and exchange for it: {} (95 %)",
+        told(ratio)
     );
     let numbers = [
         ("time_over_sum", ratio[0]),
@@ -140,7 +136,8 @@ pub(super) fn take_sum(findings: &Findings<'_>) -> Judgement {
         ("time_over_sum_high", ratio[2]),
         ("trials", count_to_f64(length(&over))),
     ];
-    with_numbers(within(ratio), &numbers, detail)
+    let evidence = Evidence::ratio(length(&over), "trials", ratio);
+    with_numbers(within(ratio), &numbers, evidence, &detail)
 }
 
 /// The speed of halves over the first node alone, at the shortest round trip and the best rate.
@@ -193,11 +190,9 @@ pub(super) fn falls_first(findings: &Findings<'_>) -> Judgement {
     };
     let detail = format!(
         "halves are slower than the first node alone {}, the best split {}: {mean:.3} ms later, {low:.3} to {high:.3} \
-         (95 % of {} prompts at rates; {:.3} ms would show); {faster}",
+         (95 %); {faster}",
         told(own_ms),
-        told(split_ms),
-        later.len(),
-        high - mean
+        told(split_ms)
     );
     let mut numbers = vec![
         ("halves_behind_from_ms", own_ms),
@@ -215,7 +210,9 @@ pub(super) fn falls_first(findings: &Findings<'_>) -> Judgement {
         (_, true) => Some(false),
         _ => None,
     };
-    with_numbers(held, &numbers, detail)
+    let effect = format!("a difference of {:.3} ms", high - mean);
+    let evidence = Evidence::new(length(&later), "prompts at rates", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

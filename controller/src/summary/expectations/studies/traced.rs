@@ -4,7 +4,7 @@ use hexloop_statistics::interval_over_blocks;
 use hexloop_workloads::study::Arm;
 use hexloop_workloads::study::traced::TracedTrial;
 
-use super::super::{Judgement, judgement};
+use super::super::{Evidence, Judgement, unjudged};
 use super::{told, with_numbers};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
@@ -64,7 +64,7 @@ pub(super) fn adaptive_near_best(findings: &Findings<'_>, seed: u64) -> Judgemen
     let fixed = fixed.filter_map(|arm| Some((mean(arm)?, arm)));
     let best = fixed.min_by(|one, other| one.0.total_cmp(&other.0));
     let Some((best_ns, best)) = best else {
-        return judgement(None, &[], "no fixed arm was asked on the traces".to_owned());
+        return unjudged(&[], "no fixed arm was asked on the traces".to_owned());
     };
     let judged = arms().filter(|arm| arm.adapts()).map(|arm| {
         let pairs = pairs(&findings.traced_of(arm), &findings.traced_of(best));
@@ -73,7 +73,7 @@ pub(super) fn adaptive_near_best(findings: &Findings<'_>, seed: u64) -> Judgemen
     });
     let judged: Vec<(String, Judgement)> = judged.collect();
     if judged.is_empty() {
-        return judgement(None, &[], "no arm adapts".to_owned());
+        return unjudged(&[], "no arm adapts".to_owned());
     }
     super::super::all_of(judged.into_iter())
 }
@@ -85,7 +85,7 @@ fn judged_pairs(pairs: &[(f64, f64)], (best, best_ns): (&Arm, f64), seed: u64) -
             "{} requests that both answered are too few; {LEAST_PAIRS} are needed",
             pairs.len()
         );
-        return judgement(None, &[("pairs", length(pairs))], detail);
+        return unjudged(&[("pairs", length(pairs))], detail);
     };
     let most = 1.0 + TOLERANCE;
     let held = match () {
@@ -94,13 +94,10 @@ fn judged_pairs(pairs: &[(f64, f64)], (best, best_ns): (&Arm, f64), seed: u64) -
         () => None,
     };
     let detail = format!(
-        "{} of what {} takes, which is the best that stays as it is ({:.1} ms on average; 95 % over {} requests on the same \
-         traces, {:.1} % would show)",
+        "{} of what {} takes, which is the best that stays as it is ({:.1} ms on average; 95 %, on the same traces)",
         told(ratio),
         best.name(),
-        best_ns / 1e6,
-        pairs.len(),
-        (ratio[2] - ratio[1]) * 50.0
+        best_ns / 1e6
     );
     let numbers = [
         ("adaptive_over_best", ratio[0]),
@@ -109,7 +106,8 @@ fn judged_pairs(pairs: &[(f64, f64)], (best, best_ns): (&Arm, f64), seed: u64) -
         ("best_fixed_ms", best_ns / 1e6),
         ("pairs", count_to_f64(length(pairs))),
     ];
-    with_numbers(held, &numbers, detail)
+    let evidence = Evidence::ratio(length(pairs), "pairs of requests", ratio);
+    with_numbers(held, &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use hexloop_workloads::study::split::begin_bytes;
 use hexloop_workloads::study::{Arm, TrialRecord};
 use hexloop_workloads::wire::HEADER_BYTES;
 
-use super::{Judgement, judgement, with_numbers};
+use super::{Evidence, Judgement, unjudged, with_numbers};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 
@@ -53,11 +53,7 @@ pub(super) fn doubles_states(findings: &Findings<'_>) -> Judgement {
         of_two_way += beside;
     }
     if pairs == 0 {
-        return judgement(
-            None,
-            &[],
-            "no U was tried beside a two-way split".to_owned(),
-        );
+        return unjudged(&[], "no U was tried beside a two-way split".to_owned());
     }
     let ratio = count_to_f64(of_u) / count_to_f64(of_two_way.max(1));
     let numbers = [
@@ -67,9 +63,10 @@ pub(super) fn doubles_states(findings: &Findings<'_>) -> Judgement {
     ];
     let detail = format!(
         "{pairs} pairs of trials: {of_u} bytes of states in a U, {of_two_way} in two ways, {ratio:.4} times as many; \
-         {differing} pairs are not exactly double, and a byte would show"
+         {differing} pairs are not exactly double"
     );
-    with_numbers(Some(differing == 0), &numbers, detail)
+    let evidence = Evidence::equality(pairs, "pairs of trials", "one byte");
+    with_numbers(Some(differing == 0), &numbers, evidence, &detail)
 }
 
 #[cfg(test)]

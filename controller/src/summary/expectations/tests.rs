@@ -1,0 +1,213 @@
+//! Claims about traffic on links and cells, and deliberately broken links that they find.
+
+use std::collections::BTreeMap;
+
+use hexloop_proto::LinkWindow;
+use hexloop_topologies::plan::{
+    BesidePlan, CellPlan, CellUserPlan, Claim, ExpectationPlan, Plan, TrafficJob, TrafficPlan,
+};
+use hexloop_traces::generate::control;
+use hexloop_traces::{CellPolicy, CellSettings, Direction, Trace};
+use hexloop_workloads::traffic::{ProbeRecord, TrafficRecord, probe_ip_bytes};
+
+use super::evaluate;
+use crate::fixture::{self, MS, S};
+use crate::results::{PhaseResults, Results, TrafficOfLink};
+use crate::summary::ExpectationOutcome::{self, Held, NotHeld, Undecided};
+use crate::summary::ExpectationSummary;
+
+const WINDOW_NS: u64 = 100 * MS;
+
+/// Rate and delay of the link's trace: a byte takes a microsecond.
+const RATE_BPS: u64 = 8_000_000;
+const DELAY_NS: u64 = 2 * MS;
+
+/// The plan of one phase of traffic over the link of the fixture, and of one claim about it.
+fn plan(job: TrafficJob, claim: Claim) -> Plan {
+    let mut plan = fixture::plan();
+    plan.traffic = vec![TrafficPlan {
+        name: "traffic".to_owned(),
+        job,
+        link: "radio".to_owned(),
+        address: ([198, 18, 0, 2], 1).into(),
+        beside: Vec::new(),
+        load: false,
+        duration_ns: 4 * S,
+    }];
+    plan.expectations = vec![ExpectationPlan {
+        name: "claim".to_owned(),
+        claim,
+    }];
+    plan
+}
+
+fn constant(rate_bps: u64) -> Trace {
+    control::constant(rate_bps, DELAY_NS, 0, 1 << 40).unwrap()
+}
+
+/// A window of a link in which something always waited.
+fn window(link: &str, number: u64, (trace_bytes, delivered_bytes): (u64, u64)) -> LinkWindow {
+    LinkWindow {
+        link: link.to_owned(),
+        direction: Direction::Up,
+        start_ns: number * WINDOW_NS,
+        length_ns: WINDOW_NS,
+        trace_bytes,
+        delivered_bytes,
+        delivered_packets: 1,
+        backlogged: true,
+        queue_bytes: 1,
+        dropped_packets: 0,
+        lost_packets: 0,
+        marked_packets: 0,
+        duplicated_packets: 0,
+        corrupted_packets: 0,
+    }
+}
+
+fn judged(
+    plan: &Plan,
+    traces: &BTreeMap<String, Trace>,
+    recorded: PhaseResults,
+) -> ExpectationSummary {
+    let mut results = Results::default();
+    results.phases.push(PhaseResults {
+        name: "traffic".to_owned(),
+        ..recorded
+    });
+    let judged = evaluate(plan, traces, &results);
+    let [judged] = <[ExpectationSummary; 1]>::try_from(judged).unwrap();
+    let is_decided = judged.outcome != Undecided;
+    assert!(!is_decided || !judged.evidence.is_empty(), "{judged:?}");
+    judged
+}
+
+/// A bulk phase of so many windows on a trace that steps every fourth window, and what is delivered in each window.
+fn rate_follows(windows: u64, delivered: impl Fn(u64) -> u64) -> ExpectationOutcome {
+    let claim = Claim::RateFollowsTrace {
+        phase: "traffic".to_owned(),
+    };
+    let job = TrafficJob::Bulk {
+        directions: vec![Direction::Up],
+    };
+    let recorded = PhaseResults {
+        windows: (0..windows)
+            .map(|number| window("radio", number, (stepping(number), delivered(number))))
+            .collect(),
+        ..PhaseResults::default()
+    };
+    judged(&plan(job, claim), &BTreeMap::new(), recorded).outcome
+}
+
+/// What the stepping trace allows in a window.
+fn stepping(number: u64) -> u64 {
+    [100_000, 200_000][usize::from(number % 8 >= 4)]
+}
+
+#[test]
+fn a_link_that_is_slower_than_its_trace_or_steps_late_does_not_follow_it() {
+    assert_eq!(rate_follows(40, stepping), Held);
+    // Too slow by 6 %, though the course is the trace's.
+    let slower = |number| stepping(number) * 94 / 100;
+    assert_eq!(rate_follows(40, slower), NotHeld);
+    // Two windows late, though on average nearly as fast.
+    let late = |number: u64| stepping(number.saturating_sub(2));
+    assert_eq!(rate_follows(40, late), NotHeld);
+    // As fast on average, and always.
+    assert_eq!(rate_follows(40, |_| 150_000), NotHeld);
+    assert_eq!(rate_follows(5, stepping), Undecided);
+}
+
+/// A ping phase whose packets took so long there and back, or were lost.
+fn round_trips_follow(round_trip_ns: Option<u64>) -> ExpectationSummary {
+    let claim = Claim::RoundTripFollowsTrace {
+        phase: "traffic".to_owned(),
+    };
+    let probes = (0..20).map(|number| ProbeRecord {
+        sent_ns: number * WINDOW_NS,
+        round_trip_ns,
+        ..ProbeRecord::default()
+    });
+    let recorded = PhaseResults {
+        traffic: vec![TrafficOfLink {
+            link: Some("radio".to_owned()),
+            record: TrafficRecord {
+                probes: probes.collect(),
+                ..TrafficRecord::default()
+            },
+        }],
+        ..PhaseResults::default()
+    };
+    let plan = plan(TrafficJob::Ping { gap_ns: WINDOW_NS }, claim);
+    let traces = BTreeMap::from([("street".to_owned(), constant(RATE_BPS))]);
+    judged(&plan, &traces, recorded)
+}
+
+#[test]
+fn a_link_with_another_delay_than_its_trace_does_not_follow_it() {
+    let asked_ns = 2 * (DELAY_NS + probe_ip_bytes(false) * 1000);
+    let found = round_trips_follow(Some(asked_ns));
+    assert_eq!(found.outcome, Held, "{found:?}");
+    assert_eq!(found.evidence[0].sample_size, 20);
+    for wrong_ns in [asked_ns + MS, asked_ns - DELAY_NS] {
+        let found = round_trips_follow(Some(wrong_ns));
+        assert_eq!(found.outcome, NotHeld, "{found:?}");
+    }
+    assert_eq!(round_trips_follow(None).outcome, Undecided);
+}
+
+/// Two links of a cell with fixed shares of 1 and 3 that carry 1000 and 2000 bytes per millisecond if they have it for
+/// themselves, filled together, and the bytes that each gets in each of so many windows.
+fn shares_follow(windows: u64, [first, second]: [u64; 2]) -> ExpectationSummary {
+    let claim = Claim::SharesFollowCell {
+        phase: "traffic".to_owned(),
+    };
+    let job = TrafficJob::Bulk {
+        directions: vec![Direction::Up],
+    };
+    let mut plan = plan(job, claim);
+    let mut beside = plan.links[0].clone();
+    (beside.name, beside.trace) = ("beside".to_owned(), "beside".to_owned());
+    plan.links.push(beside);
+    plan.traffic[0].beside = vec![BesidePlan {
+        link: "beside".to_owned(),
+        address: ([198, 18, 0, 6], 1).into(),
+    }];
+    let users = [("radio", 1), ("beside", 3)].map(|(link, weight)| CellUserPlan {
+        link: link.to_owned(),
+        weight,
+    });
+    plan.cells = vec![CellPlan {
+        name: "macro".to_owned(),
+        trace: None,
+        trace_sha256: None,
+        settings: CellSettings::new(CellPolicy::FixedShare),
+        users: users.to_vec(),
+    }];
+    // In the first window less arrives: the delay has to pass.
+    let of_link =
+        |link, bytes| (1..=windows).map(move |number| window(link, number, (bytes, bytes)));
+    let recorded = PhaseResults {
+        windows: of_link("radio", first)
+            .chain(of_link("beside", second))
+            .collect(),
+        ..PhaseResults::default()
+    };
+    let traces = BTreeMap::from([
+        ("street".to_owned(), constant(RATE_BPS)),
+        ("beside".to_owned(), constant(2 * RATE_BPS)),
+    ]);
+    judged(&plan, &traces, recorded)
+}
+
+#[test]
+fn links_that_share_a_cell_in_another_way_than_its_policy_do_not_follow_it() {
+    let found = shares_follow(20, [25_000, 150_000]);
+    assert_eq!(found.outcome, Held, "{found:?}");
+    // In turns, and with their weights exchanged.
+    for wrong in [[50_000, 100_000], [75_000, 50_000]] {
+        let found = shares_follow(20, wrong);
+        assert_eq!(found.outcome, NotHeld, "{found:?}");
+    }
+    assert_eq!(shares_follow(5, [25_000, 150_000]).outcome, Undecided);
+}
