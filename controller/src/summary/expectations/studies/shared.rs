@@ -11,7 +11,7 @@ use crate::format::{count_to_f64, length, significant};
 use crate::results::{PhaseResults, Results};
 use crate::summary::energy::gaps_between;
 use crate::summary::studies::Findings;
-use crate::summary::studies::shared::Energy;
+use crate::summary::studies::energy::Energy;
 use hexloop_statistics::{interval_over_blocks, mean_interval};
 
 /// Blocks of consecutive requests that each round is cut into, as neighbours share their fate.
