@@ -22,7 +22,8 @@ use crate::engine::inversion::Embeddings;
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::vision::VisionEncoder;
 use crate::engine::{
-    self, Compute, EngineError, Half, Hidden, KeyValueCache, Model, Parts, Slots, StateCoder,
+    self, Compute, EngineError, Half, Hidden, KeyValueCache, Model, Parts, Slots, StateBytes,
+    StateCoder,
 };
 use crate::job::{JobSpec, Placement};
 use crate::model_config::ModelConfig;
@@ -425,17 +426,22 @@ impl Part {
         })
     }
 
+    /// Hidden states as they go on the link where no coding is asked for.
+    pub(super) fn bytes_of<'a>(&self, states: &'a Hidden) -> Result<StateBytes<'a>, JobError> {
+        states.le_bytes().map_err(self.failed())
+    }
+
     /// For the states of one request in one direction.
     pub(super) fn state_coder(&self, coding: Coding) -> Result<StateCoder, JobError> {
         StateCoder::new(coding, self.config().width).map_err(self.failed())
     }
 
     /// Hidden states as they go on the link.
-    pub(super) fn encode(
+    pub(super) fn encode<'a>(
         &self,
         coder: &mut StateCoder,
-        states: &Hidden,
-    ) -> Result<Vec<u8>, JobError> {
+        states: &'a Hidden,
+    ) -> Result<StateBytes<'a>, JobError> {
         let encode = || coder.encode(states);
         self.pace.run(encode).map_err(self.failed())
     }
