@@ -53,6 +53,12 @@ impl StateCoder {
         }
     }
 
+    /// Whether states arrive as they were sent, bit for bit.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.coding.is_exact()
+    }
+
     /// The states as they go on the link.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Frames over a stream of bytes: read with bounds, written with one call from where they lie, and counted.
 
 mod access;
+mod body;
 mod handshake;
 mod quic;
 mod stall;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 pub(super) use access::Access;
+pub(super) use body::Body;
 pub(super) use handshake::{Connection, accept, connect};
 pub(super) use quic::{End, settle};
 pub(super) use stream::{Listener, Stream};
@@ -190,7 +192,7 @@ impl PayloadCounter {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) header: FrameHeader,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Body,
 }
 
 impl Frame {
@@ -277,7 +279,7 @@ impl<R: Read> FrameReader<R> {
     }
 
     /// The next frame; `None` at the end of the stream. Nothing is allocated for a body before
-    /// its length is known to be within `limits`.
+    /// its length is known to be within `limits`. Long ones are read to where they stay.
     pub(super) fn read(&mut self, limits: Limits<'_>) -> Result<Option<Frame>, ConnectionError> {
         self.read_frame(limits)
             .map_err(|error| match &self.explanation {
@@ -302,10 +304,8 @@ impl<R: Read> FrameReader<R> {
                 limit_bytes,
             });
         }
-        let mut body = Vec::new();
-        let mut rest = (&mut self.stream).take(body_bytes);
-        rest.read_to_end(&mut body).map_err(ConnectionError::Read)?;
-        if rest.limit() > 0 {
+        let mut body = Body::zeroed(usize::try_from(body_bytes).unwrap_or(usize::MAX));
+        if !self.fill_or_end(body.bytes_mut())? {
             return Err(ConnectionError::Read(io::ErrorKind::UnexpectedEof.into()));
         }
         self.counted

@@ -10,7 +10,7 @@ pub(super) use self::halves::{HalfRequest, Step};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::connection::{Terms, fingerprint};
+use super::connection::{Body, Terms, fingerprint};
 use super::error::JobError;
 use super::pace::Pace;
 use crate::coding::Coding;
@@ -452,6 +452,14 @@ impl Part {
         self.pace.run(decode).map_err(|error| error.to_string())
     }
 
+    /// The same of a whole body: the memory of exact states becomes theirs.
+    pub(super) fn decode_body(&self, coder: &mut StateCoder, body: Body) -> Result<Hidden, String> {
+        match coder.is_exact() {
+            true => self.pace.run(|| self.read_hidden(body)),
+            false => self.decode(coder, &body),
+        }
+    }
+
     /// The embeddings of all tokens.
     pub(super) fn embeddings(&self) -> Result<Embeddings, JobError> {
         Embeddings::of(&self.model).map_err(self.failed())
@@ -515,9 +523,19 @@ impl Part {
         self.pace.run(choose).map_err(self.failed())
     }
 
-    /// Hidden states as they came over the link; what is wrong with them in words.
-    pub(super) fn read_hidden(&self, bytes: &[u8]) -> Result<Hidden, String> {
-        Hidden::from_le_bytes(bytes, self.config().width).map_err(|error| error.to_string())
+    /// Hidden states as they came over the link, which keep the body's memory; what is wrong with them in words.
+    pub(super) fn read_hidden(&self, body: Body) -> Result<Hidden, String> {
+        let (bytes, width) = (body.len(), self.config().width);
+        let values = body.into_values();
+        let values = values.ok_or(EngineError::HiddenBytes { bytes, width });
+        values
+            .and_then(|values| Hidden::from_values(values, width))
+            .map_err(|error| error.to_string())
+    }
+
+    /// Hidden states of these values, token after token.
+    pub(super) fn hidden_of(&self, values: Vec<f32>) -> Result<Hidden, JobError> {
+        Hidden::from_values(values, self.config().width).map_err(self.failed())
     }
 
     /// What this part, on the edge, accepts from a device.
