@@ -17,7 +17,7 @@ const MS: u64 = 1_000_000;
 const TOKENS: u64 = 5;
 
 /// Two arms that take turns, twice each, without a pause between them. A counter tells their power in watts.
-fn studied(arms: [Arm; 2], trial_ms: u64, powers_w: Option<[u64; 2]>) -> StudySummary {
+fn studied(arms: &[Arm; 2], trial_ms: u64, powers_w: Option<[u64; 2]>) -> StudySummary {
     let turns = (0_u32..4).zip(arms.iter().cycle());
     let trials = turns.map(|(number, arm)| {
         let started_ns = u64::from(number) * trial_ms * MS;
@@ -111,7 +111,7 @@ fn tables(study: &StudySummary) -> Vec<[Quantity; 2]> {
 #[test]
 fn each_arm_has_the_energy_of_its_own_turns_for_each_token() {
     for (arms, count) in techniques().into_iter().zip([1, 2, 2]) {
-        let tables = tables(&studied(arms, 500, Some([10, 30])));
+        let tables = tables(&studied(&arms, 500, Some([10, 30])));
         assert_eq!(tables.len(), count);
         for energies in tables {
             // Half a second at 10 W or 30 W for five tokens.
@@ -136,7 +136,7 @@ fn what_nothing_meters_or_is_too_short_to_be_told_apart_has_no_energy_but_a_reas
     ];
     for (trial_ms, powers_w, why) in cases {
         for arms in techniques() {
-            for energy in tables(&studied(arms, trial_ms, powers_w)).iter().flatten() {
+            for energy in tables(&studied(&arms, trial_ms, powers_w)).iter().flatten() {
                 assert_eq!(energy.value, None);
                 assert_eq!(energy.reason.as_deref(), Some(why));
             }
