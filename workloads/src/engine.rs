@@ -28,6 +28,7 @@ pub mod probe;
 mod products;
 pub mod recipe_cache;
 mod slots;
+mod state_bytes;
 mod stored;
 pub mod tasks;
 mod tensors;
@@ -49,6 +50,7 @@ pub use halves::{Half, HalfPass, SCORE_BOUND};
 pub use hidden::Hidden;
 pub use model::{Model, Parts};
 pub use slots::Slots;
+pub use state_bytes::StateBytes;
 #[cfg(test)]
 pub(crate) use tensors::all_shapes;
 pub use threads::set_threads;

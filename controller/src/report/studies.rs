@@ -14,12 +14,13 @@ mod speculation;
 mod tensor_parallel;
 mod traced;
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use super::Data;
 use super::html::{Table, escape};
 use crate::format::{grouped, significant};
-use crate::summary::StudySummary;
+use crate::summary::{Quantity, StudySummary};
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     for study in &data.summary.studies {
@@ -78,6 +79,28 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
 
 fn number(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), significant)
+}
+
+/// An energy, where it is known.
+fn joules(energy: &Quantity) -> String {
+    let known = energy.value.map(significant);
+    known.unwrap_or_else(|| "Unavailable".to_owned())
+}
+
+/// What a column of energies per token is, and each reason why there are none, as sentences.
+fn about_joules<'a>(energies: impl Iterator<Item = &'a Quantity>) -> String {
+    let reasons: BTreeSet<&str> = energies
+        .filter_map(|energy| energy.reason.as_deref())
+        .collect();
+    let mut about = " J/token is the gross energy of the machine, which all its nodes share, while trials were \
+                     under way."
+        .to_owned();
+    for reason in reasons {
+        about.push_str(" Unavailable: ");
+        about.push_str(&escape(reason));
+        about.push('.');
+    }
+    about
 }
 
 fn costs(page: &mut String, study: &StudySummary) -> fmt::Result {
@@ -146,6 +169,7 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
         "First token, ms",
         "Tokens/s",
         "Same tokens",
+        "J/token",
         "Busy",
     ];
     let mut table = Table::new(&head, 1);
@@ -167,6 +191,7 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
                 || "-".to_owned(),
                 |share| format!("{} %", significant(share * 100.0)),
             ),
+            joules(&cell.j_per_token),
             busy.join(", "),
         ]);
     }
@@ -187,7 +212,8 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
     };
     writeln!(
         page,
-        "<p class=\"small\">An arm is named by {named}. Same tokens are those that an exact arm made for the same prompt in the same place. Busy is the share of the time in which each node computed, its slowdown included.</p>"
+        "<p class=\"small\">An arm is named by {named}. Same tokens are those that an exact arm made for the same prompt in the same place. Busy is the share of the time in which each node computed, its slowdown included.{}</p>",
+        about_joules(study.cells.iter().map(|cell| &cell.j_per_token))
     )
 }
 

@@ -1,6 +1,7 @@
 //! What studies found: costs, settings, and what each arm did at each of them.
 
 pub(super) mod adapters;
+pub(super) mod energy;
 pub(super) mod kpi;
 pub(super) mod kv;
 pub(super) mod law;
@@ -38,6 +39,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::adapters::{AdapterDeliveries, AdapterTask, AdapterWaves, StudyAdapters};
+use self::energy::Energy;
 pub use self::kpi::{KpiOutcome, StudyKpi};
 pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
 pub use self::leak::StudyLeak;
@@ -50,6 +52,7 @@ pub use self::tensor_parallel::{StudyHalfCosts, StudyHalves, StudyHalvesArm};
 pub use self::traced::{StudyTraced, StudyTracedArm};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
+use crate::summary::Quantity;
 
 pub use speculation::{StudyAcceptance, StudySpeculation};
 
@@ -179,6 +182,8 @@ pub struct StudyCell {
     pub agreement: Option<f64>,
     /// Share of the time in which each node of the path computed.
     pub busy: Vec<f64>,
+    /// Energy of the machine, all nodes of it together, for each token: gross.
+    pub j_per_token: Quantity,
 }
 
 /// What a study put on a link, in one direction.
@@ -369,6 +374,7 @@ fn summary(
 ) -> StudySummary {
     let study = findings.plan;
     let costs = study.path.iter().zip(&findings.costs);
+    let energy = Energy::of(results, recorded);
     StudySummary {
         study: study.name.clone(),
         path: study.path.clone(),
@@ -398,15 +404,15 @@ fn summary(
             .iter()
             .map(|row| row_summary(findings, row, seed))
             .collect(),
-        cells: cells(findings),
+        cells: cells(findings, &energy),
         acceptance: speculation::acceptances(findings),
-        speculation: speculation::cells(findings),
+        speculation: speculation::cells(findings, &energy),
         links: links(findings, recorded),
-        own: own::summaries(findings),
+        own: own::summaries(findings, &energy),
         context: kv::summary(findings),
         retrieval: retrieval::summaries(findings),
         kpis: kpi::summaries(findings),
-        shared: shared::summary(findings, (results, recorded)),
+        shared: shared::summary(findings, &energy),
         place_costs: placement::costs(findings),
         placed: placement::summaries(findings),
         leaks: leak::summaries(findings),
@@ -434,7 +440,7 @@ fn row_summary(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> StudyRow 
     }
 }
 
-fn cells(findings: &Findings<'_>) -> Vec<StudyCell> {
+fn cells(findings: &Findings<'_>, energy: &Energy) -> Vec<StudyCell> {
     let mut sorted: BTreeMap<(u64, u64, &Arm), Vec<&TrialRecord>> = BTreeMap::new();
     // What an outage does to times is told apart from the settings.
     let trials = findings.trials.iter().copied();
@@ -459,6 +465,7 @@ fn cells(findings: &Findings<'_>) -> Vec<StudyCell> {
         tokens_per_s: law::throughput(&trials).map(|rate| rounded(rate, 3)),
         agreement: agreement(findings, &trials).map(|share| rounded(share, 4)),
         busy: busy(&trials),
+        j_per_token: energy.per_token(&trials),
     };
     sorted.into_iter().map(cell).collect()
 }

@@ -19,6 +19,7 @@ use half::{bf16, f16};
 
 use super::error::EngineError;
 use super::hidden::Hidden;
+use super::state_bytes::StateBytes;
 use crate::coding::{Coding, INT4_GROUP, TOP_K_WIDEST, top_k};
 
 /// The smallest scale of a channel, as a share of the largest: what a silent channel of the prompt
@@ -52,13 +53,19 @@ impl StateCoder {
         }
     }
 
+    /// Whether states arrive as they were sent, bit for bit.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.coding.is_exact()
+    }
+
     /// The states as they go on the link.
     ///
     /// # Errors
     /// States of another width, or values that are no numbers: a lossy coding has no room for them.
-    pub fn encode(&mut self, states: &Hidden) -> Result<Vec<u8>, EngineError> {
+    pub fn encode<'a>(&mut self, states: &'a Hidden) -> Result<StateBytes<'a>, EngineError> {
         if self.coding.is_exact() {
-            return Ok(states.to_le_bytes());
+            return states.le_bytes();
         }
         let values = states.values()?;
         if !values.len().is_multiple_of(self.width) || values.iter().any(|value| value.is_nan()) {
@@ -80,7 +87,7 @@ impl StateCoder {
                 Coding::TopK => largest(state, &mut bytes),
             }
         }
-        Ok(bytes)
+        Ok(StateBytes::coded(bytes))
     }
 
     /// What [`StateCoder::encode`] made at the other end, as far as the coding kept it.

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::error::EngineError;
+use super::state_bytes::{StateBytes, read_out};
 
 /// The hidden states of some tokens, in the numbers and on the device of the model that made them.
 #[derive(Debug, Clone)]
@@ -78,26 +79,19 @@ impl Hidden {
     /// # Errors
     /// Failures of the tensor library.
     pub fn values(&self) -> Result<Vec<f32>, EngineError> {
-        let flat = self
-            .states
-            .flatten_all()
-            .and_then(|flat| flat.to_dtype(DType::F32))
-            .and_then(|flat| flat.to_vec1::<f32>());
-        flat.map_err(EngineError::tensor("reading hidden states"))
+        read_out(&self.states)
     }
 
-    /// The values as they go on the link: little-endian f32, token after token.
-    #[must_use]
-    pub fn to_le_bytes(&self) -> Vec<u8> {
-        // A matrix always: their constructors see to it.
-        let values = self.values().unwrap_or_default();
-        values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect()
+    /// The values as they go on the link: little-endian f32, token after token. Where the states are such on the
+    /// CPU, nothing is copied.
+    ///
+    /// # Errors
+    /// Failures of the tensor library.
+    pub fn le_bytes(&self) -> Result<StateBytes<'_>, EngineError> {
+        StateBytes::exact(&self.states)
     }
 
-    /// Reads what [`Hidden::to_le_bytes`] wrote, bit for bit.
+    /// Reads what [`Hidden::le_bytes`] tells, bit for bit.
     ///
     /// # Errors
     /// No bytes, or not a whole number of states.
@@ -146,7 +140,7 @@ mod tests {
         let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
         let hidden = Hidden::from_le_bytes(&bytes, 3).expect("two states of width three");
         assert_eq!((hidden.tokens(), hidden.width()), (2, 3));
-        assert_eq!(hidden.to_le_bytes(), bytes);
+        assert_eq!(*hidden.le_bytes().expect("on the CPU"), *bytes);
     }
 
     #[test]

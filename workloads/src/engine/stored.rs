@@ -90,7 +90,7 @@ impl Model {
         cache: &mut KeyValueCache,
         positions: u32,
         coding: KvCoding,
-        layers: &[Vec<u8>],
+        layers: &[impl AsRef<[u8]>],
     ) -> Result<(), EngineError> {
         cache.check(&self.layers(), cache.positions())?;
         let shape = self.kv_shape();
@@ -107,11 +107,12 @@ impl Model {
             bytes,
             positions,
         };
+        let layers: Vec<&[u8]> = layers.iter().map(AsRef::as_ref).collect();
         if u32::try_from(layers.len()) != Ok(shape.layers) {
-            return Err(wrong(layers.iter().map(Vec::len).sum()));
+            return Err(wrong(layers.iter().map(|layer| layer.len()).sum()));
         }
         let decoded = layers
-            .iter()
+            .into_iter()
             .map(|bytes| decode(bytes, rows, coding).ok_or_else(|| wrong(bytes.len())));
         let decoded = decoded.collect::<Result<Vec<_>, _>>()?;
         if positions == 0 {

@@ -1,6 +1,7 @@
-//! Frames over a stream of bytes: read with bounds, written in one piece, and counted.
+//! Frames over a stream of bytes: read with bounds, written with one call from where they lie, and counted.
 
 mod access;
+mod body;
 mod handshake;
 mod quic;
 mod stall;
@@ -8,13 +9,14 @@ mod stream;
 mod terms;
 
 use std::fmt;
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::io::{self, BufRead as _, BufReader, IoSlice, Read, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 pub(super) use access::Access;
+pub(super) use body::Body;
 pub(super) use handshake::{Connection, accept, connect};
 pub(super) use quic::{End, settle};
 pub(super) use stream::{Listener, Stream};
@@ -190,7 +192,7 @@ impl PayloadCounter {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) header: FrameHeader,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Body,
 }
 
 impl Frame {
@@ -277,7 +279,7 @@ impl<R: Read> FrameReader<R> {
     }
 
     /// The next frame; `None` at the end of the stream. Nothing is allocated for a body before
-    /// its length is known to be within `limits`.
+    /// its length is known to be within `limits`. Long ones are read to where they stay.
     pub(super) fn read(&mut self, limits: Limits<'_>) -> Result<Option<Frame>, ConnectionError> {
         self.read_frame(limits)
             .map_err(|error| match &self.explanation {
@@ -302,10 +304,8 @@ impl<R: Read> FrameReader<R> {
                 limit_bytes,
             });
         }
-        let mut body = Vec::new();
-        let mut rest = (&mut self.stream).take(body_bytes);
-        rest.read_to_end(&mut body).map_err(ConnectionError::Read)?;
-        if rest.limit() > 0 {
+        let mut body = Body::zeroed(usize::try_from(body_bytes).unwrap_or(usize::MAX));
+        if !self.fill_or_end(body.bytes_mut())? {
             return Err(ConnectionError::Read(io::ErrorKind::UnexpectedEof.into()));
         }
         self.counted
@@ -334,7 +334,6 @@ impl<R: Read> FrameReader<R> {
 pub(super) struct FrameWriter<W> {
     stream: W,
     counted: Arc<AtomicU64>,
-    buffer: Vec<u8>,
 }
 
 impl<W: Write> FrameWriter<W> {
@@ -342,12 +341,11 @@ impl<W: Write> FrameWriter<W> {
         FrameWriter {
             stream,
             counted: Arc::clone(counted),
-            buffer: Vec::new(),
         }
     }
 
     /// Writes one frame with one call, so that header and body share a segment, and returns its
-    /// length in bytes.
+    /// length in bytes. The body is not copied here.
     pub(super) fn write(
         &mut self,
         kind: FrameKind,
@@ -364,23 +362,36 @@ impl<W: Write> FrameWriter<W> {
             .ok()
             .filter(|bytes| *bytes <= MAX_BODY_BYTES);
         let body_bytes = body_bytes.ok_or_else(too_long)?;
-        self.buffer.clear();
         let header = FrameHeader {
             kind,
             request,
             position,
             body_bytes,
         };
-        self.buffer.extend_from_slice(&header.encode());
-        self.buffer.extend_from_slice(body);
         let length = HEADER_BYTES + u64::from(body_bytes);
         // Counted first: who has the frame may ask for the count at once.
         self.counted.fetch_add(length, Ordering::Relaxed);
-        self.stream.write_all(&self.buffer).map_err(|error| {
+        self.write_all(&header.encode(), body).map_err(|error| {
             self.counted.fetch_sub(length, Ordering::Relaxed);
             ConnectionError::Write(error)
         })?;
         Ok(length)
+    }
+
+    /// Writes both, with further calls only where the stream had no room for all of it at once.
+    fn write_all(&mut self, header: &[u8], body: &[u8]) -> io::Result<()> {
+        let mut parts = [IoSlice::new(header), IoSlice::new(body)];
+        let mut rest = &mut parts[..];
+        while !rest.is_empty() {
+            match self.stream.write_vectored(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                // A body of nothing is gone with the header.
+                Ok(count) => IoSlice::advance_slices(&mut rest, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -435,6 +446,76 @@ mod tests {
         );
         assert_eq!(reader.read(&all_up_to_100).unwrap(), None);
         assert_eq!(counter.read(), PayloadBytes { up: 40, down: 40 });
+    }
+
+    /// Takes so many bytes with each call, and remembers which.
+    struct Narrow {
+        most: usize,
+        calls: Vec<Vec<u8>>,
+        /// Where the last part of each call lay.
+        ends: Vec<*const u8>,
+    }
+
+    impl Narrow {
+        fn of(most: usize) -> Narrow {
+            Narrow {
+                most,
+                calls: Vec::new(),
+                ends: Vec::new(),
+            }
+        }
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+            let all = parts.iter().flat_map(|part| part.iter().copied());
+            let taken: Vec<u8> = all.take(self.most).collect();
+            self.ends.extend(parts.last().map(|part| part.as_ptr()));
+            self.calls.push(taken);
+            Ok(self.calls.last().map_or(0, Vec::len))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_frame_is_written_with_one_call_from_where_its_body_lies() {
+        let body = [7; 50];
+        let mut stream = Narrow::of(usize::MAX);
+        let mut writer = FrameWriter::new(&mut stream, &Arc::default());
+        writer.write(FrameKind::Hidden, 3, 4, &body).unwrap();
+        writer.write(FrameKind::End, 3, 4, &[]).unwrap();
+        let frames = [frame(FrameKind::Hidden, &body), frame(FrameKind::End, &[])];
+        assert_eq!(stream.calls, frames);
+        assert_eq!(stream.ends.first(), Some(&body.as_ptr()));
+    }
+
+    #[test]
+    fn a_stream_without_room_for_a_whole_frame_gets_all_of_it_in_order() {
+        let body: Vec<u8> = (0..50).collect();
+        for most in [1, 15, 16, 17, 65] {
+            let mut stream = Narrow::of(most);
+            let mut writer = FrameWriter::new(&mut stream, &Arc::default());
+            writer.write(FrameKind::Hidden, 3, 4, &body).unwrap();
+            assert_eq!(stream.calls.concat(), frame(FrameKind::Hidden, &body));
+            assert_eq!(stream.calls.len(), 66_usize.div_ceil(most));
+        }
+    }
+
+    #[test]
+    fn a_frame_that_a_stream_does_not_take_is_not_counted() {
+        let counter = PayloadCounter::default();
+        let mut stream = Narrow::of(0);
+        let mut writer = FrameWriter::new(&mut stream, &counter.up);
+        let error = writer.write(FrameKind::End, 3, 4, &[]).unwrap_err();
+        assert!(matches!(error, ConnectionError::Write(_)));
+        assert_eq!(counter.read(), PayloadBytes::default());
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(super) use self::halves::{HalfRequest, Step};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::connection::{Terms, fingerprint};
+use super::connection::{Body, Terms, fingerprint};
 use super::error::JobError;
 use super::pace::Pace;
 use crate::coding::Coding;
@@ -22,7 +22,8 @@ use crate::engine::inversion::Embeddings;
 use crate::engine::text::{self, TextTokenizer};
 use crate::engine::vision::VisionEncoder;
 use crate::engine::{
-    self, Compute, EngineError, Half, Hidden, KeyValueCache, Model, Parts, Slots, StateCoder,
+    self, Compute, EngineError, Half, Hidden, KeyValueCache, Model, Parts, Slots, StateBytes,
+    StateCoder,
 };
 use crate::job::{JobSpec, Placement};
 use crate::model_config::ModelConfig;
@@ -426,17 +427,22 @@ impl Part {
         })
     }
 
+    /// Hidden states as they go on the link where no coding is asked for.
+    pub(super) fn bytes_of<'a>(&self, states: &'a Hidden) -> Result<StateBytes<'a>, JobError> {
+        states.le_bytes().map_err(self.failed())
+    }
+
     /// For the states of one request in one direction.
     pub(super) fn state_coder(&self, coding: Coding) -> Result<StateCoder, JobError> {
         StateCoder::new(coding, self.config().width).map_err(self.failed())
     }
 
     /// Hidden states as they go on the link.
-    pub(super) fn encode(
+    pub(super) fn encode<'a>(
         &self,
         coder: &mut StateCoder,
-        states: &Hidden,
-    ) -> Result<Vec<u8>, JobError> {
+        states: &'a Hidden,
+    ) -> Result<StateBytes<'a>, JobError> {
         let encode = || coder.encode(states);
         self.pace.run(encode).map_err(self.failed())
     }
@@ -445,6 +451,14 @@ impl Part {
     pub(super) fn decode(&self, coder: &mut StateCoder, bytes: &[u8]) -> Result<Hidden, String> {
         let decode = || coder.decode(bytes);
         self.pace.run(decode).map_err(|error| error.to_string())
+    }
+
+    /// The same of a whole body: the memory of exact states becomes theirs.
+    pub(super) fn decode_body(&self, coder: &mut StateCoder, body: Body) -> Result<Hidden, String> {
+        match coder.is_exact() {
+            true => self.pace.run(|| self.read_hidden(body)),
+            false => self.decode(coder, &body),
+        }
     }
 
     /// The embeddings of all tokens.
@@ -510,9 +524,19 @@ impl Part {
         self.pace.run(choose).map_err(self.failed())
     }
 
-    /// Hidden states as they came over the link; what is wrong with them in words.
-    pub(super) fn read_hidden(&self, bytes: &[u8]) -> Result<Hidden, String> {
-        Hidden::from_le_bytes(bytes, self.config().width).map_err(|error| error.to_string())
+    /// Hidden states as they came over the link, which keep the body's memory; what is wrong with them in words.
+    pub(super) fn read_hidden(&self, body: Body) -> Result<Hidden, String> {
+        let (bytes, width) = (body.len(), self.config().width);
+        let values = body.into_values();
+        let values = values.ok_or(EngineError::HiddenBytes { bytes, width });
+        values
+            .and_then(|values| Hidden::from_values(values, width))
+            .map_err(|error| error.to_string())
+    }
+
+    /// Hidden states of these values, token after token.
+    pub(super) fn hidden_of(&self, values: Vec<f32>) -> Result<Hidden, JobError> {
+        Hidden::from_values(values, self.config().width).map_err(self.failed())
     }
 
     /// What this part, on the edge, accepts from a device.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use super::{about_joules, joules};
 use crate::format::{grouped, significant};
 use crate::report::html::{Table, escape, legend};
 use crate::report::svg::{Axis, Chart};
@@ -99,6 +100,7 @@ fn table(page: &mut String, study: &StudySummary) -> fmt::Result {
         "Compared",
         "Bytes up a token",
         "Token, ms",
+        "J/token",
         "For want of an answer",
         "In the outage",
     ];
@@ -119,6 +121,7 @@ fn table(page: &mut String, study: &StudySummary) -> fmt::Result {
             grouped(own.compared),
             significant(own.up_bytes_per_token),
             own.token_ms.map_or_else(|| "-".to_owned(), significant),
+            joules(&own.j_per_token),
             grouped(own.fallback_tokens),
             own.tokens_in_outage.map_or_else(|| "-".to_owned(), grouped),
         ]);
@@ -128,6 +131,7 @@ fn table(page: &mut String, study: &StudySummary) -> fmt::Result {
         page,
         "<p class=\"small\">Of each prompt all tokens are compared up to the first that differs, since \
          those after it follow another text. Time and bytes are of all trials, the prompt's included. In \
-         the outage: tokens that were there before the links came back.</p>"
+         the outage: tokens that were there before the links came back.{}</p>",
+        about_joules(study.own.iter().map(|own| &own.j_per_token))
     )
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use super::joules;
 use crate::format::{grouped, significant};
 use crate::report::html::{Table, escape};
 use crate::summary::{StudyPlaced, StudySummary};
@@ -131,12 +132,7 @@ fn work(page: &mut String, study: &StudySummary) -> fmt::Result {
 }
 
 fn energy(placed: &StudyPlaced) -> String {
-    let joules = placed.node_j.iter().map(|energy| {
-        energy
-            .value
-            .map_or_else(|| "Unavailable".to_owned(), significant)
-    });
-    let mut joules: Vec<String> = joules.collect();
+    let mut joules: Vec<String> = placed.node_j.iter().map(joules).collect();
     joules.dedup();
     joules.join(", ")
 }

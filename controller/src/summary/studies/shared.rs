@@ -8,20 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Findings;
-use crate::energy::{Interval, idle_power, intervals, known_idle};
+use super::energy::Energy;
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
-use crate::results::{PhaseResults, Results};
-use crate::summary::{Quality, Quantity, derived_from, quantity, unavailable};
+use crate::summary::{Quantity, derived_from, unavailable};
 use hexloop_statistics::{P50, P95, Quantile, needed_samples, quantile_of_sorted};
 
 /// The share of requests that are served in time at what counts as capacity.
 const CAPACITY_SHARE: f64 = 0.95;
-
-/// Spans of energy, short against the runs that they are summed over.
-const SPAN_NS: u64 = 10_000_000;
-
-/// What lasts shorter has no energy of its own: meters are renewed every tenth of a second or so.
-const LEAST_SPAN_NS: u64 = 300_000_000;
 
 /// Several users who share an edge.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,13 +129,9 @@ fn arm_name(policy: Policy, batch: u32) -> String {
     format!("{} of {batch}", policy.name())
 }
 
-pub(super) fn summary(
-    findings: &Findings<'_>,
-    (results, recorded): (&Results, &PhaseResults),
-) -> Option<StudyShared> {
+pub(super) fn summary(findings: &Findings<'_>, energy: &Energy) -> Option<StudyShared> {
     let spec = findings.plan.study.shared.as_ref()?;
     let costs = findings.shared_costs?;
-    let energy = Energy::of(results, recorded);
     let mut runs: BTreeMap<u32, Vec<&BatchCost>> = BTreeMap::new();
     for run in &costs.batches {
         runs.entry(run.sequences).or_default().push(run);
@@ -150,16 +139,16 @@ pub(super) fn summary(
     let sorted = by_setting(findings);
     let loads: Vec<SharedLoad> = sorted
         .iter()
-        .map(|(key, rounds)| load(spec, *key, rounds, &energy))
+        .map(|(key, rounds)| load(spec, *key, rounds, energy))
         .collect();
     Some(StudyShared {
         deadline_ms: ns_to_ms(spec.deadline_ns),
         prefill_ms: ns_to_ms(costs.prefill_ns),
         upload_ms: costs.upload_ns.iter().map(|ns| ns_to_ms(*ns)).collect(),
-        batches: runs.values().map(|runs| batch(runs, &energy)).collect(),
+        batches: runs.values().map(|runs| batch(runs, energy)).collect(),
         capacities: capacities(&loads),
         loads,
-        idle_w: energy.idle_w.clone(),
+        idle_w: energy.idle_w().clone(),
     })
 }
 
@@ -291,77 +280,4 @@ fn capacities(loads: &[SharedLoad]) -> Vec<SharedCapacity> {
         }
     };
     sorted.into_iter().map(capacity).collect()
-}
-
-/// The machine's energy over a phase, in short spans, or why it is not known.
-pub(in crate::summary) struct Energy {
-    spans: Result<Vec<Interval>, &'static str>,
-    idle_w: Quantity,
-    quality: Quality,
-}
-
-impl Energy {
-    pub(in crate::summary) fn of(results: &Results, recorded: &PhaseResults) -> Energy {
-        let channels = results.agent.as_ref().map(|agent| agent.meters.as_slice());
-        let channels = channels.unwrap_or_default();
-        let is_known = channels.iter().any(|channel| channel.counted);
-        let spans = match is_known {
-            false => Err("no meter can be summed up"),
-            true => intervals(channels, &recorded.meters, SPAN_NS)
-                .ok_or("a counted channel has no readings throughout the phase"),
-        };
-        let end = recorded.end.as_ref();
-        let quality = end.map_or(Quality::Unavailable, |end| quantity(&end.energy_j).quality);
-        let idle_w = match idle_power(&known_idle(&results.idle)) {
-            Some((watts, _)) => derived_from(
-                quality,
-                watts,
-                "power without jobs, before and after the phases",
-            ),
-            None => unavailable("the idle power was not measured"),
-        };
-        Energy {
-            spans,
-            idle_w,
-            quality,
-        }
-    }
-
-    /// Energy over some spans of time, for each of so many things.
-    fn per(&self, times: impl Iterator<Item = (u64, u64)>, count: f64) -> Quantity {
-        let times: Vec<(u64, u64)> = times.collect();
-        match self.over(&times) {
-            Ok(joules) => derived_from(
-                self.quality,
-                joules / count.max(1.0),
-                "gross energy of the machine",
-            ),
-            Err(why) => unavailable(why),
-        }
-    }
-
-    /// Energy over some spans of time, in joules.
-    pub(in crate::summary) fn over(&self, times: &[(u64, u64)]) -> Result<f64, &'static str> {
-        let spans = self.spans.as_ref().map_err(|why| *why)?;
-        let mut joules = 0.0;
-        for (from, until) in times {
-            if until.saturating_sub(*from) < LEAST_SPAN_NS {
-                return Err("it is too short for what meters tell apart");
-            }
-            let mut covered = 0;
-            for span in spans {
-                let shared = span
-                    .to_ns
-                    .min(*until)
-                    .saturating_sub(span.from_ns.max(*from));
-                let share = count_to_f64(shared) / count_to_f64((span.to_ns - span.from_ns).max(1));
-                joules += share * span.energy_j;
-                covered += shared;
-            }
-            if covered + 2 * SPAN_NS < until.saturating_sub(*from) {
-                return Err("the meters have no readings throughout it");
-            }
-        }
-        Ok(joules)
-    }
 }

@@ -13,8 +13,10 @@ use hexloop_workloads::study::{Arm, TrialRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::energy::Energy;
 use super::{Findings, law, mbps};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
+use crate::summary::Quantity;
 use hexloop_statistics::below;
 
 /// Resamples that an interval is taken from.
@@ -66,6 +68,8 @@ pub struct StudySpeculation {
     pub up_bytes_per_token: f64,
     /// Bytes back, per token.
     pub down_bytes_per_token: f64,
+    /// Energy of the machine, both nodes of it together, for each token: gross.
+    pub j_per_token: Quantity,
 }
 
 const fn drawing_name(drawing: Drawing) -> &'static str {
@@ -227,7 +231,7 @@ pub(in crate::summary) fn rate_ratio(
     with_interval(tokens_per_s(low)? / tokens_per_s(high)?, again)
 }
 
-pub(super) fn cells(findings: &Findings<'_>) -> Vec<StudySpeculation> {
+pub(super) fn cells(findings: &Findings<'_>, energy: &Energy) -> Vec<StudySpeculation> {
     let mut sorted: BTreeMap<(u64, u64, &Arm), Vec<&TrialRecord>> = BTreeMap::new();
     for trial in &findings.trials {
         if matches!(trial.arm, Arm::Remote { .. } | Arm::Speculative(_)) {
@@ -274,6 +278,7 @@ pub(super) fn cells(findings: &Findings<'_>) -> Vec<StudySpeculation> {
             busy: super::busy(&trials),
             up_bytes_per_token: per_token(hops().map(|hop| hop.up).sum()),
             down_bytes_per_token: per_token(hops().map(|hop| hop.down).sum()),
+            j_per_token: energy.per_token(&trials),
         }
     };
     sorted.into_iter().map(cell).collect()

@@ -16,13 +16,14 @@ mod runtime;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use nix::sys::socket::{setsockopt, sockopt};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -136,13 +137,25 @@ impl QuicStream {
 
     /// Takes all of it, and returns when it is in the stream's window.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_together(&[IoSlice::new(bytes)])
+    }
+
+    /// The same of several parts, as if they were one: no packet ends between them for want of the next. They are
+    /// copied, once, since the stream keeps what it sends until that is acknowledged.
+    pub(super) fn write_together(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut chunks: Vec<Bytes> = parts
+            .iter()
+            .filter(|part| !part.is_empty())
+            .map(|part| Bytes::copy_from_slice(part))
+            .collect();
+        let length = chunks.iter().map(Bytes::len).sum();
         self.0.runtime.block_on(async {
             let written = async {
                 let mut send = self.0.send.lock().await;
-                send.write_all(bytes).await
+                send.write_all_chunks(&mut chunks).await
             };
             match timeout(WRITE_PATIENCE, written).await {
-                Ok(Ok(())) => Ok(bytes.len()),
+                Ok(Ok(())) => Ok(length),
                 Ok(Err(error)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, error)),
                 Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
             }

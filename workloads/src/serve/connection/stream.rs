@@ -1,7 +1,7 @@
 //! The one seam of everything that opens or accepts a data connection: a stream of bytes over TCP or
 //! over QUIC, read and written by blocking threads, and the listener that it comes from.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -129,6 +129,13 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Quic(stream) => stream.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write_vectored(parts),
+            Stream::Quic(stream) => stream.write_together(parts),
         }
     }
 

@@ -59,7 +59,8 @@ fn answer(
     let mut input = prompt;
     for _ in 0..request.output_tokens {
         let position = cache.positions();
-        let states = part.carry_tokens(&input, &mut cache)?.to_le_bytes();
+        let states = part.carry_tokens(&input, &mut cache)?;
+        let states = part.bytes_of(&states)?;
         let up = link
             .writer
             .write(FrameKind::Hidden, id, position, &states)

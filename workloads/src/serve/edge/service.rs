@@ -103,13 +103,13 @@ pub(super) fn serve(
             WorkKind::Gone => {
                 clients.remove(&connection);
             }
-            WorkKind::Frame(frame) => {
+            WorkKind::Frame(mut frame) => {
                 // A client that was dropped may still have frames in the queue.
                 let Some(client) = clients.get_mut(&connection) else {
                     continue;
                 };
                 let served = match placement {
-                    Placement::Split { .. } => client.advance(part, &frame),
+                    Placement::Split { .. } => client.advance(part, &mut frame),
                     Placement::Edge | Placement::Device => client.answer(part, &frame),
                 };
                 match served {
@@ -155,7 +155,7 @@ impl Client {
 
     /// Carries hidden states through the edge's layers and answers with the token that follows;
     /// or forgets a request that is over.
-    fn advance(&mut self, part: &Part, frame: &Frame) -> Result<(), Refusal> {
+    fn advance(&mut self, part: &Part, frame: &mut Frame) -> Result<(), Refusal> {
         let request = frame.header.request;
         if frame.header.kind == FrameKind::End {
             return match self.caches.remove(&request) {
@@ -179,7 +179,7 @@ impl Client {
             );
             return Err(frame.content_error(why).into());
         }
-        let states = part.read_hidden(&frame.body);
+        let states = part.read_hidden(std::mem::take(&mut frame.body));
         let states = states.map_err(|why| frame.content_error(why))?;
         part.check_length(cache.positions().saturating_add(states.tokens()), 1)
             .map_err(|why| frame.content_error(why))?;

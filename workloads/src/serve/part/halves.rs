@@ -129,7 +129,7 @@ impl Part {
         let [coder, _] = request.coders.get_mut(place).ok_or(missing)?;
         // What a coding loses is lost in both nodes, or they would go on from different states.
         let mut other_end = coder.clone();
-        let coded = coder.encode(&part)?;
+        let coded = coder.encode(&part)?.into_vec();
         let part = match request.coding.is_exact() {
             true => part,
             false => other_end.decode(&coded)?,

@@ -22,13 +22,12 @@ impl Part {
         let mut cache = self.new_cache_of(layers.clone());
         let states = self.model.embed(tokens)?;
         let states = self.forward(layers, &states, 0, &mut cache)?;
-        let bytes = states.to_le_bytes();
-        let (values, _) = bytes.as_chunks::<4>();
+        let values = states.values()?;
         let width = usize::try_from(self.width()).unwrap_or(usize::MAX);
         let mut sum = vec![0.0_f32; width];
         for state in values.chunks_exact(width) {
             for (sum, value) in sum.iter_mut().zip(state) {
-                *sum += f32::from_le_bytes(*value);
+                *sum += value;
             }
         }
         #[expect(clippy::cast_precision_loss, reason = "few tokens")]

@@ -28,7 +28,7 @@ impl Part {
         &self,
         positions: u32,
         coding: KvCoding,
-        layers: &[Vec<u8>],
+        layers: &[impl AsRef<[u8]>],
     ) -> Result<KeyValueCache, String> {
         let import = || {
             let mut cache = self.new_cache();

@@ -31,11 +31,9 @@ pub(super) fn measure(
 ) -> Result<NodeCosts, JobError> {
     let all = part.layers();
     let states = |tokens: u32| {
-        let bytes = 0.25_f32.to_le_bytes();
         let count = u64::from(tokens) * u64::from(part.width());
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        part.read_hidden(&bytes.repeat(count))
-            .map_err(|why| JobError::Spec { why })
+        part.hidden_of(vec![0.25; count])
     };
     let (earlier, one) = (states(position.max(1))?, states(1)?);
     let filled = |layers: Range<u32>| {

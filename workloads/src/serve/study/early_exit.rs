@@ -145,7 +145,9 @@ impl Driver<'_> {
         // With all layers there is nobody to ask.
         let whole = request.cut == self.part.all_layers();
         let kept = own.and_then(|own| if whole { Some(own.0) } else { sure(own) });
-        request.unseen.extend(states.to_le_bytes());
+        request
+            .unseen
+            .extend_from_slice(&self.part.bytes_of(&states)?);
         let (token, maker) = match (kept, own) {
             (Some(token), _) => (token, Maker::Device),
             (None, Some((token, _))) if request.alone => (token, Maker::Alone),

@@ -66,7 +66,7 @@ fn send(
     let states = part.encode(&mut part.state_coder(of.coding)?, &states)?;
     record.busy_ns = vec![clock::now().saturating_sub(began)];
     let mut body = token_bytes(&[of.coding.number()]);
-    body.extend(states);
+    body.extend_from_slice(&states);
     let id = record.number;
     let link = conductor.link()?;
     link.write((FrameKind::Guess, id), of.layer, &body)?;

@@ -138,8 +138,10 @@ fn serve(
     loop {
         let frame = reader.read(&|kind| limits.accepts(kind));
         let frame = frame.map_err(|source| JobError::Connection { peer, source })?;
-        let Some(frame) = frame else { return Ok(()) };
-        match stage.take(&frame) {
+        let Some(mut frame) = frame else {
+            return Ok(());
+        };
+        match stage.take(&mut frame) {
             Ok(()) => {}
             Err(Refusal::Job(error)) => return Err(error),
             Err(Refusal::Front(source)) => return Err(JobError::Connection { peer, source }),
@@ -214,7 +216,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn take(&mut self, frame: &Frame) -> Result<(), Refusal> {
+    fn take(&mut self, frame: &mut Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
         let opening = [
             FrameKind::Begin,
@@ -315,8 +317,9 @@ impl Stage {
         self.send_on((FrameKind::Begin, id), 0, &token_bytes(&onward))
     }
 
-    /// Carries states through the layers of their request, and hands on what becomes of them.
-    fn advance(&mut self, frame: &Frame) -> Result<(), Refusal> {
+    /// Carries the states of a frame, which it takes, through the layers of their request, and hands on what becomes
+    /// of them.
+    fn advance(&mut self, frame: &mut Frame) -> Result<(), Refusal> {
         let id = frame.header.request;
         let Some(open) = self.open.get_mut(&id) else {
             return Err(frame.content_error("no such request is open").into());
@@ -328,7 +331,8 @@ impl Stage {
             return Err(frame.content_error(why).into());
         }
         let began = clock::now();
-        let states = self.part.decode(&mut open.from_front, &frame.body);
+        let body = std::mem::take(&mut frame.body);
+        let states = self.part.decode_body(&mut open.from_front, body);
         let states = states.map_err(|why| frame.content_error(why))?;
         self.part
             .check_length(position.saturating_add(states.tokens()), 1)

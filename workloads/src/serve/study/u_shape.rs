@@ -145,12 +145,14 @@ impl Driver<'_> {
                 _ => Err(link.wrong(&frame, "another token is expected")),
             };
         };
-        let frame = link.read(&[FrameKind::Hidden], most_bytes)?;
+        let mut frame = link.read(&[FrameKind::Hidden], most_bytes)?;
         if frame.header.request != id || frame.header.position != cache.positions() {
             return Err(link.wrong(&frame, "other states are expected"));
         }
         let began = clock::now();
-        let states = self.tail.decode(coder, &frame.body);
+        let states = self
+            .tail
+            .decode_body(coder, std::mem::take(&mut frame.body));
         let states = states.map_err(|why| link.wrong(&frame, &why))?;
         let expected = request.front.positions();
         if cache.positions().checked_add(states.tokens()) != Some(expected) {

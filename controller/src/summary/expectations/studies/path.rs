@@ -14,8 +14,11 @@ use hexloop_statistics::mean_interval;
 /// Fewest trials that a mean's interval is told from.
 const LEAST_TRIALS: usize = 4;
 
-/// How much longer than the slowest node or link some requests may take together: the first has to
-/// reach it, and the last has to go on from it.
+/// How much longer than the slowest node or link some requests may take together. The first prompt has to reach it,
+/// and the last token has to go on from it: a prompt is as many states as it has tokens, on each link before, which
+/// for six answers of 16 tokens over two links is an eighth at 4 Mbit/s. And while prompts come, a link may be the
+/// slowest, afterwards a node: neither is busy throughout, and only the busier of both counts, which is a tenth there.
+/// The rest is for nodes that wait for a CPU of this machine. More requests and longer answers need less.
 const FILLING: f64 = 0.35;
 
 /// What an arm did at a setting.

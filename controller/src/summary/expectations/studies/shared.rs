@@ -11,7 +11,7 @@ use crate::results::{PhaseResults, Results};
 use crate::summary::energy::gaps_between;
 use crate::summary::expectations::evidence::half_width;
 use crate::summary::studies::Findings;
-use crate::summary::studies::shared::Energy;
+use crate::summary::studies::energy::Energy;
 use hexloop_statistics::{Agreement, TOKENS_OF_A_TIE, interval_over_blocks, mean_interval};
 
 /// Blocks of consecutive requests that each round is cut into, as neighbours share their fate.

@@ -196,7 +196,7 @@ impl Driver {
             Encoder::Device => {
                 let visual = self.part.see(&self.encoder, image, look.merge)?;
                 let mut coder = self.part.state_coder(look.coding)?;
-                body.extend(self.part.encode(&mut coder, &visual)?);
+                body.extend_from_slice(&self.part.encode(&mut coder, &visual)?);
             }
         }
         record.busy_ns = vec![clock::now().saturating_sub(began)];

@@ -161,7 +161,7 @@ fn hear(mut reader: FrameReader<Stream>, user: usize, arrived: &Sender<Incoming>
 
 /// The token in a frame.
 fn token_of(frame: &Frame) -> Result<u32, ConnectionError> {
-    let token = <[u8; 4]>::try_from(frame.body.as_slice());
+    let token = <[u8; 4]>::try_from(&*frame.body);
     token
         .map(u32::from_le_bytes)
         .map_err(|_length| frame.content_error("it holds no token"))
