@@ -15,6 +15,7 @@ mod free;
 mod renew;
 mod shaping;
 mod start;
+mod unguarded;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -47,9 +48,11 @@ pub use error::HoldError;
 pub use followed::{Followed, followed};
 use free::{lock, put_right};
 pub use renew::extend;
+pub(crate) use shaping::FollowedSoFar;
 pub use shaping::Peer;
 use shaping::{Follower, Outages, Shaping, curves};
 pub use start::Holder;
+pub(crate) use unguarded::{Unguarded, shape_and_follow};
 use wait::{Ended, Waiting};
 
 /// How much longer than the lease the guardian waits for the holder to undo everything itself.
