@@ -10,10 +10,12 @@ mod clear;
 mod copy;
 mod ended;
 mod error;
+mod followed;
 mod free;
 mod renew;
 mod shaping;
 mod start;
+mod unguarded;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -31,22 +33,26 @@ use crate::failpoint;
 use crate::guardian::Guardian;
 use crate::ledger::Held;
 use crate::link::netlink::RouteSocket;
+use crate::link::scheduling::{self, Scheduling};
 use crate::link::tc::interface::{Kernel, TcStep, verify};
 use crate::management::{self, Protected};
 use crate::node::with_causes;
 use crate::process::SelfCommand;
 
-pub use crate::link::tc::interface::Transport as PeerTransport;
+pub use crate::link::tc::interface::{SteeredDirection, Transport as PeerTransport};
 use check::{check_asked, check_rates};
-pub use clear::{Seen, clear, confirm, seen};
+pub use clear::{Seen, clear, confirm, name_now, seen};
 pub use ended::{EndedLink, last_end};
 use ended::{ended_path, write_ended};
 pub use error::HoldError;
+pub use followed::{Followed, followed};
 use free::{lock, put_right};
 pub use renew::extend;
+pub(crate) use shaping::FollowedSoFar;
 pub use shaping::Peer;
 use shaping::{Follower, Outages, Shaping, curves};
 pub use start::Holder;
+pub(crate) use unguarded::{Unguarded, shape_and_follow};
 use wait::{Ended, Waiting};
 
 /// How much longer than the lease the guardian waits for the holder to undo everything itself.
@@ -87,6 +93,8 @@ pub enum HoldEvent {
     Held {
         /// In nanoseconds since the machine was started.
         until_boot_ns: u64,
+        /// How the thread that follows the trace is scheduled, in words; `None` where nothing ever changes.
+        scheduling: Option<String>,
     },
     /// It is not shaped, and this is why.
     Refused {
@@ -161,18 +169,23 @@ fn hold(
         .and_then(|()| began.confirm(&guardian, waiting));
     // From here on others may be applied to other interfaces.
     drop(lock);
-    let (ended, failure) = match held {
-        Ok(None) => (began.keep(&guardian, waiting, state), None),
-        Ok(Some(ended)) => {
+    let (ended, followed, failure) = match held {
+        Ok(Answer::Confirmed(scheduling)) => {
+            let (ended, followed) = began.keep(&guardian, waiting, state, scheduling.as_ref());
+            (ended, Some(followed), None)
+        }
+        Ok(Answer::Not(ended)) => {
             let why = ended.to_string();
             let interface = name.clone();
-            (ended, Some(HoldError::PutBack { interface, why }))
+            (ended, None, Some(HoldError::PutBack { interface, why }))
         }
-        Err(error) => (Ended::Failed(with_causes(&error)), Some(error)),
+        Err(error) => (Ended::Failed(with_causes(&error)), None, Some(error)),
     };
     failpoint::reach("hold-ends");
     let put_back = guardian.finish();
-    write_ended(state, name, &ended);
+    write_ended(state, name, &ended, followed);
+    // It is told with the end from now on. Nobody may ever have asked for it.
+    let _ = fs::remove_file(followed::place(state, name));
     failpoint::reach("hold-ended");
     put_back?;
     failure.map_or(Ok(()), Err)
@@ -183,6 +196,14 @@ fn in_words(order: &HoldOrder, shaping: &Shaping<'_>) -> String {
     let asked = Some(order.shape.clone());
     let words: Vec<String> = asked.into_iter().chain(shaping.notes()).collect();
     words.join("; ")
+}
+
+/// What came of the wait for a confirmation.
+enum Answer {
+    /// It was confirmed; what the thread that follows the trace got, where there is something to follow.
+    Confirmed(Option<Scheduling>),
+    /// It was not, for this reason.
+    Not(Ended),
 }
 
 /// An interface that is being shaped.
@@ -231,33 +252,50 @@ impl Began<'_> {
     }
 
     /// Waits for the word that the machine can still be reached.
-    fn confirm(&self, guardian: &Guardian, waiting: &Waiting) -> Result<Option<Ended>, HoldError> {
+    fn confirm(&self, guardian: &Guardian, waiting: &Waiting) -> Result<Answer, HoldError> {
         let until = self.since_boot_ns + self.order.confirm_within_ns.min(self.order.lease_ns);
         match waiting.for_confirmation(guardian, self.shaping.interface, until)? {
             Ended::Confirmed => {}
-            ended => return Ok(Some(ended)),
+            ended => return Ok(Answer::Not(ended)),
         }
         let until_boot_ns = self.since_boot_ns + self.order.lease_ns;
         guardian.hold(&self.note(until_boot_ns, true), GRACE_NS)?;
         failpoint::reach("hold-confirmed");
-        start::tell(&HoldEvent::Held { until_boot_ns });
+        // The guardian was started before: it has nothing to be early for.
+        let scheduling = self.shaping.changes();
+        let scheduling = scheduling.then(|| scheduling::make_real_time(None));
+        start::tell(&HoldEvent::Held {
+            until_boot_ns,
+            scheduling: scheduling.as_ref().map(|got| got.description.clone()),
+        });
         start::leave_the_terminal();
-        Ok(None)
+        Ok(Answer::Confirmed(scheduling))
     }
 
-    /// Follows the trace until the lease or something else ends.
-    fn keep(&self, guardian: &Guardian, waiting: &Waiting, state: &Path) -> Ended {
+    /// Follows the trace until the lease or something else ends. Returns how well.
+    fn keep(
+        &self,
+        guardian: &Guardian,
+        waiting: &Waiting,
+        state: &Path,
+        scheduling: Option<&Scheduling>,
+    ) -> (Ended, Followed) {
         let until = self.since_boot_ns + self.order.lease_ns;
-        let follower = Follower::new(self.shaping, clock::since_boot_ns());
+        let mut follower = Follower::new(self.shaping, clock::since_boot_ns());
         let name = &self.shaping.interface.name;
-        let renewed = || {
+        let followed = |follower: &Follower<'_>| {
+            Followed::now(self.since_unix_ns, scheduling, follower.so_far())
+        };
+        let looked = |follower: &Follower<'_>| {
+            followed::tell(state, name, &followed(follower));
             renew::grant(state, name, |until_boot_ns| {
                 guardian.hold(&self.note(until_boot_ns, true), GRACE_NS)
             })
         };
-        waiting
-            .for_the_end(guardian, self.shaping, follower, (until, renewed))
-            .unwrap_or_else(|error| Ended::Failed(with_causes(&error)))
+        let ended = waiting
+            .for_the_end(guardian, self.shaping, &mut follower, (until, looked))
+            .unwrap_or_else(|error| Ended::Failed(with_causes(&error)));
+        (ended, followed(&follower))
     }
 }
 

@@ -3,6 +3,8 @@
 //! A pure function of the plan's bounds and what the run recorded. Every quantity is listed with
 //! its bound, so that a reader sees how far a VALID run was from the edge.
 
+mod bounds;
+mod interface;
 mod isolation;
 mod judge;
 mod link;
@@ -11,6 +13,8 @@ mod node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use bounds::StatedBounds;
+pub(crate) use interface::judge_interface;
 pub use judge::judge;
 pub(crate) use link::{BacklogSums, Grain, backlogged_totals};
 

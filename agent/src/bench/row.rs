@@ -2,6 +2,7 @@
 
 mod capture;
 mod exact;
+mod interface;
 mod latency;
 mod loaded;
 mod many;
@@ -46,7 +47,7 @@ pub struct Row {
 }
 
 /// All of them, in the order of the table.
-pub const ROWS: [Row; 16] = [
+pub const ROWS: [Row; 17] = [
     Row {
         name: "relay-exact-10ms",
         what: "relay, 12/48/120/300 Mbit/s in 10 ms steps, 400 Mbit/s offered",
@@ -117,6 +118,12 @@ pub const ROWS: [Row; 16] = [
         name: "tc-1ms",
         what: "tc, ten rates from 12 to 300 Mbit/s in 1 ms steps, 400 Mbit/s offered",
         work: |ask| exact::one_millisecond(DatapathChoice::Tc, ask.scale),
+    },
+    Row {
+        name: "tc-interface-10ms",
+        what: "an interface shaped as `hexloop link apply` does it, 12/48/120/300 Mbit/s in 10 ms steps, \
+               400 Mbit/s offered",
+        work: |ask| interface::ten_milliseconds(ask.scale),
     },
     Row {
         name: "tc-change",

@@ -173,8 +173,21 @@ impl Nodes {
             .map_err(BenchError::socket(action))
     }
 
-    /// A socket that sends whole frames out of the first node.
+    /// A socket that sends whole frames out of the first node, past the disciplines of its interface:
+    /// there is nothing to queue for on a veth.
     pub(super) fn frame_sender(&self) -> Result<PacketSocket, BenchError> {
+        self.sender(PacketSocket::bypass_queue)
+    }
+
+    /// One whose frames the disciplines of its interface get.
+    pub(super) fn queued_sender(&self) -> Result<PacketSocket, BenchError> {
+        self.sender(|_| Ok(()))
+    }
+
+    fn sender(
+        &self,
+        prepare: impl FnOnce(&PacketSocket) -> std::io::Result<()> + Send,
+    ) -> Result<PacketSocket, BenchError> {
         let options = PacketSocketOptions {
             intake: Intake::Nothing,
             headers: false,
@@ -182,8 +195,7 @@ impl Nodes {
         let interface = self.plan.ends[0].interface.clone();
         let open = move || {
             let socket = PacketSocket::open(&interface, options)?;
-            // There is nothing to queue for on a veth.
-            socket.bypass_queue()?;
+            prepare(&socket)?;
             Ok(socket)
         };
         self.inside(0, open, "open the packet socket of a flow")

@@ -10,6 +10,8 @@ use serde::Serialize;
 use super::{HoldError, open, system};
 use crate::guardian::{HeldLink, held_links, replay_leftovers};
 use crate::link::tc::interface::show;
+use crate::undo::network::{link, link_name, numbered};
+use crate::undo::{InterfaceIdentity, NamespaceIdentity};
 
 /// How long a holder that was told to end may take, and then its guardian.
 const CLEAR_LIMIT_NS: u64 = 5_000_000_000;
@@ -105,6 +107,22 @@ pub struct Seen {
     pub backlog_bytes: Option<u64>,
     /// Packets that it has dropped.
     pub drops: Option<u64>,
+}
+
+/// What an interface is called by now; `None` where it is gone or in another network namespace than the
+/// calling thread.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn name_now(interface: &InterfaceIdentity) -> Result<Option<String>, HoldError> {
+    let here =
+        NamespaceIdentity::of_this_thread().map_err(system("find out the network namespace"))?;
+    if !interface.namespace.is(here) {
+        return Ok(None);
+    }
+    let found = link(&mut open()?, numbered(interface.index));
+    let found = found.map_err(system("look at the interface"))?;
+    Ok(found.map(|found| link_name(&found)))
 }
 
 /// What is on an interface of this thread's network namespace.

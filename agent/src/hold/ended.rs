@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use hexloop_workloads::clock;
 use serde::{Deserialize, Serialize};
 
+use super::followed::Followed;
 use super::wait::Ended;
 
 /// How the last shaping of an interface ended, for `hexloop link show`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndedLink {
     /// The interface.
     pub interface: String,
@@ -18,17 +19,26 @@ pub struct EndedLink {
     pub at_unix_ns: u64,
     /// Why.
     pub why: String,
+    /// How well its trace was followed until then; `None` where it was never confirmed.
+    #[serde(default)]
+    pub followed: Option<Followed>,
 }
 
 pub(super) fn ended_path(state: &Path, interface: &str) -> PathBuf {
     state.join("ended").join(format!("{interface}.json"))
 }
 
-pub(super) fn write_ended(state: &Path, interface: &str, ended: &Ended) {
+pub(super) fn write_ended(
+    state: &Path,
+    interface: &str,
+    ended: &Ended,
+    followed: Option<Followed>,
+) {
     let ended = EndedLink {
         interface: interface.to_owned(),
         at_unix_ns: clock::wall_clock_ns(),
         why: ended.to_string(),
+        followed,
     };
     let path = ended_path(state, interface);
     let write = || -> io::Result<()> {

@@ -38,11 +38,11 @@ fn place(state: &Path, interface: &str) -> PathBuf {
 }
 
 /// Written whole or not at all.
-fn write(path: &Path, renewal: &Renewal) -> io::Result<()> {
+pub(super) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
     fs::create_dir_all(directory)?;
     let fresh = path.with_extension("new");
-    fs::write(&fresh, serde_json::to_vec(renewal)?)?;
+    fs::write(&fresh, serde_json::to_vec(value)?)?;
     fs::rename(fresh, path)
 }
 

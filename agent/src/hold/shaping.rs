@@ -6,6 +6,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use hexloop_proto::LateHistogram;
 use hexloop_traces::{
     CapacityCurve, Direction, EndPolicy, LinkSettings, LinkState, Schedule, Trace,
     UNLIMITED_RATE_BPS,
@@ -15,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::HoldError;
 use crate::change::Step;
+use crate::link::histogram::NanosecondHistogram;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::interface::{
-    InterfacePlan, Kernel, Outage, Shape, Shaped, SteeredClasses, TcStep, TcUndo, Traffic,
-    Transport, is_needed, note, stand_in, steps,
+    BelowNetem, InterfacePlan, Kernel, Outage, Shape, Shaped, SteeredClasses, SteeredDirection,
+    TcStep, TcUndo, Traffic, Transport, is_needed, note, stand_in, steps,
 };
 use crate::undo::{IngressKind, InterfaceIdentity, Undo};
 
@@ -192,6 +194,19 @@ impl Shaping<'_> {
         states.map_or([LinkState::TRANSPARENT; 2], |(_, states)| states)
     }
 
+    /// Whether anything has to be done once it is applied.
+    pub(super) fn changes(&self) -> bool {
+        self.trace.row_count() > 1 || self.trace.metadata().end == EndPolicy::Clear
+    }
+
+    /// Whether packets that are longer than it was made for would find a queue that refuses them while it
+    /// is empty: queues below netem must not (see `queue` of [`crate::link::tc::interface`]).
+    pub(super) fn fears_longer_packets(&self) -> bool {
+        // Either every row of a trace needs netem or none does.
+        let has_netem = self.row(0).iter().any(is_needed);
+        has_netem && self.kernel.below_netem == BelowNetem::Counted
+    }
+
     /// What is to be told of it beside what was asked for, if anything.
     pub(super) fn notes(&self) -> impl Iterator<Item = String> {
         let states = self.trace.states().flat_map(|(_, states)| states);
@@ -260,6 +275,17 @@ pub(super) struct Follower<'a> {
     /// Nothing is done before. Where many peers follow short rows, each time takes longer than a row:
     /// then rows are left out, and half of the time is left to others.
     rested_ns: u64,
+    /// How long after its moment each row was in force that was entered.
+    lateness: NanosecondHistogram,
+    rows_left_out: u64,
+}
+
+/// How well a trace was followed so far.
+#[derive(Debug, Clone)]
+pub(crate) struct FollowedSoFar {
+    pub(crate) lateness: LateHistogram,
+    pub(crate) rows_left_out: u64,
+    pub(crate) directions: Vec<SteeredDirection>,
 }
 
 impl<'a> Follower<'a> {
@@ -278,6 +304,20 @@ impl<'a> Follower<'a> {
             next_look_ns: 0,
             effort: Effort::default(),
             rested_ns: 0,
+            lateness: NanosecondHistogram::new(),
+            rows_left_out: 0,
+        }
+    }
+
+    /// How well the trace was followed so far.
+    pub(super) fn so_far(&self) -> FollowedSoFar {
+        FollowedSoFar {
+            lateness: self.lateness.summary(),
+            rows_left_out: self.rows_left_out,
+            directions: self
+                .steered
+                .as_ref()
+                .map_or_else(Vec::new, SteeredClasses::account),
         }
     }
 
@@ -324,12 +364,17 @@ impl<'a> Follower<'a> {
     /// every limit is to be lifted.
     pub(super) fn go_on(&mut self, socket: &mut RouteSocket) -> Result<bool, HoldError> {
         let began_ns = self.now_ns();
+        let due_ns = self.next_row_ns().filter(|due_ns| *due_ns <= began_ns);
         if !self.enter_rows_by(socket, began_ns)? {
             return Ok(false);
         }
         let usual_ns = self.effort.usual_ns;
         self.steer(socket, began_ns.saturating_add(2 * usual_ns))?;
         let ended_ns = self.now_ns();
+        if let Some(due_ns) = due_ns {
+            // Of several that were due, the one that waited longest tells.
+            self.lateness.record(ended_ns.saturating_sub(due_ns));
+        }
         self.effort.note(ended_ns.saturating_sub(began_ns));
         self.rested_ns = ended_ns.saturating_add(self.effort.usual_ns);
         Ok(true)
@@ -347,6 +392,8 @@ impl<'a> Follower<'a> {
             self.next += 1;
         }
         if self.next > before {
+            let left_out = u64::try_from(self.next - before - 1).unwrap_or(u64::MAX);
+            self.rows_left_out = self.rows_left_out.saturating_add(left_out);
             let row = |next: usize| self.shaping.row(next - 1);
             let (left, entered) = (row(before), row(self.next));
             self.enter(socket, left, entered)?;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
+use hexloop_workloads::clock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -19,7 +20,7 @@ use crate::guardian::{Guardian, timespec};
 use crate::link::netlink::RouteSocket;
 use crate::link::news::InterfaceNews;
 use crate::undo::InterfaceIdentity;
-use crate::undo::network::{link, mtu_of, numbered};
+use crate::undo::network::{link, longest_packet_of, mtu_of, numbered};
 
 /// Why a wait is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(super) enum Ended {
     Vanished,
     /// Another MTU calls for other bursts and queues.
     MtuChanged { from: u32, to: u32 },
+    /// Queues were made for packets that were shorter, in bytes.
+    PacketsLonger { from: u32, to: u32 },
     /// Something went wrong.
     Failed(String),
 }
@@ -60,10 +63,19 @@ impl fmt::Display for Ended {
             Ended::MtuChanged { from, to } => {
                 write!(f, "the MTU of the interface changed from {from} to {to}")
             }
+            Ended::PacketsLonger { from, to } => write!(
+                f,
+                "the interface may be handed packets of {to} bytes (gso_max_size, gro_max_size), and the \
+                 queues beside its delay were made for {from}"
+            ),
             Ended::Failed(why) => f.write_str(why),
         }
     }
 }
+
+/// The kernel has no news of longer packets (`do_setlink` in net/core/rtnetlink.c): who fears them looks so
+/// often, in nanoseconds.
+const LENGTH_LOOK_NS: u64 = 1_000_000_000;
 
 /// What can be waited for.
 #[derive(Debug)]
@@ -144,31 +156,38 @@ impl Waiting {
     }
 
     /// Follows the trace until the end of the lease, or until something ends it earlier. Whoever
-    /// asks for another end of the lease is heard by `renewed`.
+    /// signals that he wants to know something, or another end of the lease, is heard by `looked`, which
+    /// returns the latter.
     pub(super) fn for_the_end(
         &self,
         guardian: &Guardian,
         shaping: &Shaping<'_>,
-        mut follower: Follower<'_>,
-        (mut until_boot_ns, renewed): (u64, impl Fn() -> Option<u64>),
+        follower: &mut Follower<'_>,
+        (mut until_boot_ns, looked): (u64, impl Fn(&Follower<'_>) -> Option<u64>),
     ) -> Result<Ended, HoldError> {
-        let (interface, mtu) = (shaping.interface, Some(shaping.mtu));
         // It may have changed before anybody looked.
-        if let Some(ended) = self.look(interface, mtu)? {
+        if let Some(ended) = self.look(shaping.interface, Some(shaping))? {
             return Ok(ended);
         }
+        let next_length_look = || {
+            let fears = shaping.fears_longer_packets();
+            fears.then(|| clock::since_boot_ns().saturating_add(LENGTH_LOOK_NS))
+        };
+        let mut length_look_ns = next_length_look();
         let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
         let mut last = None;
         loop {
             let next = follower.next_boot_ns().unwrap_or(until_boot_ns);
             let is_row = next < until_boot_ns;
-            let timer = timer(next.min(until_boot_ns))?;
+            let next = next.min(until_boot_ns);
+            let length_look = length_look_ns.filter(|at_ns| *at_ns < next);
+            let timer = timer(length_look.unwrap_or(next))?;
             let came = self.wait(guardian, &timer, false, last)?;
             last = Some(came);
             match came {
                 Came::Signal => match self.signals.read_signal() {
                     Ok(Some(signal)) if signal.ssi_signo == LOOK as u32 => {
-                        until_boot_ns = renewed().unwrap_or(until_boot_ns);
+                        until_boot_ns = looked(follower).unwrap_or(until_boot_ns);
                     }
                     Ok(Some(signal)) if signal.ssi_signo != Signal::SIGUSR1 as u32 => {
                         return Ok(Ended::Cleared);
@@ -176,11 +195,17 @@ impl Waiting {
                     _ => {}
                 },
                 Came::News => {
-                    if let Some(ended) = self.look(interface, mtu)? {
+                    if let Some(ended) = self.look(shaping.interface, Some(shaping))? {
                         return Ok(ended);
                     }
                 }
                 Came::GuardianGone => return Ok(Ended::Unguarded),
+                Came::TimeOver if length_look.is_some() => {
+                    if let Some(ended) = self.look(shaping.interface, Some(shaping))? {
+                        return Ok(ended);
+                    }
+                    length_look_ns = next_length_look();
+                }
                 Came::TimeOver if is_row => {
                     if !follower.go_on(&mut socket)? {
                         return Ok(Ended::TraceOver);
@@ -238,11 +263,12 @@ impl Waiting {
         }
     }
 
-    /// Reads the news away and looks at the interface itself: news may have been lost.
+    /// Reads the news away and looks at the interface itself: news may have been lost. What the shaping was
+    /// made for must not have changed; a name is only a name.
     fn look(
         &self,
         interface: &InterfaceIdentity,
-        mtu: Option<u32>,
+        shaping: Option<&Shaping<'_>>,
     ) -> Result<Option<Ended>, HoldError> {
         self.news.read_away();
         let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
@@ -251,10 +277,16 @@ impl Waiting {
         let Some(found) = found else {
             return Ok(Some(Ended::Vanished));
         };
-        let now = mtu_of(&found);
-        Ok(mtu
-            .filter(|before| *before != now)
-            .map(|from| Ended::MtuChanged { from, to: now }))
+        let Some(shaping) = shaping else {
+            return Ok(None);
+        };
+        let (from, to) = (shaping.mtu, mtu_of(&found));
+        if to != from {
+            return Ok(Some(Ended::MtuChanged { from, to }));
+        }
+        let (from, to) = (shaping.longest_bytes, longest_packet_of(&found));
+        let is_longer = to > from && shaping.fears_longer_packets();
+        Ok(is_longer.then_some(Ended::PacketsLonger { from, to }))
     }
 }
 
@@ -269,7 +301,7 @@ fn whose_turn(there: impl IntoIterator<Item = Came>, last: Option<Came>) -> Opti
     Some(there.find(|came| *came == Came::News).unwrap_or(first))
 }
 
-fn timer(until_boot_ns: u64) -> Result<TimerFd, HoldError> {
+pub(super) fn timer(until_boot_ns: u64) -> Result<TimerFd, HoldError> {
     let start = || -> nix::Result<TimerFd> {
         let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC)?;
         let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME;

@@ -61,7 +61,7 @@ impl NamespaceIdentity {
     }
 
     /// Whether two identities can be those of one namespace.
-    fn is(self, other: NamespaceIdentity) -> bool {
+    pub(crate) fn is(self, other: NamespaceIdentity) -> bool {
         let same_cookie = match (self.cookie, other.cookie) {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,

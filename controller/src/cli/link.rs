@@ -177,7 +177,8 @@ pub enum InterfaceAction {
     /// Confirm from a new connection that this machine can still be reached; with --extend, have
     /// the lease end later.
     Confirm(InterfaceConfirmArguments),
-    /// Tell what shapes an interface, since when and until when; without one, every interface.
+    /// Tell what shapes an interface, since when and until when, and how well its trace is followed;
+    /// without one, every interface.
     Show(InterfaceShowArguments),
     /// Take the shaping of an interface away.
     Clear(InterfaceClearArguments),

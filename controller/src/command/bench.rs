@@ -10,7 +10,6 @@ use hexloop_agent::bench::{self, Ask, BenchError, ROWS, Row, Scale};
 use hexloop_agent::privilege::{self, Privilege};
 use hexloop_proto::{LateHistogram, LinkWindow};
 use hexloop_topologies::plan::VerdictBounds;
-use hexloop_topologies::{ExperimentFile, Overrides, bundled};
 use hexloop_traces::Direction;
 use hexloop_workloads::clock;
 
@@ -18,7 +17,7 @@ use super::{Voice, print, print_json};
 use crate::cli::bench::{BenchLinkArguments, BenchPreset, BenchSubject};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Outcome};
-use crate::verdict::{Grain, backlogged_totals};
+use crate::verdict::{Grain, StatedBounds, backlogged_totals};
 use document::{Document, Facts, Outcome as RowOutcome, RowResult};
 
 pub(super) fn bench(subject: &BenchSubject, voice: Voice) -> Outcome {
@@ -41,7 +40,7 @@ fn link(arguments: &BenchLinkArguments, voice: Voice) -> Outcome {
             .remedy(remedy)
     })?;
     let full = arguments.preset == BenchPreset::Full;
-    let bounds = verdict_bounds()?;
+    let bounds = StatedBounds::read()?.bounds;
     let believe = |windows: &[LinkWindow], late: &LateHistogram| believed(&bounds, windows, late);
     let ask = Ask {
         scale: if full { Scale::Full } else { Scale::Smoke },
@@ -112,17 +111,6 @@ fn measured(row: &Row, ask: &Ask<'_>) -> RowResult {
     result.beside(seconds, others)
 }
 
-/// The bounds of the verdict on runs, as the bundled experiments state them.
-fn verdict_bounds() -> Result<VerdictBounds, Failure> {
-    let unusable = |message: String| Failure::message(ExitCode::Failed, message);
-    let (name, text) = bundled()
-        .first()
-        .ok_or_else(|| unusable("no experiment is bundled".to_owned()))?;
-    let experiment = ExperimentFile::parse(text, name, &Overrides::default())
-        .map_err(|problems| unusable(format!("the bundled experiment is not valid: {problems}")))?;
-    Ok(experiment.verdict)
-}
-
 /// Whether the verdict would believe a run in which the uplink had these windows and lateness.
 fn believed(bounds: &VerdictBounds, windows: &[LinkWindow], lateness: &LateHistogram) -> bool {
     let Some(link) = windows.first().map(|window| window.link.as_str()) else {
@@ -173,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_run_is_believed_by_the_bounds_of_the_verdict() {
-        let bounds = verdict_bounds().unwrap();
+        let bounds = StatedBounds::read().unwrap().bounds;
         let window = |delivered_bytes| LinkWindow {
             link: "air".to_owned(),
             direction: Direction::Up,

@@ -51,6 +51,25 @@ impl Findings {
         });
     }
 
+    /// Whether there is a reason not to believe it.
+    pub(super) fn verdict(self) -> Verdict {
+        let Findings {
+            checks,
+            reasons,
+            notes,
+        } = self;
+        let outcome = match reasons.is_empty() {
+            true => VerdictOutcome::Valid,
+            false => VerdictOutcome::Invalid,
+        };
+        Verdict {
+            outcome,
+            reasons,
+            checks,
+            notes,
+        }
+    }
+
     pub(super) fn reason(&mut self, code: ReasonCode, subject: &str, message: String) {
         self.reasons.push(Reason {
             code,
@@ -140,21 +159,7 @@ pub fn judge(plan: &Plan, results: &Results) -> Verdict {
             .notes
             .push(format!("faults were injected on purpose: {faults}"));
     }
-    let outcome = match findings.reasons.is_empty() {
-        true => VerdictOutcome::Valid,
-        false => VerdictOutcome::Invalid,
-    };
-    let Findings {
-        checks,
-        reasons,
-        notes,
-    } = findings;
-    Verdict {
-        outcome,
-        reasons,
-        checks,
-        notes,
-    }
+    findings.verdict()
 }
 
 fn completeness(findings: &mut Findings, plan: &Plan, results: &Results) {

@@ -210,7 +210,8 @@ pub(crate) fn backlogged_totals<'a>(
     sums.totals()
 }
 
-fn rate(
+/// Compares what was delivered with what the trace allowed meanwhile, in bytes.
+pub(super) fn rate(
     findings: &mut Findings,
     what: &Quantity<'_>,
     bounds: &VerdictBounds,

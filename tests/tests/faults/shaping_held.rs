@@ -112,6 +112,84 @@ fn an_interface_that_changes_under_us_ends_the_shaping_with_the_reason() {
     });
 }
 
+/// Rows with rates and queues of their own, for ever.
+const TURNS: &str = "# {\"schema\":1,\"scenario\":\"turns\",\"status\":\"control\",\
+                     \"duration_ns\":200000000,\"end\":\"loop\",\"seed\":null,\
+                     \"generator\":\"test\"}\n\
+                     t_ns,down_rate_bps,down_queue_bytes,up_rate_bps,up_queue_bytes\n\
+                     0,8000000,30000,16000000,60000\n\
+                     100000000,4000000,40000,24000000,70000\n";
+
+#[test]
+#[ignore = "needs root"]
+fn a_trace_goes_on_under_a_new_name_which_show_tells_with_how_well_it_is_followed() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        trial.sandbox.write("turns.csv", TURNS);
+        let applied = trial.run(&["link", "apply", NIC, "--down", "turns.csv"]);
+        applied.expect_code(0);
+        assert!(applied.stdout.contains("SCHED_"), "{}", applied.told());
+        command("ip link set nic0 down");
+        command("ip link set nic0 name other0");
+        command("ip link set other0 up");
+        let queues = || stage::output("tc", &["qdisc", "show", "dev", "other0"]);
+        for limit in ["limit 60000b", "limit 70000b"].repeat(2) {
+            let comes = within_ms(CLEAN_MS, || queues().contains(limit));
+            assert!(comes, "{limit}: {}", queues());
+        }
+        let show = trial.run(&["link", "show", "other0", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&show.stdout).unwrap();
+        let shown = &document[0];
+        let names = [&shown["interface"], &shown["called_now"], &shown["state"]];
+        assert_eq!(names, ["nic0", "other0", "held"], "{}", show.told());
+        let rows = |of: &serde_json::Value| of["lateness"]["count"].as_u64().unwrap();
+        let told = rows(&shown["followed"]);
+        assert!(told > 0, "{}", show.told());
+        let ways = shown["followed"]["directions"].as_array().unwrap();
+        assert_eq!(ways.len(), 2, "{}", show.told());
+        let show = trial.run(&["link", "show"]);
+        assert!(show.stdout.contains("called other0"), "{}", show.told());
+        assert!(show.stdout.contains("rows: late by"), "{}", show.told());
+
+        trial.run(&["link", "clear", "other0"]).expect_code(0);
+        command("ip link set other0 name nic0");
+        command("ip -6 address add fd99::1/64 dev nic0 nodad");
+        trial.expect_clean("the name is back");
+        let show = trial.run(&["link", "show", NIC, "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&show.stdout).unwrap();
+        assert!(rows(&document[0]["followed"]) >= told, "{}", show.told());
+        let left = fs::read_dir(trial.sandbox.path("state/followed")).unwrap();
+        assert_eq!(left.count(), 0);
+    });
+}
+
+#[test]
+#[ignore = "needs root, netem"]
+fn packets_that_may_become_longer_than_the_queues_beside_a_delay_end_the_shaping() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let arguments = [
+            "link",
+            "apply",
+            NIC,
+            "--rate",
+            "20Mbit/s,10Mbit/s",
+            "--delay",
+            "10ms",
+        ];
+        trial.run(&arguments).expect_code(0);
+        command("ip link set nic0 gro_max_size 131072");
+        let ended = within_ms(CLEAN_MS, || {
+            trial.ledgers().is_empty() && trial.processes(&[HOLDER, GUARDIAN]).is_empty()
+        });
+        assert!(ended, "it is still held");
+        let show = trial.run(&["link", "show", NIC]);
+        assert!(show.stdout.contains("131136 bytes"), "{}", show.told());
+        command("ip link set nic0 gro_max_size 65536");
+        trial.expect_clean("the packets are as short as before");
+    });
+}
+
 /// The rates of classes, as `tc class show` writes them.
 fn rates_bps(classes: &str) -> Vec<f64> {
     let words: Vec<&str> = classes.split_ascii_whitespace().collect();

@@ -16,6 +16,7 @@ use super::super::schedule::{Exactness, Ideal};
 use super::super::{BenchError, Measured, Scale, Seen, frame, to_f64};
 use crate::link::tap::{Recording, Taps};
 use crate::link::{LinkPhaseReport, scheduling};
+use crate::sys::packet::PacketSocket;
 
 /// Port of the flow.
 const PORT: u16 = 47_003;
@@ -84,6 +85,15 @@ pub(super) fn measure(
         scale: format!("{} s", span_ns / SECOND),
         ..Measured::default()
     };
+    tell(&mut measured, found);
+    let cpu_percent = 100.0 * to_f64(report.relay_cpu_ns) / to_f64(span_ns);
+    measured.value("link_cpu", "% of a core", cpu_percent);
+    measured.notes.extend(complaint(paced, queue_packets));
+    Ok(measured)
+}
+
+/// How exactly what arrived followed the trace.
+pub(super) fn tell(measured: &mut Measured, found: Exactness) {
     let cumulative_percent = 100.0 * (found.delivered_over_trace - 1.0).abs();
     measured.add("window_error", "%", Seen::Mean(found.window_errors_percent));
     measured.value("cumulative_error", "%", cumulative_percent);
@@ -97,10 +107,6 @@ pub(super) fn measure(
         let values = late_us.clone();
         measured.add(name, "us", Seen::Quantile { per_mille, values });
     }
-    let cpu_percent = 100.0 * to_f64(report.relay_cpu_ns) / to_f64(span_ns);
-    measured.value("link_cpu", "% of a core", cpu_percent);
-    measured.notes.extend(complaint(paced, queue_packets));
-    Ok(measured)
 }
 
 /// A saturated run of a link.
@@ -119,7 +125,7 @@ pub(super) fn run(
     curve: &CapacityCurve,
     span_ns: u64,
 ) -> Result<Run, BenchError> {
-    let mut flow = Flow::open(&shaped.nodes)?;
+    let mut flow = Flow::open(&shaped.nodes, shaped.nodes.frame_sender()?)?;
     let mut taps = shaped.nodes.taps()?;
     taps.drain();
     let t0 = clock::now() + LEAD_NS;
@@ -139,7 +145,7 @@ pub(super) fn run(
 }
 
 /// The packets of the flow that were recorded, against the ideal schedule.
-fn compare(
+pub(super) fn compare(
     recording: &Recording,
     t0: u64,
     curve: &CapacityCurve,
@@ -179,24 +185,24 @@ pub(super) fn complaint(paced: Paced, queue_packets: u64) -> Option<String> {
 }
 
 /// What the flow needs: made before T0 is chosen.
-struct Flow {
-    sender: crate::sys::packet::PacketSocket,
+pub(super) struct Flow {
+    sender: PacketSocket,
     frame: Vec<u8>,
     _port: std::net::UdpSocket,
 }
 
 impl Flow {
-    fn open(nodes: &Nodes) -> Result<Flow, BenchError> {
+    pub(super) fn open(nodes: &Nodes, sender: PacketSocket) -> Result<Flow, BenchError> {
         let [from, to] = &nodes.plan.ends;
         Ok(Flow {
-            sender: nodes.frame_sender()?,
+            sender,
             frame: frame::datagram(from, to, PORT, PACKET_BYTES),
             _port: nodes.swallow(PORT)?,
         })
     }
 
     /// Sends from T0 to a little after the span, and records what arrives meanwhile.
-    fn run(
+    pub(super) fn run(
         &mut self,
         taps: &mut Taps,
         t0: u64,

@@ -49,6 +49,7 @@ pub use netns::{classifier_here, speed_bps};
 pub(crate) use queue::{note, stand_in};
 pub use session::Session;
 pub(crate) use steered::SteeredClasses;
+pub use steered::SteeredDirection;
 pub use step::{TcStep, TcUndo};
 pub use steps::steps;
 #[cfg(test)]

@@ -24,6 +24,25 @@ pub(super) struct Seen {
     pub(super) backlog_bytes: u64,
 }
 
+/// What a class sent, and what its trace allowed, while packets waited without a gap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Backlogged {
+    /// For how long, in nanoseconds; time in which the trace allowed nothing is left out.
+    pub(super) length_ns: u64,
+    pub(super) trace_bits: u64,
+    pub(super) sent_bits: u64,
+}
+
+impl Backlogged {
+    const fn and(self, other: Backlogged) -> Backlogged {
+        Backlogged {
+            length_ns: self.length_ns.saturating_add(other.length_ns),
+            trace_bits: self.trace_bits.saturating_add(other.trace_bits),
+            sent_bits: self.sent_bits.saturating_add(other.sent_bits),
+        }
+    }
+}
+
 /// The account of one class.
 #[derive(Debug, Clone)]
 pub(super) struct Steering {
@@ -33,7 +52,14 @@ pub(super) struct Steering {
     owed_bits: i128,
     /// The largest of its amounts while packets waited.
     largest_owed_bits: i128,
+    /// All backlogs that are over and were long enough to count, and the one that goes on.
+    backlogs: Backlogged,
+    backlog: Backlogged,
 }
+
+/// A backlog counts that is so many packets long: a packet more or less at its ends, which says nothing
+/// about the rate, is 1 % of it then, as much as the verdict on runs tolerates.
+const COUNTING_PACKETS: u64 = 100;
 
 /// An error of more than this share of a packet is corrected at once. Below it lies what comes of
 /// packets being sent whole, of which only this part is corrected each time, so that none of it
@@ -57,6 +83,8 @@ impl Steering {
             previous: None,
             owed_bits: 0,
             largest_owed_bits: 0,
+            backlogs: Backlogged::default(),
+            backlog: Backlogged::default(),
         }
     }
 
@@ -71,12 +99,34 @@ impl Steering {
         u64::try_from(self.largest_owed_bits / 8).unwrap_or(u64::MAX)
     }
 
+    /// The sums over all backlogs of at least [`COUNTING_PACKETS`].
+    pub(super) fn backlogged(&self) -> Backlogged {
+        let least_bits = u64::try_from(self.packet_bits).unwrap_or(u64::MAX);
+        if self.backlog.trace_bits < least_bits.saturating_mul(COUNTING_PACKETS) {
+            return self.backlogs;
+        }
+        self.backlogs.and(self.backlog)
+    }
+
+    fn end_backlog(&mut self) {
+        self.backlogs = self.backlogged();
+        self.backlog = Backlogged::default();
+    }
+
+    /// There is nothing to steer until the next observation: the trace has no limit.
+    pub(super) fn let_go(&mut self) {
+        self.end_backlog();
+        self.previous = None;
+        self.owed_bits = 0;
+    }
+
     /// Takes an observation in.
     pub(super) fn look(&mut self, schedule: &Schedule, seen: Seen) {
         let previous = self.previous.replace(seen);
         let Some(previous) = previous else { return };
         if seen.backlog_bytes == 0 {
             // Nothing waits, nothing is owed.
+            self.end_backlog();
             self.owed_bits = 0;
             return;
         }
@@ -86,13 +136,22 @@ impl Steering {
             self.owed_bits = -self.packet_bits / 2;
             return;
         }
-        let allowed = i128::from(schedule.bits_between(previous.at_ns, seen.at_ns));
-        let sent = i128::from(seen.bytes.saturating_sub(previous.bytes)) * 8;
+        let allowed_bits = schedule.bits_between(previous.at_ns, seen.at_ns);
+        let sent_bits = seen.bytes.saturating_sub(previous.bytes).saturating_mul(8);
+        let (allowed, sent) = (i128::from(allowed_bits), i128::from(sent_bits));
         let mut missing = allowed - sent;
         // What was sent had all been waiting before: then the queue was never empty. Else only
         // as much is believed as a change of rate can have cost.
         let never_empty = i128::from(previous.backlog_bytes) * 8 >= sent;
-        if !never_empty {
+        if never_empty {
+            let length_ns = seen.at_ns.saturating_sub(previous.at_ns);
+            self.backlog = self.backlog.and(Backlogged {
+                length_ns: if allowed_bits > 0 { length_ns } else { 0 },
+                trace_bits: allowed_bits,
+                sent_bits,
+            });
+        } else {
+            self.end_backlog();
             missing = missing.min(2 * self.packet_bits);
         }
         self.owed_bits += missing;

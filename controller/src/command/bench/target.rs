@@ -60,7 +60,7 @@ const fn at_full_scale(row: &'static str, quantity: &'static str, bound: Bound) 
     }
 }
 
-const TARGETS: [Target; 28] = [
+const TARGETS: [Target; 29] = [
     always("relay-exact-10ms", "window_error", Bound::AtMost(0.1)),
     always("relay-exact-1ms", "cumulative_error", Bound::AtMost(0.02)),
     always("relay-exact-1ms", "window_error", Bound::AtMost(0.1)),
@@ -87,6 +87,7 @@ const TARGETS: [Target; 28] = [
     always("relay-capture", "lost", Bound::AtMost(0.0)),
     always("tc-10ms", "cumulative_error", Bound::AtMost(0.5)),
     always("tc-1ms", "cumulative_error", Bound::AtMost(1.0)),
+    always("tc-interface-10ms", "cumulative_error", Bound::AtMost(0.5)),
     always("tc-change", "single_p50", Bound::AtMost(4.0)),
     always("tc-change", "batched", Bound::AtLeast(250.0)),
     always("edt-1ms", "cumulative_error", Bound::AtMost(0.5)),

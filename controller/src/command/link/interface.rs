@@ -73,7 +73,7 @@ fn held(state: &std::path::Path, interface: Option<&str>) -> Result<Vec<HeldLink
         )
     })?;
     if let Some(interface) = interface {
-        held.retain(|link| link.held.interface.name == interface);
+        held = called(&held, interface).into_iter().cloned().collect();
         if held.is_empty() {
             let message = format!("interface {interface} is not shaped by hexloop");
             return Err(Failure::message(ExitCode::Preflight, message)
@@ -81,6 +81,20 @@ fn held(state: &std::path::Path, interface: Option<&str>) -> Result<Vec<HeldLink
         }
     }
     Ok(held)
+}
+
+/// The one of them that is called so by now; else those that were when they were shaped.
+fn called<'a>(held: &'a [HeldLink], name: &str) -> Vec<&'a HeldLink> {
+    let is_now = |link: &&HeldLink| {
+        let now = hold::name_now(&link.held.interface).ok().flatten();
+        now.as_deref() == Some(name)
+    };
+    if let Some(link) = held.iter().find(is_now) {
+        return vec![link];
+    }
+    held.iter()
+        .filter(|link| link.held.interface.name == name)
+        .collect()
 }
 
 fn done(links: &[HeldLink], what: &str, voice: Voice) -> Outcome {
@@ -121,7 +135,10 @@ fn apply(arguments: &InterfaceApplyArguments, state: &std::path::Path, voice: Vo
     // Without a wish for more: the interface is none over which this machine is reached.
     holder.confirm().map_err(refused)?;
     match next(&mut holder)? {
-        HoldEvent::Held { until_boot_ns } => told(&order, &shape, Some(until_boot_ns), voice),
+        HoldEvent::Held {
+            until_boot_ns,
+            scheduling,
+        } => told(&order, &shape, Some((until_boot_ns, scheduling)), voice),
         event => Err(unexpected(&event)),
     }
 }
@@ -154,12 +171,20 @@ fn unexpected(event: &HoldEvent) -> Failure {
     )
 }
 
-fn told(order: &HoldOrder, shape: &str, until_boot_ns: Option<u64>, voice: Voice) -> Outcome {
+/// Tells what was done; of what is confirmed, until when and how its thread is scheduled.
+fn told(
+    order: &HoldOrder,
+    shape: &str,
+    held: Option<(u64, Option<String>)>,
+    voice: Voice,
+) -> Outcome {
     let name = &order.interface;
     let lease = TimeSpan { ns: order.lease_ns };
     let within = TimeSpan {
         ns: order.confirm_within_ns,
     };
+    let (until_boot_ns, scheduling) = held.unzip();
+    let scheduling = scheduling.flatten();
     if voice.json {
         print_json(&json!({
             "interface": name,
@@ -167,10 +192,16 @@ fn told(order: &HoldOrder, shape: &str, until_boot_ns: Option<u64>, voice: Voice
             "lease_ns": order.lease_ns,
             "confirmed": until_boot_ns.is_some(),
             "until_boot_ns": until_boot_ns,
+            "scheduling": scheduling,
         }))?;
     } else if voice.quiet {
     } else if until_boot_ns.is_some() {
         print(&format!("{name} is shaped for {lease}: {shape}\n"))?;
+        if let Some(scheduling) = scheduling {
+            print(&format!(
+                "its trace is followed by a thread with {scheduling}\n"
+            ))?;
+        }
     } else {
         print(&format!(
             "{name} is shaped: {shape}\nput back unless `hexloop link confirm {name}` says within \

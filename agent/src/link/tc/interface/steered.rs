@@ -8,17 +8,18 @@ use std::io;
 
 use hexloop_traces::{Direction, Schedule, UNLIMITED_RATE_BPS};
 use hexloop_workloads::clock;
+use serde::{Deserialize, Serialize};
 
 use super::delayed::Delayed;
 use super::ifb_name;
-use super::step::{Making, TcStep, index_of, signed};
+use super::step::{Making, TcStep, signed};
 use crate::link::LinkError;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::codec::{Discipline, Place};
 use crate::link::tc::handle::Handle;
 use crate::link::tc::htb_class::{PreparedClass, UNLIMITED_BYTES_PER_S};
 use crate::link::tc::question::Question;
-use crate::link::tc::steering::{Seen, Steering};
+use crate::link::tc::steering::{Backlogged, Seen, Steering};
 
 /// Between two looks while packets wait, and while none do. Where there are many classes, looking
 /// takes this part of the time at most.
@@ -71,6 +72,24 @@ impl Waiting {
     }
 }
 
+/// How closely the classes of one direction have followed the trace, all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteeredDirection {
+    /// Which one: what the interface sends goes up.
+    pub direction: Direction,
+    /// How many classes there are: one, or one for each peer.
+    pub classes: u64,
+    /// The largest distance of any class's bytes from the integral of the trace while packets waited.
+    pub largest_error_bytes: u64,
+    /// How long packets waited in them without a gap, summed over the classes, in nanoseconds. Backlogs of
+    /// fewer than 100 packets of the MTU are left out, here and below, and so are outages.
+    pub backlogged_ns: u64,
+    /// IP bytes that the trace allowed meanwhile.
+    pub trace_bytes: u64,
+    /// IP bytes that the classes sent meanwhile.
+    pub sent_bytes: u64,
+}
+
 /// All classes of an interface.
 #[derive(Debug)]
 pub(crate) struct SteeredClasses {
@@ -94,7 +113,7 @@ impl SteeredClasses {
             let Making::Class(class) = &step.making else {
                 continue;
             };
-            let index = signed(index_of(socket, &step.interface)?);
+            let index = signed(step.number(socket)?);
             let Some(waiting) = Waiting::below_class(&steps[number + 1..], index) else {
                 continue;
             };
@@ -124,6 +143,36 @@ impl SteeredClasses {
         let classes = self.classes.iter_mut();
         let sent = classes.map(|one| (one.direction, one.class.ask(socket).unwrap().bytes));
         sent.collect()
+    }
+
+    /// How closely they have followed the trace; a direction without classes is left out.
+    pub(crate) fn account(&self) -> Vec<SteeredDirection> {
+        let of = |direction| {
+            let mut sum = SteeredDirection {
+                direction,
+                classes: 0,
+                largest_error_bytes: 0,
+                backlogged_ns: 0,
+                trace_bytes: 0,
+                sent_bytes: 0,
+            };
+            for one in self.classes.iter().filter(|one| one.direction == direction) {
+                let Backlogged {
+                    length_ns,
+                    trace_bits,
+                    sent_bits,
+                } = one.steering.backlogged();
+                let largest_bytes = one.steering.largest_error_bytes();
+                sum.classes += 1;
+                sum.largest_error_bytes = sum.largest_error_bytes.max(largest_bytes);
+                sum.backlogged_ns = sum.backlogged_ns.saturating_add(length_ns);
+                sum.trace_bytes = sum.trace_bytes.saturating_add(trace_bits / 8);
+                sum.sent_bytes = sum.sent_bytes.saturating_add(sent_bits / 8);
+            }
+            sum
+        };
+        let sums = Direction::BOTH.map(of).into_iter();
+        sums.filter(|sum| sum.classes > 0).collect()
     }
 
     /// Whether there is anything to steer.
@@ -180,7 +229,9 @@ impl SteeredClasses {
                     delayed.waiting_bytes(at_ns, seen.bytes, queued, delay_ns)
                 }
             };
-            if state.rate_bps != UNLIMITED_RATE_BPS {
+            if state.rate_bps == UNLIMITED_RATE_BPS {
+                one.steering.let_go();
+            } else {
                 let bytes = seen.bytes;
                 let seen = Seen {
                     at_ns,

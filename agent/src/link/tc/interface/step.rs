@@ -40,7 +40,7 @@ pub enum TcUndo {
     },
 }
 
-/// What a step makes. Interfaces are found by name when it happens: some are made only then.
+/// What a step makes. Links that an earlier step makes are found by their names when it happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Making {
     Ifb,
@@ -59,7 +59,10 @@ pub(super) enum Making {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcStep {
     pub(super) what: String,
+    /// What the interface was called when the step was made; it may have been renamed since.
     pub(super) interface: String,
+    /// The number that it keeps; `None` of a link that an earlier step makes.
+    pub(super) index: Option<u32>,
     pub(super) making: Making,
     pub(super) undo: Option<TcUndo>,
 }
@@ -91,6 +94,14 @@ impl TcStep {
         &self.what
     }
 
+    /// The number of the interface that it is about. A name may be another interface's by now.
+    pub(super) fn number(&self, socket: &mut RouteSocket) -> Result<u32, LinkError> {
+        match self.index {
+            Some(index) => Ok(index),
+            None => index_of(socket, &self.interface),
+        }
+    }
+
     /// Whether it makes a class.
     pub(crate) const fn is_class(&self) -> bool {
         matches!(self.making, Making::Class(_))
@@ -118,7 +129,7 @@ impl TcStep {
             let request = RouteNetlinkMessage::NewLink(message);
             return socket.request(request, Mode::Create, what);
         }
-        let index = index_of(socket, &self.interface)?;
+        let index = self.number(socket)?;
         let at = |place: Place| Place {
             index: signed(index),
             ..place
@@ -178,7 +189,7 @@ impl TcStep {
         let what = || format!("change: {}", self.what);
         match &self.making {
             Making::Class(class) => {
-                let index = signed(index_of(socket, &self.interface)?);
+                let index = signed(self.number(socket)?);
                 let place = Place {
                     index,
                     ..class.place
@@ -190,7 +201,7 @@ impl TcStep {
             Making::Qdisc(qdisc) | Making::Hold(qdisc)
                 if ![Handle::ROOT, Handle::INGRESS].contains(&qdisc.place.parent) =>
             {
-                let index = signed(index_of(socket, &self.interface)?);
+                let index = signed(self.number(socket)?);
                 let qdisc = Qdisc {
                     place: Place {
                         index,
@@ -260,10 +271,13 @@ impl TcUndo {
     /// Whether the kernel's own default is where our discipline was.
     fn is_default_again(&self, socket: &mut RouteSocket) -> Result<bool, LinkError> {
         match self {
-            TcUndo::RemoveRoot { interface, .. } => {
-                Ok(verify::root(socket, interface)? == Root::Default)
+            TcUndo::RemoveRoot { interface, index } => {
+                let at = (*index, interface.as_str());
+                Ok(verify::root_at(socket, at)? == Root::Default)
             }
-            TcUndo::RemoveIngress { interface, .. } => verify::has_no_hook(socket, interface),
+            TcUndo::RemoveIngress { interface, index } => {
+                verify::has_no_hook(socket, (*index, interface))
+            }
             TcUndo::RemoveLink { .. } => Ok(false),
         }
     }

@@ -58,6 +58,7 @@ pub fn steps(plan: &InterfacePlan, kernel: &Kernel) -> Result<Vec<TcStep>, PlanE
         steps.push(TcStep {
             what: format!("make ifb link {ifb}"),
             interface: ifb.clone(),
+            index: None,
             making: Making::Ifb,
             undo: Some(TcUndo::RemoveLink { name: ifb.clone() }),
         });
@@ -65,6 +66,7 @@ pub fn steps(plan: &InterfacePlan, kernel: &Kernel) -> Result<Vec<TcStep>, PlanE
         steps.push(TcStep {
             what: format!("bring {ifb} up"),
             interface: ifb.clone(),
+            index: None,
             making: Making::Up,
             undo: None,
         });
@@ -170,11 +172,17 @@ fn tree(
     kernel: &Kernel,
 ) -> Result<(), PlanError> {
     let index = signed(plan.index);
+    // What is received goes through a link that is made only then.
+    let known_index = match way {
+        Way::Sent => Some(plan.index),
+        Way::Received => None,
+    };
     let classifier = classifier(kernel);
     let mut push = |what: String, making: Making, undo: Option<TcUndo>| {
         steps.push(TcStep {
             what,
             interface: interface.to_owned(),
+            index: known_index,
             making,
             undo,
         });
@@ -382,6 +390,7 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
     steps.push(TcStep {
         what: format!("put the ingress hook on {interface}"),
         interface: interface.clone(),
+        index: Some(plan.index),
         making: Making::Qdisc(Qdisc::new(place, Discipline::Ingress)),
         undo: Some(TcUndo::RemoveIngress {
             interface: interface.clone(),
@@ -399,6 +408,7 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
         steps.push(TcStep {
             what: format!("make a hash table of {} on {interface}", family(table)),
             interface: interface.clone(),
+            index: Some(plan.index),
             making: Making::Table(*table),
             undo: None,
         });
@@ -434,6 +444,7 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
         steps.push(TcStep {
             what: format!("send what {interface} receives {whose} through {ifb}"),
             interface: interface.clone(),
+            index: Some(plan.index),
             making: Making::Filter(filter, Some(ifb.to_owned())),
             undo: None,
         });

@@ -45,9 +45,12 @@ pub struct ObjectSeen {
     pub drops: Option<u64>,
 }
 
+/// An interface: its number, and its name for messages.
+type At<'a> = (u32, &'a str);
+
 /// What an interface has.
 struct Found {
-    interface: String,
+    index: u32,
     qdiscs: Vec<Qdisc>,
     classes: Vec<Class>,
     filters: Vec<Filter>,
@@ -72,25 +75,22 @@ fn list<T>(
     Ok(found)
 }
 
-fn qdiscs(socket: &mut RouteSocket, interface: &str) -> Result<Vec<Qdisc>, LinkError> {
-    let index = signed(index_of(socket, interface)?);
-    let place = Place::new(index, Handle::NONE, Handle::NONE);
+fn qdiscs(socket: &mut RouteSocket, (index, interface): At<'_>) -> Result<Vec<Qdisc>, LinkError> {
+    let place = Place::new(signed(index), Handle::NONE, Handle::NONE);
     list(socket, (NEW_QDISC, place), interface, Qdisc::read)
 }
 
-fn classes(socket: &mut RouteSocket, interface: &str) -> Result<Vec<Class>, LinkError> {
-    let index = signed(index_of(socket, interface)?);
-    let place = Place::new(index, Handle::NONE, Handle::NONE);
+fn classes(socket: &mut RouteSocket, (index, interface): At<'_>) -> Result<Vec<Class>, LinkError> {
+    let place = Place::new(signed(index), Handle::NONE, Handle::NONE);
     list(socket, (NEW_CLASS, place), interface, Class::read)
 }
 
 fn filters(
     socket: &mut RouteSocket,
-    interface: &str,
+    (index, interface): At<'_>,
     parent: Handle,
 ) -> Result<Vec<Filter>, LinkError> {
-    let index = signed(index_of(socket, interface)?);
-    let place = Place::new(index, Handle::NONE, parent);
+    let place = Place::new(signed(index), Handle::NONE, parent);
     list(socket, (NEW_FILTER, place), interface, Filter::read)
 }
 
@@ -99,7 +99,13 @@ fn filters(
 /// # Errors
 /// There is no such interface in the socket's namespace, or the kernel refuses.
 pub(crate) fn root(socket: &mut RouteSocket, interface: &str) -> Result<Root, LinkError> {
-    let found = qdiscs(socket, interface)?;
+    let index = index_of(socket, interface)?;
+    root_at(socket, (index, interface))
+}
+
+/// What the root of the interface with this number is.
+pub(super) fn root_at(socket: &mut RouteSocket, at: At<'_>) -> Result<Root, LinkError> {
+    let found = qdiscs(socket, at)?;
     let root = found
         .into_iter()
         .find(|qdisc| qdisc.place.parent == Handle::ROOT);
@@ -115,8 +121,8 @@ pub(crate) fn root(socket: &mut RouteSocket, interface: &str) -> Result<Root, Li
 }
 
 /// Whether nothing hangs on what an interface receives.
-pub(super) fn has_no_hook(socket: &mut RouteSocket, interface: &str) -> Result<bool, LinkError> {
-    let found = qdiscs(socket, interface)?;
+pub(super) fn has_no_hook(socket: &mut RouteSocket, at: At<'_>) -> Result<bool, LinkError> {
+    let found = qdiscs(socket, at)?;
     Ok(!found
         .iter()
         .any(|qdisc| qdisc.place.parent == Handle::INGRESS))
@@ -129,21 +135,22 @@ pub(super) fn has_no_hook(socket: &mut RouteSocket, interface: &str) -> Result<b
 pub(crate) fn verify(socket: &mut RouteSocket, steps: &[TcStep]) -> Result<(), LinkError> {
     let mut read: Vec<Found> = Vec::new();
     for step in steps {
-        let name = &step.interface;
         if matches!(step.making, Making::Ifb | Making::Up) {
             continue;
         }
-        if !read.iter().any(|found| &found.interface == name) {
-            let mut caught = filters(socket, name, ROOT)?;
-            caught.extend(filters(socket, name, Handle::INGRESS_HANDLE)?);
+        let index = step.number(socket)?;
+        if !read.iter().any(|found| found.index == index) {
+            let at = (index, step.interface.as_str());
+            let mut caught = filters(socket, at, ROOT)?;
+            caught.extend(filters(socket, at, Handle::INGRESS_HANDLE)?);
             read.push(Found {
-                interface: name.clone(),
-                qdiscs: qdiscs(socket, name)?,
-                classes: classes(socket, name)?,
+                index,
+                qdiscs: qdiscs(socket, at)?,
+                classes: classes(socket, at)?,
                 filters: caught,
             });
         }
-        let Some(found) = read.iter().find(|found| &found.interface == name) else {
+        let Some(found) = read.iter().find(|found| found.index == index) else {
             continue;
         };
         let there = match &step.making {
@@ -220,8 +227,9 @@ pub(crate) fn show(
     socket: &mut RouteSocket,
     interface: &str,
 ) -> Result<Vec<ObjectSeen>, LinkError> {
+    let at = (index_of(socket, interface)?, interface);
     let mut seen = Vec::new();
-    for qdisc in qdiscs(socket, interface)? {
+    for qdisc in qdiscs(socket, at)? {
         let statistics = qdisc.statistics;
         seen.push(ObjectSeen {
             what: qdisc.discipline.to_string(),
@@ -232,7 +240,7 @@ pub(crate) fn show(
             drops: statistics.map(|counted| counted.queue.drops.into()),
         });
     }
-    for class in classes(socket, interface)? {
+    for class in classes(socket, at)? {
         let statistics = class.statistics;
         seen.push(ObjectSeen {
             what: format!("htb class, {} bit/s", class.htb.rate.saturating_mul(8)),

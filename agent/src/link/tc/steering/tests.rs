@@ -122,6 +122,40 @@ fn seen(at_ns: u64, bytes: u64, backlog_bytes: u64) -> Seen {
 }
 
 #[test]
+fn only_long_backlogs_tell_how_much_of_the_trace_was_sent() {
+    let rows = [(1000 * MS, state(12 * MBIT, 0))];
+    let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();
+    let mut steering = Steering::new(1500);
+    // Ten packets that came at once, a millisecond each.
+    for at in [
+        seen(0, 0, 9000),
+        seen(5 * MS, 7500, 1500),
+        seen(10 * MS, 15_000, 0),
+    ] {
+        steering.look(&curve, at);
+        assert_eq!(steering.backlogged(), Backlogged::default());
+    }
+    // Two hundred, of which the last is late.
+    for look in 0..=20 {
+        let late_bytes = if look == 20 { 1500 } else { 0 };
+        let bytes = 15_000 + look * 15_000 - late_bytes;
+        steering.look(&curve, seen((20 + look * 10) * MS, bytes, 300_000));
+    }
+    let long = Backlogged {
+        length_ns: 200 * MS,
+        trace_bits: 2_400_000,
+        sent_bits: 2_388_000,
+    };
+    assert_eq!(steering.backlogged(), long);
+    steering.let_go();
+    assert_eq!((steering.backlogged(), steering.owed_bits()), (long, 0));
+    // What was let through while there was no limit is not held against the trace.
+    steering.look(&curve, seen(300 * MS, 9_000_000, 300_000));
+    steering.look(&curve, seen(301 * MS, 9_001_500, 300_000));
+    assert_eq!((steering.backlogged(), steering.owed_bits()), (long, 0));
+}
+
+#[test]
 fn what_nobody_used_is_not_made_up_for() {
     let rows = [(1000 * MS, state(12 * MBIT, 0))];
     let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();
