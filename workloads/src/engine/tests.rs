@@ -10,6 +10,7 @@ mod family;
 mod halves;
 mod llama_cpp;
 mod memory;
+mod numbers;
 mod precision;
 mod reference;
 mod slots;
