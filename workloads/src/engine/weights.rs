@@ -186,7 +186,7 @@ impl Weights {
     pub(crate) fn kept(&self) -> Option<String> {
         let what = match (&self.stored, &self.blocks) {
             _ if self.compute.keeps_blocks() => return None,
-            (Stored::Gguf(_), _) => "blocks of the GGUF file".to_owned(),
+            (Stored::Gguf(file), _) if file.has_blocks() => "blocks of the GGUF file".to_owned(),
             (_, Some((block_type, _))) => format!("{block_type} blocks"),
             (_, None) => return None,
         };
