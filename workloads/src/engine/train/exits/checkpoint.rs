@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::backbone::{Backbone as _, Checkpoint};
+use super::backbone::Checkpoint;
 use super::{ExitReport, Exits, keep, learn, partial_in};
 use crate::clock;
 use crate::engine::error::EngineError;
