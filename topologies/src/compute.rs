@@ -41,7 +41,7 @@ pub(crate) fn node(
                 "slowdown",
                 "`slowdown` multiplies CPU time, and this node computes on a GPU",
                 "take it out (on the command line: set it to 1), or lock the GPU's clock (`gpu_clock_mhz`)",
-            )
+            );
         }
         Some(gpu)
             if section
