@@ -324,8 +324,33 @@ pub enum ModelAction {
         #[arg(long, value_name = "DIR")]
         output: PathBuf,
     },
+    /// Train early exits of a checkpoint, as `topologies/e05-cascade-early-exit.toml` takes them, on a text.
+    Exits(ModelExitsArguments),
     /// List the built-in models.
     List,
+}
+
+/// How early exits are trained.
+#[derive(Debug, Clone, Args)]
+pub struct ModelExitsArguments {
+    /// A directory with config.json, tokenizer.json and the weights; a recipe's name with --output alone.
+    pub model: String,
+    /// The text to learn from, in UTF-8: the more like what the model will be asked, the better. A tenth
+    /// at its end is held out.
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// The layers that an exit follows, counted from 1, such as 8,16,24; all but the last unless given.
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    pub layers: Vec<u32>,
+    /// Optimiser steps.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Tokens of a sequence; four of them make a step.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sequence: u32,
+    /// Write exits.safetensors and exits.json into this directory instead of the model's.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// What to do with traces.

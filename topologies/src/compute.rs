@@ -35,11 +35,14 @@ pub(crate) fn node(
             "`precision`: CPUs do not multiply bf16 here",
             "choose f32 or f16, or a GPU as `device`",
         ),
-        Some(_) if section.sound("slowdown").is_some() => refuse(
-            "slowdown",
-            "`slowdown` multiplies CPU time, and this node computes on a GPU",
-            "take it out, or lock the GPU's clock (`gpu_clock_mhz`)",
-        ),
+        // 1 slows nothing down: with it the command line takes out what a file says.
+        Some(_) if section.sound("slowdown").is_some() && section.integer("slowdown") > 1 => {
+            refuse(
+                "slowdown",
+                "`slowdown` multiplies CPU time, and this node computes on a GPU",
+                "take it out (on the command line: set it to 1), or lock the GPU's clock (`gpu_clock_mhz`)",
+            );
+        }
         Some(gpu)
             if section
                 .optional_text("gpu")

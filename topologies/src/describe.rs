@@ -136,7 +136,7 @@ impl Display for Description<'_> {
             self.phase(f, phase)?;
         }
         for study in &plan.studies {
-            Self::study(f, study)?;
+            self.study(f, study)?;
         }
         for load in &plan.loads {
             self.load(f, load)?;
@@ -352,7 +352,7 @@ impl Description<'_> {
         )
     }
 
-    fn study(f: &mut fmt::Formatter<'_>, study: &StudyPlan) -> fmt::Result {
+    fn study(&self, f: &mut fmt::Formatter<'_>, study: &StudyPlan) -> fmt::Result {
         let spec = &study.study;
         let arms: Vec<String> = spec.arms.iter().map(Arm::name).collect();
         let (path, arms) = (safe(&study.path.join(", ")), arms.join(", "));
@@ -388,7 +388,10 @@ impl Description<'_> {
                 format!("first and last layers on the first of {path}, after {arms}")
             }
             Technique::TensorParallel => format!("every layer shared by {path}: {arms}"),
-            Technique::Placement => format!("answers on a node of {path}: {arms}"),
+            Technique::Placement => {
+                let kept = self.kept(study);
+                format!("answers on a node of {path}: {arms}{kept}")
+            }
         };
         let spans = spec
             .grid
@@ -427,6 +430,24 @@ impl Description<'_> {
             spans.join(", "),
             span(study.duration_ns)
         )
+    }
+
+    /// Which nodes keep weights otherwise than the names of their arms say.
+    fn kept(&self, study: &StudyPlan) -> String {
+        let arms = study.study.arms.iter().filter_map(|arm| match arm {
+            Arm::Placed(placement) => Some(placement),
+            _ => None,
+        });
+        let kept = arms.filter_map(|arm| {
+            let node = self.plan.nodes.iter().find(|node| node.name == arm.node)?;
+            let kept = arm.weights.kept(node.compute.precision)?;
+            Some(format!("{} keeps {kept}", safe(&node.name)))
+        });
+        let kept: Vec<String> = kept.collect();
+        match kept.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", kept.join(", ")),
+        }
     }
 
     fn background(f: &mut fmt::Formatter<'_>, background: &BackgroundPlan) -> fmt::Result {

@@ -440,7 +440,8 @@ pub(crate) const NODE: &[Field] = &[
         "precision",
         Kind::Choice(&["f32", "f16", "bf16"]),
         Usually("f32"),
-        "What its engine keeps dense weights and hidden states in; CPUs take f32 and f16.",
+        "What its engine keeps weights and hidden states in; CPUs take f32 and f16. Weights in blocks of fewer bits \
+         stay blocks in f32, and become numbers of any other precision, rounded as the blocks are.",
     ),
     field(
         "gpu",

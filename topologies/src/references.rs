@@ -258,14 +258,24 @@ fn without_phases(reporter: &mut Reporter<'_>, file: &Section<'_>, studies: bool
     }
 }
 
-/// A model, and its shape where the text alone tells it; `usual` is its recipe unless one is given.
+/// A model, and its shape where the text alone tells it; `usual` is its recipe unless one is given. A source that
+/// the command line names goes over one of the file.
 fn model_source(
     reporter: &mut Reporter<'_>,
     section: &Section<'_>,
     usual: &str,
 ) -> (ModelSource, Option<ModelShape>) {
-    if let Some(directory) = section.optional_text("directory") {
-        if let Some(recipe) = section.written("recipe") {
+    let on_command_line = |key: &str| {
+        let written = section.written(key);
+        written.is_some_and(|value| matches!(value.origin, Origin::Option(_)))
+    };
+    let over_the_other = ["recipe", "directory"].map(on_command_line);
+    if let Some(directory) = section.optional_text("directory")
+        && over_the_other != [true, false]
+    {
+        if let Some(recipe) = section.written("recipe")
+            && over_the_other != [false, true]
+        {
             let message = "the model has two sources".to_owned();
             let help = "give it a `recipe` or a `directory`, not both".to_owned();
             reporter.report(&recipe.origin, message, Some(help));

@@ -392,8 +392,8 @@ fn look_at_model(
                 "the checkpoint has no early exits: there is no {}",
                 exits.display()
             );
-            let help = "take a built-in recipe, whose exits are trained when they are needed, or put there \
-                        model.exits.N.norm.weight and model.exits.N.map.weight for the exit after layer N";
+            let help = "train them: hexloop model exits DIRECTORY --text FILE; those of a built-in recipe are trained \
+                        when they are needed";
             let path = ["studies", &study.name, "technique"];
             problems.push(
                 experiment

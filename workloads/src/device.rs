@@ -16,8 +16,8 @@ pub enum ComputeDevice {
     Cuda(u32),
 }
 
-/// The numbers that dense weights and hidden states are kept in. Blocks of GGUF stay what they are,
-/// and hidden states beside them are f32.
+/// The numbers that weights and hidden states are kept in. Beside f32, blocks of GGUF stay what they are; in any
+/// other precision they become numbers of it, because nothing multiplies them with such.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

@@ -80,6 +80,16 @@ pub fn path_on(compute: &Compute) -> String {
     }
 }
 
+/// The same for a model that was loaded, with how its blocks of few bits are kept where that is not as blocks.
+#[must_use]
+pub fn path_of(model: &Model) -> String {
+    let path = path_on(model.compute());
+    match model.kept() {
+        Some(kept) => format!("{path}, {kept}"),
+        None => path,
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 fn instructions() -> &'static str {
     if std::arch::is_x86_feature_detected!("avx512f") {

@@ -49,7 +49,8 @@ pub struct BenchEngineArguments {
     /// Where it computes: cpu, or cuda:0 for the first GPU that CUDA shows.
     #[arg(long, default_value = "cpu")]
     pub device: ComputeDevice,
-    /// In which numbers: f32, f16, or bf16 (on GPUs). A GGUF file's blocks go with f32.
+    /// In which numbers: f32, f16, or bf16 (on GPUs). A GGUF file's blocks stay blocks in f32, and become
+    /// numbers of any other.
     #[arg(long, default_value = "f32")]
     pub precision: Precision,
     /// Threads of the engine.

@@ -1,5 +1,7 @@
 //! `hexloop model`: the built-in models and checkpoints of the user.
 
+mod exits;
+
 use std::path::{Path, PathBuf};
 
 use hexloop_workloads::engine::gguf::{self, BlockType};
@@ -42,6 +44,7 @@ pub(super) fn model(action: &ModelAction, voice: Voice) -> Outcome {
             seed,
             output,
         } => random(config, *seed, output, voice),
+        ModelAction::Exits(arguments) => exits::exits(arguments, voice),
         ModelAction::List => list(voice),
     }
 }

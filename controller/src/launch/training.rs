@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hexloop_agent::guardian::Guardian;
 use hexloop_agent::undo::Undo;
+use hexloop_workloads::engine::train::exits::{CheckpointExits, ExitReport};
 use hexloop_workloads::engine::train::{TrainingProgress, adapters, exits, train, vision};
 use hexloop_workloads::engine::{EngineError, recipe_cache};
 use hexloop_workloads::recipe::Recipe;
@@ -189,6 +190,24 @@ pub(crate) async fn ensure_adapters(
     Ok(())
 }
 
+/// Trains the early exits of a user's checkpoint.
+pub(crate) fn train_exits_alone(
+    wanted: CheckpointExits,
+    quiet: bool,
+) -> Result<ExitReport, Failure> {
+    let mut bar = TrainingBar::new(wanted.recipe(), quiet);
+    runtime()?.block_on(async {
+        let mut interrupt =
+            Interrupt::catch().or_fail(ExitCode::Failed, || "cannot catch signals".to_owned())?;
+        in_thread(&mut interrupt, move || {
+            let outcome = wanted.train(&mut |progress| bar.show(&progress));
+            bar.end();
+            outcome
+        })
+        .await
+    })
+}
+
 async fn train_in_thread(
     recipe: &Recipe,
     temporary: &Path,
@@ -221,10 +240,10 @@ async fn train_in_thread(
 }
 
 /// Trains in a thread of its own, which is left behind when a signal ends this process.
-async fn in_thread(
+async fn in_thread<T: Send + 'static>(
     interrupt: &mut Interrupt,
-    training: impl FnOnce() -> Result<(), EngineError> + Send + 'static,
-) -> Result<(), Failure> {
+    training: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, Failure> {
     let (done, result) = oneshot::channel();
     std::thread::Builder::new()
         .name("hx-training".to_owned())
@@ -243,9 +262,9 @@ async fn in_thread(
     }
 }
 
-fn trained(
-    outcome: Result<Result<(), EngineError>, oneshot::error::RecvError>,
-) -> Result<(), Failure> {
+fn trained<T>(
+    outcome: Result<Result<T, EngineError>, oneshot::error::RecvError>,
+) -> Result<T, Failure> {
     let doing = || "cannot train the model".to_owned();
     match outcome {
         Ok(outcome) => outcome.or_fail(ExitCode::Failed, doing),

@@ -41,6 +41,38 @@ fn quic_is_planned_with_the_smallest_packets_of_its_way_and_described() {
 }
 
 #[test]
+fn a_node_that_keeps_blocks_as_numbers_is_described_so_and_a_gpu_takes_all_weights() {
+    let placement = bundled().iter().find(|(name, _)| *name == "e01-placement");
+    let (_, text) = placement.unwrap();
+    let described = |settings: &[(&str, &str)]| {
+        let resolved = resolved(text, &set(settings));
+        let plan = plan(&resolved, &two_cpus()).unwrap().plan;
+        describe(&plan, &resolved.traces)
+    };
+    assert!(!described(&[]).contains("numbers"));
+    let told = described(&[("nodes.edge.precision", "f16")]);
+    let kept = "(edge keeps q8-0 blocks as f16 numbers, edge keeps q4-k blocks as f16 numbers)";
+    assert!(told.contains(kept), "{told}");
+    let gpu = [
+        ("nodes.edge.device", "cuda:0"),
+        ("nodes.edge.slowdown", "1"),
+    ];
+    let told = described(&gpu);
+    assert!(
+        told.contains("computes on its GPU in f32") && !told.contains("numbers"),
+        "{told}"
+    );
+    let narrow = [&gpu[..], &[("nodes.edge.precision", "bf16")]].concat();
+    let told = described(&narrow);
+    assert!(
+        told.contains("edge keeps q4-k blocks as bf16 numbers"),
+        "{told}"
+    );
+    let slowed = ExperimentFile::parse(text, "e01.toml", &set(&gpu[..1])).unwrap_err();
+    assert!(slowed.to_string().contains("set it to 1"), "{slowed}");
+}
+
+#[test]
 fn every_bundled_experiment_and_preset_becomes_a_plan() {
     for (name, text) in bundled() {
         let presets = ExperimentFile::presets(text);

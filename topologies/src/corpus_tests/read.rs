@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::{base, first_outage_ns, parse, resolved};
-use crate::{Overrides, resolve};
+use super::{base, first_outage_ns, parse, resolved, set};
+use crate::plan::ModelSource;
+use crate::{ExperimentFile, Overrides, resolve};
 
 /// The problems of the base file with its trace in a file of this content.
 fn trace_file_problems(content: Option<&str>) -> String {
@@ -202,6 +203,28 @@ fn a_trace_follows_a_scenario_with_what_is_scripted_over_it() {
     let both = with("file = \"a.csv\"\n");
     let problems = parse(&both).unwrap_err().to_string();
     assert!(problems.contains("two sources"), "{problems}");
+}
+
+#[test]
+fn a_model_of_the_command_line_goes_over_that_of_the_file() {
+    let named = |key: &str| format!("{}[model]\n{key}\n", base());
+    let parsed = |text: &str, key: &str, value: &str| {
+        let overrides = set(&[(key, value)]);
+        let experiment = ExperimentFile::parse(text, "base.toml", &overrides);
+        experiment.map(|experiment| experiment.model.unwrap())
+    };
+    let (recipe, directory) = (named("recipe = \"tiny\""), named("directory = \"there\""));
+    assert_eq!(
+        parsed(&recipe, "model.directory", "here").unwrap(),
+        ModelSource::Directory("here".into())
+    );
+    assert_eq!(
+        parsed(&directory, "model.recipe", "micro").unwrap(),
+        ModelSource::Recipe("micro".to_owned())
+    );
+    let both = set(&[("model.recipe", "micro"), ("model.directory", "here")]);
+    let problems = ExperimentFile::parse(&base(), "base.toml", &both).unwrap_err();
+    assert!(problems.to_string().contains("two sources"), "{problems}");
 }
 
 #[test]

@@ -203,8 +203,8 @@ pub(super) const STUDY: &[Field] = &[
         },
         Optional,
         "placement: how each node keeps the matrices, each an arm of the study: `full` (as the model has them), or \
-         in blocks of fewer bits as `hexloop model quantize` makes them, made while the model is loaded. `full` \
-         unless given.",
+         in blocks of fewer bits as `hexloop model quantize` makes them, made while the model is loaded; on nodes whose \
+         `precision` is not f32, numbers of it that are rounded as the blocks are. `full` unless given.",
     ),
     field(
         "levels",

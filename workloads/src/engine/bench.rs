@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Compute, ComputeDevice, EngineError, Model, Parts, Precision, Slots, path_on, set_threads,
+    Compute, ComputeDevice, EngineError, Model, Parts, Precision, Slots, path_of, set_threads,
 };
 use crate::clock::{self, MonotonicNs};
 use crate::engine::text::{self, TextTokenizer};
@@ -163,7 +163,7 @@ fn measure(mut input: impl BufRead, output: &mut impl Write) -> Result<(), Engin
         &BenchEvent::Ready {
             load_ns: clock::now() - began,
             weight_bytes: model.weight_bytes(),
-            engine_path: path_on(&compute),
+            engine_path: path_of(&model),
         },
     )?;
     let prompt = text::passage(&tokenizer, 1, spec.prompt_tokens)?;

@@ -85,6 +85,12 @@ impl Compute {
         }
     }
 
+    /// Whether matrices in blocks of few bits are multiplied as they are: both the engine and the tensor library
+    /// have products of blocks with f32 alone.
+    pub(crate) const fn keeps_blocks(&self) -> bool {
+        matches!(self.precision, Precision::F32)
+    }
+
     /// Bytes of one of its numbers.
     pub(crate) fn number_bytes(&self) -> u64 {
         u64::try_from(self.dtype().size_in_bytes()).unwrap_or(u64::MAX)

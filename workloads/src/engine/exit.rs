@@ -71,7 +71,7 @@ impl Exit {
     ///
     /// # Errors
     /// A model without exits, with the remedy; a file that is truncated or damaged; a layer that no exit
-    /// follows.
+    /// follows, with those that one does.
     pub fn load(directory: &Path, model: &Model, layer: u32) -> Result<Exit, EngineError> {
         let config = model.config();
         let path = directory.join(EXITS_FILE);
@@ -79,8 +79,7 @@ impl Exit {
             return Err(EngineError::Unsuitable {
                 path,
                 reason: "the model has no early exits: take a built-in recipe, whose exits are trained \
-                         here, or put the exits' norms and maps there (model.exits.N.norm.weight and \
-                         model.exits.N.map.weight for the exit after layer N)"
+                         when they are needed, or train a checkpoint's: hexloop model exits DIRECTORY --text FILE"
                     .to_owned(),
             });
         }
@@ -96,7 +95,24 @@ impl Exit {
         }
         let shapes = exit_shapes(config, layer);
         let [norm, map] = &shapes;
-        let mut file = WeightsFile::open(path)?;
+        let mut file = WeightsFile::open(path.clone())?;
+        let has_exit = |layer: u32| {
+            exit_shapes(config, layer)
+                .iter()
+                .all(|(name, _)| file.has(name))
+        };
+        if !has_exit(layer) {
+            let there = (1..config.layers).filter(|layer| has_exit(*layer));
+            let there: Vec<String> = there.map(|layer| layer.to_string()).collect();
+            return Err(EngineError::Unsuitable {
+                path,
+                reason: format!(
+                    "it has no exit after layer {layer}, only after: {}. Cut there, or train all that are needed: \
+                     hexloop model exits",
+                    there.join(", ")
+                ),
+            });
+        }
         let norm = file.tensor(norm, model.compute())?;
         let map = Maps::one(Matrix::Dense(file.tensor(map, model.compute())?), None);
         Ok(Exit {

@@ -89,10 +89,10 @@ impl Needed {
     fn add(&mut self, weights: &Weights, joined: &[NamedShape]) {
         let stay: u64 = joined.iter().map(|shape| weights.matrix_bytes(shape)).sum();
         self.weights += stay;
-        let read = joined.iter().map(|shape| weights.vector_bytes(shape));
+        let read = joined.iter().map(|shape| weights.reading_bytes(shape));
         let read = read.max().unwrap_or(0);
         let before = if joined.len() > 1 { stay } else { 0 };
-        self.reading = self.reading.max(before + 2 * read);
+        self.reading = self.reading.max(before.saturating_add(read));
     }
 
     const fn all(&self) -> u64 {

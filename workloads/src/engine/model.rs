@@ -59,6 +59,7 @@ pub struct Model {
     /// Cosines and sines of the rotary embedding, position x half a head's width.
     rotation: (Tensor, Tensor),
     weight_bytes: u64,
+    kept: Option<String>,
 }
 
 pub(crate) fn size(value: u32) -> usize {
@@ -139,10 +140,11 @@ impl Model {
     }
 
     /// The same, with the matrices in blocks of fewer bits where a type is given: those that
-    /// [`super::gguf::quantise`] would store.
+    /// [`super::gguf::quantise`] would store. In another precision than f32 they are kept as numbers of it, rounded
+    /// as the blocks are: see [`Model::kept`].
     ///
     /// # Errors
-    /// See [`Model::load_on`]; a model that is in blocks already, a GPU, or another precision than f32.
+    /// See [`Model::load_on`]; a model that is in blocks already.
     pub fn load_in_blocks(
         directory: &Path,
         layers: Range<u32>,
@@ -220,6 +222,7 @@ impl Model {
             rotary_order: weights.rotary_order(),
             rotation,
             weight_bytes,
+            kept: weights.kept(),
         })
     }
 
@@ -261,6 +264,12 @@ impl Model {
     #[must_use]
     pub const fn weight_bytes(&self) -> u64 {
         self.weight_bytes
+    }
+
+    /// How blocks of few bits are kept, where it is not as blocks: "`Q8_0` blocks as f16 numbers".
+    #[must_use]
+    pub fn kept(&self) -> Option<&str> {
+        self.kept.as_deref()
     }
 
     /// The final norm and what scores the next token, where this part has them.

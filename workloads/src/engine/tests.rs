@@ -14,6 +14,7 @@ mod halves;
 mod llama_cpp;
 mod memory;
 mod no_file;
+mod numbers;
 mod precision;
 mod reference;
 mod slots;

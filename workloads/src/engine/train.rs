@@ -184,6 +184,7 @@ fn check(recipe: &Recipe) -> Result<(), EngineError> {
 }
 
 /// A text as token ids, cut into windows that predict `sequence` tokens each.
+#[derive(Debug)]
 struct TokenText {
     tokens: Vec<u32>,
     sequence: usize,

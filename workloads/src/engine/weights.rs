@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use candle_core::quantized::{QStorage, QTensor};
 use sha2::{Digest, Sha256};
 
 mod gguf;
@@ -22,7 +23,6 @@ use super::input;
 use super::linear::{Matrix, block_bytes};
 use super::model::size;
 use super::tensors::{NamedShape, all_shapes};
-use crate::device::Precision;
 use crate::model_config::ModelConfig;
 use crate::recipe::hexadecimal;
 
@@ -59,6 +59,9 @@ enum Stored {
     Gguf(Gguf),
     Random(RandomWeights),
 }
+
+/// Bytes of the widest numbers that weights are stored in, which is also what blocks are made of and become.
+const READ_NUMBER_BYTES: u64 = 4;
 
 /// Longest config.json, in bytes.
 pub(crate) const MOST_CONFIG_BYTES: u64 = 1 << 20;
@@ -105,14 +108,13 @@ impl Weights {
                 });
             }
         };
-        if matches!(stored, Stored::Gguf(_)) && compute.precision() != Precision::F32 {
-            return Err(EngineError::Device {
-                device: compute.device_name(),
-                reason: "the blocks of a GGUF file are multiplied with f32: choose f32".to_owned(),
+        if let (Some((block_type, _)), Stored::Gguf(_)) = (&blocks, &stored) {
+            return Err(EngineError::Unsuitable {
+                path: directory.to_owned(),
+                reason: format!(
+                    "its weights are in blocks already, and {block_type} is made of a safetensors checkpoint"
+                ),
             });
-        }
-        if let Some((block_type, _)) = blocks {
-            check_for_blocks(directory, &stored, compute, block_type)?;
         }
         Ok(Weights {
             stored,
@@ -130,18 +132,41 @@ impl Weights {
         }
     }
 
-    /// A tensor that is multiplied with: dense, or in blocks as it is stored.
+    /// A tensor that is multiplied with: dense, or in blocks as it is stored. Blocks that nothing multiplies in the
+    /// model's precision become numbers of it, one matrix at a time.
     pub(crate) fn matrix(&mut self, named: &NamedShape) -> Result<Matrix, EngineError> {
-        match &mut self.stored {
-            Stored::Gguf(file) => file.matrix(named, &self.compute),
-            Stored::Safetensors(_) | Stored::Random(_) => {
-                let dense = self.vector(named)?;
-                match &self.blocks {
-                    Some((block_type, config)) => in_blocks(&named.0, config, dense, *block_type),
-                    None => Ok(Matrix::Dense(dense)),
-                }
+        let (here, keeps_blocks) = (Compute::cpu(), self.compute.keeps_blocks());
+        let read = match (&mut self.stored, &self.blocks) {
+            (Stored::Gguf(file), _) if keeps_blocks => return file.matrix(named, &self.compute),
+            (Stored::Gguf(file), _) => file.matrix(named, &here)?,
+            (_, None) => return self.vector(named).map(Matrix::Dense),
+            // Rounded to blocks on the CPU and from f32, whatever computes afterwards: the same everywhere.
+            (Stored::Safetensors(files), Some((block_type, config))) => {
+                in_blocks(&named.0, config, files.tensor(named, &here)?, *block_type)?
+            }
+            (Stored::Random(random), Some((block_type, config))) => {
+                in_blocks(&named.0, config, random.tensor(named, &here)?, *block_type)?
+            }
+        };
+        match read {
+            Matrix::Dense(dense) => placed(&dense, &self.compute),
+            Matrix::Blocks(blocks) if keeps_blocks => moved(blocks, &self.compute),
+            Matrix::Blocks(blocks) => {
+                let numbers = blocks.dequantize(here.device());
+                placed(&numbers.map_err(placing())?, &self.compute)
             }
         }
+    }
+
+    /// How blocks of few bits are kept, where it is not as blocks.
+    pub(crate) fn kept(&self) -> Option<String> {
+        let what = match (&self.stored, &self.blocks) {
+            _ if self.compute.keeps_blocks() => return None,
+            (Stored::Gguf(file), _) if file.has_blocks() => "blocks of the GGUF file".to_owned(),
+            (_, Some((block_type, _))) => format!("{block_type} blocks"),
+            (_, None) => return None,
+        };
+        Some(format!("{what} as {} numbers", self.compute.precision()))
     }
 
     /// Where they are put.
@@ -157,6 +182,7 @@ impl Weights {
     /// Memory that a matrix will occupy once it has been multiplied with.
     pub(crate) fn matrix_bytes(&self, named: &NamedShape) -> u64 {
         let kind = match (&self.stored, &self.blocks) {
+            _ if !self.compute.keeps_blocks() => None,
             (Stored::Gguf(file), _) => file.block_type(named),
             (_, Some((block_type, config))) => {
                 let (kind, is_whole) = stored_type(named, config, *block_type);
@@ -169,6 +195,18 @@ impl Weights {
             Some(kind) => block_bytes(&shape, kind, self.compute.device()),
             None => self.vector_bytes(named),
         }
+    }
+
+    /// Memory that reading a matrix takes for a moment: as it is stored and as it was read, and where the CPU keeps
+    /// narrower numbers than it reads, those as well.
+    pub(crate) fn reading_bytes(&self, (_, shape): &NamedShape) -> u64 {
+        let (read, kept) = (READ_NUMBER_BYTES, self.compute.number_bytes());
+        let number = match self.compute.device().is_cpu() && kept < read {
+            true => 2 * read + kept,
+            false => 2 * kept,
+        };
+        let numbers = shape.iter().copied().map(u64::from);
+        numbers.fold(number, u64::saturating_mul)
     }
 
     /// In which order the rows of queries and keys stand.
@@ -225,31 +263,26 @@ impl Weights {
     }
 }
 
-/// Whether weights can be put into blocks as they are read.
-fn check_for_blocks(
-    directory: &Path,
-    stored: &Stored,
-    compute: &Compute,
-    block_type: BlockType,
-) -> Result<(), EngineError> {
-    if matches!(stored, Stored::Gguf(_)) {
-        return Err(EngineError::Unsuitable {
-            path: directory.to_owned(),
-            reason: format!(
-                "its weights are in blocks already, and {block_type} is made of a safetensors checkpoint"
-            ),
-        });
+fn placing() -> impl FnOnce(candle_core::Error) -> EngineError {
+    EngineError::tensor("placing weights")
+}
+
+/// Numbers as a device keeps them.
+fn placed(numbers: &Tensor, compute: &Compute) -> Result<Matrix, EngineError> {
+    let placed = compute.place(numbers).map_err(placing())?;
+    Ok(Matrix::Dense(placed))
+}
+
+/// Blocks that were made on the CPU, on the device.
+fn moved(blocks: Arc<QTensor>, compute: &Compute) -> Result<Matrix, EngineError> {
+    if compute.device().is_cpu() {
+        return Ok(Matrix::Blocks(blocks));
     }
-    if !compute.device().is_cpu() || compute.precision() != Precision::F32 {
-        return Err(EngineError::Device {
-            device: compute.device_name(),
-            reason: format!(
-                "{block_type} is made while the weights are read on CPUs in f32 alone; for a GPU make a \
-                 GGUF file first: hexloop model quantize"
-            ),
-        });
-    }
-    Ok(())
+    let move_all = || {
+        let storage = QStorage::from_data(blocks.data()?, compute.device(), blocks.dtype())?;
+        QTensor::new(storage, blocks.shape())
+    };
+    Ok(Matrix::Blocks(Arc::new(move_all().map_err(placing())?)))
 }
 
 /// A matrix in blocks; as it is where its rows are no whole number of them.

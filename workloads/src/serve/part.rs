@@ -249,9 +249,14 @@ impl Part {
         self.model.weight_bytes()
     }
 
-    /// The library and the kernels that compute.
+    /// The library and the kernels that compute, and how blocks of few bits are kept where that is not as blocks.
     pub(super) fn engine_path(&self) -> String {
-        engine::path_on(&self.compute)
+        engine::path_of(&self.model)
+    }
+
+    /// How they are kept, where that is not as blocks.
+    pub(super) fn kept(&self) -> Option<&str> {
+        self.model.kept()
     }
 
     /// The prompt that a seed stands for.

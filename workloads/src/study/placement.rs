@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::split::{self, wire_bytes_of_frame};
 use super::{Arm, HopBytes};
+use crate::device::Precision;
 use crate::wire::HEADER_BYTES;
 
 /// How a node keeps the matrices that it multiplies with.
@@ -44,6 +45,18 @@ impl Weights {
     #[must_use]
     pub fn by_name(name: &str) -> Option<Weights> {
         Weights::ALL.into_iter().find(|known| known.name() == name)
+    }
+
+    /// How a node that computes so keeps them, where it is not as the name says: nothing multiplies blocks in
+    /// another precision than f32, so that they become numbers of it, rounded as the blocks are.
+    #[must_use]
+    pub fn kept(self, precision: Precision) -> Option<String> {
+        match (self, precision) {
+            (Weights::Full, _) | (_, Precision::F32) => None,
+            (weights, precision) => {
+                Some(format!("{} blocks as {precision} numbers", weights.name()))
+            }
+        }
     }
 
     /// Its number on the link.
@@ -389,6 +402,12 @@ mod tests {
             assert_eq!(Weights::from_number(weights.number()), Some(weights));
         }
         assert_eq!(Weights::by_name("q2"), None);
+        assert_eq!(Weights::Q4K.kept(Precision::F32), None);
+        assert_eq!(Weights::Full.kept(Precision::F16), None);
+        assert_eq!(
+            Weights::Q4K.kept(Precision::Bf16).as_deref(),
+            Some("q4-k blocks as bf16 numbers")
+        );
         assert_eq!(Weights::from_number(4), None);
         assert_eq!([MS * 200, MS * 1000].map(level_name), ["200 ms", "1 s"]);
     }

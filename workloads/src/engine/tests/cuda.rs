@@ -103,6 +103,40 @@ fn blocks_of_few_bits_score_on_a_gpu_as_on_the_cpu_within_the_rounding_of_what_t
 
 #[test]
 #[ignore = "needs gpu"]
+fn weights_made_while_loading_score_on_a_gpu_as_blocks_in_f32_and_as_their_numbers_in_narrower_ones()
+ {
+    let (_, config) = family().swap_remove(1);
+    let directory = random_model(&config);
+    let load = |device, precision, blocks| {
+        let compute = Compute::open(device, precision).expect("opened");
+        let how = (&compute, blocks);
+        let model = Model::load_in_blocks(directory.path(), 0..config.layers, WHOLE, how);
+        let model = model.expect("loads");
+        (scores(&model, &tokens()), model.weight_bytes())
+    };
+    let blocks = Some(BlockType::Q8_0);
+    let (exact, _) = load(ComputeDevice::Cpu, Precision::F32, None);
+    let (cpu, cpu_bytes) = load(ComputeDevice::Cpu, Precision::F32, blocks);
+    let rounding = apart(&exact, &cpu);
+    for (precision, bound) in [
+        (Precision::F32, 2.0 * rounding),
+        (Precision::F16, rounding + 0.01),
+        (Precision::Bf16, rounding + 0.08),
+    ] {
+        let (gpu, bytes) = load(ComputeDevice::Cuda(0), precision, blocks);
+        let apart = apart(&cpu, &gpu);
+        println!("{precision}: {apart:e}, {rounding:e} by rounding");
+        assert!(apart < bound, "{precision}: {apart}, {bound}");
+        assert_eq!(
+            bytes == cpu_bytes,
+            precision == Precision::F32,
+            "{precision}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs gpu"]
 fn a_trained_model_answers_on_a_gpu_as_on_the_cpu_alone_and_beside_others() {
     const ANSWER: usize = 24;
     let model = on_gpu(micro(), Precision::F32);

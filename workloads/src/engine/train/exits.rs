@@ -6,15 +6,20 @@
 //! would say: the targets are the last layer's most probable tokens, on text that the model has not
 //! seen, so that an exit's largest probability estimates how often the last layer agrees.
 
+mod backbone;
+mod checkpoint;
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use self::backbone::Backbone;
+pub use self::checkpoint::{CheckpointExits, CheckpointSpec};
 use super::network::Network;
-use super::operations::{cross_entropy, rms_norm, times_transposed};
+use super::operations::{cross_entropy, rms_norm, times_frozen, times_transposed};
 use super::optimiser::AdamW;
 use super::{
     MOST_REPORT_BYTES, Order, TokenText, TrainingProgress, in_halves, pools, save_tensors, write,
@@ -39,6 +44,9 @@ pub struct ExitReport {
     pub recipe_sha256: String,
     /// Hash of the weights of the model that they belong to.
     pub weights_sha256: String,
+    /// Hash of the text where it is a user's; built-in models learn what is generated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_sha256: Option<String>,
     /// Tokens of the text that the figures below are of, never trained on.
     pub held_out_tokens: u32,
     /// Each exit, the earliest first.
@@ -129,16 +137,32 @@ pub fn train_exits(
         text("held-out", own.held_out_bytes)?,
     );
     let network = Network::load(directory)?;
-    let exits = Exits::new(&network).map_err(EngineError::tensor("making the first exits"))?;
+    let layers: Vec<u32> = (1..network.config().layers).collect();
+    let exits =
+        Exits::new(&network, &layers).map_err(EngineError::tensor("making the first exits"))?;
+    let learnt = learn(&network, &exits, (&own, (&learnt, &held_out)), progress)?;
+    keep(&exits, (directory, directory), (own, None), learnt, started)
+}
+
+/// Held-out tokens, and how each exit agrees with the last layer there.
+type Agreements = (u32, Vec<ExitAgreement>);
+
+/// Trains exits on a text, and compares them with the last layer on another.
+fn learn(
+    backbone: &dyn Backbone,
+    exits: &Exits,
+    (own, (text, held_out)): (&Recipe, (&TokenText, &TokenText)),
+    progress: &mut dyn FnMut(TrainingProgress),
+) -> std::result::Result<Agreements, EngineError> {
     let pools = pools()?;
     let mut optimiser = AdamW::new(&exits.variables);
-    let mut order = Order::new(&own, &learnt);
+    let mut order = Order::new(own, text);
     for step in 0..own.steps {
-        let batch = order.next_batch(&learnt);
-        let (loss, shares) = in_halves(&batch, &pools, |half| exits.gradients(&network, half))
+        let batch = order.next_batch(text);
+        let (loss, shares) = in_halves(&batch, &pools, |half| exits.gradients(backbone, half))
             .map_err(EngineError::tensor("computing gradients of exits"))?;
         optimiser
-            .step(&own, &exits.variables, &shares)
+            .step(own, &exits.variables, &shares)
             .map_err(EngineError::tensor("moving the weights of exits"))?;
         progress(TrainingProgress {
             step: step + 1,
@@ -147,12 +171,26 @@ pub fn train_exits(
             held_out_loss: None,
         });
     }
-    let evaluated = pools[0].install(|| exits.evaluate(&network, &held_out));
-    let (held_out_tokens, agreement) =
-        evaluated.map_err(EngineError::tensor("evaluating the exits"))?;
+    let evaluated = pools[0].install(|| exits.evaluate(backbone, held_out));
+    evaluated.map_err(EngineError::tensor("evaluating the exits"))
+}
+
+/// Where exits are written before they are whole.
+fn partial_in(directory: &Path) -> PathBuf {
+    directory.join(format!(".{EXITS_FILE}.{}.partial", std::process::id()))
+}
+
+/// Writes exits of the model in one directory into another, and then what is told of them.
+fn keep(
+    exits: &Exits,
+    (model, into): (&Path, &Path),
+    (own, text_sha256): (Recipe, Option<String>),
+    (held_out_tokens, agreement): Agreements,
+    started: u64,
+) -> std::result::Result<ExitReport, EngineError> {
     // Moved into place, for who reads exits of the same recipe meanwhile.
-    let place = directory.join(EXITS_FILE);
-    let partial = directory.join(format!(".{EXITS_FILE}.{}.partial", std::process::id()));
+    let place = into.join(EXITS_FILE);
+    let partial = partial_in(into);
     save_tensors(&exits.variables, &partial)?;
     std::fs::rename(&partial, &place).map_err(|source| EngineError::Write {
         path: place,
@@ -166,31 +204,33 @@ pub fn train_exits(
     let report = ExitReport {
         recipe_sha256: own.sha256_hex(),
         recipe: own,
-        weights_sha256: weights_sha256(directory)?,
+        weights_sha256: weights_sha256(model)?,
+        text_sha256,
         held_out_tokens,
         exits: agreement,
         seconds,
     };
     // Of numbers, names and strings: there is nothing in it that JSON cannot hold.
     let described = serde_json::to_string_pretty(&report).unwrap_or_default();
-    write(&directory.join(EXITS_REPORT_FILE), described.as_bytes())?;
+    write(&into.join(EXITS_REPORT_FILE), described.as_bytes())?;
     Ok(report)
 }
 
 /// The weights of all exits, being trained.
 struct Exits {
     variables: BTreeMap<String, Var>,
-    layers: u32,
+    /// The layers that they follow.
+    layers: Vec<u32>,
 }
 
 impl Exits {
-    /// Exits that read the states as the last layer's head would.
-    fn new(network: &Network) -> Result<Exits> {
-        let config = network.config();
+    /// Exits after some layers, which read the states as the last layer's head would.
+    fn new(backbone: &dyn Backbone, layers: &[u32]) -> Result<Exits> {
+        let config = backbone.config();
         let mut variables = BTreeMap::new();
-        for layer in 1..config.layers {
-            let [(norm, _), (map, shape)] = exit_shapes(config, layer);
-            let last = network.final_norm()?.copy()?;
+        for layer in layers {
+            let [(norm, _), (map, shape)] = exit_shapes(config, *layer);
+            let last = backbone.final_norm()?.copy()?;
             variables.insert(norm, Var::from_tensor(&last)?);
             let sizes: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
             let zeros = Tensor::zeros(sizes, candle_core::DType::F32, &Device::Cpu)?;
@@ -198,7 +238,7 @@ impl Exits {
         }
         Ok(Exits {
             variables,
-            layers: config.layers,
+            layers: layers.to_vec(),
         })
     }
 
@@ -210,19 +250,19 @@ impl Exits {
     }
 
     /// Scores of the exit after a layer.
-    fn scores(&self, network: &Network, layer: u32, states: &Tensor) -> Result<Tensor> {
-        let [(norm, _), (map, _)] = exit_shapes(network.config(), layer);
+    fn scores(&self, backbone: &dyn Backbone, layer: u32, states: &Tensor) -> Result<Tensor> {
+        let [(norm, _), (map, _)] = exit_shapes(backbone.config(), layer);
         let moved = (states + times_transposed(states, self.weight(&map)?)?)?;
-        let normed = rms_norm(&moved, self.weight(&norm)?, epsilon(network.config()))?;
-        times_transposed(&normed, &network.output_head()?)
+        let normed = rms_norm(&moved, self.weight(&norm)?, epsilon(backbone.config()))?;
+        times_frozen(&normed, &backbone.output_head()?)
     }
 
     /// Mean loss over all exits of predicting what the last layer says, and its gradients.
-    fn gradients(&self, network: &Network, sequences: &[&[u32]]) -> Result<(f32, GradStore)> {
-        let (states, choices) = network.after_each_layer(sequences)?;
+    fn gradients(&self, backbone: &dyn Backbone, sequences: &[&[u32]]) -> Result<(f32, GradStore)> {
+        let (states, choices) = backbone.after(&self.layers, sequences)?;
         let targets: Vec<usize> = choices.iter().map(|token| *token as usize).collect();
-        let losses = (1..self.layers).zip(&states).map(|(layer, states)| {
-            cross_entropy(&self.scores(network, layer, states)?, targets.clone())
+        let losses = self.layers.iter().zip(&states).map(|(layer, states)| {
+            cross_entropy(&self.scores(backbone, *layer, states)?, targets.clone())
         });
         let losses = losses.collect::<Result<Vec<Tensor>>>()?;
         let mean = Tensor::stack(&losses, 0)?.mean_all()?;
@@ -230,17 +270,17 @@ impl Exits {
     }
 
     /// Tokens that were looked at, and how each exit agrees with the last layer there.
-    fn evaluate(&self, network: &Network, text: &TokenText) -> Result<(u32, Vec<ExitAgreement>)> {
+    fn evaluate(&self, backbone: &dyn Backbone, text: &TokenText) -> Result<Agreements> {
         let windows: Vec<&[u32]> = (0..text.windows())
             .map(|index| text.window(index))
             .collect();
         let mut tokens = 0_u32;
-        let mut counts = vec![[0_u32; 3]; self.layers.saturating_sub(1) as usize];
+        let mut counts = vec![[0_u32; 3]; self.layers.len()];
         for batch in windows.chunks(4) {
-            let (states, choices) = network.after_each_layer(batch)?;
+            let (states, choices) = backbone.after(&self.layers, batch)?;
             tokens += u32::try_from(choices.len()).unwrap_or(u32::MAX);
-            for ((layer, states), count) in (1..self.layers).zip(&states).zip(&mut counts) {
-                let scores = self.scores(network, layer, states)?.detach();
+            for ((layer, states), count) in self.layers.iter().zip(&states).zip(&mut counts) {
+                let scores = self.scores(backbone, *layer, states)?.detach();
                 for (scores, last) in scores.to_vec2::<f32>()?.iter().zip(&choices) {
                     let Some(choice) = Choice::of(scores) else {
                         candle_core::bail!("scores of the exit after layer {layer} are no numbers");
@@ -254,13 +294,14 @@ impl Exits {
             }
         }
         let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole.max(1));
-        let of_exit = |(layer, [agreeing, confident, both]): (u32, &[u32; 3])| ExitAgreement {
-            layer,
+        let of_exit = |(layer, [agreeing, confident, both]): (&u32, &[u32; 3])| ExitAgreement {
+            layer: *layer,
             agreement: share(*agreeing, tokens),
             confident: share(*confident, tokens),
             agreement_where_confident: (*confident > 0).then(|| share(*both, *confident)),
         };
-        Ok((tokens, (1..self.layers).zip(&counts).map(of_exit).collect()))
+        let agreements = self.layers.iter().zip(&counts).map(of_exit);
+        Ok((tokens, agreements.collect()))
     }
 }
 

@@ -134,6 +134,12 @@ impl Gguf {
         Some(info.ggml_dtype).filter(|kind| is_in_blocks(*kind))
     }
 
+    /// Whether any tensor is stored in blocks.
+    pub(super) fn has_blocks(&self) -> bool {
+        let mut stored = self.content.tensor_infos.values();
+        stored.any(|info| is_in_blocks(info.ggml_dtype))
+    }
+
     fn read(
         &mut self,
         (name, shape): &NamedShape,

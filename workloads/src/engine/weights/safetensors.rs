@@ -99,6 +99,11 @@ impl WeightsFile {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
+    /// Whether there is a tensor of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.metadata.info(name).is_some()
+    }
+
     /// Names of its tensors.
     pub(crate) fn names(&self) -> Vec<String> {
         self.metadata.tensors().into_keys().collect()

@@ -146,6 +146,13 @@ impl Variants {
         all.find(|(held, _)| *held == weights).map(|(_, part)| part)
     }
 
+    /// What computes, `own` being what the process says without them, and how their blocks are kept where that is
+    /// not as blocks.
+    pub(super) fn engine_path(&self, own: String) -> String {
+        let kept = self.0.iter().filter_map(|(_, part)| part.kept());
+        kept.fold(own, |path, kept| format!("{path}, {kept}"))
+    }
+
     /// Memory that they occupy.
     pub(super) fn weight_bytes(&self) -> u64 {
         self.0.iter().map(|(_, part)| part.weight_bytes()).sum()

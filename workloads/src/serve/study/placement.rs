@@ -74,7 +74,7 @@ pub(super) fn play(
     };
     let ready = Ready {
         weight_bytes: variants.weight_bytes(),
-        engine_path: model.engine_path(),
+        engine_path: variants.engine_path(model.engine_path()),
         sockets,
     };
     let Some(mut conductor) = Conductor::begin(link, ready, told) else {

@@ -84,7 +84,7 @@ pub(super) fn play(
     let held = part.terms(layers)?;
     let ready = Ready {
         weight_bytes: part.weight_bytes() + asked.weight_bytes() + halves.weight_bytes(),
-        engine_path: part.engine_path(),
+        engine_path: asked.engine_path(part.engine_path()),
         sockets,
     };
     tell(signals, Signal::Ready(ready));

@@ -7,9 +7,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::exit::Exit;
+use crate::engine::gguf::{BlockType, quantise};
 use crate::engine::tests::micro;
 use crate::engine::text::prompt;
-use crate::engine::{Model, Parts};
+use crate::engine::{Model, Parts, write_random};
+use crate::model_config::{Architecture, ModelConfig};
 
 fn copy_of(model: &Path) -> TempDir {
     let directory = tempfile::tempdir().expect("made");
@@ -76,8 +78,9 @@ fn an_exit_as_it_answers_is_the_exit_as_it_was_trained() {
     // One token more than is asked about.
     let asked: Vec<u32> = text.iter().copied().chain([0]).collect();
     let (states, _) = network.after_each_layer(&[&asked]).expect("computed");
-    let exits = Exits::new(&network).expect("made");
-    for layer in 1..network.config().layers {
+    let layers: Vec<u32> = (1..network.config().layers).collect();
+    let exits = Exits::new(&network, &layers).expect("made");
+    for layer in layers {
         let (model, hidden) = after(directory.path(), layer, &text);
         let exit = Exit::load(directory.path(), &model, layer).expect("loads");
         let choice = model.choose_at(&exit, &hidden).expect("chooses");
@@ -150,4 +153,149 @@ fn scores_that_are_no_numbers_are_no_choice() {
     assert_eq!(Choice::of(&[]), None);
     let even = Choice::of(&[2.0, 2.0, 2.0, 2.0]).expect("numbers");
     assert_eq!((even.token, even.probability), (0, 0.25));
+}
+
+/// A checkpoint's exits after some layers, to be trained for some steps on a text of so many bytes.
+fn wanted(directory: &Path, layers: &[u32], steps: u32) -> CheckpointSpec {
+    let text = directory.join("text.txt");
+    let paragraphs = corpus::paragraphs(3, "exits", 12_000);
+    std::fs::write(&text, paragraphs.join("\n\n")).expect("written");
+    CheckpointSpec {
+        directory: directory.to_owned(),
+        text,
+        layers: layers.to_vec(),
+        steps,
+        sequence: 32,
+        output: directory.to_owned(),
+    }
+}
+
+#[test]
+fn exits_of_a_checkpoint_learn_from_its_users_text_and_are_loaded_as_any_are() {
+    let directory = copy_of(micro());
+    let prepared = CheckpointExits::prepare(wanted(directory.path(), &[3, 1, 3], 40));
+    let mut losses = Vec::new();
+    let report = prepared
+        .expect("fits")
+        .train(&mut |progress| losses.push(progress.loss));
+    let report = report.expect("trained");
+    assert_eq!(losses.len(), 40);
+    assert!(losses[39] < losses[0], "{losses:?}");
+    let told: Vec<u32> = report.exits.iter().map(|exit| exit.layer).collect();
+    assert_eq!(told, [1, 3]);
+    assert!(report.held_out_tokens >= 32 && report.text_sha256.is_some());
+    // By chance one token of 384 would agree.
+    assert!(report.exits[1].agreement > 0.3, "{report:?}");
+    assert_eq!(read_report(directory.path()), Some(report));
+    let tokenizer = TextTokenizer::load(directory.path()).expect("loads");
+    let text = prompt(&tokenizer, 5, 20).expect("made");
+    for layer in [1, 3] {
+        let (model, hidden) = after(directory.path(), layer, &text);
+        let exit = Exit::load(directory.path(), &model, layer).expect("loads");
+        model.choose_at(&exit, &hidden).expect("chooses");
+    }
+    let (model, _) = after(directory.path(), 2, &text);
+    let refused = Exit::load(directory.path(), &model, 2).expect_err("refused");
+    let told = refused.to_string();
+    assert!(
+        told.contains("no exit after layer 2, only after: 1, 3"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_checkpoint_passes_on_what_the_network_that_was_trained_does() {
+    let network = Network::load(micro()).expect("loads");
+    let checkpoint = backbone::Checkpoint::load(micro()).expect("loads");
+    let tokenizer = TextTokenizer::load(micro()).expect("loads");
+    let texts = [7_u64, 8].map(|seed| prompt(&tokenizer, seed, 24).expect("made"));
+    let sequences = texts.each_ref().map(Vec::as_slice);
+    let layers = [1, 3];
+    let (expected, said) = Backbone::after(&network, &layers, &sequences).expect("computed");
+    let (found, also_said) = checkpoint.after(&layers, &sequences).expect("computed");
+    assert_eq!(said, also_said);
+    assert_eq!((expected.len(), found.len()), (2, 2));
+    for (expected, found) in expected.iter().zip(&found) {
+        assert_eq!(expected.dims(), [46, 64]);
+        let apart = (expected - found).and_then(|apart| apart.abs()?.max_all()?.to_scalar::<f32>());
+        let apart = apart.expect("same shapes");
+        assert!(apart < 1e-3, "{apart}");
+    }
+}
+
+#[test]
+fn checkpoints_that_no_network_here_could_train_get_exits_too() {
+    let root = tempfile::tempdir().expect("made");
+    // One that only the engine knows, and one in blocks.
+    let shape = Recipe::by_name("micro").expect("exists").config;
+    let qwen = ModelConfig {
+        architecture: Architecture::Qwen2,
+        attention_bias: true,
+        ..shape
+    };
+    let file = root.path().join("config.json");
+    std::fs::write(&file, qwen.to_hugging_face_json().expect("writes")).expect("written");
+    let random = root.path().join("random");
+    write_random(&file, 1, &random).expect("made");
+    assert!(Network::load(&random).is_err());
+    let blocks = root.path().join("blocks");
+    quantise(micro(), BlockType::Q8_0, &blocks).expect("written");
+    for directory in [&random, &blocks] {
+        let elsewhere = directory.join("exits");
+        let spec = CheckpointSpec {
+            output: elsewhere.clone(),
+            ..wanted(directory, &[], 2)
+        };
+        let prepared = CheckpointExits::prepare(spec).expect("fits");
+        let report = prepared.train(&mut |_| ()).expect("trained");
+        assert_eq!(report.exits.len(), 3);
+        assert!(elsewhere.join(EXITS_FILE).is_file());
+        assert!(!directory.join(EXITS_FILE).exists());
+    }
+}
+
+#[test]
+fn exits_that_cannot_be_trained_are_refused_with_the_reason() {
+    let directory = copy_of(micro());
+    let usual = wanted(directory.path(), &[], 1);
+    let refused = |spec: &CheckpointSpec| {
+        let refused = CheckpointExits::prepare(spec.clone()).expect_err("refused");
+        let source = std::error::Error::source(&refused).map(ToString::to_string);
+        format!("{refused} {}", source.unwrap_or_default())
+    };
+    let with = |change: &dyn Fn(&mut CheckpointSpec)| {
+        let mut spec = usual.clone();
+        change(&mut spec);
+        refused(&spec)
+    };
+    for layer in [0, 4] {
+        let told = with(&|spec| spec.layers = vec![1, layer]);
+        assert!(told.contains("choose 1 to 3"), "{told}");
+    }
+    for sequence in [0, 513] {
+        let told = with(&|spec| spec.sequence = sequence);
+        assert!(told.contains("choose 1 to 512"), "{told}");
+    }
+    let told = with(&|spec| spec.text = directory.path().join("nowhere.txt"));
+    assert!(told.contains("nowhere.txt"), "{told}");
+    let told = with(&|spec| spec.directory = directory.path().join("nowhere"));
+    assert!(told.contains("config.json"), "{told}");
+    std::fs::write(&usual.text, "too short").expect("written");
+    assert!(
+        refused(&usual).contains("a longer text"),
+        "{}",
+        refused(&usual)
+    );
+    std::fs::write(&usual.text, [0xff, 0xfe, b'x']).expect("written");
+    assert!(refused(&usual).contains("UTF-8"), "{}", refused(&usual));
+    for file in [EXITS_REPORT_FILE, EXITS_FILE] {
+        std::fs::write(directory.path().join(file), "mine").expect("written");
+        let told = refused(&usual);
+        assert!(
+            told.contains(file) && told.contains("not written over"),
+            "{told}"
+        );
+    }
+    let kept = std::fs::read(directory.path().join(EXITS_FILE)).expect("read");
+    assert_eq!(kept, b"mine");
 }

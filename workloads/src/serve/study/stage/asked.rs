@@ -54,6 +54,11 @@ impl Asked {
         self.variants.weight_bytes()
     }
 
+    /// See [`Variants::engine_path`].
+    pub(super) fn engine_path(&self, own: String) -> String {
+        self.variants.engine_path(own)
+    }
+
     /// Whether a place that a frame names is this one; 0 names none.
     pub(super) const fn is_at(&self, place: u32) -> bool {
         self.place == place
