@@ -272,13 +272,16 @@ pub(super) const STUDY: &[Field] = &[
             most: 100_000,
         },
         Optional,
-        "split, speculative, early-exit, cascade, kv, placement: after all settings the links follow their traces, which          begin anew for each arm, and so many requests are asked of it, the prompts in turn: every arm meets the          same channel at the same requests. None unless given.",
+        "split, speculative, early-exit, cascade, kv, placement, multimodal: after all settings the links follow their \
+         traces, which begin anew for each arm, and so many requests are asked of it, the prompts in turn: every arm \
+         meets the same channel at the same requests. None unless given.",
     ),
     field(
         "trace_every",
         time(SECOND / 1000, 3600 * SECOND),
         Usually("500 ms"),
-        "With `trace_requests`: how often one is due. It is asked once the one before it has its answer; what it          waited counts.",
+        "With `trace_requests`: how often one is due. It is asked once the one before it has its answer; what it \
+         waited counts.",
     ),
     field(
         "trace_repetitions",

@@ -98,6 +98,8 @@ pub enum StudyClaim {
     TokenTimeFlatInRoundTrip,
     /// With weights in fewer bits the edge answers no less often in time.
     FewerBitsHitNoLess,
+    /// With weights in fewer bits the edge answers more often in time at deadlines that tell both apart.
+    FewerBitsHitMore,
     /// The policy answers in time as often as the best fixed placement.
     PolicyHitsAsBest,
     /// The first token comes from the second node as early as from the first at the rate that costs say.
@@ -138,7 +140,7 @@ pub enum StudyClaim {
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 53] = [
+    pub const ALL: [StudyClaim; 54] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -174,6 +176,7 @@ impl StudyClaim {
         StudyClaim::RoundTripIsAdded,
         StudyClaim::TokenTimeFlatInRoundTrip,
         StudyClaim::FewerBitsHitNoLess,
+        StudyClaim::FewerBitsHitMore,
         StudyClaim::PolicyHitsAsBest,
         StudyClaim::OffloadFlips,
         StudyClaim::UShapeDoublesStates,
@@ -233,6 +236,7 @@ impl StudyClaim {
             StudyClaim::RoundTripIsAdded => "round-trip-is-added",
             StudyClaim::TokenTimeFlatInRoundTrip => "token-time-flat-in-round-trip",
             StudyClaim::FewerBitsHitNoLess => "fewer-bits-hit-no-less",
+            StudyClaim::FewerBitsHitMore => "fewer-bits-hit-more",
             StudyClaim::PolicyHitsAsBest => "policy-hits-as-best",
             StudyClaim::OffloadFlips => "offload-flips",
             StudyClaim::UShapeDoublesStates => "u-shape-doubles-states",
@@ -259,7 +263,7 @@ impl StudyClaim {
     pub const fn technique(self) -> Option<Technique> {
         match self {
             // The third and fourth are about both techniques in which a device keeps what it is sure of, the fifth about
-            // contexts and images, the last about contexts and drafts.
+            // contexts and images, the last about contexts, drafts and placements.
             StudyClaim::ArmsAgree
             | StudyClaim::ArmBytesFollowFormula
             | StudyClaim::QualityRisesWithThreshold
@@ -293,6 +297,7 @@ impl StudyClaim {
             | StudyClaim::RoundTripIsAdded
             | StudyClaim::TokenTimeFlatInRoundTrip
             | StudyClaim::FewerBitsHitNoLess
+            | StudyClaim::FewerBitsHitMore
             | StudyClaim::PolicyHitsAsBest
             | StudyClaim::OffloadFlips => Some(Technique::Placement),
             StudyClaim::UShapeDoublesStates => Some(Technique::UShaped),
@@ -322,7 +327,10 @@ impl StudyClaim {
                 matches!(technique, Technique::KeyValues | Technique::Multimodal)
             }
             StudyClaim::AdaptiveNearBestOnTraces => {
-                matches!(technique, Technique::KeyValues | Technique::Speculative)
+                matches!(
+                    technique,
+                    Technique::KeyValues | Technique::Speculative | Technique::Placement
+                )
             }
             claim => claim.technique().is_none_or(|of| of == technique),
         }
@@ -429,6 +437,9 @@ impl StudyClaim {
             }
             StudyClaim::FewerBitsHitNoLess => {
                 "with weights in fewer bits the edge answers no less often in time"
+            }
+            StudyClaim::FewerBitsHitMore => {
+                "with weights in fewer bits the edge is in time more often, at deadlines between what costs say of both"
             }
             StudyClaim::PolicyHitsAsBest => {
                 "the policy answers in time as often as the best fixed placement"

@@ -102,12 +102,13 @@ impl Arm {
         }
     }
 
-    /// Whether it goes by what the link does, to be as fast as can be: no other arm would do the same always.
+    /// Whether it goes by what the link does, to be as fast as can be or in time: no other arm would do the same always.
     #[must_use]
     pub fn adapts(&self) -> bool {
         match self {
             Arm::KeyValues { delivery, .. } => *delivery == Delivery::Adaptive,
             Arm::Speculative(speculation) => speculation.length == DraftLength::Adaptive,
+            Arm::Policy(_) => true,
             _ => false,
         }
     }

@@ -109,6 +109,7 @@ pub(super) fn judge(
         StudyClaim::RoundTripIsAdded => placement::round_trip_is_added(&findings),
         StudyClaim::TokenTimeFlatInRoundTrip => placement::token_time_flat(&findings),
         StudyClaim::FewerBitsHitNoLess => placement::fewer_bits(&findings),
+        StudyClaim::FewerBitsHitMore => placement::fewer_bits_more(&findings),
         StudyClaim::PolicyHitsAsBest => placement::policy_hits(&findings),
         StudyClaim::OffloadFlips => placement::offload_flips(&findings, plan.seed),
         StudyClaim::UShapeDoublesStates => u_shape::doubles_states(&findings),

@@ -7,13 +7,14 @@ use crate::check::Reporter;
 use crate::section::Section;
 
 /// Techniques whose requests come one by one, so that a moment of a trace is one request of every arm.
-const TECHNIQUES: [&str; 6] = [
+const TECHNIQUES: [&str; 7] = [
     "split",
     "speculative",
     "early-exit",
     "cascade",
     "kv",
     "placement",
+    "multimodal",
 ];
 
 /// The keys that mean nothing without the first of them.

@@ -4,6 +4,7 @@
 use super::harness::{SmallModel, bare_study, played_by_two};
 use crate::coding::Coding;
 use crate::study::kv::{Delivery, QUESTION_TOKENS, Source};
+use crate::study::multimodal::{ATTRIBUTES, Encoder, Look};
 use crate::study::placement::{Placement, PlacementPolicy, Weights};
 use crate::study::traced::{TracedSpec, TracedTrial};
 use crate::study::{Arm, StudyFinding, StudySpec, TrialRecord};
@@ -31,10 +32,13 @@ fn study(arms: Vec<Arm>) -> StudySpec {
 
 /// The trials at settings, and those on the traces.
 fn played(study: &StudySpec) -> (Vec<TrialRecord>, Vec<TracedTrial>) {
-    let model = SmallModel::new();
+    played_with(&SmallModel::new(), study)
+}
+
+fn played_with(model: &SmallModel, study: &StudySpec) -> (Vec<TrialRecord>, Vec<TracedTrial>) {
     let seeds = (100..).take(usize::try_from(PROMPTS).unwrap()).collect();
     let (mut trials, mut traced) = (Vec::new(), Vec::new());
-    for finding in played_by_two(&model, study.clone(), seeds) {
+    for finding in played_by_two(model, study.clone(), seeds) {
         match finding {
             StudyFinding::Trial(trial) => trials.push(trial),
             StudyFinding::Traced(one) => traced.push(*one),
@@ -135,4 +139,24 @@ fn a_policy_looks_at_the_way_before_each_request() {
     expect_rounds(&arms, &traced);
     expect_the_same_tokens(&trials, &traced);
     assert!(traced.iter().all(|one| one.trial.placed.is_some()));
+}
+
+#[test]
+fn images_are_asked_about_at_the_same_moments_of_the_traces() {
+    let arm = |encoder| {
+        Arm::Look(Look {
+            encoder,
+            merge: 16,
+            coding: Coding::F32,
+        })
+    };
+    let study = StudySpec {
+        prompt_tokens: 1,
+        output_tokens: ATTRIBUTES,
+        ..study([Encoder::Edge, Encoder::Device].map(arm).to_vec())
+    };
+    let (trials, traced) = played_with(&SmallModel::with_eyes(), &study);
+    let arms: Vec<&Arm> = study.arms.iter().collect();
+    expect_rounds(&arms, &traced);
+    expect_the_same_tokens(&trials, &traced);
 }

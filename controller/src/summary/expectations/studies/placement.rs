@@ -1,6 +1,8 @@
 //! Claims about placements: what the link does to answers of each node, what fewer bits and a policy do to
 //! how often they are in time.
 
+mod bits;
+
 use std::collections::BTreeMap;
 
 use hexloop_workloads::study::placement::{Weights, level_name, levels_ns, placements};
@@ -12,6 +14,7 @@ use crate::summary::expectations::evidence::half_width;
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
 use crate::summary::studies::placement::{answer_ns, first_token_ns, hits, trials_of};
+pub(super) use bits::fewer_bits_more;
 use hexloop_statistics::{mean_interval, ratio_of_sums};
 
 /// Fewest pairs of trials that a claim is judged by: one slow trial among fewer moves a mean by more than is allowed.
@@ -287,7 +290,7 @@ fn flip_of_row(findings: &Findings<'_>, row: &RowRecord, seed: u64) -> Judgement
 
 /// Pairs of trials, of which either may be in time.
 #[derive(Default)]
-struct Compared {
+pub(super) struct Compared {
     pairs: u64,
     only_this: u64,
     only_other: u64,
@@ -301,18 +304,27 @@ impl Compared {
             let Some(other) = other.get(key) else {
                 continue;
             };
-            let (this, other) = (hits(trial, level_ns), hits(other, level_ns));
-            compared.pairs += 1;
-            compared.this += u64::from(this);
-            compared.only_this += u64::from(this && !other);
-            compared.only_other += u64::from(other && !this);
+            compared.add(hits(trial, level_ns), hits(other, level_ns));
         }
         compared
     }
 
+    /// Counts one more pair: whether this one was in time, and the other.
+    pub(super) fn add(&mut self, this: bool, other: bool) {
+        self.pairs += 1;
+        self.this += u64::from(this);
+        self.only_this += u64::from(this && !other);
+        self.only_other += u64::from(other && !this);
+    }
+
+    /// The share of pairs in which this one was in time.
+    fn share(&self) -> f64 {
+        count_to_f64(self.this) / count_to_f64(self.pairs.max(1))
+    }
+
     /// By how much this one's share of hits is larger, and the ends of its 95 % interval (Agresti and Min
     /// 2005: half a pair more of each kind, so that pairs that all agree leave something open).
-    fn difference(&self) -> [f64; 3] {
+    pub(super) fn difference(&self) -> [f64; 3] {
         let pairs = count_to_f64(self.pairs) + 2.0;
         let (this, other) = (
             count_to_f64(self.only_this) + 0.5,
@@ -324,9 +336,8 @@ impl Compared {
         [difference, difference - half, difference + half]
     }
 
-    /// Whether it hits no less often, but for a margin.
-    fn hits_no_less(&self) -> Option<bool> {
-        let [_, low, high] = self.difference();
+    /// Whether it hits no less often by a difference and its interval, but for a margin.
+    fn hits_no_less(&self, [_, low, high]: [f64; 3]) -> Option<bool> {
         match () {
             () if self.pairs == 0 => None,
             () if low >= -HIT_MARGIN => Some(true),
@@ -336,8 +347,13 @@ impl Compared {
     }
 
     fn judged(&self, detail: &str) -> Judgement {
-        let [difference, low, high] = self.difference();
-        let share = count_to_f64(self.this) / count_to_f64(self.pairs.max(1));
+        self.judged_by(self.difference(), detail)
+    }
+
+    /// The same by another interval of the difference.
+    pub(super) fn judged_by(&self, interval: [f64; 3], detail: &str) -> Judgement {
+        let [difference, low, high] = interval;
+        let share = self.share();
         let detail = format!(
             "{detail}: {:.1} % of {} in time, {:+.1} points ({:+.1} to {:+.1}, 95 %; {:.0} fewer count as no \
              fewer)",
@@ -355,12 +371,9 @@ impl Compared {
             ("difference_low", low),
             ("difference_high", high),
         ];
-        let effect = format!(
-            "a difference of {:.1} points",
-            half_width(self.difference()) * 100.0
-        );
+        let effect = format!("a difference of {:.1} points", half_width(interval) * 100.0);
         let evidence = Evidence::new(self.pairs, "pairs of trials", effect);
-        with_numbers(self.hits_no_less(), &numbers, evidence, &detail)
+        with_numbers(self.hits_no_less(interval), &numbers, evidence, &detail)
     }
 }
 

@@ -85,6 +85,11 @@ impl Driver {
                 }
             }
         }
+        for turn in study.turns() {
+            let (arm, prompt) = (turn.arm.clone(), turn.prompt);
+            conductor.take_turn(turn)?;
+            self.ask(&arm, conductor, (Setting::TRACED, prompt))?;
+        }
         Ok(())
     }
 
@@ -158,7 +163,7 @@ impl Driver {
             asked: ATTRIBUTES,
             right: u32::from(record.tokens.first() == Some(&word)),
         };
-        conductor.find(StudyFinding::Trial(record));
+        conductor.find_trial(record);
         conductor.find(StudyFinding::Look(named));
         Ok(())
     }

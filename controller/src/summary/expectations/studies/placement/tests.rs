@@ -16,7 +16,7 @@ use crate::results::PhaseResults;
 use crate::summary::ExpectationOutcome::{self, Held, NotHeld, Undecided};
 
 const MS: u64 = 1_000_000;
-const PROMPTS: u32 = 3;
+const PROMPTS: u32 = 6;
 const LENGTHS: (u64, u64) = (8, 9);
 const ROUND_TRIPS_NS: [u64; 3] = [20 * MS, 60 * MS, 150 * MS];
 const RATES_BPS: [u64; 2] = [40_000, 100_000_000];
@@ -71,14 +71,15 @@ fn arms() -> Vec<Arm> {
     fixed.chain(LEVELS_NS.map(policy)).collect()
 }
 
-/// What an answer costs: on the device six times as much as on the others.
+/// What an answer costs: on the device six times as much as on the others, and in fewer bits half.
 fn costs(place: u32, weights: Weights) -> PlaceCosts {
     let slowdown = if place == 0 { 6 } else { 1 };
+    let parts = if weights == Weights::Full { 2 } else { 1 };
     PlaceCosts {
         place,
         weights,
-        first_ns: slowdown * 50 * MS,
-        token_ns: slowdown * 8 * MS,
+        first_ns: slowdown * parts * 25 * MS,
+        token_ns: slowdown * parts * 4 * MS,
         requests: 3,
     }
 }
@@ -246,7 +247,7 @@ fn placements_that_follow_the_laws_make_every_claim_hold() {
     // It is held against trials of two nodes.
     claims.retain(|claim| *claim != StudyClaim::OffloadFlips);
     claims.extend([StudyClaim::ArmsAgree, StudyClaim::ArmBytesFollowFormula]);
-    assert_eq!(claims.len(), 7);
+    assert_eq!(claims.len(), 8);
     for claim in claims {
         let (outcome, detail) = outcome(AS_THE_LAWS_SAY, claim);
         assert_eq!(outcome, Held, "{}: {detail}", claim.name());
@@ -377,6 +378,19 @@ fn fewer_bits_that_take_longer_miss_more_often() {
         ..AS_THE_LAWS_SAY
     };
     assert_not_held(nature, StudyClaim::FewerBitsHitNoLess);
+    assert_not_held(nature, StudyClaim::FewerBitsHitMore);
+}
+
+#[test]
+fn fewer_bits_that_take_as_long_as_the_widest_hit_no_more() {
+    let nature = Nature {
+        fewer_bits_take: 2,
+        ..AS_THE_LAWS_SAY
+    };
+    assert_not_held(nature, StudyClaim::FewerBitsHitMore);
+    // Only that they hit less often is told of them by the other claim.
+    let (outcome, detail) = outcome(nature, StudyClaim::FewerBitsHitNoLess);
+    assert_eq!(outcome, Held, "{detail}");
 }
 
 #[test]
@@ -405,7 +419,7 @@ fn few_pairs_decide_nothing_and_a_wide_interval_neither() {
         only_other: 1,
         ..Compared::default()
     };
-    assert_eq!(compared.hits_no_less(), None);
+    assert_eq!(compared.hits_no_less(compared.difference()), None);
 }
 
 #[test]
