@@ -40,6 +40,7 @@ pub(super) fn write_report(model: &Path) {
         recipe,
         recipe_sha256: "0a".to_owned(),
         weights_sha256: "0b".to_owned(),
+        text_sha256: None,
         held_out_tokens: 64,
         seconds: 1.5,
     };

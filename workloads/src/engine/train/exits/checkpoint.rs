@@ -9,10 +9,11 @@ use super::{ExitReport, Exits, keep, learn, partial_in};
 use crate::clock;
 use crate::engine::error::EngineError;
 use crate::engine::exit::EXITS_REPORT_FILE;
+use crate::engine::input::read_text;
 use crate::engine::memory;
 use crate::engine::text::TextTokenizer;
 use crate::engine::train::{TokenText, TrainingProgress};
-use crate::engine::weights::{read_config, read_text};
+use crate::engine::weights::read_config;
 use crate::model_config::ModelConfig;
 use crate::recipe::{EXITS_FILE, Recipe, hexadecimal};
 
