@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use hexloop_agent::link::{BpfKind, BpfObject, bpf_objects};
 use hexloop_workloads::clock;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::sandbox::within_ms;
 
@@ -103,6 +105,32 @@ impl System {
             left.is_empty()
         });
         left
+    }
+
+    /// The processes of ours that were started since this snapshot and have one of `parts` in their
+    /// arguments.
+    #[must_use]
+    pub fn new_processes(&self, parts: &[&str]) -> Vec<Pid> {
+        let process = |one: &Trace| match one {
+            Trace::Process(pid, _, name) if parts.iter().any(|part| name.contains(part)) => {
+                Some(Pid::from_raw(i32::try_from(*pid).ok()?))
+            }
+            _ => None,
+        };
+        let ours = System::look(&self.marker).since(self);
+        ours.iter().filter_map(process).collect()
+    }
+
+    /// Kills them.
+    pub fn strike(&self, parts: &[&str]) {
+        let victims = self.new_processes(parts);
+        // All of them stand still before the first one dies: none may react to another one's end.
+        for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+            for pid in &victims {
+                // One that is gone already is as dead as the others.
+                let _ = kill(*pid, signal);
+            }
+        }
     }
 
     /// Checks that the machine is as it was, within `limit_ms`.

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::points::{Answer, Point, rounds, spread};
 use hexloop_tests::sandbox::{Finished, finish, within_ms};
 
-use crate::shaping::{CLEAN_MS, GUARDIAN, Trial, rounds};
+use crate::shaping::{CLEAN_MS, GUARDIAN, Trial};
 
 /// The controller; its file tells it from everybody else.
 pub(crate) const CONTROLLER: &str = "run small.toml";
@@ -95,13 +95,6 @@ impl Sample {
         assert!(making.len() > 10, "only {} calls make a link", making.len());
         picked
     }
-}
-
-/// At most so many of them, spread over all.
-fn spread<'a>(points: &[&'a Point], most: usize) -> Vec<&'a Point> {
-    let every = points.len().div_ceil(most.max(1)).max(1);
-    let spread = points.iter().copied().skip(every / 2).step_by(every);
-    spread.take(most).collect()
 }
 
 /// The run, to its end, whatever that is.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::points::{Answer, Point, rounds};
 use hexloop_tests::stage::command;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -11,7 +11,7 @@ use crate::run::{
     AGENT, CONTROLLER, SMALL, Sample, expect_clean, expect_ended, play, play_text, small_on_edt,
     small_on_tc, walk, walk_text,
 };
-use crate::shaping::{GUARDIAN, Trial, rounds, strike, with_trial};
+use crate::shaping::{GUARDIAN, Trial, with_trial};
 
 /// Points at which an action can fail, and of how many in a row one is made to.
 const CAN_FAIL: [(&str, usize); 10] = [
@@ -166,7 +166,7 @@ fn after_a_boot_only_what_outlives_a_boot_is_undone() {
         let mut once = true;
         trial.points.decide(move |point, _| {
             if point.name == "phase-plays" && std::mem::take(&mut once) {
-                strike(&before, &[GUARDIAN, AGENT, CONTROLLER]);
+                before.strike(&[GUARDIAN, AGENT, CONTROLLER]);
             }
             Answer::Go
         });

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 
-use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::points::{Answer, Point, rounds};
 use hexloop_tests::system::{System, Trace};
 
 use crate::run::{
     AGENT, CONTROLLER, SMALL, Sample, expect_clean, expect_ended, play_text, small_on_edt,
     small_on_tc, walk, walk_seeing, walk_text,
 };
-use crate::shaping::{GUARDIAN, Trial, rounds, strike, with_trial};
+use crate::shaping::{GUARDIAN, Trial, with_trial};
 
 /// Whom to kill at once; `GUARDIAN` is both.
 const VICTIMS: [&[&str]; 7] = [
@@ -159,7 +159,7 @@ fn killed_at(
     let (hit, before) = (Arc::clone(&struck), trial.system.clone());
     trial.points.decide(move |point, _| {
         if *point == target && !hit.swap(true, Ordering::SeqCst) {
-            strike(&before, victims);
+            before.strike(victims);
         }
         Answer::Go
     });
