@@ -45,6 +45,8 @@ use playback::{Company, Playback};
 use reference::Reference;
 use tap::{TapStation, Taps, Watch};
 
+#[cfg(feature = "failpoints")]
+pub use crate::sys::bpf::{BpfKind, BpfObject, bpf_objects};
 pub use error::LinkError;
 pub use relay::{
     CellSeat, ModeChoice, Observer, PassedPacket, PassedPackets, RelayEngine, RelayMode, SharedCell,

@@ -90,6 +90,23 @@ impl Points {
     }
 }
 
+/// How many sets of victims each point gets: `HEXLOOP_FAULT_ROUNDS`, 1 without it.
+///
+/// # Panics
+/// It is no number.
+#[must_use]
+pub fn rounds() -> usize {
+    std::env::var("HEXLOOP_FAULT_ROUNDS").map_or(1, |text| text.parse().expect("a number"))
+}
+
+/// At most so many of them, spread over all.
+#[must_use]
+pub fn spread<'a>(points: &[&'a Point], most: usize) -> Vec<&'a Point> {
+    let every = points.len().div_ceil(most.max(1)).max(1);
+    let spread = points.iter().copied().skip(every / 2).step_by(every);
+    spread.take(most).collect()
+}
+
 /// What tells the listener that it is over.
 const END: &str = "\n";
 

@@ -6,8 +6,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use hexloop_agent::link::{BpfKind, BpfObject, bpf_objects};
 use hexloop_workloads::clock;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::sandbox::within_ms;
 
@@ -20,6 +23,9 @@ pub enum Trace {
     NetworkNamespace(u64),
     /// An interface of the namespace that this process is in.
     Interface(String),
+    /// A program or a map in the kernel named `hx_...` that no other process holds: seen by root
+    /// outside of any user namespace alone.
+    Bpf(BpfObject),
     /// A control group named `hx...`.
     ControlGroup(PathBuf),
     /// A temporary directory, socket or file named `hx-...` or `hexloop...`.
@@ -59,6 +65,12 @@ impl System {
                 .filter(|name| name.starts_with("hx"))
                 .map(Trace::Interface),
         );
+        let held_by_others: BTreeSet<_> = others.iter().flat_map(|one| &one.bpf).collect();
+        let objects = bpf_objects().unwrap_or_default().into_iter();
+        let is_left = |one: &BpfObject| {
+            one.name.starts_with("hx_") && !held_by_others.contains(&(one.kind, one.number))
+        };
+        traces.extend(objects.filter(is_left).map(Trace::Bpf));
         // One that is about to be gone has no program any more: whose it was nobody can tell.
         let others = others.into_iter().filter(|one| !one.executable.is_empty());
         let others = others.map(|process| process.pid).collect();
@@ -93,6 +105,32 @@ impl System {
             left.is_empty()
         });
         left
+    }
+
+    /// The processes of ours that were started since this snapshot and have one of `parts` in their
+    /// arguments.
+    #[must_use]
+    pub fn new_processes(&self, parts: &[&str]) -> Vec<Pid> {
+        let process = |one: &Trace| match one {
+            Trace::Process(pid, _, name) if parts.iter().any(|part| name.contains(part)) => {
+                Some(Pid::from_raw(i32::try_from(*pid).ok()?))
+            }
+            _ => None,
+        };
+        let ours = System::look(&self.marker).since(self);
+        ours.iter().filter_map(process).collect()
+    }
+
+    /// Kills them.
+    pub fn strike(&self, parts: &[&str]) {
+        let victims = self.new_processes(parts);
+        // All of them stand still before the first one dies: none may react to another one's end.
+        for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+            for pid in &victims {
+                // One that is gone already is as dead as the others.
+                let _ = kill(*pid, signal);
+            }
+        }
     }
 
     /// Checks that the machine is as it was, within `limit_ms`.
@@ -139,6 +177,8 @@ struct Process {
     executable: String,
     arguments: Vec<String>,
     namespaces: BTreeSet<u64>,
+    /// Kinds and numbers of the programs and maps that it holds by descriptor.
+    bpf: BTreeSet<(BpfKind, u32)>,
     is_zombie: bool,
 }
 
@@ -188,6 +228,7 @@ fn process(pid: u32) -> Option<Process> {
             .ok()
             .map(|file| file.ino()),
     );
+    let mut bpf = BTreeSet::new();
     // A descriptor holds a namespace as well as a process in it does.
     for entry in fs::read_dir(directory.join("fd"))
         .into_iter()
@@ -195,13 +236,21 @@ fn process(pid: u32) -> Option<Process> {
         .flatten()
     {
         let target = fs::read_link(entry.path()).ok();
-        let inode: Option<u64> = target
-            .as_deref()
-            .and_then(Path::to_str)
-            .and_then(|target| target.strip_prefix("net:["))
-            .and_then(|rest| rest.strip_suffix(']'))
-            .and_then(|inode| inode.parse().ok());
-        namespaces.extend(inode);
+        let Some(target) = target.as_deref().and_then(Path::to_str) else {
+            continue;
+        };
+        let inode = target.strip_prefix("net:[");
+        let inode = inode.and_then(|rest| rest.strip_suffix(']'));
+        namespaces.extend(inode.and_then(|inode| inode.parse::<u64>().ok()));
+        let (kind, field) = match target {
+            "anon_inode:bpf-prog" => (BpfKind::Program, "prog_id:"),
+            "anon_inode:bpf-map" => (BpfKind::Map, "map_id:"),
+            _ => continue,
+        };
+        let told = fs::read_to_string(directory.join("fdinfo").join(entry.file_name()));
+        let told = told.unwrap_or_default();
+        let number = told.lines().find_map(|line| line.strip_prefix(field));
+        bpf.extend(number.and_then(|number| Some((kind, number.trim().parse().ok()?))));
     }
     let is_zombie = fields.first() == Some(&"Z");
     Some(Process {
@@ -210,6 +259,7 @@ fn process(pid: u32) -> Option<Process> {
         executable,
         arguments,
         namespaces,
+        bpf,
         is_zombie,
     })
 }

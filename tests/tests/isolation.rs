@@ -10,11 +10,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::{Path, PathBuf};
     use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use hexloop_nvml_stub::{GpuScript, Script};
-    use hexloop_tests::points::{Answer, Points};
-    use hexloop_tests::sandbox::{Finished, Sandbox, finish};
-    use hexloop_tests::system::exclusive;
+    use hexloop_tests::points::{Answer, Point, Points, rounds, spread};
+    use hexloop_tests::sandbox::{Finished, Sandbox, finish, within_ms};
+    use hexloop_tests::system::{System, exclusive};
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     use serde_json::Value;
@@ -445,5 +447,98 @@ fi
         points.decide(|_, _| Answer::Go);
         machine.run(&["undo"]).expect_code(0);
         assert_eq!(machine.settings(), before);
+    }
+
+    const AGENT: &str = "agent serve";
+    const GUARDIAN: &str = "agent guard";
+    const CONTROLLER: &str = "run experiment.toml";
+
+    /// Whom to kill at once; `GUARDIAN` is both.
+    const VICTIMS: [&[&str]; 7] = [
+        &[AGENT, GUARDIAN],
+        &[GUARDIAN],
+        &[AGENT],
+        &[AGENT, GUARDIAN, CONTROLLER],
+        &[CONTROLLER],
+        &[GUARDIAN, CONTROLLER],
+        &[AGENT, CONTROLLER],
+    ];
+
+    /// Steps that are struck in one round.
+    const STEPS: usize = 5;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn whoever_is_killed_at_any_step_of_setting_a_machine_or_putting_it_back_it_is_as_before() {
+        let _alone = exclusive();
+        let machine = Machine::new();
+        // How quiet the machine is matters to nobody here, and takes time.
+        let experiment =
+            EXPERIMENT.replacen("[machine]\n", "[machine]\nnoise_check = \"0 s\"\n", 1);
+        machine.sandbox.write("experiment.toml", experiment);
+        let system = System::look("");
+        let points = Points::listen(&machine.sandbox.path("points"));
+        points.decide(|_, _| Answer::Go);
+        let played = machine.play();
+        assert!(matches!(played.code(), Some(0 | 6)), "{}", played.told());
+        let is_step = |point: &&Point| {
+            let steps = ["step-recorded", "step-applied", "machine-set", "undo"];
+            point.part == "serve" && steps.contains(&point.name.as_str())
+        };
+        let walked = points.so_far();
+        let steps: Vec<&Point> = walked.iter().filter(is_step).collect();
+        assert!(steps.len() > 15, "{steps:?}");
+        let most = if rounds() > 1 { steps.len() } else { STEPS };
+        let (mut struck, mut missed) = (0, Vec::new());
+        for (number, point) in spread(&steps, most).into_iter().enumerate() {
+            for round in 0..rounds().min(VICTIMS.len()) {
+                let victims = VICTIMS[(number + round) % VICTIMS.len()];
+                match killed_at(&machine, &system, &points, point, victims) {
+                    true => struck += 1,
+                    // Groups of nodes are undone in between, and their number is the machine's.
+                    false => missed.push(point),
+                }
+            }
+        }
+        println!("struck {struck} times; not reached this time: {missed:?}");
+        assert!(struck > missed.len(), "{struck} struck, {missed:?} missed");
+    }
+
+    /// Strikes once; whether the run came to that point.
+    fn killed_at(
+        machine: &Machine,
+        system: &System,
+        points: &Points,
+        target: &Point,
+        victims: &'static [&'static str],
+    ) -> bool {
+        let when = format!("{victims:?} killed at {target:?}");
+        let settings = machine.settings();
+        let (hit, target, before) = (
+            Arc::new(AtomicBool::new(false)),
+            target.clone(),
+            system.clone(),
+        );
+        let hits = Arc::clone(&hit);
+        points.decide(move |point, _| {
+            if *point == target && !hits.swap(true, Ordering::SeqCst) {
+                before.strike(victims);
+            }
+            Answer::Go
+        });
+        let played = machine.play();
+        let everybody = [AGENT, GUARDIAN, CONTROLLER];
+        let gone = within_ms(60_000, || system.new_processes(&everybody).is_empty());
+        assert!(gone, "{when}: somebody survived: {}", played.told());
+        points.decide(|_, _| Answer::Go);
+        if victims.contains(&GUARDIAN) && victims.len() > 1 {
+            // Nobody is left who could: the next start, or `undo`, does it.
+            machine.run(&["undo"]).expect_code(0);
+        }
+        assert_eq!(machine.settings(), settings, "{when}");
+        let ledgers = fs::read_dir(machine.sandbox.path("state/ledgers")).into_iter();
+        assert_eq!(ledgers.flatten().count(), 0, "{when}");
+        system.expect_clean_within(60_000);
+        hit.load(Ordering::SeqCst)
     }
 }

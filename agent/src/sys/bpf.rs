@@ -4,9 +4,15 @@
 //! The layouts are those of `union bpf_attr` in linux/bpf.h. The kernel takes a shorter union
 //! than its own and reads the rest as zeros.
 
+#[cfg(feature = "failpoints")]
+mod listing;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+#[cfg(feature = "failpoints")]
+pub use listing::{BpfKind, BpfObject, bpf_objects};
 
 const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
@@ -92,6 +98,7 @@ struct TestRun {
 }
 
 fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long> {
+    crate::failpoint::fallible("bpf")?;
     let pointer = std::ptr::from_mut(attributes);
     #[expect(unsafe_code, reason = "no library in use wraps bpf(2)")]
     // SAFETY: the attributes are alive and of the size that is passed, and every pointer in them
@@ -241,9 +248,12 @@ impl Program {
             Err(error) => error,
         };
         let mut log = vec![0; LOG_BYTES];
-        // It is refused once more, this time with the reasons.
-        let _ = load(name, instructions, &mut log);
-        Err(refused(error, end_of_log(&log)))
+        match load(name, instructions, &mut log).and_then(new_descriptor) {
+            // What was in the way is over: a signal, or too little memory for a moment.
+            Ok(descriptor) => Ok(Program { descriptor }),
+            // It is refused once more, this time with the reasons.
+            Err(_) => Err(refused(error, end_of_log(&log))),
+        }
     }
 
     /// The descriptor, as a traffic-control filter takes it.

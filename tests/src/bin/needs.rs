@@ -25,11 +25,12 @@ const TEST_LIMIT_S: u32 = 420;
 const TEST_LIMIT: &str = "HEXLOOP_TEST_LIMIT_S";
 
 /// A guest may take so long for each of its tests, in seconds of the host's clock: more than any of
-/// them needs on a machine that is busy with other things.
+/// them needs on a machine that is busy with other things. What [`TEST_LIMIT`] says counts if it is more.
 const GUEST_LIMIT_S: usize = 300;
 
 /// Files of tests that break things and compare the machine before and after: how fast that goes says
-/// nothing, so tests with a simulated clock of their own run beside them. Both are untimed.
+/// nothing, so that those in guests, and tests with a simulated clock of their own, run beside those on the
+/// host. All of them are untimed.
 const UNTIMED: [&str; 1] = ["faults"];
 
 /// One ignored test.
@@ -118,14 +119,21 @@ fn run(messages: &Path, wanted: &[&str]) -> anyhow::Result<bool> {
     }
 
     let mut tests_at = |place| by_place.remove(&place).unwrap_or_default();
-    let (others, alone): (Vec<Test>, Vec<Test>) = tests_at(Place::Host)
-        .into_iter()
-        .partition(|test| is_untimed(test, Place::Host));
-    let (in_guest, simulated) = (tests_at(Place::Guest), tests_at(Place::VirtualTimeGuest));
+    let (on_host, in_guest) = (tests_at(Place::Host), tests_at(Place::Guest));
+    let simulated = tests_at(Place::VirtualTimeGuest);
+    let apart = |tests: Vec<Test>, place| -> (Vec<Test>, Vec<Test>) {
+        tests.into_iter().partition(|test| is_untimed(test, place))
+    };
+    let (others, alone) = apart(on_host, Place::Host);
+    let (others_in_guest, alone_in_guest) = apart(in_guest, Place::Guest);
     let mut on_host = play_all(&alone);
-    let mut in_guest = in_guests(&root, &in_guest, false)?;
+    let mut in_guest = in_guests(&root, &alone_in_guest, false)?;
     thread::scope(|scope| -> anyhow::Result<()> {
-        let beside = scope.spawn(|| in_guests(&root, &simulated, true));
+        let beside = scope.spawn(|| -> anyhow::Result<Vec<Ended>> {
+            let mut ended = in_guests(&root, &simulated, true)?;
+            ended.extend(in_guests(&root, &others_in_guest, false)?);
+            Ok(ended)
+        });
         on_host.extend(play_all(&others));
         let beside = beside.join();
         in_guest.extend(beside.map_err(|_panic| anyhow!("the thread of the guests panicked"))??);
@@ -306,7 +314,8 @@ fn in_guest(root: &Path, tests: &[Test], virtual_time: bool) -> anyhow::Result<V
     let results = list.with_extension("results");
     fs::write(&list, serde_json::to_vec(tests)?).context("cannot write the list of tests")?;
     fs::write(&results, "").context("cannot make the file of results")?;
-    let limit_s = GUEST_LIMIT_S * tests.len();
+    let asked_s = env::var(TEST_LIMIT).ok().and_then(|text| text.parse().ok());
+    let limit_s = asked_s.unwrap_or(0).max(GUEST_LIMIT_S) * tests.len();
     let mut command = Command::new(root.join("tests/guest/run"));
     command.args(["--timeout", &limit_s.to_string()]);
     if virtual_time {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::points::{Answer, Point, rounds, spread};
 use hexloop_tests::sandbox::{Finished, finish, within_ms};
 
 use crate::shaping::{CLEAN_MS, GUARDIAN, Trial};
@@ -49,10 +49,52 @@ noise_check = "0 s"
 
 /// The same on the kernel's queueing disciplines, without delay, so that htb alone does.
 pub(crate) fn small_on_tc() -> String {
+    small_on("tc").replace("delay = \"1 ms\"\n", "")
+}
+
+/// The same by departure times in the kernel.
+pub(crate) fn small_on_edt() -> String {
+    small_on("edt")
+}
+
+fn small_on(datapath: &str) -> String {
     let link = "trace = \"constant\"\n";
-    SMALL
-        .replace("delay = \"1 ms\"\n", "")
-        .replace(link, &format!("{link}datapath = \"tc\"\n"))
+    SMALL.replace(link, &format!("{link}datapath = \"{datapath}\"\n"))
+}
+
+/// Calls to the kernel that are tried in one round: of those that make a run's links, and of those
+/// that the links make again and again while they play.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) name: &'static str,
+    pub(crate) making: usize,
+    pub(crate) playing: usize,
+}
+
+impl Sample {
+    /// The agent's calls in a run to which nothing happened that are tried: in more than one round
+    /// all that make links, and as many more of the others.
+    pub(crate) fn pick<'a>(self, walked: &'a [Point]) -> Vec<&'a Point> {
+        let is_up = |point: &Point| point.part == "serve" && point.name == "link-up";
+        let is_up = walked.iter().position(is_up).expect("a link that is up");
+        let calls = |points: &'a [Point]| -> Vec<&'a Point> {
+            let is_call = |point: &&Point| point.part == "serve" && point.name == self.name;
+            points.iter().filter(is_call).collect()
+        };
+        let (making, playing) = walked.split_at(is_up);
+        let (making, playing) = (calls(making), calls(playing));
+        let of_making = if rounds() > 1 {
+            making.len()
+        } else {
+            self.making
+        };
+        let mut picked = spread(&making, of_making);
+        picked.extend(spread(&playing, self.playing * rounds()));
+        let (name, count) = (self.name, making.len() + playing.len());
+        println!("{name}: {} of {count} calls", picked.len());
+        assert!(making.len() > 10, "only {} calls make a link", making.len());
+        picked
+    }
 }
 
 /// The run, to its end, whatever that is.
@@ -74,7 +116,19 @@ pub(crate) fn walk(trial: &Trial<'_>) -> Vec<Point> {
 
 /// The same of another experiment.
 pub(crate) fn walk_text(trial: &Trial<'_>, experiment: &str) -> Vec<Point> {
-    trial.points.decide(|_, _| Answer::Go);
+    walk_seeing(trial, experiment, |_| {})
+}
+
+/// The same, where somebody looks on at each point.
+pub(crate) fn walk_seeing(
+    trial: &Trial<'_>,
+    experiment: &str,
+    mut see: impl FnMut(&Point) + Send + 'static,
+) -> Vec<Point> {
+    trial.points.decide(move |point, _| {
+        see(point);
+        Answer::Go
+    });
     let played = play_text(trial, experiment);
     // Its calibration is too short for a verdict other than INVALID.
     assert_eq!(played.code(), Some(6), "{}", played.told());

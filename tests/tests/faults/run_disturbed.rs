@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::run::{NODES, expect_clean, expect_ended, play, walk};
-use crate::shaping::{Trial, processes, with_trial};
+use crate::shaping::{Trial, with_trial};
 
 /// Plays a run and does something to it, told the agent's process, as soon as its phase plays.
 fn disturbed(trial: &Trial<'_>, disturb: impl FnOnce(u32) + Send + 'static) -> Finished {
@@ -42,7 +42,7 @@ fn disturbed(trial: &Trial<'_>, disturb: impl FnOnce(u32) + Send + 'static) -> F
 
 /// The first process of the node `first`, which was started first.
 fn first_node(before: &System) -> Pid {
-    *processes(before, &[NODES]).first().expect("a node")
+    *before.new_processes(&[NODES]).first().expect("a node")
 }
 
 /// Runs `ip` with words separated by blanks in the network of the node `first`.

@@ -2,16 +2,16 @@
 
 use std::fs;
 
-use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::points::{Answer, Point, rounds};
 use hexloop_tests::stage::command;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::run::{
-    AGENT, CONTROLLER, SMALL, expect_clean, expect_ended, play, play_text, small_on_tc, walk,
-    walk_text,
+    AGENT, CONTROLLER, SMALL, Sample, expect_clean, expect_ended, play, play_text, small_on_edt,
+    small_on_tc, walk, walk_text,
 };
-use crate::shaping::{GUARDIAN, Trial, rounds, strike, with_trial};
+use crate::shaping::{GUARDIAN, Trial, with_trial};
 
 /// Points at which an action can fail, and of how many in a row one is made to.
 const CAN_FAIL: [(&str, usize); 10] = [
@@ -59,32 +59,45 @@ fn whatever_fails_once_in_a_run_the_machine_is_put_back_and_the_error_says_why()
     });
 }
 
-/// Calls that make a link on tc, about: the first of a run. All others steer it.
-const MAKING_CALLS: usize = 72;
-
 #[test]
 #[ignore = "needs root"]
 fn whatever_the_kernel_refuses_once_a_run_on_tc_is_taken_down_and_says_why() {
-    with_trial(|trial| {
-        let experiment = small_on_tc();
-        let mut calls = walk_text(trial, &experiment);
-        calls.retain(|point| point.name == "netlink" && point.part == "serve");
-        // Every twelfth and three of the steering in one round; three of each dozen in more.
-        let every = if rounds() > 1 { 4 } else { 12 };
-        let (making, steering) = calls.split_at(MAKING_CALLS.min(calls.len()));
-        let struck = making.iter().step_by(every);
-        let steering = steering.iter().step_by((steering.len() / 3).max(1));
-        let struck: Vec<_> = struck.chain(steering).collect();
-        println!("{} of {} calls", struck.len(), calls.len());
-        let errors = [Errno::ENOBUFS, Errno::EPERM, Errno::EINVAL];
-        let mut told = 0;
-        for (number, point) in struck.iter().enumerate() {
-            let error = errors[number % errors.len()];
-            told += usize::from(failed_at(trial, &experiment, point, error));
-        }
-        println!("{told} of {} errors ended the run", struck.len());
-        assert!(told * 2 > struck.len(), "hardly any error was told");
-    });
+    let netlink = Sample {
+        name: "netlink",
+        making: 6,
+        playing: 4,
+    };
+    with_trial(|trial| refused(trial, &small_on_tc(), &[netlink]));
+}
+
+#[test]
+#[ignore = "needs root, fq"]
+fn whatever_the_kernel_refuses_once_a_run_on_edt_is_taken_down_and_says_why() {
+    let bpf = Sample {
+        name: "bpf",
+        making: 2,
+        playing: 1,
+    };
+    let netlink = Sample {
+        name: "netlink",
+        making: 1,
+        playing: 1,
+    };
+    with_trial(|trial| refused(trial, &small_on_edt(), &[bpf, netlink]));
+}
+
+/// Has calls of a run fail, one after the other.
+fn refused(trial: &Trial<'_>, experiment: &str, samples: &[Sample]) {
+    let walked = walk_text(trial, experiment);
+    let picked = samples.iter().flat_map(|sample| sample.pick(&walked));
+    let errors = [Errno::ENOBUFS, Errno::EPERM, Errno::EINVAL];
+    let (mut told, mut count) = (0, 0);
+    for (point, error) in picked.zip(errors.into_iter().cycle()) {
+        told += usize::from(failed_at(trial, experiment, point, error));
+        count += 1;
+    }
+    println!("{told} of {count} errors ended the run");
+    assert!(told * 2 > count, "hardly any error was told");
 }
 
 /// Whether that ended the run.
@@ -153,7 +166,7 @@ fn after_a_boot_only_what_outlives_a_boot_is_undone() {
         let mut once = true;
         trial.points.decide(move |point, _| {
             if point.name == "phase-plays" && std::mem::take(&mut once) {
-                strike(&before, &[GUARDIAN, AGENT, CONTROLLER]);
+                before.strike(&[GUARDIAN, AGENT, CONTROLLER]);
             }
             Answer::Go
         });

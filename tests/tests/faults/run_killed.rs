@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 
-use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::points::{Answer, Point, rounds};
+use hexloop_tests::system::{System, Trace};
 
 use crate::run::{
-    AGENT, CONTROLLER, SMALL, expect_clean, expect_ended, play_text, small_on_tc, walk, walk_text,
+    AGENT, CONTROLLER, SMALL, Sample, expect_clean, expect_ended, play_text, small_on_edt,
+    small_on_tc, walk, walk_seeing, walk_text,
 };
-use crate::shaping::{GUARDIAN, Trial, rounds, strike, with_trial};
+use crate::shaping::{GUARDIAN, Trial, with_trial};
 
 /// Whom to kill at once; `GUARDIAN` is both.
 const VICTIMS: [&[&str]; 7] = [
@@ -79,34 +82,68 @@ fn whoever_is_killed_at_any_step_of_a_run_the_machine_is_put_back() {
     });
 }
 
-/// Calls to the kernel that are struck in one round of a run on tc, spread over the whole run: most
-/// of them steer.
-const CALLS_ON_TC: usize = 5;
-
 #[test]
 #[ignore = "needs root"]
 fn whoever_is_killed_while_the_kernels_disciplines_shape_a_run_they_are_gone_with_it() {
+    let netlink = Sample {
+        name: "netlink",
+        making: 3,
+        playing: 2,
+    };
     with_trial(|trial| {
         let experiment = small_on_tc();
         let walked = walk_text(trial, &experiment);
-        let calls = |point: &&Point| point.name == "netlink" && point.part == "serve";
-        let count = walked.iter().filter(calls).count();
-        let every = (count / (CALLS_ON_TC * rounds())).max(1);
-        let struck = walked.iter().filter(calls).step_by(every);
         let moments = ["link-up", "phase-plays", "taking-down"];
         let moments = moments.map(|name| walked.iter().find(|point| point.name == name));
         let moments = moments.map(|point| point.expect("a moment of every run"));
-        let (mut hits, mut missed) = (0, Vec::new());
-        for (point, victims) in struck.chain(moments).zip(VICTIMS.iter().cycle()) {
-            match killed_at(trial, &experiment, point, victims) {
-                true => hits += 1,
-                // How often a link is steered differs from run to run.
-                false => missed.push(point.clone()),
+        killed(
+            trial,
+            &experiment,
+            netlink.pick(&walked).into_iter().chain(moments),
+        );
+    });
+}
+
+#[test]
+#[ignore = "needs root, fq"]
+fn whoever_is_killed_while_departure_times_shape_a_run_programs_and_maps_are_gone_with_it() {
+    let samples = ["bpf", "netlink"].map(|name| Sample {
+        name,
+        making: 1,
+        playing: 1,
+    });
+    with_trial(|trial| {
+        let experiment = small_on_edt();
+        let (before, (seen, sees)) = (trial.system.clone(), channel());
+        let walked = walk_seeing(trial, &experiment, move |point| {
+            if point.name == "phase-plays" {
+                seen.send(System::look("").since(&before)).unwrap();
+            }
+        });
+        // Else nobody would see that they are left over.
+        let playing = sees.try_recv().expect("a phase that plays");
+        let is_ours = |one: &Trace| matches!(one, Trace::Bpf(_));
+        assert!(playing.iter().any(is_ours), "{playing:?}");
+        let points = samples.iter().flat_map(|sample| sample.pick(&walked));
+        killed(trial, &experiment, points);
+    });
+}
+
+/// Strikes at points of a run, at each of them as many sets of victims as there are rounds.
+fn killed<'a>(trial: &Trial<'_>, experiment: &str, points: impl Iterator<Item = &'a Point>) {
+    let (mut struck, mut missed) = (0, Vec::new());
+    for (number, point) in points.enumerate() {
+        for round in 0..rounds().min(VICTIMS.len()) {
+            let victims = VICTIMS[(number + round) % VICTIMS.len()];
+            match killed_at(trial, experiment, point, victims) {
+                true => struck += 1,
+                // How often a link is steered or read differs from run to run.
+                false => missed.push(point),
             }
         }
-        println!("struck {hits} times; not reached this time: {missed:?}");
-        assert!(hits > missed.len(), "{hits} struck, {missed:?} missed");
-    });
+    }
+    println!("struck {struck} times; not reached this time: {missed:?}");
+    assert!(struck > missed.len(), "{struck} struck, {missed:?} missed");
 }
 
 /// Strikes once; whether the run came to that point: threads that note things side by side do so in
@@ -122,7 +159,7 @@ fn killed_at(
     let (hit, before) = (Arc::clone(&struck), trial.system.clone());
     trial.points.decide(move |point, _| {
         if *point == target && !hit.swap(true, Ordering::SeqCst) {
-            strike(&before, victims);
+            before.strike(victims);
         }
         Answer::Go
     });

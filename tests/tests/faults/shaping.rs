@@ -1,6 +1,5 @@
 //! A host on which `hexloop link apply` shapes an interface, and who can be killed there.
 
-use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -9,9 +8,8 @@ use std::process::Command;
 use hexloop_tests::points::{Answer, Point, Points};
 use hexloop_tests::sandbox::{Finished, Sandbox, finish, within_ms};
 use hexloop_tests::stage::{self, NIC, Stage};
-use hexloop_tests::system::{System, Trace, exclusive};
+use hexloop_tests::system::{System, exclusive};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
@@ -102,7 +100,7 @@ impl Trial<'_> {
     }
 
     pub(crate) fn processes(&self, parts: &[&str]) -> Vec<Pid> {
-        processes(&self.system, parts)
+        self.system.new_processes(parts)
     }
 
     /// Checks that everything is as it was at first.
@@ -143,32 +141,6 @@ impl Trial<'_> {
     }
 }
 
-pub(crate) fn processes(before: &System, parts: &[&str]) -> Vec<Pid> {
-    let ours = System::look("").since(before);
-    let process = |one: &Trace| match one {
-        Trace::Process(pid, _, name) if parts.iter().any(|part| name.contains(part)) => {
-            Some(Pid::from_raw(i32::try_from(*pid).ok()?))
-        }
-        _ => None,
-    };
-    ours.iter().filter_map(process).collect()
-}
-
-pub(crate) fn strike(before: &System, parts: &[&str]) {
-    let victims: Vec<Pid> = processes(before, parts).into_iter().collect();
-    // All of them stand still before the first one dies: none may react to another one's end.
-    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
-        for pid in &victims {
-            // One that is gone already is as dead as the others.
-            let _ = kill(*pid, signal);
-        }
-    }
-}
-
-pub(crate) fn rounds() -> usize {
-    env::var("HEXLOOP_FAULT_ROUNDS").map_or(1, |text| text.parse().expect("a number"))
-}
-
 pub(crate) fn with_trial(test: impl FnOnce(&Trial<'_>) + Send) {
     let _alone = exclusive();
     stage::play(|stage| test(&Trial::new(stage)));
@@ -178,7 +150,7 @@ pub(crate) fn with_trial(test: impl FnOnce(&Trial<'_>) + Send) {
 pub(crate) fn abandoned(trial: &Trial<'_>) -> (PathBuf, String) {
     trial.points.decide(|_, _| Answer::Go);
     trial.apply().expect_code(0);
-    strike(&trial.system, &[HOLDER, GUARDIAN]);
+    trial.system.strike(&[HOLDER, GUARDIAN]);
     let gone = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
     assert!(gone, "somebody survived");
     let ledger = trial.ledgers().pop().expect("a ledger");

@@ -8,7 +8,7 @@ use hexloop_tests::stage::{NIC, command};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::shaping::{APPLIER, CLEAN_MS, GUARDIAN, HOLDER, Trial, abandoned, strike, with_trial};
+use crate::shaping::{APPLIER, CLEAN_MS, GUARDIAN, HOLDER, Trial, abandoned, with_trial};
 
 #[test]
 #[ignore = "needs root"]
@@ -146,7 +146,7 @@ fn a_torn_last_record_is_one_whose_action_was_never_begun() {
             trial.points.decide(move |point, _| {
                 let here = point.part == "keep" && point.name == "ledger-written";
                 if here && point.before == note {
-                    strike(&system, &[HOLDER, GUARDIAN, APPLIER]);
+                    system.strike(&[HOLDER, GUARDIAN, APPLIER]);
                 }
                 Answer::Go
             });

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hexloop_tests::points::{Answer, Point};
+use hexloop_tests::points::{Answer, Point, rounds};
 use hexloop_tests::sandbox::within_ms;
 use hexloop_tests::stage::NIC;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::shaping::{
-    APPLIER, CLEAN_MS, GUARDIAN, HOLDER, Trial, VICTIMS, rounds, strike, with_trial,
-};
+use crate::shaping::{APPLIER, CLEAN_MS, GUARDIAN, HOLDER, Trial, VICTIMS, with_trial};
 
 #[test]
 #[ignore = "needs root"]
@@ -35,7 +33,7 @@ fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str])
     let (hit, before) = (Arc::clone(&struck), trial.system.clone());
     trial.points.decide(move |point, _| {
         if *point == target && !hit.swap(true, Ordering::SeqCst) {
-            strike(&before, victims);
+            before.strike(victims);
         }
         Answer::Go
     });
@@ -98,11 +96,11 @@ fn undo_killed_at(trial: &Trial<'_>, part: &'static str, number: usize) -> bool 
         Answer::Go
     });
     if part == "guard-link" {
-        strike(&trial.system, &[HOLDER]);
+        trial.system.strike(&[HOLDER]);
         let ended = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
         assert!(ended, "the guardian neither ended nor was killed");
     } else {
-        strike(&trial.system, &[HOLDER, GUARDIAN]);
+        trial.system.strike(&[HOLDER, GUARDIAN]);
         let gone = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
         assert!(gone, "somebody survived");
         // Killed on its way, or not: the next one is looked at.

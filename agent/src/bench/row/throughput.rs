@@ -94,12 +94,23 @@ fn cost(blocks: &[[Block; 2]], path: usize) -> Seen {
 /// CPU time that the link takes beside what the bare pair does for the same amount, block by
 /// block: its threads' and the kernel's, whoever that is charged to.
 fn added_cost(blocks: &[[Block; 2]], cpu_unit: f64, amount_unit: f64) -> Seen {
+    let of = |pair: &[Block; 2]| added(pair, cpu_unit, amount_unit);
+    Seen::Mean(blocks.iter().map(of).collect())
+}
+
+/// The reciprocal of that, block by block: the amount that one CPU carries in its time.
+fn carried_by_one_cpu(blocks: &[[Block; 2]], cpu_unit: f64, amount_unit: f64) -> Seen {
+    let of = |pair: &[Block; 2]| [1.0, added(pair, cpu_unit, amount_unit)];
+    Seen::Ratio(blocks.iter().map(of).collect())
+}
+
+/// CPU time for an amount behind the link, less that of the bare pair.
+fn added([bare, link]: &[Block; 2], cpu_unit: f64, amount_unit: f64) -> f64 {
     let each = |block: &Block| {
         let amount = to_f64(block.whole.max(1)) * amount_unit;
         to_f64(block.process_cpu_ns) * cpu_unit / amount
     };
-    let of = |[bare, link]: &[Block; 2]| each(link) - each(bare);
-    Seen::Mean(blocks.iter().map(of).collect())
+    each(link) - each(bare)
 }
 
 /// A connection from its opening to its end.
@@ -236,15 +247,12 @@ pub(super) fn shortest_frames(scale: Scale) -> Result<Measured, BenchError> {
     measured.add("rate", "Mpps", rate(&found, 1, 1e-6));
     measured.add("generator_alone", "Mpps", rate(&found, 0, 1e-6));
     measured.add("link_cpu", "us/packet", added_cost(&found, 1e-3, 1.0));
-    let cost_us = |path: usize| {
-        let blocks = found.iter().map(|pair| &pair[path]);
-        let cpu_ns: u64 = blocks.clone().map(|block| block.process_cpu_ns).sum();
-        let packets: u64 = blocks.map(|block| block.whole).sum();
-        to_f64(cpu_ns) / 1e3 / to_f64(packets.max(1))
-    };
-    let link_us = cost_us(1) - cost_us(0);
-    if link_us > 0.0 {
-        measured.value("core_rate", "Mpps", 1.0 / link_us);
+    // Packets in a microsecond are millions in a second.
+    if found.iter().map(|pair| added(pair, 1e-3, 1.0)).sum::<f64>() > 0.0 {
+        measured.add("core_rate", "Mpps", carried_by_one_cpu(&found, 1e-3, 1.0));
+    } else {
+        let why = "core_rate is not known: the bare pair took as much CPU time as the link";
+        measured.notes.push(why.to_owned());
     }
     Ok(measured)
 }
