@@ -52,7 +52,7 @@ pub(crate) fn shape_and_follow(
         curves: curves(trace),
         settings: wanted.settings,
         peers: &[],
-        kernel: Kernel::here(states)?,
+        kernel: Kernel::here(states, &wanted.settings, mtu_of(&found))?,
         outages: Outages::of(trace),
     };
     let steps = shaping.check()?;

@@ -120,7 +120,7 @@ fn every_packet_reaches_the_class_of_its_peer(filters: FilterKind) {
         far.run(|| {
             run(&format!(
                 "ip -6 addr add fd09:{net}::{host}/128 dev lo nodad"
-            ))
+            ));
         })
         .unwrap();
     }

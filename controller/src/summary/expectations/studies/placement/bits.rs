@@ -3,7 +3,7 @@
 use hexloop_workloads::study::placement::Weights;
 use hexloop_workloads::study::{Arm, TrialRecord};
 
-use super::super::{Judgement, judgement, with_numbers};
+use super::super::{Evidence, Judgement, judgement, unjudged, with_numbers};
 use super::{Compared, HIT_MARGIN, arms_at, sorted};
 use crate::format::count_to_f64;
 use crate::summary::studies::Findings;
@@ -36,7 +36,7 @@ pub(in crate::summary::expectations::studies) fn fewer_bits_more(
         .split_first()
         .filter(|(_, fewer)| !fewer.is_empty())
     else {
-        return judgement(None, &[], "there is one kind of weights".to_owned());
+        return unjudged(&[], "there is one kind of weights".to_owned());
     };
     let of_widest = sorted(findings, widest);
     super::super::super::all_of(fewer.iter().map(|(weights, arm)| {
@@ -59,7 +59,8 @@ fn judged(compared: &Compared, widest: &Arm) -> Judgement {
             "by the costs answers take at no setting {LEAST_GAIN_PERCENT} % less than those of {}",
             widest.name()
         );
-        return judgement(Some(false), &[("pairs", 0)], detail);
+        let evidence = Evidence::new(0, "pairs of trials", "nothing");
+        return judgement(Some(false), &[("pairs", 0)], evidence, &detail);
     }
     let [difference, low, high] = compared.difference();
     let held = match () {
@@ -86,5 +87,7 @@ fn judged(compared: &Compared, widest: &Arm) -> Judgement {
         ("difference_low", low),
         ("difference_high", high),
     ];
-    with_numbers(held, &numbers, detail)
+    let effect = format!("a difference of {:.1} points", (high - low) * 50.0);
+    let evidence = Evidence::new(compared.pairs, "pairs of trials", effect);
+    with_numbers(held, &numbers, evidence, &detail)
 }
