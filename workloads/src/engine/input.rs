@@ -81,7 +81,12 @@ pub(crate) fn read_bytes(path: &Path, most_bytes: u64) -> Result<Vec<u8>, Engine
 /// A file that is no text, or see [`read_bytes`].
 pub(crate) fn read_text(path: &Path, most_bytes: u64) -> Result<String, EngineError> {
     let text = String::from_utf8(read_bytes(path, most_bytes)?);
-    text.map_err(|error| unsuitable(path, format!("it is no text: {}", error.utf8_error())))
+    text.map_err(|error| {
+        unsuitable(
+            path,
+            format!("it is no text in UTF-8: {}", error.utf8_error()),
+        )
+    })
 }
 
 /// The same; `None` if there is nothing at its place.
