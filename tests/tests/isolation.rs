@@ -156,7 +156,9 @@ duration = "1 s"
 
         /// Everything that can be set, the GPU's settings among them.
         fn settings(&self) -> Vec<String> {
-            let read = |path: &Path| fs::read_to_string(path).unwrap().trim().to_owned();
+            // Of a file the first line, as of the kernel's: what is written over a longer one leaves its end.
+            let first_line = |text: String| text.lines().next().unwrap_or("").to_owned();
+            let read = |path: &Path| first_line(fs::read_to_string(path).unwrap());
             let mut all: Vec<String> = SETTABLE
                 .iter()
                 .map(|(name, _)| read(&self.root.join(name)))

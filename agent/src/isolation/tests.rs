@@ -194,7 +194,8 @@ fn contents(root: &Path) -> Vec<String> {
         .chain(governors)
         .map(|name| {
             let text = fs::read_to_string(root.join(&name)).unwrap();
-            format!("{name}={}", text.trim())
+            // As of the kernel's files: what is written over a longer one leaves its end.
+            format!("{name}={}", text.lines().next().unwrap_or(""))
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use crate::testbed::{MS, Testbed, described, ratio, state};
 use crate::traffic::{arrivals, packets_of_both_families_arrive_whole, trace};
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root, virtual-time"]
 fn tc_delivers_what_a_changing_trace_allows() {
     // Without delay, so that htb and a plain queue do.
     let rows = trace(&[
@@ -34,7 +34,7 @@ fn four_rates(step_ns: u64) -> Arc<Trace> {
 }
 
 #[test]
-#[ignore = "needs root"]
+#[ignore = "needs root, virtual-time"]
 fn tc_steers_its_bytes_to_the_trace_in_steps_of_ten_and_of_one_millisecond() {
     for (step_ns, allowed) in [(10 * MS, 0.005), (MS, 0.01)] {
         for result in Testbed::new(DatapathChoice::Tc, four_rates(step_ns)).calibrated() {

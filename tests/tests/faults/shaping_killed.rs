@@ -45,7 +45,7 @@ fn killed_at(trial: &Trial<'_>, point: &Point, victims: &'static [&'static str])
     let settled = within_ms(CLEAN_MS, || is_over() || is_held());
     assert!(settled, "{when}: neither held nor over: {}", applied.told());
     if !is_over() {
-        let cleared = trial.run(&["link", "clear", "--all"]);
+        let cleared = trial.run(&["link", "clear", NIC]);
         assert_ne!(cleared.code(), Some(5), "{}", cleared.told());
     }
     // The last steps of a holder come after its answer to whoever clears.
