@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -154,7 +154,8 @@ impl Setting {
     /// It does not exist here, or may not be read.
     pub fn read(&self, root: &Path) -> io::Result<Option<String>> {
         self.in_its_namespace(root, |path| {
-            Ok(fs::read_to_string(path)?.trim_end().to_owned())
+            let text = fs::read_to_string(path)?;
+            Ok(text.lines().next().unwrap_or("").trim_end().to_owned())
         })
     }
 
@@ -163,7 +164,11 @@ impl Setting {
     /// # Errors
     /// It does not exist here, may not be written, or is not what was written.
     pub fn write(&self, root: &Path, value: &str) -> io::Result<()> {
-        self.in_its_namespace(root, |path| fs::write(path, value))?;
+        self.in_its_namespace(root, |path| {
+            // In one call, with nothing cut off before: whoever is killed has written it or has not.
+            let mut file = fs::OpenOptions::new().write(true).open(path)?;
+            file.write_all(format!("{value}\n").as_bytes())
+        })?;
         match self.read(root)? {
             Some(now) if !self.is_same(&now, value) => Err(io::Error::other(format!(
                 "it reads `{now}` after `{value}` was written"
