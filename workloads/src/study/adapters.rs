@@ -317,8 +317,8 @@ mod tests {
         let files = [100, 2 * PIECE_BYTES + 1];
         assert_eq!(delivery_frames(&files), 1 + 3 + 1);
         assert_eq!(delivery_bytes(1000, 5), 1080);
-        // One packet: 66 bytes of headers around 80, at 8 kbit/s.
-        assert_eq!(cold_start_ns(80, 8000, (7, 5)), 146_000_012);
+        // One packet: 52 bytes of headers around 80, at 8 kbit/s.
+        assert_eq!(cold_start_ns(80, 8000, (7, 5)), 132_000_012);
         assert_eq!(request_bytes(3, 2), (16 + 4 + 12, 40));
     }
 }

@@ -341,9 +341,9 @@ mod tests {
         // At a high rate: round trip, prompt, five tokens; the bytes take microseconds.
         let fast = answer_ns(&costs(1), (3, 5), (60 * MS, 1_000_000_000));
         assert!((200 * MS..200 * MS + MS / 10).contains(&fast), "{fast}");
-        // A token's frame has 20 bytes and 66 of headers: 688 bits take 20 ms at 34.4 kbit/s.
-        let slow = answer_ns(&costs(1), (3, 5), (60 * MS, 34_400));
-        let prompt = (16 + 20 + 66) * 8 * 1_000_000_000 / 34_400;
+        // A token's frame has 20 bytes and 52 of headers: 576 bits take 20 ms at 28.8 kbit/s.
+        let slow = answer_ns(&costs(1), (3, 5), (60 * MS, 28_800));
+        let prompt = (16 + 20 + 52) * 8 * 1_000_000_000 / 28_800;
         assert_eq!(slow, 60 * MS + prompt + 100 * MS + 20 * MS + 4 * 20 * MS);
     }
 
@@ -354,9 +354,9 @@ mod tests {
             first_ns: 500 * MS,
             ..costs(0)
         };
-        // 400 ms saved, 10 of them for the round trip; prompt and token are 102 and 86 bytes on the wire.
+        // 400 ms saved, 10 of them for the round trip; prompt and token are 88 and 72 bytes on the wire.
         let rate = offload_rate_bps([&near, &costs(1)], 3, 10 * MS);
-        assert_eq!(rate, Some(188 * 8 * 1000 / 390));
+        assert_eq!(rate, Some(160 * 8 * 1000 / 390));
         assert_eq!(offload_rate_bps([&near, &costs(1)], 3, 400 * MS), None);
         let arm = |place, weights, nodes| {
             Arm::Placed(Placement {

@@ -9,11 +9,11 @@ use super::{Arm, HopBytes, NodeCosts, StudySpec};
 use crate::coding::Coding;
 use crate::wire::HEADER_BYTES;
 
-/// Ethernet 14, IPv4 20, TCP 20 with its time stamps 12.
-const SEGMENT_HEADER_BYTES: u64 = 14 + 20 + 20 + 12;
+/// IPv4 20, TCP 20 with its time stamps 12. Not Ethernet's 14: rates of links count IP bytes.
+const SEGMENT_HEADER_BYTES: u64 = 20 + 20 + 12;
 
-/// Payload of a full segment: an Ethernet frame of 1500 bytes without IPv4's and TCP's headers.
-const SEGMENT_BYTES: u64 = 1500 - 52;
+/// Payload of a full segment: a packet of 1500 bytes without its headers.
+const SEGMENT_BYTES: u64 = 1500 - SEGMENT_HEADER_BYTES;
 
 /// Body of the frame that opens a request: the layer that the first stage begins with, how states are
 /// coded, and where each stage ends.
@@ -45,7 +45,7 @@ pub fn hop_bytes(
     (0..links).map(of_link).collect()
 }
 
-/// Bytes on the wire of one frame with a body of so many bytes, one way.
+/// IP bytes on the wire of one frame with a body of so many bytes, one way.
 #[must_use]
 pub const fn wire_bytes_of_frame(body_bytes: u64) -> u64 {
     let bytes = HEADER_BYTES + body_bytes;
@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn a_token_on_the_wire_has_the_headers_of_its_segments() {
-        assert_eq!(wire_bytes_per_token(1024), 1024 + 16 + 66 + 20 + 66);
+        assert_eq!(wire_bytes_per_token(1024), 1024 + 16 + 52 + 20 + 52);
         // 4096 bytes and a header need three segments.
-        assert_eq!(wire_bytes_per_token(4096), 4096 + 16 + 3 * 66 + 20 + 66);
+        assert_eq!(wire_bytes_per_token(4096), 4096 + 16 + 3 * 52 + 20 + 52);
     }
 }

@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(time, (6 * (300 + 500) + 12 * 1000 + 100) * US);
         // At a rate each exchange also takes its bytes: 64, and the headers of frame and segment.
         let slow = token_time_ns(6, ([&near, &near], 100 * US), (echo_ns, 1_000_000), 64);
-        assert_eq!(slow, time + 12 * (64 + 16 + 66) * 8 * US);
+        assert_eq!(slow, time + 12 * (64 + 16 + 52) * 8 * US);
     }
 
     #[test]
