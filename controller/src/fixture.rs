@@ -22,7 +22,7 @@ use hexloop_workloads::request::{RequestStream, open_unit};
 use hexloop_workloads::transport::Transport;
 
 pub(crate) use events::events;
-pub(crate) use study::{study_spec, trial, with_study};
+pub(crate) use study::{idle_power, meter, study_spec, trial, with_study};
 
 use crate::record::RunRecords;
 use crate::record::environment::{Environment, GitState, Known, Machine, ModelOrigin};

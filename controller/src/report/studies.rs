@@ -1,6 +1,7 @@
 //! Studies: what layers cost, where the best cut flips, and every arm at every setting.
 
 mod adapters;
+mod energy;
 mod first_token;
 mod kpi;
 mod kv;
@@ -14,19 +15,19 @@ mod speculation;
 mod tensor_parallel;
 mod traced;
 
-use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use super::Data;
 use super::html::{Table, escape};
 use crate::format::{grouped, significant};
-use crate::summary::{Quantity, StudySummary};
+use crate::summary::StudySummary;
 
 pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
     for study in &data.summary.studies {
         writeln!(page, "<h2>Study {}</h2>", escape(&study.study))?;
         if study.shared.is_some() {
             shared::section(page, study)?;
+            energy::nodes(page, study)?;
             continue;
         }
         writeln!(
@@ -47,12 +48,16 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         if let Some(tasks) = &study.adapters {
             rows(page, study)?;
             adapters::section(page, tasks)?;
+            energy::nodes(page, study)?;
             links(page, study)?;
             continue;
         }
         if let Some(looks) = &study.looks {
             rows(page, study)?;
             multimodal::section(page, looks)?;
+            energy::machine(page, study)?;
+            traced::section(page, study)?;
+            energy::nodes(page, study)?;
             links(page, study)?;
             continue;
         }
@@ -72,6 +77,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             speculation::section(page, study)?;
         }
         traced::section(page, study)?;
+        energy::nodes(page, study)?;
         links(page, study)?;
     }
     Ok(())
@@ -79,28 +85,6 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
 
 fn number(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), significant)
-}
-
-/// An energy, where it is known.
-fn joules(energy: &Quantity) -> String {
-    let known = energy.value.map(significant);
-    known.unwrap_or_else(|| "Unavailable".to_owned())
-}
-
-/// What a column of energies per token is, and each reason why there are none, as sentences.
-fn about_joules<'a>(energies: impl Iterator<Item = &'a Quantity>) -> String {
-    let reasons: BTreeSet<&str> = energies
-        .filter_map(|energy| energy.reason.as_deref())
-        .collect();
-    let mut about = " J/token is the gross energy of the machine, which all its nodes share, while trials were \
-                     under way."
-        .to_owned();
-    for reason in reasons {
-        about.push_str(" Unavailable: ");
-        about.push_str(&escape(reason));
-        about.push('.');
-    }
-    about
 }
 
 fn costs(page: &mut String, study: &StudySummary) -> fmt::Result {
@@ -169,17 +153,19 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
         "First token, ms",
         "Tokens/s",
         "Same tokens",
-        "J/token",
         "Busy",
     ];
     let mut table = Table::new(&head, 1);
+    for name in energy::HEAD {
+        table.named_column(name);
+    }
     for cell in &study.cells {
         let busy: Vec<String> = cell
             .busy
             .iter()
             .map(|share| format!("{:.0} %", share * 100.0))
             .collect();
-        table.row(vec![
+        let mut row = vec![
             escape(&cell.arm),
             significant(cell.round_trip_ms),
             significant(cell.rate_mbps),
@@ -191,9 +177,10 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
                 || "-".to_owned(),
                 |share| format!("{} %", significant(share * 100.0)),
             ),
-            joules(&cell.j_per_token),
             busy.join(", "),
-        ]);
+        ];
+        row.extend(energy::columns(&cell.energy));
+        table.row(row);
     }
     table.write(page)?;
     let named = if study.halves.is_some() {
@@ -213,7 +200,7 @@ fn cells(page: &mut String, study: &StudySummary) -> fmt::Result {
     writeln!(
         page,
         "<p class=\"small\">An arm is named by {named}. Same tokens are those that an exact arm made for the same prompt in the same place. Busy is the share of the time in which each node computed, its slowdown included.{}</p>",
-        about_joules(study.cells.iter().map(|cell| &cell.j_per_token))
+        energy::about(study.cells.iter().map(|cell| &cell.energy))
     )
 }
 

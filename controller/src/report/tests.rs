@@ -1,9 +1,11 @@
 use hexloop_proto::{CaptureOutcome, CommandExit, Direction, IdlePower, LinkCapture, Measurement};
 use hexloop_topologies::plan::CommandPlan;
+use hexloop_workloads::coding::Coding;
+use hexloop_workloads::study::{Arm, StudyFinding, StudySpec, TrialRecord};
 
 use super::render;
 use crate::fixture;
-use crate::format::ns_to_s;
+use crate::format::{ns_to_s, significant};
 use crate::record::RunRecords;
 use crate::record::end_to_end::{self, EndToEnd};
 use crate::record::environment::Known;
@@ -192,6 +194,64 @@ fn captures_are_told_with_their_files_or_why_there_are_none() {
 fn energy_that_nobody_measured_is_unavailable_in_words() {
     let html = report_of(&fixture::records());
     assert!(html.contains("Unavailable: no sensor"));
+}
+
+/// The run with a study of one trial, which takes half a second, under a GPU of the edge's own if there is a meter.
+fn with_study(is_metered: bool) -> RunRecords {
+    let trial = TrialRecord {
+        arm: Arm::Split {
+            ends: vec![1, 3],
+            in_flight: 1,
+            coding: Coding::F32,
+        },
+        token_ns: vec![500 * fixture::MS],
+        tokens: vec![7],
+        ..fixture::trial()
+    };
+    let study = StudySpec {
+        arms: vec![trial.arm.clone()],
+        ..fixture::study_spec()
+    };
+    let findings = vec![StudyFinding::Trial(trial)];
+    let mut records = fixture::records();
+    (records.plan, records.results) = fixture::with_study("cuts", study, findings);
+    if is_metered {
+        let counters = [("GPU-of-the-edge", "GPU", true)];
+        fixture::meter(&mut records.results, &counters, 500, |_, _| 12);
+        fixture::idle_power(&mut records.results, 4.0);
+        let mut nodes = records.results.nodes.iter_mut();
+        let edge = nodes.find(|up| up.node == "edge").unwrap();
+        edge.gpu = Some("GPU-of-the-edge".to_owned());
+    }
+    records
+}
+
+#[test]
+fn a_study_tells_joules_of_the_machine_and_of_a_node_with_a_gpu_of_its_own() {
+    let html = report_of(&with_study(true));
+    let [gross, above_idle] = [6.0, 4.0].map(significant);
+    for told in [
+        "<th>J/request</th><th>Above idle, J/request</th><th>J/token</th>".to_owned(),
+        format!("<td>{gross}</td><td>{above_idle}</td><td>{gross}</td>"),
+        format!("<td class=\"t\">edge</td><td>{gross}</td><td>{gross}</td>"),
+        "device: meters read devices that all nodes of this machine share".to_owned(),
+        "edge: gross energy of its GPU alone, GPU-of-the-edge".to_owned(),
+    ] {
+        assert!(html.contains(&told), "{told}");
+    }
+}
+
+#[test]
+fn a_study_without_a_meter_says_why_it_has_no_joules() {
+    let html = report_of(&with_study(false));
+    for told in [
+        "<td>Unavailable</td><td>Unavailable</td><td>Unavailable</td>",
+        "Unavailable: no meter can be summed up.",
+        "edge: nothing is metered on this machine",
+    ] {
+        assert!(html.contains(told), "{told}");
+    }
+    assert!(!html.contains("Energy of a node alone"));
 }
 
 #[test]

@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::adapters::{AdapterDeliveries, AdapterTask, AdapterWaves, StudyAdapters};
 use self::energy::Energy;
+pub use self::energy::{StudyEnergy, StudyNodeEnergy};
 pub use self::kpi::{KpiOutcome, StudyKpi};
 pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
 pub use self::leak::StudyLeak;
@@ -52,7 +53,6 @@ pub use self::tensor_parallel::{StudyHalfCosts, StudyHalves, StudyHalvesArm};
 pub use self::traced::{StudyTraced, StudyTracedArm};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::results::{PhaseResults, Results};
-use crate::summary::Quantity;
 
 pub use speculation::{StudyAcceptance, StudySpeculation};
 
@@ -182,8 +182,9 @@ pub struct StudyCell {
     pub agreement: Option<f64>,
     /// Share of the time in which each node of the path computed.
     pub busy: Vec<f64>,
-    /// Energy of the machine, all nodes of it together, for each token: gross.
-    pub j_per_token: Quantity,
+    /// What its requests used.
+    #[serde(flatten)]
+    pub energy: StudyEnergy,
 }
 
 /// What a study put on a link, in one direction.
@@ -374,7 +375,7 @@ fn summary(
 ) -> StudySummary {
     let study = findings.plan;
     let costs = study.path.iter().zip(&findings.costs);
-    let energy = Energy::of(results, recorded);
+    let energy = Energy::along(results, recorded, &study.path);
     StudySummary {
         study: study.name.clone(),
         path: study.path.clone(),
@@ -414,12 +415,12 @@ fn summary(
         kpis: kpi::summaries(findings),
         shared: shared::summary(findings, &energy),
         place_costs: placement::costs(findings),
-        placed: placement::summaries(findings),
+        placed: placement::summaries(findings, &energy),
         leaks: leak::summaries(findings),
         halves: tensor_parallel::summary(findings),
-        adapters: adapters::summary(findings),
+        adapters: adapters::summary(findings, &energy),
         looks: multimodal::summary(findings),
-        traced: traced::summary(findings, seed),
+        traced: traced::summary(findings, &energy, seed),
     }
 }
 
@@ -465,7 +466,7 @@ fn cells(findings: &Findings<'_>, energy: &Energy) -> Vec<StudyCell> {
         tokens_per_s: law::throughput(&trials).map(|rate| rounded(rate, 3)),
         agreement: agreement(findings, &trials).map(|share| rounded(share, 4)),
         busy: busy(&trials),
-        j_per_token: energy.per_token(&trials),
+        energy: energy.of_trials(&trials),
     };
     sorted.into_iter().map(cell).collect()
 }

@@ -16,14 +16,71 @@ mod tests {
 
     use crate::stand_ins::{BINARY, board, gpu};
 
+    /// A study whose device is so slow that meters tell requests apart, at one setting and on the traces.
+    const STUDY: &str = r#"
+schema = 1
+name = "metered-study"
+description = "One cut of a small model, at one setting and on the traces."
+seed = 1
+
+[traces.radio.steps]
+rates = ["20 Mbit/s"]
+delay = "1 ms"
+duration = "10 s"
+
+[nodes.device]
+cpus = 1
+slowdown = 8
+
+[nodes.edge]
+cpus = 1
+gpu = "0"
+
+[[links]]
+name = "radio"
+between = ["device", "edge"]
+trace = "radio"
+queue = "100 kB"
+
+[calibration]
+flow = "1 s"
+
+[model]
+recipe = "tiny"
+
+[[studies]]
+name = "cuts"
+technique = "split"
+path = ["device", "edge"]
+cuts = ["2"]
+prompts = 2
+prompt_tokens = 8
+output_tokens = 100
+round_trips = ["2 ms"]
+rates = ["20 Mbit/s"]
+trace_requests = 2
+trace_every = "500 ms"
+limit = "60 s"
+"#;
+
     const PHASES: [&str; 3] = ["device", "edge", "split"];
 
-    /// A short run with these variables. Its verdict may be INVALID: this machine may be busy.
+    /// A short run with these variables.
     #[track_caller]
     fn run(sandbox: &Sandbox, variables: &[(&str, &Path)]) -> Value {
-        sandbox.write("experiment.toml", QUICKSTART);
+        run_of(sandbox, (QUICKSTART, &SHORTEST), variables)
+    }
+
+    /// A run of an experiment with settings. Its verdict may be INVALID: this machine may be busy.
+    #[track_caller]
+    fn run_of(
+        sandbox: &Sandbox,
+        (experiment, settings): (&str, &[&str]),
+        variables: &[(&str, &Path)],
+    ) -> Value {
+        sandbox.write("experiment.toml", experiment);
         let mut arguments = vec!["run", "experiment.toml", "--output", "output", "--json"];
-        arguments.extend(SHORTEST);
+        arguments.extend(settings);
         let mut command = sandbox.command(arguments);
         command.envs(variables.iter().copied());
         let finished: Finished = finish(command.spawn().unwrap(), 240);
@@ -139,6 +196,49 @@ mod tests {
             .iter()
             .any(|reason| reason["code"] == "gpu-not-ours");
         assert!(foreign, "{reasons:#?}");
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn the_energy_of_a_study_on_a_node_s_own_gpu_is_that_node_s_and_the_other_s_is_unavailable() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let script = GpuScript {
+            power_mw: vec![(0, 300_000)],
+            ..GpuScript::default()
+        };
+        let nowhere = sandbox.path("nowhere");
+        let gpu = gpu(&sandbox, script);
+        let mut variables: Vec<(&str, &Path)> = gpu
+            .iter()
+            .map(|(name, path)| (*name, path.as_path()))
+            .collect();
+        variables.push(("HEXLOOP_TELEMETRY_ROOT", &nowhere));
+        let summary = run_of(&sandbox, (STUDY, &[]), &variables);
+        let study = &summary["studies"][0];
+        for arm in [&study["cells"][0], &study["traced"]["arms"][0]] {
+            let j_per_request = number(&arm["j_per_request"]);
+            let j_per_token = number(&arm["j_per_token"]);
+            assert!(j_per_request > 0.0, "{arm}");
+            assert!(
+                (j_per_request - 100.0 * j_per_token).abs() < 1e-6 * j_per_request,
+                "a request has a hundred tokens: {arm}"
+            );
+            assert!(number(&arm["above_idle_j_per_request"]) < j_per_request);
+            let [device, edge] = arm["node_energy"].as_array().unwrap().as_slice() else {
+                panic!("two nodes: {arm}");
+            };
+            // The GPU is all that is metered.
+            let of_edge = number(&edge["j_per_request"]);
+            assert!((of_edge - j_per_request).abs() < 1e-6, "{arm}");
+            assert_eq!(device["j_per_request"]["value"], Value::Null);
+            let why = "meters read devices that all nodes of this machine share";
+            assert_eq!(device["j_per_request"]["reason"], why);
+        }
+        let round_j = number(&study["traced"]["arms"][0]["round_j_per_request"]);
+        assert!(round_j > 0.0, "{study}");
+        let page = report(&sandbox, &summary);
+        assert!(page.contains("Energy of a node alone"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::number;
+use super::{energy, number};
 use crate::format::{grouped, significant};
 use crate::report::html::{Table, escape};
 use crate::summary::StudyAdapters;
@@ -86,8 +86,11 @@ fn waves(page: &mut String, tasks: &StudyAdapters) -> fmt::Result {
         "Changes of task",
     ];
     let mut table = Table::new(&head, 1);
+    for name in energy::HEAD {
+        table.named_column(name);
+    }
     for one in &tasks.waves {
-        table.row(vec![
+        let mut row = vec![
             escape(&one.arm),
             significant(one.round_trip_ms),
             significant(one.rate_mbps),
@@ -97,13 +100,16 @@ fn waves(page: &mut String, tasks: &StudyAdapters) -> fmt::Result {
             significant(one.wave_ms),
             significant(one.sequences_per_pass),
             significant(one.switches_per_wave),
-        ]);
+        ];
+        row.extend(energy::columns(&one.energy));
+        table.row(row);
     }
     table.write(page)?;
     writeln!(
         page,
         "<p class=\"small\">In time: all tokens within {} ms of the wave's beginning, with the weights of all tasks \
-         in memory.</p>",
-        significant(tasks.deadline_ms)
+         in memory.{}</p>",
+        significant(tasks.deadline_ms),
+        energy::about(tasks.waves.iter().map(|one| &one.energy))
     )
 }

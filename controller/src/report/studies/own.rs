@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use super::{about_joules, joules};
+use super::energy;
 use crate::format::{grouped, significant};
 use crate::report::html::{Table, escape, legend};
 use crate::report::svg::{Axis, Chart};
@@ -100,18 +100,20 @@ fn table(page: &mut String, study: &StudySummary) -> fmt::Result {
         "Compared",
         "Bytes up a token",
         "Token, ms",
-        "J/token",
         "For want of an answer",
         "In the outage",
     ];
     let mut table = Table::new(&head, 1);
+    for name in energy::HEAD {
+        table.named_column(name);
+    }
     for own in &study.own {
         let interval = own.agreement.map_or_else(
             || "-".to_owned(),
             |[_, low, high]| format!("{:.1} to {:.1} %", low * 100.0, high * 100.0),
         );
         let share = |share: f64| format!("{:.1} %", share * 100.0);
-        table.row(vec![
+        let mut row = vec![
             escape(&own.arm),
             grouped(own.prompts),
             share(own.asked),
@@ -121,10 +123,11 @@ fn table(page: &mut String, study: &StudySummary) -> fmt::Result {
             grouped(own.compared),
             significant(own.up_bytes_per_token),
             own.token_ms.map_or_else(|| "-".to_owned(), significant),
-            joules(&own.j_per_token),
             grouped(own.fallback_tokens),
             own.tokens_in_outage.map_or_else(|| "-".to_owned(), grouped),
-        ]);
+        ];
+        row.extend(energy::columns(&own.energy));
+        table.row(row);
     }
     table.write(page)?;
     writeln!(
@@ -132,6 +135,6 @@ fn table(page: &mut String, study: &StudySummary) -> fmt::Result {
         "<p class=\"small\">Of each prompt all tokens are compared up to the first that differs, since \
          those after it follow another text. Time and bytes are of all trials, the prompt's included. In \
          the outage: tokens that were there before the links came back.{}</p>",
-        about_joules(study.own.iter().map(|own| &own.j_per_token))
+        energy::about(study.own.iter().map(|own| &own.energy))
     )
 }

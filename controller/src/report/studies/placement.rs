@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Write};
 
-use super::joules;
+use super::energy;
 use crate::format::{grouped, significant};
 use crate::report::html::{Table, escape};
-use crate::summary::{StudyPlaced, StudySummary};
+use crate::summary::StudySummary;
 
 pub(super) fn section(page: &mut String, study: &StudySummary) -> fmt::Result {
     if study.placed.is_empty() {
@@ -109,30 +109,21 @@ fn work(page: &mut String, study: &StudySummary) -> fmt::Result {
             table.named_column(&format!("Bytes on {}", link.link));
         }
     }
-    table.named_column("J/request, each node");
+    for name in energy::HEAD {
+        table.named_column(name);
+    }
     for placed in &study.placed {
         let mut row = vec![escape(&placed.arm)];
         row.extend(placed.busy_ms.iter().map(|ms| significant(*ms)));
         row.extend(placed.link_bytes.iter().map(|bytes| significant(*bytes)));
-        row.push(energy(placed));
+        row.extend(energy::columns(&placed.energy));
         table.row(row);
     }
     table.write(page)?;
-    let why = study.placed.iter().flat_map(|placed| &placed.node_j);
-    let why = why.filter_map(|energy| energy.reason.as_deref()).next();
     writeln!(
         page,
         "<p class=\"small\">Means of a request; the node's slowdown is in its time, headers of frames are in the \
          bytes.{}</p>",
-        why.map_or_else(String::new, |why| format!(
-            " No energy of a node: {}.",
-            escape(why)
-        ))
+        energy::about(study.placed.iter().map(|placed| &placed.energy))
     )
-}
-
-fn energy(placed: &StudyPlaced) -> String {
-    let mut joules: Vec<String> = placed.node_j.iter().map(joules).collect();
-    joules.dedup();
-    joules.join(", ")
 }

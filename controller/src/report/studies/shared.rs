@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use super::energy;
 use crate::format::{grouped, significant};
 use crate::report::html::{Table, escape, legend};
 use crate::report::svg::{Axis, Chart};
@@ -26,6 +27,7 @@ pub(super) fn section(page: &mut String, study: &StudySummary) -> fmt::Result {
     )?;
     charts(page, study, shared)?;
     loads(page, shared)?;
+    rounds(page, shared)?;
     capacities(page, shared)?;
     batches(page, shared)
 }
@@ -125,6 +127,55 @@ fn loads(page: &mut String, shared: &StudyShared) -> fmt::Result {
     )
 }
 
+/// What rounds used.
+fn rounds(page: &mut String, shared: &StudyShared) -> fmt::Result {
+    let mut table = Table::new(&["Arm", "Users", "Offered, %"], 1);
+    let further = [
+        "J/request in time",
+        "J of a request times its time, J s",
+        "Idle in the same time, J",
+    ];
+    for name in energy::HEAD.into_iter().chain(further) {
+        table.named_column(name);
+    }
+    for load in &shared.loads {
+        let mut row = vec![
+            escape(&load.arm),
+            load.users.to_string(),
+            load.offered_percent.to_string(),
+        ];
+        row.extend(energy::columns(&load.energy));
+        let further = [
+            &load.j_per_good_request,
+            &load.energy_delay_product_j_s,
+            &load.idle_j,
+        ];
+        row.extend(further.map(energy::joules));
+        table.row(row);
+    }
+    table.write(page)?;
+    let further = shared.loads.iter().flat_map(|load| {
+        [
+            &load.j_per_good_request,
+            &load.energy_delay_product_j_s,
+            &load.idle_j,
+        ]
+    });
+    writeln!(
+        page,
+        "<p class=\"small\">Whole rounds, for each request and token that was served; the energy-delay product takes \
+         the mean time from due to the last token. J is the gross energy of the machine; above idle, less its power \
+         without jobs.{}</p>",
+        energy::reasons(
+            shared
+                .loads
+                .iter()
+                .flat_map(|load| energy::all(&load.energy))
+                .chain(further)
+        )
+    )
+}
+
 fn capacities(page: &mut String, shared: &StudyShared) -> fmt::Result {
     let head = ["Arm", "Users", "Served 95 % in time, requests/s"];
     let mut table = Table::new(&head, 1);
@@ -150,6 +201,7 @@ fn batches(page: &mut String, shared: &StudyShared) -> fmt::Result {
         "Tokens/s",
         "CPU time of a token, ms",
         "J of a token",
+        "Idle in its time, J",
         "Energy-delay product, J s",
     ];
     let mut table = Table::new(&head, 0);
@@ -160,6 +212,7 @@ fn batches(page: &mut String, shared: &StudyShared) -> fmt::Result {
             significant(batch.tokens_per_s),
             significant(batch.cpu_ms_per_token),
             quantity(&batch.j_per_token),
+            quantity(&batch.idle_j_per_token),
             quantity(&batch.energy_delay_product_j_s),
         ]);
     }

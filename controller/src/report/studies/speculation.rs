@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
-use super::{about_joules, joules, number};
+use super::{energy, number};
 use crate::format::{grouped, significant};
 use crate::report::html::{Table, escape, legend};
 use crate::report::latency::series_class;
@@ -130,15 +130,17 @@ fn arms(page: &mut String, study: &StudySummary) -> fmt::Result {
         "Verifying node busy",
         "Bytes up per token",
         "Bytes down per token",
-        "J/token",
     ];
     let mut table = Table::new(&head, 1);
+    for name in energy::HEAD {
+        table.named_column(name);
+    }
     for one in &study.speculation {
         let busy = |node: usize| {
             let share = one.busy.get(node);
             share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0))
         };
-        table.row(vec![
+        let mut row = vec![
             escape(&one.arm),
             significant(one.round_trip_ms),
             significant(one.rate_mbps),
@@ -151,13 +153,14 @@ fn arms(page: &mut String, study: &StudySummary) -> fmt::Result {
             busy(1),
             significant(one.up_bytes_per_token),
             significant(one.down_bytes_per_token),
-            joules(&one.j_per_token),
-        ]);
+        ];
+        row.extend(energy::columns(&one.energy));
+        table.row(row);
     }
     table.write(page)?;
     writeln!(
         page,
         "<p class=\"small\">g is how many tokens are drafted at a time; then what crosses the link with each. Tokens per round are those of drafts of full length; by acceptance they should be (1 - a^(g+1)) / (1 - a), a the mean on held-out prompts. Busy is the share of the time in which the node computed, its slowdown included.{}</p>",
-        about_joules(study.speculation.iter().map(|one| &one.j_per_token))
+        energy::about(study.speculation.iter().map(|one| &one.energy))
     )
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::number;
+use super::{energy, number};
 use crate::format::{grouped, significant};
 use crate::report::html::{Table, escape, legend};
 use crate::report::latency::series_class;
@@ -79,10 +79,15 @@ fn table(page: &mut String, traced: &StudyTraced) -> fmt::Result {
         "Bytes on links",
         "Answered within",
         "Chosen",
+        "Busy",
     ];
     let mut table = Table::new(&head, 1);
+    for name in energy::HEAD {
+        table.named_column(name);
+    }
+    table.named_column("J/request of whole rounds");
     for arm in &traced.arms {
-        table.row(vec![
+        let mut row = vec![
             escape(&arm.arm),
             grouped(arm.first_token_ms.n),
             number(arm.first_token_ms.mean),
@@ -105,11 +110,24 @@ fn table(page: &mut String, traced: &StudyTraced) -> fmt::Result {
                 .map(|(name, count)| format!("{}: {count}", escape(name)))
                 .collect::<Vec<_>>()
                 .join(", "),
-        ]);
+            arm.busy
+                .iter()
+                .map(|share| format!("{:.0} %", share * 100.0))
+                .collect::<Vec<_>>()
+                .join(", "),
+        ];
+        row.extend(energy::columns(&arm.energy));
+        row.push(energy::joules(&arm.round_j_per_request));
+        table.row(row);
     }
     table.write(page)?;
     writeln!(
         page,
-        "<p class=\"small\">Means but where p50, p95 or the longest is said; a percentile that so few requests cannot carry is left out. Begun late: the request before had no answer yet; what it waited counts.</p>"
+        "<p class=\"small\">Means but where p50, p95 or the longest is said; a percentile that so few requests cannot carry is left out. Begun late: the request before had no answer yet; what it waited counts. Busy is the share of the time in which requests were under way in which each node computed; energy of whole rounds has the pauses between requests in it.{}{}</p>",
+        energy::ABOUT,
+        energy::reasons(traced.arms.iter().flat_map(|arm| {
+            let under_way = energy::all(&arm.energy);
+            under_way.into_iter().chain([&arm.round_j_per_request])
+        }))
     )
 }

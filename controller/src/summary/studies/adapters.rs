@@ -10,6 +10,7 @@ use hexloop_workloads::study::adapters::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::energy::{Energy, StudyEnergy, Work};
 use super::{Findings, mbps};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 
@@ -70,6 +71,9 @@ pub struct AdapterWaves {
     pub sequences_per_pass: f64,
     /// Changes from one task to another, on average.
     pub switches_per_wave: f64,
+    /// What their requests used.
+    #[serde(flatten)]
+    pub energy: StudyEnergy,
 }
 
 /// What its adapter is worth to a task: nats per token of its text, which was never trained on.
@@ -172,12 +176,12 @@ fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
 }
 
 /// `None` of a study of another technique.
-pub(super) fn summary(findings: &Findings<'_>) -> Option<StudyAdapters> {
+pub(super) fn summary(findings: &Findings<'_>, energy: &Energy) -> Option<StudyAdapters> {
     let spec = findings.plan.study.adapters.as_ref()?;
     Some(StudyAdapters {
         deadline_ms: ns_to_ms(spec.deadline_ns),
         deliveries: deliveries(findings),
-        waves: waves(findings),
+        waves: waves(findings, energy),
         tasks: tasks(findings),
     })
 }
@@ -211,7 +215,7 @@ fn deliveries(findings: &Findings<'_>) -> Vec<AdapterDeliveries> {
     cells.into_iter().filter_map(summary).collect()
 }
 
-fn waves(findings: &Findings<'_>) -> Vec<AdapterWaves> {
+fn waves(findings: &Findings<'_>, energy: &Energy) -> Vec<AdapterWaves> {
     let mut cells: BTreeMap<(AdapterServing, Setting), Vec<&WaveRecord>> = BTreeMap::new();
     for wave in findings.waves() {
         let setting = (wave.round_trip_ns, wave.rate_bps);
@@ -244,9 +248,24 @@ fn waves(findings: &Findings<'_>) -> Vec<AdapterWaves> {
             wave_ms: ns_to_ms(median(lengths)?),
             sequences_per_pass: per(sum(|wave| wave.sequences), sum(|wave| wave.passes)),
             switches_per_wave: per(sum(|wave| wave.switches), count_to_f64(length(&all))),
+            energy: energy.of_work(&work(&all)),
         })
     };
     cells.into_iter().filter_map(summary).collect()
+}
+
+/// What was done in some waves.
+fn work(waves: &[&WaveRecord]) -> Work {
+    let requests = || waves.iter().flat_map(|wave| &wave.requests);
+    let answered = requests().filter(|request| !request.tokens.is_empty());
+    Work {
+        times: waves
+            .iter()
+            .map(|wave| (wave.from_ns, wave.until_ns))
+            .collect(),
+        requests: u64::try_from(answered.count()).unwrap_or(u64::MAX),
+        tokens: requests().map(|request| length(&request.tokens)).sum(),
+    }
 }
 
 fn tasks(findings: &Findings<'_>) -> Vec<AdapterTask> {

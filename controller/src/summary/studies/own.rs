@@ -9,9 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Findings;
-use super::energy::Energy;
+use super::energy::{Energy, StudyEnergy};
 use crate::format::{count_to_f64, length, rounded};
-use crate::summary::Quantity;
 
 /// An arm of a study in which the device answers as long as it is sure enough, over all settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,8 +36,9 @@ pub struct StudyOwn {
     pub up_bytes_per_token: f64,
     /// Time of a token, the prompt's included: the mean over all trials, in milliseconds.
     pub token_ms: Option<f64>,
-    /// Energy of the machine, both nodes of it together, for each token of all trials without an outage: gross.
-    pub j_per_token: Quantity,
+    /// What the requests of all trials without an outage used.
+    #[serde(flatten)]
+    pub energy: StudyEnergy,
     /// Tokens of trials in an outage that were there before it ended; null if there were no such
     /// trials.
     pub tokens_in_outage: Option<u64>,
@@ -202,7 +202,7 @@ pub(super) fn summaries(findings: &Findings<'_>, energy: &Energy) -> Vec<StudyOw
                 .map(|values| values.map(|value| rounded(value, 6))),
             up_bytes_per_token: rounded(count_to_f64(up) / count_to_f64(all_tokens.max(1)), 3),
             token_ms: OwnArm::token_ns(&arm.trials).map(|ns| rounded(ns / 1e6, 6)),
-            j_per_token: energy.per_token(&arm.trials),
+            energy: energy.of_trials(&arm.trials),
             tokens_in_outage: (!arm.out.is_empty())
                 .then(|| arm.out.iter().map(|trial| tokens_in_outage(trial)).sum()),
         }

@@ -10,11 +10,11 @@ use hexloop_workloads::study::{Arm, RowRecord, Technique, TrialRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::energy::{Energy, StudyEnergy};
 use super::own::Agreement;
 use super::{Findings, law};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::summary::Quantity;
-use crate::summary::compute::unavailable;
 
 /// What an answer costs a node in computing, its slowdown included.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,8 +52,11 @@ pub struct StudyPlaced {
     pub busy_ms: Vec<f64>,
     /// Bytes of a request on each link of the path, both ways, headers of frames included: the mean.
     pub link_bytes: Vec<f64>,
-    /// Energy of a request on each node.
+    /// Energy of a request on each node: `j_per_request` of `node_energy`.
     pub node_j: Vec<Quantity>,
+    /// What its requests used.
+    #[serde(flatten)]
+    pub energy: StudyEnergy,
     /// Of a policy, how often it chose which placement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chosen: Vec<(String, u64)>,
@@ -138,18 +141,19 @@ pub(super) fn corners<'a>(findings: &Findings<'a>, row: &RowRecord) -> Option<la
 }
 
 /// Every arm; none of a study of another technique.
-pub(super) fn summaries(findings: &Findings<'_>) -> Vec<StudyPlaced> {
+pub(super) fn summaries(findings: &Findings<'_>, energy: &Energy) -> Vec<StudyPlaced> {
     if findings.plan.study.technique() != Technique::Placement {
         return Vec::new();
     }
     let arms = findings.plan.study.arms.iter();
     let placed = arms.filter(|arm| matches!(arm, Arm::Placed(_) | Arm::Policy(_)));
-    let summary = |arm| summary(findings, arm);
+    let summary = |arm| summary(findings, energy, arm);
     placed.filter_map(summary).collect()
 }
 
-fn summary(findings: &Findings<'_>, arm: &Arm) -> Option<StudyPlaced> {
+fn summary(findings: &Findings<'_>, energy: &Energy, arm: &Arm) -> Option<StudyPlaced> {
     let trials = trials_of(findings, arm);
+    let energy = energy.of_trials(&trials);
     let middle = |of: fn(&TrialRecord) -> Option<u64>| {
         law::median(trials.iter().filter_map(|trial| of(trial))).map(ns_to_ms)
     };
@@ -176,10 +180,12 @@ fn summary(findings: &Findings<'_>, arm: &Arm) -> Option<StudyPlaced> {
             .map(|link| mean(&|trial| trial.hops.get(link).map_or(0, |hop| hop.up + hop.down)))
             .map(|bytes| rounded(bytes, 3))
             .collect(),
-        node_j: vec![
-            unavailable("meters read devices that all nodes of this machine share");
-            nodes
-        ],
+        node_j: energy
+            .node_energy
+            .iter()
+            .map(|node| node.j_per_request.clone())
+            .collect(),
+        energy,
         chosen: match arm {
             Arm::Policy(_) => chosen(findings, &trials),
             _ => Vec::new(),

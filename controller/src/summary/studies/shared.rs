@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Findings;
-use super::energy::Energy;
+use super::energy::{Energy, StudyEnergy, Work};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 use crate::summary::{Quantity, derived_from, unavailable};
 use hexloop_statistics::{P50, P95, Quantile, needed_samples, quantile_of_sorted};
@@ -49,6 +49,8 @@ pub struct SharedBatch {
     pub cpu_ms_per_token: f64,
     /// Energy of the machine for each token, gross.
     pub j_per_token: Quantity,
+    /// What the machine would have used for each token without jobs: idle power times the time of a token.
+    pub idle_j_per_token: Quantity,
     /// Energy of the machine for each token times the time of a pass, in joule seconds.
     pub energy_delay_product_j_s: Quantity,
 }
@@ -89,6 +91,15 @@ pub struct SharedLoad {
     pub worst_user_share: f64,
     /// Energy of the machine for each token of requests that were served in time, gross.
     pub j_per_good_token: Quantity,
+    /// Energy of the machine for each request that was served in time, gross.
+    pub j_per_good_request: Quantity,
+    /// What the requests that were served used, over whole rounds.
+    #[serde(flatten)]
+    pub energy: StudyEnergy,
+    /// What the machine would have used in the same rounds without jobs, in joules.
+    pub idle_j: Quantity,
+    /// Gross energy of a request that was served times the mean time from due to its last token, in joule seconds.
+    pub energy_delay_product_j_s: Quantity,
 }
 
 /// What an arm serves in time.
@@ -158,8 +169,12 @@ fn batch(runs: &[&BatchCost], energy: &Energy) -> SharedBatch {
     let passes = sum(|run| u64::from(run.passes));
     let tokens = count_to_f64(passes * u64::from(sequences)).max(1.0);
     let wall_s = count_to_f64(sum(|run| run.wall_ns)) / 1e9;
-    let spans = runs.iter().map(|run| (run.from_ns, run.until_ns));
-    let j_per_token = energy.per(spans, tokens);
+    let spans: Vec<(u64, u64)> = runs.iter().map(|run| (run.from_ns, run.until_ns)).collect();
+    let j_per_token = energy.per(&spans, tokens);
+    let lengths = spans
+        .iter()
+        .map(|(from, until)| until.saturating_sub(*from));
+    let work_s = count_to_f64(lengths.sum()) / 1e9;
     let pass_s = wall_s / count_to_f64(passes.max(1));
     let product = match j_per_token.value {
         Some(joules) => derived_from(
@@ -175,6 +190,7 @@ fn batch(runs: &[&BatchCost], energy: &Energy) -> SharedBatch {
         tokens_per_s: rounded(tokens / wall_s.max(1e-9), 3),
         cpu_ms_per_token: rounded(count_to_f64(sum(|run| run.cpu_ns)) / 1e6 / tokens, 6),
         j_per_token,
+        idle_j_per_token: energy.idle_j(work_s / tokens),
         energy_delay_product_j_s: product,
     }
 }
@@ -194,15 +210,16 @@ fn load(
     let refused = count(&|it| it.ending == Ending::Refused);
     let admitted = all.saturating_sub(refused);
     let share = |part: u64, whole: u64| count_to_f64(part) / count_to_f64(whole.max(1));
-    let mut times: Vec<u64> = requests()
+    let mut latencies: Vec<u64> = requests()
         .filter(|it| it.ending == Ending::Served)
         .filter_map(|it| Some(it.ended_ns?.saturating_sub(it.due_ns)))
         .collect();
-    times.sort_unstable();
+    latencies.sort_unstable();
     let open = count(&|it| it.ending == Ending::Open);
-    let ended = length(&times);
-    let times: Vec<Option<u64>> = times
-        .into_iter()
+    let ended = length(&latencies);
+    let times: Vec<Option<u64>> = latencies
+        .iter()
+        .copied()
         .map(Some)
         .chain((0..open).map(|_| None))
         .collect();
@@ -228,7 +245,19 @@ fn load(
         let good = count(&|it| it.user == user && it.in_budget(spec.deadline_ns));
         (own > 0).then(|| share(good, own))
     };
-    let spans = rounds.iter().map(|round| (round.from_ns, round.until_ns));
+    let work = Work {
+        times: rounds
+            .iter()
+            .map(|round| (round.from_ns, round.until_ns))
+            .collect(),
+        requests: ended,
+        tokens,
+    };
+    let used = energy.of_work(&work);
+    let per_good = |count: u64| match count {
+        0 => unavailable("no request was served in time"),
+        count => energy.per(&work.times, count_to_f64(count)),
+    };
     SharedLoad {
         arm: arm_name(policy, batch),
         users,
@@ -247,11 +276,25 @@ fn load(
         tokens_per_s: rounded(count_to_f64(tokens) * 1e9 / count_to_f64(wall_ns.max(1)), 3),
         mean_batch: (number > 0).then(|| rounded(share(carried, number), 3)),
         worst_user_share: rounded((0..users).filter_map(of_user).fold(1.0, f64::min), 6),
-        j_per_good_token: match good_tokens {
-            0 => unavailable("no request was served in time"),
-            tokens => energy.per(spans, count_to_f64(tokens)),
-        },
+        j_per_good_token: per_good(good_tokens),
+        j_per_good_request: per_good(in_budget),
+        idle_j: energy.idle_j(count_to_f64(wall_ns) / 1e9),
+        energy_delay_product_j_s: delayed(&used.j_per_request, &latencies),
+        energy: used,
     }
+}
+
+/// Energy of a request times the mean of some latencies.
+fn delayed(j_per_request: &Quantity, latencies_ns: &[u64]) -> Quantity {
+    let Some(joules) = j_per_request.value else {
+        return j_per_request.clone();
+    };
+    let sum_s = count_to_f64(latencies_ns.iter().sum()) / 1e9;
+    derived_from(
+        j_per_request.quality,
+        joules * sum_s / count_to_f64(length(latencies_ns).max(1)),
+        "gross energy per request times mean latency",
+    )
 }
 
 fn capacities(loads: &[SharedLoad]) -> Vec<SharedCapacity> {

@@ -13,10 +13,9 @@ use hexloop_workloads::study::{Arm, TrialRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::energy::Energy;
+use super::energy::{Energy, StudyEnergy};
 use super::{Findings, law, mbps};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
-use crate::summary::Quantity;
 use hexloop_statistics::below;
 
 /// Resamples that an interval is taken from.
@@ -68,8 +67,9 @@ pub struct StudySpeculation {
     pub up_bytes_per_token: f64,
     /// Bytes back, per token.
     pub down_bytes_per_token: f64,
-    /// Energy of the machine, both nodes of it together, for each token: gross.
-    pub j_per_token: Quantity,
+    /// What its requests used.
+    #[serde(flatten)]
+    pub energy: StudyEnergy,
 }
 
 const fn drawing_name(drawing: Drawing) -> &'static str {
@@ -278,7 +278,7 @@ pub(super) fn cells(findings: &Findings<'_>, energy: &Energy) -> Vec<StudySpecul
             busy: super::busy(&trials),
             up_bytes_per_token: per_token(hops().map(|hop| hop.up).sum()),
             down_bytes_per_token: per_token(hops().map(|hop| hop.down).sum()),
-            j_per_token: energy.per_token(&trials),
+            energy: energy.of_trials(&trials),
         }
     };
     sorted.into_iter().map(cell).collect()

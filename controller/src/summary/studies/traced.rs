@@ -10,8 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::distribution::Distribution;
-use super::{Findings, placement};
+use super::energy::{Energy, StudyEnergy};
+use super::{Findings, busy, placement};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
+use crate::summary::Quantity;
 
 /// What was asked of each arm on the traces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +45,15 @@ pub struct StudyTracedArm {
     /// Of an arm that chooses for each request, how often it chose what.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chosen: Vec<(String, u64)>,
+    /// Share of the time in which requests were under way in which each node of the path computed.
+    #[serde(default)]
+    pub busy: Vec<f64>,
+    /// What its requests used while they were under way.
+    #[serde(flatten)]
+    pub energy: StudyEnergy,
+    /// Energy of the machine over whole rounds, from when the traces began until the last answer, pauses between
+    /// requests included, for each request: gross, in joules.
+    pub round_j_per_request: Quantity,
     /// Of each request, where in the traces it was due, and the time of its first token, both in milliseconds.
     pub first_tokens_ms: Vec<[f64; 2]>,
 }
@@ -56,11 +67,11 @@ impl<'a> Findings<'a> {
 }
 
 /// Every arm on the traces; `None` where nothing was asked on them.
-pub(super) fn summary(findings: &Findings<'_>, seed: u64) -> Option<StudyTraced> {
+pub(super) fn summary(findings: &Findings<'_>, energy: &Energy, seed: u64) -> Option<StudyTraced> {
     let spec = findings.plan.study.traced?;
     let arms = findings.plan.study.arms.iter();
     let arms: Vec<StudyTracedArm> = arms
-        .filter_map(|arm| summary_of(findings, arm, (spec.every_ns, seed)))
+        .filter_map(|arm| summary_of((findings, energy), arm, (spec.every_ns, seed)))
         .collect();
     (!arms.is_empty()).then(|| StudyTraced {
         every_ms: ns_to_ms(spec.every_ns),
@@ -70,7 +81,7 @@ pub(super) fn summary(findings: &Findings<'_>, seed: u64) -> Option<StudyTraced>
 }
 
 fn summary_of(
-    findings: &Findings<'_>,
+    (findings, energy): (&Findings<'_>, &Energy),
     arm: &Arm,
     (every_ns, seed): (u64, u64),
 ) -> Option<StudyTracedArm> {
@@ -90,6 +101,7 @@ fn summary_of(
     let points = traced
         .iter()
         .filter_map(|one| Some([ns_to_ms(one.position_ns()), ns_to_ms(one.first_token_ns()?)]));
+    let trials: Vec<&TrialRecord> = traced.iter().map(|one| &one.trial).collect();
     let levels = levels_ns(&findings.plan.study.arms);
     let hit = |level_ns: u64| {
         let in_time = |one: &&&TracedTrial| one.answer_ns().is_some_and(|ns| ns <= level_ns);
@@ -105,8 +117,24 @@ fn summary_of(
         link_bytes: rounded(count_to_f64(bytes) / count_to_f64(length(&traced)), 1),
         hits: levels.filter(|_| is_placement(arm)).map(hit).collect(),
         chosen: chosen(findings, arm, &traced),
+        busy: busy(&trials),
+        energy: energy.of_trials(&trials),
+        round_j_per_request: energy.per(&rounds(&traced), count_to_f64(length(&traced))),
         first_tokens_ms: points.collect(),
     })
+}
+
+/// From when the traces began until the last answer, of each round.
+fn rounds(traced: &[&TracedTrial]) -> Vec<(u64, u64)> {
+    let mut rounds: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    for one in traced {
+        let last_ns = one.trial.token_ns.last().copied().unwrap_or(one.due_ns);
+        let round = rounds
+            .entry(one.repetition)
+            .or_insert((one.from_ns, last_ns));
+        round.1 = round.1.max(last_ns);
+    }
+    rounds.into_values().collect()
 }
 
 /// Requests of a block that is drawn again as a whole for an interval.

@@ -1,6 +1,10 @@
 //! Two arms that take turns, under a counter of energy and without one.
 
-use hexloop_proto::{MeterChannel, MeterReadings};
+mod own_gpu;
+mod traces;
+mod users;
+
+use hexloop_topologies::plan::Plan;
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::own::Threshold;
 use hexloop_workloads::study::speculative::Drawing;
@@ -16,8 +20,8 @@ const MS: u64 = 1_000_000;
 /// Of each trial.
 const TOKENS: u64 = 5;
 
-/// Two arms that take turns, twice each, without a pause between them. A counter tells their power in watts.
-fn studied(arms: &[Arm; 2], trial_ms: u64, powers_w: Option<[u64; 2]>) -> StudySummary {
+/// Two arms that take turns, twice each, without a pause between them.
+fn two_arms(arms: &[Arm; 2], trial_ms: u64) -> (Plan, Results) {
     let turns = (0_u32..4).zip(arms.iter().cycle());
     let trials = turns.map(|(number, arm)| {
         let started_ns = u64::from(number) * trial_ms * MS;
@@ -38,30 +42,17 @@ fn studied(arms: &[Arm; 2], trial_ms: u64, powers_w: Option<[u64; 2]>) -> StudyS
         arms: arms.to_vec(),
         ..fixture::study_spec()
     };
-    let (plan, mut results) = fixture::with_study("metered", study, findings);
+    fixture::with_study("metered", study, findings)
+}
+
+/// What is told of them. A counter tells their power in watts.
+fn studied(arms: &[Arm; 2], trial_ms: u64, powers_w: Option<[u64; 2]>) -> StudySummary {
+    let (plan, mut results) = two_arms(arms, trial_ms);
     if let Some(powers_w) = powers_w {
-        results.agent.as_mut().unwrap().meters = vec![MeterChannel {
-            device: "GPU 0".to_owned(),
-            scope: "board".to_owned(),
-            quantity: "energy counter".to_owned(),
-            average_window_ns: None,
-            wraps_at_uj: None,
-            source: "a test".to_owned(),
-            estimated: false,
-            counted: true,
-            stub: true,
-        }];
-        // A watt is so many microjoules in ten milliseconds.
-        let at_ms = (0..=4 * trial_ms).step_by(10);
-        let mut readings = MeterReadings::default();
-        let mut total_uj = 0;
-        for at_ms in at_ms {
-            readings.at_ns.push(at_ms * MS);
-            readings.values.push(vec![Some(total_uj)]);
-            let turn = usize::try_from(at_ms / trial_ms % 2).unwrap();
-            total_uj += 10_000 * powers_w[turn];
-        }
-        results.phases.last_mut().unwrap().meters = vec![readings];
+        let counters = [("GPU 0", "board", true)];
+        fixture::meter(&mut results, &counters, 4 * trial_ms, |_, at_ms| {
+            powers_w[usize::try_from(at_ms / trial_ms % 2).unwrap()]
+        });
     }
     summaries(&plan, &results).pop().unwrap()
 }
@@ -96,9 +87,9 @@ fn techniques() -> [[Arm; 2]; 3] {
 
 /// What each table of a study says of the energy of its two arms.
 fn tables(study: &StudySummary) -> Vec<[Quantity; 2]> {
-    let cells = study.cells.iter().map(|cell| &cell.j_per_token);
-    let drafts = study.speculation.iter().map(|one| &one.j_per_token);
-    let own = study.own.iter().map(|own| &own.j_per_token);
+    let cells = study.cells.iter().map(|cell| &cell.energy.j_per_token);
+    let drafts = study.speculation.iter().map(|one| &one.energy.j_per_token);
+    let own = study.own.iter().map(|own| &own.energy.j_per_token);
     let tables = [
         cells.cloned().collect::<Vec<_>>(),
         drafts.cloned().collect(),
@@ -158,6 +149,6 @@ fn an_arm_without_tokens_has_no_energy_for_each() {
         })],
     );
     let study = summaries(&plan, &results).pop().unwrap();
-    let energy = &study.cells.first().unwrap().j_per_token;
+    let energy = &study.cells.first().unwrap().energy.j_per_token;
     assert_eq!(energy.reason.as_deref(), Some("no token was made"));
 }
