@@ -1,5 +1,7 @@
 //! Two arms that take turns, under a counter of energy and without one.
 
+use std::collections::BTreeMap;
+
 use hexloop_proto::{MeterChannel, MeterReadings};
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::own::Threshold;
@@ -63,7 +65,7 @@ fn studied(arms: &[Arm; 2], trial_ms: u64, powers_w: Option<[u64; 2]>) -> StudyS
         }
         results.phases.last_mut().unwrap().meters = vec![readings];
     }
-    summaries(&plan, &results).pop().unwrap()
+    summaries(&plan, &BTreeMap::new(), &results).pop().unwrap()
 }
 
 fn split(first_cut: u32) -> Arm {
@@ -157,7 +159,7 @@ fn an_arm_without_tokens_has_no_energy_for_each() {
             ..fixture::trial()
         })],
     );
-    let study = summaries(&plan, &results).pop().unwrap();
+    let study = summaries(&plan, &BTreeMap::new(), &results).pop().unwrap();
     let energy = &study.cells.first().unwrap().j_per_token;
     assert_eq!(energy.reason.as_deref(), Some("no token was made"));
 }
