@@ -170,12 +170,22 @@ impl Results {
     /// Whether what a link plays was changed in a phase.
     #[must_use]
     pub fn was_changed(&self, phase: &str, link: &str) -> bool {
+        self.plays_changed(phase, link).next().is_some()
+    }
+
+    /// Whether somebody else than the phase, which is a study that sets its own links, changed what a link plays in it.
+    #[must_use]
+    pub fn was_changed_by_others(&self, phase: &str, link: &str) -> bool {
+        let by_others = |made: &ChangeMade| made.changed.asked_by.as_deref() != Some(phase);
+        self.plays_changed(phase, link).any(by_others)
+    }
+
+    fn plays_changed(&self, phase: &str, link: &str) -> impl Iterator<Item = &ChangeMade> {
         let changes = self.phase(phase).map(|phase| phase.changes.as_slice());
-        let played = |made: &ChangeMade| {
+        changes.unwrap_or_default().iter().filter(move |made| {
             let control = &made.changed.control;
             control.link == link && matches!(control.change, LinkChange::Play(_))
-        };
-        changes.unwrap_or_default().iter().any(played)
+        })
     }
 
     /// Whether the run came to its end: nothing failed and everything was taken down.

@@ -39,12 +39,13 @@ pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
 pub use studies::{
-    AdapterDeliveries, AdapterTask, AdapterWaves, KpiOutcome, SharedBatch, SharedCapacity,
-    SharedLoad, StudyAcceptance, StudyAdapters, StudyCell, StudyCodedKv, StudyContext, StudyCosts,
-    StudyDelivery, StudyEnergy, StudyHalfCosts, StudyHalves, StudyHalvesArm, StudyHits, StudyKpi,
-    StudyLeak, StudyLink, StudyLook, StudyLookCell, StudyLooks, StudyNodeEnergy, StudyOwn,
-    StudyPlaceCosts, StudyPlaced, StudyRegimes, StudyRetrieval, StudyRow, StudyShared,
-    StudySpeculation, StudySummary, StudyTraced, StudyTracedArm,
+    AdapterDeliveries, AdapterTask, AdapterWaves, KpiByTrace, KpiOnTrace, KpiOutcome, SharedBatch,
+    SharedCapacity, SharedLoad, StudyAcceptance, StudyAdapters, StudyCell, StudyCodedKv,
+    StudyContext, StudyCosts, StudyDelivery, StudyEnergy, StudyHalfCosts, StudyHalves,
+    StudyHalvesArm, StudyHits, StudyKpi, StudyLeak, StudyLink, StudyLook, StudyLookCell,
+    StudyLooks, StudyNodeEnergy, StudyOwn, StudyPlaceCosts, StudyPlaced, StudyRegimes,
+    StudyRetrieval, StudyRow, StudyShared, StudySpeculation, StudySummary, StudyTraced,
+    StudyTracedArm,
 };
 pub(crate) use training::{Step, Surroundings, training_energy};
 pub use training::{ToPerplexity, TrainingEnergy};

@@ -352,6 +352,32 @@ impl Description<'_> {
         )
     }
 
+    fn rows(f: &mut fmt::Formatter<'_>, study: &StudyPlan, path: &str) -> fmt::Result {
+        let spec = &study.study;
+        let named = |is_on_trace: bool| -> Vec<String> {
+            let is_meant = |arm: &&Arm| arm.is_asked_on_traces() == is_on_trace;
+            spec.arms.iter().filter(is_meant).map(Arm::name).collect()
+        };
+        let way = over(study.transport);
+        write!(f, "  study {}: sent over {path}{way}", study.name)?;
+        let at_rates = named(false);
+        if !at_rates.is_empty() {
+            let (times, arms) = (spec.prompts, at_rates.join(", "));
+            write!(f, ", {times} times each: {arms}")?;
+        }
+        if let Some(traced) = spec.traced {
+            write!(
+                f,
+                "; {} of each on the trace from its start, one every {}, {} times: {}",
+                traced.requests,
+                span(traced.every_ns),
+                traced.repetitions,
+                named(true).join(", ")
+            )?;
+        }
+        writeln!(f)
+    }
+
     fn study(&self, f: &mut fmt::Formatter<'_>, study: &StudyPlan) -> fmt::Result {
         let spec = &study.study;
         let arms: Vec<String> = spec.arms.iter().map(Arm::name).collect();
@@ -363,15 +389,7 @@ impl Description<'_> {
             Technique::Cascade => format!("cascades over {path}, kept if as sure as: {arms}"),
             Technique::KeyValues => format!("contexts that come over {path}: {arms}"),
             Technique::Retrieval => format!("chunks retrieved over {path}: {arms}"),
-            Technique::Kpi => {
-                return writeln!(
-                    f,
-                    "  study {}: sent over {path}{}, {} times each: {arms}",
-                    study.name,
-                    over(study.transport),
-                    spec.prompts
-                );
-            }
+            Technique::Kpi => return Self::rows(f, study, &path),
             Technique::Shared => return Self::shared(f, study, &arms),
             Technique::Adapters => {
                 let tasks = spec.adapters.iter().flat_map(|adapters| &adapters.tasks);

@@ -186,6 +186,16 @@ impl CapacityCurve {
         self.bits_between(self.left_by(from_ns), self.left_by(to_ns))
     }
 
+    /// How many bits arrive within a time, if the first is sent no earlier than `start_ns`, rounded down.
+    ///
+    /// That is [`CapacityCurve::bits_between`] of `start_ns` and the infimum of all s with s + delay(s) beyond the end of
+    /// the time, as of [`CapacityCurve::arrivals_between`]: with a delay that does not change, the integral over the time
+    /// less the delay. Jitter, loss and what was in the queue before do not enter.
+    #[must_use]
+    pub fn bits_within(&self, start_ns: u64, within_ns: u64) -> u64 {
+        self.bits_between(start_ns, self.left_by(start_ns.saturating_add(within_ns)))
+    }
+
     /// The moment from which on bits have not arrived at `t_ns`; 0 if none has.
     fn left_by(&self, t_ns: u64) -> u64 {
         let t_ns = u128::from(t_ns);

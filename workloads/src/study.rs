@@ -144,6 +144,11 @@ pub enum Arm {
         /// The rate in percent of payload over latency.
         percent: u32,
     },
+    /// The same row at whatever rate the link has on its trace: it is sent there alone, and at no setting.
+    KpiOnTrace {
+        /// Its place in [`kpi::ROWS`].
+        row: u32,
+    },
     /// The first node of two has the first layers and the last ones, the second those between.
     UShaped(UShape),
     /// Each of two nodes has half of every layer.
@@ -179,7 +184,7 @@ pub enum Technique {
     Retrieval,
     /// [`Arm::Shared`].
     Shared,
-    /// [`Arm::Kpi`].
+    /// [`Arm::Kpi`] and [`Arm::KpiOnTrace`].
     Kpi,
     /// [`Arm::UShaped`], and [`Arm::Split`] beside it.
     UShaped,
@@ -378,7 +383,7 @@ impl StudySpec {
             Some(Arm::KeyValues { .. }) => Technique::KeyValues,
             Some(Arm::Retrieval(_)) => Technique::Retrieval,
             Some(Arm::Shared { .. }) => Technique::Shared,
-            Some(Arm::Kpi { .. }) => Technique::Kpi,
+            Some(Arm::Kpi { .. } | Arm::KpiOnTrace { .. }) => Technique::Kpi,
             Some(Arm::Placed(_) | Arm::Policy(_)) => Technique::Placement,
             Some(Arm::UShaped(_)) => Technique::UShaped,
             Some(Arm::TensorParallel(_)) => Technique::TensorParallel,
@@ -450,7 +455,7 @@ impl StudySpec {
                 Arm::KeyValues { .. } => technique == Technique::KeyValues,
                 Arm::Retrieval(_) => technique == Technique::Retrieval,
                 Arm::Shared { .. } => technique == Technique::Shared,
-                Arm::Kpi { .. } => technique == Technique::Kpi,
+                Arm::Kpi { .. } | Arm::KpiOnTrace { .. } => technique == Technique::Kpi,
                 Arm::Placed(_) => {
                     matches!(technique, Technique::Placement | Technique::TensorParallel)
                 }

@@ -81,7 +81,7 @@ pub fn summarise(
         traffic: traffic::summaries(plan, traces, results),
         cells: cells::summaries(plan, traces, results),
         jobs: jobs.collect(),
-        studies: studies::summaries(plan, results),
+        studies: studies::summaries(plan, traces, results),
         loads: loads::summaries(plan, traces, results, idle_w),
         background: background::summaries(plan, results),
         nodes: results.nodes.iter().map(node_summary).collect(),

@@ -180,7 +180,9 @@ fn judge_claim(
                 (name, cell_claim(summary, results))
             }));
         }
-        Claim::Study { study, claim } => return studies::judge(plan, results, (study, *claim)),
+        Claim::Study { study, claim } => {
+            return studies::judge_with(plan, traces, results, (study, *claim));
+        }
         Claim::PayloadFormula { phase }
         | Claim::StallsInOutage { phase }
         | Claim::GoesOnInOutage { phase }

@@ -18,7 +18,7 @@ pub(super) mod traced;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
-use hexloop_traces::Direction;
+use hexloop_traces::{Direction, Trace};
 use hexloop_workloads::coding::kv::KvShape;
 use hexloop_workloads::study::adapters::AdapterFinding;
 use hexloop_workloads::study::kv::{DeliveryCosts, LossRecord};
@@ -41,7 +41,7 @@ use serde::{Deserialize, Serialize};
 pub use self::adapters::{AdapterDeliveries, AdapterTask, AdapterWaves, StudyAdapters};
 use self::energy::Energy;
 pub use self::energy::{StudyEnergy, StudyNodeEnergy};
-pub use self::kpi::{KpiOutcome, StudyKpi};
+pub use self::kpi::{KpiByTrace, KpiOnTrace, KpiOutcome, StudyKpi};
 pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
 pub use self::leak::StudyLeak;
 pub use self::multimodal::{StudyLook, StudyLookCell, StudyLooks};
@@ -359,11 +359,16 @@ impl<'a> Findings<'a> {
 }
 
 /// Every study that was played.
-pub(super) fn summaries(plan: &Plan, results: &Results) -> Vec<StudySummary> {
+pub(super) fn summaries(
+    plan: &Plan,
+    traces: &BTreeMap<String, Trace>,
+    results: &Results,
+) -> Vec<StudySummary> {
     let played = plan.studies.iter().filter_map(|study| {
         let recorded = results.phase(&study.name)?;
         let findings = Findings::of(study, plan.model.as_ref()?, recorded);
-        Some(summary(&findings, (results, recorded), plan.seed))
+        let kpis = kpi::summaries(plan, traces, &findings);
+        Some(summary(&findings, (results, recorded), (kpis, plan.seed)))
     });
     played.collect()
 }
@@ -371,7 +376,7 @@ pub(super) fn summaries(plan: &Plan, results: &Results) -> Vec<StudySummary> {
 fn summary(
     findings: &Findings<'_>,
     (results, recorded): (&Results, &PhaseResults),
-    seed: u64,
+    (kpis, seed): (Vec<StudyKpi>, u64),
 ) -> StudySummary {
     let study = findings.plan;
     let costs = study.path.iter().zip(&findings.costs);
@@ -412,7 +417,7 @@ fn summary(
         own: own::summaries(findings, &energy),
         context: kv::summary(findings),
         retrieval: retrieval::summaries(findings),
-        kpis: kpi::summaries(findings),
+        kpis,
         shared: shared::summary(findings, &energy),
         place_costs: placement::costs(findings),
         placed: placement::summaries(findings, &energy),

@@ -381,18 +381,26 @@ impl Study {
         }
     }
 
-    /// Every row that can be tried, at every rate.
+    /// Every row that can be tried, at every rate; and on the trace, where one is played.
     fn transmissions(&self) -> Result<Vec<Arm>, (String, String)> {
         let Some(kpi) = &self.kpi else {
             return Ok(Vec::new());
         };
         let tried = kpi.rows().filter(|(_, row)| kpi.flow(row).is_ok());
-        let of_row = |(row, _)| kpi.percents.iter().map(move |percent| (row, *percent));
-        let arms: Vec<Arm> = tried
-            .flat_map(of_row)
-            .map(|(row, percent)| Arm::Kpi { row, percent })
-            .collect();
-        if arms.is_empty() {
+        let rows: Vec<u32> = tried.map(|(row, _)| row).collect();
+        let at_rates = |row: &u32| {
+            let row = *row;
+            let percents = kpi.percents.iter();
+            percents.map(move |percent| Arm::Kpi {
+                row,
+                percent: *percent,
+            })
+        };
+        let mut arms: Vec<Arm> = rows.iter().flat_map(at_rates).collect();
+        if self.traced.is_some() {
+            arms.extend(rows.iter().map(|row| Arm::KpiOnTrace { row: *row }));
+        }
+        if rows.is_empty() {
             let message = "no row of these tables can be tried".to_owned();
             let help = "raise `scale` or `most_rate`, or name other tables".to_owned();
             return Err((message, help));

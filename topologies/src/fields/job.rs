@@ -351,6 +351,7 @@ pub(super) const EXPECTATION: &[Field] = &[
             "batch-saves-energy",
             "counter-is-integrated-power",
             "kpis-hold-by-rate",
+            "kpis-hold-by-trace",
             "device-flat-in-link",
             "round-trip-is-added",
             "token-time-flat-in-round-trip",
@@ -433,7 +434,9 @@ pub(super) const EXPECTATION: &[Field] = &[
          fcfs, likewise; batch-saves-cpu, batch-saves-energy: a token of the largest batch costs less CPU time, \
          or energy, than alone; counter-is-integrated-power: every counter of energy and the integral of power of \
          the same device are within 5 %; kpis-hold-by-rate: of each row at least 80 % of the transmissions are in \
-         time above payload over latency, and at most 20 % below it; of placements: device-flat-in-link: \
+         time above payload over latency, and at most 20 % below it; kpis-hold-by-trace: with `trace_requests`, of the \
+         transmissions of each row that the link's trace carries within the latency with 25 % to spare, from when each began, \
+         at least 80 % are in time, and of those that it is 10 % short of at least 80 % are late; of placements: device-flat-in-link: \
          answers of the first node take as long, within 15 %, at the longest round trip as at the shortest and at \
          the highest rate as at the lowest; round-trip-is-added: the first token from the last node comes later \
          than from the one before, computing apart, by what an empty frame takes longer, within 10 %; \

@@ -41,7 +41,7 @@ pub(super) const STUDY: &[Field] = &[
          shared: several users, each on a link of its own, share the \
          model on one edge, which batches their requests; links follow their traces, so that they can share a \
          cell. kpi: payloads of the rows of 3GPP TS 22.261 clause 7.10 cross a link at rates above and below \
-         payload over latency; no model computes. \
+         payload over latency, and on its trace; no model computes. \
          placement: the whole model is on every node of the path, and \
          a request is answered on one of them: on each in turn, and where a policy puts it. u-shaped: the first of \
          two nodes has the first layers and the last ones with the head, the second those between, so that no \
@@ -272,7 +272,7 @@ pub(super) const STUDY: &[Field] = &[
             most: 100_000,
         },
         Optional,
-        "split, speculative, early-exit, cascade, kv, placement, multimodal: after all settings the links follow their \
+        "split, speculative, early-exit, cascade, kv, kpi, placement, multimodal: after all settings the links follow their \
          traces, which begin anew for each arm, and so many requests are asked of it, the prompts in turn: every arm \
          meets the same channel at the same requests. None unless given.",
     ),
@@ -426,10 +426,11 @@ pub(super) const STUDY: &[Field] = &[
                 least: 1,
                 most: 1000,
             },
-            least: 1,
+            least: 0,
         },
         Optional,
-        "kpi: rates of the link in percent of a row's payload over its latency; 125 and 90 unless given.",
+        "kpi: rates of the link in percent of a row's payload over its latency; 125 and 90 unless given. With none, rows \
+         are sent on the trace alone, and `trace_requests` are needed.",
     ),
     field(
         "scale",

@@ -90,6 +90,8 @@ pub enum StudyClaim {
     CounterIsIntegratedPower,
     /// Above payload over latency a row of the KPI tables is in time, and below it late.
     KpisHoldByRate,
+    /// What the link's trace carries in time is in time, and what it does not is late.
+    KpisHoldByTrace,
     /// An answer of the first node takes as long whatever its links are.
     DeviceFlatInLink,
     /// On a further node the first token comes later by the round trip that is added, on equally fast nodes.
@@ -140,7 +142,7 @@ pub enum StudyClaim {
 
 impl StudyClaim {
     /// All of them.
-    pub const ALL: [StudyClaim; 54] = [
+    pub const ALL: [StudyClaim; 55] = [
         StudyClaim::ArmsAgree,
         StudyClaim::ArmBytesFollowFormula,
         StudyClaim::CutMovesNoBytes,
@@ -172,6 +174,7 @@ impl StudyClaim {
         StudyClaim::BatchSavesEnergy,
         StudyClaim::CounterIsIntegratedPower,
         StudyClaim::KpisHoldByRate,
+        StudyClaim::KpisHoldByTrace,
         StudyClaim::DeviceFlatInLink,
         StudyClaim::RoundTripIsAdded,
         StudyClaim::TokenTimeFlatInRoundTrip,
@@ -232,6 +235,7 @@ impl StudyClaim {
             StudyClaim::BatchSavesEnergy => "batch-saves-energy",
             StudyClaim::CounterIsIntegratedPower => "counter-is-integrated-power",
             StudyClaim::KpisHoldByRate => "kpis-hold-by-rate",
+            StudyClaim::KpisHoldByTrace => "kpis-hold-by-trace",
             StudyClaim::DeviceFlatInLink => "device-flat-in-link",
             StudyClaim::RoundTripIsAdded => "round-trip-is-added",
             StudyClaim::TokenTimeFlatInRoundTrip => "token-time-flat-in-round-trip",
@@ -292,7 +296,7 @@ impl StudyClaim {
             | StudyClaim::BatchSavesCpu
             | StudyClaim::BatchSavesEnergy => Some(Technique::Shared),
             StudyClaim::CounterIsIntegratedPower => None,
-            StudyClaim::KpisHoldByRate => Some(Technique::Kpi),
+            StudyClaim::KpisHoldByRate | StudyClaim::KpisHoldByTrace => Some(Technique::Kpi),
             StudyClaim::DeviceFlatInLink
             | StudyClaim::RoundTripIsAdded
             | StudyClaim::TokenTimeFlatInRoundTrip
@@ -425,6 +429,9 @@ impl StudyClaim {
             }
             StudyClaim::KpisHoldByRate => {
                 "each row is in time above payload over latency, and late below it"
+            }
+            StudyClaim::KpisHoldByTrace => {
+                "each row is in time where the link's trace carries it within the latency, and late where it does not"
             }
             StudyClaim::DeviceFlatInLink => {
                 "an answer of the first node takes as long whatever the links are"

@@ -191,6 +191,31 @@ fn of_job(traffic: &[Traffic], is: impl Fn(&TrafficJob) -> bool) -> Vec<&str> {
     with.map(|phase| phase.name.as_str()).collect()
 }
 
+/// Why a study has nothing that a claim could be judged by, though it is of the right technique, and how to mend that.
+fn nothing_to_judge(study: &Study, claim: StudyClaim) -> Option<(String, &'static str)> {
+    let name = quoted(&study.name);
+    match claim {
+        StudyClaim::AdaptiveNearBestOnTraces if study.traced.is_none() => Some((
+            format!("study {name} asks nothing on its traces"),
+            "give it `trace_requests`",
+        )),
+        StudyClaim::KpisHoldByTrace if study.kpi.is_some() && study.traced.is_none() => Some((
+            format!("study {name} sends nothing on its trace"),
+            "give it `trace_requests`",
+        )),
+        StudyClaim::KpisHoldByRate => {
+            let kpi = study.kpi.as_ref().filter(|kpi| kpi.percents.is_empty());
+            kpi.map(|_| {
+                (
+                    format!("study {name} sends nothing at a set rate"),
+                    "give it `percents`, or claim `kpis-hold-by-trace`",
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
 /// Reads the claims about phases.
 pub(super) fn expectations(
     reporter: &mut Reporter<'_>,
@@ -248,12 +273,11 @@ pub(super) fn expectations(
             let help = "it is about another technique".to_owned();
             reporter.report(section.place("claim"), message, Some(help));
         }
-        if let (Some(study), Some(StudyClaim::AdaptiveNearBestOnTraces)) = (study, of_study)
-            && study.traced.is_none()
-        {
-            let message = format!("study {} asks nothing on its traces", quoted(&phase));
-            let help = "give it `trace_requests`".to_owned();
-            reporter.report(section.place("claim"), message, Some(help));
+        let missing = study
+            .zip(of_study)
+            .and_then(|(study, claim)| nothing_to_judge(study, claim));
+        if let Some((message, help)) = missing {
+            reporter.report(section.place("claim"), message, Some(help.to_owned()));
         }
         let claim = match claim_name.as_str() {
             _ if let Some(claim) = of_study => Claim::Study {

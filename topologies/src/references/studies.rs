@@ -116,7 +116,7 @@ pub(crate) fn study_problems(
         problems.push(problem);
     }
     if let (Some(traced), Ok(arms)) = (study.traced, study.arms(shape.layers)) {
-        let asked = arms.iter().filter(|arm| arm.in_flight() == 1).count();
+        let asked = arms.iter().filter(|arm| arm.is_asked_on_traces()).count();
         let rounds =
             u64::from(traced.repetitions).saturating_mul(asked.try_into().unwrap_or(u64::MAX));
         if traced.round_ns().saturating_mul(rounds) > study.duration_ns {
@@ -145,6 +145,7 @@ pub(crate) fn study_problems(
 fn settings(reporter: &mut Reporter<'_>, section: &Section<'_>) {
     let needed: &[&str] = match section.text("technique").as_str() {
         "shared" => &["prompt_tokens", "output_tokens"],
+        "kpi" if kpi::sends_at_no_rate(section) => &[],
         "kpi" => &["round_trips"],
         "multimodal" => &["round_trips", "rates"],
         _ => &["prompt_tokens", "output_tokens", "round_trips", "rates"],

@@ -160,6 +160,30 @@ fn bits_arrive_after_their_delay_and_in_order() {
     assert_eq!(falling.arrivals_between(150, 160), 10);
 }
 
+#[test]
+fn what_is_sent_from_a_moment_on_arrives_within_a_time_less_the_delay() {
+    let g = 1_000_000_000;
+    // Whatever the start: 50 ns less the delay of 30 at a bit each ns, and nothing within the delay.
+    let constant = delayed(EndPolicy::Hold, &[(100, g, 30)]);
+    assert_eq!(constant.bits_within(0, 50), 20);
+    assert_eq!(constant.bits_within(70, 50), 20);
+    assert_eq!(constant.bits_within(70, 30), 0);
+    assert_eq!(constant.bits_within(70, 0), 0);
+    // From 50 to 140: 50 ns at one bit each, and 40 at two.
+    let faster = delayed(EndPolicy::Hold, &[(100, g, 10), (100, 2 * g, 10)]);
+    assert_eq!(faster.bits_within(50, 100), 50 + 80);
+    // From 80 to 170: 20 ns, an outage of 50, and 20 again.
+    let out = delayed(EndPolicy::Hold, &[(100, g, 10), (50, 0, 10), (100, g, 10)]);
+    assert_eq!(out.bits_within(80, 100), 20 + 20);
+    assert_eq!(out.bits_within(100, 60), 0);
+    // What is sent from 100 on arrives at 150 and later, after the end at 140: 10 bits have left before.
+    let rising = delayed(EndPolicy::Hold, &[(100, g, 30), (100, g, 50)]);
+    assert_eq!(rising.bits_within(90, 50), 10);
+    // From 150 to 300, of which the first 50 are an outage and the rest begins the trace anew.
+    let looping = delayed(EndPolicy::Loop, &[(100, g, 10), (100, 0, 10)]);
+    assert_eq!(looping.bits_within(150, 160), 100);
+}
+
 proptest! {
     #[test]
     fn what_was_asked_before_does_not_change_an_answer(

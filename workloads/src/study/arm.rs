@@ -19,6 +19,7 @@ impl Arm {
             | Arm::Retrieval(_)
             | Arm::Shared { .. }
             | Arm::Kpi { .. }
+            | Arm::KpiOnTrace { .. }
             | Arm::UShaped(_)
             | Arm::TensorParallel(_)
             | Arm::Leaking(_)
@@ -51,6 +52,7 @@ impl Arm {
             | Arm::Retrieval(_)
             | Arm::Shared { .. }
             | Arm::Kpi { .. }
+            | Arm::KpiOnTrace { .. }
             | Arm::Placed(_)
             | Arm::Policy(_)
             | Arm::UShaped(_)
@@ -131,6 +133,13 @@ impl Arm {
         }
     }
 
+    /// Whether it is asked on the traces, where a study plays any: one request after the other, and not at a rate that
+    /// is a part of it.
+    #[must_use]
+    pub const fn is_asked_on_traces(&self) -> bool {
+        self.in_flight() == 1 && !matches!(self, Arm::Kpi { .. })
+    }
+
     /// Its name in reports: of a split where it cuts, how many requests are under way if several, and how
     /// states are coded if not exactly;
     /// of speculation what is drafted, what crosses and how tokens are chosen.
@@ -157,6 +166,7 @@ impl Arm {
                 return format!("{} {}", delivery.name(), source.name());
             }
             Arm::Kpi { row, percent } => return kpi::arm_name(*row, *percent),
+            Arm::KpiOnTrace { row } => return kpi::row_name(*row).to_owned(),
             Arm::Shared { policy, batch } => return format!("{} of {batch}", policy.name()),
             Arm::Placed(placement) => return placement.name(),
             Arm::Policy(policy) => return policy.name(),

@@ -85,8 +85,7 @@ pub struct Turn {
 }
 
 impl StudySpec {
-    /// All requests on the traces: a round of every arm that has one request under way at a time, then the next
-    /// one of each of them.
+    /// All requests on the traces: a round of every arm that is asked there, then the next one of each of them.
     #[must_use]
     pub fn turns(&self) -> Vec<Turn> {
         let Some(traced) = self.traced else {
@@ -94,7 +93,7 @@ impl StudySpec {
         };
         let mut turns = Vec::new();
         for repetition in 0..traced.repetitions {
-            for arm in self.arms.iter().filter(|arm| arm.in_flight() == 1) {
+            for arm in self.arms.iter().filter(|arm| arm.is_asked_on_traces()) {
                 turns.extend((0..traced.requests).map(|request| Turn {
                     repetition,
                     request,

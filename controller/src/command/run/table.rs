@@ -343,6 +343,22 @@ fn kpi_rows(text: &mut String, study: &StudySummary) -> std::fmt::Result {
                 outcome.margin * 100.0
             )?;
         }
+        if let Some(sent) = &row.on_trace {
+            let carried = sent.by_trace.as_ref();
+            let carried = carried.map(|by_trace| by_trace.carried_over_needed[1]);
+            write!(
+                text,
+                "  {} {} of {} (on {}, 1:{}: {} ms, margin {:+.1} %; the trace carries {} of what it needs)",
+                sent.verdict,
+                sent.in_time,
+                sent.sent,
+                sent.trace,
+                row.scale,
+                significant(sent.median_ms),
+                sent.margin * 100.0,
+                number(carried)
+            )?;
+        }
         writeln!(text)?;
     }
     Ok(())

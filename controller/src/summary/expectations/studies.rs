@@ -21,6 +21,7 @@ mod u_shape;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hexloop_topologies::plan::{Plan, StudyClaim};
+use hexloop_traces::Trace;
 use hexloop_workloads::study::kpi::hop_bytes as kpi_hop_bytes;
 use hexloop_workloads::study::kv as contexts;
 use hexloop_workloads::study::own::{cascade_bytes, early_exit_bytes};
@@ -51,9 +52,16 @@ const RATES_EACH_SIDE: usize = 3;
 /// Fewest trials of a cell that a law is judged by.
 const LEAST_TRIALS: usize = 2;
 
+/// Judges a claim that needs no trace.
+#[cfg(test)]
+fn judge(plan: &Plan, results: &Results, claim: (&str, StudyClaim)) -> Judgement {
+    judge_with(plan, &BTreeMap::new(), results, claim)
+}
+
 /// Judges a claim about a study.
-pub(super) fn judge(
+pub(super) fn judge_with(
     plan: &Plan,
+    traces: &BTreeMap<String, Trace>,
     results: &Results,
     (name, claim): (&str, StudyClaim),
 ) -> Judgement {
@@ -64,8 +72,9 @@ pub(super) fn judge(
         return unjudged(&[], format!("study {name} was not played"));
     };
     let findings = Findings::of(study, model, recorded);
-    let is_empty =
-        findings.trials.is_empty() && findings.rounds.is_empty() && findings.adapters.is_empty();
+    let is_empty = findings.all_trials().next().is_none()
+        && findings.rounds.is_empty()
+        && findings.adapters.is_empty();
     if is_empty || recorded.end.is_none() {
         return unjudged(&[], "it did not come to its end".to_owned());
     }
@@ -104,6 +113,7 @@ pub(super) fn judge(
         StudyClaim::BatchSavesCpu => shared::batch_saves_cpu(&findings),
         StudyClaim::BatchSavesEnergy => shared::batch_saves_energy(&findings, (results, recorded)),
         StudyClaim::KpisHoldByRate => kpi::holds_by_rate(&findings),
+        StudyClaim::KpisHoldByTrace => kpi::holds_by_trace((plan, traces), &findings, results),
         StudyClaim::CounterIsIntegratedPower => shared::counter_is_integral((results, recorded)),
         StudyClaim::DeviceFlatInLink => placement::device_flat(&findings),
         StudyClaim::RoundTripIsAdded => placement::round_trip_is_added(&findings),
@@ -253,7 +263,9 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
             bytes.collect()
         }
         Arm::Remote { .. } => vec![drafts::remote_bytes(prompt, output)],
-        Arm::Kpi { .. } => kpi_bytes(findings, &trial.arm).into_iter().collect(),
+        Arm::Kpi { .. } | Arm::KpiOnTrace { .. } => {
+            kpi_bytes(findings, &trial.arm).into_iter().collect()
+        }
         // Their requests are no trials.
         Arm::Shared { .. } | Arm::Adapters(_) => Vec::new(),
         Arm::Leaking(leaking) => vec![leaking.hop_bytes(prompt, findings.width)],
@@ -286,7 +298,7 @@ fn formula_bytes(findings: &Findings<'_>, trial: &TrialRecord) -> Vec<HopBytes> 
 }
 
 fn kpi_bytes(findings: &Findings<'_>, arm: &Arm) -> Option<HopBytes> {
-    let Arm::Kpi { row, .. } = *arm else {
+    let (Arm::Kpi { row, .. } | Arm::KpiOnTrace { row }) = *arm else {
         return None;
     };
     let spec = findings.plan.study.kpi.as_ref()?;

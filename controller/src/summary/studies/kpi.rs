@@ -1,10 +1,19 @@
 //! Rows of the KPI tables: which were in time at which rate, by how much, and which were not tried.
 
+pub(in crate::summary) mod on_trace;
+
+use std::collections::BTreeMap;
+
+use hexloop_topologies::plan::Plan;
+use hexloop_traces::Trace;
 use hexloop_workloads::study::kpi::{KpiRow, KpiSpec, Way};
 use hexloop_workloads::study::{Arm, TrialRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use on_trace::{KpiByTrace, KpiOnTrace};
+
+use self::on_trace::{LinkTrace, RowSent};
 use super::{Findings, law};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 
@@ -31,6 +40,9 @@ pub struct StudyKpi {
     pub not_tried: Option<String>,
     /// What came of it, at each rate.
     pub outcomes: Vec<KpiOutcome>,
+    /// What came of it on the link's trace; null where it was not sent there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_trace: Option<KpiOnTrace>,
 }
 
 /// A row at a rate.
@@ -95,22 +107,35 @@ pub(in crate::summary) fn sent<'a>(findings: &Findings<'a>) -> Vec<Sent<'a>> {
     study.arms.iter().filter_map(of_arm).collect()
 }
 
-pub(super) fn summaries(findings: &Findings<'_>) -> Vec<StudyKpi> {
+pub(super) fn summaries(
+    plan: &Plan,
+    traces: &BTreeMap<String, Trace>,
+    findings: &Findings<'_>,
+) -> Vec<StudyKpi> {
     let Some(spec) = &findings.plan.study.kpi else {
         return Vec::new();
     };
     let all = sent(findings);
-    spec.rows()
-        .map(|(_, row)| summary(spec, row, &all))
+    let trace = LinkTrace::of(plan, traces, findings.plan);
+    let on_trace = on_trace::sent(findings, trace.as_ref());
+    let name = on_trace::name_of(plan, findings.plan);
+    let of_row = |row: &KpiRow| -> Option<KpiOnTrace> {
+        let own = on_trace.iter().find(|sent: &&RowSent| sent.row == row)?;
+        own.summary(name?)
+    };
+    let rows = spec.rows();
+    rows.map(|(_, row)| summary(spec, (row, of_row(row)), &all))
         .collect()
 }
 
-fn summary(spec: &KpiSpec, row: &'static KpiRow, all: &[Sent<'_>]) -> StudyKpi {
+fn summary(
+    spec: &KpiSpec,
+    (row, on_trace): (&'static KpiRow, Option<KpiOnTrace>),
+    all: &[Sent<'_>],
+) -> StudyKpi {
     let flow = spec.flow(row);
     let mbps = |bps: u64| rounded(count_to_f64(bps) / 1e6, 6);
-    let own = all
-        .iter()
-        .filter(|sent| sent.row == row && !sent.trials.is_empty());
+    let own = all.iter().filter(|sent| sent.row == row);
     StudyKpi {
         table: row.table.to_owned(),
         use_case: row.use_case.to_owned(),
@@ -125,31 +150,53 @@ fn summary(spec: &KpiSpec, row: &'static KpiRow, all: &[Sent<'_>]) -> StudyKpi {
         scale: spec.scale,
         payload_bytes: flow.as_ref().ok().map(|flow| flow.payload_bytes),
         not_tried: flow.err(),
-        outcomes: own.map(outcome).collect(),
+        outcomes: own.filter_map(outcome).collect(),
+        on_trace,
     }
 }
 
-fn outcome(sent: &Sent<'_>) -> KpiOutcome {
-    let times = || sent.trials.iter().map(|trial| took_ns(trial));
-    let median = law::median(times()).unwrap_or(u64::MAX);
-    let (count, in_time) = (length(&sent.trials), sent.in_time());
-    let latency = count_to_f64(sent.latency_ns);
-    KpiOutcome {
-        percent: sent.percent,
-        rate_mbps: sent
-            .trials
-            .first()
-            .map_or(0.0, |trial| rounded(count_to_f64(trial.rate_bps) / 1e6, 6)),
-        sent: count,
-        in_time,
-        median_ms: ns_to_ms(median),
-        longest_ms: ns_to_ms(times().max().unwrap_or(0)),
-        margin: rounded((latency - count_to_f64(median)) / latency.max(1.0), 6),
-        verdict: match in_time {
-            all if all == count => "pass",
-            0 => "fail",
-            _ => "mixed",
-        }
-        .to_owned(),
+/// What came of transmissions of a row.
+struct Times {
+    in_time: u64,
+    median_ms: f64,
+    longest_ms: f64,
+    margin: f64,
+    verdict: &'static str,
+}
+
+impl Times {
+    /// Of what they took; `None` if there are none.
+    fn of(took_ns: &[u64], latency_ns: u64) -> Option<Times> {
+        let median = law::median(took_ns.iter().copied())?;
+        let latency = count_to_f64(latency_ns);
+        let in_time = took_ns.iter().filter(|took_ns| **took_ns <= latency_ns);
+        let in_time = in_time.count();
+        Some(Times {
+            in_time: u64::try_from(in_time).unwrap_or(u64::MAX),
+            median_ms: ns_to_ms(median),
+            longest_ms: ns_to_ms(*took_ns.iter().max()?),
+            margin: rounded((latency - count_to_f64(median)) / latency.max(1.0), 6),
+            verdict: match in_time {
+                all if all == took_ns.len() => "pass",
+                0 => "fail",
+                _ => "mixed",
+            },
+        })
     }
+}
+
+fn outcome(sent: &Sent<'_>) -> Option<KpiOutcome> {
+    let took: Vec<u64> = sent.trials.iter().map(|trial| took_ns(trial)).collect();
+    let times = Times::of(&took, sent.latency_ns)?;
+    let rate_bps = sent.trials.first()?.rate_bps;
+    Some(KpiOutcome {
+        percent: sent.percent,
+        rate_mbps: rounded(count_to_f64(rate_bps) / 1e6, 6),
+        sent: length(&took),
+        in_time: times.in_time,
+        median_ms: times.median_ms,
+        longest_ms: times.longest_ms,
+        margin: times.margin,
+        verdict: times.verdict.to_owned(),
+    })
 }

@@ -66,10 +66,11 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Every arm on the traces; `None` where nothing was asked on them.
+/// Every arm on the traces; `None` where nothing was asked on them. Rows of the KPI tables have a summary of their own.
 pub(super) fn summary(findings: &Findings<'_>, energy: &Energy, seed: u64) -> Option<StudyTraced> {
     let spec = findings.plan.study.traced?;
     let arms = findings.plan.study.arms.iter();
+    let arms = arms.filter(|arm| !matches!(arm, Arm::KpiOnTrace { .. }));
     let arms: Vec<StudyTracedArm> = arms
         .filter_map(|arm| summary_of((findings, energy), arm, (spec.every_ns, seed)))
         .collect();

@@ -6,6 +6,7 @@ use super::integers;
 use crate::check::Reporter;
 use crate::problem::{listed, quoted};
 use crate::section::Section;
+use crate::value::Value;
 
 /// The keys that mean something to it alone.
 pub(super) const KEYS: [&str; 4] = ["tables", "percents", "scale", "most_rate"];
@@ -21,6 +22,12 @@ pub(super) const FOREIGN: [&str; 7] = [
     "output_tokens",
 ];
 
+/// Whether rows are sent on the traces alone.
+pub(super) fn sends_at_no_rate(section: &Section<'_>) -> bool {
+    let written = section.written("percents").and_then(Value::array);
+    written.is_some_and(<[Value]>::is_empty)
+}
+
 pub(super) fn spec(reporter: &mut Reporter<'_>, section: &Section<'_>) -> KpiSpec {
     for (table, origin) in section.list("tables") {
         if !ROWS.iter().any(|row| row.table == table) {
@@ -30,6 +37,14 @@ pub(super) fn spec(reporter: &mut Reporter<'_>, section: &Section<'_>) -> KpiSpe
             let help = format!("known tables: {}", listed(known));
             reporter.report(origin, message, Some(help));
         }
+    }
+    if let Some(percents) = section.written("percents")
+        && sends_at_no_rate(section)
+        && section.written("trace_requests").is_none()
+    {
+        let message = "without `percents` and without `trace_requests` nothing is sent".to_owned();
+        let help = "name rates in percent of what rows need, or give `trace_requests`".to_owned();
+        reporter.report(&percents.origin, message, Some(help));
     }
     KpiSpec {
         tables: section.texts("tables"),

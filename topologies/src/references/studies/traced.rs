@@ -7,12 +7,13 @@ use crate::check::Reporter;
 use crate::section::Section;
 
 /// Techniques whose requests come one by one, so that a moment of a trace is one request of every arm.
-const TECHNIQUES: [&str; 7] = [
+const TECHNIQUES: [&str; 8] = [
     "split",
     "speculative",
     "early-exit",
     "cascade",
     "kv",
+    "kpi",
     "placement",
     "multimodal",
 ];

@@ -13,8 +13,8 @@ use crate::job::JobCommand;
 use crate::serve::connection::{Connection, ConnectionError, PayloadCounter};
 use crate::serve::error::JobError;
 use crate::serve::signal::Signal;
-use crate::study::kpi::{ROWS, STAMP_BYTES, Way, hop_bytes};
-use crate::study::{Arm, StudyFinding, StudyJobSpec, StudySpec, TrialRecord};
+use crate::study::kpi::{Flow, KpiRow, ROWS, STAMP_BYTES, Way, hop_bytes};
+use crate::study::{Arm, StudyJobSpec, StudySpec, TrialRecord};
 use crate::wire::{FrameKind, MAX_BODY_BYTES};
 
 /// Plays such a study to its end.
@@ -33,38 +33,61 @@ pub(super) fn play(
         return Ok(());
     };
     for round_trip_ns in study.grid.round_trips_ns.iter().copied() {
-        for arm in &study.arms {
-            for repetition in 0..study.prompts {
-                let trial = transmit(&mut conductor, study, (arm, round_trip_ns, repetition))?;
-                conductor.find(StudyFinding::Trial(trial));
-            }
-        }
+        at_rates(&mut conductor, study, round_trip_ns)?;
+    }
+    for turn in study.turns() {
+        let (arm, prompt) = (turn.arm.clone(), turn.prompt);
+        conductor.take_turn(turn)?;
+        let record = transmit(&mut conductor, study, (&arm, Setting::TRACED, prompt))?;
+        conductor.find_trial(record);
     }
     conductor.end();
     Ok(())
 }
 
-fn transmit(
+/// Sends every row at each of its rates.
+fn at_rates(
     conductor: &mut Conductor<'_>,
     study: &StudySpec,
-    (arm, round_trip_ns, repetition): (&Arm, u64, u32),
-) -> Result<TrialRecord, JobError> {
+    round_trip_ns: u64,
+) -> Result<(), JobError> {
+    for arm in &study.arms {
+        let Arm::Kpi { percent, .. } = *arm else {
+            continue;
+        };
+        let (_, flow) = row_of(study, arm)?;
+        let setting = Setting {
+            round_trip_ns,
+            rate_bps: flow.rate_bps * u64::from(percent) / 100,
+        };
+        conductor.set_links(setting)?;
+        for repetition in 0..study.prompts {
+            let record = transmit(conductor, study, (arm, setting, repetition))?;
+            conductor.find_trial(record);
+        }
+    }
+    Ok(())
+}
+
+/// The row that an arm sends, and what it comes to.
+fn row_of(study: &StudySpec, arm: &Arm) -> Result<(&'static KpiRow, Flow), JobError> {
     let wrong = |why: String| JobError::Spec { why };
-    let Arm::Kpi { row, percent } = *arm else {
+    let (Arm::Kpi { row, .. } | Arm::KpiOnTrace { row }) = *arm else {
         return Err(wrong(format!("{} is no row of a table", arm.name())));
     };
     let known = usize::try_from(row).ok().and_then(|row| ROWS.get(row));
     let (row, kpi) = known
         .zip(study.kpi.as_ref())
         .ok_or_else(|| wrong(format!("there is no row {row}")))?;
-    let flow = kpi.flow(row).map_err(wrong)?;
-    let setting = Setting {
-        round_trip_ns,
-        rate_bps: flow.rate_bps * u64::from(percent) / 100,
-    };
-    if repetition == 0 {
-        conductor.set_links(setting)?;
-    }
+    Ok((row, kpi.flow(row).map_err(wrong)?))
+}
+
+fn transmit(
+    conductor: &mut Conductor<'_>,
+    study: &StudySpec,
+    (arm, setting, repetition): (&Arm, Setting, u32),
+) -> Result<TrialRecord, JobError> {
+    let (row, flow) = row_of(study, arm)?;
     let group = conductor.next_group();
     let mut record = conductor.next_trial(arm, setting, (group, repetition));
     let offset = conductor.offset();

@@ -3,6 +3,7 @@
 
 use super::harness::{SmallModel, bare_study, played_by_two};
 use crate::coding::Coding;
+use crate::study::kpi::{KpiSpec, ROWS, hop_bytes};
 use crate::study::kv::{Delivery, QUESTION_TOKENS, Source};
 use crate::study::multimodal::{ATTRIBUTES, Encoder, Look};
 use crate::study::placement::{Placement, PlacementPolicy, Weights};
@@ -159,4 +160,56 @@ fn images_are_asked_about_at_the_same_moments_of_the_traces() {
     let arms: Vec<&Arm> = study.arms.iter().collect();
     expect_rounds(&arms, &traced);
     expect_the_same_tokens(&trials, &traced);
+}
+
+#[test]
+fn rows_of_the_tables_are_sent_at_the_same_moments_of_the_traces_and_at_no_percentage_there() {
+    let kpi = KpiSpec {
+        tables: vec!["7.10.1-1".to_owned()],
+        percents: vec![125],
+        scale: 100,
+        most_rate_bps: 100_000_000,
+    };
+    // One up and one down.
+    let (up, down) = (0, 4);
+    let arms = vec![
+        Arm::Kpi {
+            row: up,
+            percent: 125,
+        },
+        Arm::KpiOnTrace { row: up },
+        Arm::KpiOnTrace { row: down },
+    ];
+    let study = StudySpec {
+        kpi: Some(kpi.clone()),
+        ..study(arms)
+    };
+    let (trials, traced) = played(&study);
+    assert_eq!(trials.len(), usize::try_from(PROMPTS).unwrap());
+    assert!(trials.iter().all(|trial| trial.arm == study.arms[0]));
+    expect_rounds(&[&study.arms[1], &study.arms[2]], &traced);
+    for one in &traced {
+        let Arm::KpiOnTrace { row } = one.trial.arm else {
+            panic!("{}", one.trial.arm.name())
+        };
+        let row = &ROWS[usize::try_from(row).unwrap()];
+        let flow = kpi.flow(row).unwrap();
+        assert_eq!(one.trial.hops, [hop_bytes(row.way, flow.payload_bytes)]);
+    }
+}
+
+#[test]
+fn rows_that_are_sent_on_the_traces_alone_are_tried_at_no_setting() {
+    let study = StudySpec {
+        kpi: Some(KpiSpec {
+            tables: Vec::new(),
+            percents: Vec::new(),
+            scale: 100,
+            most_rate_bps: 100_000_000,
+        }),
+        ..study(vec![Arm::KpiOnTrace { row: 0 }])
+    };
+    let (trials, traced) = played(&study);
+    assert!(trials.is_empty());
+    expect_rounds(&[&study.arms[0]], &traced);
 }

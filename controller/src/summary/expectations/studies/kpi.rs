@@ -1,4 +1,8 @@
-//! The claim about rows of the KPI tables.
+//! The claims about rows of the KPI tables: at set rates, and on their link's trace.
+
+mod on_trace;
+
+pub(super) use on_trace::holds_by_trace;
 
 use super::{Evidence, Judgement, unjudged, with_numbers};
 use crate::format::{count_to_f64, length};

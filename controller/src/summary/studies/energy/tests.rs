@@ -4,6 +4,8 @@ mod own_gpu;
 mod traces;
 mod users;
 
+use std::collections::BTreeMap;
+
 use hexloop_topologies::plan::Plan;
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::own::Threshold;
@@ -54,7 +56,7 @@ fn studied(arms: &[Arm; 2], trial_ms: u64, powers_w: Option<[u64; 2]>) -> StudyS
             powers_w[usize::try_from(at_ms / trial_ms % 2).unwrap()]
         });
     }
-    summaries(&plan, &results).pop().unwrap()
+    summaries(&plan, &BTreeMap::new(), &results).pop().unwrap()
 }
 
 fn split(first_cut: u32) -> Arm {
@@ -148,7 +150,7 @@ fn an_arm_without_tokens_has_no_energy_for_each() {
             ..fixture::trial()
         })],
     );
-    let study = summaries(&plan, &results).pop().unwrap();
+    let study = summaries(&plan, &BTreeMap::new(), &results).pop().unwrap();
     let energy = &study.cells.first().unwrap().energy.j_per_token;
     assert_eq!(energy.reason.as_deref(), Some("no token was made"));
 }

@@ -319,7 +319,7 @@ fn one_merge_decides_nothing_about_merging() {
 fn the_summary_has_bytes_and_shares_of_each_arm_and_the_same_tokens_where_as_many_are_merged() {
     let (study, findings) = study(AS_THE_LAWS_SAY, looks());
     let (plan, results) = fixture::with_study("looks", study, findings);
-    let all = summaries(&plan, &results);
+    let all = summaries(&plan, &BTreeMap::new(), &results);
     let same = all[0].cells.iter().map(|cell| cell.agreement);
     assert!(same.clone().count() == 36 && same.clone().all(|share| share == Some(1.0)));
     let summary = all[0].looks.as_ref().unwrap();
