@@ -33,7 +33,7 @@ use crate::guardian::Guardian;
 use crate::ledger::Held;
 use crate::link::netlink::RouteSocket;
 use crate::link::scheduling::{self, Scheduling};
-use crate::link::tc::interface::{Kernel, TcStep, verify};
+use crate::link::tc::interface::{Kernel, TcStep, draw_ifb_address, verify};
 use crate::management::{self, ControlPeer, Protected};
 use crate::node::with_causes;
 use crate::process::SelfCommand;
@@ -139,6 +139,7 @@ fn hold(
     let kernel = Kernel::here(states, &order.settings, found.mtu)?;
     let shaping = Shaping {
         interface: &found.interface,
+        ifb_address: draw_ifb_address().map_err(system("draw an address"))?,
         mtu: found.mtu,
         longest_bytes: found.longest_bytes,
         speed_bps,
