@@ -11,6 +11,7 @@
 //! no daemon: everything belongs to this process, and the kernel takes it away with it.
 
 pub mod address;
+mod cpu;
 mod depth;
 mod forward;
 pub mod hold;
@@ -48,6 +49,7 @@ use crate::link::{
 use crate::namespace::{NamespaceError, NetworkNamespace};
 use crate::privilege::Privilege;
 use crate::process::SelfCommand;
+use cpu::RelayCpu;
 use depth::Depth;
 use forward::Forwarder;
 use hold::Held;
@@ -96,6 +98,8 @@ pub struct BehindSpec {
     pub capture: Option<PathBuf>,
     /// The command at the far end, if it is to be one.
     pub peer: Option<Vec<OsString>>,
+    /// Where links of this user tell each other which CPUs their relays have, if they do.
+    pub relay_cpus: Option<PathBuf>,
     /// Whom the commands run as, where that is not who started this program.
     pub user: Option<User>,
     /// How this program is started again.
@@ -206,6 +210,7 @@ pub struct Behind {
     spec: BehindSpec,
     power: Power,
     depth: Depth,
+    relay_cpu: RelayCpu,
     inner: Held,
     far: NetworkNamespace,
     far_end: FarEnd,
@@ -252,6 +257,8 @@ impl Behind {
         };
         let plan = plan(&spec, &claim);
         let depth = Depth::here();
+        let order = depth.order(&scheduling::pin(None));
+        let relay_cpu = RelayCpu::choose(&order, spec.relay_cpus.as_deref());
         let capture = spec.capture.as_ref().map(|directory| {
             capture_in(directory).map_err(|source| BehindError::Capture {
                 directory: directory.clone(),
@@ -270,7 +277,7 @@ impl Behind {
                 window_ns: WINDOW_NS,
             },
             seed: spec.seed,
-            relay_cpu: depth.cpu(&scheduling::pin(None)),
+            relay_cpu: relay_cpu.cpu,
             ends: [&inner.network, &far],
             relay: RelayOptions {
                 // The forwarder takes packets of at most the MTU.
@@ -328,6 +335,7 @@ impl Behind {
             spec,
             power,
             depth,
+            relay_cpu,
             inner,
             far,
             far_end,
@@ -481,8 +489,8 @@ impl Behind {
         let [v4, v6] = address.map(|address| address.to_string().into());
         environment.push((variable.into(), v4));
         environment.push((format!("{variable}6").into(), v6));
-        let (variable, depth) = self.depth.told();
-        environment.push((variable.into(), depth.into()));
+        let told = self.depth.told(self.relay_cpu.cpu);
+        environment.extend(told.map(|(variable, text)| (variable.into(), text.into())));
         let credentials = match (&self.spec.user, self.power.privilege) {
             (Some(user), Privilege::Root) => Some((user.user, user.group, user.groups.clone())),
             _ => None,

@@ -21,7 +21,6 @@ mod wait;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 
 use hexloop_traces::{LinkSettings, Trace};
@@ -34,8 +33,8 @@ use crate::guardian::Guardian;
 use crate::ledger::Held;
 use crate::link::netlink::RouteSocket;
 use crate::link::scheduling::{self, Scheduling};
-use crate::link::tc::interface::{Kernel, TcStep, verify};
-use crate::management::{self, Protected};
+use crate::link::tc::interface::{Kernel, TcStep, draw_ifb_address, verify};
+use crate::management::{self, ControlPeer, Protected};
 use crate::node::with_causes;
 use crate::process::SelfCommand;
 
@@ -74,8 +73,8 @@ pub struct HoldOrder {
     pub lease_ns: u64,
     /// Within how long it must be confirmed, in nanoseconds.
     pub confirm_within_ns: u64,
-    /// Addresses that this machine is controlled from.
-    pub control_peers: BTreeSet<IpAddr>,
+    /// Those whom this machine is controlled by.
+    pub control_peers: BTreeSet<ControlPeer>,
     /// The user behind it; `None` for root itself.
     pub invoking_user: Option<u32>,
 }
@@ -140,6 +139,7 @@ fn hold(
     let kernel = Kernel::here(states, &order.settings, found.mtu)?;
     let shaping = Shaping {
         interface: &found.interface,
+        ifb_address: draw_ifb_address().map_err(system("draw an address"))?,
         mtu: found.mtu,
         longest_bytes: found.longest_bytes,
         speed_bps,

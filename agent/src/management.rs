@@ -2,7 +2,8 @@
 //!
 //! Refused are the interfaces of every default route, in both families and all tables, those of
 //! the connections that this process was started over, and whatever carries them: bonds, bridges
-//! and their members, and what VLANs and the like run on.
+//! and their members, and what VLANs and the like run on. A link-local peer comes in over the
+//! interface that its address belongs to, whatever routes say.
 
 #[cfg(test)]
 mod kernel_tests;
@@ -14,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::net::if_::if_nametoindex;
+use serde::{Deserialize, Serialize};
 
 use crate::link::LinkError;
 use crate::link::netlink::RouteSocket;
@@ -23,12 +26,34 @@ use crate::undo::network::link_name;
 /// Interfaces by number, each with the reason why it is refused.
 pub type Protected = BTreeMap<u32, String>;
 
-/// The interfaces of this thread's network namespace that nobody may touch. `peers` are
-/// addresses that the machine is controlled from.
+/// Somebody who controls this machine over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ControlPeer {
+    /// The address.
+    pub address: IpAddr,
+    /// Over which interface.
+    pub comes_in: ComesIn,
+}
+
+/// Over which interface a peer comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComesIn {
+    /// Over that by which packets to its address leave.
+    ByRoute,
+    /// Over that with this number: the address is link-local, and belongs to it.
+    Over(u32),
+    /// Over that with this number, or another one that has link-local addresses: which of them this one
+    /// belongs to was not found out.
+    Perhaps(u32),
+}
+
+/// The interfaces of this thread's network namespace that nobody may touch. `peers` are those that
+/// the machine is controlled from.
 ///
 /// # Errors
 /// The kernel does not tell its links and routes, or the way to a peer.
-pub fn protected(peers: &BTreeSet<IpAddr>) -> Result<Protected, LinkError> {
+pub fn protected(peers: &BTreeSet<ControlPeer>) -> Result<Protected, LinkError> {
     let mut socket = RouteSocket::open().map_err(|source| LinkError::Socket {
         action: "open a netlink socket".to_owned(),
         source,
@@ -44,13 +69,15 @@ pub fn protected(peers: &BTreeSet<IpAddr>) -> Result<Protected, LinkError> {
             }
         }
     }
-    for peer in peers {
-        if let Some(index) = way_to(&mut socket, *peer)? {
-            add(
-                &mut seeds,
-                index,
-                &format!("the connection from {peer} comes in over it"),
-            );
+    for ControlPeer { address, comes_in } in peers {
+        let (index, how) = match comes_in {
+            ComesIn::ByRoute => (way_to(&mut socket, *address)?, "comes"),
+            ComesIn::Over(index) => (Some(*index), "comes"),
+            ComesIn::Perhaps(index) => (Some(*index), "may come"),
+        };
+        if let Some(index) = index {
+            let reason = format!("the connection from {address} {how} in over it");
+            add(&mut seeds, index, &reason);
         }
     }
     Ok(with_carriers(seeds, &links))
@@ -223,27 +250,62 @@ fn interface_of_answer(
     }))
 }
 
-/// Addresses that this process is controlled from: the far ends of the TCP connections of the
-/// processes that started it, such as sshd, and what `SSH_CONNECTION` of any of them says.
+/// Addresses of peers, each with the numbers of the interfaces that it is known to come in over: only a
+/// link-local one has any.
+type Peers = BTreeMap<IpAddr, BTreeSet<u32>>;
+
+/// Those whom this process is controlled by: the far ends of the TCP connections of the processes that
+/// started it, such as sshd, and what `SSH_CONNECTION` of any of them says.
 #[must_use]
-pub fn control_peers() -> BTreeSet<IpAddr> {
-    let mut peers = BTreeSet::new();
+pub fn control_peers() -> BTreeSet<ControlPeer> {
+    let mut peers = Peers::new();
     let connections = tcp_connections();
+    let own = own_addresses();
     let mut pid = std::process::id();
     // A chain of parents has an end; a number that is used again could make it a ring.
     for _ in 0..64 {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        peers.extend(ssh_peer(&environment));
+        if let Some((address, interface)) = ssh_peer(&environment) {
+            peers.entry(address).or_default().extend(interface);
+        }
         for inode in socket_inodes(pid) {
-            peers.extend(connections.get(&inode).copied());
+            if let Some(connection) = connections.get(&inode) {
+                let interfaces = connection.interfaces(&own);
+                peers.entry(connection.peer).or_default().extend(interfaces);
+            }
         }
         match parent_of(pid) {
             Some(parent) if parent > 1 => pid = parent,
             _ => break,
         }
     }
-    peers.retain(|peer| !peer.is_loopback() && !peer.is_unspecified());
-    peers
+    peers.retain(|peer, _| !peer.is_loopback() && !peer.is_unspecified());
+    with_interfaces(peers, &own)
+}
+
+/// Tells over which interface each comes in. A link-local address means nothing without one, and no route
+/// says which: where it is not known, it may be any that has such addresses.
+fn with_interfaces(peers: Peers, own: &[(Ipv6Addr, u32)]) -> BTreeSet<ControlPeer> {
+    let link_local = own.iter().filter(|(one, _)| one.is_unicast_link_local());
+    let perhaps: Vec<ComesIn> = link_local.map(|one| ComesIn::Perhaps(one.1)).collect();
+    let peers = peers.into_iter().flat_map(|(address, interfaces)| {
+        let comes_in = match (is_link_local(address), interfaces.is_empty()) {
+            (false, _) => vec![ComesIn::ByRoute],
+            (true, false) => interfaces.into_iter().map(ComesIn::Over).collect(),
+            (true, true) => perhaps.clone(),
+        };
+        let peer = move |comes_in| ControlPeer { address, comes_in };
+        comes_in.into_iter().map(peer)
+    });
+    peers.collect()
+}
+
+/// Whether it is one that every interface has addresses like.
+const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 fn parent_of(pid: u32) -> Option<u32> {
@@ -252,13 +314,18 @@ fn parent_of(pid: u32) -> Option<u32> {
     fields_after_name(&stat)?.nth(1)?.parse().ok()
 }
 
-/// The client of `SSH_CONNECTION`: client address, client port, server address, server port.
-fn ssh_peer(environment: &[u8]) -> Option<IpAddr> {
+/// The client of `SSH_CONNECTION`: client address, client port, server address, server port. Behind a
+/// link-local address stands, after `%`, its interface, by name or number.
+fn ssh_peer(environment: &[u8]) -> Option<(IpAddr, Option<u32>)> {
     let entry = environment
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(b"SSH_CONNECTION="))?;
     let client = std::str::from_utf8(entry).ok()?.split(' ').next()?;
-    client.split('%').next()?.parse().ok()
+    let Some((address, zone)) = client.split_once('%') else {
+        return Some((client.parse().ok()?, None));
+    };
+    let named = if_nametoindex(zone).ok();
+    Some((address.parse().ok()?, named.or_else(|| zone.parse().ok())))
 }
 
 fn socket_inodes(pid: u32) -> Vec<u64> {
@@ -277,8 +344,24 @@ fn socket_inodes(pid: u32) -> Vec<u64> {
         .collect()
 }
 
-/// Far ends of the TCP connections of this namespace, by the inode of their socket.
-fn tcp_connections() -> BTreeMap<u64, IpAddr> {
+/// A TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Connection {
+    local: IpAddr,
+    peer: IpAddr,
+}
+
+impl Connection {
+    /// The interfaces that a link-local peer can belong to: those that have this end's address.
+    fn interfaces(&self, own: &[(Ipv6Addr, u32)]) -> BTreeSet<u32> {
+        let has_local = |one: &&(Ipv6Addr, u32)| IpAddr::V6(one.0) == self.local;
+        let own = own.iter().filter(|_| is_link_local(self.peer));
+        own.filter(has_local).map(|one| one.1).collect()
+    }
+}
+
+/// The TCP connections of this namespace, by the inode of their socket.
+fn tcp_connections() -> BTreeMap<u64, Connection> {
     let mut found = BTreeMap::new();
     for path in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         let table = fs::read_to_string(path).unwrap_or_default();
@@ -288,11 +371,26 @@ fn tcp_connections() -> BTreeMap<u64, IpAddr> {
 }
 
 /// One line of `/proc/net/tcp`: number, local, remote, state, ..., inode the tenth field.
-fn connection(line: &str) -> Option<(u64, IpAddr)> {
+fn connection(line: &str) -> Option<(u64, Connection)> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let (address, _port) = fields.get(2)?.split_once(':')?;
-    let inode = fields.get(9)?.parse().ok()?;
-    Some((inode, hexadecimal_address(address)?))
+    let address = |at: usize| hexadecimal_address(fields.get(at)?.split_once(':')?.0);
+    let (local, peer) = (address(1)?, address(2)?);
+    Some((fields.get(9)?.parse().ok()?, Connection { local, peer }))
+}
+
+/// The IPv6 addresses of this namespace's interfaces, each with the number of its interface.
+fn own_addresses() -> Vec<(Ipv6Addr, u32)> {
+    let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    table.lines().filter_map(own_address).collect()
+}
+
+/// One line of `/proc/net/if_inet6`: the address in the order of the network, and the interface's number,
+/// both hexadecimal.
+fn own_address(line: &str) -> Option<(Ipv6Addr, u32)> {
+    let mut fields = line.split_ascii_whitespace();
+    let address = u128::from_str_radix(fields.next()?, 16).ok()?;
+    let index = u32::from_str_radix(fields.next()?, 16).ok()?;
+    Some((Ipv6Addr::from(address), index))
 }
 
 /// The kernel prints an address as words of 32 bits in the machine's own order.
@@ -376,14 +474,58 @@ mod tests {
     fn a_connection_tells_where_it_comes_from() {
         let line = "   1: 0100007F:0016 0264A8C0:C3E2 01 00000000:00000000 02:000 0 0 0 4711 4";
         if cfg!(target_endian = "little") {
-            let expected = (4711, "192.168.100.2".parse().unwrap());
-            assert_eq!(connection(line), Some(expected));
+            let peer = "192.168.100.2".parse().unwrap();
+            let local = "127.0.0.1".parse().unwrap();
+            assert_eq!(connection(line), Some((4711, Connection { local, peer })));
             let mapped = "0000000000000000FFFF00000264A8C0";
-            assert_eq!(hexadecimal_address(mapped), Some(expected.1));
+            assert_eq!(hexadecimal_address(mapped), Some(peer));
         }
         assert_eq!(hexadecimal_address("12"), None);
         let environment = b"A=b\0SSH_CONNECTION=2001:db8::7 50000 2001:db8::1 22\0";
-        assert_eq!(ssh_peer(environment), "2001:db8::7".parse().ok());
+        let expected = ("2001:db8::7".parse().unwrap(), None);
+        assert_eq!(ssh_peer(environment), Some(expected));
         assert_eq!(ssh_peer(b"HOME=/root\0"), None);
+    }
+
+    #[test]
+    fn a_link_local_client_comes_with_the_interface_that_its_address_belongs_to() {
+        // The loopback interface is number 1 in every namespace.
+        for (zone, expected) in [("lo", Some(1)), ("42", Some(42)), ("no-such0", None)] {
+            let environment = format!("SSH_CONNECTION=fe80::7%{zone} 50000 fe80::1%{zone} 22");
+            let address = "fe80::7".parse().unwrap();
+            let found = ssh_peer(environment.as_bytes());
+            assert_eq!(found, Some((address, expected)), "{zone}");
+        }
+    }
+
+    #[test]
+    fn a_link_local_peer_belongs_to_whatever_interface_is_known_and_else_perhaps_to_each() {
+        let own: Vec<_> = [
+            "fe80000000000000d0f67afffe285d4c 0c 40 20 80     eth0",
+            "fe800000000000000000000000000001 03 40 20 80     eth1",
+            "20010db8000000000000000000000001 04 40 00 80     eth2",
+        ]
+        .map(|line| own_address(line).unwrap())
+        .into();
+        assert_eq!(own[0], ("fe80::d0f6:7aff:fe28:5d4c".parse().unwrap(), 12));
+        let [near, far]: [IpAddr; 2] = ["fe80::1", "fe80::2"].map(|text| text.parse().unwrap());
+        let of = |local, peer| Connection { local, peer }.interfaces(&own);
+        assert_eq!(of(near, far), BTreeSet::from([3]));
+        assert_eq!(of(far, near), BTreeSet::new());
+        let global = "2001:db8::2".parse().unwrap();
+        assert_eq!(of("2001:db8::1".parse().unwrap(), global), BTreeSet::new());
+
+        let told = |address, known: &[u32]| {
+            let known = known.iter().copied().collect();
+            let peers = with_interfaces(Peers::from([(address, known)]), &own);
+            assert!(peers.iter().all(|peer| peer.address == address));
+            peers
+                .into_iter()
+                .map(|peer| peer.comes_in)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(far, &[3]), [ComesIn::Over(3)]);
+        assert_eq!(told(far, &[]), [3, 12].map(ComesIn::Perhaps));
+        assert_eq!(told(global, &[]), [ComesIn::ByRoute]);
     }
 }

@@ -83,14 +83,18 @@ pub enum Undo {
         /// Their priority.
         priority: u16,
     },
-    /// Delete a link.
+    /// Delete a link, whatever it is called by now.
     RemoveLink {
         /// In which namespace.
         namespace: NamespaceIdentity,
-        /// Its name, which starts with `hx`.
+        /// The name that it was made with, which starts with `hx`.
         name: String,
         /// Its kind, such as `ifb`.
         kind: String,
+        /// The hardware address that it was made with, and nothing else was; earlier versions drew none,
+        /// and knew it by its name alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<[u8; 6]>,
     },
     /// Take an address off an interface.
     RemoveAddress {
@@ -336,7 +340,8 @@ impl Undo {
                 namespace,
                 name,
                 kind,
-            } => namespace.inside(|| network::remove_link(name, kind)),
+                address,
+            } => namespace.inside(|| network::remove_link((name, kind), *address)),
             Undo::RemoveAddress {
                 interface,
                 address,
@@ -475,6 +480,14 @@ mod tests {
         assert!(!identity.is_alive());
         child.wait().unwrap();
         Undo::kill(identity).perform(soon()).unwrap();
+    }
+
+    #[test]
+    fn a_link_of_an_earlier_version_is_known_by_its_name_alone() {
+        let text = r#"{"undo":"remove-link","namespace":{"inode":1,"cookie":null},"name":"hxi7","kind":"ifb"}"#;
+        let note: Undo = serde_json::from_str(text).unwrap();
+        assert!(matches!(note, Undo::RemoveLink { address: None, .. }));
+        assert_eq!(serde_json::to_string(&note).unwrap(), text);
     }
 
     #[test]

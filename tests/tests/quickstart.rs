@@ -8,9 +8,11 @@ mod tests {
     use std::path::Path;
 
     use hexloop_tests::experiment::{QUICKSTART, SHORTEST};
-    use hexloop_tests::sandbox::Sandbox;
+    use hexloop_tests::points::{Answer, Points};
+    use hexloop_tests::sandbox::{Sandbox, finish};
     use hexloop_tests::summary::check;
     use hexloop_tests::system::{System, exclusive};
+    use nix::sys::signal::{Signal, kill};
     use serde_json::Value;
 
     const BINARY: &str = env!("CARGO_BIN_EXE_hexloop-under-test");
@@ -109,6 +111,37 @@ mod tests {
                 println!("{}: {account}", job["phase"]);
             }
         }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_job_killed_over_quic_ends_the_run_with_its_name_before_the_other_side_can_know() {
+        let _alone = exclusive();
+        let sandbox = Sandbox::new(BINARY).with_shared_cache();
+        let before = System::look("");
+        let points = Points::listen(&sandbox.path("points"));
+        let looked = before.clone();
+        points.decide(move |point, _| {
+            // The second phase has a job on either node.
+            if point.name == "phase-plays" && point.before == 1 {
+                let jobs = looked.new_processes(&["agent job"]);
+                assert_eq!(jobs.len(), 2);
+                kill(jobs[0], Signal::SIGKILL).unwrap();
+            }
+            Answer::Go
+        });
+        sandbox.write("experiment.toml", QUICKSTART);
+        let mut arguments = vec!["run", "experiment.toml", "--output", "output"];
+        arguments.extend(SHORTEST);
+        arguments.extend(["--set", "phases.edge.transport=\"quic\""]);
+        let mut command = sandbox.command(&arguments);
+        command.env("HEXLOOP_FAILPOINTS", sandbox.path("points"));
+        let finished = finish(command.spawn().unwrap(), 240);
+        let expected = ["phase edge", "it ended too early, with signal SIGKILL"];
+        finished.expect_code(1).expect_error(&expected);
+        let told = finished.told();
+        assert!(!told.contains("nobody listens"), "{told}");
+        before.expect_clean_within(30_000);
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::change::Step;
 use crate::link::histogram::NanosecondHistogram;
 use crate::link::netlink::RouteSocket;
 use crate::link::tc::interface::{
-    BelowNetem, InterfacePlan, Kernel, Outage, Shape, Shaped, SteeredClasses, SteeredDirection,
-    TcStep, TcUndo, Traffic, Transport, is_needed, note, stand_in, steps,
+    BelowNetem, IFB_KIND, InterfacePlan, Kernel, Outage, Shape, Shaped, SteeredClasses,
+    SteeredDirection, TcStep, TcUndo, Traffic, Transport, is_needed, note, stand_in, steps,
 };
 use crate::undo::{IngressKind, InterfaceIdentity, Undo};
 
@@ -39,6 +39,8 @@ pub struct Peer {
 #[derive(Debug)]
 pub(super) struct Shaping<'a> {
     pub(super) interface: &'a InterfaceIdentity,
+    /// As [`crate::link::tc::interface::draw_ifb_address`] draws it.
+    pub(super) ifb_address: [u8; 6],
     pub(super) mtu: u32,
     /// The longest packet that offloads join, in bytes.
     pub(super) longest_bytes: u32,
@@ -159,6 +161,7 @@ impl Shaping<'_> {
         let plan = InterfacePlan {
             interface: self.interface.name.clone(),
             index: self.interface.index,
+            ifb_address: self.ifb_address,
             mtu: self.mtu,
             longest_bytes: self.longest_bytes,
             speed_bps: self.speed_bps,
@@ -225,10 +228,11 @@ impl Shaping<'_> {
                 interface,
                 kind: IngressKind::Ingress,
             },
-            TcUndo::RemoveLink { name } => Undo::RemoveLink {
+            TcUndo::RemoveLink { name, address } => Undo::RemoveLink {
                 namespace: interface.namespace,
                 name: name.clone(),
-                kind: "ifb".to_owned(),
+                kind: IFB_KIND.to_owned(),
+                address: Some(*address),
             },
         });
         Step {

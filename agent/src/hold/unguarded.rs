@@ -8,7 +8,7 @@ use super::shaping::{FollowedSoFar, Follower, Outages, Shaping, curves};
 use super::wait::timer;
 use super::{HoldError, open, system};
 use crate::link::scheduling::{self, Scheduling};
-use crate::link::tc::interface::{Kernel, verify};
+use crate::link::tc::interface::{Kernel, draw_ifb_address, verify};
 use crate::undo::network::{called, link, longest_packet_of, mtu_of};
 use crate::undo::{InterfaceIdentity, NamespaceIdentity};
 
@@ -45,6 +45,7 @@ pub(crate) fn shape_and_follow(
     let states = trace.states().flat_map(|(_, states)| states);
     let shaping = Shaping {
         interface: &interface,
+        ifb_address: draw_ifb_address().map_err(system("draw an address"))?,
         mtu: mtu_of(&found),
         longest_bytes: longest_packet_of(&found),
         speed_bps: None,

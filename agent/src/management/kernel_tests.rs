@@ -1,5 +1,6 @@
 //! Which interfaces a kernel says a peer comes in over.
 
+use std::net::{SocketAddrV6, TcpListener, TcpStream};
 use std::process::Command;
 
 use super::*;
@@ -22,7 +23,9 @@ fn index(interface: &str) -> u32 {
 }
 
 fn refused_for(peer: &str) -> Result<Protected, LinkError> {
-    protected(&BTreeSet::from([peer.parse().unwrap()]))
+    let address = peer.parse().unwrap();
+    let comes_in = ComesIn::ByRoute;
+    protected(&BTreeSet::from([ControlPeer { address, comes_in }]))
 }
 
 /// What can be made above a NIC, and how: some kernels have not all of these.
@@ -133,4 +136,87 @@ fn a_peer_without_a_way_protects_nothing_and_a_way_that_is_not_told_is_an_error(
         assert!(action.contains("10.61.0.2"), "{action}");
         assert_eq!(source.raw_os_error(), Some(libc::EACCES));
     });
+}
+
+/// Makes a NIC with a link-local address.
+fn make_link_local_nic(nic: &str, address: &str) {
+    run(&format!("ip link add {nic} type veth peer name {nic}-far"));
+    run(&format!("ip link set {nic} up"));
+    run(&format!("ip link set {nic}-far up"));
+    run(&format!("ip address add {address}/64 dev {nic} nodad"));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_nic_of_a_link_local_clients_scope_is_refused_whichever_way_a_route_would_take() {
+    with_nic(|| {
+        make_link_local_nic("nic0", "fe80::a0");
+        make_link_local_nic("nic1", "fe80::a1");
+        for (nic, other) in [("nic0", "nic1"), ("nic1", "nic0")] {
+            let environment = format!("SSH_CONNECTION=fe80::9%{nic} 50000 fe80::1%{nic} 22");
+            let (address, interface) = ssh_peer(environment.as_bytes()).unwrap();
+            let peers = Peers::from([(address, interface.into_iter().collect())]);
+            let found = protected(&with_interfaces(peers, &own_addresses())).unwrap();
+            let reason = "the connection from fe80::9 comes in over it";
+            assert_eq!(found[&index(nic)], reason);
+            assert!(!found.contains_key(&index(other)), "{found:?}");
+        }
+        // Nobody says which: both, and none without such an address.
+        let address = "fe80::9".parse().unwrap();
+        let peers = Peers::from([(address, BTreeSet::new())]);
+        let found = protected(&with_interfaces(peers, &own_addresses())).unwrap();
+        for nic in ["nic0", "nic1"] {
+            let reason = "the connection from fe80::9 may come in over it";
+            assert_eq!(found[&index(nic)], reason);
+        }
+        assert!(!found.contains_key(&index("hxr0a")), "{found:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_connection_from_a_link_local_address_comes_in_over_the_nic_that_has_its_other_end() {
+    let [host, far] = joined();
+    // Its ends resolve no addresses.
+    let neighbour = |address: &str, end: &str, mac: &str| {
+        let mac = format!("02:68:78:00:00:{mac}");
+        run(&format!(
+            "ip neighbour replace {address} lladdr {mac} nud permanent dev {end}"
+        ));
+    };
+    let listener = host.run(|| {
+        run("ip address add fe80::1/64 dev hxl0n0 nodad");
+        neighbour("fe80::2", "hxl0n0", "01");
+        // The first route of its kind, which knows nothing of the peer.
+        make_link_local_nic("nic0", "fe80::a0");
+        run("ip -6 route add fe80::/64 dev nic0 metric 1");
+        TcpListener::bind("[::]:0").unwrap()
+    });
+    let listener = listener.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connected = far.run(|| {
+        run("ip address add fe80::2/64 dev hxl0n1 nodad");
+        neighbour("fe80::1", "hxl0n1", "00");
+        let scope = index("hxl0n1");
+        let address = SocketAddrV6::new("fe80::1".parse().unwrap(), port, 0, scope);
+        TcpStream::connect(address).unwrap()
+    });
+    let _connected = connected.unwrap();
+    let done = host.run(|| {
+        let _accepted = listener.accept().unwrap();
+        let peer: IpAddr = "fe80::2".parse().unwrap();
+        let connections = tcp_connections();
+        let mut ours = connections.values().filter(|one| one.peer == peer);
+        let ours = ours.next().unwrap();
+        let own = own_addresses();
+        let peers = Peers::from([(peer, ours.interfaces(&own))]);
+        let found = protected(&with_interfaces(peers, &own)).unwrap();
+        let reason = "the connection from fe80::2 comes in over it";
+        assert_eq!(found[&index("hxl0n0")], reason);
+        assert!(!found.contains_key(&index("nic0")), "{found:?}");
+        // Which is what the route alone would say.
+        let route = refused_for("fe80::2").unwrap();
+        assert!(route.contains_key(&index("nic0")), "{route:?}");
+    });
+    done.unwrap();
 }

@@ -2,7 +2,7 @@
 //! looked at again before it counts as gone.
 //!
 //! Marks: qdiscs have the handle [`HANDLE`], filters a priority of [`PRIORITIES`], links a name
-//! that starts with `hx`.
+//! that starts with `hx` when they are made, and a hardware address that nothing else has.
 
 use std::io;
 use std::net::IpAddr;
@@ -140,6 +140,37 @@ pub(crate) fn link_name(link: &LinkMessage) -> String {
         _ => None,
     });
     name.unwrap_or_default()
+}
+
+/// Its hardware address; empty where it has none.
+fn link_address(link: &LinkMessage) -> &[u8] {
+    let address = link.attributes.iter().find_map(|one| match one {
+        LinkAttribute::Address(address) => Some(address.as_slice()),
+        _ => None,
+    });
+    address.unwrap_or_default()
+}
+
+/// The link that was made with this name, kind and hardware address, whatever it is called by now; `None`
+/// when it is gone.
+pub(crate) fn made_link(
+    socket: &mut RouteSocket,
+    (name, kind): (&str, &str),
+    address: [u8; 6],
+) -> io::Result<Option<LinkMessage>> {
+    let is_it = |link: &LinkMessage| link_kind(link) == kind && link_address(link) == address;
+    let named = link(socket, called(name))?.filter(is_it);
+    if named.is_some() {
+        return Ok(named);
+    }
+    let ask = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let answers = socket.query(ask, true, || "list the interfaces".to_owned());
+    let links = answers.map_err(answer)?.into_iter();
+    let mut links = links.filter_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(link),
+        _ => None,
+    });
+    Ok(links.find(is_it))
 }
 
 /// Its MTU in bytes.
@@ -330,23 +361,53 @@ pub(super) fn remove_filters(
     Ok(ours(&mut socket)?.is_empty())
 }
 
-/// Deletes a link that we made.
-pub(super) fn remove_link(name: &str, kind: &str) -> io::Result<bool> {
+/// Deletes a link that we made with this name, kind and hardware address. One that has its name and not
+/// the rest is left, and told: it is somebody else's, or no longer known as ours.
+pub(super) fn remove_link(
+    (name, kind): (&str, &str),
+    address: Option<[u8; 6]>,
+) -> io::Result<bool> {
     let mut socket = RouteSocket::open()?;
-    let Some(found) = link(&mut socket, called(name))? else {
-        return Ok(true);
+    let ours = match address {
+        Some(address) => made_link(&mut socket, (name, kind), address)?,
+        None => None,
     };
-    let is_kind = link_kind(&found);
+    let found = match ours {
+        Some(ours) => ours,
+        None => match link(&mut socket, called(name))? {
+            Some(named) => {
+                check_named(&named, (name, kind), address)?;
+                named
+            }
+            None => return Ok(true),
+        },
+    };
+    let index = found.header.index;
+    let request = RouteNetlinkMessage::DelLink(numbered(index));
+    let deleted = socket.request(request, Mode::Plain, || "delete a link".to_owned());
+    gone_is_fine(deleted.map_err(answer))?;
+    Ok(link(&mut socket, numbered(index))?.is_none())
+}
+
+/// Whether a link that has nothing but the name of ours may be taken for it.
+fn check_named(
+    named: &LinkMessage,
+    (name, kind): (&str, &str),
+    address: Option<[u8; 6]>,
+) -> io::Result<()> {
+    let is_kind = link_kind(named);
     if is_kind != kind {
         return Err(refused(format!(
             "link {name} is of kind `{is_kind}`, ours was of kind `{kind}`"
         )));
     }
-    let message = numbered(found.header.index);
-    let request = RouteNetlinkMessage::DelLink(message);
-    let deleted = socket.request(request, Mode::Plain, || "delete a link".to_owned());
-    gone_is_fine(deleted.map_err(answer))?;
-    Ok(link(&mut socket, called(name))?.is_none())
+    if address.is_some() {
+        return Err(refused(format!(
+            "link {name} has another address than ours was made with; if nobody needs it, `ip link del \
+             {name}` takes it away"
+        )));
+    }
+    Ok(())
 }
 
 /// The message that names an address of an interface.

@@ -10,7 +10,7 @@ mod words;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode as Status;
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use super::Voice;
 use crate::cli::link::{DatapathArgument, LinkArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
+use crate::paths::Paths;
 use crate::record::write_file;
 use log::Log;
 use summary::Setting;
@@ -82,6 +83,7 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         seed: arguments.seed,
         capture: arguments.pcap.clone(),
         peer: peer.map(|words| words.into_iter().map(OsString::from).collect()),
+        relay_cpus: relay_cpus(),
         user: user::invoking()?,
         program: SelfCommand::hexloop(),
     };
@@ -150,6 +152,13 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
             Err(Failure::message(ExitCode::Failed, message))
         }
     }
+}
+
+/// Where this user's links tell each other which CPUs their relays have. Who has no such place shares the
+/// CPU that each link would rather have.
+fn relay_cpus() -> Option<PathBuf> {
+    let paths = Paths::of_this_user().ok()?;
+    Some(paths.runtime.join("hexloop-relay-cpus"))
 }
 
 fn no_summary(path: &str) -> String {

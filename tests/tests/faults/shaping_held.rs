@@ -112,6 +112,74 @@ fn an_interface_that_changes_under_us_ends_the_shaping_with_the_reason() {
     });
 }
 
+/// Gives the link that what the NIC receives is sent through another name. Returns the one that it had.
+fn rename_ifb(name: &str) -> String {
+    let links = stage::output("ip", &["-o", "link", "show", "type", "ifb"]);
+    let ifb = links.split(": ").nth(1).unwrap().to_owned();
+    assert!(ifb.starts_with("hxi"), "{links}");
+    command(&format!("ip link set {ifb} down"));
+    command(&format!("ip link set {ifb} name {name}"));
+    command(&format!("ip link set {name} up"));
+    ifb
+}
+
+/// Kills everybody who could undo.
+fn abandon(trial: &Trial<'_>) {
+    trial.system.strike(&[HOLDER, GUARDIAN]);
+    let gone = within_ms(CLEAN_MS, || trial.processes(&[HOLDER, GUARDIAN]).is_empty());
+    assert!(gone, "somebody survived");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_renamed_ifb_is_taken_away_by_whoever_undoes_and_one_that_is_not_ours_by_nobody() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let endings: [(&str, &dyn Fn()); 3] = [
+            ("cleared", &|| {
+                trial.run(&["link", "clear", NIC]).expect_code(0);
+            }),
+            ("the holder was killed", &|| trial.system.strike(&[HOLDER])),
+            ("both were killed", &|| {
+                abandon(trial);
+                trial.undo().expect_code(0);
+            }),
+        ];
+        for (when, end) in endings {
+            trial.apply().expect_code(0);
+            let ifb = rename_ifb("other0");
+            // Somebody else's takes the name.
+            command(&format!("ip link add {ifb} type ifb"));
+            end();
+            let ended = within_ms(CLEAN_MS, || trial.ledgers().is_empty());
+            assert!(ended, "{when}: {:?}", trial.ledgers());
+            let left = stage::output("ip", &["link", "show", "type", "ifb"]);
+            assert!(!left.contains("other0") && left.contains(&ifb), "{left}");
+            command(&format!("ip link del {ifb}"));
+            trial.expect_clean(when);
+        }
+
+        // Ours is gone, and what has its name is somebody else's.
+        trial.apply().expect_code(0);
+        let ifb = rename_ifb("other0");
+        abandon(trial);
+        command("ip link del other0");
+        command(&format!("ip link add {ifb} type ifb"));
+        let undone = trial.undo();
+        undone.expect_code(5);
+        assert!(
+            undone.stdout.contains("another address"),
+            "{}",
+            undone.told()
+        );
+        let left = stage::output("ip", &["link", "show", "type", "ifb"]);
+        assert!(left.contains(&ifb), "{left}");
+        command(&format!("ip link del {ifb}"));
+        trial.undo().expect_code(0);
+        trial.expect_clean("theirs is gone");
+    });
+}
+
 /// Rows with rates and queues of their own, for ever.
 const TURNS: &str = "# {\"schema\":1,\"scenario\":\"turns\",\"status\":\"control\",\
                      \"duration_ns\":200000000,\"end\":\"loop\",\"seed\":null,\

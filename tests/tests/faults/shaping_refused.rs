@@ -70,6 +70,10 @@ fn the_nic_of_the_control_connection_is_refused_also_where_its_way_is_not_told()
                 .expect_code(4)
                 .expect_error(&["never shaped", &reason]);
         }
+        // The interface stands in the address, which there is no route to.
+        apply_from("fe80::9%nic0")
+            .expect_code(4)
+            .expect_error(&["never shaped", "from fe80::9 comes in over it"]);
         // The kernel refuses to tell.
         command("ip route add prohibit 10.98.0.0/16");
         let refused = apply_from("10.98.0.2");
@@ -83,6 +87,9 @@ fn the_nic_of_the_control_connection_is_refused_also_where_its_way_is_not_told()
         trial.run(&["link", "clear", NIC]).expect_code(0);
         command("ip route del unreachable 10.98.0.0/16");
         trial.expect_clean("the way to nobody");
+        apply_from("fe80::9%mgmt0").expect_code(0);
+        trial.run(&["link", "clear", NIC]).expect_code(0);
+        trial.expect_clean("the way of another interface");
     });
 }
 

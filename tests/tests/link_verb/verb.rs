@@ -8,8 +8,9 @@ use std::process::Stdio;
 use hexloop_tests::pcapng::comments;
 use hexloop_tests::sandbox::{Sandbox, finish, pid_of};
 use hexloop_tests::system::{System, exclusive, marker};
+use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::geteuid;
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 
 use crate::harness::{
@@ -169,6 +170,53 @@ fn stages_next_to_each_other_have_their_relays_on_cpus_of_their_own() {
             cpus
         });
         assert_ne!(cpus[0], cpus[1], "{who:?}");
+    }
+}
+
+#[test]
+fn links_that_know_nothing_of_each_other_have_their_relays_on_cpus_of_their_own() {
+    let _alone = exclusive();
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let allowed = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap());
+    let allowed: Vec<usize> = allowed.collect();
+    let last = *allowed.last().unwrap();
+    if allowed.len() < 2 {
+        println!("SKIPPED(one CPU) there is nothing to choose");
+        return;
+    }
+    for who in everybody() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let in_there = |arguments: &[&str]| {
+            let mut command = link(who, arguments);
+            command
+                .env("XDG_RUNTIME_DIR", directory.path())
+                .env_remove("HEXLOOP_DEPTH")
+                .env_remove("HEXLOOP_RELAY_CPU");
+            command
+        };
+        let cpu_of_another = |name: &str| {
+            let json = directory.path().join(name);
+            let path = json.to_str().unwrap();
+            let command = in_there(&["-q", "--delay", "1ms", "--json", path, "--", "true"]).spawn();
+            finish(command.unwrap(), LIMIT_S).expect_code(0);
+            let summary: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+            let cpus = summary["relay_cpus"].as_array().unwrap().clone();
+            assert_eq!(cpus.len(), 1, "{summary}");
+            usize::try_from(cpus[0].as_u64().unwrap()).unwrap()
+        };
+        let script = "echo runs; read -r _";
+        let mut first = in_there(&["-q", "--delay", "1ms", "--", "sh", "-c", script]);
+        let mut first = first.stdin(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let output = first.stdout.as_mut().unwrap();
+        BufReader::new(output).read_line(&mut said).unwrap();
+        assert_eq!(said, "runs\n", "{who:?}");
+        assert_ne!(cpu_of_another("beside.json"), last, "{who:?}");
+        // Killed, it has no time to give anything back.
+        first.kill().unwrap();
+        first.wait().unwrap();
+        assert_eq!(cpu_of_another("after.json"), last, "{who:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::link::interfaces;
-use crate::link::tc::interface::{BelowNetem, FilterKind};
+use crate::link::tc::interface::{BelowNetem, FilterKind, draw_ifb_address};
 use crate::link::testing::{MS, joined, state, trace};
 use crate::undo::NamespaceIdentity;
 
@@ -59,6 +59,7 @@ fn follow_and_send(trace: &Trace) -> (u64, Vec<u64>, u64) {
     };
     let shaping = Shaping {
         interface: &interface,
+        ifb_address: draw_ifb_address().unwrap(),
         mtu: 1500,
         longest_bytes: 65_600,
         speed_bps: None,

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Everything carries our mark: root disciplines have [`ROOT`] as their handle, filters a
-//! priority from [`FIRST_PRIORITY`] on, links a name that starts with `hx`. What exists already
-//! is never replaced: every object is made with `NLM_F_EXCL`.
+//! priority from [`FIRST_PRIORITY`] on, links a name that starts with `hx` and a hardware address that
+//! was drawn for them. What exists already is never replaced: every object is made with `NLM_F_EXCL`.
 //!
 //! An interface has one tree, so here netem lies below the class: the delay comes before the
 //! bottleneck. The queue of the bottleneck hangs below netem where the kernel allows that (see
@@ -20,6 +20,7 @@ mod below_netem;
 mod delayed;
 #[cfg(test)]
 mod filter_kernel_tests;
+mod ifb;
 #[cfg(test)]
 mod kernel_tests;
 mod netns;
@@ -45,6 +46,8 @@ pub use super::codec::filter::Transport;
 pub use super::handle::Handle;
 pub(crate) use super::path::is_needed;
 pub use below_netem::BelowNetem;
+pub use ifb::ifb_name;
+pub(crate) use ifb::{KIND as IFB_KIND, draw_address as draw_ifb_address};
 pub use netns::{classifier_here, speed_bps};
 pub(crate) use queue::{note, stand_in};
 pub use session::Session;
@@ -125,6 +128,9 @@ pub struct InterfacePlan {
     pub interface: String,
     /// Its number.
     pub index: u32,
+    /// The hardware address of the link that what it receives is sent through: the mark by which that is
+    /// found when it has another name.
+    pub ifb_address: [u8; 6],
     /// Its largest packet, in bytes.
     pub mtu: u32,
     /// The longest packet that it may be handed where offloads join several, in bytes.
@@ -228,10 +234,4 @@ pub enum PlanError {
     /// Its name does not fit.
     #[error("interface name `{0}` is empty or longer than 15 bytes")]
     Name(String),
-}
-
-/// The name of the link that what an interface receives is sent through.
-#[must_use]
-pub fn ifb_name(index: u32) -> String {
-    format!("hxi{index}")
 }

@@ -107,6 +107,32 @@ fn every_step_is_found_again_and_taken_back_after_each_of_them() {
 
 #[test]
 #[ignore = "needs root"]
+fn the_link_behind_an_interface_is_found_and_taken_away_by_another_name_and_no_other_is() {
+    let kind = classifier_here().unwrap();
+    with_interface(|socket, index| {
+        let shaped = vec![everything(None, Some(shape(1_000_000)))];
+        let steps = steps(&on(index, shaped), &kernel(kind)).unwrap();
+        for step in &steps {
+            step.apply(socket).unwrap();
+        }
+        let name = ifb_name(index);
+        run(&format!("ip link set {name} down"));
+        run(&format!("ip link set {name} name other0"));
+        run("ip link set other0 up");
+        // Somebody else's, which has the name that ours had.
+        run(&format!("ip link add {name} type ifb"));
+        for step in &steps {
+            step.change(socket).unwrap();
+        }
+        verify(socket, &steps).unwrap();
+        undo_all(socket, &steps);
+        assert!(interfaces::index_of("other0").is_err());
+        assert!(interfaces::index_of(&name).is_ok());
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_discipline_that_no_kernel_has_is_found_lacking_and_one_that_all_have_is_not() {
     let none = Discipline::Foreign("hx_none".to_owned());
     let some = Discipline::Bfifo(30_000);

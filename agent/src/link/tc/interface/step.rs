@@ -1,10 +1,11 @@
 //! One step, and its opposite.
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::LinkUnspec;
 use serde::{Deserialize, Serialize};
 
+use super::ifb::MadeLink;
 use super::{ROOT, Root, verify};
 use crate::link::LinkError;
 use crate::link::netlink::{Mode, RouteSocket};
@@ -33,14 +34,16 @@ pub enum TcUndo {
         /// Its number.
         index: u32,
     },
-    /// Delete a link of ours, and all that is on it.
+    /// Delete a link of ours, and all that is on it, whatever it is called by now.
     RemoveLink {
-        /// Its name, which starts with `hx`.
+        /// The name that it was made with, which starts with `hx`.
         name: String,
+        /// The hardware address that it was made with.
+        address: [u8; 6],
     },
 }
 
-/// What a step makes. Links that an earlier step makes are found by their names when it happens.
+/// What a step makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Making {
     Ifb,
@@ -51,8 +54,17 @@ pub(super) enum Making {
     Class(Class),
     /// A hash table of filters, with what leads to it.
     Table(Table),
-    /// Sends to the link of this name what it catches, if the target is a redirection.
-    Filter(Filter, Option<String>),
+    /// Sends to this link what it catches, if the target is a redirection.
+    Filter(Filter, Option<MadeLink>),
+}
+
+/// Which interface a step is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum About {
+    /// One that was there before, by the number that it keeps.
+    Existing(u32),
+    /// One that this step or an earlier one makes.
+    Made(MadeLink),
 }
 
 /// One small change of the kernel's queueing. It fails if what it makes exists already.
@@ -61,8 +73,7 @@ pub struct TcStep {
     pub(super) what: String,
     /// What the interface was called when the step was made; it may have been renamed since.
     pub(super) interface: String,
-    /// The number that it keeps; `None` of a link that an earlier step makes.
-    pub(super) index: Option<u32>,
+    pub(super) about: About,
     pub(super) making: Making,
     pub(super) undo: Option<TcUndo>,
 }
@@ -96,9 +107,9 @@ impl TcStep {
 
     /// The number of the interface that it is about. A name may be another interface's by now.
     pub(super) fn number(&self, socket: &mut RouteSocket) -> Result<u32, LinkError> {
-        match self.index {
-            Some(index) => Ok(index),
-            None => index_of(socket, &self.interface),
+        match &self.about {
+            About::Existing(index) => Ok(*index),
+            About::Made(link) => link.number(socket),
         }
     }
 
@@ -119,15 +130,8 @@ impl TcStep {
     /// It exists already (`EEXIST`), or the kernel refuses.
     pub(crate) fn apply(&self, socket: &mut RouteSocket) -> Result<(), LinkError> {
         let what = || self.what.clone();
-        if self.making == Making::Ifb {
-            let mut message = LinkMessage::default();
-            message
-                .attributes
-                .push(LinkAttribute::IfName(self.interface.clone()));
-            let kind = LinkInfo::Kind(InfoKind::Ifb);
-            message.attributes.push(LinkAttribute::LinkInfo(vec![kind]));
-            let request = RouteNetlinkMessage::NewLink(message);
-            return socket.request(request, Mode::Create, what);
+        if let (Making::Ifb, About::Made(link)) = (&self.making, &self.about) {
+            return link.make(socket, what);
         }
         let index = self.number(socket)?;
         let at = |place: Place| Place {
@@ -165,7 +169,7 @@ impl TcStep {
             }
             Making::Filter(filter, to) => {
                 let target = match to {
-                    Some(name) => Target::Redirect(index_of(socket, name)?),
+                    Some(link) => Target::Redirect(link.number(socket)?),
                     None => filter.target,
                 };
                 let filter = Filter {
@@ -227,7 +231,7 @@ impl TcUndo {
             TcUndo::RemoveIngress { interface, .. } => {
                 format!("delete the ingress hook of {interface}")
             }
-            TcUndo::RemoveLink { name } => format!("delete link {name}"),
+            TcUndo::RemoveLink { name, .. } => format!("delete link {name}"),
         }
     }
 
@@ -248,14 +252,17 @@ impl TcUndo {
                 let message = Qdisc::new(place, Discipline::Ingress).message();
                 socket.order(Verb::Delete.of(NEW_QDISC), Mode::Plain, &message, what)
             }
-            TcUndo::RemoveLink { name } => match index_of(socket, name) {
-                Ok(index) => {
-                    let mut message = LinkMessage::default();
-                    message.header.index = index;
-                    socket.request(RouteNetlinkMessage::DelLink(message), Mode::Plain, what)
+            TcUndo::RemoveLink { name, address } => {
+                let (name, address) = (name.clone(), *address);
+                match (MadeLink { name, address }).find(socket)? {
+                    Some(index) => {
+                        let mut message = LinkMessage::default();
+                        message.header.index = index;
+                        socket.request(RouteNetlinkMessage::DelLink(message), Mode::Plain, what)
+                    }
+                    None => Ok(()),
                 }
-                Err(error) => Err(error),
-            },
+            }
         };
         match result {
             Err(LinkError::Netlink { source, .. }) if is_gone(&source) => Ok(()),

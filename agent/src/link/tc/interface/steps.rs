@@ -2,11 +2,12 @@
 
 use hexloop_traces::UNLIMITED_RATE_BPS;
 
+use super::ifb::MadeLink;
 use super::queue::below_class;
-use super::step::{Making, signed};
+use super::step::{About, Making, signed};
 use super::{
     FIRST_PRIORITY, FilterKind, InterfacePlan, Kernel, MOST_PEERS, Outage, PlanError, ROOT, Shape,
-    Shaped, TcStep, TcUndo, Traffic, ifb_name,
+    Shaped, TcStep, TcUndo, Traffic,
 };
 use crate::link::tc::codec::filter::{
     Classifier, ETH_P_ALL, Filter, Match, Side, Target, ethernet_type, info,
@@ -54,19 +55,23 @@ pub fn steps(plan: &InterfacePlan, kernel: &Kernel) -> Result<Vec<TcStep>, PlanE
     let mut steps = Vec::new();
     let has = |way: Way| plan.shaped.iter().any(|shaped| way.of(shaped).is_some());
     if has(Way::Received) {
-        let ifb = ifb_name(plan.index);
+        let ifb = MadeLink::of(plan);
+        let name = &ifb.name;
         steps.push(TcStep {
-            what: format!("make ifb link {ifb}"),
-            interface: ifb.clone(),
-            index: None,
+            what: format!("make ifb link {name}"),
+            interface: name.clone(),
+            about: About::Made(ifb.clone()),
             making: Making::Ifb,
-            undo: Some(TcUndo::RemoveLink { name: ifb.clone() }),
+            undo: Some(TcUndo::RemoveLink {
+                name: name.clone(),
+                address: ifb.address,
+            }),
         });
-        tree(&mut steps, plan, Way::Received, &ifb, None, kernel)?;
+        tree(&mut steps, plan, Way::Received, name, None, kernel)?;
         steps.push(TcStep {
-            what: format!("bring {ifb} up"),
-            interface: ifb.clone(),
-            index: None,
+            what: format!("bring {name} up"),
+            interface: name.clone(),
+            about: About::Made(ifb.clone()),
             making: Making::Up,
             undo: None,
         });
@@ -173,16 +178,16 @@ fn tree(
 ) -> Result<(), PlanError> {
     let index = signed(plan.index);
     // What is received goes through a link that is made only then.
-    let known_index = match way {
-        Way::Sent => Some(plan.index),
-        Way::Received => None,
+    let about = match way {
+        Way::Sent => About::Existing(plan.index),
+        Way::Received => About::Made(MadeLink::of(plan)),
     };
     let classifier = classifier(kernel);
     let mut push = |what: String, making: Making, undo: Option<TcUndo>| {
         steps.push(TcStep {
             what,
             interface: interface.to_owned(),
-            index: known_index,
+            about: about.clone(),
             making,
             undo,
         });
@@ -384,13 +389,13 @@ const fn family(table: &Table) -> &'static str {
 }
 
 /// The hook on what the interface receives, and what sends it through the ifb.
-fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier: Classifier) {
+fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &MadeLink, classifier: Classifier) {
     let interface = &plan.interface;
     let place = Place::new(signed(plan.index), Handle::INGRESS_HANDLE, Handle::INGRESS);
     steps.push(TcStep {
         what: format!("put the ingress hook on {interface}"),
         interface: interface.clone(),
-        index: Some(plan.index),
+        about: About::Existing(plan.index),
         making: Making::Qdisc(Qdisc::new(place, Discipline::Ingress)),
         undo: Some(TcUndo::RemoveIngress {
             interface: interface.clone(),
@@ -408,7 +413,7 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
         steps.push(TcStep {
             what: format!("make a hash table of {} on {interface}", family(table)),
             interface: interface.clone(),
-            index: Some(plan.index),
+            about: About::Existing(plan.index),
             making: Making::Table(*table),
             undo: None,
         });
@@ -442,10 +447,13 @@ fn redirect(steps: &mut Vec<TcStep>, plan: &InterfacePlan, ifb: &str, classifier
             bucket: packets.as_ref().and_then(|packets| tables.bucket(packets)),
         };
         steps.push(TcStep {
-            what: format!("send what {interface} receives {whose} through {ifb}"),
+            what: format!(
+                "send what {interface} receives {whose} through {}",
+                ifb.name
+            ),
             interface: interface.clone(),
-            index: Some(plan.index),
-            making: Making::Filter(filter, Some(ifb.to_owned())),
+            about: About::Existing(plan.index),
+            making: Making::Filter(filter, Some(ifb.clone())),
             undo: None,
         });
     }

@@ -17,6 +17,7 @@ pub(super) fn plan(shaped: Vec<Shaped>) -> InterfacePlan {
     InterfacePlan {
         interface: "eth1".to_owned(),
         index: 7,
+        ifb_address: [2, 0x68, 0x78, 0, 0, 7],
         mtu: 1500,
         longest_bytes: 65_600,
         speed_bps: Some(1_000_000_000),

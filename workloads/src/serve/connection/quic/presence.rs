@@ -1,6 +1,13 @@
 //! Whether somebody still has the port at the other end: a datagram of one byte, which QUIC takes for
 //! nothing. The kernel of a node on which nobody has that port answers that it cannot be reached (ICMP),
 //! which only a connected socket hears; in an outage nobody answers.
+//!
+//! That may take seconds, where TCP has a reset at once: a kernel that kills a process says nothing for it
+//! over UDP. It need not be sooner. In a run the agent hears of a job's end from the first process of its
+//! node, whoever killed it, and ends the phase with that job's name; this is for whoever plays jobs without
+//! an agent. Errors of the socket that QUIC sends through would not tell it either, since who waits for an
+//! answer sends nothing; questions in shorter intervals would be packets of every idle link; and an idle
+//! timeout would end requests in outages that are shorter than their own.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
