@@ -15,6 +15,7 @@ mod retrieval;
 mod shared;
 mod speculative;
 mod tensor_parallel;
+mod time_over_sum;
 mod traced;
 mod u_shape;
 
