@@ -8,6 +8,9 @@
 //! owner's death. It runs in a session of its own, so that no terminal signal reaches it. It is
 //! started before there is a ledger, so that there is never one without a guardian.
 
+mod listing;
+mod replay;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use hexloop_workloads::clock::{self, MonotonicNs};
+use hexloop_workloads::clock;
 use nix::fcntl::FlockArg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::time::TimeSpec;
@@ -26,18 +29,17 @@ use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use crate::failpoint;
 use crate::ledger::{self, Held, LedgerContent, LedgerError, LedgerWriter, UndoId};
-use crate::process::{ProcessIdentity, SelfCommand};
+use crate::process::SelfCommand;
 use crate::sys::spawn;
 use crate::undo::Undo;
 
+pub use listing::{HeldLink, held_links};
+pub use replay::{ReplayReport, replay_leftovers};
+
+use replay::replay_one;
+
 /// How long one entry may take to be undone.
 const UNDO_LIMIT_NS: u64 = 1_500_000_000;
-
-/// How long a replay waits for a guardian that is still at work.
-const GUARDIAN_LIMIT_NS: u64 = 3_000_000_000;
-
-/// How long after one look at a locked ledger the next one comes.
-const LOOK_AGAIN_NS: u64 = 20_000_000;
 
 /// The owner's word that the ledger is there.
 const WRITTEN: u8 = b'W';
@@ -344,256 +346,3 @@ fn kill_owner(ledger_path: &Path) -> Result<(), GuardianError> {
     }
     Ok(())
 }
-
-/// What became of one ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplayReport {
-    /// The ledger; it still exists if something failed.
-    pub ledger: PathBuf,
-    /// Who wrote it, such as `agent (process 4711)`.
-    pub owner: String,
-    /// What was undone now.
-    pub undone: Vec<String>,
-    /// What could not be undone, and why.
-    pub failed: Vec<String>,
-}
-
-impl ReplayReport {
-    /// Whether nothing is left.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.failed.is_empty()
-    }
-}
-
-/// Undoes what earlier owners have left, for every ledger whose owner and guardian are gone. One that
-/// somebody still holds although its owner is gone is reported as not undone.
-/// If any report is not clean, this machine is dirty and must refuse runs.
-///
-/// # Errors
-/// The directory of ledgers cannot be read.
-pub fn replay_leftovers(state_directory: &Path) -> Result<Vec<ReplayReport>, GuardianError> {
-    let mut reports = Vec::new();
-    for path in ledgers(state_directory)? {
-        let deadline = clock::now() + GUARDIAN_LIMIT_NS;
-        reports.extend(replay_if_abandoned(&path, deadline)?);
-    }
-    Ok(reports)
-}
-
-/// The ledgers of a state directory, in the order of their names.
-fn ledgers(state_directory: &Path) -> Result<Vec<PathBuf>, GuardianError> {
-    let directory = ledger::ledger_directory(state_directory);
-    let listing = match fs::read_dir(&directory) {
-        Ok(listing) => listing,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => {
-            return Err(LedgerError {
-                action: "list",
-                path: directory,
-                source,
-            }
-            .into());
-        }
-    };
-    let mut paths: Vec<PathBuf> = listing
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "ledger")
-        })
-        .collect();
-    paths.sort();
-    Ok(paths)
-}
-
-/// An interface that a ledger holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldLink {
-    /// The ledger.
-    pub ledger: PathBuf,
-    /// The process that wrote it.
-    pub owner: ProcessIdentity,
-    /// Whether that process lives and can be told something.
-    pub is_alive: bool,
-    /// What it holds.
-    pub held: Held,
-    /// What will be undone.
-    pub outstanding: Vec<String>,
-}
-
-/// The interfaces that the ledgers of a state directory hold in this boot.
-///
-/// # Errors
-/// The directory of ledgers cannot be read.
-pub fn held_links(state_directory: &Path) -> Result<Vec<HeldLink>, GuardianError> {
-    let mut found = Vec::new();
-    for ledger in ledgers(state_directory)? {
-        let content = match LedgerContent::read(&ledger) {
-            Ok(content) => content,
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let (Some(owner), Some(held)) = (content.owner, content.held) else {
-            continue;
-        };
-        if owner.boot_id != ledger::boot_id() {
-            continue;
-        }
-        found.push(HeldLink {
-            ledger,
-            owner: owner.process,
-            is_alive: owner.pid_namespace == ledger::pid_namespace() && owner.process.is_alive(),
-            held,
-            outstanding: content
-                .outstanding
-                .iter()
-                .map(|(_, undo)| undo.to_string())
-                .collect(),
-        });
-    }
-    Ok(found)
-}
-
-/// Replays a ledger unless its owner lives. Of one whose owner is gone, a guardian at work has until the
-/// deadline.
-fn replay_if_abandoned(
-    path: &Path,
-    deadline: MonotonicNs,
-) -> Result<Option<ReplayReport>, GuardianError> {
-    let mut seen_in_use = false;
-    loop {
-        if let Some(file) = ledger::open_locked(path, FlockArg::LockExclusiveNonblock)? {
-            return replay_one(&file, path).map(Some);
-        }
-        let content = match LedgerContent::read(path) {
-            Ok(content) => content,
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let in_use = content.owner.as_ref().is_none_or(|owner| {
-            owner.pid_namespace != ledger::pid_namespace() || owner.process.goes_on()
-        });
-        // A killed owner shows nothing between taking its signal and beginning to exit: one look
-        // alone proves nothing.
-        if in_use && std::mem::replace(&mut seen_in_use, true) {
-            return Ok(None);
-        }
-        // An owner that was killed a moment ago and a guardian at work get a moment to finish.
-        if !in_use && clock::now() >= deadline {
-            return Ok(Some(still_held(path, &content)));
-        }
-        clock::sleep_until(clock::now() + LOOK_AGAIN_NS);
-    }
-}
-
-/// Who wrote a ledger, in words.
-fn owner_of(content: &LedgerContent) -> String {
-    content.owner.as_ref().map_or_else(
-        || "unknown".to_owned(),
-        |owner| format!("{} (process {})", owner.name, owner.process.pid),
-    )
-}
-
-/// The report of a ledger that nobody else can replay yet: what its owner did may still stand.
-fn still_held(path: &Path, content: &LedgerContent) -> ReplayReport {
-    let ledger = path.display();
-    let holders: Vec<String> = ledger::holders(path)
-        .iter()
-        .map(|process| format!("process {process}"))
-        .collect();
-    let by = if holders.is_empty() {
-        format!("a process that `fuser {ledger}` tells")
-    } else {
-        holders.join(" and ")
-    };
-    let failure = format!(
-        "{ledger} is still held by {by}, its guardian most likely, although its owner is gone: what it \
-         notes may not be undone yet; wait until that process has ended, or end it, then `hexloop undo`"
-    );
-    ReplayReport {
-        ledger: path.to_owned(),
-        owner: owner_of(content),
-        undone: Vec::new(),
-        failed: vec![failure],
-    }
-}
-
-fn replay_one(file: &fs::File, path: &Path) -> Result<ReplayReport, GuardianError> {
-    let content = LedgerContent::read(path)?;
-    // Nobody appends any more; what is written below starts on a line of its own.
-    let whole = u64::try_from(content.whole_bytes).unwrap_or(u64::MAX);
-    let torn = file.metadata().is_ok_and(|metadata| metadata.len() > whole);
-    if torn {
-        let path = path.to_owned();
-        file.set_len(whole).map_err(|source| LedgerError {
-            action: "mend",
-            path,
-            source,
-        })?;
-    }
-    let same_boot = content
-        .owner
-        .as_ref()
-        .is_none_or(|owner| owner.boot_id == ledger::boot_id());
-    let same_pids = content
-        .owner
-        .as_ref()
-        .is_none_or(|owner| owner.pid_namespace == ledger::pid_namespace());
-    let mut report = ReplayReport {
-        ledger: path.to_owned(),
-        owner: owner_of(&content),
-        undone: Vec::new(),
-        failed: Vec::new(),
-    };
-    for (id, undo) in content.outstanding.iter().rev() {
-        if undo.ends_with_the_boot() && !same_boot {
-            continue;
-        }
-        if matches!(undo, Undo::KillProcess { .. }) && !same_pids {
-            report.failed.push(format!(
-                "{undo}: it was started in another process-id namespace"
-            ));
-            continue;
-        }
-        match undo.perform(clock::now() + UNDO_LIMIT_NS) {
-            Ok(()) => {
-                report.undone.push(undo.to_string());
-                // Not being able to note it only means that it is undone once more.
-                let _ = ledger::append_done(file, path, *id);
-            }
-            Err(error) => {
-                let cause = std::error::Error::source(&error);
-                let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
-                report.failed.push(format!("{error}{cause}"));
-            }
-        }
-    }
-    if content.foreign_lines > 0 {
-        let lines = content.foreign_lines;
-        report.failed.push(format!(
-            "{lines} lines of {} are not understood",
-            path.display()
-        ));
-    }
-    if report.is_clean() {
-        failpoint::reach("ledger-remove");
-        match fs::remove_file(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => {
-                let path = path.to_owned();
-                return Err(LedgerError {
-                    action: "remove",
-                    path,
-                    source,
-                }
-                .into());
-            }
-        }
-    }
-    Ok(report)
-}
-
-#[cfg(test)]
-mod tests;

@@ -2,10 +2,12 @@
 
 pub(super) mod adapters;
 pub(super) mod energy;
+mod findings;
 pub(super) mod kpi;
 pub(super) mod kv;
 pub(super) mod law;
 pub(super) mod leak;
+mod links;
 pub(super) mod multimodal;
 pub(super) mod own;
 pub(super) mod placement;
@@ -17,33 +19,21 @@ pub(super) mod traced;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hexloop_topologies::plan::{ModelPlan, Plan, StudyPlan};
-use hexloop_traces::{Direction, Trace};
-use hexloop_workloads::coding::kv::KvShape;
-use hexloop_workloads::study::adapters::AdapterFinding;
-use hexloop_workloads::study::kv::{DeliveryCosts, LossRecord};
-use hexloop_workloads::study::leak::LeakRecord;
-use hexloop_workloads::study::multimodal::{LookRecord, LooksRecord};
-use hexloop_workloads::study::placement::{PlaceCosts, WayRecord};
-use hexloop_workloads::study::retrieval::RetrievalCosts;
-use hexloop_workloads::study::shared::{SharedCosts, SharedRound};
-use hexloop_workloads::study::speculative::{AcceptanceRecord, Drawing};
-use hexloop_workloads::study::tensor_parallel::HalfCosts;
-use hexloop_workloads::study::traced::TracedTrial;
-use hexloop_workloads::study::{
-    Arm, NodeCosts, RowRecord, StudyFinding, Technique, TrialRecord, split,
-};
-use hexloop_workloads::transport::Transport;
-use hexloop_workloads::wire::HEADER_BYTES;
+use hexloop_topologies::plan::Plan;
+use hexloop_traces::Trace;
+use hexloop_workloads::study::speculative::Drawing;
+use hexloop_workloads::study::{Arm, RowRecord, TrialRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::adapters::{AdapterDeliveries, AdapterTask, AdapterWaves, StudyAdapters};
 use self::energy::Energy;
 pub use self::energy::{StudyEnergy, StudyNodeEnergy};
+pub(super) use self::findings::Findings;
 pub use self::kpi::{KpiByTrace, KpiOnTrace, KpiOutcome, StudyKpi};
 pub use self::kv::{StudyCodedKv, StudyContext, StudyDelivery, StudyRegimes};
 pub use self::leak::StudyLeak;
+pub use self::links::StudyLink;
 pub use self::multimodal::{StudyLook, StudyLookCell, StudyLooks};
 pub use self::own::StudyOwn;
 pub use self::placement::{StudyHits, StudyPlaceCosts, StudyPlaced};
@@ -187,177 +177,6 @@ pub struct StudyCell {
     pub energy: StudyEnergy,
 }
 
-/// What a study put on a link, in one direction.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StudyLink {
-    /// The link.
-    pub link: String,
-    /// `down` or `up`.
-    pub direction: String,
-    /// Bytes of all trials without their headers.
-    pub payload_bytes: u64,
-    /// Headers of their frames.
-    pub framing_bytes: u64,
-    /// Everything else that the job behind the link counted: handshake, echoes, measuring, books.
-    pub other_bytes: Option<u64>,
-    /// Packets on the interface.
-    pub packets: Option<u64>,
-    /// What QUIC made of what is counted, as the job behind the link did; null over TCP.
-    #[serde(default)]
-    pub quic_bytes: Option<u64>,
-    /// Bytes on the interface, headers of Ethernet, IP and TCP or UDP included.
-    pub wire_bytes: Option<u64>,
-    /// What those should be: what the job counted, 66 bytes for each packet, 8 of the opening; over QUIC
-    /// what that made of it, and 42 bytes for each packet.
-    pub expected_wire_bytes: Option<u64>,
-    /// Segments that were sent again, at the sending end; over QUIC packets that it took for lost.
-    pub segments_retransmitted: Option<u64>,
-}
-
-/// Ethernet 14, IPv4 20, TCP 20 with its time stamps 12.
-const PACKET_HEADER_BYTES: u64 = 66;
-
-/// Ethernet 14, IPv4 20, UDP 8.
-const DATAGRAM_HEADER_BYTES: u64 = 42;
-
-/// Options of an opening segment beyond those of others.
-const OPENING_BYTES: u64 = 8;
-
-/// The findings of a study, sorted.
-#[derive(Debug)]
-pub(super) struct Findings<'a> {
-    pub(super) plan: &'a StudyPlan,
-    /// Tokens that the model scores.
-    pub(super) vocabulary: u32,
-    /// Channels of a hidden state.
-    pub(super) width: u64,
-    /// Bytes of one on the link, in the coding of the first arm.
-    pub(super) state_bytes: u64,
-    /// Medians of what was measured before and beside the trials.
-    pub(super) costs: Vec<NodeCosts>,
-    pub(super) rows: Vec<&'a RowRecord>,
-    pub(super) trials: Vec<&'a TrialRecord>,
-    /// Requests while the links followed their traces.
-    pub(super) traced: Vec<&'a TracedTrial>,
-    /// What was measured on prompts that no trial asks.
-    pub(super) acceptances: Vec<&'a AcceptanceRecord>,
-    /// What the keys and values of a sequence are.
-    pub(super) kv_shape: KvShape,
-    /// What getting a context costs, as it was measured before and beside the trials.
-    pub(super) deliveries: Vec<&'a DeliveryCosts>,
-    /// What codings of keys and values lose.
-    pub(super) losses: Vec<&'a LossRecord>,
-    /// What computing a prompt costs a node that retrieves.
-    pub(super) retrieval: Option<RetrievalCosts>,
-    /// Of several users: what uploads and batches cost, and their rounds.
-    pub(super) shared_costs: Option<&'a SharedCosts>,
-    pub(super) rounds: Vec<&'a SharedRound>,
-    /// What answers cost each node, as it was told from time to time.
-    pub(super) places: Vec<&'a [PlaceCosts]>,
-    /// What an empty frame took to each node.
-    pub(super) ways: Vec<&'a WayRecord>,
-    /// What was guessed of prompts.
-    pub(super) leaks: Vec<&'a LeakRecord>,
-    /// What half of a layer costs each node.
-    pub(super) halves: Vec<HalfCosts>,
-    /// What happened to tasks that share a backbone.
-    pub(super) adapters: Vec<&'a AdapterFinding>,
-    /// What looking at an image costs, and what its bytes follow from.
-    pub(super) looks: Option<LooksRecord>,
-    /// What was seen in images.
-    pub(super) seen: Vec<&'a LookRecord>,
-}
-
-impl<'a> Findings<'a> {
-    pub(super) fn of(
-        plan: &'a StudyPlan,
-        model: &ModelPlan,
-        recorded: &'a PhaseResults,
-    ) -> Findings<'a> {
-        let mut findings = Findings {
-            plan,
-            vocabulary: model.vocabulary,
-            width: u64::from(model.width),
-            state_bytes: plan.study.coding().token_bytes(u64::from(model.width)),
-            costs: Vec::new(),
-            rows: Vec::new(),
-            trials: Vec::new(),
-            traced: Vec::new(),
-            acceptances: Vec::new(),
-            kv_shape: KvShape {
-                layers: model.layers,
-                kv_heads: model.kv_heads,
-                head_width: model.head_width,
-            },
-            deliveries: Vec::new(),
-            losses: Vec::new(),
-            retrieval: retrieval::costs(&recorded.findings),
-            shared_costs: None,
-            rounds: Vec::new(),
-            places: Vec::new(),
-            ways: Vec::new(),
-            leaks: Vec::new(),
-            halves: tensor_parallel::costs(&recorded.findings),
-            adapters: Vec::new(),
-            looks: multimodal::costs(&recorded.findings),
-            seen: Vec::new(),
-        };
-        let mut measured = Vec::new();
-        for finding in &recorded.findings {
-            match finding {
-                StudyFinding::Costs(costs) => measured.push(costs.as_slice()),
-                StudyFinding::Row(row) => findings.rows.push(row),
-                StudyFinding::Trial(trial) => findings.trials.push(trial),
-                StudyFinding::Traced(traced) => findings.traced.push(traced),
-                StudyFinding::Acceptance(record) => findings.acceptances.push(record),
-                StudyFinding::Delivery(costs) => findings.deliveries.push(costs),
-                StudyFinding::Loss(record) => findings.losses.push(record),
-                // Its medians alone are needed.
-                StudyFinding::Retrieval(_) | StudyFinding::Halves(_) | StudyFinding::Looks(_) => {}
-                StudyFinding::Look(seen) => findings.seen.push(seen),
-                StudyFinding::Shared(costs) => findings.shared_costs = Some(costs),
-                StudyFinding::Round(round) => findings.rounds.push(round),
-                StudyFinding::Places(costs) => findings.places.push(costs),
-                StudyFinding::Ways(way) => findings.ways.push(way),
-                StudyFinding::Leak(leak) => findings.leaks.push(leak),
-                StudyFinding::Adapters(finding) => findings.adapters.push(finding),
-            }
-        }
-        findings.costs = split::median_costs(&measured);
-        findings
-    }
-
-    /// Trials at all settings and on the traces.
-    pub(super) fn all_trials(&self) -> impl Iterator<Item = &'a TrialRecord> {
-        let traced = self.traced.iter().map(|traced| &traced.trial);
-        self.trials.iter().copied().chain(traced)
-    }
-
-    /// The critical rate of a row, by all costs.
-    pub(super) fn critical_rate_bps(&self, row: &RowRecord) -> Option<u64> {
-        let study = &self.plan.study;
-        if study.technique() == Technique::Placement {
-            return placement::critical_rate_bps(self, row);
-        }
-        split::critical_rate_of(study, &self.costs, row.echo_ns, self.state_bytes)
-    }
-
-    /// The trials of an arm in a row, by rate.
-    pub(super) fn by_rate(
-        &self,
-        round_trip_ns: u64,
-        arm: &Arm,
-    ) -> BTreeMap<u64, Vec<&'a TrialRecord>> {
-        let mut rates: BTreeMap<u64, Vec<&TrialRecord>> = BTreeMap::new();
-        for trial in &self.trials {
-            if trial.round_trip_ns == round_trip_ns && trial.arm == *arm {
-                rates.entry(trial.rate_bps).or_default().push(trial);
-            }
-        }
-        rates
-    }
-}
-
 /// Every study that was played.
 pub(super) fn summaries(
     plan: &Plan,
@@ -413,7 +232,7 @@ fn summary(
         cells: cells(findings, &energy),
         acceptance: speculation::acceptances(findings),
         speculation: speculation::cells(findings, &energy),
-        links: links(findings, recorded),
+        links: links::of_path(findings, recorded),
         own: own::summaries(findings, &energy),
         context: kv::summary(findings),
         retrieval: retrieval::summaries(findings),
@@ -511,82 +330,6 @@ fn busy(trials: &[&TrialRecord]) -> Vec<f64> {
         rounded(share, 4)
     };
     (0..nodes.unwrap_or(0)).map(of_node).collect()
-}
-
-fn links(findings: &Findings<'_>, recorded: &PhaseResults) -> Vec<StudyLink> {
-    let study = findings.plan;
-    let mut links = Vec::new();
-    // Several users' links are not one behind the other: their requests are told one by one.
-    if study.study.shared.is_some() {
-        return links;
-    }
-    for (index, hop) in study.hops.iter().enumerate() {
-        let (front, behind) = (study.path.get(index), study.path.get(index + 1));
-        for direction in Direction::BOTH {
-            let (mut bytes, mut frames) = (0, 0);
-            let hops = findings.all_trials();
-            for hop in hops.filter_map(|trial| trial.hops.get(index)) {
-                let (more, of_frames) = match direction {
-                    Direction::Up => (hop.up, hop.frames_up),
-                    Direction::Down => (hop.down, hop.frames_down),
-                };
-                bytes += more;
-                frames += of_frames;
-            }
-            let end = recorded.end.as_ref();
-            let job = |node: Option<&String>| end?.jobs.iter().find(|job| Some(&job.node) == node);
-            let totals = job(behind).and_then(|job| job.totals.as_ref());
-            let counted = totals.map(|totals| match direction {
-                Direction::Up => totals.payload.up,
-                Direction::Down => totals.payload.down,
-            });
-            let sender = match direction {
-                Direction::Up => front,
-                Direction::Down => behind,
-            };
-            let counters = end.and_then(|end| {
-                end.links
-                    .iter()
-                    .find(|known| known.link == hop.link && known.direction == direction)
-            });
-            let framing_bytes = frames * HEADER_BYTES;
-            let is_quic = study.transport != Transport::Tcp;
-            let quic = totals.and_then(|totals| totals.quic);
-            let quic_bytes = quic.map(|quic| match direction {
-                Direction::Up => quic.received_bytes,
-                Direction::Down => quic.sent_bytes,
-            });
-            let below = if is_quic { quic_bytes } else { counted };
-            let per_packet = |packets: u64| match is_quic {
-                true => packets * DATAGRAM_HEADER_BYTES,
-                false => packets * PACKET_HEADER_BYTES + OPENING_BYTES,
-            };
-            let again = match direction {
-                _ if !is_quic => job(sender).map(|job| job.tcp.segments_retransmitted),
-                Direction::Down => quic.map(|quic| quic.lost_packets),
-                // A stage's totals are of the connection in front of it.
-                Direction::Up if index > 0 => None,
-                Direction::Up => job(sender)
-                    .and_then(|job| job.totals.as_ref()?.quic)
-                    .map(|quic| quic.lost_packets),
-            };
-            links.push(StudyLink {
-                link: hop.link.clone(),
-                direction: direction.name().to_owned(),
-                payload_bytes: bytes.saturating_sub(framing_bytes),
-                framing_bytes,
-                other_bytes: counted.and_then(|counted| counted.checked_sub(bytes)),
-                packets: counters.map(|counters| counters.packets),
-                quic_bytes: quic_bytes.filter(|_| is_quic),
-                wire_bytes: counters.map(|counters| counters.wire_bytes),
-                expected_wire_bytes: below
-                    .zip(counters)
-                    .map(|(below, counters)| below + per_packet(counters.packets)),
-                segments_retransmitted: again,
-            });
-        }
-    }
-    links
 }
 
 /// Rates at which an arm was tried in a row, over all arms.

@@ -2,6 +2,8 @@
 
 mod access;
 mod body;
+mod counter;
+mod error;
 mod handshake;
 mod quic;
 mod stall;
@@ -10,183 +12,24 @@ mod terms;
 
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, IoSlice, Read, Write};
-use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 pub(super) use access::Access;
 pub(super) use body::Body;
+pub(super) use counter::PayloadCounter;
+pub use error::ConnectionError;
 pub(super) use handshake::{Connection, accept, connect};
 pub(super) use quic::{End, settle};
 pub(super) use stream::{Listener, Stream};
 pub(super) use terms::{Terms, fingerprint};
 
-use crate::transport::QuicTotals;
-use crate::wire::{FrameError, FrameHeader, FrameKind, HEADER_BYTES, MAX_BODY_BYTES, PayloadBytes};
+use crate::wire::{FrameHeader, FrameKind, HEADER_BYTES, MAX_BODY_BYTES};
 
 /// How long opening a connection may take: the edge may still be loading its model, and the link
 /// may be in an outage.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Why a connection between two job processes ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectionError {
-    /// End of file where a frame was expected.
-    #[error("the other side closed the connection while it was still needed")]
-    Closed,
-    /// Reading failed, or the stream ended inside a frame.
-    #[error("reading a frame failed")]
-    Read(#[source] io::Error),
-    /// Writing failed.
-    #[error("writing a frame failed")]
-    Write(#[source] io::Error),
-    /// The bytes are not ours.
-    #[error("the other side does not speak this protocol")]
-    Foreign(#[source] FrameError),
-    /// A frame that has no place here.
-    #[error("a {kind:?} frame came where none may come")]
-    Unexpected {
-        /// Its kind.
-        kind: FrameKind,
-    },
-    /// A body longer than this job can use.
-    #[error(
-        "a {kind:?} frame of {body_bytes} bytes came; {limit_bytes} is the most that can be meant"
-    )]
-    TooLong {
-        /// The frame's kind.
-        kind: FrameKind,
-        /// Its stated length.
-        body_bytes: u64,
-        /// The most that this job accepts.
-        limit_bytes: u64,
-    },
-    /// A frame that contradicts what went before or what it says of itself.
-    #[error("a {kind:?} frame for request {request} makes no sense: {why}")]
-    Content {
-        /// The frame's kind.
-        kind: FrameKind,
-        /// Its request.
-        request: u32,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The connecting side does not know the secret.
-    #[error("the other side does not know this run's secret")]
-    WrongSecret,
-    /// The listening side closed the connection in answer to the secret.
-    #[error("the other side refused this run's secret: it belongs to another run")]
-    Refused,
-    /// The other side has another model.
-    #[error(
-        "the other side has another model (its files differ): give both nodes the same directory"
-    )]
-    WrongModel,
-    /// The other side has another second model, or none.
-    #[error(
-        "the other side has another draft model or vision encoder (its files differ), or none: give both \
-         nodes the same directory"
-    )]
-    WrongSecond,
-    /// The other side has other layers.
-    #[error("layers {needed:?} are needed, and the other side holds {held:?}")]
-    WrongLayers {
-        /// Needed here.
-        needed: Range<u32>,
-        /// Held there.
-        held: Range<u32>,
-    },
-    /// What was sent has not been acknowledged for as long as anybody waits.
-    #[error(
-        "the link has stalled: {unacknowledged_bytes} bytes were not acknowledged for {seconds} s; \
-         the other side may be alive"
-    )]
-    LinkStalled {
-        /// Bytes on the way.
-        unacknowledged_bytes: u64,
-        /// How long nothing came.
-        seconds: u64,
-    },
-    /// The same where the kernel does not know how much is on the way.
-    #[error(
-        "the link has stalled: nothing that is sent is acknowledged, and nothing came for {seconds} s; \
-         the other side may be alive"
-    )]
-    NothingAcknowledged {
-        /// How long nothing came.
-        seconds: u64,
-    },
-    /// Everything that was sent was acknowledged, and no answer came.
-    #[error(
-        "the other side does not answer: it has taken everything that was sent and has been silent \
-         for {seconds} s"
-    )]
-    PeerSilent {
-        /// How long.
-        seconds: u64,
-    },
-}
-
-/// Payload of all connections of a process.
-#[derive(Debug, Default)]
-pub(super) struct PayloadCounter {
-    up: Arc<AtomicU64>,
-    down: Arc<AtomicU64>,
-    /// Connections that were accepted and have not been read to their end.
-    open: Mutex<usize>,
-    closed: Condvar,
-    /// What QUIC counts, of each connection over it.
-    below: Mutex<Vec<stream::Counts>>,
-}
-
-impl PayloadCounter {
-    /// One more connection is being read.
-    pub(super) fn opened(&self) -> usize {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        *open += 1;
-        *open
-    }
-
-    /// A connection has been read to its end.
-    pub(super) fn closed(&self) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.closed.notify_all();
-    }
-
-    /// Waits until all that was sent has been counted: no connection is open, or `limit` is over.
-    pub(super) fn wait_until_closed(&self, limit: Duration) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whether it was in time or not, the count is what it is.
-        let _ = self
-            .closed
-            .wait_timeout_while(open, limit, |open| *open > 0);
-    }
-
-    /// A connection whose transport counts too.
-    fn counts_below(&self, stream: &Stream) {
-        let mut below = self.below.lock().unwrap_or_else(PoisonError::into_inner);
-        below.extend(stream.counts());
-    }
-
-    /// What QUIC has counted so far; `None` if no connection is over it.
-    pub(super) fn read_quic(&self) -> Option<QuicTotals> {
-        let below = self.below.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut counts = below.iter().map(stream::Counts::read);
-        let mut totals = counts.next()?;
-        counts.for_each(|further| totals.add(further));
-        Some(totals)
-    }
-
-    /// The count so far.
-    pub(super) fn read(&self) -> PayloadBytes {
-        PayloadBytes {
-            up: self.up.load(Ordering::Relaxed),
-            down: self.down.load(Ordering::Relaxed),
-        }
-    }
-}
 
 /// One frame as it was received.
 #[derive(Debug, PartialEq, Eq)]
@@ -406,6 +249,7 @@ pub(super) fn token_bytes(tokens: &[u32]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::PayloadBytes;
     use proptest::prelude::*;
 
     fn all_up_to_100(_kind: FrameKind) -> Option<u64> {

@@ -2,10 +2,12 @@
 
 mod adapted;
 mod halves;
+mod limits;
 mod pooled;
 mod stored;
 
 pub(super) use self::halves::{HalfRequest, Step};
+pub(super) use self::limits::FrameLimits;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -30,7 +32,6 @@ use crate::model_config::ModelConfig;
 use crate::recipe::VISION_DIRECTORY;
 use crate::study::placement::Weights;
 use crate::study::speculative::sampling::Distribution;
-use crate::wire::FrameKind;
 
 /// A part of the model, perhaps none of its layers, with the tokenizer.
 #[derive(Debug)]
@@ -543,16 +544,6 @@ impl Part {
     pub(super) fn hidden_of(&self, values: Vec<f32>) -> Result<Hidden, JobError> {
         Hidden::from_values(values, self.config().width).map_err(self.failed())
     }
-
-    /// What this part, on the edge, accepts from a device.
-    pub(super) const fn limits(&self, placement: Placement) -> FrameLimits {
-        let config = self.config();
-        FrameLimits {
-            placement,
-            width: config.width,
-            max_positions: config.max_positions,
-        }
-    }
 }
 
 fn fingerprint_of(directory: &Path) -> Result<[u8; 32], JobError> {
@@ -567,28 +558,5 @@ fn failed(doing: &'static str, directory: &Path) -> impl Fn(EngineError) -> JobE
         doing,
         directory: directory.to_owned(),
         source,
-    }
-}
-
-/// The frames that an edge accepts: no more than its model has room for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FrameLimits {
-    placement: Placement,
-    width: u32,
-    max_positions: u32,
-}
-
-impl FrameLimits {
-    /// The longest body of a frame of that kind; `None` if none may come.
-    pub(super) fn accepts(&self, kind: FrameKind) -> Option<u64> {
-        let tokens = 4 * u64::from(self.max_positions);
-        match (self.placement, kind) {
-            (Placement::Edge, FrameKind::Prompt) => Some(tokens),
-            (Placement::Split { .. }, FrameKind::Hidden) => {
-                Some(tokens.saturating_mul(u64::from(self.width)))
-            }
-            (Placement::Split { .. }, FrameKind::End) => Some(0),
-            _ => None,
-        }
     }
 }

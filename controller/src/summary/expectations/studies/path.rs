@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use hexloop_workloads::study::{Arm, HopBytes, TrialRecord, split};
 
-use super::{Evidence, Judgement, RESOLUTION, TOLERANCE, told, unjudged, with_numbers, within};
+use super::time_over_sum::judge_time_over_sum;
+use super::{Evidence, Judgement, RESOLUTION, TOLERANCE, told, unjudged, with_numbers};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
 use crate::summary::studies::law;
@@ -89,18 +90,8 @@ pub(super) fn latency_is_sum(findings: &Findings<'_>) -> Judgement {
         );
         return unjudged(&[("trials", length(&over))], detail);
     };
-    let detail = format!(
-        "the time of a request over the sum of what nodes and links took for it: {} (95 %)",
-        told(ratio)
-    );
-    let numbers = [
-        ("time_over_sum", ratio[0]),
-        ("time_over_sum_low", ratio[1]),
-        ("time_over_sum_high", ratio[2]),
-        ("trials", count_to_f64(length(&over))),
-    ];
-    let evidence = Evidence::ratio(length(&over), "trials", ratio);
-    with_numbers(within(ratio), &numbers, evidence, &detail)
+    let compared = "the time of a request over the sum of what nodes and links took for it";
+    judge_time_over_sum(&over, ratio, compared)
 }
 
 /// Time between tokens of a group of requests while the path is full: over the middle half of them, so

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{Arm, TrialRecord};
 
+use super::time_over_sum::judge_time_over_sum;
 use super::{Evidence, Judgement, judgement, told, unjudged, with_numbers, within};
 use crate::format::{count_to_f64, length};
 use crate::summary::studies::Findings;
@@ -126,18 +127,8 @@ pub(super) fn take_sum(findings: &Findings<'_>) -> Judgement {
     let Some(ratio) = mean_of(&over) else {
         return too_few(&over, "trials whose halves' costs were measured");
     };
-    let detail = format!(
-        "the time of a token over what both nodes compute and exchange for it: {} (95 %)",
-        told(ratio)
-    );
-    let numbers = [
-        ("time_over_sum", ratio[0]),
-        ("time_over_sum_low", ratio[1]),
-        ("time_over_sum_high", ratio[2]),
-        ("trials", count_to_f64(length(&over))),
-    ];
-    let evidence = Evidence::ratio(length(&over), "trials", ratio);
-    with_numbers(within(ratio), &numbers, evidence, &detail)
+    let compared = "the time of a token over what both nodes compute and exchange for it";
+    judge_time_over_sum(&over, ratio, compared)
 }
 
 /// The speed of halves over the first node alone, at the shortest round trip and the best rate.

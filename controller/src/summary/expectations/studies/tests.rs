@@ -3,7 +3,7 @@
 use hexloop_topologies::plan::{BesidePlan, StudyPlan};
 use hexloop_workloads::coding::Coding;
 use hexloop_workloads::study::{
-    Arm, Grid, NodeCosts, StudyFinding, StudySpec, Technique, TrialRecord,
+    Arm, Grid, NodeCosts, StudyFinding, StudySpec, Technique, TrialRecord, split,
 };
 use hexloop_workloads::transport::Transport;
 

@@ -31,7 +31,7 @@ fn played(counted: [bool; 2], change: impl FnOnce(&mut Results)) -> StudySummary
     fixture::idle_power(&mut results, 4.0);
     node(&mut results, "edge").gpu = Some(UUID.to_owned());
     change(&mut results);
-    summaries(&plan, &results).pop().unwrap()
+    summaries(&plan, &BTreeMap::new(), &results).pop().unwrap()
 }
 
 fn node<'a>(results: &'a mut Results, name: &str) -> &'a mut hexloop_proto::NodeUp {

@@ -63,7 +63,7 @@ fn played(took_ms: [u64; 2], powers_w: Option<[u64; 2]>) -> Vec<StudyTracedArm> 
         });
         fixture::idle_power(&mut results, 4.0);
     }
-    let study = summaries(&plan, &results).pop().unwrap();
+    let study = summaries(&plan, &BTreeMap::new(), &results).pop().unwrap();
     study.traced.unwrap().arms
 }
 

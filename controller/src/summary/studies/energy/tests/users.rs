@@ -83,7 +83,11 @@ fn played(is_metered: bool) -> (SharedLoad, SharedBatch) {
         fixture::meter(&mut results, &counters, 3_000, |_, _| 12);
         fixture::idle_power(&mut results, 3.0);
     }
-    let shared = summaries(&plan, &results).pop().unwrap().shared.unwrap();
+    let shared = summaries(&plan, &BTreeMap::new(), &results)
+        .pop()
+        .unwrap()
+        .shared
+        .unwrap();
     let [load] = <[SharedLoad; 1]>::try_from(shared.loads).unwrap();
     let [batch] = <[SharedBatch; 1]>::try_from(shared.batches).unwrap();
     (load, batch)

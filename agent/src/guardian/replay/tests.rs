@@ -1,6 +1,8 @@
 //! Ledgers whose owner lives, is gone, and is gone while somebody holds them.
 
 use super::*;
+use crate::ledger::LedgerWriter;
+use crate::process::ProcessIdentity;
 
 #[test]
 fn a_ledger_that_is_held_although_its_owner_is_gone_is_not_clean() {
