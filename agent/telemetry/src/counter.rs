@@ -125,12 +125,6 @@ impl CounterTrack {
     pub fn device(&self) -> &str {
         &self.device
     }
-
-    /// When it was last read.
-    #[must_use]
-    pub fn last_read_ns(&self) -> Option<u64> {
-        self.last.map(|(at_ns, _)| at_ns)
-    }
 }
 
 #[cfg(test)]

@@ -459,7 +459,8 @@ pub(super) const EXPECTATION: &[Field] = &[
          two-way split is; cnn-cut-slides: at every rate the cut that costs and activations name is as good as \
          the best, within 3 %, and from the fastest rate to the slowest it never moves towards the edge, has moved at the \
          end and is in between on the way; leak-falls-with-depth: of no deeper layer's states more tokens of the prompt \
-         have the nearest embedding, beyond both intervals of 95 %, and of the deepest fewer than of the first; of \
+         are read, by whichever of nearest embedding and learnt map reads more, beyond both intervals of 95 %, and of \
+         the deepest fewer than of the first; of \
          adapters, adapter-bytes-are-delta: every delivery of an adapter is r L (2 d + H h + H_kv h) parameters and of a \
          full model all of its own, byte for byte, and beyond them nothing but headers; adapters-answer-alike: every \
          wave gives each prompt the tokens that its adapter gives it alone, and those are the merged weights', but where \

@@ -201,12 +201,6 @@ impl Profile {
             .map(|(_, tap)| *tap)
     }
 
-    /// Whether its first tap has a line of sight.
-    #[must_use]
-    pub fn has_line_of_sight(self) -> bool {
-        self.taps().any(|tap| tap.kind == TapKind::LineOfSight)
-    }
-
     /// The root mean square delay spread of the table, in the unit of its delays.
     #[must_use]
     pub fn rms_delay_spread(self) -> f64 {

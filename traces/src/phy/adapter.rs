@@ -227,19 +227,6 @@ impl LinkAdapter {
         self.offset_db
     }
 
-    /// IP bits that a whole data slot would carry now, by what the transmitter knows: what a
-    /// scheduler compares.
-    #[must_use]
-    pub fn expected_bits(&self, slot: u64) -> u64 {
-        let phase = self.phase(slot);
-        if self.table.symbols(phase) == 0 {
-            return 0;
-        }
-        self.choice(1.0).map_or(0, |(rank, scheme)| {
-            self.table.block(phase, rank, scheme).ip_bits
-        })
-    }
-
     /// Whether slot number `slot` carries data in this direction.
     #[must_use]
     pub fn carries(&self, slot: u64) -> bool {

@@ -17,10 +17,6 @@ impl Handle {
     pub const INGRESS: Handle = Handle(0xffff_fff1);
     /// The handle of an ingress or clsact discipline.
     pub const INGRESS_HANDLE: Handle = Handle::new(0xffff, 0);
-    /// Where filters of the ingress side of clsact hang.
-    pub const CLSACT_INGRESS: Handle = Handle(0xffff_fff2);
-    /// Where filters of the egress side of clsact hang.
-    pub const CLSACT_EGRESS: Handle = Handle(0xffff_fff3);
 
     /// `major:minor`.
     #[must_use]

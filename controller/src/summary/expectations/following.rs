@@ -18,6 +18,15 @@ const TRAFFIC_TOLERANCE: f64 = 0.05;
 /// Least correlation of what was delivered with its trace.
 const TRAFFIC_CORRELATION: f64 = 0.95;
 
+/// Whether two things hold: what refutes one of them refutes both, whatever the other leaves open.
+const fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
+}
+
 /// The claims about traffic phases: a bulk phase has directions, a ping phase round trips.
 pub(super) fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement {
     let mut numbers = BTreeMap::new();
@@ -32,11 +41,9 @@ pub(super) fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement 
         number("backlogged_windows", count_to_f64(one.backlogged_windows));
         number("late_steps", count_to_f64(one.late_steps));
         let Some(share) = one.delivered_over_trace else {
-            let detail = format!("nothing was measured {direction}");
-            return Judgement {
-                numbers,
-                ..unjudged(&[], detail)
-            };
+            details.push(format!("nothing was measured {direction}"));
+            held = both(held, None);
+            continue;
         };
         number("delivered_over_trace", share);
         let mut detail = format!(
@@ -48,16 +55,13 @@ pub(super) fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement 
             detail = format!("{detail}, correlation {correlation:.4}");
         }
         details.push(detail);
-        if one.backlogged_windows < LEAST_TRAFFIC_VALUES {
-            held = held.and(None);
-        } else {
-            let follows = (share - 1.0).abs() <= TRAFFIC_TOLERANCE
-                && one
-                    .correlation
-                    .is_none_or(|value| value > TRAFFIC_CORRELATION)
-                && one.late_steps == 0;
-            held = held.map(|held| held && follows);
-        }
+        let follows = (share - 1.0).abs() <= TRAFFIC_TOLERANCE
+            && one
+                .correlation
+                .is_none_or(|value| value > TRAFFIC_CORRELATION)
+            && one.late_steps == 0;
+        let is_told = one.backlogged_windows >= LEAST_TRAFFIC_VALUES;
+        held = both(held, is_told.then_some(follows));
         let effect = format!(
             "{:.0} % more or less than the trace's, a correlation of {TRAFFIC_CORRELATION} or less or one late step",
             TRAFFIC_TOLERANCE * 100.0
@@ -95,7 +99,7 @@ pub(super) fn traffic_claim(plan: &Plan, summary: &TrafficSummary) -> Judgement 
     let details = details.join("; ");
     let judged = match evidence {
         Some(evidence) => judgement(held, &[], evidence, &details),
-        None => unjudged(&[], "nothing was measured".to_owned()),
+        None => unjudged(&[], details),
     };
     Judgement { numbers, ..judged }
 }
@@ -122,7 +126,7 @@ pub(super) fn cell_claim(summary: &CellSummary, results: &Results) -> Judgement 
             user.asked_share,
             user.delivered_over_asked,
         ) else {
-            held = None;
+            held = both(held, None);
             details.push(format!("{link}: nothing was measured"));
             continue;
         };
@@ -132,7 +136,7 @@ pub(super) fn cell_claim(summary: &CellSummary, results: &Results) -> Judgement 
         details.push(format!(
             "{link} got {got:.4} of the bytes, {asked:.4} asked"
         ));
-        held = held.map(|held| held && (ratio - 1.0).abs() <= TRAFFIC_TOLERANCE);
+        held = both(held, Some((ratio - 1.0).abs() <= TRAFFIC_TOLERANCE));
     }
     if summary.backlogged_windows < LEAST_TRAFFIC_VALUES {
         held = None;

@@ -118,6 +118,39 @@ fn a_link_that_is_slower_than_its_trace_or_steps_late_does_not_follow_it() {
     assert_eq!(rate_follows(5, stepping), Undecided);
 }
 
+/// A bulk phase both ways: so many percent of the trace in each of 40 windows up, all of it in so many down.
+fn both_ways_follow(up_percent: u64, windows_down: u64) -> ExpectationOutcome {
+    let claim = Claim::RateFollowsTrace {
+        phase: "traffic".to_owned(),
+    };
+    let job = TrafficJob::Bulk {
+        directions: Direction::BOTH.to_vec(),
+    };
+    let up = (0..40).map(|number| {
+        let asked = stepping(number);
+        window("radio", number, (asked, asked * up_percent / 100))
+    });
+    let down = (0..windows_down).map(|number| LinkWindow {
+        direction: Direction::Down,
+        ..window("radio", number, (stepping(number), stepping(number)))
+    });
+    let recorded = PhaseResults {
+        windows: up.chain(down).collect(),
+        ..PhaseResults::default()
+    };
+    judged(&plan(job, claim), &BTreeMap::new(), recorded).outcome
+}
+
+#[test]
+fn a_direction_that_does_not_follow_is_told_though_the_other_one_decides_nothing() {
+    assert_eq!(both_ways_follow(100, 40), Held);
+    for windows_down in [0, 5, 40] {
+        assert_eq!(both_ways_follow(90, windows_down), NotHeld);
+    }
+    assert_eq!(both_ways_follow(100, 5), Undecided);
+    assert_eq!(both_ways_follow(100, 0), Undecided);
+}
+
 /// A ping phase whose packets took so long there and back, or were lost.
 fn round_trips_follow(round_trip_ns: Option<u64>) -> ExpectationSummary {
     let claim = Claim::RoundTripFollowsTrace {

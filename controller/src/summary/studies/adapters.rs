@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::energy::{Energy, StudyEnergy, Work};
+use super::law::median;
 use super::{Findings, mbps};
 use crate::format::{count_to_f64, length, ns_to_ms, rounded};
 
@@ -167,12 +168,6 @@ pub(in crate::summary) fn nats(loss: &TaskLossRecord) -> f64 {
     let tokens: u64 = loss.tokens.iter().copied().map(u64::from).sum();
     let micronats = count_to_f64(loss.micronats.iter().sum());
     micronats / 1e6 / count_to_f64(tokens.max(1))
-}
-
-fn median(values: impl Iterator<Item = u64>) -> Option<u64> {
-    let mut values: Vec<u64> = values.collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied()
 }
 
 /// `None` of a study of another technique.

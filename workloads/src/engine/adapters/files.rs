@@ -228,15 +228,14 @@ impl Model {
         let mut layers = Vec::new();
         let outputs = [model.heads, model.kv_heads].map(|heads| heads * model.head_width);
         for layer in self.layers() {
-            let mut read = |target: &str, outputs: u32| {
+            let mut read = |target: &str, outputs: u32| -> Result<[Tensor; 2], EngineError> {
                 let down = (
                     tensor_name(layer, target, Half::Down),
                     vec![rank, model.width],
                 );
                 let up = (tensor_name(layer, target, Half::Up), vec![outputs, rank]);
                 stored_bytes += file.stored_bytes(&down.0) + file.stored_bytes(&up.0);
-                let mut pair = Vec::new();
-                for named in [&down, &up] {
+                let mut matrix = |named: &(String, Vec<u32>)| {
                     file.check_shape(named, ADAPTER_CONFIG_FILE)?;
                     let tensor = file.tensor(named, self.compute())?;
                     let finite = is_finite(&tensor);
@@ -247,11 +246,9 @@ impl Model {
                         );
                         return Err(unsuitable(path.clone(), reason));
                     }
-                    pair.push(tensor);
-                }
-                let (Some(up), Some(down)) = (pair.pop(), pair.pop()) else {
-                    return Err(EngineError::NoTokens);
+                    Ok(tensor)
                 };
+                let (down, up) = (matrix(&down)?, matrix(&up)?);
                 let up = (up * scale).map_err(EngineError::tensor("scaling an adapter"))?;
                 Ok([down, up])
             };

@@ -48,7 +48,7 @@ pub struct Ceilings {
     pub buffer_bytes: u64,
     /// How fast numbers are multiplied.
     pub multiplying: Option<Rate>,
-    /// Why one of them is missing.
+    /// Why one of them, or each, is missing.
     pub unavailable: Option<String>,
 }
 
@@ -84,19 +84,21 @@ pub(super) fn measure(compute: &Compute, work: PassWork, window_ns: u64) -> Ceil
         ceilings.unavailable = Some(why.to_owned());
         return ceilings;
     }
+    let mut whys = Vec::new();
     match reading(compute, ceilings.buffer_bytes, window_ns) {
         Ok(rate) => ceilings.reading = Some(rate),
-        Err(error) => ceilings.unavailable = Some(error.to_string()),
+        Err(error) => whys.push(error.to_string()),
     }
-    if !work.of_numbers {
+    if work.of_numbers {
+        match multiplying(window_ns) {
+            Ok(rate) => ceilings.multiplying = Some(rate),
+            Err(error) => whys.push(error.to_string()),
+        }
+    } else {
         let why = "the peak is that of f32 products, and this model's are of other numbers";
-        ceilings.unavailable = Some(why.to_owned());
-        return ceilings;
+        whys.push(why.to_owned());
     }
-    match multiplying(window_ns) {
-        Ok(rate) => ceilings.multiplying = Some(rate),
-        Err(error) => ceilings.unavailable = Some(error.to_string()),
-    }
+    ceilings.unavailable = (!whys.is_empty()).then(|| whys.join("; "));
     ceilings
 }
 

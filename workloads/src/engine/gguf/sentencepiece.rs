@@ -191,6 +191,15 @@ mod tests {
     }
 
     #[test]
+    fn tokens_without_a_type_are_refused_and_not_left_out() {
+        let mut metadata = metadata();
+        let few = Value::Array(vec![Value::I32(1); 3]);
+        metadata.insert("tokenizer.ggml.token_type".to_owned(), few);
+        let told = tokenizer_json(|key| metadata.get(key)).unwrap_err();
+        assert!(told.contains("has 3 entries for"), "{told}");
+    }
+
+    #[test]
     fn scores_that_are_missing_or_no_numbers_are_refused() {
         let mut metadata = metadata();
         metadata.insert(SCORES.to_owned(), Value::Array(vec![Value::F32(f32::NAN)]));

@@ -204,8 +204,13 @@ pub(super) fn tokens<'a>(
     {
         return Err(format!("{TYPES} holds {other:?}"));
     }
+    let texts = list(find, TOKENS)?;
+    if texts.len() != types.len() {
+        let (texts, types) = (texts.len(), types.len());
+        return Err(format!("{TYPES} has {types} entries for {texts} tokens"));
+    }
     let (mut vocabulary, mut added) = (BTreeMap::new(), Vec::new());
-    for ((id, token), kind) in (0_u32..).zip(list(find, TOKENS)?).zip(types) {
+    for ((id, token), kind) in (0_u32..).zip(texts).zip(types) {
         let token = token.to_string().ok().cloned();
         let token = token.ok_or_else(|| format!("token {id} is no text"))?;
         let kind = kind.to_i32().unwrap_or(NORMAL);

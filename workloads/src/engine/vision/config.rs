@@ -12,6 +12,9 @@ use crate::engine::weights::MOST_CONFIG_BYTES;
 /// The largest image side, patch side and width that a config may name: bounds for what is allocated by it.
 const MOST: u32 = 1 << 14;
 
+/// The only activation of feed-forward parts that is computed here, which is what `SigLIP` has where nothing is said.
+const ACTIVATION: &str = "gelu_pytorch_tanh";
+
 /// The shape of a `SigLIP` vision encoder, by the names of Hugging Face's config.json.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct VisionConfig {
@@ -40,6 +43,7 @@ const fn usual_epsilon() -> f64 {
 #[derive(Deserialize)]
 struct Around {
     model_type: Option<String>,
+    hidden_act: Option<String>,
     vision_config: Option<serde_json::Value>,
 }
 
@@ -67,6 +71,11 @@ impl VisionConfig {
             let found = kind.model_type.unwrap_or_else(|| "none".to_owned());
             return Err(format!(
                 "its model_type is {found}: only siglip_vision_model is known here"
+            ));
+        }
+        if let Some(other) = kind.hidden_act.filter(|named| named != ACTIVATION) {
+            return Err(format!(
+                "its hidden_act is {other}: only {ACTIVATION} is computed here"
             ));
         }
         let config: VisionConfig = serde_json::from_value(own).map_err(json)?;
@@ -163,5 +172,10 @@ mod tests {
         assert!(refused("768", "4294967295").contains("hidden_size"));
         assert!(refused("\"image_size\": 224,", "").contains("image_size"));
         assert!(refused("{", "").contains("config"));
+        let activation = |name: &str| format!(r#"{{ "hidden_act": "{name}","#);
+        let error = refused("{", &activation("quick_gelu"));
+        assert!(error.contains("quick_gelu"), "{error}");
+        let same = BASE.replace('{', &activation(ACTIVATION));
+        assert_eq!(VisionConfig::parse(&same), VisionConfig::parse(BASE));
     }
 }

@@ -54,10 +54,10 @@ struct WaveBooks {
 /// What an `Appraise` frame asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Question {
-    /// How surprising texts are with a task's adapter, or with none.
+    /// How surprising a text is with a task's adapter, or with none.
     Loss {
         adapter: Option<u32>,
-        texts: Vec<Vec<u32>>,
+        text: Vec<u32>,
     },
     /// What a prompt is answered with alone, with a task's adapter, and what its full model says to that.
     Alone {
@@ -72,7 +72,7 @@ enum Question {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Appraisal {
     Loss {
-        micronats: Vec<u64>,
+        micronats: u64,
     },
     Alone {
         tokens: Vec<u32>,

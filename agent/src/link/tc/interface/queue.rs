@@ -194,7 +194,9 @@ pub(crate) fn note(
             let leaf = Leaf::new(*settings, mtu, Outages::Never).ok()?;
             let is_longer = |state: LinkState| {
                 let queue = leaf.disciplines(state.queue_bytes).into_iter().next();
-                matches!(queue, Some(Discipline::Bfifo(bytes)) if bytes < longest_bytes)
+                // Where nothing limits the rate, nothing limits the queue either: see `endless`.
+                state.rate_bps != UNLIMITED_RATE_BPS
+                    && matches!(queue, Some(Discipline::Bfifo(bytes)) if bytes < longest_bytes)
             };
             delayed.any(is_longer).then(|| {
                 format!(
@@ -381,6 +383,10 @@ mod tests {
         packets.settings.queue = QueueLimit::Packets(2);
         assert_eq!(told(&packets), None);
         assert_eq!(told(&delayed()), None);
+        // Without a limit of the rate it has none of its own either.
+        let mut free = short;
+        free.state.rate_bps = UNLIMITED_RATE_BPS;
+        assert_eq!(told(&free), None);
         // Without a delay it hangs below the class, which bears a packet that is refused.
         let mut plain = short;
         plain.state.delay_ns = 0;

@@ -25,7 +25,7 @@ pub(super) fn linear_in_cut(findings: &Findings<'_>) -> Judgement {
         return unjudged(&[], "too few settings, or layers cost the same".to_owned());
     };
     let count = count_to_f64(length(&slopes));
-    let ratio = [mean / asked, low / asked, high / asked];
+    let ratio = over_signed([mean, low, high], asked);
     let bend = slopes.iter().map(|(_, bend)| bend).sum::<f64>() / count;
     let held = within(ratio).map(|held| held && bend <= TOLERANCE);
     let detail = format!(
@@ -45,6 +45,12 @@ pub(super) fn linear_in_cut(findings: &Findings<'_>) -> Judgement {
     ];
     let evidence = Evidence::ratio(length(&slopes), "settings", ratio);
     with_numbers(held, &numbers, evidence, &detail)
+}
+
+/// A mean with its interval over a number that may be negative, which turns the ends of the interval around.
+fn over_signed([mean, low, high]: [f64; 3], by: f64) -> [f64; 3] {
+    let (one, other) = (low / by, high / by);
+    [mean / by, one.min(other), one.max(other)]
 }
 
 /// Which end of the range of cuts is best flips at the critical rate.

@@ -43,12 +43,36 @@ pub(super) fn is_sum(findings: &Findings<'_>) -> Judgement {
         ("mean_distance", apart),
         ("largest_distance", farthest),
     ];
-    let held = match within(ratio) {
-        Some(true) if apart_high <= TOLERANCE => Some(true),
-        Some(true) if apart_low <= TOLERANCE => None,
-        Some(_) => Some(false),
-        None => None,
-    };
+    let held = holds(ratio, [apart_low, apart_high]);
     let evidence = Evidence::ratio(length(&ratios), "arms and settings", ratio);
     with_numbers(held, &numbers, evidence, &detail)
+}
+
+/// Whether both the mean ratio and the mean distance from 1 are within the tolerance; one of them that is surely not
+/// refutes, whatever the other leaves open.
+fn holds(ratio: [f64; 3], [apart_low, apart_high]: [f64; 2]) -> Option<bool> {
+    match within(ratio) {
+        Some(false) => Some(false),
+        _ if apart_low > TOLERANCE => Some(false),
+        Some(true) if apart_high <= TOLERANCE => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arms_that_are_surely_off_refute_though_their_mean_decides_nothing() {
+        let wide = [1.0, 1.0 - 3.0 * TOLERANCE, 1.0 + 3.0 * TOLERANCE];
+        let narrow = [1.0, 1.0 - TOLERANCE / 2.0, 1.0 + TOLERANCE / 2.0];
+        let (off, near) = ([1.5, 3.0], [0.1, 0.5]);
+        let of_tolerance = |ends: [f64; 2]| ends.map(|end| end * TOLERANCE);
+        assert_eq!(holds(wide, of_tolerance(off)), Some(false));
+        assert_eq!(holds(wide, of_tolerance(near)), None);
+        assert_eq!(holds(narrow, of_tolerance(off)), Some(false));
+        assert_eq!(holds(narrow, of_tolerance([0.5, 1.5])), None);
+        assert_eq!(holds(narrow, of_tolerance(near)), Some(true));
+    }
 }

@@ -167,8 +167,8 @@ fn sure(agreement: Agreement) -> Judgement {
     with_numbers(held, &numbers, evidence, &detail)
 }
 
-/// The slower the link, the more layers the device should have: at some threshold the best cut never
-/// moves towards the edge as the rate falls, has moved at the end, and is between both ends on the way.
+/// The slower the link, the more layers the device should have: at each threshold and round trip the best cut never
+/// moves towards the edge as the rate falls, and has moved at the end. Whether it is between both on the way is told.
 pub(super) fn best_cut_slides(findings: &Findings<'_>) -> Judgement {
     let mut by_threshold: BTreeMap<Threshold, Vec<(u32, OwnArm<'_>)>> = BTreeMap::new();
     for arm in arms(findings) {

@@ -229,6 +229,14 @@ fn layers_that_cost_something_else_than_was_measured_bend_the_line_and_move_the_
 }
 
 #[test]
+fn a_slope_that_falls_is_held_against_costs_that_say_so() {
+    // The edge takes 2 ms longer for a layer than the device, and the trials say 1 ms to 3 ms.
+    assert_eq!(within(over_signed([-2.0, -3.0, -1.0], -2.0)), None);
+    assert_eq!(within(over_signed([-2.0, -2.01, -1.99], -2.0)), Some(true));
+    assert_eq!(within(over_signed([-4.0, -4.1, -3.9], -2.0)), Some(false));
+}
+
+#[test]
 fn bytes_that_depend_on_the_cut_are_told_by_both_claims_about_bytes() {
     let fatter = Nature {
         bytes_per_layer: 1,

@@ -347,19 +347,24 @@ impl Driver<'_> {
             }
             let adapters = std::iter::once(None).chain((0..count).map(Some));
             for adapter in adapters {
-                let question = Question::Loss {
+                let mut record = TaskLossRecord {
+                    text,
                     adapter,
-                    texts: texts.clone(),
+                    tokens: Vec::new(),
+                    micronats: Vec::new(),
                 };
-                if let Appraisal::Loss { micronats } = self.ask(&question)? {
-                    let predicted = texts.iter().map(|text| word(text.len()).saturating_sub(1));
-                    self.find(AdapterFinding::Loss(TaskLossRecord {
-                        text,
+                // One at a time: together they may be longer than a frame.
+                for paragraph in &texts {
+                    let question = Question::Loss {
                         adapter,
-                        tokens: predicted.collect(),
-                        micronats,
-                    }));
+                        text: paragraph.clone(),
+                    };
+                    if let Appraisal::Loss { micronats } = self.ask(&question)? {
+                        record.tokens.push(word(paragraph.len()).saturating_sub(1));
+                        record.micronats.push(micronats);
+                    }
                 }
+                self.find(AdapterFinding::Loss(record));
             }
         }
         Ok(())

@@ -302,7 +302,7 @@ impl Stage<'_> {
         let question: Question =
             question.map_err(|error| frame.content_error(format!("it asks nothing: {error}")))?;
         let answer = match question {
-            Question::Loss { adapter, texts } => self.loss(adapter, &texts, frame)?,
+            Question::Loss { adapter, text } => self.loss(adapter, &text, frame)?,
             Question::Alone {
                 task,
                 prompt,
@@ -317,7 +317,7 @@ impl Stage<'_> {
     fn loss(
         &self,
         adapter: Option<u32>,
-        texts: &[Vec<u32>],
+        text: &[u32],
         frame: &Frame,
     ) -> Result<Appraisal, Refusal> {
         let backbone = &self.held.backbone;
@@ -325,11 +325,8 @@ impl Stage<'_> {
             None => None,
             Some(task) => Some(self.adapter(task, frame)?),
         };
-        let mut micronats = Vec::new();
-        for text in texts {
-            let scores = backbone.scores_at_once(text, adapter)?;
-            micronats.push(appraise::micronats(text, &scores).ok_or_else(not_numbers)?);
-        }
+        let scores = backbone.scores_at_once(text, adapter)?;
+        let micronats = appraise::micronats(text, &scores).ok_or_else(not_numbers)?;
         Ok(Appraisal::Loss { micronats })
     }
 

@@ -41,25 +41,32 @@ pub(in crate::summary::expectations::studies) fn fewer_bits_more(
     let of_widest = sorted(findings, widest);
     super::super::super::all_of(fewer.iter().map(|(weights, arm)| {
         let mut compared = Compared::default();
+        let mut met = 0;
         for (key, trial) in &sorted(findings, arm) {
             let Some(other) = of_widest.get(key) else {
                 continue;
             };
+            met += 1;
             if let Some(level_ns) = deadline_ns(trial, other) {
                 compared.add(hits(trial, level_ns), hits(other, level_ns));
             }
         }
-        (weights.name(), judged(&compared, widest))
+        (weights.name(), judged(&compared, met, widest))
     }))
 }
 
-fn judged(compared: &Compared, widest: &Arm) -> Judgement {
+/// What those pairs of trials show that have a deadline between them, of so many that met at a setting.
+fn judged(compared: &Compared, met: u64, widest: &Arm) -> Judgement {
     if compared.pairs == 0 {
         let detail = format!(
-            "by the costs answers take at no setting {LEAST_GAIN_PERCENT} % less than those of {}",
+            "by the costs answers of {} take at no setting {LEAST_GAIN_PERCENT} % longer",
             widest.name()
         );
-        let evidence = Evidence::new(0, "pairs of trials", "nothing");
+        if met == 0 {
+            return unjudged(&[], "no trials of both have ended".to_owned());
+        }
+        let effect = format!("answers that take {LEAST_GAIN_PERCENT} % longer");
+        let evidence = Evidence::new(met, "pairs of trials", effect);
         return judgement(Some(false), &[("pairs", 0)], evidence, &detail);
     }
     let [difference, low, high] = compared.difference();
