@@ -1,5 +1,6 @@
 //! Claims about the results, judged by the records.
 
+mod calibration;
 mod evidence;
 mod studies;
 
@@ -137,6 +138,10 @@ fn claim_in_words(claim: &Claim) -> String {
         Claim::SharesFollowCell { phase } => {
             format!("what links of a cell get in {phase} is what its policy gives them")
         }
+        Claim::ConstantRatesPass { phase } => {
+            format!("what {phase} delivers at each constant rate that it fills is that rate")
+        }
+        Claim::IdlePowerStable => "power before the phases is steady".to_owned(),
         Claim::Study { study, claim } => format!("in {study}, {}", claim.in_words()),
     }
 }
@@ -180,6 +185,11 @@ fn judge_claim(
                 (name, cell_claim(summary, results))
             }));
         }
+        Claim::ConstantRatesPass { phase } => {
+            let summaries = traffic::summaries(plan, traces, results);
+            return calibration::constant_rates(phase, &summaries);
+        }
+        Claim::IdlePowerStable => return calibration::idle_power(results),
         Claim::Study { study, claim } => return studies::judge(plan, results, (study, *claim)),
         Claim::PayloadFormula { phase }
         | Claim::StallsInOutage { phase }
@@ -208,6 +218,8 @@ fn judge_claim(
         | Claim::RateFollowsTrace { .. }
         | Claim::RoundTripFollowsTrace { .. }
         | Claim::SharesFollowCell { .. }
+        | Claim::ConstantRatesPass { .. }
+        | Claim::IdlePowerStable
         | Claim::Study { .. } => all_completed(length(&phase.schedule(plan.seed)), recorded),
     }
 }
