@@ -113,6 +113,9 @@ pub enum BenchError {
     /// A namespace failed.
     #[error("a namespace of the bench failed")]
     Namespace(#[from] crate::namespace::NamespaceError),
+    /// A node failed.
+    #[error("a node of the bench failed")]
+    Node(#[from] crate::node::NodeError),
     /// A socket or thread of the bench failed.
     #[error("cannot {action}")]
     Socket {

@@ -26,7 +26,7 @@ pub(crate) mod tap;
 pub mod tc;
 #[cfg(test)]
 pub(crate) mod testing;
-mod together;
+pub(crate) mod together;
 mod trouble;
 pub(crate) mod wrong;
 

@@ -12,6 +12,7 @@ mod expectations;
 mod loads;
 mod machine;
 mod radio;
+pub(crate) mod rates;
 mod studies;
 pub(crate) mod traffic;
 mod training;
@@ -30,14 +31,15 @@ pub use compute::{RunFacts, summarise};
 pub(crate) use compute::{quantity, unavailable};
 pub use distribution::{Distribution, PercentileInterval};
 pub use energy::{
-    AttributionSummary, CounterGap, JobEnergy, LARGEST_GAP, MeterChannelSummary, MeterCostSummary,
-    MeterSummary, MeteringSummary, Missing,
+    AttributionSummary, CounterGap, IdleChannelSummary, JobEnergy, LARGEST_GAP,
+    MeterChannelSummary, MeterCostSummary, MeterSummary, MeteringSummary, Missing,
 };
 pub(crate) use energy::{derived_from, gaps_between, metering, missing, subtracted};
 pub use expectations::{Evidence, outages};
 pub use loads::{LoadSummary, ScenarioSummary, Sizes};
 pub use machine::{CoolingSummary, InterruptSummary, MachineSummary, NoiseSummary, SettingSummary};
 pub use radio::RadioSummary;
+pub use rates::{ConstantRate, RatesSummary};
 pub use studies::{
     AdapterDeliveries, AdapterTask, AdapterWaves, KpiByTrace, KpiOnTrace, KpiOutcome, SharedBatch,
     SharedCapacity, SharedLoad, StudyAcceptance, StudyAdapters, StudyCell, StudyCodedKv,
@@ -94,6 +96,10 @@ pub struct Summary {
     /// Every phase without a model, in the order it was played.
     #[serde(default)]
     pub traffic: Vec<TrafficSummary>,
+    /// The constant rates of all bulk phases: which passed, and the highest of them; absent where no trace keeps a
+    /// rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<RatesSummary>,
     /// What the links of a cell got, for every bulk phase, cell and direction in which some of
     /// them were filled.
     #[serde(default)]
@@ -311,6 +317,10 @@ pub struct Following {
     /// Steps after which, a whole window later, what was delivered was still nearer to the old
     /// rate than to the new one.
     pub late_steps: u64,
+    /// Every rate that the trace keeps for ten windows or more, from the lowest on; empty where it changes most of
+    /// the time, and on links of a cell.
+    #[serde(default)]
+    pub rates: Vec<ConstantRate>,
 }
 
 /// Round trips of small packets on an otherwise empty link, in milliseconds.

@@ -533,6 +533,10 @@ impl Description<'_> {
             Claim::SharesFollowCell { phase } => {
                 format!("links of {phase} get what their cell gives them")
             }
+            Claim::ConstantRatesPass { phase } => {
+                format!("{phase} delivers every constant rate of the trace that it fills")
+            }
+            Claim::IdlePowerStable => "power before the phases is steady".to_owned(),
             Claim::Study { study, claim } => format!("{study}: {}", claim.in_words()),
         };
         writeln!(f, "  {}: {claim}", safe(&expectation.name))

@@ -450,6 +450,13 @@ pub enum Claim {
         /// The traffic phase.
         phase: String,
     },
+    /// Every constant rate of the trace that a bulk phase filled is what it delivered.
+    ConstantRatesPass {
+        /// The traffic phase.
+        phase: String,
+    },
+    /// Power of the machine before the first phase is steady.
+    IdlePowerStable,
     /// What a study shows.
     Study {
         /// The study.
@@ -514,6 +521,13 @@ impl Plan {
     #[must_use]
     pub fn link(&self, name: &str) -> Option<&LinkPlan> {
         self.links.iter().find(|link| link.name == name)
+    }
+
+    /// Whether the link of that name shares a cell.
+    #[must_use]
+    pub fn is_in_cell(&self, link: &str) -> bool {
+        let users = self.cells.iter().flat_map(|cell| &cell.users);
+        users.into_iter().any(|user| user.link == link)
     }
 }
 

@@ -142,6 +142,12 @@ pub struct IdlePower {
     pub power_w: Measurement,
     /// What the edges of the window leave open, in watts.
     pub uncertainty_w: Option<f64>,
+    /// Mean power of every channel, in the order of the meters' channels: in watts, or why there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels_w: Vec<Measurement>,
+    /// What every channel read meanwhile, with moments since the span's beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readings: Option<MeterReadings>,
 }
 
 /// What reading the meters cost.

@@ -90,7 +90,8 @@ pub const ROWS: [Row; 17] = [
     },
     Row {
         name: "star-1000",
-        what: "a star of 1000 nodes, each with its namespace and its link, in one process",
+        what: "a star of 1000 nodes, each with its first process, its namespaces and its link; \
+               memory_per_node is what all processes of hexloop hold of it (Pss), over the nodes",
         work: |ask| star::star(ask.scale),
     },
     Row {

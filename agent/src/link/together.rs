@@ -44,7 +44,7 @@ impl Link {
 }
 
 /// Does something for every number below `count` on several threads; returns the results in order.
-fn side_by_side<T: Send>(
+pub(crate) fn side_by_side<T: Send>(
     count: usize,
     work: impl Fn(usize) -> T + Sync,
 ) -> Result<Vec<T>, LinkError> {

@@ -50,6 +50,8 @@ pub struct PowerSampler {
 struct Shared {
     book: Mutex<EnergyBook>,
     phase: Mutex<Option<Phase>>,
+    /// From when on readings are kept outside of phases, and those that came since.
+    kept: Mutex<Option<(MonotonicNs, MeterReadings)>>,
     end: AtomicBool,
     /// Where readings are shown to who looks from outside.
     board: Option<Arc<Board>>,
@@ -69,13 +71,7 @@ struct Phase {
 impl Phase {
     /// Takes the readings of one moment; so many of them are an event.
     fn push(&mut self, at: MonotonicNs, readings: &[Reading], reads_per_event: usize) {
-        let Some(since_t0_ns) = at.checked_sub(self.t0) else {
-            return;
-        };
-        self.batch.at_ns.push(since_t0_ns);
-        let values = readings.iter();
-        let values = values.map(|reading| reading.as_ref().ok().copied());
-        self.batch.values.push(values.collect());
+        add(&mut self.batch, (self.t0, at), readings);
         if self.batch.at_ns.len() >= reads_per_event {
             self.tell();
         }
@@ -88,6 +84,17 @@ impl Phase {
             self.events.emit(EventBody::Meters(batch));
         }
     }
+}
+
+/// Adds the readings of one moment to others since T0; what came before that is none of them.
+fn add(to: &mut MeterReadings, (t0, at): (MonotonicNs, MonotonicNs), readings: &[Reading]) {
+    let Some(since_t0_ns) = at.checked_sub(t0) else {
+        return;
+    };
+    to.at_ns.push(since_t0_ns);
+    let values = readings.iter();
+    let values = values.map(|reading| reading.as_ref().ok().copied());
+    to.values.push(values.collect());
 }
 
 /// What a window amounts to.
@@ -131,6 +138,21 @@ impl MeanPower {
             span_ns,
             power_w: self.power_w.clone(),
             uncertainty_w: self.uncertainty_w,
+            channels_w: Vec::new(),
+            readings: None,
+        }
+    }
+}
+
+impl SampledWindow {
+    /// The window as an idle span, with what every channel read in it.
+    #[must_use]
+    pub fn idle(&self, when: &str, span_ns: u64, readings: MeterReadings) -> IdlePower {
+        let channels = self.channels_power.iter();
+        IdlePower {
+            channels_w: channels.map(|channel| channel.power_w.clone()).collect(),
+            readings: Some(readings),
+            ..self.power.idle(when, span_ns)
         }
     }
 }
@@ -153,6 +175,7 @@ impl PowerSampler {
         let shared = Arc::new(Shared {
             book: Mutex::new(EnergyBook::new(&channels, period_ns)),
             phase: Mutex::new(None),
+            kept: Mutex::new(None),
             end: AtomicBool::new(false),
             board: sources.board.clone(),
         });
@@ -240,6 +263,17 @@ impl PowerSampler {
         if let Some(mut phase) = held(&self.shared.phase).take() {
             phase.tell();
         }
+    }
+
+    /// Readings are kept from this moment on, until they are taken.
+    pub fn keep_readings(&self, from: MonotonicNs) {
+        *held(&self.shared.kept) = Some((from, MeterReadings::default()));
+    }
+
+    /// What was read since readings are kept; no more are.
+    pub fn take_readings(&self) -> MeterReadings {
+        let kept = held(&self.shared.kept).take();
+        kept.map(|(_, readings)| readings).unwrap_or_default()
     }
 
     /// What a window amounts to, for the machine and for every channel.
@@ -426,6 +460,9 @@ fn sample(mut meters: MachineMeters, shared: &Shared, period_ns: u64) -> Meterin
         let at = clock::now();
         costs.read(&mut meters, &mut readings);
         held(&shared.book).push(at, &readings);
+        if let Some((from, kept)) = &mut *held(&shared.kept) {
+            add(kept, (*from, at), &readings);
+        }
         if let Some(board) = &shared.board {
             board.show(at, &readings);
         }

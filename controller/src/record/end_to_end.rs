@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::Machine;
 use super::write_file;
-use crate::summary::{ExpectationOutcome, Summary};
+use crate::summary::{ExpectationOutcome, RatesSummary, Summary};
 
 /// The experiment that calibrates.
 pub const EXPERIMENT: &str = "e00-calibration";
@@ -35,6 +35,10 @@ pub struct EndToEnd {
     pub held: u64,
     /// Claims that did not, or that could not be decided, each with its numbers in words.
     pub others: Vec<String>,
+    /// The highest constant rate that passed, and what crossed without a limit, in words; `None` where no trace kept
+    /// a rate.
+    #[serde(default)]
+    pub rates: Option<String>,
 }
 
 impl EndToEnd {
@@ -66,6 +70,7 @@ impl EndToEnd {
             verdict: verdict.to_owned(),
             held: crate::format::length(&held),
             others: others.into_iter().map(in_words).collect(),
+            rates: summary.rates.as_ref().map(RatesSummary::in_words),
         })
     }
 

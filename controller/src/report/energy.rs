@@ -234,6 +234,7 @@ fn channels(page: &mut String, data: &Data<'_>, meters: &MeterSummary) -> fmt::R
         idle(&meters.idle_before_w),
         idle(&meters.idle_after_w)
     )?;
+    idle_channels(page, meters)?;
     if let Some(cost) = &meters.overhead {
         writeln!(
             page,
@@ -247,6 +248,46 @@ fn channels(page: &mut String, data: &Data<'_>, meters: &MeterSummary) -> fmt::R
         overhead(page, cost)?;
     }
     Ok(())
+}
+
+/// What every meter read before the phases, and how steady that was.
+fn idle_channels(page: &mut String, meters: &MeterSummary) -> fmt::Result {
+    if meters.idle_channels.is_empty() {
+        return Ok(());
+    }
+    let percent = |variation: &Quantity| match variation.value {
+        Some(share) => format!("{:.2} %", share * 100.0),
+        None => cell(variation),
+    };
+    let head = [
+        "Before the phases",
+        "Covers",
+        "Quantity",
+        "Mean, W",
+        "Varies by",
+    ];
+    let mut table = Table::new(&head, 3);
+    for channel in &meters.idle_channels {
+        table.row(vec![
+            escape(&channel.device),
+            escape(&channel.scope),
+            escape(&channel.quantity),
+            cell(&channel.mean_w),
+            percent(&channel.variation),
+        ]);
+    }
+    table.row(vec![
+        "the machine".to_owned(),
+        "all that is in the sum".to_owned(),
+        String::new(),
+        cell(&meters.idle_before_w),
+        percent(&meters.idle_variation),
+    ]);
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"small\">It varies by the standard deviation of power over half seconds, over their mean.</p>"
+    )
 }
 
 /// What was looked for and cannot be read.

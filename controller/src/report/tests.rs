@@ -10,7 +10,7 @@ use crate::record::RunRecords;
 use crate::record::end_to_end::{self, EndToEnd};
 use crate::record::environment::Known;
 use crate::results::ProgramEnd;
-use crate::summary::{Step, Surroundings, training_energy};
+use crate::summary::{RatesSummary, Step, Surroundings, training_energy};
 
 fn report_of(records: &RunRecords) -> String {
     render(records, &records.summary(std::path::Path::new("anywhere"))).unwrap()
@@ -72,6 +72,8 @@ fn the_training_of_the_model_has_its_energy_or_why_that_is_not_known() {
             span_ns: fixture::S,
             power_w: measured(40.0),
             uncertainty_w: None,
+            channels_w: Vec::new(),
+            readings: None,
         })
     };
     let around = Surroundings {
@@ -273,6 +275,11 @@ fn every_report_cites_the_latest_calibration_of_its_machine() {
     let mut calibration = records.summary(std::path::Path::new("anywhere"));
     calibration.experiment = end_to_end::EXPERIMENT.to_owned();
     calibration.run = "e00-calibration-20261120T000000Z-1".to_owned();
+    calibration.rates = Some(RatesSummary {
+        passed_mbps: vec![5.0, 500.0],
+        highest_passed_mbps: Some(500.0),
+        ..RatesSummary::default()
+    });
     let machine = records.environment.machine.clone();
     records.environment.end_to_end = EndToEnd::of(&calibration, &machine);
     let claims = calibration.expectations.len();
@@ -281,6 +288,8 @@ fn every_report_cites_the_latest_calibration_of_its_machine() {
     assert!(cited.contains(run), "{cited}");
     let held = format!("on this machine and kernel: verdict VALID, {claims} of {claims} claims");
     assert!(cited.contains(&held), "{cited}");
+    let rates = "claims held; highest constant rate passed 500 Mbit/s.";
+    assert!(cited.contains(rates), "{cited}");
     records.environment.machine.kernel = "another".to_owned();
     assert!(report_of(&records).contains("on another machine or kernel than this run"));
 }

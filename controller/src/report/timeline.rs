@@ -15,6 +15,7 @@ use super::svg::{Axis, Chart};
 use crate::format::{count_to_f64, length, ns_to_s};
 use crate::results::PhaseResults;
 use crate::summary::outages;
+use crate::summary::rates::is_without_limit;
 
 pub(super) const WIDTH: f64 = 960.0;
 
@@ -117,6 +118,7 @@ pub(super) fn rates(windows: &[LinkWindow], link: &str, direction: Direction) ->
         rates
             .delivered
             .push((start, count_to_f64(window.delivered_bytes) * 8e-6 / length));
+        rates.limited.push(!is_without_limit(window));
         rates.end = rates.end.max(start + length);
     }
     rates
@@ -126,7 +128,18 @@ pub(super) fn rates(windows: &[LinkWindow], link: &str, direction: Direction) ->
 pub(super) struct Rates {
     pub(super) asked: Vec<(f64, f64)>,
     pub(super) delivered: Vec<(f64, f64)>,
+    /// Whether the trace had a limit in each window.
+    limited: Vec<bool>,
     pub(super) end: f64,
+}
+
+impl Rates {
+    /// The highest of both; asked where the trace has no limit is none.
+    pub(super) fn highest(&self) -> f64 {
+        let limited = self.asked.iter().zip(&self.limited);
+        let asked = limited.filter_map(|((_, value), limited)| limited.then_some(*value));
+        asked.fold(highest(&self.delivered), f64::max)
+    }
 }
 
 pub(super) fn highest(points: &[(f64, f64)]) -> f64 {
@@ -154,9 +167,7 @@ fn phase(
             continue;
         }
         let name = direction.name();
-        let top = highest(&rates.asked)
-            .max(highest(&rates.delivered))
-            .max(0.01);
+        let top = rates.highest().max(0.01);
         let x = Axis::linear(0.0, end, "");
         let y = Axis::log(1e-3, top, &format!("{name}, Mbit/s"));
         let description = format!(
@@ -268,7 +279,7 @@ fn calibration(page: &mut String, data: &Data<'_>) -> fmt::Result {
             let Some((start, _)) = rates.asked.first().copied() else {
                 continue;
             };
-            let top = highest(&rates.asked).max(highest(&rates.delivered)) * 1.08;
+            let top = rates.highest() * 1.08;
             let x = Axis::linear(start, rates.end, "time, s");
             let y = Axis::linear(0.0, top, "Mbit/s");
             let name = format!("{} {}", link.name, direction.name());

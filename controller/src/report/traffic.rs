@@ -64,6 +64,7 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
             "<p class=\"small\">Filled are windows in which the link's queue was never empty: only in those the link alone decides what arrives, and only those count. A step is a change of the trace by more than 10&nbsp;%; it is late if, a whole window later, what arrived was still nearer to the old rate.</p>"
         )?;
     }
+    constant_rates(page, data)?;
     cells(page, data)?;
     let head = [
         "Ping",
@@ -107,6 +108,61 @@ pub(super) fn section(page: &mut String, data: &Data<'_>) -> fmt::Result {
         )?;
     }
     charts(page, data)
+}
+
+/// Every rate that a trace keeps for a while, and the highest that passed.
+fn constant_rates(page: &mut String, data: &Data<'_>) -> fmt::Result {
+    let Some(all) = &data.summary.rates else {
+        return Ok(());
+    };
+    let head = [
+        "Constant rate",
+        "Link",
+        "",
+        "Outcome",
+        "Asked, Mbit/s",
+        "Windows",
+        "Filled",
+        "Delivered, Mbit/s",
+        "Most in a window",
+        "Delivered / asked",
+    ];
+    let mut table = Table::new(&head, 4);
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), significant);
+    for (phase, one) in data
+        .summary
+        .traffic
+        .iter()
+        .flat_map(|phase| phase.following.iter().map(move |one| (phase, one)))
+    {
+        for rate in &one.rates {
+            let outcome = match (rate.passes, rate.asked_mbps) {
+                (Some(true), _) => "<strong class=\"held\">passed</strong>",
+                (Some(false), _) => "<strong class=\"not-held\">not delivered</strong>",
+                (None, Some(_)) => "<strong class=\"undecided\">not filled</strong>",
+                (None, None) => "no limit",
+            };
+            table.row(vec![
+                escape(&phase.phase),
+                escape(&phase.link),
+                escape(&one.direction),
+                outcome.to_owned(),
+                number(rate.asked_mbps),
+                grouped(rate.windows),
+                grouped(rate.backlogged_windows),
+                number(rate.delivered_mbps),
+                number(rate.highest_mbps),
+                rate.delivered_over_asked
+                    .map_or_else(|| "-".to_owned(), |share| format!("{share:.4}")),
+            ]);
+        }
+    }
+    table.write(page)?;
+    writeln!(
+        page,
+        "<p class=\"small\">Rates that a trace keeps for ten windows or more. One passes if, over ten filled windows or more, what arrived is within 5&nbsp;% of it. Of all: {}.</p>",
+        escape(&all.in_words())
+    )
 }
 
 /// What the links of shared cells got, beside what the cells' policies give them.
@@ -198,7 +254,7 @@ fn rate_chart(page: &mut String, data: &Data<'_>, phase: &TrafficSummary, direct
     if rates.asked.is_empty() {
         return;
     }
-    let top = highest(&rates.asked).max(highest(&rates.delivered)) * 1.08;
+    let top = rates.highest() * 1.08;
     let x = Axis::linear(0.0, rates.end, "time since T0, s");
     let y = Axis::linear(0.0, top, &format!("{direction}, Mbit/s"));
     let description = format!(

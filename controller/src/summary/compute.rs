@@ -12,7 +12,7 @@ use super::distribution::{Distribution, Sample};
 use super::{
     ChangeSummary, JobSummary, Lateness, LinkSummary, NodeSummary, Quality, Quantity, RunStatus,
     SUMMARY_SCHEMA, Summary, background, bytes, captures, cells, energy, expectations, loads,
-    machine, radio, studies, traffic, usage,
+    machine, radio, rates, studies, traffic, usage,
 };
 use crate::format::{length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
@@ -57,6 +57,7 @@ pub fn summarise(
         let trace = traces.get(&link_trace(plan, phase));
         Some(job_summary(plan, phase, (results, recorded, idle_w), trace))
     });
+    let traffic = traffic::summaries(plan, traces, results);
     let status = if results.is_complete() {
         RunStatus::Complete
     } else {
@@ -78,7 +79,8 @@ pub fn summarise(
         links: links.collect(),
         changes: results.phases.iter().flat_map(changes).collect(),
         captures: captures::captures(results),
-        traffic: traffic::summaries(plan, traces, results),
+        rates: rates::summary(&traffic),
+        traffic,
         cells: cells::summaries(plan, traces, results),
         jobs: jobs.collect(),
         studies: studies::summaries(plan, traces, results),

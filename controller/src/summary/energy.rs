@@ -1,5 +1,6 @@
 //! Energy: by meter, above idle, per useful unit, per request.
 
+pub(super) mod idle;
 mod meters;
 
 use hexloop_workloads::job::{Outcome, RequestRecord};
@@ -12,6 +13,7 @@ use crate::energy::{INTERVAL_NS, idle_power, known_idle, request_energies};
 use crate::format::{count_to_f64, length, ns_to_s, rounded};
 use crate::results::{PhaseResults, Results};
 
+pub use idle::IdleChannelSummary;
 pub(super) use meters::meters;
 pub use meters::{
     CounterGap, LARGEST_GAP, MeterChannelSummary, MeterCostSummary, MeterSummary, MeteringSummary,

@@ -1,5 +1,6 @@
 //! Claims about the results, judged by the records.
 
+mod calibration;
 mod evidence;
 mod following;
 mod requests;
@@ -121,6 +122,10 @@ fn claim_in_words(claim: &Claim) -> String {
         Claim::SharesFollowCell { phase } => {
             format!("what links of a cell get in {phase} is what its policy gives them")
         }
+        Claim::ConstantRatesPass { phase } => {
+            format!("what {phase} delivers at each constant rate that it fills is that rate")
+        }
+        Claim::IdlePowerStable => "power before the phases is steady".to_owned(),
         Claim::Study { study, claim } => format!("in {study}, {}", claim.in_words()),
     }
 }
@@ -164,6 +169,11 @@ fn judge_claim(
                 (name, cell_claim(summary, results))
             }));
         }
+        Claim::ConstantRatesPass { phase } => {
+            let summaries = traffic::summaries(plan, traces, results);
+            return calibration::constant_rates(phase, &summaries);
+        }
+        Claim::IdlePowerStable => return calibration::idle_power(results),
         Claim::Study { study, claim } => {
             return studies::judge_with(plan, traces, results, (study, *claim));
         }
@@ -194,6 +204,8 @@ fn judge_claim(
         | Claim::RateFollowsTrace { .. }
         | Claim::RoundTripFollowsTrace { .. }
         | Claim::SharesFollowCell { .. }
+        | Claim::ConstantRatesPass { .. }
+        | Claim::IdlePowerStable
         | Claim::Study { .. } => all_completed(length(&phase.schedule(plan.seed)), recorded),
     }
 }

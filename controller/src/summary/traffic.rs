@@ -8,7 +8,7 @@ use hexloop_topologies::plan::{LinkPlan, Plan, TrafficJob, TrafficPlan};
 use hexloop_traces::{CapacityCurve, Direction, Trace};
 use hexloop_workloads::traffic::{ProbeRecord, probe_ip_bytes};
 
-use super::{Following, RoundTrips, TrafficSummary};
+use super::{Following, RoundTrips, TrafficSummary, rates};
 use crate::format::{count_to_f64, length, ns_to_ms, ns_to_s, ratio, rounded};
 use crate::results::{PhaseResults, Results};
 
@@ -32,7 +32,15 @@ pub(super) fn summaries(
     let played = crossed.filter_map(|(phase, link)| {
         let recorded = results.phase(&phase.name)?;
         let link = plan.link(&link)?;
-        Some(summary(phase, link, recorded, traces.get(&link.trace)))
+        let trace = traces.get(&link.trace);
+        let mut summary = summary(phase, link, recorded, trace);
+        if plan.is_in_cell(&link.name) {
+            // What it may is its share of the cell, which no trace keeps.
+            for following in &mut summary.following {
+                following.rates.clear();
+            }
+        }
+        Some(summary)
     });
     played.collect()
 }
@@ -92,6 +100,7 @@ fn following(recorded: &PhaseResults, link: &LinkPlan, direction: Direction) -> 
             .map(|value| rounded(value, 6)),
         steps,
         late_steps,
+        rates: rates::constant_rates(&windows),
     }
 }
 

@@ -249,6 +249,8 @@ mod tests {
                 span_ns: 3_000_000_000,
                 power_w: measured(power_w),
                 uncertainty_w: Some(0.5),
+                channels_w: Vec::new(),
+                readings: None,
             })
         };
         Surroundings {

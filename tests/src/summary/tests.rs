@@ -159,8 +159,9 @@ fn what_bytes_tokens_equalities_and_laws_decide_may_not_be_undecided() {
         { "name": "times", "claim": of("best-cut-flips") },
         { "name": "energy", "claim": of("counter-is-integrated-power") },
         { "name": "rate", "claim": { "rate-follows-trace": { "phase": "bulk" } } },
+        { "name": "idle", "claim": "idle-power-stable" },
     ]);
-    let names = ["bytes", "tokens", "times", "energy", "rate"];
+    let names = ["bytes", "tokens", "times", "energy", "rate", "idle"];
     let open = |summary: &mut Value, left: &[&str]| {
         let judged = names.map(|name| {
             let outcome = if left.contains(&name) {
@@ -175,7 +176,7 @@ fn what_bytes_tokens_equalities_and_laws_decide_may_not_be_undecided() {
     for (left, found, found_with_times) in [
         (["bytes"].as_slice(), 1, 1),
         (&["tokens", "rate"], 2, 2),
-        (&["times", "energy"], 0, 2),
+        (&["times", "energy", "idle"], 0, 3),
         (&[], 0, 0),
     ] {
         open(&mut summary, left);

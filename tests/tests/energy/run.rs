@@ -279,6 +279,73 @@ limit = "60 s"
         );
     }
 
+    /// A link that one ping crosses, and the claim that power is steady without work.
+    const IDLE: &str = r#"
+schema = 1
+name = "idle"
+[traces.constant.steps]
+rates = ["20 Mbit/s"]
+[nodes.first]
+[nodes.second]
+[[links]]
+name = "radio"
+between = ["first", "second"]
+trace = "constant"
+[[traffic]]
+name = "ping"
+job = "ping"
+duration = "1 s"
+[[expectations]]
+name = "idle power is stable"
+claim = "idle-power-stable"
+"#;
+
+    /// What a run finds of idle power on a GPU that does this.
+    fn idle_power(power_mw: Vec<(u64, u64)>) -> (Value, Value) {
+        let sandbox = Sandbox::new(BINARY);
+        let script = GpuScript {
+            power_mw,
+            ..GpuScript::default()
+        };
+        let nowhere = sandbox.path("nowhere");
+        let gpu = gpu(&sandbox, script);
+        sandbox.write("experiment.toml", IDLE);
+        let arguments = ["run", "experiment.toml", "--output", "output", "--json"];
+        let mut command = sandbox.command(arguments);
+        command.envs(gpu.iter().map(|(name, path)| (*name, path.as_path())));
+        command.env("HEXLOOP_TELEMETRY_ROOT", &nowhere);
+        let finished = finish(command.spawn().unwrap(), 240);
+        // A busy machine may be found too busy to believe, which says nothing of its power.
+        assert!(
+            matches!(finished.code(), Some(0 | 6)),
+            "{}",
+            finished.told()
+        );
+        let summary = finished.json();
+        let claim = summary["expectations"][0].clone();
+        (claim, summary["meters"].clone())
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn idle_power_of_a_gpu_is_steady_or_is_found_not_to_be() {
+        let _alone = exclusive();
+        let (claim, meters) = idle_power(vec![(0, 70_000)]);
+        assert_eq!(claim["outcome"], "held", "{claim}");
+        assert!(claim["evidence"][0]["sample_size"].as_u64() >= Some(8));
+        assert!(
+            (number(&meters["idle_before_w"]) - 70.0).abs() < 1.0,
+            "{meters}"
+        );
+        let channels = meters["idle_channels"].as_array().unwrap();
+        assert_eq!(channels.len(), meters["channels"].as_array().unwrap().len());
+        // 60 and 90 W in turn, for longer than the run takes.
+        let turns = (0..2_000).map(|turn| (turn * 700, 60_000 + 30_000 * (turn % 2)));
+        let (claim, meters) = idle_power(turns.collect());
+        assert_eq!(claim["outcome"], "not-held", "{claim}");
+        assert!(number(&meters["idle_variation"]) > 0.05, "{meters}");
+    }
+
     #[test]
     #[ignore = "needs root"]
     fn an_external_meter_on_standard_input_stands_for_a_machine_without_a_sensor() {

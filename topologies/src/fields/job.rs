@@ -320,6 +320,8 @@ pub(super) const EXPECTATION: &[Field] = &[
             "rate-follows-trace",
             "round-trip-follows-trace",
             "shares-follow-cell",
+            "constant-rates-pass",
+            "idle-power-stable",
             "arms-agree",
             "arm-bytes-follow-formula",
             "cut-moves-no-bytes",
@@ -385,7 +387,10 @@ pub(super) const EXPECTATION: &[Field] = &[
          of the trace's mean, correlates with it by more than 0.95, and follows every step within a \
          window; round-trip-follows-trace: the median round trip is within 0.5 ms or 5 % of the \
          trace's; shares-follow-cell: what every filled link of a cell got, while all of them had \
-         something waiting, is within 5 % of what the cell's policy gives it. Of one study, named as \
+         something waiting, is within 5 % of what the cell's policy gives it; constant-rates-pass: of every rate that the trace \
+         keeps for ten windows or more, and that was filled, what arrived is within 5 %. Of no phase: idle-power-stable: in \
+         the idle span before the first phase the standard deviation of the machine's power over half seconds is at most 5 % \
+         of its mean. Of one study, named as \
          `phase`: arms-agree: every prompt gets the same tokens with every greedy arm at every setting, and where several \
          users share an edge those that it gets alone, whatever batch it is in, but where another is about as good; \
          arm-bytes-follow-formula: each trial puts on each link what the formula says, byte for byte; \

@@ -216,6 +216,38 @@ fn nothing_to_judge(study: &Study, claim: StudyClaim) -> Option<(String, &'stati
     }
 }
 
+/// Which of `phase` and `phases` a claim has follows from the claim.
+fn phase_keys(reporter: &mut Reporter<'_>, section: &Section<'_>, names: &[&str]) {
+    let claim = section.text("claim");
+    let (key, others): (Option<&str>, &[&str]) = match claim.as_str() {
+        "same-tokens" => (Some("phases"), &["phase"]),
+        "idle-power-stable" => (None, &["phase", "phases"]),
+        _ => (Some("phase"), &["phases"]),
+    };
+    let strange = others
+        .iter()
+        .find_map(|other| Some((other, section.written(other)?)));
+    match (strange, key) {
+        (Some((other, written)), Some(key)) => {
+            let message = format!("claim `{claim}` has `{key}`, not `{other}`");
+            reporter.report(&written.origin, message, None);
+        }
+        (Some((other, written)), None) => {
+            let message = format!("claim `{claim}` is about no phase: it has no `{other}`");
+            let help = "take it out".to_owned();
+            reporter.report(&written.origin, message, Some(help));
+        }
+        (None, Some(key))
+            if section.written(key).is_none() && section.written("claim").is_some() =>
+        {
+            let message = format!("`{key}` is missing for claim `{claim}`");
+            let help = format!("known phases: {}", listed(names.iter().copied()));
+            reporter.report(section.origin, message, Some(help));
+        }
+        (None, _) => {}
+    }
+}
+
 /// Reads the claims about phases.
 pub(super) fn expectations(
     reporter: &mut Reporter<'_>,
@@ -225,16 +257,12 @@ pub(super) fn expectations(
     let mut expectations = Vec::new();
     for section in file.array("expectations") {
         let claim_name = section.text("claim");
-        let (key, other) = match claim_name.as_str() {
-            "same-tokens" => ("phases", "phase"),
-            _ => ("phase", "phases"),
-        };
         let of_study = StudyClaim::ALL
             .into_iter()
             .find(|claim| claim.name() == claim_name);
         let names: Vec<&str> = match claim_name.as_str() {
             _ if of_study.is_some() => studies.iter().map(|study| study.name.as_str()).collect(),
-            "rate-follows-trace" | "shares-follow-cell" => {
+            "rate-follows-trace" | "shares-follow-cell" | "constant-rates-pass" => {
                 of_job(traffic, |job| matches!(job, TrafficJob::Bulk { .. }))
             }
             "round-trip-follows-trace" => {
@@ -242,14 +270,7 @@ pub(super) fn expectations(
             }
             _ => phases.iter().map(|phase| phase.name.as_str()).collect(),
         };
-        if let Some(written) = section.written(other) {
-            let message = format!("claim `{claim_name}` has `{key}`, not `{other}`");
-            reporter.report(&written.origin, message, None);
-        } else if section.written(key).is_none() && section.written("claim").is_some() {
-            let message = format!("`{key}` is missing for claim `{claim_name}`");
-            let help = format!("known phases: {}", listed(names.iter().copied()));
-            reporter.report(section.origin, message, Some(help));
-        }
+        phase_keys(reporter, &section, &names);
         let mut named = section.list("phases");
         if let Some(value) = section.written("phase")
             && let Some(text) = value.text()
@@ -290,6 +311,8 @@ pub(super) fn expectations(
             "all-completed" => Claim::AllCompleted { phase },
             "rate-follows-trace" => Claim::RateFollowsTrace { phase },
             "shares-follow-cell" => Claim::SharesFollowCell { phase },
+            "constant-rates-pass" => Claim::ConstantRatesPass { phase },
+            "idle-power-stable" => Claim::IdlePowerStable,
             "round-trip-follows-trace" => Claim::RoundTripFollowsTrace { phase },
             _ => Claim::SameTokens {
                 phases: section.texts("phases"),

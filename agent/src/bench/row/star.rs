@@ -1,7 +1,9 @@
-//! A star: many nodes, each with its namespace and its link to a hub.
+//! A star: many nodes, each with its first process, its namespaces and its link to a hub.
 
 use std::fs;
 use std::net::UdpSocket;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hexloop_topologies::plan::{DatapathChoice, FaultPlan};
@@ -9,9 +11,11 @@ use hexloop_workloads::clock;
 
 use super::super::scene::{self, MS, SECOND, Wanted, state, steps};
 use super::super::{BenchError, Measured, Scale, to_f64};
+use crate::link::together::side_by_side;
 use crate::link::{Link, RelayEngine, interfaces};
 use crate::namespace::NetworkNamespace;
-use crate::process::allow_descriptors;
+use crate::node::{Node, NodeMessage, Shown};
+use crate::process::{SelfCommand, allow_descriptors};
 
 const PORT: u16 = 47_007;
 
@@ -29,6 +33,9 @@ const LONGEST_DOWN_NS: u64 = 120 * SECOND;
 
 /// How often it is looked whether it has.
 const LOOK_NS: u64 = 5 * MS;
+
+/// What the nodes' processes hold is read for so long at most.
+const LONGEST_READ_NS: u64 = 20 * SECOND;
 
 /// Rate and delay of the nodes' links.
 const RATE_BPS: u64 = 5_000_000;
@@ -52,22 +59,31 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     // One engine serves them all, as in a run; its threads end with the last link.
     wanted.relay.engine = Some(RelayEngine::new());
     let hub = NetworkNamespace::create()?;
-    let namespaces = (0..count).map(|_| NetworkNamespace::create());
-    let namespaces = namespaces.collect::<Result<Vec<_>, _>>()?;
-    let mut links = Vec::with_capacity(namespaces.len());
-    for batch in namespaces.chunks(BATCH) {
+    let (mut crowd, mut links) = (Crowd::new(), Vec::with_capacity(usize::from(count)));
+    let mut each_process = None;
+    while links.len() < usize::from(count) {
+        let batch = crowd.grow(BATCH.min(usize::from(count) - links.len()))?;
         links.extend(build(&wanted, links.len(), batch, &hub)?);
-        refuse_without_memory(&before, links.len(), namespaces.len())?;
+        // Those that come later share pages with more others, and take a little less.
+        let each = each_process.get_or_insert_with(|| {
+            Ok::<_, String>(proportional_bytes(batch)? / to_count(batch.len()).max(1))
+        });
+        if let Ok(each) = each {
+            let processes = *each * to_count(links.len());
+            refuse_without_memory(&before, processes, links.len(), usize::from(count))?;
+        }
     }
     let up_ns = clock::now() - start;
     let up = Held::now();
+    let processes = proportional_bytes(&crowd.nodes);
     let datapath = links.first().map(scene::describe);
-    let reached = reached(&namespaces, &hub, &wanted)?;
+    let reached = reached(&crowd.nodes, &hub, &wanted)?;
 
     let start = clock::now();
     wanted.relay.engine = None;
     Link::take_down_all(links);
-    drop((namespaces, hub));
+    let left_processes = crowd.take_down()?;
+    drop(hub);
     let gone = watch.all_gone(start + LONGEST_DOWN_NS)?;
     let down_ns = clock::now() - start;
     let after = Held::now();
@@ -78,8 +94,16 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
         ..Measured::default()
     };
     measured.value("up", "s", to_f64(up_ns) / 1e9);
-    let grown = up.pss_bytes.saturating_sub(before.pss_bytes);
-    measured.value("memory_per_node", "MB", to_f64(grown) / 1e6 / to_f64(nodes));
+    let each = |bytes: u64| to_f64(bytes) / 1e6 / to_f64(nodes);
+    match processes.and_then(|processes| Ok((processes, up.grown_since(&before, processes)?))) {
+        Ok((processes, grown)) => {
+            measured.value("memory_per_node", "MB", each(grown));
+            measured.value("first_process_memory", "MB", each(processes));
+        }
+        Err(why) => measured
+            .notes
+            .push(format!("memory_per_node is not known: {why}")),
+    }
     if gone {
         measured.value("down", "s", to_f64(down_ns) / 1e9);
     } else {
@@ -90,8 +114,10 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     }
     let left = after.descriptors.saturating_sub(before.descriptors)
         + after.threads.saturating_sub(before.threads)
+        + left_processes
         + u64::from(!gone);
-    measured.value("left", "descriptors, threads, namespaces", to_f64(left));
+    let what = "descriptors, threads, processes, namespaces";
+    measured.value("left", what, to_f64(left));
     measured.value("unreached", "nodes", to_f64(nodes - reached));
     measured.value(
         "threads_per_node",
@@ -111,7 +137,7 @@ pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
 fn build(
     wanted: &Wanted,
     first: usize,
-    nodes: &[NetworkNamespace],
+    nodes: &[Node],
     hub: &NetworkNamespace,
 ) -> Result<Vec<Link>, BenchError> {
     let number = |place: usize| u16::try_from(first + place).unwrap_or(u16::MAX);
@@ -122,19 +148,102 @@ fn build(
     let specs: Vec<_> = plans
         .iter()
         .zip(nodes)
-        .map(|(plan, node)| scene::specification(plan, wanted, &faults, [node, hub]))
+        .map(|(plan, node)| scene::specification(plan, wanted, &faults, [&node.namespace, hub]))
         .collect();
     Ok(Link::build_all(&specs)?)
 }
 
-/// Ends a star that would take more memory than there is, seen by what its first nodes take.
-fn refuse_without_memory(before: &Held, built: usize, asked: usize) -> Result<(), BenchError> {
+/// The nodes, and what their first processes say.
+struct Crowd {
+    nodes: Vec<Node>,
+    sender: Sender<NodeMessage>,
+    messages: Receiver<NodeMessage>,
+}
+
+impl Crowd {
+    fn new() -> Crowd {
+        let (sender, messages) = channel();
+        Crowd {
+            nodes: Vec::new(),
+            sender,
+            messages,
+        }
+    }
+
+    /// Starts so many more and sets them up as a run does; returns them.
+    fn grow(&mut self, count: usize) -> Result<&[Node], BenchError> {
+        let first = self.nodes.len();
+        let program = SelfCommand::hexloop();
+        let sender = &self.sender;
+        let started = side_by_side(count, |number| {
+            let place = first + number;
+            Node::start(&program, &format!("star{place}"), place, sender.clone())
+        })?;
+        for node in started {
+            self.nodes.push(node?);
+        }
+        for (place, node) in self.nodes.iter_mut().enumerate().skip(first) {
+            node.set_up(place, &self.messages, Shown::default())?;
+        }
+        Ok(&self.nodes[first..])
+    }
+
+    /// Ends them all; how many processes are left.
+    fn take_down(self) -> Result<u64, BenchError> {
+        let nodes: Vec<Mutex<Node>> = self.nodes.into_iter().map(Mutex::new).collect();
+        let left = side_by_side(nodes.len(), |number| {
+            let node = nodes[number].lock();
+            let mut node = node.unwrap_or_else(PoisonError::into_inner);
+            node.take_down()
+        })?;
+        Ok(to_count(left.into_iter().flatten().count()))
+    }
+}
+
+/// The share that the nodes' first processes have of all memory that is mapped, that of shared pages in parts.
+///
+/// # Errors
+/// Why it is not known.
+fn proportional_bytes(nodes: &[Node]) -> Result<u64, String> {
+    let until = clock::now() + LONGEST_READ_NS;
+    let mut sum = 0;
+    for (number, node) in nodes.iter().enumerate() {
+        if clock::now() >= until {
+            let (all, limit_s) = (nodes.len(), LONGEST_READ_NS / SECOND);
+            return Err(format!(
+                "what {number} of {all} first processes hold was read within {limit_s} s"
+            ));
+        }
+        sum += pss_bytes(&node.process.pid.to_string())?;
+    }
+    Ok(sum)
+}
+
+/// The proportional share of one process (proc(5)).
+///
+/// # Errors
+/// The kernel does not tell it.
+fn pss_bytes(process: &str) -> Result<u64, String> {
+    let path = format!("/proc/{process}/smaps_rollup");
+    let rollup =
+        fs::read_to_string(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    kib_line(&rollup, "Pss:").ok_or_else(|| format!("{path} has no line Pss"))
+}
+
+/// Ends a star that would take more memory than there is, seen by what its first nodes take: those of this process, and
+/// what their own hold.
+fn refuse_without_memory(
+    before: &Held,
+    processes: u64,
+    built: usize,
+    asked: usize,
+) -> Result<(), BenchError> {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let Some(available) = kib_line(&meminfo, "MemAvailable:") else {
+    let grown = Held::now().grown_since(before, processes);
+    let (Some(available), Ok(grown)) = (kib_line(&meminfo, "MemAvailable:"), grown) else {
         return Ok(());
     };
-    let grown = Held::now().pss_bytes.saturating_sub(before.pss_bytes);
-    let [built, asked] = [built, asked].map(|count| u64::try_from(count).unwrap_or(u64::MAX));
+    let [built, asked] = [built, asked].map(to_count);
     let each = grown / built.max(1);
     let missing = each.saturating_mul(asked.saturating_sub(built));
     // A fifth stays for everything else.
@@ -151,11 +260,7 @@ fn refuse_without_memory(before: &Held, built: usize, asked: usize) -> Result<()
 }
 
 /// How many nodes get an answer from the hub over their link.
-fn reached(
-    nodes: &[NetworkNamespace],
-    hub: &NetworkNamespace,
-    wanted: &Wanted,
-) -> Result<u64, BenchError> {
+fn reached(nodes: &[Node], hub: &NetworkNamespace, wanted: &Wanted) -> Result<u64, BenchError> {
     let open_hub = || {
         let socket = UdpSocket::bind(("0.0.0.0", PORT))?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -174,7 +279,7 @@ fn reached(
             socket.send(&number.to_be_bytes())?;
             Ok(socket)
         };
-        let socket = node.run(ask)?;
+        let socket = node.namespace.run(ask)?;
         let socket = socket.map_err(BenchError::socket("ask the hub from a node"))?;
         let mut question = [0; 2];
         let Ok((length, from)) = hub.recv_from(&mut question) else {
@@ -190,27 +295,34 @@ fn reached(
 }
 
 /// What this process holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Held {
     descriptors: u64,
     threads: u64,
-    /// Its share of all memory that is mapped, that of shared pages in parts (proc(5)).
-    pss_bytes: u64,
+    /// Its share of all memory that is mapped, that of shared pages in parts, or why it is not known.
+    pss_bytes: Result<u64, String>,
 }
 
 impl Held {
     fn now() -> Held {
-        let entries = |path: &str| {
-            let entries = fs::read_dir(path).map_or(0, Iterator::count);
-            u64::try_from(entries).unwrap_or(0)
-        };
-        let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+        let entries = |path: &str| to_count(fs::read_dir(path).map_or(0, Iterator::count));
         Held {
             descriptors: entries("/proc/self/fd"),
             threads: entries("/proc/self/task"),
-            pss_bytes: kib_line(&rollup, "Pss:").unwrap_or(0),
+            pss_bytes: pss_bytes("self"),
         }
     }
+
+    /// What memory has grown by since then, with what other processes hold now: pages of the program that they share
+    /// were all of this one's before.
+    fn grown_since(&self, before: &Held, others: u64) -> Result<u64, String> {
+        let (now, then) = (self.pss_bytes.clone()?, before.pss_bytes.clone()?);
+        Ok((now + others).saturating_sub(then))
+    }
+}
+
+fn to_count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// A line such as `Pss:  1234 kB`, in bytes.
@@ -265,8 +377,27 @@ mod tests {
     fn this_process_holds_something() {
         let held = Held::now();
         assert!(
-            held.descriptors >= 3 && held.threads >= 1 && held.pss_bytes > 0,
-            "{held:?}"
+            held.descriptors >= 3
+                && held.threads >= 1
+                && held.pss_bytes.is_ok_and(|bytes| bytes > 0)
         );
+        assert!(
+            pss_bytes("none")
+                .unwrap_err()
+                .contains("/proc/none/smaps_rollup")
+        );
+    }
+
+    #[test]
+    fn what_processes_of_the_nodes_hold_is_part_of_the_growth() {
+        let held = |pss_bytes| Held {
+            descriptors: 0,
+            threads: 0,
+            pss_bytes,
+        };
+        let (before, now) = (held(Ok(50)), held(Ok(40)));
+        assert_eq!(now.grown_since(&before, 100), Ok(90));
+        let unknown = held(Err("why".to_owned()));
+        assert_eq!(unknown.grown_since(&before, 100), Err("why".to_owned()));
     }
 }

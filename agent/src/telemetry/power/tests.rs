@@ -105,6 +105,27 @@ fn a_rail_is_integrated_and_named_a_stub() {
 }
 
 #[test]
+fn readings_of_an_idle_span_are_kept_from_its_beginning_until_they_are_taken() {
+    let root = board();
+    let sampler = PowerSampler::start(&sources(root.path())).unwrap();
+    let from = clock::now() + 20_000_000;
+    sampler.keep_readings(from);
+    let to = from + 200_000_000;
+    clock::sleep_until(to);
+    let readings = sampler.take_readings();
+    let idle = sampler.window(from, to).idle("before", to - from, readings);
+    let readings = idle.readings.unwrap();
+    assert!(!readings.at_ns.is_empty() && readings.at_ns.len() == readings.values.len());
+    assert!(readings.values.iter().all(|row| row == &[Some(10_000_000)]));
+    let mean_w: Vec<Option<f64>> = idle.channels_w.iter().map(Measurement::value).collect();
+    assert!(
+        matches!(mean_w.as_slice(), [Some(watts)] if (watts - 10.0).abs() < 1e-5),
+        "{mean_w:?}"
+    );
+    assert_eq!(sampler.take_readings(), MeterReadings::default());
+}
+
+#[test]
 fn processes_that_descend_from_no_node_are_foreign() {
     let state = GpuState {
         processes: Some(vec![

@@ -67,6 +67,9 @@ fn write_table(text: &mut String, summary: &Summary) -> std::fmt::Result {
     for phase in &summary.traffic {
         traffic_rows(text, phase)?;
     }
+    if let Some(rates) = &summary.rates {
+        writeln!(text, "  rates: {}", rates.in_words())?;
+    }
     for cell in &summary.cells {
         cell_rows(text, cell)?;
     }

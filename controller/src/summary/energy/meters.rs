@@ -6,6 +6,7 @@ use hexloop_proto::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::idle::{self, IdleChannelSummary};
 use crate::energy::{idle_power, known_idle};
 use crate::format::{count_to_f64, rounded};
 use crate::results::Results;
@@ -33,8 +34,19 @@ pub struct MeterSummary {
     pub idle_w: Quantity,
     /// Half of the difference of both, and what the windows leave open, in watts.
     pub idle_uncertainty_w: Option<f64>,
+    /// How steady power was in the idle span before the first phase: its standard deviation over half seconds,
+    /// over their mean.
+    #[serde(default = "not_recorded")]
+    pub idle_variation: Quantity,
+    /// The same of every meter, with its mean power; empty where the span was not metered.
+    #[serde(default)]
+    pub idle_channels: Vec<IdleChannelSummary>,
     /// What reading the meters cost; null where there was nothing to read.
     pub overhead: Option<MeteringSummary>,
+}
+
+fn not_recorded() -> Quantity {
+    unavailable("this summary was written before steadiness was judged")
 }
 
 /// A source without anything to read, or something that a source withholds.
@@ -138,8 +150,8 @@ pub(crate) fn derived_from(of: Quality, value: f64, source: &str) -> Quantity {
 /// The meters of a run; `None` where no agent told of them.
 pub(in crate::summary) fn meters(results: &Results) -> Option<MeterSummary> {
     let agent = results.agent.as_ref()?;
-    let idle = |when: &str| results.idle.iter().find(|idle| idle.when == when);
-    let (before, after) = (idle("before"), idle("after"));
+    let span = |when: &str| results.idle.iter().find(|idle| idle.when == when);
+    let (before, after) = (span("before"), span("after"));
     let why = match &agent.energy_j {
         Measurement::Unavailable { why } if agent.meters.is_empty() => why.clone(),
         _ => "the run did not get that far".to_owned(),
@@ -167,6 +179,8 @@ pub(in crate::summary) fn meters(results: &Results) -> Option<MeterSummary> {
         idle_after_w: power(after),
         idle_w,
         idle_uncertainty_w,
+        idle_variation: idle::machine_variation(results),
+        idle_channels: idle::channels(results),
         overhead: results.metering.as_ref().map(metering),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hexloop_proto::LinkWindow;
+use hexloop_proto::{IdlePower, LinkWindow, Measurement, MeterChannel, MeterReadings};
 use hexloop_topologies::plan::{
     BesidePlan, CellPlan, CellUserPlan, Claim, ExpectationPlan, Plan, TrafficJob, TrafficPlan,
 };
@@ -243,4 +243,111 @@ fn links_that_share_a_cell_in_another_way_than_its_policy_do_not_follow_it() {
         assert_eq!(found.outcome, NotHeld, "{found:?}");
     }
     assert_eq!(shares_follow(5, [25_000, 150_000]).outcome, Undecided);
+}
+
+/// A bulk phase over a trace that keeps 8 Mbit/s and then 16, so many windows each, and what of each was delivered, in
+/// percent.
+fn rates_pass(windows: u64, percent: [u64; 2]) -> ExpectationSummary {
+    let claim = Claim::ConstantRatesPass {
+        phase: "traffic".to_owned(),
+    };
+    let job = TrafficJob::Bulk {
+        directions: vec![Direction::Up],
+    };
+    let of = |number: u64| {
+        let later = usize::from(number >= windows);
+        let trace_bytes = [100_000, 200_000][later];
+        window(
+            "radio",
+            number,
+            (trace_bytes, trace_bytes * percent[later] / 100),
+        )
+    };
+    let recorded = PhaseResults {
+        windows: (0..2 * windows).map(of).collect(),
+        ..PhaseResults::default()
+    };
+    judged(&plan(job, claim), &BTreeMap::new(), recorded)
+}
+
+#[test]
+fn a_constant_rate_that_is_not_delivered_is_found_and_named() {
+    let found = rates_pass(12, [100, 98]);
+    assert_eq!(found.outcome, Held, "{found:?}");
+    assert_eq!(found.evidence[0].sample_size, 12);
+    assert!(
+        found.detail.contains("delivered: 8.00 Mbit/s, 16.0 Mbit/s"),
+        "{found:?}"
+    );
+    let found = rates_pass(12, [100, 93]);
+    assert_eq!(found.outcome, NotHeld, "{found:?}");
+    assert!(
+        found.detail.contains("not delivered: 16.0 Mbit/s"),
+        "{found:?}"
+    );
+    assert_eq!(rates_pass(9, [100, 100]).outcome, Undecided);
+}
+
+/// What is judged of power that a counter with 20 ticks a second shows for 5 s before the phases.
+fn idle_power(power_w: impl Fn(u64) -> u64) -> ExpectationSummary {
+    let mut records = fixture::records();
+    records.plan.expectations = vec![ExpectationPlan {
+        name: "claim".to_owned(),
+        claim: Claim::IdlePowerStable,
+    }];
+    let results = &mut records.results;
+    results.agent.as_mut().unwrap().meters = vec![MeterChannel {
+        device: "GPU-0".to_owned(),
+        scope: "GPU".to_owned(),
+        quantity: "energy counter".to_owned(),
+        average_window_ns: None,
+        wraps_at_uj: None,
+        source: "a test".to_owned(),
+        estimated: false,
+        counted: true,
+        stub: true,
+    }];
+    let (mut readings, mut total_uj) = (MeterReadings::default(), 0);
+    for number in 0..=100 {
+        readings.at_ns.push(number * 50 * MS);
+        readings.values.push(vec![Some(total_uj)]);
+        total_uj += power_w(number * 50) * 50_000;
+    }
+    results.idle = vec![IdlePower {
+        when: "before".to_owned(),
+        span_ns: 5 * S,
+        power_w: Measurement::Measured {
+            value: 70.0,
+            source: "a test".to_owned(),
+        },
+        uncertainty_w: None,
+        channels_w: Vec::new(),
+        readings: Some(readings),
+    }];
+    let judged = evaluate(&records.plan, &records.traces, results);
+    <[ExpectationSummary; 1]>::try_from(judged).unwrap()[0].clone()
+}
+
+#[test]
+fn power_that_varies_without_work_is_not_steady() {
+    let found = idle_power(|at_ms| 70 + at_ms / 500 % 2);
+    assert_eq!(found.outcome, Held, "{found:?}");
+    assert_eq!(found.evidence[0].sample_size, 10);
+    let found = idle_power(|at_ms| 70 + 20 * (at_ms / 500 % 2));
+    assert_eq!(found.outcome, NotHeld, "{found:?}");
+    assert!(found.numbers["idle_variation"] > 0.1, "{found:?}");
+}
+
+#[test]
+fn idle_power_without_a_meter_is_undecided_for_the_reason_that_there_is_none() {
+    let mut records = fixture::records();
+    records.plan.expectations = vec![ExpectationPlan {
+        name: "claim".to_owned(),
+        claim: Claim::IdlePowerStable,
+    }];
+    let judged = evaluate(&records.plan, &records.traces, &records.results);
+    assert_eq!(judged[0].outcome, Undecided);
+    let why = "idle power is unavailable: no sensor: neither RAPL nor NVML is present";
+    assert!(judged[0].detail.starts_with(why), "{judged:?}");
+    assert!(judged[0].evidence.is_empty() && judged[0].numbers.is_empty());
 }
