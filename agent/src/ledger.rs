@@ -77,7 +77,7 @@ enum Line {
     Done { id: UndoId },
 }
 
-/// The boot that this is.
+/// The boot that this is; empty where the kernel does not tell, to whoever writes a ledger and whoever reads it alike.
 pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|text| text.trim().to_owned())

@@ -443,6 +443,7 @@ struct Ends {
 impl Drop for Ends {
     fn drop(&mut self) {
         for (end, namespace) in self.plan.ends.iter().zip(&self.namespaces) {
+            // The other end may have taken it along; what stays goes with its namespace.
             let _ =
                 interfaces::inside(&self.plan, namespace, || interfaces::remove(&end.interface));
         }

@@ -11,25 +11,22 @@ use crate::process::ProcessIdentity;
 /// The ledgers of a state directory, in the order of their names.
 pub(super) fn ledgers(state_directory: &Path) -> Result<Vec<PathBuf>, GuardianError> {
     let directory = ledger::ledger_directory(state_directory);
+    let listed = |source| LedgerError {
+        action: "list",
+        path: directory.clone(),
+        source,
+    };
     let listing = match fs::read_dir(&directory) {
         Ok(listing) => listing,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => {
-            return Err(LedgerError {
-                action: "list",
-                path: directory,
-                source,
-            }
-            .into());
-        }
+        Err(source) => return Err(listed(source).into()),
     };
-    let mut paths: Vec<PathBuf> = listing
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "ledger")
-        })
-        .collect();
+    let entries = listing.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths: Vec<PathBuf> = entries.collect::<Result<_, _>>().map_err(listed)?;
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "ledger")
+    });
     paths.sort();
     Ok(paths)
 }

@@ -64,6 +64,7 @@ pub(crate) fn leave_ordinary() -> Scheduling {
 /// Makes the calling thread wake in time where that is allowed: for the short flows that
 /// measure a link, behind the relay itself.
 pub(crate) fn make_punctual() {
+    // A slack of 1 ns is never refused.
     let _ = prctl::set_timerslack(1);
     // Without the right to it the thread is only less punctual, which the results show.
     let _ = realtime::become_fifo(PRIORITY - 10);

@@ -112,6 +112,7 @@ impl Taps {
     /// Throws away what has come in so far.
     pub(crate) fn drain(&mut self) {
         for socket in &mut self.sockets {
+            // What cannot be read now is met when it is read for the record.
             let _ = socket.receive(READ_AT_MOST, &mut self.buffers, |_| {});
             let _ = socket.take_drops();
         }
@@ -119,6 +120,7 @@ impl Taps {
 
     fn read(&mut self, pair: ClockPair, mut take: impl FnMut(usize, Arrival)) {
         for (side, socket) in self.sockets.iter_mut().enumerate() {
+            // What cannot be read is missing in the windows, which tell of too little.
             let _ = socket.receive(READ_AT_MOST, &mut self.buffers, |frame| {
                 let at = pair.to_monotonic(frame.realtime_ns);
                 take(side, Arrival::of(&frame, at));

@@ -391,6 +391,7 @@ impl<S: Read> Carried<S> {
                     self.pipe = None;
                     self.lines.rest().into_iter().collect()
                 }
+                // Nothing is there now; the next look tells more.
                 Err(_) => return,
             };
             replies.extend(lines.into_iter().map(|line| NodeReply::Line {

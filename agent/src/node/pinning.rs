@@ -60,6 +60,7 @@ pub(crate) fn pin(
                 cpus: plan.cpus.clone(),
                 source,
             })?;
+            // CPUs that cannot be read back are none, which the verdict does not let pass.
             (cpus_of(pid).unwrap_or_default(), "affinity".to_owned())
         }
     };

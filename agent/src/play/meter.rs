@@ -69,9 +69,16 @@ impl Sampler {
     }
 
     /// Ends it: CPU time and throttled periods since T0, and the highest memory.
-    pub(super) fn finish(self) -> PhaseUse {
+    pub(super) fn finish(self, events: &EventSink) -> PhaseUse {
         self.end.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_default()
+        self.thread.join().unwrap_or_else(|_panic| {
+            let message = "the thread that samples the nodes ended badly: what they used in this phase is not known, \
+                           whatever the record says";
+            events.emit(EventBody::Warning {
+                message: message.to_owned(),
+            });
+            PhaseUse::default()
+        })
     }
 }
 

@@ -30,7 +30,7 @@ use crate::failpoint;
 use crate::isolation::cpu_time::CpuTimes;
 use crate::isolation::node::{read_back, threads_at};
 use crate::link::LinkPhaseReport;
-use crate::telemetry::node::tcp_between;
+use crate::telemetry::node::{NodeMeter, tcp_between};
 use crate::telemetry::power::PowerSampler;
 use ready::LastLines;
 
@@ -122,7 +122,7 @@ pub(super) fn play(
     for (_, link) in &mut playing.scene.links {
         link.mark()?;
     }
-    let tcp_before: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
+    let tcp_before = tcp_counters(playing.scene, events);
     playing.start_commands(stage, plan, true)?;
     for (id, job) in (0..).zip(&part.jobs) {
         playing.start_job(stage, id, job)?;
@@ -196,12 +196,12 @@ pub(super) fn play(
     let outcome = outcome.and_then(|()| playing.until_done(&arrived));
     let reports = playing.stop_links();
     playing.scene.show_packets(false);
-    let tcp_after: Vec<TcpCounters> = playing.scene.meters.iter().map(|(_, m)| m.tcp()).collect();
+    let tcp_after = tcp_counters(playing.scene, events);
     playing.pass_windows(&arrived);
     power.end_phase();
     let metered = power.window(t0, ended);
     let burned_ns = burner.map(Burner::finish);
-    let mut usage = sampler.finish();
+    let mut usage = sampler.finish(events);
     if let Some(board) = &stage.meters.board {
         board.show_phase(None);
     }
@@ -264,6 +264,21 @@ pub(super) fn play(
             .unwrap_or(0),
     }));
     Ok(())
+}
+
+/// The kernel's TCP counters of every node. Where they cannot be read, what is known of them is none, which is told.
+fn tcp_counters(scene: &Scene, events: &EventSink) -> Vec<TcpCounters> {
+    let counters = |(node, meter): &(String, NodeMeter)| {
+        meter.tcp().unwrap_or_else(|error| {
+            let message = format!(
+                "{node}: cannot read the kernel's TCP counters: {error}; segments that it sent, or sent again, in \
+                 this phase are not known, whatever the record says"
+            );
+            events.emit(EventBody::Warning { message });
+            TcpCounters::default()
+        })
+    };
+    scene.meters.iter().map(counters).collect()
 }
 
 /// CPU time that the relays took on each node's CPUs. A relay on several CPUs is spread evenly.

@@ -272,6 +272,7 @@ impl Scene {
             faults: &plan.faults,
             calibration,
             seed: stream(plan.seed, &format!("link {}", link.name)).next_u64(),
+            // Where the allowed CPUs are not known, it shares the last CPU of the last node.
             relay_cpu: relay_cpu(plan, &cpus_of(std::process::id()).unwrap_or_default()),
             ends: [end(0)?, end(1)?],
             relay: RelayOptions {

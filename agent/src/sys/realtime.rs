@@ -61,6 +61,7 @@ pub(crate) fn lift_limit() {
     }
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_RTTIME) {
         let soft = SOFT_BEFORE.load(Ordering::Relaxed).min(hard);
+        // A soft limit up to the hard one is always allowed.
         let _ = setrlimit(Resource::RLIMIT_RTTIME, soft, hard);
     }
 }
@@ -108,7 +109,7 @@ extern "C" fn demote(_signal: libc::c_int) {
     if result == 0 {
         DEMOTED.fetch_add(1, Ordering::Relaxed);
     }
-    // The kernel has put the limit off by a second, for all threads.
+    // The kernel has put the limit off by a second, for all threads. A soft limit below the hard one is always allowed.
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_RTTIME) {
         let _ = setrlimit(
             Resource::RLIMIT_RTTIME,

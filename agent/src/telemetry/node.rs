@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 
 use hexloop_proto::TcpCounters;
 
@@ -82,12 +83,12 @@ impl NodeMeter {
     }
 
     /// TCP counters of its network namespace.
-    #[must_use]
-    pub fn tcp(&self) -> TcpCounters {
+    ///
+    /// # Errors
+    /// Its first process is gone, or the kernel does not tell.
+    pub fn tcp(&self) -> io::Result<TcpCounters> {
         let path = format!("/proc/{}/net/snmp", self.first_process);
-        fs::read_to_string(path)
-            .map(|text| parse_snmp(&text))
-            .unwrap_or_default()
+        fs::read_to_string(path).map(|text| parse_snmp(&text))
     }
 }
 
@@ -220,7 +221,7 @@ mod tests {
             .unwrap();
         let mut line = String::new();
         let output = shell.stdout.take().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+        io::BufRead::read_line(&mut io::BufReader::new(output), &mut line).unwrap();
         assert!(descendants(std::process::id()).contains(&shell.id()));
         let below = descendants(shell.id());
         assert_eq!(below.len(), 1);

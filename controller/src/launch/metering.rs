@@ -89,6 +89,8 @@ pub(crate) fn send_stdin(socket: PathBuf) -> Result<(), Failure> {
             }
             clock::sleep_until(clock::now() + TRY_EVERY_NS);
         }
+        let socket = socket.display();
+        eprintln!("the meter on standard input is not read: the agent does not listen at {socket}");
     };
     std::thread::Builder::new()
         .name("hx-lines".to_owned())

@@ -74,6 +74,7 @@ pub fn request_table(results: &Results) -> csv::Result<Vec<u8>> {
     let idle = idle_power(&known_idle(&results.idle));
     let list = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>().join(" ");
     for phase in &results.phases {
+        // Where there are none, the cells stay empty, and the summary says why.
         let energies = request_energies(results, phase, idle).ok();
         let energies: BTreeMap<u32, (f64, Option<f64>)> = energies
             .map(|found| (found.split.requests_j, found.uncertainty_j))

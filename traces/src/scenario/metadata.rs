@@ -12,6 +12,7 @@ use crate::{Provenance, Radio, TRACE_SCHEMA, TraceMetadata, TraceStatus};
 /// `beyond` is how far its user goes beyond what the model describes.
 pub(super) fn of(scenario: &Scenario, variant: Variant, beyond: Option<&str>) -> TraceMetadata {
     let mut configuration = BTreeMap::new();
+    // A scenario was read from such a table, and is one again.
     if let Ok(Value::Table(table)) = Value::try_from(scenario) {
         for (key, value) in &table {
             flatten(key, value, &mut configuration);
@@ -40,6 +41,7 @@ pub(super) fn of(scenario: &Scenario, variant: Variant, beyond: Option<&str>) ->
 /// Says that these events lie over a trace.
 pub(super) fn note_events(metadata: &mut TraceMetadata, events: &[ScriptedEvent]) {
     for (index, event) in events.iter().enumerate() {
+        // An event was read from such a value, and is one again.
         if let Ok(value) = Value::try_from(event) {
             let path = format!("events.{index}");
             flatten(&path, &value, &mut metadata.configuration);

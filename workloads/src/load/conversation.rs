@@ -55,6 +55,7 @@ impl Conversation {
             json!({ "include_usage": true }),
         );
         let words = self.content(load, &mut body);
+        // That it is an object was looked at when the experiment was read.
         if let Ok(Value::Object(further)) = serde_json::from_str(&load.body) {
             body.extend(further);
         }
@@ -69,6 +70,7 @@ impl Conversation {
             Mix::Recorded { bodies } => {
                 let place = usize::try_from(self.number).unwrap_or(0) % bodies.len().max(1);
                 let logged = bodies.get(place).map(String::as_str).unwrap_or_default();
+                // So was every body of the log.
                 if let Ok(Value::Object(members)) = serde_json::from_str(logged) {
                     let words = members.values().map(words_of).sum();
                     body.extend(members);

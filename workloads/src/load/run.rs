@@ -201,6 +201,7 @@ impl Playing {
         let pacer = Pacer::new(spec, t0, Arc::clone(&sent));
         let idle = signals.clone();
         spawn("hx-load", move || {
+            // Nobody hears either where the process is ending.
             if let Err(errno) = pin() {
                 let _ = idle.send(Signal::Warning(pin::warning(errno)));
             }

@@ -81,6 +81,7 @@ pub(super) trait Worker {
 
     /// Does what was commanded; false when the thread is to end.
     fn obey(&mut self) -> bool {
+        // Whether or not it was woken for them, what was commanded is done.
         let _ = self.inbox().wake.read();
         let index = |number| usize::try_from(number).unwrap_or(usize::MAX);
         while let Some(command) = self.inbox().next() {

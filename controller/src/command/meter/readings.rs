@@ -189,7 +189,11 @@ impl Readings {
     pub(super) fn finish(self) -> Result<Seen, Failure> {
         self.sink.flush();
         drop(self.sink);
-        let mut seen = self.thread.join().unwrap_or_default();
+        let joined = self.thread.join();
+        let mut seen = joined.map_err(|_panic| {
+            let message = "the thread that takes readings ended badly: not all of them are written";
+            Failure::message(ExitCode::Failed, message)
+        })?;
         match seen.failed.take() {
             None => Ok(seen),
             Some(error) => {

@@ -29,7 +29,6 @@ use hexloop_workloads::study::speculative::Drawing;
 use hexloop_workloads::study::{RowRecord, TrialRecord};
 
 use super::{Evidence, Judgement, judgement, unjudged};
-use crate::format::length;
 use crate::results::Results;
 use crate::summary::studies::Findings;
 

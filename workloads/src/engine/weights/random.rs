@@ -17,6 +17,7 @@ use crate::device::Precision;
 use crate::engine::compute::Compute;
 use crate::engine::error::EngineError;
 use crate::engine::input;
+use crate::engine::model::size;
 use crate::engine::tensors::NamedShape;
 use crate::engine::text::TextTokenizer;
 use crate::engine::threads;
@@ -80,8 +81,7 @@ impl RandomWeights {
         (name, shape): &NamedShape,
         compute: &Compute,
     ) -> Result<Tensor, EngineError> {
-        let sizes = shape.iter().map(|size| usize::try_from(*size));
-        let sizes = sizes.collect::<Result<Vec<_>, _>>().unwrap_or_default();
+        let sizes: Vec<usize> = shape.iter().map(|length| size(*length)).collect();
         let making = EngineError::tensor("making random weights");
         let count = sizes.iter().product();
         if sizes.len() < 2 {
@@ -184,6 +184,7 @@ pub fn write_random(config: &Path, seed: u64, output: &Path) -> Result<ModelConf
         seed,
         path: PathBuf::new(),
     };
+    // Of a number and no path: there is nothing in it that JSON cannot hold.
     let random = serde_json::to_vec_pretty(&random).unwrap_or_default();
     write(RANDOM_FILE, &random)?;
     Ok(shape)

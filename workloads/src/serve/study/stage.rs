@@ -375,7 +375,7 @@ impl Stage {
         let last = self.next.is_none();
         let own = costs::measure(&self.part, few, last, position)?;
         if last {
-            let body = serde_json::to_vec(&[own]).unwrap_or_default();
+            let body = serde_json::to_vec(&[own]).map_err(JobError::ParseSpec)?;
             return Ok(self.way_back.send((FrameKind::Costs, 0), 0, &body)?);
         }
         *self

@@ -48,7 +48,7 @@ pub(super) fn linear_in_cut(findings: &Findings<'_>) -> Judgement {
 }
 
 /// A mean with its interval over a number that may be negative, which turns the ends of the interval around.
-fn over_signed([mean, low, high]: [f64; 3], by: f64) -> [f64; 3] {
+pub(super) fn over_signed([mean, low, high]: [f64; 3], by: f64) -> [f64; 3] {
     let (one, other) = (low / by, high / by);
     [mean / by, one.min(other), one.max(other)]
 }

@@ -7,6 +7,7 @@ use hexloop_workloads::study::{
 };
 use hexloop_workloads::transport::Transport;
 
+use super::cuts::over_signed;
 use super::*;
 use crate::fixture;
 use crate::results::PhaseResults;

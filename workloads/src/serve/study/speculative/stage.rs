@@ -195,7 +195,7 @@ impl Stage {
             return Err(frame.content_error("the model has no such position").into());
         }
         let own = costs::measure(&self.models.large, 0..1, true, position)?;
-        let body = serde_json::to_vec(&[own]).unwrap_or_default();
+        let body = serde_json::to_vec(&[own]).map_err(JobError::ParseSpec)?;
         Ok(self.way_back.send((FrameKind::Costs, 0), 0, &body)?)
     }
 }

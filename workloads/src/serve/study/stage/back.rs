@@ -38,7 +38,9 @@ pub(super) fn hand_on(
                     .map_err(|error| frame.content_error(format!("it holds no costs: {error}")))?;
                 let own = *own_costs.lock().unwrap_or_else(PoisonError::into_inner);
                 let all: Vec<NodeCosts> = own.into_iter().chain(behind).collect();
-                let body = serde_json::to_vec(&all).unwrap_or_default();
+                let body = serde_json::to_vec(&all).map_err(|error| {
+                    frame.content_error(format!("costs go no further: {error}"))
+                })?;
                 way_back.send((kind, request), 0, &body)?;
             }
             _ => way_back.send((kind, request), frame.header.position, &frame.body)?,

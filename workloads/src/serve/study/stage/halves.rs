@@ -119,7 +119,7 @@ impl Stage {
         let part = held.filter(|part| position < part.max_positions());
         let part = part.ok_or_else(|| frame.content_error("there is no such half here"))?;
         let costs = costs::measure_halves(part, position)?;
-        let body = serde_json::to_vec(&costs).unwrap_or_default();
+        let body = serde_json::to_vec(&costs).map_err(JobError::ParseSpec)?;
         Ok(self.way_back.send((FrameKind::HalfCosts, 0), 0, &body)?)
     }
 }
