@@ -97,7 +97,8 @@ impl Run<'_> {
         let (draft, mut model) = (models.pop().flatten(), models.pop().flatten());
         if let Some((directory, origin)) = &mut model {
             let source = plan.model.as_ref().map(|model| &model.source);
-            origin.exits = self.exits(source, directory, &mut interrupt).await?;
+            let trained = (directory.as_path(), origin.weights_sha256.as_str());
+            origin.exits = self.exits(source, trained, &mut interrupt).await?;
             self.adapters(source, directory, &mut interrupt).await?;
             self.vision(source, directory, &mut interrupt).await?;
         }
@@ -309,12 +310,13 @@ impl Run<'_> {
         Ok(tokenizer.template_tokens())
     }
 
-    /// How the early exits of the model agree with it, trained now if a study needs them and they are
-    /// not there. Of a checkpoint whoever made its exits knows that.
+    /// How the early exits of the model, whose weights have that hash, agree with it, trained now if a study needs
+    /// them and they are not there. Of a checkpoint whoever made its exits knows that; those that were trained for
+    /// other weights are refused.
     async fn exits(
         &self,
         source: Option<&ModelSource>,
-        directory: &Path,
+        (directory, weights_sha256): (&Path, &str),
         interrupt: &mut Interrupt,
     ) -> Result<Vec<ExitAgreement>, Failure> {
         let mut studies = self.planned.plan.studies.iter();
@@ -324,7 +326,8 @@ impl Run<'_> {
         if let Some(ModelSource::Recipe(name)) = source
             && let Some(recipe) = Recipe::by_name(name)
         {
-            training::ensure_exits(&recipe, directory, self.voice.quiet, interrupt).await?;
+            let trained = (directory, weights_sha256);
+            training::ensure_exits(&recipe, trained, self.voice.quiet, interrupt).await?;
         }
         let report = exits::read_report(directory).or_fail(ExitCode::InvalidInput, || {
             format!(
@@ -332,7 +335,15 @@ impl Run<'_> {
                 directory.display()
             )
         })?;
-        Ok(report.map(|report| report.exits).unwrap_or_default())
+        let Some(report) = report else {
+            return Ok(Vec::new());
+        };
+        report
+            .check_weights(directory, weights_sha256)
+            .or_fail(ExitCode::InvalidInput, || {
+                "the early exits are another model's".to_owned()
+            })?;
+        Ok(report.exits)
     }
 
     /// Trains the adapters that studies need and that are not there. A checkpoint's are its user's.

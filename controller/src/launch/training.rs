@@ -124,14 +124,15 @@ fn temporary_beside(directory: &Path) -> PathBuf {
     directory.with_file_name(name)
 }
 
-/// Trains the early exits of a recipe's trained model, if its directory does not hold them.
+/// Trains the early exits of a recipe's trained model, if its directory does not hold those of its weights, whose
+/// hash is given.
 pub(crate) async fn ensure_exits(
     recipe: &Recipe,
-    directory: &Path,
+    (directory, weights_sha256): (&Path, &str),
     quiet: bool,
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
-    if exits::is_current(recipe, directory) {
+    if exits::is_current(recipe, directory, weights_sha256) {
         return Ok(());
     }
     let (recipe, directory) = (recipe.clone(), directory.to_owned());

@@ -8,6 +8,8 @@ mod harness;
 #[cfg(test)]
 mod llama_cpp;
 #[cfg(test)]
+mod llama_cpp_run;
+#[cfg(test)]
 mod loads;
 #[cfg(test)]
 mod run;

@@ -50,6 +50,31 @@ fn the_example_of_the_readme_becomes_a_plan() {
 }
 
 #[test]
+fn the_other_programs_of_the_readme_become_plans_in_the_place_of_its_example() {
+    let text = example("## Engines of others");
+    let (before, after) = text.split_once("[[commands]]").unwrap();
+    let (_, load) = after.split_once("[[loads]]").unwrap();
+    for (words, program) in [
+        ("llama.cpp's own server is:", "/opt/llama/llama-server"),
+        ("and vLLM, which", "/opt/vllm/bin/vllm"),
+    ] {
+        let text = format!("{before}{}[[loads]]{load}", example(words));
+        let planned = planned(&text, &Overrides::default(), 4);
+        let [engine] = planned.plan.commands.as_slice() else {
+            panic!("{:?}", planned.plan.commands);
+        };
+        assert_eq!(engine.argv[0], program);
+        let ready = engine.ready.as_ref().unwrap();
+        assert!(
+            matches!(&ready.when, Readiness::Http { port: 8000, path, .. } if path == "/health"),
+            "{ready:?}"
+        );
+        assert!(engine.lives);
+        assert_eq!(planned.plan.loads.len(), 1);
+    }
+}
+
+#[test]
 fn traffic_beside_phases_goes_the_way_that_it_is_told() {
     let text = format!(
         "{}\n[[background]]\nname = \"video\"\njob = \"udp\"\ndirection = \"down\"\nrate = \"4 Mbit/s\"\n\

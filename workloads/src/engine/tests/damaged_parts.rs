@@ -11,7 +11,7 @@ use crate::engine::exit::{EXITS_REPORT_FILE, Exit, exit_shapes};
 use crate::engine::train::exits::{self, ExitAgreement, ExitReport};
 use crate::engine::train::noise::Noise;
 use crate::engine::vision::VisionEncoder;
-use crate::engine::weights::{CONFIG_FILE, WEIGHTS_FILE};
+use crate::engine::weights::{CONFIG_FILE, WEIGHTS_FILE, weights_sha256};
 use crate::model_config::ModelConfig;
 use crate::recipe::{EXITS_FILE, VISION_DIRECTORY};
 
@@ -98,5 +98,6 @@ fn a_damaged_report_of_early_exits_is_an_error_and_not_no_report() {
     // For a built-in model they are trained again.
     std::fs::write(&path, "{").expect("written");
     let recipe = Recipe::by_name("micro").expect("exists");
-    assert!(!exits::is_current(&recipe, copy.path()));
+    let weights = weights_sha256(copy.path()).expect("read");
+    assert!(!exits::is_current(&recipe, copy.path(), &weights));
 }

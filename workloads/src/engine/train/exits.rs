@@ -72,6 +72,37 @@ pub struct ExitAgreement {
 /// The largest probability from which on an exit counts as confident in the report.
 const CONFIDENT: f64 = 0.9;
 
+/// Digits of a hash that a message shows: enough to tell it from others, and to find it where it is whole.
+const SHOWN_DIGITS: usize = 12;
+
+impl ExitReport {
+    /// Refuses exits that were trained for other weights than those of the model beside them, whose hash
+    /// ([`weights_sha256`]) is given: of the same shape they would load, and answer something.
+    ///
+    /// # Errors
+    /// Another hash in the report of that directory, with both and the remedy.
+    pub fn check_weights(
+        &self,
+        directory: &Path,
+        weights_sha256: &str,
+    ) -> std::result::Result<(), EngineError> {
+        if self.weights_sha256 == weights_sha256 {
+            return Ok(());
+        }
+        let shown = |hash: &str| hash.chars().take(SHOWN_DIGITS).collect::<String>();
+        Err(EngineError::Unsuitable {
+            path: directory.join(EXITS_REPORT_FILE),
+            reason: format!(
+                "these exits were trained for weights whose SHA-256 begins with {}, and that of the model's begins \
+                 with {}: move {EXITS_REPORT_FILE} and {EXITS_FILE} away, and train exits for this model: hexloop \
+                 model exits DIRECTORY --text FILE",
+                shown(&self.weights_sha256),
+                shown(weights_sha256)
+            ),
+        })
+    }
+}
+
 /// How the exits of a recipe's model are trained: less of everything, for they are small.
 #[must_use]
 pub fn recipe_of(recipe: &Recipe) -> Recipe {
@@ -85,14 +116,16 @@ pub fn recipe_of(recipe: &Recipe) -> Recipe {
     }
 }
 
-/// Whether a model's directory holds the exits that its recipe asks for.
+/// Whether a model's directory holds the exits that its recipe asks for, trained for its weights, whose hash
+/// ([`weights_sha256`]) is given.
 #[must_use]
-pub fn is_current(recipe: &Recipe, directory: &Path) -> bool {
+pub fn is_current(recipe: &Recipe, directory: &Path, weights_sha256: &str) -> bool {
     // What cannot be read is none of this recipe's: its exits are trained again.
     let report = read_report(directory).ok().flatten();
     let expected = recipe_of(recipe).sha256_hex();
-    report.is_some_and(|report| report.recipe_sha256 == expected)
-        && directory.join(EXITS_FILE).is_file()
+    report.is_some_and(|report| {
+        report.recipe_sha256 == expected && report.weights_sha256 == weights_sha256
+    }) && directory.join(EXITS_FILE).is_file()
 }
 
 /// What is told of the exits in a model's directory; `None` if nothing is.

@@ -29,9 +29,10 @@ fn with_exits() -> &'static (TempDir, ExitReport) {
     MODEL.get_or_init(|| {
         let directory = copy_of(micro());
         let recipe = Recipe::by_name("micro").expect("exists");
-        assert!(!is_current(&recipe, directory.path()));
+        let weights = weights_sha256(directory.path()).expect("read");
+        assert!(!is_current(&recipe, directory.path(), &weights));
         let report = train_exits(&recipe, directory.path(), &mut |_| ()).expect("trained");
-        assert!(is_current(&recipe, directory.path()));
+        assert!(is_current(&recipe, directory.path(), &weights));
         (directory, report)
     })
 }
@@ -145,6 +146,43 @@ fn a_model_without_exits_and_exits_that_are_broken_are_refused_with_the_remedy()
     long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     std::fs::write(&path, long).expect("written");
     assert!(refused(directory.path(), 1).contains("header"));
+}
+
+#[test]
+fn exits_of_another_model_of_the_same_shape_are_told_by_the_hash_of_its_weights() {
+    let (trained, report) = with_exits();
+    let own = weights_sha256(trained.path()).expect("read");
+    assert_eq!(report.weights_sha256, own);
+    report
+        .check_weights(trained.path(), &own)
+        .expect("they are its own");
+
+    let root = tempfile::tempdir().expect("made");
+    let other = root.path().join("other");
+    write_random(&trained.path().join("config.json"), 1, &other).expect("made");
+    for file in [EXITS_FILE, EXITS_REPORT_FILE] {
+        std::fs::copy(trained.path().join(file), other.join(file)).expect("copied");
+    }
+    // Nothing else tells: shapes are the same.
+    let model = Model::load(&other, 0..1, FRONT).expect("loads");
+    Exit::load(&other, &model, 1).expect("loads");
+    let weights = weights_sha256(&other).expect("read");
+    let copied = read_report(&other).expect("read").expect("told");
+    let refused = copied.check_weights(&other, &weights).expect_err("refused");
+    let told = refused.to_string();
+    let place = other.join(EXITS_REPORT_FILE).display().to_string();
+    for part in [
+        place.as_str(),
+        &own[..12],
+        &weights[..12],
+        "hexloop model exits",
+    ] {
+        assert!(told.contains(part), "no {part} in {told}");
+    }
+    assert!(!told.contains(&own) && !told.contains(&weights), "{told}");
+    let recipe = Recipe::by_name("micro").expect("exists");
+    assert!(is_current(&recipe, trained.path(), &own));
+    assert!(!is_current(&recipe, &other, &weights));
 }
 
 #[test]
