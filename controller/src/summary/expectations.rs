@@ -1,5 +1,6 @@
 //! Claims about the results, judged by the records.
 
+mod alike;
 mod evidence;
 mod studies;
 
@@ -11,11 +12,13 @@ use hexloop_traces::{CapacityCurve, Direction, Trace, stats};
 use hexloop_workloads::job::{Outcome, RequestRecord};
 use hexloop_workloads::wire;
 
+use self::alike::Answer;
 use super::{
     CellSummary, ExpectationOutcome, ExpectationSummary, TrafficSummary, bytes, cells, traffic,
 };
 use crate::format::{count_to_f64, length, ns_to_ms, ns_to_s};
 use crate::results::{PhaseResults, Results};
+use hexloop_statistics::{Agreement, TOKENS_OF_A_TIE};
 
 pub use evidence::Evidence;
 
@@ -148,7 +151,7 @@ fn judge_claim(
     results: &Results,
 ) -> Judgement {
     let name = match claim {
-        Claim::SameTokens { phases } => return same_tokens(phases, results),
+        Claim::SameTokens { phases } => return same_tokens(phases, plan, results),
         Claim::RateFollowsTrace { phase } | Claim::RoundTripFollowsTrace { phase } => {
             let mut summaries = traffic::summaries(plan, traces, results);
             summaries.retain(|summary| &summary.phase == phase);
@@ -383,41 +386,75 @@ fn all_of(judgements: impl Iterator<Item = (impl Display, Judgement)>) -> Judgem
     }
 }
 
-fn same_tokens(phases: &[String], results: &Results) -> Judgement {
+fn completed(phase: &PhaseResults, id: u32) -> Option<&RequestRecord> {
+    let record = phase.requests.get(&id);
+    record.filter(|record| record.outcome == Outcome::Completed)
+}
+
+fn same_tokens(phases: &[String], plan: &Plan, results: &Results) -> Judgement {
     let recorded: Option<Vec<&PhaseResults>> =
         phases.iter().map(|name| results.phase(name)).collect();
     let Some((first, others)) = recorded.as_deref().and_then(<[_]>::split_first) else {
         return unjudged(&[], "not all of these phases were played".to_owned());
     };
-    let completed = |phase: &PhaseResults, id: u32| {
-        phase
-            .requests
-            .get(&id)
-            .filter(|record| record.outcome == Outcome::Completed)
-            .map(|record| record.tokens.clone())
-    };
     let (mut compared, mut differing, mut tokens) = (0, 0, 0);
+    let mut agreement = Agreement::default();
     for id in first.requests.keys() {
         let mine = completed(first, *id);
-        let theirs: Option<Vec<_>> = others.iter().map(|phase| completed(phase, *id)).collect();
-        let (Some(mine), Some(theirs)) = (mine, theirs) else {
+        let theirs = others.iter().map(|phase| completed(phase, *id));
+        let all: Option<Vec<&RequestRecord>> = std::iter::once(mine).chain(theirs).collect();
+        let Some(all) = all else {
             continue;
         };
         compared += 1;
-        tokens += length(&mine);
-        differing += u64::from(theirs.iter().any(|other| *other != mine));
+        tokens += mine.map_or(0, |record| length(&record.tokens));
+        let answers = all.iter().map(|record| Answer {
+            tokens: &record.tokens,
+            ties: &record.ties,
+        });
+        let answers: Vec<Answer<'_>> = answers.collect();
+        differing += u64::from(alike::compare(&mut agreement, id, &answers) > 0);
     }
-    let numbers = [
+    let mut numbers = vec![
         ("requests", compared),
         ("tokens", tokens),
         ("differing_requests", differing),
     ];
-    let held = (compared > 0).then_some(differing == 0);
-    let detail = format!(
+    let mut detail = format!(
         "{compared} requests with {tokens} tokens completed in all of these phases; {differing} differ"
     );
+    let named = plan
+        .phases
+        .iter()
+        .filter(|phase| phases.contains(&phase.name));
+    let nodes = named.flat_map(|phase| [phase.device.as_str(), phase.edge.as_str()]);
+    let held = if alike::on_several_devices(plan, nodes) {
+        detail.push_str(&told_of_devices(&agreement, &mut numbers));
+        agreement.held()
+    } else {
+        Some(differing == 0)
+    };
     let evidence = Evidence::equality(compared, "requests", "one token");
+    let held = held.filter(|_| compared > 0);
     judgement(held, &numbers, evidence, &detail)
+}
+
+/// What is told of answers that are made on several devices, in words; its numbers are put behind those that there are.
+fn told_of_devices<P: Ord + Clone>(
+    agreement: &Agreement<P>,
+    numbers: &mut Vec<(&str, u64)>,
+) -> String {
+    let (places, ties) = (agreement.places(), agreement.ties());
+    let elsewhere = agreement.differing();
+    numbers.extend([
+        ("places", u64::from(places)),
+        ("ties", u64::from(ties)),
+        ("differing", elsewhere),
+    ]);
+    format!(
+        "; nodes compute on several devices, and of {places} places another token came at {ties} where it is about as good, \
+         of one in {TOKENS_OF_A_TIE} at most, and {elsewhere} times elsewhere"
+    )
 }
 
 fn payload_formula(plan: &Plan, phase: &PhasePlan, recorded: &PhaseResults) -> Judgement {
