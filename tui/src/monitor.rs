@@ -267,6 +267,7 @@ mod tests {
             token_ns: vec![150 * MS, 200 * MS],
             prompt_tokens: 3,
             tokens: vec![1, 2],
+            ties: Vec::new(),
             outcome,
             payload: PayloadBytes::default(),
         };

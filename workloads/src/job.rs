@@ -145,6 +145,10 @@ pub struct RequestRecord {
     pub prompt_tokens: u32,
     /// The generated token ids.
     pub tokens: Vec<u32>,
+    /// Places in the answer, counted from 0, of tokens that this process chose on a CPU and beside which another was
+    /// about as good: another device may say that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ties: Vec<u32>,
     /// How it ended.
     pub outcome: Outcome,
     /// What it put on the link, framing included, as this process counted.

@@ -308,6 +308,10 @@ pub struct TrialRecord {
     pub token_ns: Vec<u64>,
     /// The tokens.
     pub tokens: Vec<u32>,
+    /// Places in the answer, counted from 0, of tokens that the first node chose on a CPU and beside which another was
+    /// about as good: another device may say that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ties: Vec<u32>,
     /// What each link of the path carried, in its order, as the node behind it counted.
     pub hops: Vec<HopBytes>,
     /// How long each node of the path computed, its slowdown included.
@@ -336,6 +340,12 @@ pub struct TrialRecord {
 }
 
 impl TrialRecord {
+    /// Takes down that another token than the one that comes next was about as good.
+    pub(crate) fn tie_comes(&mut self) {
+        let place = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
+        self.ties.push(place);
+    }
+
     /// Times between tokens, in order.
     pub fn gaps_ns(&self) -> impl Iterator<Item = u64> {
         let pairs = self.token_ns.windows(2);

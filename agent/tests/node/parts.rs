@@ -70,6 +70,7 @@ pub(crate) fn pretend_job() {
         token_ns: vec![3],
         prompt_tokens: 1,
         tokens: vec![5],
+        ties: Vec::new(),
         outcome: Outcome::Completed,
         payload: PayloadBytes { up: 0, down: 0 },
     }));

@@ -1,5 +1,6 @@
 //! Claims about the results, judged by the records.
 
+mod alike;
 mod calibration;
 mod evidence;
 mod following;
@@ -137,7 +138,7 @@ fn judge_claim(
     results: &Results,
 ) -> Judgement {
     let name = match claim {
-        Claim::SameTokens { phases } => return same_tokens(phases, results),
+        Claim::SameTokens { phases } => return same_tokens(phases, plan, results),
         Claim::RateFollowsTrace { phase } | Claim::RoundTripFollowsTrace { phase } => {
             let mut summaries = traffic::summaries(plan, traces, results);
             summaries.retain(|summary| &summary.phase == phase);

@@ -1,4 +1,5 @@
 use hexloop_topologies::plan::Claim;
+use hexloop_workloads::device::ComputeDevice;
 use hexloop_workloads::job::Outcome;
 
 use super::{ExpectationOutcome, RunStatus, Summary, outages};
@@ -84,6 +85,30 @@ fn one_other_token_breaks_token_equality() {
         .unwrap()
         .tokens[5] += 1;
     let claim = records.plan.expectations[0].claim.clone();
+    assert_eq!(outcome_of(&records, &claim), ExpectationOutcome::NotHeld);
+}
+
+#[test]
+fn another_token_on_another_device_is_left_open_where_two_scores_are_close_and_places_are_few() {
+    let mut records = fixture::records();
+    let claim = records.plan.expectations[0].claim.clone();
+    let edge = records
+        .plan
+        .nodes
+        .iter_mut()
+        .find(|node| node.name == "edge");
+    edge.unwrap().compute.device = ComputeDevice::Cuda(0);
+    assert_eq!(outcome_of(&records, &claim), ExpectationOutcome::Held);
+    let phases = &mut records.results.phases;
+    phases[2].requests.get_mut(&3).unwrap().tokens[5] += 1;
+    assert_eq!(outcome_of(&records, &claim), ExpectationOutcome::NotHeld);
+    let phases = &mut records.results.phases;
+    phases[0].requests.get_mut(&3).unwrap().ties = vec![5];
+    assert_eq!(outcome_of(&records, &claim), ExpectationOutcome::Undecided);
+    // On one device nothing is rounded in another way.
+    for node in &mut records.plan.nodes {
+        node.compute.device = ComputeDevice::Cpu;
+    }
     assert_eq!(outcome_of(&records, &claim), ExpectationOutcome::NotHeld);
 }
 

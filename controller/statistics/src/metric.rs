@@ -132,6 +132,7 @@ mod tests {
             token_ns: token_ns.to_vec(),
             prompt_tokens: 3,
             tokens: vec![0; token_ns.len()],
+            ties: Vec::new(),
             outcome,
             payload: PayloadBytes::default(),
         }

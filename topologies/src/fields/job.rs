@@ -380,7 +380,8 @@ pub(super) const EXPECTATION: &[Field] = &[
         ]),
         Required,
         "What is claimed. same-tokens: every request that completed in all `phases` has the same \
-         tokens in each. Of one `phase`: payload-formula: payload on the link equals the formula of \
+         tokens in each, for placement and transport change none; where their nodes compute on different devices, \
+         another token may come where it is about as good. Of one `phase`: payload-formula: payload on the link equals the formula of \
          the placement, byte for byte; stalls-in-outage: no token arrived during an outage, though \
          requests were under way; goes-on-in-outage: tokens went on arriving; all-completed: every \
          request completed. Of one traffic `phase`: rate-follows-trace: what arrived is within 5 % \
@@ -391,8 +392,11 @@ pub(super) const EXPECTATION: &[Field] = &[
          keeps for ten windows or more, and that was filled, what arrived is within 5 %. Of no phase: idle-power-stable: in \
          the idle span before the first phase the standard deviation of the machine's power over half seconds is at most 5 % \
          of its mean. Of one study, named as \
-         `phase`: arms-agree: every prompt gets the same tokens with every greedy arm at every setting, and where several \
-         users share an edge those that it gets alone, whatever batch it is in, but where another is about as good; \
+         `phase`: arms-agree: every prompt gets the same tokens with every greedy arm at every setting, for where layers run, what \
+         drafts and keeps prefixes, and how exact states cross links change none; where several users share an edge it is \
+         those that it gets alone, whatever batch it is in, and there, and where the nodes of the path compute on \
+         different devices, another token may come where it is about as good: where the two largest scores are nearer than \
+         4e-5 of 1 plus the largest, at most one place in 10000; \
          arm-bytes-follow-formula: each trial puts on each link what the formula says, byte for byte; \
          cut-moves-no-bytes: all cuts that leave layers on both nodes put the same bytes on the link; \
          token-time-linear-in-cut: the time of a token rises by the difference of a layer's costs for \

@@ -21,8 +21,8 @@ use super::weights::read_config;
 use crate::model_config::ModelConfig;
 use std::path::Path;
 
-/// How far a score of two halves in f32 may be from the whole model's, or one beside others in a batch from the same
-/// alone, as a share of 1 plus the largest score of its position: sums are rounded in another order, and nothing else
+/// How far a score of two halves in f32 may be from the whole model's, one beside others in a batch from the same alone,
+/// or one of another device from the same, as a share of 1 plus the largest score of its position: sums are rounded in another order, and nothing else
 /// differs.
 pub const SCORE_BOUND: f32 = 2e-5;
 

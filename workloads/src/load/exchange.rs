@@ -104,6 +104,7 @@ pub(super) async fn carry_out(
             token_ns: tokens.into_iter().map(since).collect(),
             prompt_tokens: answer.prompt_tokens.unwrap_or(0),
             tokens: Vec::new(),
+            ties: Vec::new(),
             outcome: ending.outcome(),
             payload: PayloadBytes {
                 up: meter.up.get(),

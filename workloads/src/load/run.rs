@@ -259,6 +259,7 @@ fn never_sent(id: u32, conversation: u32, scheduled_ns: u64, ended_ns: u64) -> E
             token_ns: Vec::new(),
             prompt_tokens: 0,
             tokens: Vec::new(),
+            ties: Vec::new(),
             outcome: Outcome::Unfinished,
             payload: PayloadBytes::default(),
         },

@@ -174,6 +174,7 @@ impl Books {
                 Signal::Token { request, token, at } => {
                     self.note(|ledger| ledger.token(request, token, at));
                 }
+                Signal::Tie { request } => self.note(|ledger| ledger.tie(request)),
             }
         }
         Err(JobError::ThreadLost)

@@ -14,6 +14,7 @@ struct Entry {
     scheduled_ns: u64,
     sent: Option<MonotonicNs>,
     tokens: Vec<u32>,
+    ties: Vec<u32>,
     token_at: Vec<MonotonicNs>,
     prompt_tokens: u32,
     payload: PayloadBytes,
@@ -70,6 +71,14 @@ impl Ledger {
         }
     }
 
+    /// Another token than the one that comes next was about as good.
+    pub(super) fn tie(&mut self, request: u32) {
+        if let Some(entry) = self.open.get_mut(&request) {
+            let place = u32::try_from(entry.tokens.len()).unwrap_or(u32::MAX);
+            entry.ties.push(place);
+        }
+    }
+
     /// A request has ended. `None` if it had ended before.
     pub(super) fn end(
         &mut self,
@@ -105,6 +114,7 @@ fn record(
         token_ns: entry.token_at.iter().map(|at| offset(*at)).collect(),
         prompt_tokens: entry.prompt_tokens,
         tokens: entry.tokens,
+        ties: entry.ties,
         outcome,
         payload: entry.payload,
     }
@@ -134,10 +144,12 @@ mod tests {
         ledger.payload(0, PayloadBytes { up: 28, down: 0 });
         ledger.token(0, 7, T0 + 40);
         ledger.payload(0, PayloadBytes { up: 0, down: 20 });
+        ledger.tie(0);
         ledger.token(0, 8, T0 + 50);
         let record = ledger.end(0, Outcome::Completed, T0 + 50).unwrap();
         assert_eq!((record.scheduled_ns, record.sent_ns), (10, 12));
         assert_eq!((record.token_ns, record.tokens), (vec![40, 50], vec![7, 8]));
+        assert_eq!(record.ties, [1]);
         assert_eq!(record.payload, PayloadBytes { up: 28, down: 20 });
         assert_eq!(ledger.end(0, Outcome::Completed, T0 + 60), None);
         assert!(!ledger.is_empty());

@@ -415,6 +415,16 @@ impl Part {
         self.pace.run(next).map_err(self.failed())
     }
 
+    /// The same, and whether another token is about as good: another device may say that one. Of those that a GPU
+    /// chooses that is not known, and none is told to be such a one.
+    pub(super) fn next_token_and_tie(&self, states: &Hidden) -> Result<(u32, bool), JobError> {
+        let next = || {
+            let next = self.model.next_tokens_or_ties(&states.last()?)?;
+            next.first().copied().ok_or(EngineError::NoTokens)
+        };
+        self.pace.run(next).map_err(self.failed())
+    }
+
     /// The most probable token after each of some states, likewise.
     pub(super) fn next_tokens(&self, states: &Hidden) -> Result<Vec<u32>, JobError> {
         let next = || self.model.next_tokens(states);

@@ -30,10 +30,12 @@ pub(super) enum Signal {
         token: u32,
         at: MonotonicNs,
     },
+    /// Another token than the one that comes next was about as good.
+    Tie { request: u32 },
     /// A request has ended.
     Ended { request: u32, outcome: Outcome },
     /// Something to report as it is.
-    Report(JobEvent),
+    Report(Box<JobEvent>),
     /// The thread that plays the job cannot go on.
     Failed(JobError),
 }

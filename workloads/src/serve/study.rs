@@ -191,6 +191,7 @@ fn coordinate(
             Signal::Sent { .. }
             | Signal::Payload { .. }
             | Signal::Token { .. }
+            | Signal::Tie { .. }
             | Signal::Ended { .. } => {}
         }
     }
@@ -198,7 +199,7 @@ fn coordinate(
 }
 
 fn report(signals: &Sender<Signal>, event: JobEvent) {
-    super::signal::tell(signals, Signal::Report(event));
+    super::signal::tell(signals, Signal::Report(Box::new(event)));
 }
 
 /// Offsets from T0.

@@ -122,6 +122,20 @@ fn every_placement(transport: Transport) {
 }
 
 #[test]
+fn tokens_that_the_device_chose_among_others_as_good_are_told_as_ties() {
+    let model = SmallModel::without_preference();
+    let requests = requests(&[0], 9, 6);
+    for (placement, known) in [
+        (Placement::Device, &[0, 1, 2, 3, 4, 5][..]),
+        (Placement::Edge, &[]),
+    ] {
+        let (records, ..) = play(Transport::Tcp, &model, placement, &requests);
+        assert_eq!(tokens(&records), [[0; 6]], "{placement:?}");
+        assert_eq!(records[0].ties, known, "{placement:?}");
+    }
+}
+
+#[test]
 fn what_has_not_ended_when_the_job_is_stopped_is_reported_unfinished() {
     let model = SmallModel::new();
     let an_hour_ns = 3_600_000_000_000;

@@ -254,6 +254,7 @@ mod tests {
             started_ns: 0,
             token_ns: vec![0; makers.len()],
             tokens: vec![0; makers.len()],
+            ties: Vec::new(),
             hops: Vec::new(),
             busy_ns: Vec::new(),
             rounds: Vec::new(),

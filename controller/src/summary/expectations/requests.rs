@@ -5,10 +5,12 @@ use hexloop_traces::{CapacityCurve, Direction, Trace, stats};
 use hexloop_workloads::job::{Outcome, RequestRecord};
 use hexloop_workloads::wire;
 
+use super::alike::{self, Answer};
 use super::{Evidence, Judgement, judgement, unjudged};
 use crate::format::{length, ns_to_s};
 use crate::results::{PhaseResults, Results};
 use crate::summary::bytes;
+use hexloop_statistics::Agreement;
 
 /// Besides delay and jitter, what a token needs from the link's end to the record.
 const ARRIVAL_ALLOWANCE_NS: u64 = 5_000_000;
@@ -27,40 +29,56 @@ pub fn outages(trace: &Trace, until_ns: u64) -> Vec<(u64, u64)> {
     down.iter().flat_map(both).collect()
 }
 
-pub(super) fn same_tokens(phases: &[String], results: &Results) -> Judgement {
+fn completed(phase: &PhaseResults, id: u32) -> Option<&RequestRecord> {
+    let record = phase.requests.get(&id);
+    record.filter(|record| record.outcome == Outcome::Completed)
+}
+
+pub(super) fn same_tokens(phases: &[String], plan: &Plan, results: &Results) -> Judgement {
     let recorded: Option<Vec<&PhaseResults>> =
         phases.iter().map(|name| results.phase(name)).collect();
     let Some((first, others)) = recorded.as_deref().and_then(<[_]>::split_first) else {
         return unjudged(&[], "not all of these phases were played".to_owned());
     };
-    let completed = |phase: &PhaseResults, id: u32| {
-        phase
-            .requests
-            .get(&id)
-            .filter(|record| record.outcome == Outcome::Completed)
-            .map(|record| record.tokens.clone())
-    };
     let (mut compared, mut differing, mut tokens) = (0, 0, 0);
+    let mut agreement = Agreement::default();
     for id in first.requests.keys() {
         let mine = completed(first, *id);
-        let theirs: Option<Vec<_>> = others.iter().map(|phase| completed(phase, *id)).collect();
-        let (Some(mine), Some(theirs)) = (mine, theirs) else {
+        let theirs = others.iter().map(|phase| completed(phase, *id));
+        let all: Option<Vec<&RequestRecord>> = std::iter::once(mine).chain(theirs).collect();
+        let Some(all) = all else {
             continue;
         };
         compared += 1;
-        tokens += length(&mine);
-        differing += u64::from(theirs.iter().any(|other| *other != mine));
+        tokens += mine.map_or(0, |record| length(&record.tokens));
+        let answers = all.iter().map(|record| Answer {
+            tokens: &record.tokens,
+            ties: &record.ties,
+        });
+        let answers: Vec<Answer<'_>> = answers.collect();
+        differing += u64::from(alike::compare(&mut agreement, id, &answers) > 0);
     }
-    let numbers = [
+    let mut numbers = vec![
         ("requests", compared),
         ("tokens", tokens),
         ("differing_requests", differing),
     ];
-    let held = (compared > 0).then_some(differing == 0);
-    let detail = format!(
+    let mut detail = format!(
         "{compared} requests with {tokens} tokens completed in all of these phases; {differing} differ"
     );
+    let named = plan
+        .phases
+        .iter()
+        .filter(|phase| phases.contains(&phase.name));
+    let nodes = named.flat_map(|phase| [phase.device.as_str(), phase.edge.as_str()]);
+    let held = if alike::on_several_devices(plan, nodes) {
+        detail.push_str(&alike::told_of_devices(&agreement, &mut numbers));
+        agreement.held()
+    } else {
+        Some(differing == 0)
+    };
     let evidence = Evidence::equality(compared, "requests", "one token");
+    let held = held.filter(|_| compared > 0);
     judgement(held, &numbers, evidence, &detail)
 }
 

@@ -28,9 +28,11 @@ use hexloop_traces::Trace;
 use hexloop_workloads::study::speculative::Drawing;
 use hexloop_workloads::study::{RowRecord, TrialRecord};
 
+use super::alike::{self, Answer};
 use super::{Evidence, Judgement, judgement, unjudged};
 use crate::results::Results;
 use crate::summary::studies::Findings;
+use hexloop_statistics::Agreement;
 
 /// How far a measured quantity may be from what the law says.
 const TOLERANCE: f64 = 0.15;
@@ -72,7 +74,7 @@ pub(super) fn judge_with(
         return unjudged(&[], "it did not come to its end".to_owned());
     }
     match claim {
-        StudyClaim::ArmsAgree => arms_agree(&findings),
+        StudyClaim::ArmsAgree => arms_agree(&findings, plan),
         StudyClaim::ArmBytesFollowFormula => bytes::bytes_follow_formula(&findings),
         StudyClaim::CutMovesNoBytes => bytes::cut_moves_no_bytes(&findings),
         StudyClaim::TokenTimeLinearInCut => cuts::linear_in_cut(&findings),
@@ -149,52 +151,51 @@ fn with_numbers(
     }
 }
 
-fn arms_agree(findings: &Findings<'_>) -> Judgement {
+fn arms_agree(findings: &Findings<'_>, plan: &Plan) -> Judgement {
     if !findings.rounds.is_empty() {
         return shared::answers_agree(findings);
     }
     // Arms that answer something else are compared among themselves.
-    let mut by_prompt: BTreeMap<(u32, u32), Vec<&[u32]>> = BTreeMap::new();
+    let mut by_prompt: BTreeMap<(u32, u32), Vec<Answer<'_>>> = BTreeMap::new();
     // Tokens that are drawn differ from arm to arm; they agree in their distribution alone. What a
     // coding loses may change tokens.
     let greedy =
         |trial: &&TrialRecord| trial.arm.drawing() == Drawing::Greedy && trial.arm.is_exact();
     let judged = || findings.all_trials().filter(greedy);
     for trial in judged() {
-        by_prompt
-            .entry((trial.prompt, trial.arm.answers()))
-            .or_default()
-            .push(&trial.tokens);
+        let answers = by_prompt.entry((trial.prompt, trial.arm.answers()));
+        answers.or_default().push(Answer {
+            tokens: &trial.tokens,
+            ties: &trial.ties,
+        });
     }
-    let differing: usize = by_prompt
-        .values()
-        .map(|answers| {
-            answers
-                .iter()
-                .filter(|answer| Some(*answer) != answers.first())
-                .count()
-        })
-        .sum();
+    let mut agreement = Agreement::default();
+    let compared = by_prompt.iter().map(|(prompt, answers)| {
+        // Those that go another way than the first of its prompt.
+        alike::compare(&mut agreement, prompt, answers)
+    });
+    let differing: u64 = compared.sum();
     let trials = u64::try_from(judged().count()).unwrap_or(u64::MAX);
     let tokens: usize = judged().map(|trial| trial.tokens.len()).sum();
-    let differing = u64::try_from(differing).unwrap_or(u64::MAX);
     let comparable = !by_prompt.is_empty() && by_prompt.values().all(|answers| answers.len() > 1);
-    let numbers = [
+    let mut numbers = vec![
         ("trials", trials),
         ("differing_trials", differing),
         ("tokens", u64::try_from(tokens).unwrap_or(u64::MAX)),
     ];
     let prompts: BTreeSet<u32> = by_prompt.keys().map(|(prompt, _)| *prompt).collect();
     let prompts = prompts.len();
-    let detail =
+    let mut detail =
         format!("{trials} trials of {prompts} prompts, {tokens} tokens; {differing} differ");
+    let path = findings.plan.path.iter().map(String::as_str);
+    let held = if alike::on_several_devices(plan, path) {
+        detail.push_str(&alike::told_of_devices(&agreement, &mut numbers));
+        agreement.held()
+    } else {
+        Some(differing == 0)
+    };
     let evidence = Evidence::equality(trials, "trials", "one token");
-    judgement(
-        comparable.then_some(differing == 0),
-        &numbers,
-        evidence,
-        &detail,
-    )
+    judgement(held.filter(|_| comparable), &numbers, evidence, &detail)
 }
 
 /// Whether a ratio is 1 within the tolerance; `None` if its interval leaves that open.

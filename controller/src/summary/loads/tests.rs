@@ -42,6 +42,7 @@ fn answered(id: u32, scheduled_ms: u64, counted: Option<u32>) -> (RequestRecord,
         token_ns: [20, 30, 40].map(|at| scheduled_ns + at * MS).to_vec(),
         prompt_tokens: 5,
         tokens: Vec::new(),
+        ties: Vec::new(),
         outcome: Outcome::Completed,
         payload: PayloadBytes { up: 300, down: 900 },
     };

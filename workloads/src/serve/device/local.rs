@@ -19,13 +19,19 @@ pub(super) fn serve(
         let mut cache = part.new_cache();
         let mut input = prompt;
         for _ in 0..request.output_tokens {
-            let token = part.next_token(&part.carry_tokens(&input, &mut cache)?)?;
+            let states = part.carry_tokens(&input, &mut cache)?;
+            let (token, is_tie) = part.next_token_and_tie(&states)?;
+            let at = clock::now();
+            if is_tie {
+                let request = request.id;
+                tell(signals, Signal::Tie { request });
+            }
             tell(
                 signals,
                 Signal::Token {
                     request: request.id,
                     token,
-                    at: clock::now(),
+                    at,
                 },
             );
             input = vec![token];

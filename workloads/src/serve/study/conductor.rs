@@ -242,6 +242,7 @@ impl<'a> Conductor<'a> {
             started_ns: since(self.t0)(clock::now()),
             token_ns: Vec::new(),
             tokens: Vec::new(),
+            ties: Vec::new(),
             hops: Vec::new(),
             busy_ns: vec![0],
             rounds: Vec::new(),

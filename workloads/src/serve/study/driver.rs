@@ -168,8 +168,11 @@ impl Driver<'_> {
             let states = self
                 .part
                 .carry_tokens_through(layers.clone(), &input, cache)?;
-            let token = self.part.next_token(&states)?;
+            let (token, is_tie) = self.part.next_token_and_tie(&states)?;
             let now = clock::now();
+            if is_tie {
+                request.record.tie_comes();
+            }
             request.note(token, self.conductor.offset()(now));
             request.computed(now.saturating_sub(began));
             input = vec![token];

@@ -347,8 +347,11 @@ pub(super) fn answer(
     for _ in 0..asked.output {
         let began = clock::now();
         let states = part.carry_tokens(&input, &mut cache)?;
-        let token = part.next_token(&states)?;
+        let (token, is_tie) = part.next_token_and_tie(&states)?;
         let now = clock::now();
+        if is_tie {
+            record.tie_comes();
+        }
         record.tokens.push(token);
         record.token_ns.push(offset(now));
         if let Some(own) = record.busy_ns.first_mut() {

@@ -160,8 +160,11 @@ impl Driver<'_> {
         }
         let tail = &self.tail;
         let states = tail.carry_hidden_through(layers.clone(), &states, cache)?;
-        let token = tail.next_token(&states)?;
+        let (token, is_tie) = tail.next_token_and_tie(&states)?;
         computed(&mut request.record, began);
+        if is_tie {
+            request.record.tie_comes();
+        }
         Ok(token)
     }
 }

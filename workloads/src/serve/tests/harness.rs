@@ -69,8 +69,18 @@ impl SmallModel {
 
     /// One of another shape.
     pub(in crate::serve) fn of_shape(config: &ModelConfig, seed: u64) -> SmallModel {
+        SmallModel::of_weights(config, (seed, SPREAD))
+    }
+
+    /// One whose matrices are zero, so that it scores all tokens alike.
+    pub(super) fn without_preference() -> SmallModel {
+        let recipe = Recipe::by_name("micro").unwrap();
+        SmallModel::of_weights(&recipe.config, (5, 0.0))
+    }
+
+    fn of_weights(config: &ModelConfig, drawn: (u64, f32)) -> SmallModel {
         let directory = tempfile::tempdir().unwrap();
-        write_random_model(directory.path(), config, seed);
+        write_random_model(directory.path(), config, drawn);
         let whole = Model::load_whole(directory.path()).unwrap();
         let tokenizer = TextTokenizer::load(directory.path()).unwrap();
         SmallModel {
@@ -200,7 +210,10 @@ impl SmallModel {
     }
 }
 
-fn write_random_model(directory: &Path, config: &ModelConfig, seed: u64) {
+/// How far weights lie apart at most.
+const SPREAD: f32 = 0.4;
+
+fn write_random_model(directory: &Path, config: &ModelConfig, drawn: (u64, f32)) {
     std::fs::write(
         directory.join("config.json"),
         config.to_hugging_face_json().unwrap(),
@@ -210,12 +223,20 @@ fn write_random_model(directory: &Path, config: &ModelConfig, seed: u64) {
     let tokenizer = TextTokenizer::train(&paragraphs, config.vocabulary).unwrap();
     tokenizer.save(directory).unwrap();
     let file = directory.join("model.safetensors");
-    write_random_tensors(engine::all_shapes(config), seed, &file);
+    write_tensors(engine::all_shapes(config), drawn, &file);
 }
 
 fn write_random_tensors(
     shapes: impl IntoIterator<Item = (String, Vec<u32>)>,
     seed: u64,
+    file: &Path,
+) {
+    write_tensors(shapes, (seed, SPREAD), file);
+}
+
+fn write_tensors(
+    shapes: impl IntoIterator<Item = (String, Vec<u32>)>,
+    (seed, spread): (u64, f32),
     file: &Path,
 ) {
     let mut random = ChaCha12Rng::seed_from_u64(seed);
@@ -228,7 +249,7 @@ fn write_random_tensors(
             let middle = if shape.len() == 1 { 1.0 } else { 0.0 };
             let value = |random: &mut ChaCha12Rng| {
                 let unit = f32::from(u16::try_from(random.next_u32() >> 16).unwrap()) / 65_536.0;
-                (middle + (unit - 0.5) * 0.4).to_le_bytes()
+                (middle + (unit - 0.5) * spread).to_le_bytes()
             };
             let bytes = (0..count).flat_map(|_| value(&mut random)).collect();
             (name, shape, bytes)

@@ -114,6 +114,24 @@ fn play_over(transport: Transport, model: &SmallModel, study: &StudySpec) -> Vec
 }
 
 #[test]
+fn tokens_that_the_first_node_chose_among_others_as_good_are_told_as_ties() {
+    let model = SmallModel::without_preference();
+    let layers = model.layers();
+    let findings = play(&model, &study(&[&[1, layers], &[layers, layers]], 1, 1));
+    let trials = trials(&findings);
+    assert_eq!(trials.len(), 2);
+    for trial in trials {
+        assert_eq!(trial.tokens, [0; 4], "{}", trial.arm.name());
+        let known: &[u32] = if trial.arm.is_whole() {
+            &[0, 1, 2, 3]
+        } else {
+            &[]
+        };
+        assert_eq!(trial.ties, known, "{}", trial.arm.name());
+    }
+}
+
+#[test]
 fn every_cut_answers_as_the_whole_model_does_and_puts_the_formula_on_the_link() {
     let model = SmallModel::new();
     let layers = model.layers();

@@ -2,6 +2,7 @@
 
 use hexloop_topologies::plan::{BesidePlan, StudyPlan};
 use hexloop_workloads::coding::Coding;
+use hexloop_workloads::device::ComputeDevice;
 use hexloop_workloads::study::{
     Arm, Grid, NodeCosts, StudyFinding, StudySpec, Technique, TrialRecord, split,
 };
@@ -11,7 +12,7 @@ use super::cuts::over_signed;
 use super::*;
 use crate::fixture;
 use crate::results::PhaseResults;
-use crate::summary::ExpectationOutcome::{self, Held, NotHeld};
+use crate::summary::ExpectationOutcome::{self, Held, NotHeld, Undecided};
 
 const LAYERS: u32 = 6;
 const STATE_BYTES: u64 = 1024;
@@ -260,6 +261,60 @@ fn an_arm_that_answers_something_else_is_told() {
     };
     let (outcome, detail) = outcome(other, &ROUND_TRIPS, StudyClaim::ArmsAgree);
     assert_eq!(outcome, NotHeld, "{detail}");
+}
+
+/// The outcome where nodes compute on these devices, the first trial of a prompt ends with another token than all
+/// others of it, and every other trial knows of these ties.
+fn outcome_on(
+    devices: [ComputeDevice; 2],
+    (is_changed, ties): (bool, &[u32]),
+) -> (ExpectationOutcome, String) {
+    let (study, mut recorded) = played(AS_THE_LAWS_SAY, &ROUND_TRIPS);
+    let trials = recorded.findings.iter_mut().filter_map(|finding| {
+        let StudyFinding::Trial(trial) = finding else {
+            return None;
+        };
+        Some(trial)
+    });
+    for (index, trial) in trials.filter(|trial| trial.prompt == 0).enumerate() {
+        if index > 0 {
+            trial.ties = ties.to_vec();
+        } else if is_changed {
+            trial.tokens[11] += 1;
+        }
+    }
+    let mut plan = fixture::plan();
+    for (node, device) in plan.nodes.iter_mut().zip(devices) {
+        node.compute.device = device;
+    }
+    plan.studies = vec![study];
+    let mut results = fixture::records().results;
+    results.phases.push(recorded);
+    let judged = judge(&plan, &results, ("cuts", StudyClaim::ArmsAgree));
+    (judged.outcome, judged.detail)
+}
+
+#[test]
+fn another_token_is_excused_on_another_device_alone_and_only_where_two_scores_are_close() {
+    let one = [ComputeDevice::Cpu; 2];
+    let two = [ComputeDevice::Cpu, ComputeDevice::Cuda(0)];
+    for (devices, found, expected) in [
+        (two, (false, &[11][..]), Held),
+        (two, (true, &[]), NotHeld),
+        (two, (true, &[10]), NotHeld),
+        // One of so few places may be chance, and may be none.
+        (two, (true, &[11]), Undecided),
+        (one, (true, &[11]), NotHeld),
+        (one, (false, &[11]), Held),
+    ] {
+        let (outcome, detail) = outcome_on(devices, found);
+        assert_eq!(outcome, expected, "{devices:?}, {found:?}: {detail}");
+        assert_eq!(
+            detail.contains("on several devices"),
+            devices == two,
+            "{detail}"
+        );
+    }
 }
 
 #[test]

@@ -384,7 +384,10 @@ impl Driver<'_> {
         let mut input = question;
         for _ in 0..self.study.output_tokens {
             let states = self.part.carry_tokens(&input, cache)?;
-            let token = self.part.next_token(&states)?;
+            let (token, is_tie) = self.part.next_token_and_tie(&states)?;
+            if is_tie {
+                trial.tie_comes();
+            }
             trial.tokens.push(token);
             trial.token_ns.push(offset(clock::now()));
             input = vec![token];
