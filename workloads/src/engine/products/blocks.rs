@@ -1,15 +1,20 @@
 //! Products with matrices in blocks of small integers (GGUF's `Q8_0`, `Q6_K` and `Q4_K`).
 //!
 //! States are rounded to eight bits, as everywhere where such blocks are multiplied as integers, and rows of the
-//! matrix are read where the file has put them: nothing is kept beside. The tensor library's products take as long
-//! for each state of a prompt as for one alone, and keep a second copy of matrices of four and six bits.
+//! matrix are read where the file has put them: nothing is kept beside. Eight of them at a time are put beside each
+//! other, a lane of the vectors each, so that sums stay in their lanes until the end, and meet all states then. The
+//! tensor library's products take as long for each state of a prompt as for one alone, and keep a second copy of
+//! matrices of four and six bits.
 
 mod eight_bits;
 mod four_bits;
+mod groups;
+mod lanes;
 mod rounded;
 mod six_bits;
 mod vectors;
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -18,11 +23,11 @@ use pulp::NullaryFnOnce;
 
 use self::eight_bits::EightBits;
 use self::four_bits::FourBits;
+use self::lanes::ROWS;
 use self::rounded::{Rounded, State};
 use self::six_bits::SixBits;
 use self::vectors::{Plain, Vectors};
 use super::in_parts;
-use super::prefetch::ask_for;
 
 /// A matrix in blocks that are multiplied here.
 #[derive(Debug)]
@@ -78,25 +83,32 @@ impl CustomOp1 for Blocks {
     }
 }
 
-/// How a row is stored.
+/// How rows are stored.
 trait Format: Copy + Send + Sync {
     /// Numbers of a block; so many numbers of a state share a scale.
     const VALUES: usize;
     /// Bytes of a block.
     const BYTES: usize;
-    /// Whether the rows of a tile are read a piece of each in turns.
-    const SIDE_BY_SIDE: bool;
+    /// Of how many integers of a state the sum is needed.
+    const SUMMED: Option<usize>;
+    /// A block of each of some rows, as they meet states.
+    type Beside: Copy;
+    /// Blocks of zeros.
+    const NOTHING: Self::Beside;
 
-    /// Products of some rows with some states.
-    fn dots<V: Vectors, const ROWS: usize, const STATES: usize>(
+    /// Puts blocks beside each other.
+    fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8]; ROWS], beside: &mut Self::Beside);
+
+    /// Products of rows, of each block after block, with some states.
+    fn dots<V: Vectors, const STATES: usize>(
         vectors: V,
-        rows: [&[u8]; ROWS],
+        rows: &[Self::Beside],
         states: [State<'_>; STATES],
-    ) -> Dots<ROWS, STATES>;
+    ) -> Dots<STATES>;
 }
 
 /// Of each state, of each row.
-type Dots<const ROWS: usize, const STATES: usize> = [[f32; ROWS]; STATES];
+type Dots<const STATES: usize> = [[f32; ROWS]; STATES];
 
 /// x W^T of states (x inputs) and a matrix in blocks.
 fn multiply<F: Format>(states: &[f32], data: &[u8], inputs: usize, outputs: usize) -> Vec<f32> {
@@ -104,17 +116,15 @@ fn multiply<F: Format>(states: &[f32], data: &[u8], inputs: usize, outputs: usiz
     if row_bytes == 0 {
         return vec![0.0; states.len().checked_div(inputs).unwrap_or(0) * outputs];
     }
-    let states = Rounded::new(states, inputs, F::VALUES);
+    let states = Rounded::new(states, inputs, (F::VALUES, F::SUMMED));
     in_parts(states.count(), inputs, outputs, |rows, sums| {
-        let width = rows.len();
-        let data = &data[rows.start * row_bytes..rows.end * row_bytes];
         fastest(Sums::<F> {
-            data,
+            data: &data[rows.start * row_bytes..rows.end * row_bytes],
             row_bytes,
-            width,
+            width: rows.len(),
             states: &states,
             sums,
-            format: std::marker::PhantomData,
+            format: PhantomData,
         });
     })
 }
@@ -150,17 +160,10 @@ impl<F: Format, V: Vectors> NullaryFnOnce for With<'_, F, V> {
     }
 }
 
-/// Rows that meet the states together: as many sums as there are registers for.
-const TILE: usize = 4;
-
-/// Bytes from which on the processor does not find out by itself that several rows are read on, each where the one
-/// before it ended.
-const LONG_BYTES: usize = 1024;
-
-/// Rows that meet all states before the next ones are read: what a nearby cache holds of them.
+/// Of the rows that meet all states before the next ones are read: what a nearby cache holds of them.
 const PANEL_BYTES: usize = 128 << 10;
 
-/// Of the states that meet one tile of a panel after the other: what the nearest cache holds beside a tile.
+/// Of the states that meet some rows of a panel after the others: what the nearest cache holds beside those.
 const STATE_BYTES: usize = 16 << 10;
 
 /// Fills `sums`, states x width.
@@ -170,7 +173,7 @@ struct Sums<'a, F> {
     width: usize,
     states: &'a Rounded,
     sums: &'a mut [f32],
-    format: std::marker::PhantomData<F>,
+    format: PhantomData<F>,
 }
 
 #[expect(
@@ -180,72 +183,85 @@ struct Sums<'a, F> {
 impl<F: Format> Sums<'_, F> {
     #[inline(always)]
     fn fill<V: Vectors>(&mut self, vectors: V) {
-        let panel = (PANEL_BYTES / self.row_bytes / TILE).max(1) * TILE;
-        let together = (STATE_BYTES / self.states.inputs() / 4).max(1) * 4;
         let count = self.states.count();
-        for first_row in (0..self.width).step_by(panel) {
-            let end = self.width.min(first_row + panel);
+        let together = (STATE_BYTES / self.states.inputs() / 4).max(1) * 4;
+        let blocks = self.row_bytes / F::BYTES;
+        let tiles = if count > together {
+            (PANEL_BYTES / (blocks * size_of::<F::Beside>())).max(1)
+        } else {
+            1
+        };
+        let mut panel = vec![F::NOTHING; tiles * blocks];
+        for first_row in (0..self.width).step_by(tiles * ROWS) {
+            let end = self.width.min(first_row + tiles * ROWS);
+            let rows = (first_row..end).step_by(ROWS);
+            for (row, tile) in rows.clone().zip(panel.chunks_exact_mut(blocks)) {
+                self.put_beside(vectors, row, tile);
+            }
             for first in (0..count).step_by(together) {
                 let some = first..count.min(first + together);
-                let mut row = first_row;
-                while row + TILE <= end {
-                    self.tile::<V, TILE>(vectors, row, some.clone());
-                    row += TILE;
-                }
-                for row in row..end {
-                    self.tile::<V, 1>(vectors, row, some.clone());
+                for (row, tile) in rows.clone().zip(panel.chunks_exact(blocks)) {
+                    self.tile(vectors, (row, tile), some.clone());
                 }
             }
         }
     }
 
-    /// The sums of some rows with some states.
+    /// Puts the blocks of some rows beside each other; behind the last row, those of the last one.
     #[inline(always)]
-    fn tile<V: Vectors, const ROWS: usize>(
-        &mut self,
-        vectors: V,
-        row: usize,
-        some: std::ops::Range<usize>,
-    ) {
-        if F::SIDE_BY_SIDE && self.row_bytes >= LONG_BYTES && some.start == 0 {
-            // The rows behind these, which nothing has read so far.
-            let behind = (row + ROWS) * self.row_bytes;
-            let end = self.data.len().min(behind + ROWS * self.row_bytes);
-            ask_for(self.data.get(behind..end).unwrap_or_default());
-        }
+    fn put_beside<V: Vectors>(&self, vectors: V, first: usize, tile: &mut [F::Beside]) {
         let mut rows: [&[u8]; ROWS] = [&[]; ROWS];
         for (of, bytes) in rows.iter_mut().enumerate() {
-            *bytes = &self.data[(row + of) * self.row_bytes..(row + of + 1) * self.row_bytes];
+            let row = (first + of).min(self.width - 1);
+            *bytes = &self.data[row * self.row_bytes..(row + 1) * self.row_bytes];
         }
+        for (number, beside) in tile.iter_mut().enumerate() {
+            let mut blocks: [&[u8]; ROWS] = [&[]; ROWS];
+            for row in 0..ROWS {
+                blocks[row] = &rows[row][number * F::BYTES..(number + 1) * F::BYTES];
+            }
+            F::put_beside(vectors, blocks, beside);
+        }
+    }
+
+    /// The sums of some rows with some states.
+    #[inline(always)]
+    fn tile<V: Vectors>(
+        &mut self,
+        vectors: V,
+        tile: (usize, &[F::Beside]),
+        some: std::ops::Range<usize>,
+    ) {
         let mut state = some.start;
         while state + 4 <= some.end {
-            self.dots::<V, ROWS, 4>(vectors, (row, rows), state);
+            self.dots::<V, 4>(vectors, tile, state);
             state += 4;
         }
         if state + 2 <= some.end {
-            self.dots::<V, ROWS, 2>(vectors, (row, rows), state);
+            self.dots::<V, 2>(vectors, tile, state);
             state += 2;
         }
         if state < some.end {
-            self.dots::<V, ROWS, 1>(vectors, (row, rows), state);
+            self.dots::<V, 1>(vectors, tile, state);
         }
     }
 
     #[inline(always)]
-    fn dots<V: Vectors, const ROWS: usize, const STATES: usize>(
+    fn dots<V: Vectors, const STATES: usize>(
         &mut self,
         vectors: V,
-        (row, rows): (usize, [&[u8]; ROWS]),
+        (row, tile): (usize, &[F::Beside]),
         first: usize,
     ) {
         let mut states = [self.states.state(first); STATES];
         for (of, state) in states.iter_mut().enumerate() {
             *state = self.states.state(first + of);
         }
-        let dots = F::dots::<V, ROWS, STATES>(vectors, rows, states);
+        let dots = F::dots::<V, STATES>(vectors, tile, states);
+        let rows = ROWS.min(self.width - row);
         for (of, dots) in dots.iter().enumerate() {
             let at = (first + of) * self.width + row;
-            self.sums[at..at + ROWS].copy_from_slice(dots);
+            self.sums[at..at + rows].copy_from_slice(&dots[..rows]);
         }
     }
 }
@@ -272,12 +288,12 @@ mod tests {
     fn rounded(states: &Tensor, shared: usize) -> Tensor {
         let (count, inputs) = states.dims2().unwrap();
         let numbers = states.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let rounded = Rounded::new(&numbers, inputs, shared);
+        let rounded = Rounded::new(&numbers, inputs, (shared, None));
         let mut numbers = Vec::new();
         for state in (0..count).map(|number| rounded.state(number)) {
-            for (group, integers) in state.integers.iter().enumerate() {
-                let scale = state.scales[group * rounded::GROUP / shared];
-                numbers.extend(integers.map(|integer| f32::from(integer) * scale));
+            let groups = state.integers.as_flattened().chunks(shared);
+            for (integers, scale) in groups.zip(state.scales) {
+                numbers.extend(integers.iter().map(|integer| f32::from(*integer) * scale));
             }
         }
         Tensor::from_vec(numbers, (count, inputs), &Device::Cpu).unwrap()
@@ -354,7 +370,7 @@ mod tests {
                     width: blocks.outputs,
                     states,
                     sums: &mut sums,
-                    format: std::marker::PhantomData,
+                    format: PhantomData,
                 },
             };
             call.call();
@@ -362,7 +378,7 @@ mod tests {
         }
         fn both<F: Format>(blocks: &Blocks, states: &Tensor) {
             let numbers = states.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let rounded = Rounded::new(&numbers, blocks.inputs, F::VALUES);
+            let rounded = Rounded::new(&numbers, blocks.inputs, (F::VALUES, F::SUMMED));
             let plain = with::<F, _>(Plain, blocks, &rounded);
             let chosen = blocks.product(states).unwrap().flatten_all().unwrap();
             assert_eq!(plain, chosen.to_vec1::<f32>().unwrap());
