@@ -18,16 +18,18 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use pulp::NullaryFnOnce;
 
 use self::eight_bits::EightBits;
 use self::four_bits::FourBits;
 use self::lanes::ROWS;
-use self::rounded::{Rounded, State};
+pub(in crate::engine) use self::rounded::Rounded;
+use self::rounded::{Rounding, State};
 use self::six_bits::SixBits;
 use self::vectors::{Plain, Vectors};
 use super::in_parts;
+use super::prefetch::ask_for;
 
 /// A matrix in blocks that are multiplied here.
 #[derive(Debug)]
@@ -53,51 +55,79 @@ impl Blocks {
         })
     }
 
-    /// x W^T: states x outputs, of states x inputs.
-    pub(in crate::engine) fn product(&self, states: &Tensor) -> Result<Tensor> {
-        let (_, inputs) = states.dims2()?;
+    /// x W^T: states x outputs, of states x inputs; which are rounded as they were for another matrix, if it is of the
+    /// same kind.
+    pub(in crate::engine) fn product(
+        &self,
+        states: &Tensor,
+        rounded: &mut Option<Rounded>,
+    ) -> Result<Tensor> {
+        let (count, inputs) = states.dims2()?;
         if inputs != self.inputs || states.dtype() != DType::F32 {
             let (kind, width) = (states.dtype(), self.inputs);
             bail!("states of {inputs} numbers in {kind:?} and a matrix of {width} inputs for f32");
         }
-        states.contiguous()?.apply_op1_no_bwd(self)
-    }
-}
-
-impl CustomOp1 for Blocks {
-    fn name(&self) -> &'static str {
-        "product-with-blocks"
-    }
-
-    fn cpu_fwd(&self, states: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (count, _inputs) = layout.shape().dims2()?;
-        let states = super::numbers(states, layout)?;
-        let data = self.stored.data()?;
+        let states = states.contiguous()?;
+        let (storage, layout) = states.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            bail!("states on another device than a matrix in blocks");
+        };
+        let states = super::numbers(storage, layout)?;
         let product = match self.stored.dtype() {
-            GgmlDType::Q8_0 => multiply::<EightBits>(states, &data, self.inputs, self.outputs),
-            GgmlDType::Q6K => multiply::<SixBits>(states, &data, self.inputs, self.outputs),
-            GgmlDType::Q4K => multiply::<FourBits>(states, &data, self.inputs, self.outputs),
+            GgmlDType::Q8_0 => self.multiply::<EightBits>(states, rounded)?,
+            GgmlDType::Q6K => self.multiply::<SixBits>(states, rounded)?,
+            GgmlDType::Q4K => self.multiply::<FourBits>(states, rounded)?,
             other => bail!("blocks of {other:?} are not multiplied here"),
         };
-        Ok((CpuStorage::F32(product), Shape::from((count, self.outputs))))
+        Tensor::from_vec(product, (count, self.outputs), &Device::Cpu)
+    }
+
+    fn multiply<F: Format>(
+        &self,
+        states: &[f32],
+        rounded: &mut Option<Rounded>,
+    ) -> Result<Vec<f32>> {
+        let row_blocks = self.inputs / F::VALUES;
+        if row_blocks == 0 {
+            bail!("a matrix without inputs");
+        }
+        let row_bytes = row_blocks * size_of::<F::Block>();
+        let data = self.stored.data()?;
+        let alike = rounded.take().filter(|rounded| rounded.is_for(F::ROUNDING));
+        let states = alike.unwrap_or_else(|| Rounded::new(states, self.inputs, F::ROUNDING));
+        let states = &*rounded.insert(states);
+        let product = in_parts(states.count(), self.inputs, self.outputs, |rows, sums| {
+            fastest(Sums::<F> {
+                data: &data[rows.start * row_bytes..rows.end * row_bytes],
+                row_blocks,
+                width: rows.len(),
+                states,
+                sums,
+                format: PhantomData,
+            });
+        });
+        Ok(product)
     }
 }
 
 /// How rows are stored.
 trait Format: Copy + Send + Sync {
-    /// Numbers of a block; so many numbers of a state share a scale.
+    /// Numbers of a block.
     const VALUES: usize;
-    /// Bytes of a block.
-    const BYTES: usize;
-    /// Of how many integers of a state the sum is needed.
-    const SUMMED: Option<usize>;
+    /// The bytes of a block.
+    type Block;
+    /// How states are rounded.
+    const ROUNDING: Rounding;
     /// A block of each of some rows, as they meet states.
     type Beside: Copy;
     /// Blocks of zeros.
     const NOTHING: Self::Beside;
 
+    /// The blocks of some rows.
+    fn blocks(bytes: &[u8]) -> &[Self::Block];
+
     /// Puts blocks beside each other.
-    fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8]; ROWS], beside: &mut Self::Beside);
+    fn put_beside<V: Vectors>(vectors: V, blocks: [&Self::Block; ROWS], beside: &mut Self::Beside);
 
     /// Products of rows, of each block after block, with some states.
     fn dots<V: Vectors, const STATES: usize>(
@@ -109,25 +139,6 @@ trait Format: Copy + Send + Sync {
 
 /// Of each state, of each row.
 type Dots<const STATES: usize> = [[f32; ROWS]; STATES];
-
-/// x W^T of states (x inputs) and a matrix in blocks.
-fn multiply<F: Format>(states: &[f32], data: &[u8], inputs: usize, outputs: usize) -> Vec<f32> {
-    let row_bytes = inputs / F::VALUES * F::BYTES;
-    if row_bytes == 0 {
-        return vec![0.0; states.len().checked_div(inputs).unwrap_or(0) * outputs];
-    }
-    let states = Rounded::new(states, inputs, (F::VALUES, F::SUMMED));
-    in_parts(states.count(), inputs, outputs, |rows, sums| {
-        fastest(Sums::<F> {
-            data: &data[rows.start * row_bytes..rows.end * row_bytes],
-            row_bytes,
-            width: rows.len(),
-            states: &states,
-            sums,
-            format: PhantomData,
-        });
-    })
-}
 
 /// Fills sums with what the processor has.
 fn fastest<F: Format>(sums: Sums<'_, F>) {
@@ -169,7 +180,7 @@ const STATE_BYTES: usize = 16 << 10;
 /// Fills `sums`, states x width.
 struct Sums<'a, F> {
     data: &'a [u8],
-    row_bytes: usize,
+    row_blocks: usize,
     width: usize,
     states: &'a Rounded,
     sums: &'a mut [f32],
@@ -185,7 +196,7 @@ impl<F: Format> Sums<'_, F> {
     fn fill<V: Vectors>(&mut self, vectors: V) {
         let count = self.states.count();
         let together = (STATE_BYTES / self.states.inputs() / 4).max(1) * 4;
-        let blocks = self.row_bytes / F::BYTES;
+        let blocks = self.row_blocks;
         let tiles = if count > together {
             (PANEL_BYTES / (blocks * size_of::<F::Beside>())).max(1)
         } else {
@@ -207,18 +218,26 @@ impl<F: Format> Sums<'_, F> {
         }
     }
 
-    /// Puts the blocks of some rows beside each other; behind the last row, those of the last one.
+    /// Puts the blocks of some rows beside each other; behind the last row, those of the last one. The rows after them
+    /// are asked for meanwhile: eight at a time are too many for the processor to find out by itself what is read on.
     #[inline(always)]
     fn put_beside<V: Vectors>(&self, vectors: V, first: usize, tile: &mut [F::Beside]) {
-        let mut rows: [&[u8]; ROWS] = [&[]; ROWS];
-        for (of, bytes) in rows.iter_mut().enumerate() {
-            let row = (first + of).min(self.width - 1);
-            *bytes = &self.data[row * self.row_bytes..(row + 1) * self.row_bytes];
+        let blocks = F::blocks(self.data);
+        let mut rows: [&[F::Block]; ROWS] = [&[]; ROWS];
+        for (of, row) in rows.iter_mut().enumerate() {
+            let number = (first + of).min(self.width - 1);
+            *row = &blocks[number * self.row_blocks..][..tile.len()];
         }
+        let bytes = ROWS * size_of::<F::Block>();
+        let after = self.data[first * self.row_blocks * size_of::<F::Block>()..]
+            .get(tile.len() * bytes..)
+            .unwrap_or_default();
+        let mut after = after.chunks_exact(bytes);
         for (number, beside) in tile.iter_mut().enumerate() {
-            let mut blocks: [&[u8]; ROWS] = [&[]; ROWS];
+            ask_for(after.next().unwrap_or_default());
+            let mut blocks = [&rows[0][number]; ROWS];
             for row in 0..ROWS {
-                blocks[row] = &rows[row][number * F::BYTES..(number + 1) * F::BYTES];
+                blocks[row] = &rows[row][number];
             }
             F::put_beside(vectors, blocks, beside);
         }
@@ -288,7 +307,8 @@ mod tests {
     fn rounded(states: &Tensor, shared: usize) -> Tensor {
         let (count, inputs) = states.dims2().unwrap();
         let numbers = states.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let rounded = Rounded::new(&numbers, inputs, (shared, None));
+        let summed = None;
+        let rounded = Rounded::new(&numbers, inputs, Rounding { shared, summed });
         let mut numbers = Vec::new();
         for state in (0..count).map(|number| rounded.state(number)) {
             let groups = state.integers.as_flattened().chunks(shared);
@@ -306,7 +326,7 @@ mod tests {
                 let (blocks, numbers) = stored(kind, (outputs, inputs));
                 for count in [1, 2, 3, 5, 48, 70] {
                     let states = random("states", (count, inputs));
-                    let ours = blocks.product(&states).unwrap();
+                    let ours = blocks.product(&states, &mut None).unwrap();
                     let rounded = rounded(&states, shared);
                     let theirs = rounded.matmul(&numbers.t().unwrap()).unwrap();
                     assert_eq!(ours.dims(), theirs.dims());
@@ -323,7 +343,7 @@ mod tests {
         let (blocks, numbers) = stored(GgmlDType::Q8_0, (7, 352));
         let states = random("states", (4, 352));
         let theirs = rounded(&states, 32).matmul(&numbers.t().unwrap()).unwrap();
-        let apart = (blocks.product(&states).unwrap() - theirs).unwrap();
+        let apart = (blocks.product(&states, &mut None).unwrap() - theirs).unwrap();
         let apart = apart.abs().unwrap().max_all().unwrap();
         assert!(apart.to_scalar::<f32>().unwrap() < 1e-3);
     }
@@ -334,7 +354,7 @@ mod tests {
             let (blocks, numbers) = stored(kind, (64, 1024));
             let states = random("states", (8, 1024));
             let exact = states.matmul(&numbers.t().unwrap()).unwrap();
-            let apart = (blocks.product(&states).unwrap() - &exact).unwrap();
+            let apart = (blocks.product(&states, &mut None).unwrap() - &exact).unwrap();
             let size = |of: &Tensor| {
                 let squares = of.sqr().unwrap().mean_all().unwrap();
                 squares.to_scalar::<f32>().unwrap().sqrt()
@@ -349,10 +369,31 @@ mod tests {
         for kind in KINDS {
             let (blocks, _) = stored(kind, (37, 512));
             let states = random("states", (70, 512));
-            let together = blocks.product(&states).unwrap().to_vec2::<f32>().unwrap();
+            let together = blocks
+                .product(&states, &mut None)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
             for (row, expected) in together.iter().enumerate() {
-                let alone = blocks.product(&states.narrow(0, row, 1).unwrap()).unwrap();
+                let alone = blocks
+                    .product(&states.narrow(0, row, 1).unwrap(), &mut None)
+                    .unwrap();
                 assert_eq!(alone.to_vec2::<f32>().unwrap()[0], *expected);
+            }
+        }
+    }
+
+    #[test]
+    fn states_that_were_rounded_for_another_matrix_make_the_same_numbers() {
+        let states = random("states", (3, 512));
+        let mut rounded = None;
+        for kind in [KINDS, KINDS].as_flattened() {
+            for outputs in [7, 16] {
+                let (blocks, _) = stored(*kind, (outputs, 512));
+                let shared = blocks.product(&states, &mut rounded).unwrap();
+                let own = blocks.product(&states, &mut None).unwrap();
+                let [shared, own] = [shared, own].map(|of| of.to_vec2::<f32>().unwrap());
+                assert_eq!(shared, own);
             }
         }
     }
@@ -366,7 +407,7 @@ mod tests {
                 vectors,
                 sums: Sums::<F> {
                     data: &data,
-                    row_bytes: blocks.inputs / F::VALUES * F::BYTES,
+                    row_blocks: blocks.inputs / F::VALUES,
                     width: blocks.outputs,
                     states,
                     sums: &mut sums,
@@ -378,9 +419,13 @@ mod tests {
         }
         fn both<F: Format>(blocks: &Blocks, states: &Tensor) {
             let numbers = states.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let rounded = Rounded::new(&numbers, blocks.inputs, (F::VALUES, F::SUMMED));
+            let rounded = Rounded::new(&numbers, blocks.inputs, F::ROUNDING);
             let plain = with::<F, _>(Plain, blocks, &rounded);
-            let chosen = blocks.product(states).unwrap().flatten_all().unwrap();
+            let chosen = blocks
+                .product(states, &mut None)
+                .unwrap()
+                .flatten_all()
+                .unwrap();
             assert_eq!(plain, chosen.to_vec1::<f32>().unwrap());
         }
         let states = random("states", (5, 768));
@@ -396,7 +441,11 @@ mod tests {
             let mut numbers = vec![1.0; 512];
             numbers[300] = f32::NAN;
             let states = Tensor::from_vec(numbers, (2, 256), &Device::Cpu).unwrap();
-            let product = blocks.product(&states).unwrap().to_vec2::<f32>().unwrap();
+            let product = blocks
+                .product(&states, &mut None)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
             assert!(product[0].iter().all(|one| one.is_finite()));
             assert!(product[1].iter().all(|one| one.is_nan()), "{product:?}");
         }
@@ -405,7 +454,9 @@ mod tests {
     #[test]
     fn other_widths_are_refused() {
         let (narrow, _) = stored(GgmlDType::Q8_0, (3, 64));
-        let error = narrow.product(&random("states", (2, 32))).unwrap_err();
+        let error = narrow
+            .product(&random("states", (2, 32)), &mut None)
+            .unwrap_err();
         assert!(error.to_string().contains("64 inputs"), "{error}");
     }
 }

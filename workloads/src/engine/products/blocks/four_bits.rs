@@ -2,7 +2,7 @@
 
 use super::groups::{Grouped, VALUES};
 use super::lanes::{Lanes, ROWS, bytes_at, either, halves_at, masked, shifted};
-use super::rounded::State;
+use super::rounded::{Rounding, State};
 use super::vectors::Vectors;
 use super::{Dots, Format};
 
@@ -16,20 +16,29 @@ const GROUPS: usize = 8;
 /// Eight sums of two products of at most 15 and 127: below 2^15.
 const ADDED: usize = 8;
 
+/// Bytes of a block: both scales, six bits for each group's scale and minimum, and the integers.
+const BYTES: usize = 2 + 2 + 12 + VALUES / 2;
+
 impl Format for FourBits {
     const VALUES: usize = VALUES;
-    /// Both scales, six bits for each group's scale and minimum, and the integers.
-    const BYTES: usize = 2 + 2 + 12 + VALUES / 2;
-    const SUMMED: Option<usize> = Some(VALUES / GROUPS);
+    type Block = [u8; BYTES];
+    const ROUNDING: Rounding = Rounding {
+        shared: VALUES,
+        summed: Some(VALUES / GROUPS),
+    };
     type Beside = Grouped<GROUPS, { GROUPS / 2 }>;
     const NOTHING: Self::Beside = Grouped::NOTHING;
+
+    fn blocks(bytes: &[u8]) -> &[Self::Block] {
+        bytes.as_chunks().0
+    }
 
     #[expect(
         clippy::inline_always,
         reason = "else it is compiled without the vector units"
     )]
     #[inline(always)]
-    fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8]; ROWS], beside: &mut Self::Beside) {
+    fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Self::Beside) {
         beside.scale = halves_at(blocks, 0);
         beside.least = halves_at(blocks, 2);
         let [_, scales, minima, rest, ..] = vectors.interleaved(bytes_at(blocks, 0));

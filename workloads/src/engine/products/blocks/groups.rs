@@ -9,8 +9,9 @@ use super::vectors::Vectors;
 pub(super) const VALUES: usize = 256;
 
 /// A block of each row: values are `scale * (scales * integer) - least * minimum`, with the scale and the minimum of
-/// their group.
+/// their group. No vector of it lies across two lines of the cache.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 pub(super) struct Grouped<const GROUPS: usize, const PAIRS: usize> {
     /// Not negative.
     pub(super) integers: [Lanes; VALUES / 4],

@@ -12,7 +12,10 @@ pub(super) type Lanes = [u32; ROWS];
     reason = "else it is compiled without the vector units"
 )]
 #[inline(always)]
-pub(super) fn bytes_at<'b>(blocks: [&'b [u8]; ROWS], first: usize) -> [&'b [u8; 32]; ROWS] {
+pub(super) fn bytes_at<const BYTES: usize>(
+    blocks: [&[u8; BYTES]; ROWS],
+    first: usize,
+) -> [&[u8; 32]; ROWS] {
     let mut bytes = [&[0; 32]; ROWS];
     for row in 0..ROWS {
         if let Some(some) = blocks[row][first..].first_chunk() {
@@ -28,7 +31,10 @@ pub(super) fn bytes_at<'b>(blocks: [&'b [u8]; ROWS], first: usize) -> [&'b [u8; 
     reason = "else it is compiled without the vector units"
 )]
 #[inline(always)]
-pub(super) fn halves_at(blocks: [&[u8]; ROWS], first: usize) -> [f32; ROWS] {
+pub(super) fn halves_at<const BYTES: usize>(
+    blocks: [&[u8; BYTES]; ROWS],
+    first: usize,
+) -> [f32; ROWS] {
     let mut bits = [0; ROWS];
     for row in 0..ROWS {
         bits[row] = u16::from_le_bytes([blocks[row][first], blocks[row][first + 1]]);

@@ -5,9 +5,19 @@
 
 use pulp::NullaryFnOnce;
 
+/// How states are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rounding {
+    /// So many numbers share a scale; they divide the inputs.
+    pub(super) shared: usize,
+    /// Of so many integers the sums are kept; they divide those that share a scale.
+    pub(super) summed: Option<usize>,
+}
+
 /// States, count x inputs.
 #[derive(Debug)]
-pub(super) struct Rounded {
+pub(in crate::engine) struct Rounded {
+    rounding: Rounding,
     integers: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<i16>,
@@ -32,27 +42,27 @@ const MOST: f32 = 127.0;
 const ROUNDS: f32 = 12_582_912.0;
 
 impl Rounded {
-    /// Rounds states of some inputs, of which so many share a scale, which divide them; with sums of so many, which
-    /// divide those.
-    pub(super) fn new(
-        states: &[f32],
-        inputs: usize,
-        (shared, summed): (usize, Option<usize>),
-    ) -> Rounded {
+    /// Rounds states of some inputs.
+    pub(super) fn new(states: &[f32], inputs: usize, rounding: Rounding) -> Rounded {
+        let summed = rounding.summed;
         let sums_of = |integers: usize| summed.map_or(0, |summed| integers / summed);
         let mut rounded = Rounded {
+            rounding,
             integers: vec![0; states.len()],
-            scales: vec![0.0; states.len() / shared],
+            scales: vec![0.0; states.len() / rounding.shared],
             sums: vec![0; sums_of(states.len())],
-            each: [inputs, inputs / shared, sums_of(inputs)],
+            each: [inputs, inputs / rounding.shared, sums_of(inputs)],
         };
         pulp::Arch::new().dispatch(Fill {
             rounded: &mut rounded,
             states,
-            shared,
-            summed,
         });
         rounded
+    }
+
+    /// Whether they are rounded in that way.
+    pub(super) fn is_for(&self, rounding: Rounding) -> bool {
+        self.rounding == rounding
     }
 
     /// How many there are.
@@ -85,8 +95,6 @@ impl Rounded {
 struct Fill<'a> {
     rounded: &'a mut Rounded,
     states: &'a [f32],
-    shared: usize,
-    summed: Option<usize>,
 }
 
 impl NullaryFnOnce for Fill<'_> {
@@ -99,12 +107,13 @@ impl NullaryFnOnce for Fill<'_> {
     #[inline(always)]
     fn call(self) {
         let rounded = self.rounded;
-        let groups = self.states.chunks_exact(self.shared);
-        let integers = rounded.integers.chunks_exact_mut(self.shared);
+        let Rounding { shared, summed } = rounded.rounding;
+        let groups = self.states.chunks_exact(shared);
+        let integers = rounded.integers.chunks_exact_mut(shared);
         for ((numbers, integers), scale) in groups.zip(integers).zip(&mut rounded.scales) {
             *scale = round(numbers, integers);
         }
-        let Some(summed) = self.summed else { return };
+        let Some(summed) = summed else { return };
         let groups = rounded.integers.chunks_exact(summed);
         for (sum, integers) in rounded.sums.iter_mut().zip(groups) {
             let mut all = 0;
@@ -150,12 +159,17 @@ mod tests {
     use super::*;
     use crate::engine::train::noise::Noise;
 
+    const fn rounding(summed: Option<usize>) -> Rounding {
+        let shared = 32;
+        Rounding { shared, summed }
+    }
+
     #[test]
     fn numbers_are_within_half_a_step_of_what_they_were() {
         let mut numbers = Noise::new(3, "states").normal(2 * 96, 1.0);
         numbers[5] = 9.0;
         numbers[64..96].fill(0.0);
-        let rounded = Rounded::new(&numbers, 96, (32, Some(16)));
+        let rounded = Rounded::new(&numbers, 96, rounding(Some(16)));
         assert_eq!((rounded.count(), rounded.inputs()), (2, 96));
         for (number, state) in numbers.chunks(96).enumerate() {
             let rounded = rounded.state(number);
@@ -183,7 +197,7 @@ mod tests {
         for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut numbers = [1.0; 64];
             numbers[40] = odd;
-            let rounded = Rounded::new(&numbers, 64, (32, None));
+            let rounded = Rounded::new(&numbers, 64, rounding(None));
             let scales = rounded.state(0).scales;
             assert!(!scales[0].is_nan() && scales[1].is_nan(), "{scales:?}");
         }
@@ -191,7 +205,7 @@ mod tests {
 
     #[test]
     fn numbers_next_to_nothing_are_nothing() {
-        let rounded = Rounded::new(&[1e-40; 32], 32, (32, None));
+        let rounded = Rounded::new(&[1e-40; 32], 32, rounding(None));
         assert!(rounded.state(0).scales[0] <= 1e-40);
     }
 }

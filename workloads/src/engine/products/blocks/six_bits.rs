@@ -2,7 +2,7 @@
 
 use super::groups::{Grouped, VALUES};
 use super::lanes::{ROWS, bytes_at, halves_at, masked, shifted};
-use super::rounded::State;
+use super::rounded::{Rounding, State};
 use super::vectors::Vectors;
 use super::{Dots, Format};
 
@@ -22,19 +22,29 @@ const SCALE: usize = SCALES + GROUPS;
 /// Two sums of two products of at most 63 and 127: below 2^15.
 const ADDED: usize = 2;
 
+/// Bytes of a block.
+const BYTES: usize = SCALE + 2;
+
 impl Format for SixBits {
     const VALUES: usize = VALUES;
-    const BYTES: usize = SCALE + 2;
-    const SUMMED: Option<usize> = Some(VALUES / GROUPS);
+    type Block = [u8; BYTES];
+    const ROUNDING: Rounding = Rounding {
+        shared: VALUES,
+        summed: Some(VALUES / GROUPS),
+    };
     type Beside = Grouped<GROUPS, { GROUPS / 2 }>;
     const NOTHING: Self::Beside = Grouped::NOTHING;
+
+    fn blocks(bytes: &[u8]) -> &[Self::Block] {
+        bytes.as_chunks().0
+    }
 
     #[expect(
         clippy::inline_always,
         reason = "else it is compiled without the vector units"
     )]
     #[inline(always)]
-    fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8]; ROWS], beside: &mut Self::Beside) {
+    fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Self::Beside) {
         beside.scale = halves_at(blocks, SCALE);
         beside.least = beside.scale;
         // The sixteen bytes behind sixteen others.
