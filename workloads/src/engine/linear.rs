@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module as _, Tensor};
 
-use super::products::blocks::{self, Blocks};
+use super::products::blocks::{self, Blocks, Rounded};
 use super::products::dense;
 use super::work::PassWork;
 
@@ -174,9 +174,10 @@ impl Product {
         }
     }
 
-    fn apply(&self, states: &Tensor) -> candle_core::Result<Tensor> {
+    /// Blocks round the states, or take them as they were rounded for other blocks.
+    fn apply(&self, states: &Tensor, rounded: &mut Option<Rounded>) -> candle_core::Result<Tensor> {
         match self {
-            Product::Blocks(blocks) => blocks.product(states),
+            Product::Blocks(blocks) => blocks.product(states, rounded),
             Product::Library(product) => product.forward(states),
         }
     }
@@ -255,7 +256,10 @@ impl Maps {
                 parts.collect::<candle_core::Result<Vec<_>>>()?
             }
             Kernel::Apart(products) => {
-                let parts = products.iter().map(|product| product.apply(states));
+                let mut rounded = None;
+                let parts = products
+                    .iter()
+                    .map(|product| product.apply(states, &mut rounded));
                 parts.collect::<candle_core::Result<Vec<_>>>()?
             }
         };

@@ -16,7 +16,7 @@ use candle_core::{CpuStorage, Layout, Result, bail};
 use rayon::prelude::*;
 
 /// Outputs of a part are a multiple of so many, but of the last one.
-const WIDTHS: usize = 4;
+const WIDTHS: usize = 8;
 
 /// Products below so many multiplications are made by one thread: to wake another takes as long.
 const SPREAD_FROM: usize = 1 << 17;

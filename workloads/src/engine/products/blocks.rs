@@ -1,24 +1,31 @@
 //! Products with matrices in blocks of small integers (GGUF's `Q8_0`, `Q6_K` and `Q4_K`).
 //!
 //! States are rounded to eight bits, as everywhere where such blocks are multiplied as integers, and rows of the
-//! matrix are read where the file has put them: nothing is kept beside. The tensor library's products take as long
-//! for each state of a prompt as for one alone, and keep a second copy of matrices of four and six bits.
+//! matrix are read where the file has put them: nothing is kept beside. Eight of them at a time are put beside each
+//! other, a lane of the vectors each, so that sums stay in their lanes until the end, and meet all states then. The
+//! tensor library's products take as long for each state of a prompt as for one alone, and keep a second copy of
+//! matrices of four and six bits.
 
 mod eight_bits;
 mod four_bits;
+mod groups;
+mod lanes;
 mod rounded;
 mod six_bits;
 mod vectors;
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use pulp::NullaryFnOnce;
 
 use self::eight_bits::EightBits;
 use self::four_bits::FourBits;
-use self::rounded::{Rounded, State};
+use self::lanes::ROWS;
+pub(in crate::engine) use self::rounded::Rounded;
+use self::rounded::{Rounding, State};
 use self::six_bits::SixBits;
 use self::vectors::{Plain, Vectors};
 use super::in_parts;
@@ -48,76 +55,90 @@ impl Blocks {
         })
     }
 
-    /// x W^T: states x outputs, of states x inputs.
-    pub(in crate::engine) fn product(&self, states: &Tensor) -> Result<Tensor> {
-        let (_, inputs) = states.dims2()?;
+    /// x W^T: states x outputs, of states x inputs; which are rounded as they were for another matrix, if it is of the
+    /// same kind.
+    pub(in crate::engine) fn product(
+        &self,
+        states: &Tensor,
+        rounded: &mut Option<Rounded>,
+    ) -> Result<Tensor> {
+        let (count, inputs) = states.dims2()?;
         if inputs != self.inputs || states.dtype() != DType::F32 {
             let (kind, width) = (states.dtype(), self.inputs);
             bail!("states of {inputs} numbers in {kind:?} and a matrix of {width} inputs for f32");
         }
-        states.contiguous()?.apply_op1_no_bwd(self)
-    }
-}
-
-impl CustomOp1 for Blocks {
-    fn name(&self) -> &'static str {
-        "product-with-blocks"
-    }
-
-    fn cpu_fwd(&self, states: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (count, _inputs) = layout.shape().dims2()?;
-        let states = super::numbers(states, layout)?;
-        let data = self.stored.data()?;
+        let states = states.contiguous()?;
+        let (storage, layout) = states.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            bail!("states on another device than a matrix in blocks");
+        };
+        let states = super::numbers(storage, layout)?;
         let product = match self.stored.dtype() {
-            GgmlDType::Q8_0 => multiply::<EightBits>(states, &data, self.inputs, self.outputs),
-            GgmlDType::Q6K => multiply::<SixBits>(states, &data, self.inputs, self.outputs),
-            GgmlDType::Q4K => multiply::<FourBits>(states, &data, self.inputs, self.outputs),
+            GgmlDType::Q8_0 => self.multiply::<EightBits>(states, rounded)?,
+            GgmlDType::Q6K => self.multiply::<SixBits>(states, rounded)?,
+            GgmlDType::Q4K => self.multiply::<FourBits>(states, rounded)?,
             other => bail!("blocks of {other:?} are not multiplied here"),
         };
-        Ok((CpuStorage::F32(product), Shape::from((count, self.outputs))))
+        Tensor::from_vec(product, (count, self.outputs), &Device::Cpu)
+    }
+
+    fn multiply<F: Format>(
+        &self,
+        states: &[f32],
+        rounded: &mut Option<Rounded>,
+    ) -> Result<Vec<f32>> {
+        let row_blocks = self.inputs / F::VALUES;
+        if row_blocks == 0 {
+            bail!("a matrix without inputs");
+        }
+        let row_bytes = row_blocks * size_of::<F::Block>();
+        let data = self.stored.data()?;
+        let alike = rounded.take().filter(|rounded| rounded.is_for(F::ROUNDING));
+        let states = alike.unwrap_or_else(|| Rounded::new(states, self.inputs, F::ROUNDING));
+        let states = &*rounded.insert(states);
+        let product = in_parts(states.count(), self.inputs, self.outputs, |rows, sums| {
+            fastest(Sums::<F> {
+                data: &data[rows.start * row_bytes..rows.end * row_bytes],
+                row_blocks,
+                width: rows.len(),
+                states,
+                sums,
+                format: PhantomData,
+            });
+        });
+        Ok(product)
     }
 }
 
-/// How a row is stored.
+/// How rows are stored.
 trait Format: Copy + Send + Sync {
-    /// Numbers of a block; so many numbers of a state share a scale.
+    /// Numbers of a block.
     const VALUES: usize;
-    /// Bytes of a block.
-    const BYTES: usize;
-    /// Whether the rows of a tile are read a piece of each in turns.
-    const SIDE_BY_SIDE: bool;
+    /// The bytes of a block.
+    type Block;
+    /// How states are rounded.
+    const ROUNDING: Rounding;
+    /// A block of each of some rows, as they meet states.
+    type Beside: Copy;
+    /// Blocks of zeros.
+    const NOTHING: Self::Beside;
 
-    /// Products of some rows with some states.
-    fn dots<V: Vectors, const ROWS: usize, const STATES: usize>(
+    /// The blocks of some rows.
+    fn blocks(bytes: &[u8]) -> &[Self::Block];
+
+    /// Puts blocks beside each other.
+    fn put_beside<V: Vectors>(vectors: V, blocks: [&Self::Block; ROWS], beside: &mut Self::Beside);
+
+    /// Products of rows, of each block after block, with some states.
+    fn dots<V: Vectors, const STATES: usize>(
         vectors: V,
-        rows: [&[u8]; ROWS],
+        rows: &[Self::Beside],
         states: [State<'_>; STATES],
-    ) -> Dots<ROWS, STATES>;
+    ) -> Dots<STATES>;
 }
 
 /// Of each state, of each row.
-type Dots<const ROWS: usize, const STATES: usize> = [[f32; ROWS]; STATES];
-
-/// x W^T of states (x inputs) and a matrix in blocks.
-fn multiply<F: Format>(states: &[f32], data: &[u8], inputs: usize, outputs: usize) -> Vec<f32> {
-    let row_bytes = inputs / F::VALUES * F::BYTES;
-    if row_bytes == 0 {
-        return vec![0.0; states.len().checked_div(inputs).unwrap_or(0) * outputs];
-    }
-    let states = Rounded::new(states, inputs, F::VALUES);
-    in_parts(states.count(), inputs, outputs, |rows, sums| {
-        let width = rows.len();
-        let data = &data[rows.start * row_bytes..rows.end * row_bytes];
-        fastest(Sums::<F> {
-            data,
-            row_bytes,
-            width,
-            states: &states,
-            sums,
-            format: std::marker::PhantomData,
-        });
-    })
-}
+type Dots<const STATES: usize> = [[f32; ROWS]; STATES];
 
 /// Fills sums with what the processor has.
 fn fastest<F: Format>(sums: Sums<'_, F>) {
@@ -150,27 +171,20 @@ impl<F: Format, V: Vectors> NullaryFnOnce for With<'_, F, V> {
     }
 }
 
-/// Rows that meet the states together: as many sums as there are registers for.
-const TILE: usize = 4;
-
-/// Bytes from which on the processor does not find out by itself that several rows are read on, each where the one
-/// before it ended.
-const LONG_BYTES: usize = 1024;
-
-/// Rows that meet all states before the next ones are read: what a nearby cache holds of them.
+/// Of the rows that meet all states before the next ones are read: what a nearby cache holds of them.
 const PANEL_BYTES: usize = 128 << 10;
 
-/// Of the states that meet one tile of a panel after the other: what the nearest cache holds beside a tile.
+/// Of the states that meet some rows of a panel after the others: what the nearest cache holds beside those.
 const STATE_BYTES: usize = 16 << 10;
 
 /// Fills `sums`, states x width.
 struct Sums<'a, F> {
     data: &'a [u8],
-    row_bytes: usize,
+    row_blocks: usize,
     width: usize,
     states: &'a Rounded,
     sums: &'a mut [f32],
-    format: std::marker::PhantomData<F>,
+    format: PhantomData<F>,
 }
 
 #[expect(
@@ -180,72 +194,93 @@ struct Sums<'a, F> {
 impl<F: Format> Sums<'_, F> {
     #[inline(always)]
     fn fill<V: Vectors>(&mut self, vectors: V) {
-        let panel = (PANEL_BYTES / self.row_bytes / TILE).max(1) * TILE;
-        let together = (STATE_BYTES / self.states.inputs() / 4).max(1) * 4;
         let count = self.states.count();
-        for first_row in (0..self.width).step_by(panel) {
-            let end = self.width.min(first_row + panel);
+        let together = (STATE_BYTES / self.states.inputs() / 4).max(1) * 4;
+        let blocks = self.row_blocks;
+        let tiles = if count > together {
+            (PANEL_BYTES / (blocks * size_of::<F::Beside>())).max(1)
+        } else {
+            1
+        };
+        let mut panel = vec![F::NOTHING; tiles * blocks];
+        for first_row in (0..self.width).step_by(tiles * ROWS) {
+            let end = self.width.min(first_row + tiles * ROWS);
+            let rows = (first_row..end).step_by(ROWS);
+            for (row, tile) in rows.clone().zip(panel.chunks_exact_mut(blocks)) {
+                self.put_beside(vectors, row, tile);
+            }
             for first in (0..count).step_by(together) {
                 let some = first..count.min(first + together);
-                let mut row = first_row;
-                while row + TILE <= end {
-                    self.tile::<V, TILE>(vectors, row, some.clone());
-                    row += TILE;
-                }
-                for row in row..end {
-                    self.tile::<V, 1>(vectors, row, some.clone());
+                for (row, tile) in rows.clone().zip(panel.chunks_exact(blocks)) {
+                    self.tile(vectors, (row, tile), some.clone());
                 }
             }
         }
     }
 
+    /// Puts the blocks of some rows beside each other; behind the last row, those of the last one. The rows after them
+    /// are asked for meanwhile: eight at a time are too many for the processor to find out by itself what is read on.
+    #[inline(always)]
+    fn put_beside<V: Vectors>(&self, vectors: V, first: usize, tile: &mut [F::Beside]) {
+        let blocks = F::blocks(self.data);
+        let mut rows: [&[F::Block]; ROWS] = [&[]; ROWS];
+        for (of, row) in rows.iter_mut().enumerate() {
+            let number = (first + of).min(self.width - 1);
+            *row = &blocks[number * self.row_blocks..][..tile.len()];
+        }
+        let bytes = ROWS * size_of::<F::Block>();
+        let after = self.data[first * self.row_blocks * size_of::<F::Block>()..]
+            .get(tile.len() * bytes..)
+            .unwrap_or_default();
+        let mut after = after.chunks_exact(bytes);
+        for (number, beside) in tile.iter_mut().enumerate() {
+            ask_for(after.next().unwrap_or_default());
+            let mut blocks = [&rows[0][number]; ROWS];
+            for row in 0..ROWS {
+                blocks[row] = &rows[row][number];
+            }
+            F::put_beside(vectors, blocks, beside);
+        }
+    }
+
     /// The sums of some rows with some states.
     #[inline(always)]
-    fn tile<V: Vectors, const ROWS: usize>(
+    fn tile<V: Vectors>(
         &mut self,
         vectors: V,
-        row: usize,
+        tile: (usize, &[F::Beside]),
         some: std::ops::Range<usize>,
     ) {
-        if F::SIDE_BY_SIDE && self.row_bytes >= LONG_BYTES && some.start == 0 {
-            // The rows behind these, which nothing has read so far.
-            let behind = (row + ROWS) * self.row_bytes;
-            let end = self.data.len().min(behind + ROWS * self.row_bytes);
-            ask_for(self.data.get(behind..end).unwrap_or_default());
-        }
-        let mut rows: [&[u8]; ROWS] = [&[]; ROWS];
-        for (of, bytes) in rows.iter_mut().enumerate() {
-            *bytes = &self.data[(row + of) * self.row_bytes..(row + of + 1) * self.row_bytes];
-        }
         let mut state = some.start;
         while state + 4 <= some.end {
-            self.dots::<V, ROWS, 4>(vectors, (row, rows), state);
+            self.dots::<V, 4>(vectors, tile, state);
             state += 4;
         }
         if state + 2 <= some.end {
-            self.dots::<V, ROWS, 2>(vectors, (row, rows), state);
+            self.dots::<V, 2>(vectors, tile, state);
             state += 2;
         }
         if state < some.end {
-            self.dots::<V, ROWS, 1>(vectors, (row, rows), state);
+            self.dots::<V, 1>(vectors, tile, state);
         }
     }
 
     #[inline(always)]
-    fn dots<V: Vectors, const ROWS: usize, const STATES: usize>(
+    fn dots<V: Vectors, const STATES: usize>(
         &mut self,
         vectors: V,
-        (row, rows): (usize, [&[u8]; ROWS]),
+        (row, tile): (usize, &[F::Beside]),
         first: usize,
     ) {
         let mut states = [self.states.state(first); STATES];
         for (of, state) in states.iter_mut().enumerate() {
             *state = self.states.state(first + of);
         }
-        let dots = F::dots::<V, ROWS, STATES>(vectors, rows, states);
+        let dots = F::dots::<V, STATES>(vectors, tile, states);
+        let rows = ROWS.min(self.width - row);
         for (of, dots) in dots.iter().enumerate() {
             let at = (first + of) * self.width + row;
-            self.sums[at..at + ROWS].copy_from_slice(dots);
+            self.sums[at..at + rows].copy_from_slice(&dots[..rows]);
         }
     }
 }
@@ -272,12 +307,13 @@ mod tests {
     fn rounded(states: &Tensor, shared: usize) -> Tensor {
         let (count, inputs) = states.dims2().unwrap();
         let numbers = states.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let rounded = Rounded::new(&numbers, inputs, shared);
+        let summed = None;
+        let rounded = Rounded::new(&numbers, inputs, Rounding { shared, summed });
         let mut numbers = Vec::new();
         for state in (0..count).map(|number| rounded.state(number)) {
-            for (group, integers) in state.integers.iter().enumerate() {
-                let scale = state.scales[group * rounded::GROUP / shared];
-                numbers.extend(integers.map(|integer| f32::from(integer) * scale));
+            let groups = state.integers.as_flattened().chunks(shared);
+            for (integers, scale) in groups.zip(state.scales) {
+                numbers.extend(integers.iter().map(|integer| f32::from(*integer) * scale));
             }
         }
         Tensor::from_vec(numbers, (count, inputs), &Device::Cpu).unwrap()
@@ -290,7 +326,7 @@ mod tests {
                 let (blocks, numbers) = stored(kind, (outputs, inputs));
                 for count in [1, 2, 3, 5, 48, 70] {
                     let states = random("states", (count, inputs));
-                    let ours = blocks.product(&states).unwrap();
+                    let ours = blocks.product(&states, &mut None).unwrap();
                     let rounded = rounded(&states, shared);
                     let theirs = rounded.matmul(&numbers.t().unwrap()).unwrap();
                     assert_eq!(ours.dims(), theirs.dims());
@@ -307,7 +343,7 @@ mod tests {
         let (blocks, numbers) = stored(GgmlDType::Q8_0, (7, 352));
         let states = random("states", (4, 352));
         let theirs = rounded(&states, 32).matmul(&numbers.t().unwrap()).unwrap();
-        let apart = (blocks.product(&states).unwrap() - theirs).unwrap();
+        let apart = (blocks.product(&states, &mut None).unwrap() - theirs).unwrap();
         let apart = apart.abs().unwrap().max_all().unwrap();
         assert!(apart.to_scalar::<f32>().unwrap() < 1e-3);
     }
@@ -318,7 +354,7 @@ mod tests {
             let (blocks, numbers) = stored(kind, (64, 1024));
             let states = random("states", (8, 1024));
             let exact = states.matmul(&numbers.t().unwrap()).unwrap();
-            let apart = (blocks.product(&states).unwrap() - &exact).unwrap();
+            let apart = (blocks.product(&states, &mut None).unwrap() - &exact).unwrap();
             let size = |of: &Tensor| {
                 let squares = of.sqr().unwrap().mean_all().unwrap();
                 squares.to_scalar::<f32>().unwrap().sqrt()
@@ -333,10 +369,31 @@ mod tests {
         for kind in KINDS {
             let (blocks, _) = stored(kind, (37, 512));
             let states = random("states", (70, 512));
-            let together = blocks.product(&states).unwrap().to_vec2::<f32>().unwrap();
+            let together = blocks
+                .product(&states, &mut None)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
             for (row, expected) in together.iter().enumerate() {
-                let alone = blocks.product(&states.narrow(0, row, 1).unwrap()).unwrap();
+                let alone = blocks
+                    .product(&states.narrow(0, row, 1).unwrap(), &mut None)
+                    .unwrap();
                 assert_eq!(alone.to_vec2::<f32>().unwrap()[0], *expected);
+            }
+        }
+    }
+
+    #[test]
+    fn states_that_were_rounded_for_another_matrix_make_the_same_numbers() {
+        let states = random("states", (3, 512));
+        let mut rounded = None;
+        for kind in [KINDS, KINDS].as_flattened() {
+            for outputs in [7, 16] {
+                let (blocks, _) = stored(*kind, (outputs, 512));
+                let shared = blocks.product(&states, &mut rounded).unwrap();
+                let own = blocks.product(&states, &mut None).unwrap();
+                let [shared, own] = [shared, own].map(|of| of.to_vec2::<f32>().unwrap());
+                assert_eq!(shared, own);
             }
         }
     }
@@ -350,11 +407,11 @@ mod tests {
                 vectors,
                 sums: Sums::<F> {
                     data: &data,
-                    row_bytes: blocks.inputs / F::VALUES * F::BYTES,
+                    row_blocks: blocks.inputs / F::VALUES,
                     width: blocks.outputs,
                     states,
                     sums: &mut sums,
-                    format: std::marker::PhantomData,
+                    format: PhantomData,
                 },
             };
             call.call();
@@ -362,9 +419,13 @@ mod tests {
         }
         fn both<F: Format>(blocks: &Blocks, states: &Tensor) {
             let numbers = states.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let rounded = Rounded::new(&numbers, blocks.inputs, F::VALUES);
+            let rounded = Rounded::new(&numbers, blocks.inputs, F::ROUNDING);
             let plain = with::<F, _>(Plain, blocks, &rounded);
-            let chosen = blocks.product(states).unwrap().flatten_all().unwrap();
+            let chosen = blocks
+                .product(states, &mut None)
+                .unwrap()
+                .flatten_all()
+                .unwrap();
             assert_eq!(plain, chosen.to_vec1::<f32>().unwrap());
         }
         let states = random("states", (5, 768));
@@ -380,7 +441,11 @@ mod tests {
             let mut numbers = vec![1.0; 512];
             numbers[300] = f32::NAN;
             let states = Tensor::from_vec(numbers, (2, 256), &Device::Cpu).unwrap();
-            let product = blocks.product(&states).unwrap().to_vec2::<f32>().unwrap();
+            let product = blocks
+                .product(&states, &mut None)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
             assert!(product[0].iter().all(|one| one.is_finite()));
             assert!(product[1].iter().all(|one| one.is_nan()), "{product:?}");
         }
@@ -389,7 +454,9 @@ mod tests {
     #[test]
     fn other_widths_are_refused() {
         let (narrow, _) = stored(GgmlDType::Q8_0, (3, 64));
-        let error = narrow.product(&random("states", (2, 32))).unwrap_err();
+        let error = narrow
+            .product(&random("states", (2, 32)), &mut None)
+            .unwrap_err();
         assert!(error.to_string().contains("64 inputs"), "{error}");
     }
 }

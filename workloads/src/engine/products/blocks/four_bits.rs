@@ -1,7 +1,9 @@
 //! Rows in blocks of four bits: GGUF's `Q4_K`.
 
-use super::rounded::State;
-use super::vectors::{Vectors, half, sum};
+use super::groups::{Grouped, VALUES};
+use super::lanes::{Lanes, ROWS, bytes_at, either, halves_at, masked, shifted};
+use super::rounded::{Rounding, State};
+use super::vectors::Vectors;
 use super::{Dots, Format};
 
 /// 256 integers of four bits in eight groups, each of which has a scale and a minimum in six bits, which share a scale
@@ -9,83 +11,84 @@ use super::{Dots, Format};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FourBits;
 
-const VALUES: usize = 256;
 const GROUPS: usize = 8;
+
+/// Eight sums of two products of at most 15 and 127: below 2^15.
+const ADDED: usize = 8;
 
 /// Bytes of a block: both scales, six bits for each group's scale and minimum, and the integers.
 const BYTES: usize = 2 + 2 + 12 + VALUES / 2;
 
 impl Format for FourBits {
     const VALUES: usize = VALUES;
-    const BYTES: usize = BYTES;
-    const SIDE_BY_SIDE: bool = false;
+    type Block = [u8; BYTES];
+    const ROUNDING: Rounding = Rounding {
+        shared: VALUES,
+        summed: Some(VALUES / GROUPS),
+    };
+    type Beside = Grouped<GROUPS, { GROUPS / 2 }>;
+    const NOTHING: Self::Beside = Grouped::NOTHING;
+
+    fn blocks(bytes: &[u8]) -> &[Self::Block] {
+        bytes.as_chunks().0
+    }
 
     #[expect(
         clippy::inline_always,
         reason = "else it is compiled without the vector units"
     )]
     #[inline(always)]
-    fn dots<V: Vectors, const ROWS: usize, const STATES: usize>(
-        vectors: V,
-        rows: [&[u8]; ROWS],
-        states: [State<'_>; STATES],
-    ) -> Dots<ROWS, STATES> {
-        let mut dots = [[0.0; ROWS]; STATES];
-        for row in 0..ROWS {
-            let mut sums = [vectors.no_floats(); STATES];
-            for (number, block) in rows[row].as_chunks::<BYTES>().0.iter().enumerate() {
-                let scale = half(u16::from_le_bytes([block[0], block[1]]));
-                let least = half(u16::from_le_bytes([block[2], block[3]]));
-                let (scales, minima) = six_bits(block);
-                let (scales, minima) = (vectors.eight(scales), vectors.doubled(minima));
-                let mut words = [vectors.no_words(); STATES];
-                // Two groups in 32 bytes: one in the low halves, one in the high halves.
-                for (pair, bytes) in block[16..].as_chunks::<32>().0.iter().enumerate() {
-                    let bytes = vectors.bytes(bytes);
-                    let halves = [vectors.low_halves(bytes), vectors.high_halves(bytes)];
-                    for (of, integers) in halves.into_iter().enumerate() {
-                        let group = 2 * pair + of;
-                        let worth = vectors.spread(scales, group);
-                        for state in 0..STATES {
-                            let others = &states[state].integers[GROUPS * number + group];
-                            let pairs = vectors.pair_sums(integers, vectors.signed(others));
-                            let weighted = vectors.word_sums(pairs, worth);
-                            words[state] = vectors.plus(words[state], weighted);
-                        }
-                    }
-                }
-                for state in 0..STATES {
-                    let worth = states[state].scales[number];
-                    let others = &states[state].sums.as_chunks().0[number];
-                    let of_minima = vectors.word_sums(minima, vectors.shorts(others));
-                    sums[state] = vectors.scaled_onto(words[state], scale * worth, sums[state]);
-                    sums[state] = vectors.scaled_onto(of_minima, -least * worth, sums[state]);
-                }
-            }
-            for state in 0..STATES {
-                dots[state][row] = sum(vectors.lanes(sums[state]));
+    fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Self::Beside) {
+        beside.scale = halves_at(blocks, 0);
+        beside.least = halves_at(blocks, 2);
+        let [_, scales, minima, rest, ..] = vectors.interleaved(bytes_at(blocks, 0));
+        let (scales, minima) = (six_bits(scales, rest), six_bits(minima, shifted(rest, 4)));
+        for group in 0..GROUPS {
+            for row in 0..ROWS {
+                let scale = scales[group / 4][row] >> (8 * (group % 4)) & 0xff;
+                beside.scales[group][row] = scale | scale << 16;
             }
         }
-        dots
+        for pair in 0..GROUPS / 2 {
+            for row in 0..ROWS {
+                let two = minima[pair / 2][row] >> (16 * (pair % 2));
+                beside.minima[pair][row] = two & 0xff | (two & 0xff00) << 8;
+            }
+        }
+        // Two groups in 32 bytes: one in the low halves, one in the high halves.
+        for pair in 0..GROUPS / 2 {
+            let both = vectors.interleaved(bytes_at(blocks, 16 + 32 * pair));
+            for (at, both) in both.iter().enumerate() {
+                beside.integers[16 * pair + at] = masked(*both, 0x0f);
+                beside.integers[16 * pair + 8 + at] = masked(shifted(*both, 4), 0x0f);
+            }
+        }
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "else it is compiled without the vector units"
+    )]
+    #[inline(always)]
+    fn dots<V: Vectors, const STATES: usize>(
+        vectors: V,
+        tile: &[Self::Beside],
+        states: [State<'_>; STATES],
+    ) -> Dots<STATES> {
+        Grouped::dots::<V, STATES, ADDED>(vectors, tile, states)
     }
 }
 
-/// The eight scales and the eight minima of a block, a byte each.
+/// The scales of four groups, and those of the other four, a byte each; or their minima.
 ///
-/// Their first four lie in the low six bits of four bytes each, the others in four bits and the highest two of those
-/// bytes (ggml's `get_scale_min_k4`).
+/// The first four lie in the low six bits of four bytes, the others in four bits and the highest two of those bytes
+/// (ggml's `get_scale_min_k4`).
 #[expect(
     clippy::inline_always,
     reason = "else it is compiled without the vector units"
 )]
 #[inline(always)]
-fn six_bits(block: &[u8; BYTES]) -> (u64, u64) {
-    let four =
-        |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
-    let (scales, minima, rest) = (four(4), four(8), four(12));
-    let both = |first: u32, halves: u32| {
-        let second = halves & 0x0f0f_0f0f | (first >> 2) & 0x3030_3030;
-        u64::from(first & 0x3f3f_3f3f) | u64::from(second) << 32
-    };
-    (both(scales, rest), both(minima, rest >> 4))
+fn six_bits(first: Lanes, halves: Lanes) -> [Lanes; 2] {
+    let above = masked(shifted(first, 2), 0x30);
+    [masked(first, 0x3f), either(masked(halves, 0x0f), above)]
 }

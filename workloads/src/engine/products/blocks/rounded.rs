@@ -5,37 +5,35 @@
 
 use pulp::NullaryFnOnce;
 
+/// How states are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rounding {
+    /// So many numbers share a scale; they divide the inputs.
+    pub(super) shared: usize,
+    /// Of so many integers the sums are kept; they divide those that share a scale.
+    pub(super) summed: Option<usize>,
+}
+
 /// States, count x inputs.
 #[derive(Debug)]
-pub(super) struct Rounded {
-    inputs: usize,
-    /// count x inputs.
+pub(in crate::engine) struct Rounded {
+    rounding: Rounding,
     integers: Vec<i8>,
-    /// count x scales of a state.
     scales: Vec<f32>,
-    scales_each: usize,
-    /// Sums of [`SUMMED`] integers each: count x inputs / 16.
     sums: Vec<i16>,
+    /// How many of these a state has.
+    each: [usize; 3],
 }
 
 /// One of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State<'s> {
-    pub(super) integers: &'s [[i8; GROUP]],
-    /// Of each group; behind the last one there are zeros up to a multiple of [`SCALES_TOGETHER`].
+    pub(super) integers: &'s [[i8; 4]],
+    /// What an integer is worth, of each of those that share it.
     pub(super) scales: &'s [f32],
-    /// Of each [`SUMMED`] integers.
-    pub(super) sums: &'s [i16],
+    /// Of some integers each.
+    pub(super) sums: &'s [[i16; 2]],
 }
-
-/// Integers that are multiplied together.
-pub(super) const GROUP: usize = 32;
-
-/// Integers of which the sum is kept.
-const SUMMED: usize = 16;
-
-/// Scales that are multiplied together.
-pub(super) const SCALES_TOGETHER: usize = 8;
 
 /// The largest integer.
 const MOST: f32 = 127.0;
@@ -44,34 +42,37 @@ const MOST: f32 = 127.0;
 const ROUNDS: f32 = 12_582_912.0;
 
 impl Rounded {
-    /// Rounds states of some inputs, of which so many share a scale, which divide them and are divided by
-    /// [`GROUP`].
-    pub(super) fn new(states: &[f32], inputs: usize, shared: usize) -> Rounded {
-        let count = states.len().checked_div(inputs).unwrap_or(0);
-        let scales_each = (inputs / shared).next_multiple_of(SCALES_TOGETHER);
+    /// Rounds states of some inputs.
+    pub(super) fn new(states: &[f32], inputs: usize, rounding: Rounding) -> Rounded {
+        let summed = rounding.summed;
+        let sums_of = |integers: usize| summed.map_or(0, |summed| integers / summed);
         let mut rounded = Rounded {
-            inputs,
+            rounding,
             integers: vec![0; states.len()],
-            scales: vec![0.0; count * scales_each],
-            scales_each,
-            sums: vec![0; states.len() / SUMMED],
+            scales: vec![0.0; states.len() / rounding.shared],
+            sums: vec![0; sums_of(states.len())],
+            each: [inputs, inputs / rounding.shared, sums_of(inputs)],
         };
         pulp::Arch::new().dispatch(Fill {
             rounded: &mut rounded,
             states,
-            shared,
         });
         rounded
     }
 
+    /// Whether they are rounded in that way.
+    pub(super) fn is_for(&self, rounding: Rounding) -> bool {
+        self.rounding == rounding
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.integers.len().checked_div(self.inputs).unwrap_or(0)
+        self.integers.len().checked_div(self.each[0]).unwrap_or(0)
     }
 
     /// Numbers of each.
     pub(super) const fn inputs(&self) -> usize {
-        self.inputs
+        self.each[0]
     }
 
     /// One of them.
@@ -81,12 +82,11 @@ impl Rounded {
     )]
     #[inline(always)]
     pub(super) fn state(&self, number: usize) -> State<'_> {
-        let sums = self.inputs / SUMMED;
-        let integers = &self.integers[number * self.inputs..(number + 1) * self.inputs];
+        let [integers, scales, sums] = self.each;
         State {
-            integers: integers.as_chunks().0,
-            scales: &self.scales[number * self.scales_each..(number + 1) * self.scales_each],
-            sums: &self.sums[number * sums..(number + 1) * sums],
+            integers: self.integers[number * integers..][..integers].as_chunks().0,
+            scales: &self.scales[number * scales..][..scales],
+            sums: self.sums[number * sums..][..sums].as_chunks().0,
         }
     }
 }
@@ -95,7 +95,6 @@ impl Rounded {
 struct Fill<'a> {
     rounded: &'a mut Rounded,
     states: &'a [f32],
-    shared: usize,
 }
 
 impl NullaryFnOnce for Fill<'_> {
@@ -107,15 +106,15 @@ impl NullaryFnOnce for Fill<'_> {
     )]
     #[inline(always)]
     fn call(self) {
-        let (rounded, shared) = (self.rounded, self.shared);
-        let each = rounded.inputs / shared;
+        let rounded = self.rounded;
+        let Rounding { shared, summed } = rounded.rounding;
         let groups = self.states.chunks_exact(shared);
         let integers = rounded.integers.chunks_exact_mut(shared);
-        for (number, (numbers, integers)) in groups.zip(integers).enumerate() {
-            let scale = round(numbers, integers);
-            rounded.scales[number / each * rounded.scales_each + number % each] = scale;
+        for ((numbers, integers), scale) in groups.zip(integers).zip(&mut rounded.scales) {
+            *scale = round(numbers, integers);
         }
-        let groups = rounded.integers.as_chunks::<SUMMED>().0;
+        let Some(summed) = summed else { return };
+        let groups = rounded.integers.chunks_exact(summed);
         for (sum, integers) in rounded.sums.iter_mut().zip(groups) {
             let mut all = 0;
             for integer in integers {
@@ -160,19 +159,25 @@ mod tests {
     use super::*;
     use crate::engine::train::noise::Noise;
 
+    const fn rounding(summed: Option<usize>) -> Rounding {
+        let shared = 32;
+        Rounding { shared, summed }
+    }
+
     #[test]
     fn numbers_are_within_half_a_step_of_what_they_were() {
         let mut numbers = Noise::new(3, "states").normal(2 * 96, 1.0);
         numbers[5] = 9.0;
         numbers[64..96].fill(0.0);
-        let rounded = Rounded::new(&numbers, 96, 32);
+        let rounded = Rounded::new(&numbers, 96, rounding(Some(16)));
         assert_eq!((rounded.count(), rounded.inputs()), (2, 96));
         for (number, state) in numbers.chunks(96).enumerate() {
             let rounded = rounded.state(number);
-            assert_eq!(rounded.scales.len(), 8, "filled up");
-            assert_eq!(rounded.scales[3..], [0.0; 5]);
-            for (group, numbers) in state.chunks(32).enumerate() {
-                let (integers, scale) = (&rounded.integers[group], rounded.scales[group]);
+            let sums = rounded.sums.as_flattened();
+            assert_eq!((rounded.scales.len(), sums.len()), (3, 6));
+            let integers = rounded.integers.as_flattened().chunks(32);
+            for (group, (integers, numbers)) in integers.zip(state.chunks(32)).enumerate() {
+                let scale = rounded.scales[group];
                 let largest = numbers.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
                 assert_eq!(scale.to_bits(), (largest / 127.0).to_bits());
                 for (integer, number) in integers.iter().zip(numbers) {
@@ -181,7 +186,7 @@ mod tests {
                 }
                 for (half, integers) in integers.chunks(16).enumerate() {
                     let sum: i16 = integers.iter().map(|one| i16::from(*one)).sum();
-                    assert_eq!(rounded.sums[2 * group + half], sum);
+                    assert_eq!(sums[2 * group + half], sum);
                 }
             }
         }
@@ -192,7 +197,7 @@ mod tests {
         for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut numbers = [1.0; 64];
             numbers[40] = odd;
-            let rounded = Rounded::new(&numbers, 64, 32);
+            let rounded = Rounded::new(&numbers, 64, rounding(None));
             let scales = rounded.state(0).scales;
             assert!(!scales[0].is_nan() && scales[1].is_nan(), "{scales:?}");
         }
@@ -200,7 +205,7 @@ mod tests {
 
     #[test]
     fn numbers_next_to_nothing_are_nothing() {
-        let rounded = Rounded::new(&[1e-40; 32], 32, 32);
+        let rounded = Rounded::new(&[1e-40; 32], 32, rounding(None));
         assert!(rounded.state(0).scales[0] <= 1e-40);
     }
 }

@@ -1,7 +1,9 @@
 //! Rows in blocks of six bits: GGUF's `Q6_K`.
 
-use super::rounded::State;
-use super::vectors::{Vectors, half, sum};
+use super::groups::{Grouped, VALUES};
+use super::lanes::{ROWS, bytes_at, halves_at, masked, shifted};
+use super::rounded::{Rounding, State};
+use super::vectors::Vectors;
 use super::{Dots, Format};
 
 /// 256 integers of six bits, from which 32 is taken, in sixteen groups, each of which has a scale in eight bits, which
@@ -9,70 +11,93 @@ use super::{Dots, Format};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SixBits;
 
-const VALUES: usize = 256;
+const GROUPS: usize = 16;
 
-/// Bytes of a block: of each integer the low four bits, of each the high two, a scale of each group, and theirs.
-const BYTES: usize = VALUES / 2 + VALUES / 4 + 16 + 2;
+/// Where a block's parts begin: of each integer the low four bits, of each the high two, a scale of each group, and
+/// theirs.
+const HIGH: usize = VALUES / 2;
+const SCALES: usize = HIGH + VALUES / 4;
+const SCALE: usize = SCALES + GROUPS;
+
+/// Two sums of two products of at most 63 and 127: below 2^15.
+const ADDED: usize = 2;
+
+/// Bytes of a block.
+const BYTES: usize = SCALE + 2;
 
 impl Format for SixBits {
     const VALUES: usize = VALUES;
-    const BYTES: usize = BYTES;
-    const SIDE_BY_SIDE: bool = false;
+    type Block = [u8; BYTES];
+    const ROUNDING: Rounding = Rounding {
+        shared: VALUES,
+        summed: Some(VALUES / GROUPS),
+    };
+    type Beside = Grouped<GROUPS, { GROUPS / 2 }>;
+    const NOTHING: Self::Beside = Grouped::NOTHING;
+
+    fn blocks(bytes: &[u8]) -> &[Self::Block] {
+        bytes.as_chunks().0
+    }
 
     #[expect(
         clippy::inline_always,
         reason = "else it is compiled without the vector units"
     )]
     #[inline(always)]
-    fn dots<V: Vectors, const ROWS: usize, const STATES: usize>(
-        vectors: V,
-        rows: [&[u8]; ROWS],
-        states: [State<'_>; STATES],
-    ) -> Dots<ROWS, STATES> {
-        let mut dots = [[0.0; ROWS]; STATES];
-        for row in 0..ROWS {
-            let mut sums = [vectors.no_floats(); STATES];
-            for (number, block) in rows[row].as_chunks::<BYTES>().0.iter().enumerate() {
-                let low = block.as_chunks::<32>().0;
-                let high = block[VALUES / 2..].as_chunks::<32>().0;
-                let rest = &block[VALUES / 2 + VALUES / 4..];
-                let scales = vectors.sixteen(&rest.as_chunks().0[0]);
-                let scale = half(u16::from_le_bytes([rest[16], rest[17]]));
-                let mut words = [vectors.no_words(); STATES];
-                // 128 integers in 64 bytes of low bits and 32 of high ones: a group in the low halves of the first
-                // 32, one in those of the second, and so on with the high halves.
-                for of in 0..2 {
-                    let bytes = [vectors.bytes(&low[2 * of]), vectors.bytes(&low[2 * of + 1])];
-                    let above = vectors.bytes(&high[of]);
-                    for which in 0..4 {
-                        let four = match which {
-                            0 | 1 => vectors.low_halves(bytes[which]),
-                            _ => vectors.high_halves(bytes[which - 2]),
-                        };
-                        let integers = vectors.either(four, vectors.two_bits(above, which));
-                        let group = 4 * of + which;
-                        let worth = vectors.spread_pair(scales, group);
-                        for state in 0..STATES {
-                            let others = &states[state].integers[VALUES / 32 * number + group];
-                            let pairs = vectors.pair_sums(integers, vectors.signed(others));
-                            let weighted = vectors.word_sums(pairs, worth);
-                            words[state] = vectors.plus(words[state], weighted);
-                        }
-                    }
-                }
-                let widened = vectors.widened(scales);
-                for state in 0..STATES {
-                    let worth = scale * states[state].scales[number];
-                    let others = &states[state].sums.as_chunks().0[number];
-                    let of_offset = vectors.word_sums(widened, vectors.shorts(others));
-                    sums[state] = vectors.scaled_onto(words[state], worth, sums[state]);
-                    sums[state] = vectors.scaled_onto(of_offset, -32.0 * worth, sums[state]);
-                }
-            }
-            for state in 0..STATES {
-                dots[state][row] = sum(vectors.lanes(sums[state]));
+    fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Self::Beside) {
+        beside.scale = halves_at(blocks, SCALE);
+        beside.least = beside.scale;
+        // The sixteen bytes behind sixteen others.
+        let scales = vectors.interleaved(bytes_at(blocks, SCALES - 16));
+        for group in 0..GROUPS {
+            for row in 0..ROWS {
+                let scale = scales[4 + group / 4][row].to_le_bytes()[group % 4].cast_signed();
+                let minimum = u32::from((32 * i16::from(scale)).cast_unsigned());
+                let scale = u32::from(i16::from(scale).cast_unsigned());
+                beside.scales[group][row] = scale | scale << 16;
+                beside.minima[group / 2][row] = match group % 2 {
+                    0 => minimum,
+                    _ => beside.minima[group / 2][row] | minimum << 16,
+                };
             }
         }
-        dots
+        // 128 integers in 64 bytes of low bits and 32 of high ones: two groups in the low halves of the first 32, two
+        // in those of the second, and so on with the high halves.
+        for of in 0..2 {
+            let first = vectors.interleaved(bytes_at(blocks, 64 * of));
+            let second = vectors.interleaved(bytes_at(blocks, 64 * of + 32));
+            let high = vectors.interleaved(bytes_at(blocks, HIGH + 32 * of));
+            let integers = &mut beside.integers[32 * of..];
+            for at in 0..8 {
+                // The low bits, and how far down they and the high ones are.
+                let parts = [
+                    (first[at], 0, 0),
+                    (second[at], 0, 2),
+                    (first[at], 4, 4),
+                    (second[at], 4, 6),
+                ];
+                for (which, (low, low_places, high_places)) in parts.into_iter().enumerate() {
+                    let mut six = masked(shifted(low, low_places), 0x0f);
+                    let two = masked(shifted(high[at], high_places), 0x03);
+                    for row in 0..ROWS {
+                        six[row] |= two[row] << 4;
+                    }
+                    integers[8 * which + at] = six;
+                }
+            }
+        }
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "else it is compiled without the vector units"
+    )]
+    #[inline(always)]
+    fn dots<V: Vectors, const STATES: usize>(
+        vectors: V,
+        tile: &[Self::Beside],
+        states: [State<'_>; STATES],
+    ) -> Dots<STATES> {
+        Grouped::dots::<V, STATES, ADDED>(vectors, tile, states)
     }
 }

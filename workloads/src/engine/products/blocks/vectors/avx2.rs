@@ -1,10 +1,11 @@
 //! The operations on x86-64 with AVX2 and FMA, of which each is an instruction or two.
 
-use std::arch::x86_64::{__m128i, __m256, __m256i};
+use std::arch::x86_64::{__m256, __m256i};
 
 use pulp::x86::V3;
 use pulp::{NullaryFnOnce, cast};
 
+use super::super::lanes::{Lanes, ROWS};
 use super::Vectors;
 
 /// The right to use the instructions.
@@ -30,19 +31,56 @@ impl Avx2 {
 impl Vectors for Avx2 {
     type Bytes = __m256i;
     type Shorts = __m256i;
-    type Eight = __m128i;
-    type Sixteen = __m128i;
     type Words = __m256i;
     type Floats = __m256;
 
     #[inline(always)]
-    fn bytes(self, from: &[u8; 32]) -> __m256i {
+    fn interleaved(self, rows: [&[u8; 32]; ROWS]) -> [Lanes; 8] {
+        let avx2 = self.0.avx2;
+        let mut lanes = [[0; ROWS]; 8];
+        for half in 0..2 {
+            // Sixteen bytes of a row, and of the fourth one after it.
+            let mut pairs = [self.0.avx._mm256_setzero_si256(); 4];
+            for row in 0..4 {
+                let (low, high) = (rows[row].as_chunks().0, rows[row + 4].as_chunks().0);
+                let (low, high): ([u8; 16], [u8; 16]) = (low[half], high[half]);
+                pairs[row] = cast([low, high]);
+            }
+            let [first, second, third, fourth] = pairs;
+            let low = [
+                avx2._mm256_unpacklo_epi32(first, second),
+                avx2._mm256_unpacklo_epi32(third, fourth),
+            ];
+            let high = [
+                avx2._mm256_unpackhi_epi32(first, second),
+                avx2._mm256_unpackhi_epi32(third, fourth),
+            ];
+            lanes[4 * half] = cast(avx2._mm256_unpacklo_epi64(low[0], low[1]));
+            lanes[4 * half + 1] = cast(avx2._mm256_unpackhi_epi64(low[0], low[1]));
+            lanes[4 * half + 2] = cast(avx2._mm256_unpacklo_epi64(high[0], high[1]));
+            lanes[4 * half + 3] = cast(avx2._mm256_unpackhi_epi64(high[0], high[1]));
+        }
+        lanes
+    }
+
+    #[inline(always)]
+    fn bytes(self, from: &Lanes) -> __m256i {
         cast(*from)
     }
 
     #[inline(always)]
-    fn signed(self, from: &[i8; 32]) -> __m256i {
+    fn shorts(self, from: &Lanes) -> __m256i {
         cast(*from)
+    }
+
+    #[inline(always)]
+    fn four(self, from: &[i8; 4]) -> __m256i {
+        self.0.avx._mm256_set1_epi32(cast(*from))
+    }
+
+    #[inline(always)]
+    fn two(self, from: &[i16; 2]) -> __m256i {
+        self.0.avx._mm256_set1_epi32(cast(*from))
     }
 
     #[inline(always)]
@@ -56,92 +94,13 @@ impl Vectors for Avx2 {
     }
 
     #[inline(always)]
-    fn low_halves(self, of: __m256i) -> __m256i {
-        let mask = self.0.avx._mm256_set1_epi8(0x0f);
-        self.0.avx2._mm256_and_si256(of, mask)
-    }
-
-    #[inline(always)]
-    fn high_halves(self, of: __m256i) -> __m256i {
-        self.low_halves(self.0.avx2._mm256_srli_epi16::<4>(of))
-    }
-
-    #[inline(always)]
-    fn two_bits(self, of: __m256i, which: usize) -> __m256i {
-        // What the shifts carry over from the neighbour is masked out.
-        let shifted = match which {
-            0 => self.0.avx2._mm256_slli_epi16::<4>(of),
-            1 => self.0.avx2._mm256_slli_epi16::<2>(of),
-            2 => of,
-            _ => self.0.avx2._mm256_srli_epi16::<2>(of),
-        };
-        let mask = self.0.avx._mm256_set1_epi8(0x30);
-        self.0.avx2._mm256_and_si256(shifted, mask)
-    }
-
-    #[inline(always)]
-    fn either(self, one: __m256i, other: __m256i) -> __m256i {
-        self.0.avx2._mm256_or_si256(one, other)
-    }
-
-    #[inline(always)]
     fn pair_sums(self, unsigned: __m256i, signed: __m256i) -> __m256i {
         self.0.avx2._mm256_maddubs_epi16(unsigned, signed)
     }
 
     #[inline(always)]
-    fn eight(self, bytes: u64) -> __m128i {
-        self.0.sse4_1._mm_cvtepu8_epi16(cast([bytes, 0]))
-    }
-
-    #[inline(always)]
-    fn spread(self, eight: __m128i, lane: usize) -> __m256i {
-        // Bytes 2 `lane` and 2 `lane` + 1, in this order.
-        const BYTES: [i16; 8] = [
-            0x0100, 0x0302, 0x0504, 0x0706, 0x0908, 0x0b0a, 0x0d0c, 0x0f0e,
-        ];
-        let twice = self.0.avx2._mm256_broadcastsi128_si256(eight);
-        let bytes = self.0.avx._mm256_set1_epi16(BYTES[lane]);
-        self.0.avx2._mm256_shuffle_epi8(twice, bytes)
-    }
-
-    #[inline(always)]
-    fn doubled(self, bytes: u64) -> __m256i {
-        let bytes: __m128i = cast([bytes, 0]);
-        let twice = self.0.sse2._mm_unpacklo_epi8(bytes, bytes);
-        self.0.avx2._mm256_cvtepu8_epi16(twice)
-    }
-
-    #[inline(always)]
-    fn sixteen(self, from: &[u8; 16]) -> __m128i {
-        cast(*from)
-    }
-
-    #[inline(always)]
-    fn spread_pair(self, sixteen: __m128i, pair: usize) -> __m256i {
-        // Eight times byte 2 `pair`, then eight times the next one.
-        const FIRST: u64 = 0x0101_0101_0101_0101;
-        let first = 2 * FIRST * (pair as u64);
-        let spread = self
-            .0
-            .ssse3
-            ._mm_shuffle_epi8(sixteen, cast([first, first + FIRST]));
-        self.0.avx2._mm256_cvtepi8_epi16(spread)
-    }
-
-    #[inline(always)]
-    fn widened(self, sixteen: __m128i) -> __m256i {
-        self.0.avx2._mm256_cvtepi8_epi16(sixteen)
-    }
-
-    #[inline(always)]
-    fn shorts(self, from: &[i16; 16]) -> __m256i {
-        cast(*from)
-    }
-
-    #[inline(always)]
-    fn ones(self) -> __m256i {
-        self.0.avx._mm256_set1_epi16(1)
+    fn plus_shorts(self, left: __m256i, right: __m256i) -> __m256i {
+        self.0.avx2._mm256_add_epi16(left, right)
     }
 
     #[inline(always)]
@@ -165,14 +124,21 @@ impl Vectors for Avx2 {
     }
 
     #[inline(always)]
-    fn scaled_onto(self, words: __m256i, factor: f32, onto: __m256) -> __m256 {
+    fn scaled_onto(
+        self,
+        words: __m256i,
+        scales: &[f32; ROWS],
+        factor: f32,
+        onto: __m256,
+    ) -> __m256 {
         let words = self.0.avx._mm256_cvtepi32_ps(words);
         let factor = self.0.avx._mm256_set1_ps(factor);
-        self.0.fma._mm256_fmadd_ps(words, factor, onto)
+        let factors = self.0.avx._mm256_mul_ps(cast(*scales), factor);
+        self.0.fma._mm256_fmadd_ps(words, factors, onto)
     }
 
     #[inline(always)]
-    fn lanes(self, floats: __m256) -> [f32; 8] {
+    fn lanes(self, floats: __m256) -> [f32; ROWS] {
         cast(floats)
     }
 }

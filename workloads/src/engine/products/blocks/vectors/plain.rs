@@ -1,5 +1,6 @@
 //! The operations in plain arithmetic, for processors of which nothing else is known.
 
+use super::super::lanes::{Lanes, ROWS};
 use super::Vectors;
 
 /// Arrays.
@@ -13,19 +14,52 @@ pub(in super::super) struct Plain;
 impl Vectors for Plain {
     type Bytes = [u8; 32];
     type Shorts = [i16; 16];
-    type Eight = [i16; 8];
-    type Sixteen = [i8; 16];
-    type Words = [i32; 8];
-    type Floats = [f32; 8];
+    type Words = [i32; ROWS];
+    type Floats = [f32; ROWS];
 
     #[inline(always)]
-    fn bytes(self, from: &[u8; 32]) -> [u8; 32] {
-        *from
+    fn interleaved(self, rows: [&[u8; 32]; ROWS]) -> [Lanes; 8] {
+        let mut lanes = [[0; ROWS]; 8];
+        for (row, bytes) in rows.into_iter().enumerate() {
+            for (lanes, four) in lanes.iter_mut().zip(bytes.as_chunks().0) {
+                lanes[row] = u32::from_le_bytes(*four);
+            }
+        }
+        lanes
     }
 
     #[inline(always)]
-    fn signed(self, from: &[i8; 32]) -> [u8; 32] {
-        from.map(i8::cast_unsigned)
+    fn bytes(self, from: &Lanes) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (four, lane) in bytes.as_chunks_mut().0.iter_mut().zip(from) {
+            *four = lane.to_le_bytes();
+        }
+        bytes
+    }
+
+    #[inline(always)]
+    fn shorts(self, from: &Lanes) -> [i16; 16] {
+        let mut shorts = [0; 16];
+        for (short, two) in shorts.iter_mut().zip(self.bytes(from).as_chunks().0) {
+            *short = i16::from_le_bytes(*two);
+        }
+        shorts
+    }
+
+    #[inline(always)]
+    fn four(self, from: &[i8; 4]) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for four in bytes.as_chunks_mut().0 {
+            *four = from.map(i8::cast_unsigned);
+        }
+        bytes
+    }
+
+    #[inline(always)]
+    fn two(self, from: &[i16; 2]) -> [i16; 16] {
+        let mut shorts = [0; 16];
+        shorts.as_chunks_mut().0.fill(*from);
+        shorts
     }
 
     #[inline(always)]
@@ -44,30 +78,6 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
-    fn low_halves(self, of: [u8; 32]) -> [u8; 32] {
-        of.map(|byte| byte & 0x0f)
-    }
-
-    #[inline(always)]
-    fn high_halves(self, of: [u8; 32]) -> [u8; 32] {
-        of.map(|byte| byte >> 4)
-    }
-
-    #[inline(always)]
-    fn two_bits(self, of: [u8; 32], which: usize) -> [u8; 32] {
-        of.map(|byte| (byte >> (2 * which) & 3) << 4)
-    }
-
-    #[inline(always)]
-    fn either(self, one: [u8; 32], other: [u8; 32]) -> [u8; 32] {
-        let mut bits = one;
-        for (byte, other) in bits.iter_mut().zip(other) {
-            *byte |= other;
-        }
-        bits
-    }
-
-    #[inline(always)]
     fn pair_sums(self, unsigned: [u8; 32], signed: [u8; 32]) -> [i16; 16] {
         let product = |at: usize| i16::from(unsigned[at]) * i16::from(signed[at].cast_signed());
         let mut sums = [0; 16];
@@ -78,58 +88,18 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
-    fn eight(self, bytes: u64) -> [i16; 8] {
-        bytes.to_le_bytes().map(i16::from)
-    }
-
-    #[inline(always)]
-    fn spread(self, eight: [i16; 8], lane: usize) -> [i16; 16] {
-        [eight[lane]; 16]
-    }
-
-    #[inline(always)]
-    fn doubled(self, bytes: u64) -> [i16; 16] {
-        let bytes = bytes.to_le_bytes();
-        let mut doubled = [0; 16];
-        for (lane, short) in doubled.iter_mut().enumerate() {
-            *short = i16::from(bytes[lane / 2]);
+    fn plus_shorts(self, left: [i16; 16], right: [i16; 16]) -> [i16; 16] {
+        let mut sums = left;
+        for (sum, short) in sums.iter_mut().zip(right) {
+            *sum += short;
         }
-        doubled
+        sums
     }
 
     #[inline(always)]
-    fn sixteen(self, from: &[u8; 16]) -> [i8; 16] {
-        from.map(u8::cast_signed)
-    }
-
-    #[inline(always)]
-    fn spread_pair(self, sixteen: [i8; 16], pair: usize) -> [i16; 16] {
-        let mut spread = [0; 16];
-        for (lane, short) in spread.iter_mut().enumerate() {
-            *short = i16::from(sixteen[2 * pair + lane / 8]);
-        }
-        spread
-    }
-
-    #[inline(always)]
-    fn widened(self, sixteen: [i8; 16]) -> [i16; 16] {
-        sixteen.map(i16::from)
-    }
-
-    #[inline(always)]
-    fn shorts(self, from: &[i16; 16]) -> [i16; 16] {
-        *from
-    }
-
-    #[inline(always)]
-    fn ones(self) -> [i16; 16] {
-        [1; 16]
-    }
-
-    #[inline(always)]
-    fn word_sums(self, left: [i16; 16], right: [i16; 16]) -> [i32; 8] {
+    fn word_sums(self, left: [i16; 16], right: [i16; 16]) -> [i32; ROWS] {
         let product = |at: usize| i32::from(left[at]) * i32::from(right[at]);
-        let mut sums = [0; 8];
+        let mut sums = [0; ROWS];
         for (lane, sum) in sums.iter_mut().enumerate() {
             *sum = product(2 * lane) + product(2 * lane + 1);
         }
@@ -137,12 +107,12 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
-    fn no_words(self) -> [i32; 8] {
-        [0; 8]
+    fn no_words(self) -> [i32; ROWS] {
+        [0; ROWS]
     }
 
     #[inline(always)]
-    fn plus(self, left: [i32; 8], right: [i32; 8]) -> [i32; 8] {
+    fn plus(self, left: [i32; ROWS], right: [i32; ROWS]) -> [i32; ROWS] {
         let mut sums = left;
         for (sum, word) in sums.iter_mut().zip(right) {
             *sum += word;
@@ -151,8 +121,8 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
-    fn no_floats(self) -> [f32; 8] {
-        [0.0; 8]
+    fn no_floats(self) -> [f32; ROWS] {
+        [0.0; ROWS]
     }
 
     #[expect(
@@ -160,16 +130,22 @@ impl Vectors for Plain {
         reason = "as the processors' conversion rounds"
     )]
     #[inline(always)]
-    fn scaled_onto(self, words: [i32; 8], factor: f32, onto: [f32; 8]) -> [f32; 8] {
+    fn scaled_onto(
+        self,
+        words: [i32; ROWS],
+        scales: &[f32; ROWS],
+        factor: f32,
+        onto: [f32; ROWS],
+    ) -> [f32; ROWS] {
         let mut sums = onto;
-        for (sum, word) in sums.iter_mut().zip(words) {
-            *sum = (word as f32).mul_add(factor, *sum);
+        for ((sum, word), scale) in sums.iter_mut().zip(words).zip(scales) {
+            *sum = (word as f32).mul_add(scale * factor, *sum);
         }
         sums
     }
 
     #[inline(always)]
-    fn lanes(self, floats: [f32; 8]) -> [f32; 8] {
+    fn lanes(self, floats: [f32; ROWS]) -> [f32; ROWS] {
         floats
     }
 }
