@@ -47,7 +47,7 @@ const TIMED: [&str; 35] = [
 const METERED: [&str; 1] = ["counter-is-integrated-power"];
 
 /// The expectations about times, or about power without work, that did not hold, a line each. On a machine that others
-/// share they say no more than that it was not left alone, which is why [`check`] lets them be.
+/// share they say no more than that it was not left alone, which is why [`check`](super::check) lets them be.
 #[must_use]
 pub fn times_not_held(summary: &Value, plan: &Value) -> Vec<String> {
     let expectations = summary["expectations"].as_array().into_iter().flatten();
