@@ -1,6 +1,6 @@
 //! Rows in blocks of eight bits: GGUF's `Q8_0`.
 
-use super::lanes::{Lanes, ROWS, bytes_at, halves_at};
+use super::lanes::{Lanes, ROWS, bytes_at, four_at, halves};
 use super::rounded::{Rounding, State};
 use super::vectors::Vectors;
 use super::{Dots, Format};
@@ -46,7 +46,7 @@ impl Format for EightBits {
     #[inline(always)]
     fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Beside) {
         beside.integers = vectors.interleaved(bytes_at(blocks, 2));
-        beside.scales = halves_at(blocks, 0);
+        beside.scales = halves(four_at(blocks, 0));
     }
 
     #[expect(

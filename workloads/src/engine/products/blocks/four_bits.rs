@@ -1,7 +1,7 @@
 //! Rows in blocks of four bits: GGUF's `Q4_K`.
 
 use super::groups::{Grouped, VALUES};
-use super::lanes::{Lanes, ROWS, bytes_at, either, halves_at, masked, shifted};
+use super::lanes::{Lanes, ROWS, bytes_at, either, halves, masked, shifted};
 use super::rounded::{Rounding, State};
 use super::vectors::Vectors;
 use super::{Dots, Format};
@@ -43,21 +43,23 @@ impl Format for FourBits {
     )]
     #[inline(always)]
     fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Self::Beside) {
-        beside.scale = halves_at(blocks, 0);
-        beside.least = halves_at(blocks, 2);
-        let [_, scales, minima, rest, ..] = vectors.interleaved(bytes_at(blocks, 0));
+        let [both, scales, minima, rest, ..] = vectors.interleaved(bytes_at(blocks, 0));
+        beside.scale = halves(both);
+        beside.least = halves(shifted(both, 16));
         let (scales, minima) = (six_bits(scales, rest), six_bits(minima, shifted(rest, 4)));
         for group in 0..GROUPS {
-            for row in 0..ROWS {
-                let scale = scales[group / 4][row] >> (8 * (group % 4)) & 0xff;
-                beside.scales[group][row] = scale | scale << 16;
+            let mut twice = shifted(scales[group / 4], 8 * (group % 4));
+            for lane in &mut twice {
+                *lane = *lane & 0xff | (*lane & 0xff) << 16;
             }
+            beside.scales[group] = twice;
         }
         for pair in 0..GROUPS / 2 {
-            for row in 0..ROWS {
-                let two = minima[pair / 2][row] >> (16 * (pair % 2));
-                beside.minima[pair][row] = two & 0xff | (two & 0xff00) << 8;
+            let mut two = shifted(minima[pair / 2], 16 * (pair % 2));
+            for lane in &mut two {
+                *lane = *lane & 0xff | (*lane & 0xff00) << 8;
             }
+            beside.minima[pair] = two;
         }
         // Two groups in 32 bytes: one in the low halves, one in the high halves.
         for pair in 0..GROUPS / 2 {

@@ -1,7 +1,7 @@
 //! Rows in blocks of six bits: GGUF's `Q6_K`.
 
 use super::groups::{Grouped, VALUES};
-use super::lanes::{ROWS, bytes_at, halves_at, masked, shifted};
+use super::lanes::{ROWS, bytes_at, four_at, halves, masked, shifted};
 use super::rounded::{Rounding, State};
 use super::vectors::Vectors;
 use super::{Dots, Format};
@@ -49,21 +49,24 @@ impl Format for SixBits {
     )]
     #[inline(always)]
     fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Self::Beside) {
-        beside.scale = halves_at(blocks, SCALE);
+        beside.scale = halves(shifted(four_at(blocks, SCALE - 2), 16));
         beside.least = beside.scale;
         // The sixteen bytes behind sixteen others.
         let scales = vectors.interleaved(bytes_at(blocks, SCALES - 16));
-        for group in 0..GROUPS {
+        for pair in 0..GROUPS / 2 {
+            let two = shifted(scales[4 + pair / 2], 16 * (pair % 2));
+            let (mut first, mut second, mut minima) = (two, two, two);
             for row in 0..ROWS {
-                let scale = scales[4 + group / 4][row].to_le_bytes()[group % 4].cast_signed();
-                let minimum = u32::from((32 * i16::from(scale)).cast_unsigned());
-                let scale = u32::from(i16::from(scale).cast_unsigned());
-                beside.scales[group][row] = scale | scale << 16;
-                beside.minima[group / 2][row] = match group % 2 {
-                    0 => minimum,
-                    _ => beside.minima[group / 2][row] | minimum << 16,
-                };
+                let low = ((two[row] << 24).cast_signed() >> 24).cast_unsigned();
+                let high = ((two[row] << 16).cast_signed() >> 24).cast_unsigned();
+                first[row] = low & 0xffff | low << 16;
+                second[row] = high & 0xffff | high << 16;
+                // 32 times as much.
+                minima[row] = low << 5 & 0xffff | high << 21;
             }
+            beside.scales[2 * pair] = first;
+            beside.scales[2 * pair + 1] = second;
+            beside.minima[pair] = minima;
         }
         // 128 integers in 64 bytes of low bits and 32 of high ones: two groups in the low halves of the first 32, two
         // in those of the second, and so on with the high halves.
