@@ -37,10 +37,6 @@ impl Format for FourBits {
         clippy::inline_always,
         reason = "else it is compiled without the vector units"
     )]
-    #[expect(
-        clippy::needless_range_loop,
-        reason = "iterators are not always inlined among vector code"
-    )]
     #[inline(always)]
     fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Self::Beside) {
         let [both, scales, minima, rest, ..] = vectors.interleaved(bytes_at(blocks, 0));

@@ -43,10 +43,6 @@ impl Format for SixBits {
         clippy::inline_always,
         reason = "else it is compiled without the vector units"
     )]
-    #[expect(
-        clippy::needless_range_loop,
-        reason = "iterators are not always inlined among vector code"
-    )]
     #[inline(always)]
     fn put_beside<V: Vectors>(vectors: V, blocks: [&[u8; BYTES]; ROWS], beside: &mut Self::Beside) {
         beside.scale = halves(shifted(four_at(blocks, SCALE - 2), 16));
