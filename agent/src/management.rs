@@ -10,6 +10,7 @@ mod kernel_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
@@ -256,11 +257,13 @@ type Peers = BTreeMap<IpAddr, BTreeSet<u32>>;
 
 /// Those whom this process is controlled by: the far ends of the TCP connections of the processes that
 /// started it, such as sshd, and what `SSH_CONNECTION` of any of them says.
-#[must_use]
-pub fn control_peers() -> BTreeSet<ControlPeer> {
+///
+/// # Errors
+/// The kernel's tables of connections and addresses cannot be read, so that nobody knows whom to protect.
+pub fn control_peers() -> io::Result<BTreeSet<ControlPeer>> {
     let mut peers = Peers::new();
-    let connections = tcp_connections();
-    let own = own_addresses();
+    let connections = tcp_connections()?;
+    let own = own_addresses()?;
     let mut pid = std::process::id();
     // A chain of parents has an end; a number that is used again could make it a ring.
     for _ in 0..64 {
@@ -280,7 +283,7 @@ pub fn control_peers() -> BTreeSet<ControlPeer> {
         }
     }
     peers.retain(|peer, _| !peer.is_loopback() && !peer.is_unspecified());
-    with_interfaces(peers, &own)
+    Ok(with_interfaces(peers, &own))
 }
 
 /// Tells over which interface each comes in. A link-local address means nothing without one, and no route
@@ -360,14 +363,24 @@ impl Connection {
     }
 }
 
+/// A table of this namespace's network; empty where the kernel has no such protocol.
+fn network_table(name: &str) -> io::Result<String> {
+    let path = format!("/proc/thread-self/net/{name}");
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{path}: {error}"))),
+        table => table,
+    }
+}
+
 /// The TCP connections of this namespace, by the inode of their socket.
-fn tcp_connections() -> BTreeMap<u64, Connection> {
+fn tcp_connections() -> io::Result<BTreeMap<u64, Connection>> {
     let mut found = BTreeMap::new();
-    for path in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
-        let table = fs::read_to_string(path).unwrap_or_default();
+    for name in ["tcp", "tcp6"] {
+        let table = network_table(name)?;
         found.extend(table.lines().skip(1).filter_map(connection));
     }
-    found
+    Ok(found)
 }
 
 /// One line of `/proc/net/tcp`: number, local, remote, state, ..., inode the tenth field.
@@ -379,9 +392,9 @@ fn connection(line: &str) -> Option<(u64, Connection)> {
 }
 
 /// The IPv6 addresses of this namespace's interfaces, each with the number of its interface.
-fn own_addresses() -> Vec<(Ipv6Addr, u32)> {
-    let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
-    table.lines().filter_map(own_address).collect()
+fn own_addresses() -> io::Result<Vec<(Ipv6Addr, u32)>> {
+    let table = network_table("if_inet6")?;
+    Ok(table.lines().filter_map(own_address).collect())
 }
 
 /// One line of `/proc/net/if_inet6`: the address in the order of the network, and the interface's number,

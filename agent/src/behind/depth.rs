@@ -28,6 +28,7 @@ impl Depth {
     }
 
     fn said(links: Option<&str>, around: Option<&str>) -> Depth {
+        // These choose a CPU and nothing else: what is no number is as if it were not said.
         let links = links.and_then(|text| text.parse().ok()).unwrap_or(0);
         Depth {
             links: usize::min(links, DEEPEST),

@@ -156,7 +156,7 @@ fn the_nic_of_a_link_local_clients_scope_is_refused_whichever_way_a_route_would_
             let environment = format!("SSH_CONNECTION=fe80::9%{nic} 50000 fe80::1%{nic} 22");
             let (address, interface) = ssh_peer(environment.as_bytes()).unwrap();
             let peers = Peers::from([(address, interface.into_iter().collect())]);
-            let found = protected(&with_interfaces(peers, &own_addresses())).unwrap();
+            let found = protected(&with_interfaces(peers, &own_addresses().unwrap())).unwrap();
             let reason = "the connection from fe80::9 comes in over it";
             assert_eq!(found[&index(nic)], reason);
             assert!(!found.contains_key(&index(other)), "{found:?}");
@@ -164,7 +164,7 @@ fn the_nic_of_a_link_local_clients_scope_is_refused_whichever_way_a_route_would_
         // Nobody says which: both, and none without such an address.
         let address = "fe80::9".parse().unwrap();
         let peers = Peers::from([(address, BTreeSet::new())]);
-        let found = protected(&with_interfaces(peers, &own_addresses())).unwrap();
+        let found = protected(&with_interfaces(peers, &own_addresses().unwrap())).unwrap();
         for nic in ["nic0", "nic1"] {
             let reason = "the connection from fe80::9 may come in over it";
             assert_eq!(found[&index(nic)], reason);
@@ -205,10 +205,10 @@ fn a_connection_from_a_link_local_address_comes_in_over_the_nic_that_has_its_oth
     let done = host.run(|| {
         let _accepted = listener.accept().unwrap();
         let peer: IpAddr = "fe80::2".parse().unwrap();
-        let connections = tcp_connections();
+        let connections = tcp_connections().unwrap();
         let mut ours = connections.values().filter(|one| one.peer == peer);
         let ours = ours.next().unwrap();
-        let own = own_addresses();
+        let own = own_addresses().unwrap();
         let peers = Peers::from([(peer, ours.interfaces(&own))]);
         let found = protected(&with_interfaces(peers, &own)).unwrap();
         let reason = "the connection from fe80::2 comes in over it";

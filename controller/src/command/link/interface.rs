@@ -222,6 +222,11 @@ fn order(arguments: &InterfaceApplyArguments) -> Result<(HoldOrder, Trace), Fail
     let peers = arguments.peer.iter().map(|text| peer(text));
     let peers: Vec<Peer> = peers.collect::<Result<_, _>>()?;
     let confirm = arguments.confirm_within.map(|span| span.ns);
+    let control_peers = management::control_peers().map_err(|error| {
+        let message =
+            format!("cannot tell over which interface this machine is controlled: {error}");
+        Failure::message(ExitCode::Preflight, message).remedy("mount /proc as the kernel's own")
+    })?;
     let order = HoldOrder {
         interface: arguments.interface.interface.clone(),
         shape: in_words(&trace, &settings, peers.len()),
@@ -229,7 +234,7 @@ fn order(arguments: &InterfaceApplyArguments) -> Result<(HoldOrder, Trace), Fail
         peers,
         lease_ns: arguments.lease.ns,
         confirm_within_ns: confirm.unwrap_or(CONFIRM_WITHIN_NS),
-        control_peers: management::control_peers(),
+        control_peers,
         invoking_user: invoking_user(),
     };
     Ok((order, trace))
