@@ -464,7 +464,7 @@ mod tests {
         let refused = |code: i32| {
             interface_of_answer(Err(LinkError::Netlink {
                 action: "find the way".to_owned(),
-                source: std::io::Error::from_raw_os_error(code),
+                source: io::Error::from_raw_os_error(code),
             }))
         };
         for code in [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::ESRCH] {
@@ -478,7 +478,7 @@ mod tests {
         }
         let unnumbered = interface_of_answer(Err(LinkError::Netlink {
             action: "find the way".to_owned(),
-            source: std::io::Error::other("an answer that makes no sense"),
+            source: io::Error::other("an answer that makes no sense"),
         }));
         assert!(unnumbered.is_err());
     }
