@@ -43,7 +43,7 @@ trace = "radio"
 queue = "100 kB"
 
 [calibration]
-flow = "1 s"
+flow = "3 s"
 
 [model]
 recipe = "tiny"
