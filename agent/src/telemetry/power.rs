@@ -35,6 +35,10 @@ const STATE_PERIOD_NS: u64 = 200_000_000;
 /// Readings of so much time go into one event.
 const EVENT_PERIOD_NS: u64 = 100_000_000;
 
+/// How long readings of a phase go on after its end: counters of GPUs and packages are renewed every 100 ms or more
+/// often, and tell only then what was used until the end.
+const TAIL_NS: u64 = 200_000_000;
+
 /// A running sampler, or why there is nothing to sample.
 #[derive(Debug)]
 pub struct PowerSampler {
@@ -258,8 +262,15 @@ impl PowerSampler {
         });
     }
 
-    /// Readings are no events any more; those that were none yet become the last one.
+    /// Readings are no events any more once counters have told what was used until now; those that were none yet become
+    /// the last one.
     pub fn end_phase(&self) {
+        let tells_late = |channel: &Channel| {
+            channel.counted && matches!(channel.quantity, Quantity::EnergyCounter { .. })
+        };
+        if self.channels.iter().any(tells_late) {
+            clock::sleep_until(clock::now().saturating_add(TAIL_NS));
+        }
         if let Some(mut phase) = held(&self.shared.phase).take() {
             phase.tell();
         }

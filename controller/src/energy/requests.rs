@@ -64,8 +64,12 @@ pub(crate) fn request_energies(
         return Err("no meter can be summed up");
     }
     let (idle_w, idle_open_w) = idle.ok_or("the idle power was not measured")?;
-    let spans: Vec<Interval> = intervals(channels, &phase.meters, INTERVAL_NS)
+    let mut spans: Vec<Interval> = intervals(channels, &phase.meters, INTERVAL_NS)
         .ok_or("a counted channel has no readings throughout the phase")?;
+    if let Some(end) = &phase.end {
+        // Readings go on a little longer, for what counters tell late.
+        spans.retain(|span| span.to_ns <= end.duration_ns);
+    }
     let work: Vec<RequestWork> = phase
         .requests
         .values()
