@@ -60,6 +60,13 @@ pub fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| rounded(count_to_f64(part) / count_to_f64(whole), 9))
 }
 
+/// The middle of some numbers, the later of two; `None` of none.
+pub(crate) fn median(numbers: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut numbers: Vec<u64> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.get(numbers.len() / 2).copied()
+}
+
 /// A number with at most so many decimals. Short decimals read back from JSON exactly.
 #[must_use]
 pub fn rounded(value: f64, decimals: i32) -> f64 {

@@ -2,7 +2,10 @@
 
 use hexloop_proto::{MeterChannel, MeterReadings};
 
-use crate::format::count_to_f64;
+use crate::format::{count_to_f64, median};
+
+/// A step of a counter was seen late if more than so many times the median time between readings had passed.
+const LATE: u64 = 3;
 
 /// Energy of the machine over a short span.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,9 +29,8 @@ impl Interval {
 /// The energy of the counted channels in spans of `length_ns`, from the first to the last moment
 /// at which all of them had a value.
 ///
-/// A counter is taken to rise evenly between the moments at which it was seen to move; power is
-/// integrated by the trapezoidal rule. A counter that went back, or a channel without values,
-/// gives no intervals: `None`.
+/// A counter is taken to rise evenly between the moments at which it was seen to step; power is integrated by the
+/// trapezoidal rule. A counter that went back, or a channel without values, gives no intervals: `None`.
 #[must_use]
 pub fn intervals(
     channels: &[MeterChannel],
@@ -84,27 +86,59 @@ pub fn intervals(
     Some(found)
 }
 
-/// Joules since the first sample, at every moment at which the counter moved.
+/// A step of a counter, as it was seen.
+struct Step {
+    /// When it was last read without it.
+    before_ns: u64,
+    /// When it was first read with it.
+    at_ns: u64,
+    /// Energy since the step before the first sample.
+    total_j: f64,
+}
+
+/// Joules since the counter's last step before the first sample: at the first sample, and at every moment at which
+/// the counter was seen to step.
+///
+/// The first sample comes at some moment between two steps. Where the counter was then is told by its period, the
+/// median time between its steps: without that the energy from the step before would be counted as used since the
+/// sample. A step that was seen late, because its reader was kept from reading for more than [`LATE`] times the
+/// median, tells how much was used but not by when, and is left out between two others.
 fn counted(samples: &[(u64, u64)], wraps_at_uj: Option<u64>) -> Option<Vec<(u64, f64)>> {
-    let mut curve: Vec<(u64, f64)> = Vec::new();
+    let &(first_ns, _) = samples.first()?;
+    let mut steps: Vec<Step> = Vec::new();
     let mut total_uj = 0;
-    let mut last: Option<u64> = None;
-    for &(at_ns, value_uj) in samples {
-        let moved_uj = match last {
-            None => 0,
-            Some(before_uj) => match (value_uj.checked_sub(before_uj), wraps_at_uj) {
-                (Some(moved_uj), _) => moved_uj,
-                (None, Some(range_uj)) => range_uj.saturating_sub(before_uj) + value_uj,
-                (None, None) => return None,
-            },
+    for pair in samples.windows(2) {
+        let ((before_ns, before_uj), (at_ns, value_uj)) = (pair[0], pair[1]);
+        let moved_uj = match (value_uj.checked_sub(before_uj), wraps_at_uj) {
+            (Some(moved_uj), _) => moved_uj,
+            (None, Some(range_uj)) => range_uj.saturating_sub(before_uj) + value_uj,
+            (None, None) => return None,
         };
-        if last.is_none() || moved_uj > 0 {
+        if moved_uj > 0 {
             total_uj += moved_uj;
-            curve.push((at_ns, count_to_f64(total_uj) / 1e6));
+            steps.push(Step {
+                before_ns,
+                at_ns,
+                total_j: count_to_f64(total_uj) / 1e6,
+            });
         }
-        last = Some(value_uj);
     }
-    Some(curve)
+    let times = samples.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    let late_ns = LATE * median(times).unwrap_or(0);
+    let period_ns = median(steps.windows(2).map(|pair| pair[1].at_ns - pair[0].at_ns));
+    let at_first_j = match (steps.first(), period_ns) {
+        (Some(step), Some(period_ns)) => {
+            let since = count_to_f64(step.at_ns - first_ns) / count_to_f64(period_ns.max(1));
+            step.total_j * (1.0 - since).max(0.0)
+        }
+        _ => 0.0,
+    };
+    let last = steps.len().saturating_sub(1);
+    let seen_in_time = steps.iter().enumerate().filter(|(place, step)| {
+        *place == 0 || *place == last || step.at_ns - step.before_ns <= late_ns
+    });
+    let seen = seen_in_time.map(|(_, step)| (step.at_ns, step.total_j));
+    Some([(first_ns, at_first_j)].into_iter().chain(seen).collect())
 }
 
 /// Joules since the first sample.
@@ -183,6 +217,45 @@ mod tests {
         assert_eq!(found.len(), 10);
         for interval in &found {
             assert!((interval.energy_j - 2.5).abs() < 1e-9, "{interval:?}");
+        }
+    }
+
+    /// A counter at 70 W that is renewed every 100 ms, read from `first_ms` on every 10 ms but where that is `missed`.
+    fn slow_counter(first_ms: u64, missed: impl Fn(u64) -> bool) -> Vec<Interval> {
+        let mut batch = MeterReadings::default();
+        for at_ms in (first_ms..=first_ms + 2_000).step_by(10) {
+            if !missed(at_ms) {
+                batch.at_ns.push(at_ms * MS);
+                batch.values.push(vec![Some(at_ms / 100 * 7_000_000)]);
+            }
+        }
+        let channels = [channel("energy counter", true, None)];
+        intervals(&channels, &[batch], 250 * MS).unwrap()
+    }
+
+    #[test]
+    fn a_slow_counter_tells_power_from_its_first_reading_on_whenever_that_is() {
+        for first_ms in [100, 110, 150, 190] {
+            let found = slow_counter(first_ms, |_| false);
+            assert_eq!(found.len(), 7 + usize::from(first_ms == 100));
+            for interval in &found {
+                assert!(
+                    (interval.energy_j - 70.0 * 0.25).abs() < 1e-9,
+                    "{first_ms}: {interval:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_seen_late_shifts_no_energy() {
+        // What is renewed at 1,000 ms is seen at 1,080 ms.
+        let found = slow_counter(100, |at_ms| (1_000..1_080).contains(&at_ms));
+        for interval in &found {
+            assert!(
+                (interval.energy_j - 70.0 * 0.25).abs() < 1e-9,
+                "{interval:?}"
+            );
         }
     }
 

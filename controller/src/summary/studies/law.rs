@@ -12,6 +12,8 @@ use hexloop_statistics::below;
 /// Resamples that an interval is taken from.
 const RESAMPLES: u32 = 400;
 
+pub(in crate::summary) use crate::format::median;
+
 /// Where the best cut flips.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::summary) struct Flip {
@@ -19,13 +21,6 @@ pub(in crate::summary) struct Flip {
     pub(in crate::summary) rate_bps: f64,
     /// That over the critical rate, and the ends of its 95 % interval.
     pub(in crate::summary) over_critical: Option<[f64; 3]>,
-}
-
-/// The middle of some times; `None` of none.
-pub(in crate::summary) fn median(times: impl Iterator<Item = u64>) -> Option<u64> {
-    let mut times: Vec<u64> = times.collect();
-    times.sort_unstable();
-    times.get(times.len() / 2).copied()
 }
 
 /// Time of a token after the first: the median over all of some trials.
