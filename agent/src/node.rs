@@ -3,6 +3,7 @@
 //! A named thread per node enters new namespaces, starts the first process there
 //! (`hexloop agent init`, see [`init`]) and then carries what it says until it ends.
 
+pub(crate) mod congestion;
 mod duty;
 pub mod init;
 mod lines;
@@ -109,6 +110,15 @@ pub(crate) struct Node {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What became of making a node habitable.
+#[derive(Debug)]
+pub(crate) struct Habitable {
+    /// What could not be done and does not matter much.
+    pub(crate) warnings: Vec<String>,
+    /// What controls the congestion of its TCP connections.
+    pub(crate) congestion_control: String,
+}
+
 impl Node {
     /// Makes the namespaces and starts the first process, which then waits for [`Node::set_up`].
     /// What it says goes to `messages` under the number `place`.
@@ -181,22 +191,34 @@ impl Node {
         })
     }
 
-    /// Makes the node habitable. Returns warnings.
+    /// Makes the node habitable.
     pub(crate) fn set_up(
         &mut self,
         place: usize,
         messages: &Receiver<NodeMessage>,
         shown: Shown,
-    ) -> Result<Vec<String>, NodeError> {
-        let host_name = rooms::host_name_of(&self.name);
-        self.ask(&NodeRequest::SetUp { host_name, shown })?;
+        congestion_control: Option<&str>,
+    ) -> Result<Habitable, NodeError> {
+        self.ask(&NodeRequest::SetUp {
+            host_name: rooms::host_name_of(&self.name),
+            shown,
+            congestion_control: congestion_control.map(str::to_owned),
+        })?;
         loop {
             match messages.recv_timeout(ANSWER_LIMIT) {
                 Ok(NodeMessage {
                     node,
                     reply: Some(reply),
                 }) if node == place => match reply {
-                    NodeReply::Up { warnings } => return Ok(warnings),
+                    NodeReply::Up {
+                        warnings,
+                        congestion_control,
+                    } => {
+                        return Ok(Habitable {
+                            warnings,
+                            congestion_control,
+                        });
+                    }
                     NodeReply::Failed { message } => {
                         return Err(NodeError::SetUp {
                             node: self.name.clone(),

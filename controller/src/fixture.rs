@@ -98,6 +98,7 @@ fn node(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> NodePlan {
         threads: 1,
         compute: ComputeSettings::default(),
         slowdown: None,
+        congestion_control: None,
         isolation: NodeIsolation::default(),
     }
 }

@@ -470,6 +470,9 @@ pub struct NodeSummary {
     pub got_period_us: Option<u64>,
     /// How it is enforced.
     pub quota_by: String,
+    /// What controls the congestion of its TCP connections, read back; null in records from before that was set.
+    #[serde(default)]
+    pub congestion_control: Option<String>,
 }
 
 /// Whether a claim about the results held.

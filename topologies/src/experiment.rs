@@ -150,6 +150,8 @@ pub struct Node {
     pub compute: ComputeSettings,
     /// The stated slowdown of its engine.
     pub slowdown: Option<u32>,
+    /// What controls the congestion of its TCP connections; `None` leaves it at cubic.
+    pub congestion_control: Option<String>,
     /// What is to keep others away from it.
     pub isolation: NodeIsolation,
 }

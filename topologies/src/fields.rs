@@ -410,6 +410,14 @@ pub(crate) const NODE: &[Field] = &[
          took. Unlike a quota it holds for each computation alone, however short.",
     ),
     field(
+        "congestion_control",
+        Kind::Choice(&["cubic", "bbr", "reno"]),
+        Optional,
+        "What controls the congestion of its TCP connections; cubic unless given, or reno where \
+         namespaces may not have that. \
+         What is asked for and cannot be had ends the run before anything is sent.",
+    ),
+    field(
         "partition",
         Kind::Choice(&["root", "isolated"]),
         Optional,

@@ -103,6 +103,9 @@ pub struct NodePlan {
     /// How many times as long as it took every computation of its engine lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowdown: Option<u32>,
+    /// What controls the congestion of its TCP connections; `None` stands for cubic, or reno where namespaces may not have that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub congestion_control: Option<String>,
     /// What is to keep others away from it.
     #[serde(default)]
     pub isolation: NodeIsolation,

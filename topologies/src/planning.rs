@@ -211,6 +211,7 @@ fn nodes(
             threads: node.cpus,
             compute: node.compute,
             slowdown: node.slowdown,
+            congestion_control: node.congestion_control.clone(),
             isolation: node.isolation.clone(),
         });
     }

@@ -200,6 +200,7 @@ fn nodes(reporter: &mut Reporter<'_>, file: &Section<'_>) -> Vec<Node> {
             slowdown: section
                 .sound("slowdown")
                 .map(|_| section.integer_u32("slowdown")),
+            congestion_control: section.optional_text("congestion_control"),
             isolation: isolation::node(reporter, &section, gpu),
         }
     };

@@ -269,6 +269,9 @@ pub struct NodeUp {
     /// UUID of its GPU, if it was given one.
     #[serde(default)]
     pub gpu: Option<String>,
+    /// What controls the congestion of its TCP connections, read back; `None` in records from before that was set.
+    #[serde(default)]
+    pub congestion_control: Option<String>,
 }
 
 /// CPUs and CPU time of a node: what was asked and what was read back.

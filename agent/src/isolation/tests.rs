@@ -80,6 +80,7 @@ fn plan(machine: MachinePlan) -> Plan {
             threads: 2,
             compute: ComputeSettings::default(),
             slowdown: None,
+            congestion_control: None,
             isolation: NodeIsolation::default(),
         }],
         links: Vec::new(),

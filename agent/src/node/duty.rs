@@ -118,6 +118,7 @@ mod tests {
             threads: 1,
             compute: ComputeSettings::default(),
             slowdown: None,
+            congestion_control: None,
             isolation: NodeIsolation::default(),
         }
     }

@@ -22,7 +22,7 @@ use hexloop_workloads::job::thread_environment;
 use super::ENGINE_CUDA;
 use super::lines::LineSplitter;
 use super::protocol::{NodeReply, NodeRequest, Program, Stream};
-use super::rooms;
+use super::{congestion, rooms};
 use crate::engine_cuda::{COMPILED, LIBRARY_VARIABLE};
 use crate::isolation::node::Surroundings;
 use crate::sys::memory_policy::NodeMask;
@@ -156,9 +156,20 @@ impl Init {
 
     fn answer(&mut self, request: NodeRequest) -> io::Result<()> {
         match request {
-            NodeRequest::SetUp { host_name, shown } => {
-                let reply = match rooms::set_up(&host_name, &shown) {
-                    Ok(warnings) => NodeReply::Up { warnings },
+            NodeRequest::SetUp {
+                host_name,
+                shown,
+                congestion_control,
+            } => {
+                let made = rooms::set_up(&host_name, &shown).and_then(|warnings| {
+                    let got = congestion::control(congestion_control.as_deref())?;
+                    Ok((warnings, got))
+                });
+                let reply = match made {
+                    Ok((warnings, congestion_control)) => NodeReply::Up {
+                        warnings,
+                        congestion_control,
+                    },
                     Err(error) => NodeReply::Failed {
                         message: super::with_causes(&error),
                     },

@@ -128,6 +128,7 @@ mod tests {
             threads: 1,
             compute: ComputeSettings::default(),
             slowdown: None,
+            congestion_control: None,
             isolation: NodeIsolation::default(),
         };
         let pinning = pin(&plan, child.id(), &NodeCgroups::default()).unwrap();
@@ -150,6 +151,7 @@ mod tests {
             threads: 1,
             compute: ComputeSettings::default(),
             slowdown: None,
+            congestion_control: None,
             isolation: NodeIsolation::default(),
         };
         let error = pin(&plan, std::process::id(), &NodeCgroups::default()).unwrap_err();

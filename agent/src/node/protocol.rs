@@ -17,6 +17,9 @@ pub(crate) enum NodeRequest {
         host_name: String,
         /// What of the host its processes are to see.
         shown: Shown,
+        /// What is to control the congestion of its TCP connections.
+        #[serde(default)]
+        congestion_control: Option<String>,
     },
     /// Start a process without privileges. Answered by `Started` or `NotStarted`.
     Start {
@@ -100,6 +103,8 @@ pub(crate) enum NodeReply {
     Up {
         /// What could not be done and does not matter much.
         warnings: Vec<String>,
+        /// What controls the congestion of its TCP connections.
+        congestion_control: String,
     },
     /// The node is not habitable.
     Failed {

@@ -25,7 +25,7 @@ pub(crate) struct RoomError {
     source: io::Error,
 }
 
-fn failed<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> RoomError {
+pub(super) fn failed<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> RoomError {
     move |source| RoomError {
         action: action.into(),
         source: source.into(),

@@ -25,6 +25,7 @@ use crate::isolation::node::Surroundings;
 use crate::isolation::{self, Settling};
 use crate::ledger::UndoId;
 use crate::link::{CellSeat, Link, LinkSpec, Observer, RelayEngine, RelayOptions, SharedCell};
+use crate::node::congestion::USUAL;
 use crate::node::{DutyCycle, Node, NodeMessage, Shown, cpus_of, pin};
 use crate::privilege::Privilege;
 use crate::process::allow_descriptors;
@@ -123,6 +124,7 @@ impl Scene {
             .iter()
             .filter(|node| node.isolation.realtime.is_some());
         let realtime_nodes = u32::try_from(realtime.count()).unwrap_or(u32::MAX);
+        let mut other_control = None;
         for (place, node_plan) in plan.nodes.iter().enumerate() {
             check(stop)?;
             let groups = self.make_groups(stage, node_plan, &run)?;
@@ -152,9 +154,15 @@ impl Scene {
                 draft_model_directory: draft_model.clone(),
                 engine_cuda: self.engine_cuda.clone(),
             };
-            for warning in node.set_up(place, &self.messages, shown)? {
+            let control = node_plan.congestion_control.as_deref();
+            let habitable = node.set_up(place, &self.messages, shown, control)?;
+            for warning in habitable.warnings {
                 let message = format!("node {}: {warning}", node.name);
                 events.emit(EventBody::Warning { message });
+            }
+            let got = habitable.congestion_control;
+            if control.is_none() && got != USUAL {
+                other_control = Some(got.clone());
             }
             let pid = node.process.pid;
             let name = node_plan.name.clone();
@@ -168,7 +176,15 @@ impl Scene {
                 pinning,
                 isolation,
                 gpu,
+                congestion_control: Some(got),
             }));
+        }
+        if let Some(other) = other_control {
+            let message = format!(
+                "TCP of nodes is controlled by {other}: network namespaces of this machine may not have {USUAL}, which \
+                 `sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno {USUAL}\"` allows them"
+            );
+            events.emit(EventBody::Warning { message });
         }
         self.seats = seats(input)?;
         check(stop)?;

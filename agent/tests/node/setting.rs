@@ -45,6 +45,7 @@ pub(crate) fn node_plan(name: &str, index: u16, cpu_quota: Option<CpuQuota>) -> 
         threads: 1,
         compute: ComputeSettings::default(),
         slowdown: None,
+        congestion_control: None,
         isolation: NodeIsolation::default(),
     }
 }

@@ -102,9 +102,10 @@ fn nodes(page: &mut String, data: &Data<'_>) -> fmt::Result {
         "CPUs got",
         "CPU share asked",
         "CPU share got",
+        "TCP controlled by",
         "Threads",
     ];
-    let mut table = Table::new(&head, 5);
+    let mut table = Table::new(&head, 6);
     for node in &data.records.plan.nodes {
         let up = data
             .records
@@ -144,6 +145,8 @@ fn nodes(page: &mut String, data: &Data<'_>) -> fmt::Result {
             got_cpus,
             asked_share(node),
             got_share,
+            up.and_then(|up| up.congestion_control.as_deref())
+                .map_or_else(|| "unknown".to_owned(), escape),
             node.threads.to_string(),
         ]);
     }

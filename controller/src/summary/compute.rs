@@ -233,6 +233,7 @@ fn node_summary(up: &hexloop_proto::NodeUp) -> NodeSummary {
         got_quota: pinning.got_quota,
         got_period_us: pinning.got_period_us,
         quota_by: pinning.quota_by.clone(),
+        congestion_control: up.congestion_control.clone(),
     }
 }
 

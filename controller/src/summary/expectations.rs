@@ -31,7 +31,7 @@ struct Judgement {
     detail: String,
 }
 
-/// What the evidence says of a claim; `None` if it leaves it open.
+/// What the evidence says of a claim; `None` if it leaves it open, as no case at all does: nothing is held by none.
 fn judgement(
     held: Option<bool>,
     numbers: &[(&str, u64)],
@@ -39,12 +39,11 @@ fn judgement(
     detail: &str,
 ) -> Judgement {
     let outcome = match held {
-        Some(true) => ExpectationOutcome::Held,
+        Some(true) if evidence.sample_size > 0 => ExpectationOutcome::Held,
         Some(false) => ExpectationOutcome::NotHeld,
-        None => ExpectationOutcome::Undecided,
+        Some(true) | None => ExpectationOutcome::Undecided,
     };
     if evidence.sample_size == 0 {
-        // In no case nothing shows.
         return Judgement {
             outcome,
             ..unjudged(numbers, detail.to_owned())

@@ -183,7 +183,7 @@ impl Crowd {
             self.nodes.push(node?);
         }
         for (place, node) in self.nodes.iter_mut().enumerate().skip(first) {
-            node.set_up(place, &self.messages, Shown::default())?;
+            node.set_up(place, &self.messages, Shown::default(), None)?;
         }
         Ok(&self.nodes[first..])
     }

@@ -129,12 +129,69 @@ trait Format: Copy + Send + Sync {
     /// Puts blocks beside each other.
     fn put_beside<V: Vectors>(vectors: V, blocks: [&Self::Block; ROWS], beside: &mut Self::Beside);
 
+    /// How many of a row's blocks have to be there at once for [`Format::alone`].
+    fn room_alone(row_blocks: usize) -> usize {
+        row_blocks
+    }
+
+    /// Products of rows with a state that meets them alone, the same bits as beside others; `tile` has room for blocks.
+    #[expect(
+        clippy::inline_always,
+        reason = "else it is compiled without the vector units"
+    )]
+    #[inline(always)]
+    fn alone<V: Vectors>(
+        vectors: V,
+        rows: Rows<'_, Self::Block>,
+        tile: &mut [Self::Beside],
+        state: State<'_>,
+    ) -> [f32; ROWS] {
+        for (number, beside) in tile.iter_mut().enumerate() {
+            Self::put_beside(vectors, rows.blocks(number), beside);
+        }
+        let [dots] = Self::dots::<V, 1>(vectors, tile, [state]);
+        dots
+    }
+
     /// Products of rows, of each block after block, with some states.
     fn dots<V: Vectors, const STATES: usize>(
         vectors: V,
         rows: &[Self::Beside],
         states: [State<'_>; STATES],
     ) -> Dots<STATES>;
+}
+
+/// Some rows of a matrix.
+#[derive(Debug)]
+struct Rows<'d, Block> {
+    rows: [&'d [Block]; ROWS],
+    /// What is stored after the last of them.
+    after: &'d [u8],
+}
+
+impl<'d, Block> Rows<'d, Block> {
+    /// Blocks of a row.
+    const fn count(&self) -> usize {
+        self.rows[0].len()
+    }
+
+    /// A block of each row. A part of the rows after them is asked for meanwhile: eight at a time are too many for the
+    /// processor to find out by itself what is read on.
+    #[expect(
+        clippy::inline_always,
+        reason = "else it is compiled without the vector units"
+    )]
+    #[inline(always)]
+    fn blocks(&self, number: usize) -> [&'d Block; ROWS] {
+        let bytes = ROWS * size_of::<Block>();
+        let after = self.after.get(number * bytes..(number + 1) * bytes);
+        ask_for(after.unwrap_or_default());
+        let mut blocks = [&self.rows[0][number]; ROWS];
+        for (block, row) in blocks.iter_mut().zip(&self.rows) {
+            *block = &row[number];
+        }
+        blocks
+    }
 }
 
 /// Of each state, of each row.
@@ -195,6 +252,9 @@ impl<F: Format> Sums<'_, F> {
     #[inline(always)]
     fn fill<V: Vectors>(&mut self, vectors: V) {
         let count = self.states.count();
+        if count == 1 {
+            return self.fill_alone(vectors);
+        }
         let together = (STATE_BYTES / self.states.inputs() / 4).max(1) * 4;
         let blocks = self.row_blocks;
         let tiles = if count > together {
@@ -205,41 +265,48 @@ impl<F: Format> Sums<'_, F> {
         let mut panel = vec![F::NOTHING; tiles * blocks];
         for first_row in (0..self.width).step_by(tiles * ROWS) {
             let end = self.width.min(first_row + tiles * ROWS);
-            let rows = (first_row..end).step_by(ROWS);
-            for (row, tile) in rows.clone().zip(panel.chunks_exact_mut(blocks)) {
-                self.put_beside(vectors, row, tile);
+            let first_rows = (first_row..end).step_by(ROWS);
+            for (row, tile) in first_rows.clone().zip(panel.chunks_exact_mut(blocks)) {
+                let rows = self.rows(row);
+                for (number, beside) in tile.iter_mut().enumerate() {
+                    F::put_beside(vectors, rows.blocks(number), beside);
+                }
             }
             for first in (0..count).step_by(together) {
                 let some = first..count.min(first + together);
-                for (row, tile) in rows.clone().zip(panel.chunks_exact(blocks)) {
+                for (row, tile) in first_rows.clone().zip(panel.chunks_exact(blocks)) {
                     self.tile(vectors, (row, tile), some.clone());
                 }
             }
         }
     }
 
-    /// Puts the blocks of some rows beside each other; behind the last row, those of the last one. The rows after them
-    /// are asked for meanwhile: eight at a time are too many for the processor to find out by itself what is read on.
+    /// With the only state.
     #[inline(always)]
-    fn put_beside<V: Vectors>(&self, vectors: V, first: usize, tile: &mut [F::Beside]) {
+    fn fill_alone<V: Vectors>(&mut self, vectors: V) {
+        let state = self.states.state(0);
+        let mut tile = vec![F::NOTHING; F::room_alone(self.row_blocks)];
+        for row in (0..self.width).step_by(ROWS) {
+            let dots = F::alone(vectors, self.rows(row), &mut tile, state);
+            let rows = ROWS.min(self.width - row);
+            self.sums[row..row + rows].copy_from_slice(&dots[..rows]);
+        }
+    }
+
+    /// Some rows; behind the last row, the last one again.
+    #[inline(always)]
+    fn rows(&self, first: usize) -> Rows<'_, F::Block> {
         let blocks = F::blocks(self.data);
         let mut rows: [&[F::Block]; ROWS] = [&[]; ROWS];
         for (of, row) in rows.iter_mut().enumerate() {
             let number = (first + of).min(self.width - 1);
-            *row = &blocks[number * self.row_blocks..][..tile.len()];
+            *row = &blocks[number * self.row_blocks..][..self.row_blocks];
         }
-        let bytes = ROWS * size_of::<F::Block>();
-        let after = self.data[first * self.row_blocks * size_of::<F::Block>()..]
-            .get(tile.len() * bytes..)
-            .unwrap_or_default();
-        let mut after = after.chunks_exact(bytes);
-        for (number, beside) in tile.iter_mut().enumerate() {
-            ask_for(after.next().unwrap_or_default());
-            let mut blocks = [&rows[0][number]; ROWS];
-            for row in 0..ROWS {
-                blocks[row] = &rows[row][number];
-            }
-            F::put_beside(vectors, blocks, beside);
+        let bytes = self.row_blocks * size_of::<F::Block>();
+        let after = self.data.get((first + ROWS) * bytes..);
+        Rows {
+            rows,
+            after: after.unwrap_or_default(),
         }
     }
 

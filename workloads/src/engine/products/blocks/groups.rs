@@ -72,14 +72,9 @@ impl<const GROUPS: usize, const PAIRS: usize> Grouped<GROUPS, PAIRS> {
                 }
             }
             for state in 0..STATES {
-                let mut of_minima = vectors.no_words();
-                for (minima, of_groups) in block.minima.iter().zip(of_groups[state]) {
-                    let both = vectors.word_sums(vectors.shorts(minima), vectors.two(of_groups));
-                    of_minima = vectors.plus(of_minima, both);
-                }
                 let worth = states[state].scales[number];
-                let sum = vectors.scaled_onto(words[state], &block.scale, worth, sums[state]);
-                sums[state] = vectors.scaled_onto(of_minima, &block.least, -worth, sum);
+                sums[state] =
+                    block.onto(vectors, words[state], of_groups[state], worth, sums[state]);
             }
         }
         let mut dots = [[0.0; ROWS]; STATES];
@@ -87,5 +82,29 @@ impl<const GROUPS: usize, const PAIRS: usize> Grouped<GROUPS, PAIRS> {
             dots[state] = vectors.lanes(sums[state]);
         }
         dots
+    }
+
+    /// Adds the products of a state's block with this one of each row: from the sums of its integers' products, and the
+    /// sums of the state's integers of each group, of which one is worth so much.
+    #[expect(
+        clippy::inline_always,
+        reason = "else it is compiled without the vector units"
+    )]
+    #[inline(always)]
+    pub(super) fn onto<V: Vectors>(
+        &self,
+        vectors: V,
+        words: V::Words,
+        of_groups: &[[i16; 2]; PAIRS],
+        worth: f32,
+        sum: V::Floats,
+    ) -> V::Floats {
+        let mut of_minima = vectors.no_words();
+        for (minima, of_groups) in self.minima.iter().zip(of_groups) {
+            let both = vectors.word_sums(vectors.shorts(minima), vectors.two(of_groups));
+            of_minima = vectors.plus(of_minima, both);
+        }
+        let sum = vectors.scaled_onto(words, &self.scale, worth, sum);
+        vectors.scaled_onto(of_minima, &self.least, -worth, sum)
     }
 }

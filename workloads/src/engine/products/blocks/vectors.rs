@@ -34,6 +34,15 @@ pub(super) trait Vectors: Copy {
     /// The same four for each row.
     fn four(self, from: &[i8; 4]) -> Self::Bytes;
 
+    /// 32 integers of one state.
+    fn integers(self, from: &[[i8; 4]; 8]) -> Self::Bytes;
+
+    /// The low four bits of each byte of a row, and the high ones.
+    fn four_bits(self, from: &[u8; 32]) -> [Self::Bytes; 2];
+
+    /// The same two for each lane, from their bits.
+    fn both(self, from: u32) -> Self::Shorts;
+
     /// The same two for each row.
     fn two(self, from: &[i16; 2]) -> Self::Shorts;
 
@@ -55,6 +64,9 @@ pub(super) trait Vectors: Copy {
     fn no_words(self) -> Self::Words;
 
     fn plus(self, left: Self::Words, right: Self::Words) -> Self::Words;
+
+    /// Of each row the sum of all its words.
+    fn sums_of_each(self, rows: [Self::Words; ROWS]) -> Self::Words;
 
     fn no_floats(self) -> Self::Floats;
 

@@ -79,6 +79,27 @@ impl Vectors for Avx2 {
     }
 
     #[inline(always)]
+    fn integers(self, from: &[[i8; 4]; 8]) -> __m256i {
+        cast(*from)
+    }
+
+    #[inline(always)]
+    fn four_bits(self, from: &[u8; 32]) -> [__m256i; 2] {
+        let avx2 = self.0.avx2;
+        let (both, mask) = (cast(*from), self.0.avx._mm256_set1_epi8(0x0f));
+        let high = avx2._mm256_srli_epi16::<4>(both);
+        [
+            avx2._mm256_and_si256(both, mask),
+            avx2._mm256_and_si256(high, mask),
+        ]
+    }
+
+    #[inline(always)]
+    fn both(self, from: u32) -> __m256i {
+        self.0.avx._mm256_set1_epi32(from.cast_signed())
+    }
+
+    #[inline(always)]
     fn two(self, from: &[i16; 2]) -> __m256i {
         self.0.avx._mm256_set1_epi32(cast(*from))
     }
@@ -116,6 +137,21 @@ impl Vectors for Avx2 {
     #[inline(always)]
     fn plus(self, left: __m256i, right: __m256i) -> __m256i {
         self.0.avx2._mm256_add_epi32(left, right)
+    }
+
+    #[inline(always)]
+    fn sums_of_each(self, rows: [__m256i; ROWS]) -> __m256i {
+        let avx2 = self.0.avx2;
+        // Of four rows each, sums of the lower and of the upper half of their lanes.
+        let mut fours = [self.no_words(); 2];
+        for of in 0..2 {
+            let first = avx2._mm256_hadd_epi32(rows[4 * of], rows[4 * of + 1]);
+            let second = avx2._mm256_hadd_epi32(rows[4 * of + 2], rows[4 * of + 3]);
+            fours[of] = avx2._mm256_hadd_epi32(first, second);
+        }
+        let lower = avx2._mm256_permute2x128_si256::<0x20>(fours[0], fours[1]);
+        let upper = avx2._mm256_permute2x128_si256::<0x31>(fours[0], fours[1]);
+        avx2._mm256_add_epi32(lower, upper)
     }
 
     #[inline(always)]

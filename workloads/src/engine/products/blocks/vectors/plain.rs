@@ -56,6 +56,25 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
+    fn integers(self, from: &[[i8; 4]; 8]) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (byte, integer) in bytes.iter_mut().zip(from.as_flattened()) {
+            *byte = integer.cast_unsigned();
+        }
+        bytes
+    }
+
+    #[inline(always)]
+    fn four_bits(self, from: &[u8; 32]) -> [[u8; 32]; 2] {
+        [from.map(|byte| byte & 0x0f), from.map(|byte| byte >> 4)]
+    }
+
+    #[inline(always)]
+    fn both(self, from: u32) -> [i16; 16] {
+        self.shorts(&[from; ROWS])
+    }
+
+    #[inline(always)]
     fn two(self, from: &[i16; 2]) -> [i16; 16] {
         let mut shorts = [0; 16];
         shorts.as_chunks_mut().0.fill(*from);
@@ -118,6 +137,11 @@ impl Vectors for Plain {
             *sum += word;
         }
         sums
+    }
+
+    #[inline(always)]
+    fn sums_of_each(self, rows: [[i32; ROWS]; ROWS]) -> [i32; ROWS] {
+        rows.map(|words| words.into_iter().sum())
     }
 
     #[inline(always)]
