@@ -22,6 +22,7 @@ name = "traffic"
 rates = ["20 Mbit/s"]
 delay = "2 ms"
 [nodes.first]
+congestion_control = "reno"
 [nodes.second]
 [[links]]
 name = "radio"
@@ -81,6 +82,14 @@ phase = "bulk"
         check(&summary, &plan, &events).unwrap_or_else(|problems| {
             panic!("{}", problems.join("\n"));
         });
+        // As asked; else cubic, or with a warning what every namespace may have, whatever the machine prefers.
+        let controls = |node: usize| summary["nodes"][node]["congestion_control"].as_str();
+        assert_eq!(controls(0), Some("reno"), "{}", summary["nodes"]);
+        let warned = summary["warnings"]
+            .to_string()
+            .contains("tcp_allowed_congestion_control");
+        let usual = if warned { "reno" } else { "cubic" };
+        assert_eq!(controls(1), Some(usual), "{}", summary["nodes"]);
         let changes = summary["changes"].as_array().unwrap();
         assert_eq!(changes.len(), 1 + BY_HAND.len(), "{changes:?}");
         assert_eq!(changes[0]["event"], "slower");

@@ -234,9 +234,15 @@ fn a_study_reaches_the_plan_with_its_arms_its_hops_and_the_slowdown_of_its_nodes
         around_percent = [50, 200]
         limit = "60 s"
     "#;
-    let text = base().replace("[nodes.edge]", "[nodes.edge]\nslowdown = 3") + study;
+    let settings = "[nodes.edge]\nslowdown = 3\ncongestion_control = \"bbr\"";
+    let text = base().replace("[nodes.edge]", settings) + study;
     let plan = planned(&text, &Overrides::default(), 2).plan;
     assert_eq!(plan.nodes[1].slowdown, Some(3));
+    let controls = plan
+        .nodes
+        .iter()
+        .map(|node| node.congestion_control.as_deref());
+    assert_eq!(controls.collect::<Vec<_>>(), [None, Some("bbr")]);
     let [study] = plan.studies.as_slice() else {
         panic!("{:?}", plan.studies)
     };
