@@ -16,9 +16,11 @@ use crate::sys::packet::{Intake, PacketSocket, PacketSocketOptions, SpreadSender
 /// Frames that may come in while the relay's thread is kept from running.
 const RING_FRAMES: usize = 4096;
 
-/// The same for links whose rate never exceeds this.
+/// The same for links whose rate never exceeds this; at most, where their queues hold more packets: TCP that has found
+/// much room hands as many over at once.
 const SLOW_BPS: u64 = 50_000_000;
 const SLOW_RING_FRAMES: usize = 1024;
+const DEEP_RING_FRAMES: usize = 8192;
 
 /// From so many links of an engine on, rings of slow ones hold less than the thousand packets that
 /// a real interface would take at once (`txqueuelen`): both rings of a link would keep 4 MB of the
@@ -169,7 +171,11 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
     let namespace = engine.namespace().map_err(failed)?;
     let number = engine.next_link();
     let ports = interfaces::relay_ports(number);
-    let (mut socket, offloads) = socket_options(mode, plan.mtu, peak_bps(played), number);
+    let sizes = RelaySizes {
+        mtu: plan.mtu,
+        held_bytes: held_bytes(spec, played),
+    };
+    let (mut socket, offloads) = socket_options(mode, &sizes, peak_bps(played), number);
     interfaces::build_relayed(plan, spec.ends, &namespace, &ports, offloads)?;
     let carrier = Carrier::find(mode, options.in_userspace, &namespace, &ports);
     if carrier.is_kernel() {
@@ -190,10 +196,6 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
             })
         })
     });
-    let sizes = RelaySizes {
-        mtu: plan.mtu,
-        held_bytes: held_bytes(spec, played),
-    };
     let relay = Relay::attach(
         &engine,
         (&plan.name, number),
@@ -220,13 +222,13 @@ fn relay(spec: &LinkSpec<'_>, played: &Trace) -> Result<Datapath, LinkError> {
 /// So have slow links, where a ring without system calls counts for more.
 fn socket_options(
     mode: RelayMode,
-    mtu: u32,
+    sizes: &RelaySizes,
     peak_bps: u64,
     number: u32,
 ) -> (PacketSocketOptions, Offloads) {
     let may_buffer = PacketSocket::may_buffer(BUFFER_BYTES);
     let slots = |frames| Intake::Ring {
-        snap_bytes: usize::try_from(mtu).unwrap_or(1500) + 64,
+        snap_bytes: usize::try_from(sizes.mtu).unwrap_or(1500) + 64,
         frames,
     };
     let (intake, offloads) = match mode {
@@ -241,7 +243,11 @@ fn socket_options(
         }
         RelayMode::Exact if peak_bps <= SLOW_BPS => {
             let frames = if number < FEW_LINKS {
-                SLOW_RING_FRAMES
+                let packets = sizes.held_bytes.div_ceil(u64::from(sizes.mtu.max(1)));
+                let packets = usize::try_from(packets).unwrap_or(usize::MAX);
+                packets
+                    .clamp(SLOW_RING_FRAMES, DEEP_RING_FRAMES)
+                    .next_power_of_two()
             } else {
                 ONE_OF_MANY_RING_FRAMES
             };
