@@ -1,6 +1,6 @@
 //! What controls the congestion of a node's TCP connections: what was asked for, and else cubic, whatever this machine
-//! prefers for itself. What jobs take must not depend on that: bbr, for one, believes what it once saw of the rate, and
-//! looks again after ten seconds.
+//! prefers for itself. What jobs take must not depend on that: bbr, for one, was seen to stay below a link's rate for
+//! seconds.
 
 use std::fs;
 
