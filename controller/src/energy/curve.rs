@@ -123,19 +123,26 @@ fn counted(samples: &[(u64, u64)], wraps_at_uj: Option<u64>) -> Option<Vec<(u64,
             });
         }
     }
-    let times = samples.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    let times = samples
+        .windows(2)
+        .map(|pair| pair[1].0.saturating_sub(pair[0].0));
     let late_ns = LATE * median(times).unwrap_or(0);
-    let period_ns = median(steps.windows(2).map(|pair| pair[1].at_ns - pair[0].at_ns));
+    let period_ns = median(
+        steps
+            .windows(2)
+            .map(|pair| pair[1].at_ns.saturating_sub(pair[0].at_ns)),
+    );
     let at_first_j = match (steps.first(), period_ns) {
         (Some(step), Some(period_ns)) => {
-            let since = count_to_f64(step.at_ns - first_ns) / count_to_f64(period_ns.max(1));
+            let since =
+                count_to_f64(step.at_ns.saturating_sub(first_ns)) / count_to_f64(period_ns.max(1));
             step.total_j * (1.0 - since).max(0.0)
         }
         _ => 0.0,
     };
     let last = steps.len().saturating_sub(1);
     let seen_in_time = steps.iter().enumerate().filter(|(place, step)| {
-        *place == 0 || *place == last || step.at_ns - step.before_ns <= late_ns
+        *place == 0 || *place == last || step.at_ns.saturating_sub(step.before_ns) <= late_ns
     });
     let seen = seen_in_time.map(|(_, step)| (step.at_ns, step.total_j));
     Some([(first_ns, at_first_j)].into_iter().chain(seen).collect())
