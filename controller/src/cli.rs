@@ -44,6 +44,19 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// What `hexloop agent init` is parsed to. A first process lives as long as its node and a star has a
+    /// thousand of them: each would keep the pages (a third of a megabyte) that the whole command line's
+    /// description was built in.
+    const fn first_process() -> Cli {
+        Cli {
+            json: None,
+            quiet: false,
+            verb: Verb::Agent {
+                part: AgentPart::Init,
+            },
+        }
+    }
+
     /// Whether one JSON document is wanted on standard output.
     #[must_use]
     pub const fn json(&self) -> bool {
@@ -71,6 +84,9 @@ impl Cli {
 /// The status to exit with: 0 after help, 2 after a mistake, and 125 where a mistake is in the
 /// line of a command behind a link or a metered one, whose own status might be 2.
 pub fn parse() -> Result<Cli, std::process::ExitCode> {
+    if std::env::args_os().skip(1).eq(["agent", "init"]) {
+        return Ok(Cli::first_process());
+    }
     Cli::try_parse().map_err(|error| {
         // A reader that has gone away is no failure of ours.
         let _ = error.print();

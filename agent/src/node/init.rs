@@ -32,6 +32,8 @@ use crate::sys::spawn::{self, Credentials, Grants};
 const OUTPUT_LINE_BYTES: usize = 1 << 20;
 /// The longest line of standard error that is kept.
 const ERROR_LINE_BYTES: usize = 4 << 10;
+/// Read of the agent's requests at a time; the longer ones have a job's plan in them and come seldom.
+const READ_BYTES: usize = 4 << 10;
 /// The longest request of the agent.
 const REQUEST_BYTES: usize = 64 << 20;
 /// How often orphans that ended are waited for, at the latest.
@@ -64,7 +66,7 @@ pub fn run() -> io::Result<()> {
         if !readable.agent {
             continue;
         }
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = [0; READ_BYTES];
         let length = match init.agent.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(length) => length,
