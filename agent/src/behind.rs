@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +39,7 @@ use hexloop_proto::LinkWindow;
 use hexloop_topologies::plan::{CalibrationPlan, DatapathChoice, FaultPlan, LinkEnd, LinkPlan};
 use hexloop_traces::{LinkSettings, Trace};
 use hexloop_workloads::clock;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use crate::capture::{Capture, Captured, LinkFiles, PreparedCapture, Room};
@@ -100,6 +101,9 @@ pub struct BehindSpec {
     pub peer: Option<Vec<OsString>>,
     /// Where links of this user tell each other which CPUs their relays have, if they do.
     pub relay_cpus: Option<PathBuf>,
+    /// Descriptors beyond the standard three that the command is to have: those that whoever started this
+    /// program gave it ([`crate::descriptors::inherited`]).
+    pub descriptors: Vec<RawFd>,
     /// Whom the commands run as, where that is not who started this program.
     pub user: Option<User>,
     /// How this program is started again.
@@ -154,6 +158,12 @@ pub enum BehindError {
     /// Signals or terminal.
     #[error("cannot take over signals")]
     Signals(#[source] io::Error),
+    /// A signal came before the command was started, which it now is not.
+    #[error("{signal} came before the command was started")]
+    Interrupted {
+        /// The signal.
+        signal: Signal,
+    },
 }
 
 /// What is at the far end of the link.
@@ -507,6 +517,10 @@ impl Behind {
             credentials,
             command,
             environment,
+            descriptors: match is_peer {
+                true => Vec::new(),
+                false => self.spec.descriptors.clone(),
+            },
             aside: is_peer,
         };
         resident.start().map_err(|source| BehindError::Start {

@@ -11,6 +11,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod change;
 pub mod configuration;
+pub mod descriptors;
 pub mod engine_cuda;
 pub mod failpoint;
 pub mod guardian;

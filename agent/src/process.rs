@@ -7,7 +7,6 @@ use std::process::Command;
 
 use hexloop_workloads::clock::{self, MonotonicNs};
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -204,23 +203,6 @@ impl SelfCommand {
         arguments.push(part.into());
         arguments
     }
-}
-
-/// Raises this process's limit on open descriptors as far as it needs and may.
-///
-/// # Errors
-/// The hard limit is lower.
-pub(crate) fn allow_descriptors(needed: u64) -> io::Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if hard < needed {
-        return Err(io::Error::other(format!(
-            "{needed} descriptors are needed and {hard} allowed: raise the hard limit (`ulimit -Hn`)"
-        )));
-    }
-    if soft < needed {
-        setrlimit(Resource::RLIMIT_NOFILE, needed, hard)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

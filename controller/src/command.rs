@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use crate::cli::{Cli, Verb};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
+use crate::tell::tell;
 
 /// How a command talks.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +58,7 @@ pub fn dispatch(cli: &Cli) -> std::process::ExitCode {
     match outcome {
         Ok(code) => code.into(),
         Err(failure) => {
-            eprintln!("{failure}");
+            tell(&failure);
             failure.code.into()
         }
     }

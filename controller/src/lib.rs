@@ -13,6 +13,7 @@ pub mod record;
 pub mod report;
 pub mod results;
 pub mod summary;
+mod tell;
 pub mod verdict;
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub fn main() -> std::process::ExitCode {
     if cli.may_compute()
         && let Err(error) = hexloop_workloads::engine::threads::bound_this_process(1)
     {
-        eprintln!("error: {error}");
+        tell::tell(&format_args!("error: {error}"));
         return exit_code::ExitCode::Failed.into();
     }
     command::dispatch(&cli)

@@ -5,6 +5,7 @@ mod modes;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use hexloop_traces::Gaps;
 use hexloop_workloads::recipe::hexadecimal;
 use hexloop_workloads::request::RequestStream;
 use hexloop_workloads::study::StudySpec;
@@ -79,6 +80,9 @@ pub fn plan(resolved: &ResolvedExperiment, machine: &Machine) -> Result<Planned,
     let mut problems = Vec::new();
     let mut notes = Vec::new();
     let nodes = nodes(resolved, machine, &mut problems, &mut notes);
+    for (name, trace) in &resolved.traces {
+        notes.extend(Gaps::of(&trace.trace).map(|gaps| format!("trace {name}: {gaps}")));
+    }
     let links: Vec<LinkPlan> = numbered(&experiment.links)
         .map(|(index, link)| LinkPlan {
             name: link.name.clone(),

@@ -76,12 +76,72 @@ pub fn pair(down: &Trace, up: &Trace) -> Result<Trace, TraceError> {
     metadata.seed = None;
     metadata.notes = down.metadata().notes.clone();
     metadata.notes.extend(up.metadata().notes.iter().cloned());
-    if shorter.duration_ns() != duration_ns {
+    let is_cut =
+        shorter.metadata().end == EndPolicy::Loop && !duration_ns.is_multiple_of(period_ns);
+    if is_cut {
         metadata.notes.push(format!(
-            "the shorter trace of {period_ns} ns was continued as its end says and cut at \
+            "the shorter trace begins anew every {period_ns} ns and is cut where the longer one ends, at \
              {duration_ns} ns"
         ));
     }
+    Trace::new(metadata, rows.collect())
+}
+
+/// Most rows of what [`pair_to_play`] makes.
+const MOST_ROWS_PLAYED: u64 = 1_000_000;
+
+/// The downlink of `down` with the uplink of `up`, to be played for any time: where both begin anew at their
+/// ends, the longer one is repeated until both end together. Where that takes more rows than a million it is repeated
+/// as often as they allow; then a note of the trace says how the shorter one is cut.
+///
+/// # Errors
+/// As of [`pair`].
+pub fn pair_to_play(down: &Trace, up: &Trace) -> Result<Trace, TraceError> {
+    let loops = [down, up].map(|trace| trace.metadata().end == EndPolicy::Loop);
+    let [down_ns, up_ns] = [down.duration_ns(), up.duration_ns()];
+    if loops != [true; 2] || down_ns == up_ns {
+        return pair(down, up);
+    }
+    let (longer_ns, shorter_ns) = (down_ns.max(up_ns), down_ns.min(up_ns));
+    let until_together = shorter_ns / greatest_common_divisor(longer_ns, shorter_ns);
+    let rows = |trace: &Trace| u64::try_from(trace.row_count()).unwrap_or(u64::MAX);
+    let (longer, shorter) = if down_ns > up_ns {
+        (down, up)
+    } else {
+        (up, down)
+    };
+    let shorter_rows = rows(shorter).saturating_mul(longer_ns.div_ceil(shorter_ns));
+    let rows_each = rows(longer).saturating_add(shorter_rows).max(1);
+    let times = until_together.min(MOST_ROWS_PLAYED / rows_each).max(1);
+    let longer = repeated(longer, times)?;
+    if down_ns > up_ns {
+        pair(&longer, up)
+    } else {
+        pair(down, &longer)
+    }
+}
+
+const fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// The same trace so many times, one after the other.
+fn repeated(trace: &Trace, times: u64) -> Result<Trace, TraceError> {
+    if times == 1 {
+        return Ok(trace.clone());
+    }
+    let period_ns = trace.duration_ns();
+    let mut metadata = trace.metadata().clone();
+    metadata.duration_ns = period_ns.saturating_mul(times);
+    let rows = (0..times).flat_map(|repeat| {
+        trace.rows().iter().map(move |row| TraceRow {
+            t_ns: repeat * period_ns + row.t_ns,
+            ..row.clone()
+        })
+    });
     Trace::new(metadata, rows.collect())
 }
 
@@ -125,6 +185,28 @@ mod tests {
             assert!(paired.rows().iter().all(|row| row.down.rate_bps == 5));
             assert_eq!(paired.metadata().end, EndPolicy::Hold);
         }
+    }
+
+    #[test]
+    fn to_be_played_each_has_its_own_period_until_both_end_together() {
+        let down = steps(EndPolicy::Loop, &[(6, 1), (4, 2)]);
+        let up = steps(EndPolicy::Loop, &[(3, 5), (4, 6)]);
+        let paired = pair_to_play(&down, &up).unwrap();
+        assert_eq!(paired.duration_ns(), 70);
+        assert!(paired.metadata().notes.is_empty(), "nothing is cut");
+        for at in 0..70 {
+            let row = row_at(&paired, at).unwrap();
+            let alone = [&down, &up].map(|trace| row_at(trace, at).unwrap());
+            assert_eq!((row.down, row.up), (alone[0].down, alone[1].up), "at {at}");
+        }
+        let swapped = pair_to_play(&up, &down).unwrap();
+        assert_eq!(swapped.duration_ns(), 70);
+        // Two primes, whose product is more than a million rows.
+        let long = steps(EndPolicy::Loop, &[(1_000_003, 1), (4, 2)]);
+        let short = steps(EndPolicy::Loop, &[(999_983, 1), (6, 2)]);
+        let cut = pair_to_play(&long, &short).unwrap();
+        assert!(cut.row_count() <= 1_000_000 && cut.duration_ns() > 1_000_007);
+        assert!(cut.metadata().notes[0].contains("is cut where the longer one ends"));
     }
 
     proptest! {

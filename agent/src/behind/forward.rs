@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use hexloop_topologies::plan::LinkPlan;
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
@@ -39,6 +40,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::address::Block;
 use super::network::{self, Way};
+use crate::descriptors;
 use crate::link::LinkError;
 use crate::link::interfaces;
 use crate::namespace::NetworkNamespace;
@@ -55,6 +57,9 @@ const RING_FRAMES: usize = 4096;
 
 /// Frames that may wait for the forwarder.
 const HELD_FRAMES: usize = 4096;
+
+/// Descriptors that are enough: for eight thousand connections at a time.
+const DESCRIPTORS: u64 = 20_000;
 
 /// Smallest, usual and largest buffer of a TCP socket beside the gate, in bytes: the largest
 /// holds 2.5 Gbit/s over 200 ms.
@@ -123,6 +128,8 @@ impl Forwarder {
             let action = action.to_owned();
             move |source: io::Error| LinkError::Socket { action, source }
         };
+        // Two for a connection, one for a flow of datagrams. Where fewer are allowed, it does with those.
+        let _ = descriptors::allow_up_to(DESCRIPTORS);
         let stack = NetworkNamespace::create().map_err(namespace)?;
         interfaces::move_far_end(plan, far, GATE_PORT, &stack)?;
         let interface = &plan.ends[1].interface;
@@ -221,6 +228,13 @@ fn furnish_stack(block: Block, interface: &str) -> Result<(), LinkError> {
     Ok(())
 }
 
+/// Whether a socket was refused because this process, or the machine, has as many as it may.
+fn is_want_of_sockets(error: &io::Error) -> bool {
+    [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+}
+
 fn spawn_worker(
     shared: impl FnOnce() -> Shared + Send + 'static,
     mut waiting: mpsc::Receiver<Held>,
@@ -244,7 +258,7 @@ fn spawn_worker(
                     _ = &mut stopped => return,
                     held = waiting.recv() => match held {
                         Some(held) if held.opens => tcp::open(&shared, held),
-                        Some(held) => udp::take(&shared, held),
+                        Some(held) => udp::take(&shared, held).await,
                         None => return,
                     },
                 }

@@ -51,6 +51,8 @@ pub struct InhabitOptions {
     pub user_namespace: Option<RawFd>,
     /// The user, group and supplementary groups that the command is to have.
     pub credentials: Option<(u32, u32, Vec<u32>)>,
+    /// Descriptors that the command is to have beyond the standard three.
+    pub descriptors: Vec<RawFd>,
     /// The command and its arguments.
     pub command: Vec<OsString>,
 }
@@ -181,6 +183,7 @@ fn start(options: &InhabitOptions, user_namespace: Option<OwnedFd>) -> io::Resul
     command.args(arguments);
     let mut habitation = Habitation {
         user_namespace,
+        descriptors: options.descriptors.clone(),
         ..Habitation::default()
     };
     if let Some((user, group, groups)) = &options.credentials {

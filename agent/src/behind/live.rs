@@ -41,6 +41,11 @@ pub(super) fn live(
     mut peer: Option<Running>,
     watched: &mut Watched<impl FnMut(&Disturbance)>,
 ) -> Result<(Option<Said>, Option<Said>), BehindError> {
+    // Making the link takes a while, and nobody heard what came meanwhile.
+    let interrupted = signals.end_before_start().map_err(BehindError::Signals)?;
+    if let Some(signal) = interrupted {
+        return Err(BehindError::Interrupted { signal });
+    }
     let mut peer_said = None;
     if let Some(peer) = &mut peer {
         peer.go();

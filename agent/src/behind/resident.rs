@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -29,6 +29,8 @@ pub(crate) struct Resident<'a> {
     pub(crate) credentials: Option<(u32, u32, Vec<u32>)>,
     pub(crate) command: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Descriptors that this program was started with and the command is to have.
+    pub(crate) descriptors: Vec<RawFd>,
     /// Without the terminal: nothing on standard input, everything on standard error.
     pub(crate) aside: bool,
 }
@@ -57,6 +59,10 @@ impl Resident<'_> {
                 arguments.push("--also-group".into());
                 arguments.push(group.to_string().into());
             }
+        }
+        for descriptor in &self.descriptors {
+            arguments.push("--descriptor".into());
+            arguments.push(descriptor.to_string().into());
         }
         arguments.push("--".into());
         arguments.extend(self.command.iter().cloned());

@@ -22,6 +22,14 @@ const PASSED_ON: [Signal; 6] = [
     Signal::SIGUSR2,
 ];
 
+/// Those with which somebody wants a program to end.
+const ENDS: [Signal; 4] = [
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+];
+
 /// Blocks the signals that would end this program. They come out of `Signals::read`. To be
 /// called before any thread exists, so that all threads block them.
 ///
@@ -63,6 +71,17 @@ impl Signals {
             any = true;
         }
         Ok(any)
+    }
+
+    /// The first that would have ended a program, also from the terminal: where no command has it yet.
+    pub(crate) fn end_before_start(&self) -> io::Result<Option<Signal>> {
+        let mut first = None;
+        while let Some(information) = self.descriptor.read_signal()? {
+            let number = i32::try_from(information.ssi_signo).map_err(io::Error::other)?;
+            let signal = Signal::try_from(number).ok();
+            first = first.or(signal.filter(|signal| ENDS.contains(signal)));
+        }
+        Ok(first)
     }
 
     /// What is to be passed on.

@@ -20,6 +20,7 @@ use super::stop::StopWish;
 use super::{PlayInput, Stage};
 use crate::capture::PreparedCapture;
 use crate::cgroup::NodeCgroups;
+use crate::descriptors;
 use crate::failpoint;
 use crate::isolation::node::Surroundings;
 use crate::isolation::{self, Settling};
@@ -28,7 +29,6 @@ use crate::link::{CellSeat, Link, LinkSpec, Observer, RelayEngine, RelayOptions,
 use crate::node::congestion::USUAL;
 use crate::node::{DutyCycle, Node, NodeMessage, Shown, cpus_of, pin};
 use crate::privilege::Privilege;
-use crate::process::allow_descriptors;
 use crate::telemetry::node::NodeMeter;
 use crate::undo::Undo;
 
@@ -210,7 +210,7 @@ impl Scene {
     /// Makes all links side by side: most of it is waiting for the kernel.
     fn make_links(&mut self, input: &PlayInput, events: &EventSink) -> Result<(), PlayError> {
         let plan = &input.plan;
-        allow_descriptors(descriptors_of(plan)).map_err(|source| PlayError::System {
+        descriptors::allow(descriptors_of(plan)).map_err(|source| PlayError::System {
             action: "raise the limit on open descriptors (`ulimit -Hn`) to what the links need",
             source,
         })?;

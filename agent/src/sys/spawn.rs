@@ -12,6 +12,7 @@ use nix::unistd::{Gid, setgroups, setsid};
 
 use super::memory_policy::{self, NodeMask};
 use super::{capability, realtime};
+use crate::descriptors;
 
 /// Starts the command in a session of its own: signals of the terminal do not reach it.
 pub(crate) fn in_own_session(command: &mut Command) {
@@ -112,6 +113,8 @@ pub(crate) struct Habitation {
     pub(crate) credentials: Option<Credentials>,
     /// The supplementary groups to have then.
     pub(crate) groups: Vec<Gid>,
+    /// Descriptors beyond the standard three that it is to have, under their numbers.
+    pub(crate) descriptors: Vec<RawFd>,
 }
 
 /// Starts the command without any privilege, like [`unprivileged`], but in the session and on
@@ -136,6 +139,9 @@ pub(crate) fn inhabitant(command: &mut Command, habitation: Habitation) {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         SigSet::empty().thread_set_mask()?;
         close_other_descriptors_on_exec();
+        for descriptor in &habitation.descriptors {
+            keep_on_exec(*descriptor)?;
+        }
         Ok(())
     };
     #[expect(unsafe_code, reason = "pre_exec has no safe form")]
@@ -171,11 +177,12 @@ pub(crate) fn as_user(command: &mut Command, user: Option<(Credentials, Vec<Gid>
 
 /// Starts the command with descriptors beyond the standard three, under their numbers, and has
 /// it killed when the thread that starts it ends. The descriptors must stay open until then.
-pub(crate) fn with_descriptors(command: &mut Command, descriptors: Vec<RawFd>) {
+pub(crate) fn with_descriptors(command: &mut Command, kept: Vec<RawFd>) {
     let prepare = move || {
         realtime::lift_limit();
+        descriptors::restore_limit();
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        for descriptor in &descriptors {
+        for descriptor in &kept {
             keep_on_exec(*descriptor)?;
         }
         Ok(())

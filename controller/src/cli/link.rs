@@ -19,8 +19,10 @@ somebody takes away, takes down, renames or gives another MTU is told at once; o
 is ended), 126 if the command cannot be \
 run, 127 if it was not found, 128 + N if signal N ended it.
 
+Descriptors that this program was started with are the command's too, as those of make's job server.
+
 Examples:
-  hexloop link --delay 10ms -- ping -c 3 $HEXLOOP_GATEWAY    (quote it: the inner shell expands it)
+  hexloop link --delay 10ms -- sh -c 'ping -c 3 $HEXLOOP_GATEWAY'
   hexloop link --rate 20Mbit/s --delay 15ms -- bash
   hexloop link --down tram.down --up tram.up --log logs -- curl -O http://192.0.2.1/file
   hexloop link --delay 10ms -- hexloop link --loss 1% -- iperf3 -c 198.19.0.1
@@ -87,17 +89,18 @@ pub struct ShapeArguments {
     #[arg(long, allow_hyphen_values = true)]
     pub loss: Option<Both<Share>>,
     /// Mean length of a burst of losses, in packets; 1 is independent loss.
-    #[arg(long, allow_hyphen_values = true, value_name = "PACKETS", value_parser = burst_milli)]
-    pub loss_burst: Option<u32>,
+    #[arg(long, allow_hyphen_values = true, value_name = "PACKETS", value_parser = bursts_milli)]
+    pub loss_burst: Option<Both<u32>>,
     /// Share of packets duplicated.
     #[arg(long, allow_hyphen_values = true)]
     pub duplicate: Option<Both<Share>>,
     /// Share of packets with a flipped bit.
     #[arg(long, allow_hyphen_values = true)]
     pub corrupt: Option<Both<Share>>,
-    /// Queue before the bottleneck: bytes of IP packets such as 300kB, or packets such as 200p.
-    #[arg(long, allow_hyphen_values = true, value_parser = queue_limit)]
-    pub queue: Option<QueueLimit>,
+    /// Queue before the bottleneck: bytes of IP packets such as 300kB, or packets such as 200p; DOWN,UP where they
+    /// differ.
+    #[arg(long, allow_hyphen_values = true, value_parser = queue_limits)]
+    pub queue: Option<Both<QueueLimit>>,
     /// Which packet is dropped, and when.
     #[arg(long, value_enum, default_value = "drop-tail")]
     pub queue_discipline: DisciplineArgument,
@@ -122,23 +125,22 @@ pub struct Both<T> {
     pub up: T,
 }
 
+impl<T: Copy> Both<T> {
+    /// Reads a value for both, or DOWN,UP.
+    fn read<E>(text: &str, one: impl Fn(&str) -> Result<T, E>) -> Result<Both<T>, E> {
+        let (down, up) = text.split_once(',').unwrap_or((text, text));
+        Ok(Both {
+            down: one(down)?,
+            up: one(up)?,
+        })
+    }
+}
+
 impl<T: FromStr + Copy> FromStr for Both<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<Both<T>, T::Err> {
-        match text.split_once(',') {
-            Some((down, up)) => Ok(Both {
-                down: down.parse()?,
-                up: up.parse()?,
-            }),
-            None => {
-                let value = text.parse()?;
-                Ok(Both {
-                    down: value,
-                    up: value,
-                })
-            }
-        }
+        Both::read(text, str::parse)
     }
 }
 
@@ -284,9 +286,16 @@ pub struct InhabitArguments {
     /// A supplementary group; may be repeated.
     #[arg(long)]
     pub also_group: Vec<u32>,
+    /// A descriptor that the command is to have; may be repeated.
+    #[arg(long)]
+    pub descriptor: Vec<i32>,
     /// The command and its arguments.
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
+}
+
+fn queue_limits(text: &str) -> Result<Both<QueueLimit>, String> {
+    Both::read(text, queue_limit)
 }
 
 fn queue_limit(text: &str) -> Result<QueueLimit, String> {
@@ -311,6 +320,10 @@ fn rates(text: &str) -> Result<Both<BitRate>, String> {
         return Err("a link with no rate never delivers; write such as 100Mbit/s".to_owned());
     }
     Ok(rates)
+}
+
+fn bursts_milli(text: &str) -> Result<Both<u32>, String> {
+    Both::read(text, burst_milli)
 }
 
 fn burst_milli(text: &str) -> Result<u32, String> {
@@ -364,18 +377,25 @@ mod tests {
             "--loss",
             "1%",
             "--queue",
-            "200p",
+            "200p,300kB",
             "--loss-burst",
-            "2.5",
+            "2.5,3",
         ];
         let shape = parse(&line).unwrap().shape;
         let rate = shape.rate.unwrap();
         assert_eq!((rate.down.bps, rate.up.bps), (100_000_000, 20_000_000));
         let delay = shape.delay.unwrap();
         assert_eq!((delay.down.ns, delay.up.ns), (10_000_000, 10_000_000));
-        assert_eq!(shape.queue, Some(QueueLimit::Packets(200)));
-        assert_eq!(shape.loss_burst, Some(2500));
-        assert_eq!(queue_limit("300kB").unwrap(), QueueLimit::Bytes(300_000));
+        let queue = Both {
+            down: QueueLimit::Packets(200),
+            up: QueueLimit::Bytes(300_000),
+        };
+        assert_eq!(shape.queue, Some(queue));
+        let burst = Both {
+            down: 2500,
+            up: 3000,
+        };
+        assert_eq!(shape.loss_burst, Some(burst));
     }
 
     #[test]

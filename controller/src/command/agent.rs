@@ -96,6 +96,7 @@ fn inhabit_command(arguments: &InhabitArguments) -> Outcome {
         control: arguments.control,
         user_namespace: arguments.user_namespace,
         credentials: user.map(|(user, group)| (user, group, arguments.also_group.clone())),
+        descriptors: arguments.descriptor.clone(),
         command: arguments.command.clone(),
     };
     inhabit::run(&options).or_fail(ExitCode::Failed, || {

@@ -17,6 +17,7 @@ use super::{Voice, print, print_json};
 use crate::cli::bench::{BenchLinkArguments, BenchPreset, BenchSubject};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Outcome};
+use crate::tell::tell;
 use crate::verdict::{Grain, StatedBounds, backlogged_totals};
 use document::{Document, Facts, Outcome as RowOutcome, RowResult};
 
@@ -50,7 +51,7 @@ fn link(arguments: &BenchLinkArguments, voice: Voice) -> Outcome {
     let mut results = Vec::new();
     for row in rows {
         if !voice.quiet {
-            eprintln!("{}: {}", row.name, row.what);
+            tell(&format_args!("{}: {}", row.name, row.what));
         }
         results.push(measured(row, &ask));
     }

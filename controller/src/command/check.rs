@@ -7,6 +7,7 @@ use super::{Voice, experiment, print, print_json};
 use crate::cli::CheckArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Outcome};
+use crate::tell::tell;
 
 #[derive(Serialize)]
 struct Checked {
@@ -35,7 +36,7 @@ pub(super) fn check(arguments: &CheckArguments, voice: Voice) -> Outcome {
                 Vec::new()
             }
             Err(failure) => {
-                eprintln!("{failure}");
+                tell(&failure);
                 code = failure.code;
                 problems_of(&failure, &file)
             }

@@ -14,13 +14,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode as Status;
 use std::sync::Arc;
 
-use hexloop_agent::behind::{self, Behind, BehindSpec, Disturbance, Said};
+use hexloop_agent::behind::{self, Behind, BehindError, BehindSpec, Disturbance, Said};
 use hexloop_agent::capture::Captured;
+use hexloop_agent::descriptors;
 use hexloop_agent::privilege::PrivilegeError;
 use hexloop_agent::process::SelfCommand;
 use hexloop_topologies::plan::DatapathChoice;
 use hexloop_traces::{Direction, Trace, UNLIMITED_RATE_BPS};
 use nix::errno::Errno;
+use serde::Serialize;
 
 use super::Voice;
 use crate::cli::link::{DatapathArgument, LinkArguments};
@@ -28,7 +30,9 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
 use crate::paths::Paths;
 use crate::record::write_file;
+use crate::tell::tell;
 use log::Log;
+use shape::Shape;
 use summary::Setting;
 
 /// What the process exits with when the link itself fails, as env(1) does.
@@ -44,20 +48,76 @@ const SIGNALLED: i32 = 128;
 pub(super) fn link(arguments: &LinkArguments, voice: Voice) -> Status {
     let outcome = match &arguments.interface {
         Some(action) => interface::interface(action, voice).map(Status::from),
-        None => behind(arguments, voice).map(Status::from),
+        None => told(arguments, voice).map(Status::from),
     };
     outcome.unwrap_or_else(|failure| {
-        eprintln!("{failure}");
-        match &arguments.interface {
-            Some(_) => failure.code.into(),
-            None => Status::from(OWN_FAILURE),
+        tell(&failure);
+        match (&arguments.interface, failure.code) {
+            (Some(_), code) | (None, code @ ExitCode::Interrupted) => code.into(),
+            (None, _) => Status::from(OWN_FAILURE),
         }
     })
 }
 
-/// Runs the command behind the link; its status.
-fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
-    let (trace, settings) = shape::shape(&arguments.shape)?;
+/// Runs the command behind the link; its status. Whoever wants the summary as JSON is told there of a failure
+/// too, whatever it is.
+fn told(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
+    let mut summary = SummaryFile {
+        path: arguments.json.as_deref(),
+        is_written: false,
+    };
+    let outcome = behind(arguments, voice, &mut summary);
+    if let Err(failure) = &outcome
+        && !summary.is_written
+    {
+        // What could not be written for this very reason cannot be told there.
+        let _ = summary.write(&summary::Failed::of(failure));
+    }
+    outcome
+}
+
+/// Where the summary goes as JSON, if it is to.
+struct SummaryFile<'a> {
+    path: Option<&'a str>,
+    is_written: bool,
+}
+
+impl SummaryFile<'_> {
+    /// Looks whether it can be written, before anything is made for which it would be missing.
+    fn prepare(&self) -> Result<(), Failure> {
+        let Some(path) = self.path else {
+            return Ok(());
+        };
+        try_writing(path.as_ref()).or_fail(ExitCode::Failed, || no_summary(path))
+    }
+
+    fn write(&mut self, document: &impl Serialize) -> Result<(), Failure> {
+        let Some(path) = self.path else {
+            return Ok(());
+        };
+        let document = serde_json::to_vec_pretty(document).or_fail(ExitCode::Failed, || {
+            "cannot write a JSON document".to_owned()
+        })?;
+        write_file(path.as_ref(), &document).or_fail(ExitCode::Failed, || no_summary(path))?;
+        self.is_written = true;
+        Ok(())
+    }
+}
+
+fn behind(
+    arguments: &LinkArguments,
+    voice: Voice,
+    file: &mut SummaryFile<'_>,
+) -> Result<u8, Failure> {
+    // Before this program has opened any itself.
+    let descriptors = descriptors::inherited().or_fail(ExitCode::Preflight, || {
+        "cannot look which descriptors the command is to have".to_owned()
+    })?;
+    let Shape {
+        trace,
+        settings,
+        notes,
+    } = shape::shape(&arguments.shape)?;
     let peer = arguments.peer.as_deref().map(words::split).transpose();
     let peer =
         peer.map_err(|problem| Failure::message(ExitCode::Usage, format!("--peer: {problem}")))?;
@@ -84,6 +144,7 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         capture: arguments.pcap.clone(),
         peer: peer.map(|words| words.into_iter().map(OsString::from).collect()),
         relay_cpus: relay_cpus(),
+        descriptors,
         user: user::invoking()?,
         program: SelfCommand::hexloop(),
     };
@@ -94,9 +155,7 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
     environment.extend(user::environment(spec.user.as_ref()));
     // Before anything is made: a log that cannot be written is no reason to run at all.
     let mut log = Log::open(arguments.log.as_deref(), arguments.mtu)?;
-    if let Some(path) = &arguments.json {
-        try_writing(path.as_ref()).or_fail(ExitCode::Failed, || no_summary(path))?;
-    }
+    file.prepare()?;
     behind::signals::block().or_fail(ExitCode::Failed, || "cannot block signals".to_owned())?;
     let power = behind::power::acquire().map_err(no_power)?;
     let mut stage = Behind::build(spec, power).or_fail(ExitCode::Preflight, || {
@@ -110,21 +169,26 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
         gateway: stage.gateway().map(|address| address.to_string()),
         limit_bps: stage.limit_bps(),
         forwarded: None,
-        notes: stage.notes().to_vec(),
+        notes: notes.into_iter().chain(stage.notes().to_vec()).collect(),
     };
     if arguments.command.is_empty() && !voice.quiet {
-        eprintln!(
+        tell(&format_args!(
             "link: a shell behind the link; the gateway is {}; `exit` leaves",
             setting.gateway[0]
-        );
+        ));
     }
     let name = command.first().cloned().unwrap_or_default();
     let take = |window| log.take(&window);
     // At once, however quiet it is to be: the command may wait for what never comes.
-    let tell = |disturbance: &Disturbance| eprintln!("link: {}", summary::told(disturbance));
-    let report = stage
-        .run(command, environment, take, tell)
-        .or_fail(ExitCode::Failed, || "the link failed".to_owned())?;
+    let disturbed = |disturbance: &Disturbance| {
+        tell(&format_args!("link: {}", summary::told(disturbance)));
+    };
+    let report = match stage.run(command, environment, take, disturbed) {
+        Err(error @ BehindError::Interrupted { .. }) => {
+            return Err(Failure::new(ExitCode::Interrupted, error));
+        }
+        report => report.or_fail(ExitCode::Failed, || "the link failed".to_owned())?,
+    };
     setting.forwarded = stage.forwarded();
     if let Some(captured) = stage.take_down() {
         setting.notes.extend(notes_of(captured));
@@ -132,16 +196,14 @@ fn behind(arguments: &LinkArguments, voice: Voice) -> Result<u8, Failure> {
     let status = status_of(report.command, &name)?;
     let peer_status = report.peer.and_then(shell_status);
     let statuses = [Some(status), peer_status];
-    let summary = summary::summarise(setting, &report, &log.finish()?, statuses);
+    let (sums, logged) = log.finish();
+    let summary = summary::summarise(setting, &report, &sums, statuses);
+    let written = file.write(&summary);
     if !voice.quiet {
-        eprintln!("{}", summary.text());
+        tell(&summary.text());
     }
-    if let Some(path) = &arguments.json {
-        let document = serde_json::to_vec_pretty(&summary).or_fail(ExitCode::Failed, || {
-            "cannot write a JSON document".to_owned()
-        })?;
-        write_file(path.as_ref(), &document).or_fail(ExitCode::Failed, || no_summary(path))?;
-    }
+    logged?;
+    written?;
     report
         .link
         .or_fail(ExitCode::Failed, || "the link failed".to_owned())?;
@@ -231,11 +293,11 @@ pub(super) fn status_of(said: Option<Said>, name: &OsStr) -> Result<u8, Failure>
         }
         Some(Said::NotStarted(number)) => {
             let errno = Errno::from_raw(number);
-            eprintln!(
+            tell(&format_args!(
                 "error: cannot run `{}`: {}",
                 name.to_string_lossy(),
                 errno.desc()
-            );
+            ));
             match errno {
                 Errno::ENOENT => Ok(NOT_FOUND),
                 // What no exec answers with: taking its privileges away failed.

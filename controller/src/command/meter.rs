@@ -19,6 +19,7 @@ use crate::cli::meter::MeterArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
 use crate::record::write_file;
+use crate::tell::tell;
 use lines::ExternalLines;
 use readings::Readings;
 use summary::{Metered, Span};
@@ -35,7 +36,7 @@ const MARGIN_NS: u64 = 250_000_000;
 pub(super) fn meter(arguments: &MeterArguments, voice: Voice) -> Status {
     let outcome = metered(arguments, voice).map(Status::from);
     outcome.unwrap_or_else(|failure| {
-        eprintln!("{failure}");
+        tell(&failure);
         match failure.code {
             ExitCode::Interrupted => failure.code.into(),
             _ => Status::from(OWN_FAILURE),
@@ -88,7 +89,7 @@ fn metered(arguments: &MeterArguments, voice: Voice) -> Result<u8, Failure> {
     let status = status_of(Some(spans.end.said), &arguments.command[0])?;
     let summary = summary::summarise(&metered, cost.as_ref(), seen, notes, status);
     if !voice.quiet {
-        eprintln!("{}", text::text(&summary));
+        tell(&text::text(&summary));
     }
     if let Some(path) = &arguments.json {
         let document = serde_json::to_vec_pretty(&summary).or_fail(ExitCode::Failed, || {
@@ -151,7 +152,9 @@ impl Course<'_> {
     fn idle(&self, when: &str) -> Result<Span, Failure> {
         if self.says {
             let seconds = crate::format::trimmed(crate::format::ns_to_s(self.idle_ns), 3);
-            eprintln!("meter: idle power for {seconds} s {when} the command");
+            tell(&format_args!(
+                "meter: idle power for {seconds} s {when} the command"
+            ));
         }
         let from = clock::now();
         self.readings

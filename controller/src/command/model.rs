@@ -20,6 +20,7 @@ use crate::launch::training_energy;
 use crate::paths::Paths;
 use crate::record::environment::Known;
 use crate::summary::TrainingEnergy;
+use crate::tell::tell;
 
 pub(super) fn model(action: &ModelAction, voice: Voice) -> Outcome {
     match action {
@@ -116,18 +117,18 @@ fn quantize(from: &Path, block_type: BlockType, output: &Path, voice: Voice) -> 
         })?;
     if !voice.quiet {
         if !written.kept_f16.is_empty() {
-            eprintln!(
+            tell(&format_args!(
                 "{} matrices are stored as F16, because their rows are no whole number of \
                  {block_type} blocks: {}",
                 written.kept_f16.len(),
                 written.kept_f16.join(", ")
-            );
+            ));
         }
         if let Some(reason) = &written.without_tokenizer {
-            eprintln!(
+            tell(&format_args!(
                 "the tokenizer is not in the GGUF file, only beside it: {reason}. hexloop does not \
                  need it there; llama.cpp can be given token ids only"
-            );
+            ));
         }
     }
     describe(output, voice)

@@ -4,6 +4,7 @@ use super::{Voice, experiment, print, print_json};
 use crate::cli::ExperimentArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::Outcome;
+use crate::tell::tell;
 
 pub(super) fn plan(arguments: &ExperimentArguments, voice: Voice) -> Outcome {
     let prepared = experiment::prepare(&arguments.experiment, &arguments.changes.overrides())?;
@@ -15,7 +16,7 @@ pub(super) fn plan(arguments: &ExperimentArguments, voice: Voice) -> Outcome {
         print(&format!("{text}\n"))?;
     }
     for note in &planned.notes {
-        eprintln!("note: {note}");
+        tell(&format_args!("note: {note}"));
     }
     Ok(ExitCode::Done)
 }

@@ -36,6 +36,7 @@ use crate::paths::Paths;
 use crate::record::end_to_end::EndToEnd;
 use crate::record::environment::{ModelOrigin, RunIdentity};
 use crate::record::{Environment, RunDirectory, long_trace_path, run_name, trace_path};
+use crate::tell::tell;
 
 pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
     metering::check(&arguments.metering)?;
@@ -45,7 +46,7 @@ pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
     let prepared = experiment::prepare(&file.experiment, &file.changes.overrides())?;
     let planned = experiment::plan_here(&prepared.resolved)?;
     for note in &planned.notes {
-        eprintln!("note: {note}");
+        tell(&format_args!("note: {note}"));
     }
     preflight::congestion_controls(&planned.plan)?;
     preflight::privilege()?;
@@ -67,7 +68,7 @@ pub(super) fn run(arguments: &RunArguments, voice: Voice) -> Outcome {
         (outcome, Ok(())) => outcome,
         (Ok(_), Err(dirty)) => Err(dirty),
         (Err(failure), Err(dirty)) => {
-            eprintln!("{failure}");
+            tell(&failure);
             Err(dirty)
         }
     }
@@ -195,9 +196,9 @@ impl Run<'_> {
         if !self.voice.quiet {
             let socket = agent.socket().display().to_string();
             let socket = quoted(&socket);
-            eprintln!(
+            tell(&format_args!(
                 "links can be changed with: hexloop agent control --socket {socket} ACTION LINK"
-            );
+            ));
         }
         let input = SessionInput {
             plan_json,

@@ -11,6 +11,7 @@ use hexloop_workloads::clock;
 use crate::cli::{MeteringArguments, SamplingArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail as _};
+use crate::tell::tell;
 
 /// Stands for standard input.
 const STDIN: &str = "-";
@@ -90,7 +91,9 @@ pub(crate) fn send_stdin(socket: PathBuf) -> Result<(), Failure> {
             clock::sleep_until(clock::now() + TRY_EVERY_NS);
         }
         let socket = socket.display();
-        eprintln!("the meter on standard input is not read: the agent does not listen at {socket}");
+        tell(&format_args!(
+            "the meter on standard input is not read: the agent does not listen at {socket}"
+        ));
     };
     std::thread::Builder::new()
         .name("hx-lines".to_owned())

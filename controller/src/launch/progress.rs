@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use crate::tell::tell;
 use hexloop_proto::Event;
 use hexloop_tui::{LineMonitor, RunOutline};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -46,7 +47,7 @@ impl RunMonitor {
         let lines = self.lines.on_event(event);
         let Some(bar) = &self.bar else {
             for line in lines {
-                eprintln!("{line}");
+                tell(&line);
             }
             return;
         };

@@ -20,6 +20,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
 use crate::record::RunDirectory;
 use crate::results::Results;
+use crate::tell::tell;
 
 /// How long an agent may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(15);
@@ -102,7 +103,7 @@ pub(crate) async fn play(
                     break;
                 }
                 interrupted = Some(why);
-                eprintln!("{why}: taking everything down");
+                tell(&format_args!("{why}: taking everything down"));
                 let stop = StopRequest { reason: why.to_owned() };
                 // If the agent is gone, the stream ends as well.
                 let _ = client.stop(stop).await;

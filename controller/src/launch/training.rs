@@ -18,6 +18,7 @@ use super::interrupt::Interrupt;
 use super::training_energy::{TrainingMeter, keep};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
+use crate::tell::tell;
 
 /// Where a trained model is to be.
 #[derive(Debug, Clone)]
@@ -227,11 +228,7 @@ async fn train_in_thread(
         let energy = meter.finish();
         if outcome.is_ok() && !quiet {
             // `hexloop model info` and the reports of runs tell the rest.
-            energy
-                .lines()
-                .iter()
-                .take(1)
-                .for_each(|line| eprintln!("{line}"));
+            energy.lines().iter().take(1).for_each(|line| tell(&line));
         }
         // The model is whole without it: a full disk shows where its own files are written.
         let _ = keep(&energy, &temporary);
@@ -297,7 +294,7 @@ impl TrainingBar {
         bar.set_prefix(recipe.name.clone());
         let lines = !terminal && !quiet;
         if lines {
-            eprintln!("training the model {} once", recipe.name);
+            tell(&format_args!("training the model {} once", recipe.name));
         }
         TrainingBar {
             bar,
@@ -313,12 +310,12 @@ impl TrainingBar {
         let tenth = progress.step * 10 / progress.steps.max(1);
         if self.lines && tenth > self.tenth {
             self.tenth = tenth;
-            eprintln!(
+            tell(&format_args!(
                 "training {}: {} %, loss {:.3}",
                 self.name,
                 tenth * 10,
                 progress.loss
-            );
+            ));
         }
     }
 

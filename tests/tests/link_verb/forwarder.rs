@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -13,6 +13,7 @@ use hexloop_tests::sandbox::Finished;
 use hexloop_tests::system::exclusive;
 use serde_json::Value;
 
+use crate::given::by_a_shell;
 use crate::harness::{Who, everybody, run, this_program};
 use crate::part::{break_off, words};
 
@@ -53,19 +54,84 @@ fn one_connection<T: Send + 'static>(
 #[test]
 fn datagrams_come_back_through_the_forwarder_and_nobody_refuses() {
     let _alone = exclusive();
+    let port = echo();
+    let (finished, summary) = played(Who::Ordinary, &["datagrams", &port]);
+    assert_eq!(summary["mode"], "forwarder", "{}", finished.told());
+    assert_eq!(summary["forwarder"]["flows"], 2, "{summary}");
+    assert_eq!(summary["forwarder"]["refused"], 1, "{summary}");
+}
+
+/// Answers every datagram with itself; the port.
+fn echo() -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port().to_string();
     thread::spawn(move || {
         let mut datagram = vec![0; 65_536];
         while let Ok((length, from)) = socket.recv_from(&mut datagram) {
-            let back: (usize, SocketAddr) = (length, from);
-            assert_eq!(socket.send_to(&datagram[..length], from).unwrap(), back.0);
+            assert_eq!(socket.send_to(&datagram[..length], from).unwrap(), length);
         }
     });
-    let (finished, summary) = played(Who::Ordinary, &["datagrams", &port]);
-    assert_eq!(summary["mode"], "forwarder", "{}", finished.told());
-    assert_eq!(summary["forwarder"]["flows"], 2, "{summary}");
-    assert_eq!(summary["forwarder"]["refused"], 1, "{summary}");
+    port
+}
+
+/// Plays a part behind a link of a program that may open so many descriptors; what it printed, and its summary.
+fn played_with(descriptors: u64, part: &[&str]) -> (Finished, Value) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let json = directory.path().join("summary.json");
+    let mut arguments = vec!["--json", json.to_str().unwrap(), "--"];
+    let program = this_program();
+    arguments.extend(words(&program, part));
+    let script = format!("ulimit -n {descriptors}; exec \"$@\"");
+    let finished = by_a_shell(Who::Ordinary, &script, &arguments);
+    finished.expect_code(0);
+    let summary = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    (finished, summary)
+}
+
+#[test]
+fn flows_of_datagrams_that_are_idle_make_room_for_new_ones() {
+    let _alone = exclusive();
+    let port = echo();
+    // As many as there may be flows and some, and as there may be descriptors.
+    for (descriptors, sockets) in [(4096, 1100_u64), (100, 300)] {
+        let part = ["many-datagrams", &port, &sockets.to_string()];
+        let (finished, summary) = played_with(descriptors, &part);
+        let forwarder = &summary["forwarder"];
+        assert_eq!(forwarder["flows"], sockets, "{}", finished.told());
+        assert_eq!(forwarder["failed"], 0, "{summary}");
+    }
+}
+
+#[test]
+fn connections_for_which_there_are_no_sockets_are_refused_and_the_link_is_not_as_asked() {
+    let _alone = exclusive();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // One that was given up again hears nothing.
+            drop(stream.write_all(b"!"));
+            kept.push(stream);
+        }
+    });
+    // Each takes two of the program's descriptors and one of the command's.
+    let (finished, summary) = played_with(120, &["many-connections", &port, "90"]);
+    let answered = finished
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("answered "));
+    let answered: u64 = answered.unwrap().parse().unwrap();
+    assert!((1..90).contains(&answered), "{}", finished.told());
+    assert!(
+        summary["forwarder"]["failed"].as_u64().unwrap() > 0,
+        "{summary}"
+    );
+    assert_eq!(summary["verdict"], "invalid", "{summary}");
+    let reasons = summary["reasons"].to_string();
+    assert!(reasons.contains("for want of sockets"), "{reasons}");
 }
 
 #[test]

@@ -114,10 +114,15 @@ pub(crate) fn link(who: Who, arguments: &[&str]) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    as_user(who, &mut command);
+    command
+}
+
+/// Has a command started as that user.
+pub(crate) fn as_user(who: Who, command: &mut Command) {
     if who == Who::Ordinary && geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
-    command
 }
 
 pub(crate) fn run(who: Who, arguments: &[&str]) -> Finished {

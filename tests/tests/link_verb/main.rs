@@ -7,10 +7,14 @@ mod disturbed;
 #[cfg(test)]
 mod forwarder;
 #[cfg(test)]
+mod given;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod part;
 #[cfg(test)]
 mod shapes;
+#[cfg(test)]
+mod told;
 #[cfg(test)]
 mod verb;

@@ -27,6 +27,12 @@ fn plays_the_part_it_is_given() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["datagrams", port] => datagrams(gateway(port)),
+        ["many-datagrams", port, sockets] => {
+            many_datagrams(gateway(port), sockets.parse().unwrap());
+        }
+        ["many-connections", port, connections] => {
+            many_connections(gateway(port), connections.parse().unwrap());
+        }
         ["half-close", port, bytes] => half_close(gateway(port), bytes.parse().unwrap()),
         ["is-reset", port] => is_reset(gateway(port)),
         ["resets", port] => resets(gateway(port)),
@@ -70,6 +76,38 @@ fn datagrams(server: SocketAddr) {
     nobody.send(b"anybody?").unwrap();
     let refused = nobody.recv(&mut [0; 16]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{refused}");
+}
+
+/// Asks from one socket after the other, as who looks up names does.
+fn many_datagrams(server: SocketAddr, sockets: usize) {
+    for number in 0..sockets {
+        let socket = socket_to(server);
+        let question = number.to_be_bytes();
+        socket.send(&question).unwrap();
+        let mut answer = [0; 16];
+        let length = socket.recv(&mut answer).unwrap();
+        assert_eq!(answer[..length], question);
+    }
+}
+
+/// Opens connections and keeps them; tells how many were answered and how many were refused or reset.
+fn many_connections(server: SocketAddr, connections: usize) {
+    let opened: Vec<_> = (0..connections)
+        .map(|_| TcpStream::connect(server))
+        .collect();
+    let is_answered = |stream: &TcpStream| {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let asked = (&*stream).write_all(b"?");
+        let answered = asked.and_then(|()| (&*stream).read_exact(&mut [0]));
+        let kind = answered.map_err(|error| error.kind());
+        assert!(
+            !matches!(kind, Err(ErrorKind::WouldBlock | ErrorKind::TimedOut)),
+            "neither answered nor refused"
+        );
+        kind.is_ok()
+    };
+    let answered = opened.iter().flatten().filter(|stream| is_answered(stream));
+    println!("answered {}", answered.count());
 }
 
 /// Says all that it has to say, and then hears the answer.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::classify::Ends;
 use super::gate::Held;
-use super::{Counters, Shared};
+use super::{Counters, Shared, is_want_of_sockets};
 
 /// How long the other side may take to answer; the kernel's own limit is about the same.
 const CONNECT_LIMIT: Duration = Duration::from_secs(130);
@@ -77,7 +77,14 @@ async fn connect_and_carry(shared: &Rc<Shared>, held: Held) {
     .await
     {
         Ok(Ok(outside)) => outside,
-        Ok(Err(_)) => return refuse(shared, &held).await,
+        Ok(Err(error)) => {
+            let counter = match is_want_of_sockets(&error) {
+                true => &shared.counters.failed,
+                false => &shared.counters.refused,
+            };
+            Counters::add(counter);
+            return refuse(shared, &held).await;
+        }
         // The command has given up or goes on asking.
         Err(_) => return,
     };
@@ -100,7 +107,6 @@ async fn refuse(shared: &Rc<Shared>, held: &Held) {
     while shared.tcp.borrow().doorways.contains_key(&held.ends.server) {
         shared.doorway_closed.notified().await;
     }
-    Counters::add(&shared.counters.refused);
     shared.let_in(&held.frame);
 }
 
@@ -115,6 +121,8 @@ async fn accept(shared: &Rc<Shared>, held: &Held) -> Option<TcpStream> {
         } else {
             let Ok(listener) = shared.listen(server) else {
                 Counters::add(&shared.counters.failed);
+                // Nobody listens there, and the stack says so.
+                shared.let_in(&held.frame);
                 return None;
             };
             let task = spawn_local(keep_door(Rc::clone(shared), server, listener));
@@ -137,10 +145,14 @@ async fn accept(shared: &Rc<Shared>, held: &Held) -> Option<TcpStream> {
 /// Accepts at one address as long as somebody is expected there.
 async fn keep_door(shared: Rc<Shared>, server: SocketAddr, listener: TcpListener) {
     loop {
-        let Ok((stream, client)) = listener.accept().await else {
-            // Out of descriptors: those that wait give up in time.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) if is_want_of_sockets(&error) => {
+                drop(listener);
+                return turn_away(&shared, server);
+            }
+            // Of the one that was to be accepted: it is gone (accept(2)).
+            Err(_) => continue,
         };
         let empty = {
             let mut connections = shared.tcp.borrow_mut();
@@ -161,6 +173,16 @@ async fn keep_door(shared: Rc<Shared>, server: SocketAddr, listener: TcpListener
             return;
         }
     }
+}
+
+/// No more can be accepted at one address, whose listener is gone: the stack has reset all that waited there
+/// and refuses what is yet to come. Their sockets in the caller's network are closed, which makes room.
+fn turn_away(shared: &Rc<Shared>, server: SocketAddr) {
+    let doorway = shared.tcp.borrow_mut().doorways.remove(&server);
+    for _ in doorway.into_iter().flat_map(|doorway| doorway.waiting) {
+        Counters::add(&shared.counters.failed);
+    }
+    shared.doorway_closed.notify_waiters();
 }
 
 /// One who waited has given up.

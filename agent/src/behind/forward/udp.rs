@@ -7,18 +7,19 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hexloop_workloads::clock::{self, MonotonicNs};
 use tokio::net::UdpSocket;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::timeout;
 
 use super::classify::Ends;
 use super::gate::Held;
-use super::{Counters, Shared};
+use super::{Counters, Shared, is_want_of_sockets};
 
 /// How long a flow without datagrams is kept: RFC 4787, requirement 5, asks for two minutes.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
-/// Most flows at a time; the oldest idle ones make room by ending.
+/// Most flows at a time; the one that has been idle the longest makes room by ending.
 const MOST_FLOWS: usize = 1024;
 
 const LARGEST_DATAGRAM: usize = 65_535;
@@ -29,20 +30,73 @@ struct Port {
     flows: usize,
 }
 
+struct Flow {
+    outside: Rc<UdpSocket>,
+    answering: AbortHandle,
+    /// When a datagram went either way.
+    used: MonotonicNs,
+}
+
 /// All flows.
 #[derive(Default)]
 pub(crate) struct Flows {
     ports: BTreeMap<SocketAddr, Port>,
-    flows: BTreeMap<Ends, Rc<UdpSocket>>,
+    flows: BTreeMap<Ends, Flow>,
     /// What opened a flow that has had no answer, to be refused if the other side does.
     unanswered: BTreeMap<Ends, Vec<u8>>,
 }
 
+impl Flows {
+    /// The socket of a flow that a datagram goes through now.
+    fn used(&mut self, ends: Ends) -> Option<Rc<UdpSocket>> {
+        let flow = self.flows.get_mut(&ends)?;
+        flow.used = clock::now();
+        Some(Rc::clone(&flow.outside))
+    }
+
+    /// Counts a flow at an address, or one less.
+    fn count_at(&mut self, server: SocketAddr, change: isize) {
+        if let Some(port) = self.ports.get_mut(&server) {
+            port.flows = port.flows.saturating_add_signed(change);
+        }
+    }
+
+    /// Ends a flow, and with the last of an address the socket beside the gate. What opened it, where it has
+    /// had no answer and nobody is there any more.
+    fn end(&mut self, ends: Ends) -> Option<Vec<u8>> {
+        let opened = self.unanswered.remove(&ends);
+        self.flows.remove(&ends)?;
+        let port = self.ports.get_mut(&ends.server)?;
+        port.flows = port.flows.saturating_sub(1);
+        if port.flows > 0 {
+            return None;
+        }
+        port.receiving.abort();
+        self.ports.remove(&ends.server);
+        opened
+    }
+
+    /// Ends the flow that has been idle the longest; whether there was one.
+    fn make_room(&mut self) -> bool {
+        let idle = self.flows.iter().min_by_key(|(_, flow)| flow.used);
+        let Some(ends) = idle.map(|(ends, _)| *ends) else {
+            return false;
+        };
+        if let Some(flow) = self.flows.get(&ends) {
+            flow.answering.abort();
+        }
+        // Whoever opened it and had no answer in all this time gets none.
+        let _ = self.end(ends);
+        true
+    }
+}
+
 /// Takes a datagram: makes what it needs and lets it in.
-pub(crate) fn take(shared: &Rc<Shared>, held: Held) {
+pub(crate) async fn take(shared: &Rc<Shared>, held: Held) {
     let server = held.ends.server;
     if !shared.udp.borrow().ports.contains_key(&server) {
-        let Ok(socket) = shared.bind(server) else {
+        let bound = with_room(shared, || shared.bind(server)).await;
+        let Ok(socket) = bound else {
             return Counters::add(&shared.counters.failed);
         };
         let socket = Rc::new(socket);
@@ -62,6 +116,19 @@ pub(crate) fn take(shared: &Rc<Shared>, held: Held) {
     }
 }
 
+/// Opens a socket; where this process may have no more of them, idle flows make room.
+async fn with_room<T>(shared: &Rc<Shared>, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match open() {
+            Err(error) if is_want_of_sockets(&error) && shared.udp.borrow_mut().make_room() => {
+                // The flow's task lets go of its socket at its next turn.
+                yield_now().await;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Takes what the command sends to one address.
 async fn receive(shared: Rc<Shared>, server: SocketAddr, socket: Rc<UdpSocket>) {
     let mut datagram = vec![0; LARGEST_DATAGRAM];
@@ -70,16 +137,23 @@ async fn receive(shared: Rc<Shared>, server: SocketAddr, socket: Rc<UdpSocket>) 
             continue;
         };
         let ends = Ends { client, server };
-        let known = shared.udp.borrow().flows.get(&ends).cloned();
+        let known = shared.udp.borrow_mut().used(ends);
         let outside = match known {
             Some(outside) => outside,
-            None => match begin(&shared, ends).await {
-                Ok(outside) => outside,
-                Err(_) => {
-                    Counters::add(&shared.counters.failed);
-                    continue;
+            None => {
+                // Counted before there is any: the port stays when others make room.
+                shared.udp.borrow_mut().count_at(server, 1);
+                match begin(&shared, ends).await {
+                    Ok(outside) => outside,
+                    Err(_) => {
+                        Counters::add(&shared.counters.failed);
+                        let mut flows = shared.udp.borrow_mut();
+                        flows.count_at(server, -1);
+                        flows.unanswered.remove(&ends);
+                        continue;
+                    }
                 }
-            },
+            }
         };
         // A refusal is told to who reads.
         let _ = outside.send(&datagram[..length]).await;
@@ -92,19 +166,25 @@ async fn begin(shared: &Rc<Shared>, ends: Ends) -> io::Result<Rc<UdpSocket>> {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
     };
-    let outside = UdpSocket::bind(any).await?;
-    outside.connect(to).await?;
-    let outside = Rc::new(outside);
-    let mut flows = shared.udp.borrow_mut();
-    if flows.flows.len() >= MOST_FLOWS {
-        return Err(io::ErrorKind::QuotaExceeded.into());
+    if shared.udp.borrow().flows.len() >= MOST_FLOWS {
+        shared.udp.borrow_mut().make_room();
     }
-    flows.flows.insert(ends, Rc::clone(&outside));
-    if let Some(port) = flows.ports.get_mut(&ends.server) {
-        port.flows += 1;
-    }
+    let outside = with_room(shared, || {
+        let outside = std::net::UdpSocket::bind(any)?;
+        outside.set_nonblocking(true)?;
+        outside.connect(to)?;
+        Ok(outside)
+    })
+    .await?;
+    let outside = Rc::new(UdpSocket::from_std(outside)?);
+    let task = spawn_local(answer(Rc::clone(shared), ends, Rc::clone(&outside)));
+    let flow = Flow {
+        outside: Rc::clone(&outside),
+        answering: task.abort_handle(),
+        used: clock::now(),
+    };
+    shared.udp.borrow_mut().flows.insert(ends, flow);
     Counters::add(&shared.counters.flows);
-    spawn_local(answer(Rc::clone(shared), ends, Rc::clone(&outside)));
     Ok(outside)
 }
 
@@ -117,6 +197,7 @@ async fn answer(shared: Rc<Shared>, ends: Ends, outside: Rc<UdpSocket>) {
                 let socket = {
                     let mut flows = shared.udp.borrow_mut();
                     flows.unanswered.remove(&ends);
+                    let _ = flows.used(ends);
                     let port = flows.ports.get(&ends.server);
                     port.map(|port| Rc::clone(&port.socket))
                 };
@@ -128,25 +209,14 @@ async fn answer(shared: Rc<Shared>, ends: Ends, outside: Rc<UdpSocket>) {
             Err(_idle) => break false,
         }
     };
-    let mut flows = shared.udp.borrow_mut();
-    flows.flows.remove(&ends);
-    let opened = flows.unanswered.remove(&ends);
-    let Some(port) = flows.ports.get_mut(&ends.server) else {
-        return;
-    };
-    port.flows -= 1;
-    if port.flows > 0 {
-        return;
-    }
-    port.receiving.abort();
-    flows.ports.remove(&ends.server);
+    let opened = shared.udp.borrow_mut().end(ends);
     if let (true, Some(frame)) = (refused, opened) {
         Counters::add(&shared.counters.refused);
         // The task that holds the socket is dropped at its next turn; then nobody is there, and
         // the stack says so.
         let shared = Rc::clone(&shared);
         spawn_local(async move {
-            tokio::task::yield_now().await;
+            yield_now().await;
             shared.let_in(&frame);
         });
     }

@@ -11,11 +11,12 @@ use hexloop_workloads::clock;
 
 use super::super::scene::{self, MS, SECOND, Wanted, state, steps};
 use super::super::{BenchError, Measured, Scale, to_f64};
+use crate::descriptors;
 use crate::link::together::side_by_side;
 use crate::link::{Link, RelayEngine, interfaces};
 use crate::namespace::NetworkNamespace;
 use crate::node::{Node, NodeMessage, Shown};
-use crate::process::{SelfCommand, allow_descriptors};
+use crate::process::SelfCommand;
 
 const PORT: u16 = 47_007;
 
@@ -45,7 +46,7 @@ const QUEUE_PACKETS: u64 = 20;
 pub(super) fn star(scale: Scale) -> Result<Measured, BenchError> {
     let count: u16 = scale.pick(20, 1000);
     let nodes = u64::from(count);
-    allow_descriptors(nodes * DESCRIPTORS_PER_NODE).map_err(|error| {
+    descriptors::allow(nodes * DESCRIPTORS_PER_NODE).map_err(|error| {
         let why = error.to_string();
         BenchError::Unavailable { why }
     })?;

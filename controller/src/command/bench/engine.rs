@@ -30,6 +30,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::format::{count_to_f64, ns_to_s};
 use crate::record::environment::Machine;
+use crate::tell::tell;
 
 /// Everything that was found.
 #[derive(Debug, Serialize)]
@@ -141,7 +142,7 @@ pub(super) fn engine(arguments: &BenchEngineArguments, voice: Voice) -> Outcome 
             }
             BenchEvent::Window(window) => {
                 if !voice.quiet {
-                    eprintln!("{:?}, batch {}", window.phase, window.batch);
+                    tell(&format_args!("{:?}, batch {}", window.phase, window.batch));
                 }
                 let document = document.as_mut().ok_or_else(out_of_order)?;
                 let energy = energy_after(&sampler, window.start_ns, window.end_ns);

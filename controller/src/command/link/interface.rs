@@ -16,11 +16,12 @@ use hexloop_traces::{LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMI
 use serde_json::json;
 
 use super::super::{Voice, print, print_json};
-use super::shape::shape;
+use super::shape::{Shape, shape};
 use crate::cli::link::{InterfaceAction, InterfaceApplyArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::paths::Paths;
+use crate::tell::tell;
 
 /// Within how long a shaping must be confirmed when nobody said so.
 const CONFIRM_WITHIN_NS: u64 = 15_000_000_000;
@@ -125,7 +126,9 @@ fn apply(arguments: &InterfaceApplyArguments, state: &std::path::Path, voice: Vo
     }
     if let Some(within) = arguments.confirm_within {
         let name = &order.interface;
-        eprintln!("{name} is shaped. Press Enter within {within} to keep it so.");
+        tell(&format_args!(
+            "{name} is shaped. Press Enter within {within} to keep it so."
+        ));
         // The end of the terminal is no answer; neither is a holder that has had enough.
         let answered = io::stdin().lock().read(&mut [0; 256]);
         if !matches!(answered, Ok(1..)) {
@@ -212,7 +215,14 @@ fn told(
 }
 
 fn order(arguments: &InterfaceApplyArguments) -> Result<(HoldOrder, Trace), Failure> {
-    let (trace, settings) = shape(&arguments.shape)?;
+    let Shape {
+        trace,
+        settings,
+        notes,
+    } = shape(&arguments.shape)?;
+    for note in notes {
+        tell(&format_args!("note: {note}"));
+    }
     if settings.service != Service::Fluid {
         return Err(Failure::message(
             ExitCode::Usage,

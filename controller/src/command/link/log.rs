@@ -56,16 +56,16 @@ impl Log {
         }
     }
 
-    /// Writes what is left. The first failure is reported here: the command was not to suffer.
-    pub(super) fn finish(self) -> Result<[Sums; 2], Failure> {
-        let failed = match (self.failed, self.rows) {
+    /// Writes what is left. What was counted, and the first failure, which the command was not to suffer for.
+    pub(super) fn finish(self) -> ([Sums; 2], Result<(), Failure>) {
+        let written = match (self.failed, self.rows) {
             (Some(error), _) => Err(error),
             (None, Some(mut rows)) => rows.flush().map_err(csv::Error::from),
             (None, None) => Ok(()),
         };
-        failed.or_fail(ExitCode::Failed, || {
-            "cannot write the log link.csv".to_owned()
-        })?;
-        Ok(self.sums)
+        let written = written.or_fail(ExitCode::Failed, || {
+            "cannot write the log link.csv; what it has is not the whole run".to_owned()
+        });
+        (self.sums, written)
     }
 }

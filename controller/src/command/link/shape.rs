@@ -7,9 +7,9 @@ use std::path::Path;
 use hexloop_traces::format::FileFormat;
 use hexloop_traces::format::mahimahi::{self, ImportSettings};
 use hexloop_traces::{
-    Diagnostics, Direction, EndPolicy, LinkSettings, LinkState, QueueDiscipline, Service,
-    StateOverride, TRACE_SCHEMA, Trace, TraceError, TraceMetadata, TraceRow, TraceStatus,
-    UNLIMITED_RATE_BPS, format, pair,
+    Diagnostics, Direction, EndPolicy, Gaps, LinkSettings, LinkState, QueueDiscipline, QueueLimit,
+    Service, StateOverride, TRACE_SCHEMA, Trace, TraceError, TraceMetadata, TraceRow, TraceStatus,
+    UNLIMITED_RATE_BPS, format, pair_to_play,
 };
 
 use crate::cli::link::{Both, DisciplineArgument, ShapeArguments};
@@ -22,11 +22,29 @@ const QUEUE_BYTES: u64 = 300_000;
 /// How long the rows of a link without a trace are; it goes on as it is afterwards.
 const CONSTANT_NS: u64 = 1_000_000_000;
 
+/// What a link is to be.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) trace: Trace,
+    pub(super) settings: LinkSettings,
+    /// What its user should know about it.
+    pub(super) notes: Vec<String>,
+}
+
 /// A link's trace and settings.
-pub(super) fn shape(arguments: &ShapeArguments) -> Result<(Trace, LinkSettings), Failure> {
-    let trace = with_options(&read_traces(arguments)?, arguments)?;
+pub(super) fn shape(arguments: &ShapeArguments) -> Result<Shape, Failure> {
+    let (trace, mut notes) = read_traces(arguments)?;
+    notes.extend(Gaps::of(&trace).map(|gaps| format!("the trace has {gaps}")));
     let mut settings = LinkSettings::drop_tail(QUEUE_BYTES);
-    settings.queue = arguments.queue.unwrap_or(settings.queue);
+    let own_queues = match arguments.queue {
+        None => [None; 2],
+        Some(queues) => {
+            let (of_the_link, own) = queue(queues)?;
+            settings.queue = of_the_link;
+            own.map(Some)
+        }
+    };
+    let trace = with_options(&trace, arguments, own_queues)?;
     settings.discipline = match arguments.queue_discipline {
         DisciplineArgument::DropTail => QueueDiscipline::DropTail,
         DisciplineArgument::DropHead => QueueDiscipline::DropHead,
@@ -41,7 +59,34 @@ pub(super) fn shape(arguments: &ShapeArguments) -> Result<(Trace, LinkSettings),
     if let Some(problem) = without_effect(arguments, &trace) {
         return Err(Failure::message(ExitCode::InvalidInput, problem));
     }
-    Ok((trace, settings))
+    Ok(Shape {
+        trace,
+        settings,
+        notes,
+    })
+}
+
+/// The link's queue, and in the order of [`Direction::BOTH`] a direction's own in bytes, where 0 is the link's.
+fn queue(queues: Both<QueueLimit>) -> Result<(QueueLimit, [u32; 2]), Failure> {
+    let own = |bytes: u64| {
+        u32::try_from(bytes).map_err(|_too_long| {
+            let message = "--queue: where the two differ, 4294967295 bytes are the most";
+            Failure::message(ExitCode::InvalidInput, message)
+        })
+    };
+    match (queues.down, queues.up) {
+        (down, up) if down == up => Ok((down, [0, 0])),
+        (QueueLimit::Bytes(down), QueueLimit::Bytes(up)) => {
+            Ok((QueueLimit::Bytes(down), [own(down)?, own(up)?]))
+        }
+        (limit @ QueueLimit::Packets(_), QueueLimit::Bytes(up)) => Ok((limit, [0, own(up)?])),
+        (QueueLimit::Bytes(down), limit @ QueueLimit::Packets(_)) => Ok((limit, [own(down)?, 0])),
+        (QueueLimit::Packets(_), QueueLimit::Packets(_)) => {
+            let message = "--queue: two queues that differ are not both in packets; give one of them in bytes, such \
+                           as 200p,300kB";
+            Err(Failure::message(ExitCode::InvalidInput, message))
+        }
+    }
 }
 
 /// An option that would do nothing: its user expects something else.
@@ -75,24 +120,49 @@ fn without_effect(arguments: &ShapeArguments, trace: &Trace) -> Option<&'static 
     None
 }
 
-/// A file's trace, and whether it speaks of both directions.
+/// A file's trace, and whether it speaks of both directions, as mahimahi's do not.
 struct Recording {
     trace: Trace,
     both: bool,
 }
 
-fn read_traces(arguments: &ShapeArguments) -> Result<Trace, Failure> {
+/// The trace, and what its user should know about it.
+fn read_traces(arguments: &ShapeArguments) -> Result<(Trace, Vec<String>), Failure> {
     let read = |path: &Option<_>| path.as_deref().map(read_trace).transpose();
-    let paired = match (read(&arguments.down)?, read(&arguments.up)?) {
-        (None, None) => return constant(),
-        (Some(down), None) if down.both => return Ok(down.trace),
-        (Some(down), None) => pair(&down.trace, &constant()?),
-        (None, Some(up)) => pair(&constant()?, &up.trace),
-        (Some(down), Some(up)) => pair(&down.trace, &up.trace),
+    let [down, up] = [read(&arguments.down)?, read(&arguments.up)?];
+    let mut notes = Vec::new();
+    let of_mahimahi =
+        |recording: &Option<Recording>| recording.as_ref().is_some_and(|one| !one.both);
+    if arguments.slots.is_none() && (of_mahimahi(&down) || of_mahimahi(&up)) {
+        notes.push(
+            "a mahimahi recording is played as the rate of each millisecond; with --slots 1ms packets leave at its \
+             delivery opportunities, and unused ones are lost, as in mm-link"
+                .to_owned(),
+        );
+    }
+    let paired = match (down, up) {
+        (None, None) => return Ok((constant()?, notes)),
+        (Some(down), None) if down.both => return Ok((down.trace, notes)),
+        (Some(down), None) => pair_to_play(&down.trace, &constant()?),
+        (None, Some(up)) => pair_to_play(&constant()?, &up.trace),
+        (Some(down), Some(up)) => {
+            let own: usize = [&down, &up]
+                .map(|one| one.trace.metadata().notes.len())
+                .iter()
+                .sum();
+            let paired = pair_to_play(&down.trace, &up.trace);
+            // What is beyond their own is about the two together.
+            let both = paired
+                .iter()
+                .flat_map(|trace| trace.metadata().notes.iter().skip(own));
+            notes.extend(both.cloned());
+            paired
+        }
     };
-    paired.or_fail(ExitCode::InvalidInput, || {
+    let paired = paired.or_fail(ExitCode::InvalidInput, || {
         "the two traces cannot be played together".to_owned()
-    })
+    })?;
+    Ok((paired, notes))
 }
 
 /// Reads a trace file or a mahimahi recording, told by its content. A mahimahi file has the same rates
@@ -194,7 +264,11 @@ fn constant() -> Result<Trace, Failure> {
 }
 
 /// The same trace with the columns that options name replaced.
-fn with_options(trace: &Trace, arguments: &ShapeArguments) -> Result<Trace, Failure> {
+fn with_options(
+    trace: &Trace,
+    arguments: &ShapeArguments,
+    own_queues_bytes: [Option<u32>; 2],
+) -> Result<Trace, Failure> {
     let jitter = arguments.jitter.map(|both| {
         let ns = |ns: u64| {
             u32::try_from(ns).map_err(|_too_long| {
@@ -214,11 +288,10 @@ fn with_options(trace: &Trace, arguments: &ShapeArguments) -> Result<Trace, Fail
             delay_ns: one(arguments.delay, direction).map(|delay| delay.ns),
             jitter_ns: one(jitter, direction),
             loss_ppb: share(arguments.loss),
-            loss_burst_milli: arguments.loss_burst,
+            loss_burst_milli: one(arguments.loss_burst, direction),
             dup_ppb: share(arguments.duplicate),
             corrupt_ppb: share(arguments.corrupt),
-            // The link's own, which is the option's.
-            queue_bytes: arguments.queue.map(|_| 0),
+            queue_bytes: own_queues_bytes[usize::from(direction == Direction::Up)],
         }
     };
     let changed = trace.with_overrides(Direction::BOTH.map(over));
@@ -238,7 +311,7 @@ fn one<T: Copy>(both: Option<Both<T>>, direction: Direction) -> Option<T> {
 mod tests {
     use std::fs;
 
-    use hexloop_traces::{CapacityCurve, QueueLimit, generate::control};
+    use hexloop_traces::{CapacityCurve, generate::control};
 
     use super::*;
 
@@ -246,9 +319,82 @@ mod tests {
         ShapeArguments::default()
     }
 
+    fn both<T: Copy>(value: T) -> Both<T> {
+        Both {
+            down: value,
+            up: value,
+        }
+    }
+
+    #[test]
+    fn each_direction_may_have_a_queue_of_its_own() {
+        use QueueLimit::{Bytes, Packets};
+        let of = |down, up| {
+            let Shape {
+                trace, settings, ..
+            } = shape(&ShapeArguments {
+                rate: Some("10Mbit/s".parse().unwrap()),
+                queue: Some(Both { down, up }),
+                ..arguments()
+            })?;
+            let row = &trace.rows()[0];
+            Ok::<_, Failure>((settings.queue, [row.down.queue_bytes, row.up.queue_bytes]))
+        };
+        for (down, up, link, own) in [
+            (Bytes(3000), Bytes(3000), Bytes(3000), [0, 0]),
+            (Bytes(3000), Bytes(5000), Bytes(3000), [3000, 5000]),
+            (Packets(7), Bytes(5000), Packets(7), [0, 5000]),
+            (Bytes(3000), Packets(7), Packets(7), [3000, 0]),
+        ] {
+            assert_eq!(of(down, up).unwrap(), (link, own), "{down:?}, {up:?}");
+        }
+        let refused = of(Packets(7), Packets(8)).unwrap_err().to_string();
+        assert!(refused.contains("give one of them in bytes"), "{refused}");
+    }
+
+    #[test]
+    fn what_a_trace_leaves_out_and_what_mahimahi_does_otherwise_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(directory.path().join(name));
+        let moments: Vec<String> = (1..=100)
+            .chain(5_000..5_100)
+            .map(|ms: u32| ms.to_string())
+            .collect();
+        fs::write(path("hole").unwrap(), moments.join("\n")).unwrap();
+        fs::write(path("even").unwrap(), "1\n2\n3\n").unwrap();
+        let notes = |arguments: ShapeArguments| shape(&arguments).unwrap().notes;
+        let found = notes(ShapeArguments {
+            down: path("even"),
+            slots: Some("1ms".parse().unwrap()),
+            ..arguments()
+        });
+        assert!(found.is_empty(), "{found:?}");
+        let found = notes(ShapeArguments {
+            down: path("even"),
+            ..arguments()
+        });
+        assert!(found[0].contains("--slots 1ms"), "{found:?}");
+        let air = control::constant(5_000_000, 7_000_000, 9_000, 1_000_000).unwrap();
+        let mut rows: Vec<TraceRow> = Vec::new();
+        for ms in (0..100).chain(5_000..5_100) {
+            let mut row = air.rows()[0].clone();
+            row.t_ns = ms * 1_000_000;
+            rows.push(row);
+        }
+        let mut metadata = air.metadata().clone();
+        metadata.duration_ns = 5_100_000_000;
+        let holed = Trace::new(metadata, rows).unwrap();
+        format::write_file(&path("holed.csv").unwrap(), &holed).unwrap();
+        let found = notes(ShapeArguments {
+            down: path("holed.csv"),
+            ..arguments()
+        });
+        assert!(found[0].contains("1 gap in rows"), "{found:?}");
+    }
+
     #[test]
     fn without_options_the_link_is_transparent() {
-        let (trace, _) = shape(&arguments()).unwrap();
+        let Shape { trace, .. } = shape(&arguments()).unwrap();
         assert_eq!(trace.rows()[0].down, LinkState::TRANSPARENT);
         assert_eq!(trace.rows()[0].up, LinkState::TRANSPARENT);
     }
@@ -259,10 +405,12 @@ mod tests {
         let path = directory.path().join("air.parquet");
         let air = control::constant(5_000_000, 7_000_000, 9_000, 1_000_000_000).unwrap();
         format::write_file(&path, &air).unwrap();
-        let (trace, settings) = shape(&ShapeArguments {
+        let Shape {
+            trace, settings, ..
+        } = shape(&ShapeArguments {
             down: Some(path),
             delay: Some("1ms,2ms".parse().unwrap()),
-            queue: Some(QueueLimit::Packets(20)),
+            queue: Some(both(QueueLimit::Packets(20))),
             ..arguments()
         })
         .unwrap();
@@ -280,7 +428,7 @@ mod tests {
         fs::write(&down, "1\n2\n3\n4\n").unwrap();
         fs::write(&up, "2\n").unwrap();
         let shaped = |down: Option<&Path>, up: Option<&Path>| {
-            let (trace, _) = shape(&ShapeArguments {
+            let Shape { trace, .. } = shape(&ShapeArguments {
                 down: down.map(Path::to_owned),
                 up: up.map(Path::to_owned),
                 ..arguments()
@@ -322,7 +470,7 @@ mod tests {
     #[test]
     fn options_that_would_do_nothing_are_refused() {
         let queue = ShapeArguments {
-            queue: Some(QueueLimit::Packets(20)),
+            queue: Some(both(QueueLimit::Packets(20))),
             ..arguments()
         };
         let reorder = ShapeArguments {
@@ -330,7 +478,7 @@ mod tests {
             ..arguments()
         };
         let burst = ShapeArguments {
-            loss_burst: Some(2000),
+            loss_burst: Some(both(2000)),
             ..arguments()
         };
         for (arguments, missing) in [(queue, "--rate"), (reorder, "--jitter"), (burst, "--loss")] {

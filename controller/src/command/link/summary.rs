@@ -8,6 +8,7 @@ use hexloop_proto::{LateHistogram, LinkWindow};
 use hexloop_traces::Direction;
 use serde::Serialize;
 
+use crate::failure::Failure;
 use crate::format::{bit_rate, count_to_f64, milliseconds, ns_to_s, rounded, trimmed};
 use crate::verdict::{BacklogSums, Grain};
 
@@ -85,6 +86,35 @@ pub(super) struct Summary {
     /// Why, in words.
     reasons: Vec<String>,
     notes: Vec<String>,
+}
+
+/// The document where it did not come to a summary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Failed {
+    schema: u32,
+    hexloop: &'static str,
+    /// Always `null`: the command was not run, or nothing is known of its end.
+    command_status: Option<u8>,
+    /// Always `invalid`.
+    verdict: &'static str,
+    /// The error and its causes.
+    reasons: Vec<String>,
+    /// What can be done about it, where that is known.
+    remedy: Option<String>,
+}
+
+impl Failed {
+    pub(super) fn of(failure: &Failure) -> Failed {
+        let causes = failure.error.chain().map(ToString::to_string);
+        Failed {
+            schema: 1,
+            hexloop: crate::VERSION,
+            command_status: None,
+            verdict: "invalid",
+            reasons: causes.collect(),
+            remedy: failure.remedy.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -168,7 +198,7 @@ pub(super) fn summarise(
         .zip(sums.iter().zip(setting.limited))
         .map(|(direction, (sums, limited))| of_direction(direction, limited, sums, report))
         .collect();
-    let (verdict, reasons) = judge(&directions, report);
+    let (verdict, reasons) = judge(&directions, report, setting.forwarded);
     let link = report.link.as_ref().ok();
     Summary {
         schema: 1,
@@ -269,8 +299,12 @@ fn of_direction(
 }
 
 /// The verdict and its reasons. Nothing is claimed of what was not measured.
-fn judge(directions: &[DirectionSummary], report: &BehindReport) -> (&'static str, Vec<String>) {
-    let mut wrong = Vec::new();
+fn judge(
+    directions: &[DirectionSummary],
+    report: &BehindReport,
+    forwarded: Option<Forwarded>,
+) -> (&'static str, Vec<String>) {
+    let mut wrong: Vec<String> = forwarded.into_iter().flat_map(own_losses).collect();
     let mut unmeasured = Vec::new();
     for direction in directions {
         let name = direction.direction;
@@ -327,6 +361,25 @@ fn judge(directions: &[DirectionSummary], report: &BehindReport) -> (&'static st
     } else {
         ("as-asked", unmeasured)
     }
+}
+
+/// What the forwarder did not carry, for no reason of the trace's.
+fn own_losses(forwarded: Forwarded) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if forwarded.failed > 0 {
+        wrong.push(format!(
+            "forwarder: {} connections and datagrams failed for want of sockets; raise the hard limit on open files \
+             (`ulimit -Hn`), or run as root, without a forwarder",
+            forwarded.failed
+        ));
+    }
+    if forwarded.frames_dropped > 0 {
+        wrong.push(format!(
+            "forwarder: {} packets were dropped for want of room",
+            forwarded.frames_dropped
+        ));
+    }
+    wrong
 }
 
 /// What went wrong in the link itself.

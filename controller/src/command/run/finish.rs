@@ -13,6 +13,7 @@ use crate::record::{Manifest, RunDirectory, RunRecords, tables};
 use crate::report::render;
 use crate::results::Results;
 use crate::summary::{ExpectationOutcome, Summary};
+use crate::tell::tell;
 
 /// How a run is brought to its end.
 pub(super) struct Ending<'a> {
@@ -54,7 +55,7 @@ pub(super) fn finish(ending: Ending<'_>, played: Result<Played, Failure>) -> Out
     let summary = written.or_fail(ExitCode::Failed, doing).map_err(full)?;
     let path = kept.or_fail(ExitCode::Failed, doing).map_err(full)?;
     keep_end_to_end(&summary, ending.state);
-    tell(&summary, &path, ending.voice)?;
+    show(&summary, &path, ending.voice)?;
     Ok(code_of(&summary, &played.results, ending.strict))
 }
 
@@ -63,7 +64,9 @@ fn keep_end_to_end(summary: &Summary, state: &Path) {
     if let Some(found) = EndToEnd::of(summary, &Machine::look())
         && let Err(error) = found.keep(state)
     {
-        eprintln!("note: this calibration cannot be kept for later reports: {error}");
+        tell(&format_args!(
+            "note: this calibration cannot be kept for later reports: {error}"
+        ));
     }
 }
 
@@ -97,7 +100,10 @@ fn dirty(failure: Failure, leftovers: &[String]) -> Failure {
 }
 
 fn kept_in(failure: Failure, target: &Path) -> Failure {
-    eprintln!("what was recorded is in {}", target.display());
+    tell(&format_args!(
+        "what was recorded is in {}",
+        target.display()
+    ));
     failure
 }
 
@@ -127,7 +133,7 @@ fn write_results(
     Ok(summary)
 }
 
-fn tell(summary: &Summary, path: &Path, voice: Voice) -> Result<(), Failure> {
+fn show(summary: &Summary, path: &Path, voice: Voice) -> Result<(), Failure> {
     if voice.json {
         let json = summary
             .to_json()

@@ -11,6 +11,7 @@ use crate::cli::trace::TraceEvalArguments;
 use crate::command::Voice;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
+use crate::tell::tell;
 
 pub(super) fn eval(arguments: &TraceEvalArguments, voice: Voice) -> Outcome {
     let model = find(&arguments.model).ok_or_else(|| {
@@ -35,10 +36,10 @@ pub(super) fn eval(arguments: &TraceEvalArguments, voice: Voice) -> Outcome {
         read_from(&mut file, &name)?
     };
     if extrapolated > 0 && !voice.quiet {
-        eprintln!(
+        tell(&format_args!(
             "warning: rows outside the range of the model's source, as column extrapolated says: \
              {extrapolated}"
-        );
+        ));
     }
     Ok(ExitCode::Done)
 }

@@ -15,6 +15,7 @@ use super::unusable;
 use crate::cli::trace_files::{ExportFormat, TraceExportArguments};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Outcome};
+use crate::tell::tell;
 
 #[derive(Serialize)]
 struct Told<'a> {
@@ -52,7 +53,7 @@ pub(super) fn export(arguments: &TraceExportArguments, voice: Voice) -> Outcome 
         ))
     })?;
     for warning in &exported.warnings {
-        eprintln!("warning: {warning}");
+        tell(&format_args!("warning: {warning}"));
     }
     if voice.json {
         print_json(&Told {

@@ -12,6 +12,7 @@ use super::generate::scenario_named;
 use crate::cli::trace_files::TraceImportArguments;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail, Outcome};
+use crate::tell::tell;
 
 pub(super) fn import(arguments: &TraceImportArguments, voice: Voice) -> Outcome {
     let mut paths: Vec<&PathBuf> = arguments.recordings.iter().collect();
@@ -64,7 +65,7 @@ pub(super) fn import(arguments: &TraceImportArguments, voice: Voice) -> Outcome 
         print_json(trace.metadata())?;
     } else if !voice.quiet {
         for note in &trace.metadata().notes {
-            eprintln!("note: {note}");
+            tell(&format_args!("note: {note}"));
         }
     }
     Ok(ExitCode::Done)

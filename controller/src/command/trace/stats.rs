@@ -7,13 +7,13 @@ use hexloop_traces::format::TraceReader;
 use hexloop_traces::stats::long::{
     Crossing, DirectionStatistics, LongStatistics, Quantiles, long_statistics,
 };
-use hexloop_traces::{TraceStatus, UNLIMITED_RATE_BPS};
+use hexloop_traces::{Gaps, TraceStatus, UNLIMITED_RATE_BPS};
 use serde::Serialize;
 
 use super::super::{Voice, print, print_json};
 use super::unusable;
 use crate::exit_code::ExitCode;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::format::{bit_rate, count_to_f64, grouped, milliseconds, ns_to_ms, ns_to_s};
 
 #[derive(Serialize)]
@@ -22,6 +22,8 @@ struct Document {
     status: TraceStatus,
     duration_s: f64,
     outages_s: Vec<[f64; 2]>,
+    /// `null` where rows are as regular to the end as they begin, or never are.
+    gaps: Option<Gaps>,
     #[serde(flatten)]
     statistics: LongStatistics,
 }
@@ -37,6 +39,7 @@ pub(super) fn stats(path: &Path, voice: Voice) -> Outcome {
         scenario: metadata.scenario,
         status: metadata.status,
         duration_s: ns_to_s(metadata.duration_ns),
+        gaps: gaps(path, metadata.duration_ns)?,
         outages_s: outages.map(|outage| outage.map(ns_to_s)).collect(),
         statistics,
     };
@@ -46,6 +49,24 @@ pub(super) fn stats(path: &Path, voice: Voice) -> Outcome {
         print(&text(&document))?;
     }
     Ok(ExitCode::Done)
+}
+
+/// What the rows leave out.
+fn gaps(path: &Path, duration_ns: u64) -> Result<Option<Gaps>, Failure> {
+    let mut reader = TraceReader::open(path).map_err(|error| unusable(path, error))?;
+    let mut failed = None;
+    let rows = std::iter::from_fn(|| match reader.next_row() {
+        Ok(row) => row.map(|row| (row.t_ns, [row.down, row.up])),
+        Err(error) => {
+            failed = Some(error);
+            None
+        }
+    });
+    let gaps = Gaps::between(rows, duration_ns);
+    match failed {
+        Some(error) => Err(unusable(path, error)),
+        None => Ok(gaps),
+    }
 }
 
 /// As many outages are printed one by one.
@@ -61,6 +82,9 @@ fn text(document: &Document) -> String {
         document.duration_s,
         statistics.rows_sha256
     );
+    if let Some(gaps) = &document.gaps {
+        let _ = writeln!(text, "  {gaps}");
+    }
     for direction in &statistics.directions {
         direction_text(direction, &mut text);
     }
@@ -209,11 +233,20 @@ mod tests {
             status: TraceStatus::Control,
             duration_s: 2.5,
             outages_s: vec![[1.0, 1.5]],
+            gaps: Some(Gaps {
+                count: 2,
+                total_ns: 3_000_000_000,
+                longest_at_ns: 500_000_000,
+                longest_ns: 2_000_000_000,
+                step_ns: 1_000_000,
+            }),
             statistics,
         };
         let text = text(&document);
         for part in [
             "3 rows over 2.500 s",
+            "2 gaps in rows that are otherwise 0.001 s apart",
+            "the longest 2 s from 0.5 s on",
             "rate mean 4.80 Mbit/s",
             "out for 20.000 % of the time, 1 times: median 500.000 ms",
             "outage from 1.000 s to 1.500 s",

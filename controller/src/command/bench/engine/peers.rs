@@ -18,6 +18,7 @@ use super::Computing;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrFail};
 use crate::format::{count_to_f64, ns_to_s};
+use crate::tell::tell;
 
 /// The environment variable that names a Python with the peers.
 const PYTHON: &str = "HEXLOOP_PEERS_PYTHON";
@@ -105,7 +106,11 @@ impl Comparison<'_> {
             PEERS.map(|(name, _)| (name, Vec::new())).into();
         for round in 0..self.rounds {
             if !self.quiet {
-                eprintln!("with peers, round {} of {}", round + 1, self.rounds);
+                tell(&format_args!(
+                    "with peers, round {} of {}",
+                    round + 1,
+                    self.rounds
+                ));
             }
             let spec = BenchSpec {
                 batches: vec![1],
