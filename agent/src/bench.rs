@@ -83,6 +83,8 @@ pub struct Measured {
     pub datapath: String,
     /// At which scale: seconds, links, nodes.
     pub scale: String,
+    /// Why the quantities say nothing about the link, where they do not.
+    pub spoilt: Option<String>,
     /// What the reader must know besides.
     pub notes: Vec<String>,
 }

@@ -2,7 +2,14 @@
 
 use serde_json::Value;
 
-const OUTCOMES: [&str; 5] = ["met", "missed", "measured", "unavailable", "failed"];
+const OUTCOMES: [&str; 6] = [
+    "met",
+    "missed",
+    "measured",
+    "spoilt",
+    "unavailable",
+    "failed",
+];
 
 /// Checks a document; says in words what does not hold.
 ///
@@ -52,7 +59,8 @@ fn check_row(row: &Value, outcome: &str, problem: &mut impl FnMut(&str)) {
         problem("its outcome is unknown");
     }
     let without_result = ["unavailable", "failed"].contains(&outcome);
-    if without_result != row["why"].as_str().is_some_and(|why| !why.is_empty()) {
+    let needs_reason = without_result || outcome == "spoilt";
+    if needs_reason != row["why"].as_str().is_some_and(|why| !why.is_empty()) {
         problem("a reason stands where there is a result, or none where there is none");
     }
     if outcome == "failed" {
@@ -83,7 +91,7 @@ fn check_row(row: &Value, outcome: &str, problem: &mut impl FnMut(&str)) {
         }
     }
     let missed = |quantity: &Value| quantity["met"] == Value::Bool(false);
-    if quantities.iter().any(missed) != (outcome == "missed") {
+    if outcome != "spoilt" && quantities.iter().any(missed) != (outcome == "missed") {
         problem("its outcome is not that of its quantities");
     }
 }
@@ -112,6 +120,15 @@ mod tests {
     #[test]
     fn a_whole_document_passes_and_its_rows_are_listed() {
         assert_eq!(check(&document()).unwrap(), ["a: missed", "b: unavailable"]);
+    }
+
+    #[test]
+    fn a_spoilt_row_has_its_values_and_a_reason() {
+        let mut document = document();
+        document["rows"][0]["outcome"] = json!("spoilt");
+        assert!(check(&document).is_err(), "it has no reason");
+        document["rows"][0]["why"] = json!("the sender was held up");
+        assert_eq!(check(&document).unwrap()[0], "a: spoilt");
     }
 
     #[test]

@@ -26,6 +26,11 @@ pub struct Ask<'a> {
     /// Whether a run with these windows and this lateness of one direction is believed, as the
     /// verdict on runs does it.
     pub believe: &'a dyn Fn(&[LinkWindow], &LateHistogram) -> bool,
+    /// The bounds of that verdict for the receiver's own account: the 99th percentile of lateness against the ideal
+    /// schedule, in nanoseconds.
+    pub most_late_ns: f64,
+    /// And |delivered / trace - 1|.
+    pub largest_rate_error: f64,
 }
 
 impl std::fmt::Debug for Ask<'_> {

@@ -17,6 +17,7 @@ use super::{Voice, print, print_json};
 use crate::cli::bench::{BenchLinkArguments, BenchPreset, BenchSubject};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Outcome};
+use crate::format::count_to_f64;
 use crate::tell::tell;
 use crate::verdict::{Grain, StatedBounds, backlogged_totals};
 use document::{Document, Facts, Outcome as RowOutcome, RowResult};
@@ -46,6 +47,8 @@ fn link(arguments: &BenchLinkArguments, voice: Voice) -> Outcome {
     let ask = Ask {
         scale: if full { Scale::Full } else { Scale::Smoke },
         believe: &believe,
+        most_late_ns: count_to_f64(bounds.shaper_lateness_ns),
+        largest_rate_error: count_to_f64(bounds.rate_error_ppm) / 1e6,
     };
     let facts = Facts::look(privilege == Privilege::Root, full);
     let mut results = Vec::new();
@@ -137,7 +140,7 @@ fn exit_code(document: &Document, strict: bool) -> ExitCode {
     let has = |outcome: RowOutcome| document.rows.iter().any(|row| row.outcome == outcome);
     if has(RowOutcome::Failed) {
         ExitCode::Failed
-    } else if strict && has(RowOutcome::Missed) {
+    } else if strict && (has(RowOutcome::Missed) || has(RowOutcome::Spoilt)) {
         ExitCode::ExpectationNotHeld
     } else {
         ExitCode::Done

@@ -131,7 +131,7 @@ impl Run<'_> {
         };
         let mut environment = Environment::look(identity, model);
         environment.draft_model = draft_model;
-        environment.end_to_end = EndToEnd::kept(&self.paths.state);
+        environment.end_to_end = EndToEnd::kept(&self.paths.state, &environment.machine);
         let plan_json = self
             .write_input(&directory, &environment)
             .or_fail(ExitCode::Failed, || {

@@ -29,6 +29,9 @@ pub struct EndToEnd {
     pub cpus: u64,
     /// Kernel release and version.
     pub kernel: String,
+    /// The preset it was run with, if any.
+    #[serde(default)]
+    pub preset: Option<String>,
     /// Its verdict: `VALID` or `INVALID`.
     pub verdict: String,
     /// Claims that held.
@@ -67,6 +70,7 @@ impl EndToEnd {
             cpu_model: machine.cpu_model.clone(),
             cpus: machine.cpus,
             kernel: machine.kernel.clone(),
+            preset: summary.preset.clone(),
             verdict: verdict.to_owned(),
             held: crate::format::length(&held),
             others: others.into_iter().map(in_words).collect(),
@@ -74,10 +78,11 @@ impl EndToEnd {
         })
     }
 
-    /// The one that is kept; `None` if there is none that can be read.
+    /// The one that is kept of this machine; `None` if there is none that can be read.
     #[must_use]
-    pub fn kept(state: &Path) -> Option<EndToEnd> {
-        serde_json::from_slice(&fs::read(place(state)).ok()?).ok()
+    pub fn kept(state: &Path, machine: &Machine) -> Option<EndToEnd> {
+        let place = place(state, &machine.cpu_model, machine.cpus);
+        serde_json::from_slice(&fs::read(place).ok()?).ok()
     }
 
     /// Keeps it instead of an earlier one.
@@ -87,7 +92,8 @@ impl EndToEnd {
     pub fn keep(&self, state: &Path) -> io::Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        write_file(&place(state), text.as_bytes()).map_err(io::Error::other)
+        let place = place(state, &self.cpu_model, self.cpus);
+        write_file(&place, text.as_bytes()).map_err(io::Error::other)
     }
 
     /// Whether this machine and kernel are those it was made on.
@@ -99,8 +105,14 @@ impl EndToEnd {
     }
 }
 
-fn place(state: &Path) -> PathBuf {
-    state.join(format!("{EXPERIMENT}.json"))
+/// Machines that share a state directory, as those with one home do, have a file each.
+fn place(state: &Path, cpu_model: &str, cpus: u64) -> PathBuf {
+    let kept_of = |letter: char| match letter {
+        letter if letter.is_ascii_alphanumeric() => letter.to_ascii_lowercase(),
+        _ => '-',
+    };
+    let machine: String = cpu_model.chars().map(kept_of).take(80).collect();
+    state.join(format!("{EXPERIMENT}-{machine}-{cpus}.json"))
 }
 
 #[cfg(test)]
@@ -120,11 +132,20 @@ mod tests {
         assert_eq!(found.held + crate::format::length(&found.others), claims);
         assert!(found.is_of(machine));
         let state = tempfile::tempdir().unwrap();
-        assert_eq!(EndToEnd::kept(state.path()), None);
+        assert_eq!(EndToEnd::kept(state.path(), machine), None);
         found.keep(state.path()).unwrap();
         found.run = "later".to_owned();
         found.keep(state.path()).unwrap();
-        assert_eq!(EndToEnd::kept(state.path()), Some(found.clone()));
+        let mut other = found.clone();
+        other.cpus += 2;
+        other.run = "elsewhere".to_owned();
+        other.keep(state.path()).unwrap();
+        let kept = EndToEnd::kept(state.path(), machine);
+        assert_eq!(
+            kept,
+            Some(found.clone()),
+            "another machine replaces nothing"
+        );
         found.kernel = "another".to_owned();
         assert!(!found.is_of(machine));
     }

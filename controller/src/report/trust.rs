@@ -99,9 +99,16 @@ pub(super) fn end_to_end(page: &mut String, data: &Data<'_>) -> fmt::Result {
     };
     writeln!(
         page,
-        "<p>Run <code>{}</code> of {}, {place}: verdict {}, {} of {} claims held{}.</p>",
+        "<p>Run <code>{}</code> of {}{}, {place}: verdict {}, {} of {} claims held{}.</p>",
         escape(&found.run),
         escape(&found.started),
+        found
+            .preset
+            .as_ref()
+            .map_or_else(String::new, |preset| format!(
+                " (preset {})",
+                escape(preset)
+            )),
         escape(&found.verdict),
         found.held,
         found.held + crate::format::length(&found.others),

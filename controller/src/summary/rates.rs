@@ -177,10 +177,12 @@ fn constant_rate(windows: &[&LinkWindow]) -> ConstantRate {
     }
 }
 
-/// Those of all bulk phases; `None` where no trace keeps a rate.
+/// Those of all bulk phases on idle nodes; `None` where no trace keeps a rate. How a loaded machine fills a link is
+/// judged by claims.
 pub(super) fn summary(traffic: &[TrafficSummary]) -> Option<RatesSummary> {
     let all: Vec<&ConstantRate> = traffic
         .iter()
+        .filter(|phase| !phase.load)
         .flat_map(|phase| &phase.following)
         .flat_map(|following| &following.rates)
         .collect();

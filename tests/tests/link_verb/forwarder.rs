@@ -94,11 +94,13 @@ fn flows_of_datagrams_that_are_idle_make_room_for_new_ones() {
     let _alone = exclusive();
     let port = echo();
     // As many as there may be flows and some, and as there may be descriptors.
-    for (descriptors, sockets) in [(4096, 1100_u64), (100, 300)] {
+    for (descriptors, sockets, room) in [(4096, 1100_u64, 1024), (100, 300, 100)] {
         let part = ["many-datagrams", &port, &sockets.to_string()];
         let (finished, summary) = played_with(descriptors, &part);
         let forwarder = &summary["forwarder"];
-        assert_eq!(forwarder["flows"], sockets, "{}", finished.told());
+        // The kernel may choose a port again, which is the same flow.
+        let flows = forwarder["flows"].as_u64().unwrap();
+        assert!((room + 1..=sockets).contains(&flows), "{}", finished.told());
         assert_eq!(forwarder["failed"], 0, "{summary}");
     }
 }

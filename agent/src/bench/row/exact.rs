@@ -88,7 +88,7 @@ pub(super) fn measure(
     tell(&mut measured, found);
     let cpu_percent = 100.0 * to_f64(report.relay_cpu_ns) / to_f64(span_ns);
     measured.value("link_cpu", "% of a core", cpu_percent);
-    measured.notes.extend(complaint(paced, queue_packets));
+    measured.spoilt = complaint(paced, queue_packets);
     Ok(measured)
 }
 

@@ -71,8 +71,7 @@ pub(super) fn ten_milliseconds(scale: Scale) -> Result<Measured, BenchError> {
     measured.value("rows_left_out", "rows", to_f64(rows_left_out));
     let cpu_percent = 100.0 * to_f64(followed.cpu_ns) / to_f64(span_ns);
     measured.value("link_cpu", "% of a core", cpu_percent);
-    let complaint = exact::complaint(paced, QUEUE_PACKETS);
-    measured.notes.extend(complaint);
+    measured.spoilt = exact::complaint(paced, QUEUE_PACKETS);
     Ok(measured)
 }
 

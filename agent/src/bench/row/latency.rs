@@ -33,7 +33,7 @@ const FAST_BPS: u64 = 10_000_000_000;
 
 /// A link without limit or delay: what it adds to the round trip of two ordinary programs.
 pub(super) fn added(scale: Scale) -> Result<Measured, BenchError> {
-    let blocks = scale.pick(10, 100);
+    let blocks = scale.pick(10, 200);
     let transparent = steps(&[(SECOND, LinkState::TRANSPARENT)])?;
     let wanted = Wanted::new(DatapathChoice::Relay, transparent, QUEUE_PACKETS);
     let mut pair = Pair::new(&wanted, Urgency::Ordinary)?;
@@ -52,7 +52,7 @@ pub(super) fn added(scale: Scale) -> Result<Measured, BenchError> {
 
 /// A link with the same delay each way: round trips by the kernel's stamps, in real time.
 pub(super) fn delayed(delay_ns: u64, scale: Scale) -> Result<Measured, BenchError> {
-    let blocks = scale.pick(3, 20);
+    let blocks = scale.pick(3, 40);
     let trace = steps(&[(SECOND, state(FAST_BPS, delay_ns))])?;
     let wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
     let mut pair = Pair::new(&wanted, Urgency::RealTime)?;

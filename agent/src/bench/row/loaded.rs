@@ -9,22 +9,19 @@ use super::super::load::Burners;
 use super::super::scene::{SECOND, Shaped, Wanted, steps};
 use super::super::{BenchError, Measured, Scale, Seen};
 use super::{Ask, exact};
+use crate::link::scheduling;
 use crate::sys::{capability, realtime};
 
-/// Threads that burn CPU time: the load of the target.
-const BURNERS: usize = 8;
+/// Threads that burn CPU time on each CPU: the load of the target, 8 on two.
+const BURNERS_PER_CPU: usize = 4;
 
 /// A queue so long that a sender that is held up does not drain it: 300 ms at the mean rate.
 const QUEUE_PACKETS: u64 = 3000;
 
-/// The bounds of the independent account, those of the verdict: the receiver's 99th percentile of
-/// lateness against the ideal schedule, and the share of the trace that is delivered.
-const LATENESS_NS: f64 = 1e6;
-const RATE_ERROR: f64 = 0.01;
-
 /// The exactness of real-time threads while others burn CPU time.
 pub(super) fn exact_under_load(scale: Scale) -> Result<Measured, BenchError> {
-    let burners = Burners::start(BURNERS)?;
+    let count = burners();
+    let burners = Burners::start(count)?;
     let mut measured = exact::measure(
         DatapathChoice::Relay,
         &exact::four_rates(),
@@ -37,12 +34,18 @@ pub(super) fn exact_under_load(scale: Scale) -> Result<Measured, BenchError> {
             why: format!("no real-time threads here: {}", measured.datapath),
         });
     }
-    measured.scale = format!("{} under {BURNERS} burning threads", measured.scale);
+    measured.scale = format!("{} under {count} burning threads", measured.scale);
     Ok(measured)
+}
+
+/// As many threads that burn CPU time as load every CPU that may be used.
+fn burners() -> usize {
+    BURNERS_PER_CPU * scheduling::pin(None).len().max(1)
 }
 
 /// Whether the verdict of a link without real-time rights is what the receiver alone would say.
 pub(super) fn verdicts(ask: &Ask<'_>) -> Result<Measured, BenchError> {
+    let count = burners();
     let runs = ask.scale.pick(4, 20);
     // As long as exactness is judged over everywhere, which is about half of the whole bench's time.
     let span_ns = ask.scale.pick(SECOND, 10 * SECOND);
@@ -57,7 +60,7 @@ pub(super) fn verdicts(ask: &Ask<'_>) -> Result<Measured, BenchError> {
     for number in 0..runs {
         // Idle and loaded in turn, so that both verdicts can occur.
         let burners = (number % 2 == 1)
-            .then(|| Burners::start(BURNERS))
+            .then(|| Burners::start(count))
             .transpose()?;
         let run = exact::run(&mut shaped, &wanted.curve(), span_ns)?;
         drop(burners);
@@ -75,7 +78,7 @@ pub(super) fn verdicts(ask: &Ask<'_>) -> Result<Measured, BenchError> {
         let believed = (ask.believe)(&run.windows, lateness);
         let late_p99_ns = p99(&run.found.lateness_ns);
         let rate_error = (run.found.delivered_over_trace - 1.0).abs();
-        let seen = late_p99_ns <= LATENESS_NS && rate_error <= RATE_ERROR;
+        let seen = late_p99_ns <= ask.most_late_ns && rate_error <= ask.largest_rate_error;
         agreed += u32::from(believed == seen);
         valid += u32::from(believed);
         if believed != seen {
@@ -91,7 +94,7 @@ pub(super) fn verdicts(ask: &Ask<'_>) -> Result<Measured, BenchError> {
     let mut measured = Measured {
         datapath: shaped.datapath(),
         scale: format!(
-            "{runs} runs of {} s, every other one under {BURNERS} burning threads",
+            "{runs} runs of {} s, every other one under {count} burning threads",
             span_ns / SECOND
         ),
         notes,

@@ -45,7 +45,7 @@ struct Block {
 
 /// One TCP flow through a link without limit.
 pub(super) fn tcp_unlimited(scale: Scale) -> Result<Measured, BenchError> {
-    let blocks = scale.pick(2, 10);
+    let blocks = scale.pick(2, 20);
     let trace = steps(&[(SECOND, LinkState::TRANSPARENT)])?;
     let wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
     let bare = BarePair::with_offloads(&wanted)?;
@@ -214,7 +214,7 @@ pub(super) fn tcp_shaped(scale: Scale) -> Result<Measured, BenchError> {
 
 /// The shortest frames, as many as there is room for.
 pub(super) fn shortest_frames(scale: Scale) -> Result<Measured, BenchError> {
-    let blocks = scale.pick(2, 10);
+    let blocks = scale.pick(2, 20);
     let trace = steps(&[(SECOND, LinkState::TRANSPARENT)])?;
     let mut wanted = Wanted::new(DatapathChoice::Relay, trace, QUEUE_PACKETS);
     wanted.relay.mode = ModeChoice::Bulk;

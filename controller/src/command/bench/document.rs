@@ -67,6 +67,8 @@ pub(super) enum Outcome {
     Missed,
     /// It was measured, and nothing is aimed at on this scale.
     Measured,
+    /// It was measured, but what was to be known cannot be told from it.
+    Spoilt,
     /// This machine or kernel cannot do it.
     Unavailable,
     /// Something failed.
@@ -79,6 +81,7 @@ impl Outcome {
             Outcome::Met => "met",
             Outcome::Missed => "missed",
             Outcome::Measured => "measured",
+            Outcome::Spoilt => "spoilt",
             Outcome::Unavailable => "unavailable",
             Outcome::Failed => "FAILED",
         }
@@ -91,7 +94,7 @@ pub(super) struct RowResult {
     pub(super) name: &'static str,
     pub(super) what: &'static str,
     pub(super) outcome: Outcome,
-    /// Why there is no result.
+    /// Why there is no result, or none that says anything.
     pub(super) why: Option<String>,
     pub(super) datapath: String,
     pub(super) scale: String,
@@ -120,6 +123,22 @@ pub(super) struct Judged {
     pub(super) target: Option<String>,
     /// Whether it was met.
     pub(super) met: Option<bool>,
+}
+
+impl Judged {
+    /// What is aimed at and was not found.
+    fn unknown(name: &'static str, bound: Bound) -> Judged {
+        Judged {
+            name,
+            unit: "",
+            value: None,
+            low: None,
+            high: None,
+            count: 0,
+            target: Some(bound.to_string()),
+            met: Some(false),
+        }
+    }
 }
 
 impl Document {
@@ -179,7 +198,7 @@ impl RowResult {
 
     /// A row that was measured, judged by its targets.
     pub(super) fn measured(row: &Row, measured: &Measured, full: bool) -> RowResult {
-        let quantities: Vec<Judged> = measured
+        let mut quantities: Vec<Judged> = measured
             .quantities
             .iter()
             .map(|quantity| {
@@ -199,11 +218,19 @@ impl RowResult {
                 }
             })
             .collect();
+        // A target of which nothing was found is not met either.
+        for (name, bound) in target::bounds(row.name, full) {
+            if quantities.iter().all(|quantity| quantity.name != name) {
+                quantities.push(Judged::unknown(name, bound));
+            }
+        }
         let mut judged = quantities
             .iter()
             .filter_map(|quantity| quantity.met)
             .peekable();
-        let outcome = if judged.peek().is_none() {
+        let outcome = if measured.spoilt.is_some() {
+            Outcome::Spoilt
+        } else if judged.peek().is_none() {
             Outcome::Measured
         } else if judged.all(|met| met) {
             Outcome::Met
@@ -212,7 +239,7 @@ impl RowResult {
         };
         RowResult {
             outcome,
-            why: None,
+            why: measured.spoilt.clone(),
             datapath: measured.datapath.clone(),
             scale: measured.scale.clone(),
             quantities,
@@ -282,6 +309,49 @@ mod tests {
         assert_eq!(met.quantities[0].target.as_deref(), Some("<= 0.1"));
         assert_eq!(met.quantities[1].met, None);
         assert_eq!(row(vec![0.2; 100]).outcome, Outcome::Missed);
+    }
+
+    #[test]
+    fn a_target_of_which_nothing_was_found_is_not_met() {
+        let star = ROWS.iter().find(|row| row.name == "star-1000").unwrap();
+        let mut measured = Measured::default();
+        for name in ["up", "down", "left"] {
+            let seen = Seen::Value(0.0);
+            measured.quantities.push(Quantity {
+                name,
+                unit: "",
+                seen,
+            });
+        }
+        let result = RowResult::measured(star, &measured, true);
+        assert_eq!(result.outcome, Outcome::Missed);
+        let last = result.quantities.last().unwrap();
+        assert_eq!((last.name, last.met), ("memory_per_node", Some(false)));
+        assert_eq!(
+            RowResult::measured(star, &measured, false).outcome,
+            Outcome::Met
+        );
+    }
+
+    #[test]
+    fn what_says_nothing_about_the_link_is_neither_met_nor_missed() {
+        let exact = ROWS
+            .iter()
+            .find(|row| row.name == "relay-exact-10ms")
+            .unwrap();
+        let mut measured = Measured {
+            spoilt: Some("the sender was held up".to_owned()),
+            ..Measured::default()
+        };
+        measured.quantities.push(Quantity {
+            name: "window_error",
+            unit: "%",
+            seen: Seen::Value(0.01),
+        });
+        let result = RowResult::measured(exact, &measured, true);
+        assert_eq!(result.outcome, Outcome::Spoilt);
+        assert_eq!(result.why.as_deref(), Some("the sender was held up"));
+        assert_eq!(result.quantities.len(), 1);
     }
 
     #[test]

@@ -71,7 +71,10 @@ fn write_row(text: &mut String, row: &RowResult) -> std::fmt::Result {
         row.what
     )?;
     if let Some(why) = &row.why {
-        return writeln!(text, "            {why}");
+        writeln!(text, "            {why}")?;
+    }
+    if row.quantities.is_empty() {
+        return Ok(());
     }
     writeln!(text, "            {}; {}", row.datapath, row.scale)?;
     for quantity in &row.quantities {

@@ -108,6 +108,14 @@ pub(super) fn bound(row: &str, quantity: &str, full: bool) -> Option<Bound> {
     (full || !found.full_only).then_some(found.bound)
 }
 
+/// The quantities of a row that have a bound at this scale.
+pub(super) fn bounds(row: &str, full: bool) -> impl Iterator<Item = (&'static str, Bound)> {
+    let targets = TARGETS.iter().filter(move |target| target.row == row);
+    targets
+        .filter(move |target| full || !target.full_only)
+        .map(|target| (target.quantity, target.bound))
+}
+
 /// The bounds of a row in words.
 pub(super) fn described(row: &str) -> Vec<String> {
     let of_row = TARGETS.iter().filter(|target| target.row == row);
