@@ -10,9 +10,12 @@ pub mod trace_files;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hexloop_topologies::Overrides;
 use hexloop_workloads::engine::gguf::BlockType;
+
+use crate::tell::tell;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the run failed, 2 usage, 3 invalid input, 4 preflight \
 (privilege, kernel, hardware, space), 5 this machine is dirty, 6 the run's verdict is INVALID, \
@@ -78,6 +81,12 @@ impl Cli {
     }
 }
 
+/// Whether what was not expected is a word, not an option.
+fn is_word(error: &clap::Error) -> bool {
+    let unexpected = error.get(ContextKind::InvalidArg);
+    matches!(unexpected, Some(ContextValue::String(word)) if !word.starts_with('-'))
+}
+
 /// Parses the command line. What clap wants said has been said when there is none.
 ///
 /// # Errors
@@ -96,6 +105,10 @@ pub fn parse() -> Result<Cli, std::process::ExitCode> {
             let verbs = ["apply", "confirm", "show", "clear"];
             !verbs.iter().any(|verb| word == *verb)
         });
+        let is_stray = error.kind() == ErrorKind::UnknownArgument && is_word(&error);
+        if verb == "link" && has_command && is_stray {
+            tell(&"  tip: write `--` before the command: hexloop link [OPTIONS] -- COMMAND");
+        }
         let is_theirs = verb == "meter" || (verb == "link" && has_command);
         let status = match is_theirs && error.use_stderr() {
             true => 125,

@@ -54,6 +54,11 @@ fn bad_input_is_125_and_says_what_to_write() {
         (&["--ecn", "--rate", "5Mbit/s"], "codel"),
         (&["--queue-discipline", "pie"], "--rate"),
         (&["--mtu", "20000"], "9000"),
+        (&["ping", "127.0.0.1"], "write `--` before the command"),
+        (
+            &["--rate", "5Mbit/s", "--queue", "20p,30p"],
+            "give one of them in bytes",
+        ),
         (&["--down", "missing.down"], "missing.down"),
         (&["--down", "back.down"], "back.down:2:1:"),
         (&["--down", "bad.csv"], "bad.csv:1:"),

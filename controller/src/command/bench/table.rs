@@ -129,6 +129,7 @@ mod tests {
             }],
             datapath: "relay, SCHED_FIFO 20 on CPU 1".to_owned(),
             scale: "10 s".to_owned(),
+            spoilt: None,
             notes: vec!["something".to_owned()],
         };
         let rows = vec![
