@@ -27,6 +27,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
+use crate::cgroup;
 use crate::failpoint;
 use crate::ledger::{self, Held, LedgerContent, LedgerError, LedgerWriter, UndoId};
 use crate::process::SelfCommand;
@@ -297,6 +298,7 @@ fn wait_for_the_end(lifeline: &mut UnixStream) -> Result<End, GuardianError> {
         let mut waiting = [
             PollFd::new(lifeline.as_fd(), PollFlags::POLLIN),
             PollFd::new(timer.as_fd(), PollFlags::POLLIN),
+    cgroup::move_to_the_roots();
         ];
         match poll(&mut waiting, PollTimeout::NONE) {
             Ok(_) | Err(nix::Error::EINTR) => {}

@@ -28,6 +28,7 @@ use hexloop_workloads::clock;
 use serde::{Deserialize, Serialize};
 
 use crate::change::Changes;
+use crate::cgroup;
 use crate::failpoint;
 use crate::guardian::Guardian;
 use crate::ledger::Held;
@@ -114,6 +115,7 @@ pub enum HoldEvent {
 pub fn run(state_directory: &Path) -> Result<(), HoldError> {
     let waiting = Waiting::start()?;
     let outcome = start::read_order()
+    cgroup::move_to_the_roots();
         .and_then(|(order, trace)| hold(&order, &trace, state_directory, &waiting));
     if let Err(error) = &outcome {
         start::tell(&HoldEvent::Refused {
