@@ -110,7 +110,8 @@ impl HoldError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            HoldError::Dirty(_) | HoldError::Guardian(GuardianError::Dirty { .. }) => 5,
+            HoldError::Dirty(_) => 5,
+            HoldError::Guardian(error) if error.is_dirty() => 5,
             HoldError::Configuration(ConfigurationError::Invalid(_)) => 3,
             HoldError::Senseless(_) => 2,
             HoldError::PutBack { .. } | HoldError::NotRenewed { .. } => 1,
@@ -128,9 +129,8 @@ impl HoldError {
             HoldError::Protected { .. } => {
                 "this machine could not be reached any more; choose another interface"
             }
-            HoldError::Dirty(_) | HoldError::Guardian(GuardianError::Dirty { .. }) => {
-                "put right what it says, then `hexloop undo`"
-            }
+            HoldError::Guardian(error) => return error.remedy().map(str::to_owned),
+            HoldError::Dirty(_) => "put right what it says, then `hexloop undo`",
             HoldError::Change(ChangeError::Foreign { .. }) => {
                 "hexloop never replaces what others made: take it away yourself, or choose another \
                  interface"

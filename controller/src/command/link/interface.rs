@@ -15,6 +15,7 @@ use hexloop_traces::units::{BitRate, ByteSize, TimeSpan};
 use hexloop_traces::{LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMITED_RATE_BPS};
 use serde_json::json;
 
+use super::super::undo::of_ledgers;
 use super::super::{Voice, print, print_json};
 use super::shape::shape;
 use crate::cli::link::{InterfaceAction, InterfaceApplyArguments};
@@ -66,11 +67,11 @@ fn refused(error: HoldError) -> Failure {
 
 /// The held interfaces, or the one of that name.
 fn held(state: &std::path::Path, interface: Option<&str>) -> Result<Vec<HeldLink>, Failure> {
-    let mut held = guardian::held_links(state).or_fail(ExitCode::Preflight, || {
-        format!(
+    let mut held = guardian::held_links(state).map_err(|error| {
+        of_ledgers(error).context(format!(
             "cannot look which interfaces are held in {}",
             state.display()
-        )
+        ))
     })?;
     if let Some(interface) = interface {
         held = called(&held, interface).into_iter().cloned().collect();

@@ -9,6 +9,7 @@ use hexloop_traces::units::TimeSpan;
 use hexloop_workloads::clock;
 use serde::Serialize;
 
+use super::super::super::undo::check_understood;
 use super::super::super::{Voice, print, print_json};
 use super::{called, held, refused};
 use crate::exit_code::ExitCode;
@@ -75,6 +76,8 @@ fn judged(interface: &str, followed: Option<&Followed>) -> Result<Option<Verdict
 
 fn of_held(link: &HeldLink, state_directory: &Path) -> Result<Shown, Failure> {
     let held = &link.held;
+    // What they hold, if anything, is not among these.
+    check_understood(state)?;
     let name = &held.interface.name;
     // What cannot be asked is shown without it.
     let name_now = hold::name_now(&held.interface).ok().flatten();
