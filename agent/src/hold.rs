@@ -34,7 +34,7 @@ use crate::guardian::Guardian;
 use crate::ledger::Held;
 use crate::link::netlink::RouteSocket;
 use crate::link::scheduling::{self, Scheduling};
-use crate::link::tc::interface::{Kernel, TcStep, draw_ifb_address, verify};
+use crate::link::tc::interface::{Kernel, TcStep, draw_ifb_address, rehearse, verify};
 use crate::management::{self, ControlPeer, Protected};
 use crate::node::with_causes;
 use crate::process::SelfCommand;
@@ -155,6 +155,7 @@ fn hold(
     let steps = shaping.check()?;
     failpoint::reach("hold-checked");
     let guardian = Guardian::start_as(&SelfCommand::hexloop(), state, "link")?;
+    rehearse(&shaping.steps_to_rehearse()?)?;
     let began = Began {
         order,
         shape: in_words(order, &shaping),

@@ -6,7 +6,7 @@ use hexloop_traces::{Trace, UNLIMITED_RATE_BPS};
 use super::{HoldError, HoldOrder, open, system};
 use crate::configuration::Configuration;
 use crate::management::{self, Protected};
-use crate::sys::ethtool;
+use crate::sys::{capability, ethtool};
 use crate::undo::network::{called, link, link_name, longest_packet_of, mtu_of};
 use crate::undo::{InterfaceIdentity, NamespaceIdentity};
 
@@ -22,6 +22,14 @@ pub(super) struct Found {
 pub(super) fn check_asked(order: &HoldOrder) -> Result<Found, HoldError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(HoldError::NotRoot);
+    }
+    for (capability, name) in [
+        (capability::NET_ADMIN, "CAP_NET_ADMIN"),
+        (capability::SYS_ADMIN, "CAP_SYS_ADMIN"),
+    ] {
+        if !capability::has(capability).map_err(system("ask for this process's rights"))? {
+            return Err(HoldError::Powerless(name));
+        }
     }
     check_allowed(order, &Configuration::load()?)?;
     let mut socket = open()?;

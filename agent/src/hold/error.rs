@@ -17,6 +17,11 @@ pub enum HoldError {
     /// Not root.
     #[error("shaping an interface needs root")]
     NotRoot,
+    /// Root, but not with all of its rights, as in most containers.
+    #[error(
+        "shaping an interface needs {0}, which this process does not have although it is root's"
+    )]
+    Powerless(&'static str),
     /// What the owner of the machine wrote.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
@@ -124,6 +129,14 @@ impl HoldError {
     pub fn remedy(&self) -> Option<String> {
         let words = match self {
             HoldError::NotRoot => "start it with sudo",
+            HoldError::Powerless(_) => {
+                "start it on the machine itself, or give its container the right (such as \
+                 `--cap-add NET_ADMIN --cap-add SYS_ADMIN`)"
+            }
+            HoldError::Link(LinkError::Lacking { .. }) => {
+                "without it a command can be put behind a link of the relay, which needs none of that: \
+                 `hexloop link --datapath relay`"
+            }
             HoldError::NotAllowed { remedy, .. } | HoldError::Taken { remedy, .. } => remedy,
             HoldError::NoInterface(_) => "`ip link` tells which there are",
             HoldError::Protected { .. } => {

@@ -53,6 +53,7 @@ pub(crate) use queue::{note, stand_in};
 pub use session::Session;
 pub(crate) use steered::SteeredClasses;
 pub use steered::SteeredDirection;
+pub(crate) use step::rehearse;
 pub use step::{TcStep, TcUndo};
 pub use steps::steps;
 #[cfg(test)]

@@ -34,6 +34,10 @@ pub(super) fn interface(action: &InterfaceAction, voice: Voice) -> Outcome {
     match action {
         InterfaceAction::Apply(arguments) => apply(arguments, &state, voice),
         InterfaceAction::Confirm(arguments) => {
+            check_root()?;
+            if let Some(lease) = arguments.extend {
+                check_lasts("--extend", lease)?;
+            }
             let held = held(&state, Some(&arguments.interface.interface))?;
             for link in &held {
                 hold::confirm(link, &state).map_err(refused)?;
@@ -47,6 +51,7 @@ pub(super) fn interface(action: &InterfaceAction, voice: Voice) -> Outcome {
             show::show(&state, arguments.interface.as_deref(), voice)
         }
         InterfaceAction::Clear(arguments) => {
+            check_root()?;
             let held = held(&state, arguments.interface.as_deref())?;
             for link in &held {
                 hold::clear(link, &state).map_err(refused)?;
@@ -61,6 +66,15 @@ fn refused(error: HoldError) -> Failure {
     let failure = Failure::new(ExitCode::from_number(code), error);
     match remedy {
         Some(remedy) => failure.remedy(remedy),
+/// Nobody but root can have an interface held, or tell its holder something.
+fn check_root() -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(refused(HoldError::NotRoot))
+    }
+}
+
         None => failure,
     }
 }
