@@ -59,7 +59,7 @@ pub use steps::steps;
 #[cfg(test)]
 pub(crate) use verify::root;
 pub use verify::{ObjectSeen, Root};
-pub(crate) use verify::{show, verify};
+pub(crate) use verify::{lost, show, verify};
 
 /// The handle of the root discipline on an interface that is not ours: "he" in ASCII.
 pub const ROOT: Handle = Handle::new(0x6865, 0);

@@ -61,11 +61,6 @@ pub(super) fn interface(action: &InterfaceAction, voice: Voice) -> Outcome {
     }
 }
 
-fn refused(error: HoldError) -> Failure {
-    let (code, remedy) = (error.exit_code(), error.remedy());
-    let failure = Failure::new(ExitCode::from_number(code), error);
-    match remedy {
-        Some(remedy) => failure.remedy(remedy),
 /// Nobody but root can have an interface held, or tell its holder something.
 fn check_root() -> Result<(), Failure> {
     if nix::unistd::geteuid().is_root() {
@@ -75,6 +70,11 @@ fn check_root() -> Result<(), Failure> {
     }
 }
 
+fn refused(error: HoldError) -> Failure {
+    let (code, remedy) = (error.exit_code(), error.remedy());
+    let failure = Failure::new(ExitCode::from_number(code), error);
+    match remedy {
+        Some(remedy) => failure.remedy(remedy),
         None => failure,
     }
 }
@@ -90,7 +90,12 @@ fn held(state: &std::path::Path, interface: Option<&str>) -> Result<Vec<HeldLink
     if let Some(interface) = interface {
         held = called(&held, interface).into_iter().cloned().collect();
         if held.is_empty() {
-            let message = format!("interface {interface} is not shaped by hexloop");
+            let last = hold::last_end(state, interface);
+            let last = last.map(|ended| format!("; its last shaping ended: {}", ended.why));
+            let message = format!(
+                "interface {interface} is not shaped by hexloop{}",
+                last.unwrap_or_default()
+            );
             return Err(Failure::message(ExitCode::Preflight, message)
                 .remedy("`hexloop link show` tells what is"));
         }
@@ -101,8 +106,8 @@ fn held(state: &std::path::Path, interface: Option<&str>) -> Result<Vec<HeldLink
 /// The one of them that is called so by now; else those that were when they were shaped.
 fn called<'a>(held: &'a [HeldLink], name: &str) -> Vec<&'a HeldLink> {
     let is_now = |link: &&HeldLink| {
-        let now = hold::name_now(&link.held.interface).ok().flatten();
-        now.as_deref() == Some(name)
+        let now = hold::interface_now(&link.held.interface).ok().flatten();
+        now.is_some_and(|now| now.name == name)
     };
     if let Some(link) = held.iter().find(is_now) {
         return vec![link];
@@ -138,8 +143,9 @@ fn apply(arguments: &InterfaceApplyArguments, state: &std::path::Path, voice: Vo
         holder.leave().map_err(refused)?;
         return told(&order, &shape, None, voice);
     }
-    if let Some(within) = arguments.confirm_within {
+    if arguments.confirm_within.is_some() {
         let name = &order.interface;
+        let within = confirmed_within(&order);
         eprintln!("{name} is shaped. Press Enter within {within} to keep it so.");
         // The end of the terminal is no answer; neither is a holder that has had enough.
         let answered = io::stdin().lock().read(&mut [0; 256]);
@@ -195,9 +201,7 @@ fn told(
 ) -> Outcome {
     let name = &order.interface;
     let lease = TimeSpan { ns: order.lease_ns };
-    let within = TimeSpan {
-        ns: order.confirm_within_ns,
-    };
+    let within = confirmed_within(order);
     let (until_boot_ns, scheduling) = held.unzip();
     let scheduling = scheduling.flatten();
     if voice.json {
@@ -226,7 +230,28 @@ fn told(
     Ok(ExitCode::Done)
 }
 
+/// Within how long it must be confirmed: no lease is longer for that it may be confirmed later.
+fn confirmed_within(order: &HoldOrder) -> TimeSpan {
+    TimeSpan {
+        ns: order.confirm_within_ns.min(order.lease_ns),
+    }
+}
+
+/// Refuses a time in which nothing could happen.
+fn check_lasts(option: &str, span: TimeSpan) -> Result<(), Failure> {
+    if span.ns > 0 {
+        return Ok(());
+    }
+    let message = format!("{option}: a time of {span} is over before it begins");
+    Err(Failure::message(ExitCode::InvalidInput, message)
+        .remedy("give a time above 0, such as `10 min`"))
+}
+
 fn order(arguments: &InterfaceApplyArguments) -> Result<(HoldOrder, Trace), Failure> {
+    check_lasts("--lease", arguments.lease)?;
+    if let Some(within) = arguments.confirm_within {
+        check_lasts("--confirm-within", within)?;
+    }
     let (trace, settings) = shape(&arguments.shape)?;
     if settings.service != Service::Fluid {
         return Err(Failure::message(
