@@ -157,14 +157,17 @@ fn the_halves_of_a_default_route_that_a_vpn_makes_are_default_routes() {
         run("ip address add 10.50.0.1/24 dev hxr0a");
         let nic = index("hxr0a");
         assert!(!refused_for_nobody().contains_key(&nic));
-        for half in ["0.0.0.0/1", "128.0.0.0/1", "8000::/1", "2000::/4"] {
-            run(&format!("ip route add {half} dev hxr0a"));
-            assert_eq!(
-                refused_for_nobody()[&nic],
-                "a default route leads over it",
-                "{half}"
-            );
-            run(&format!("ip route del {half} dev hxr0a"));
+        // The NIC has no IPv6.
+        for (half, over) in [
+            ("0.0.0.0/1", "hxr0a"),
+            ("128.0.0.0/1", "hxr0a"),
+            ("8000::/1", "hxl0n0"),
+            ("2000::/4", "hxl0n0"),
+        ] {
+            run(&format!("ip route add {half} dev {over}"));
+            let reason = "a default route leads over it";
+            assert_eq!(refused_for_nobody()[&index(over)], reason, "{half}");
+            run(&format!("ip route del {half} dev {over}"));
         }
         run("ip route add 64.0.0.0/2 dev hxr0a");
         assert!(!refused_for_nobody().contains_key(&nic));
