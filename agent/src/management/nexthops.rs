@@ -61,7 +61,7 @@ impl Nexthops {
                 NHA_ID => number = word(value),
                 NHA_OIF => nexthop.interface = word(value),
                 NHA_GROUP => {
-                    nexthop.members = value.chunks(MEMBER_BYTES).filter_map(word).collect()
+                    nexthop.members = value.chunks(MEMBER_BYTES).filter_map(word).collect();
                 }
                 _ => {}
             }

@@ -27,6 +27,7 @@ mod netns;
 mod queue;
 #[cfg(test)]
 mod queue_kernel_tests;
+mod rehearsal;
 mod session;
 mod steered;
 mod step;
@@ -50,10 +51,10 @@ pub use ifb::ifb_name;
 pub(crate) use ifb::{KIND as IFB_KIND, draw_address as draw_ifb_address};
 pub use netns::{classifier_here, speed_bps};
 pub(crate) use queue::{note, stand_in};
+pub(crate) use rehearsal::rehearse;
 pub use session::Session;
 pub(crate) use steered::SteeredClasses;
 pub use steered::SteeredDirection;
-pub(crate) use step::rehearse;
 pub use step::{TcStep, TcUndo};
 pub use steps::steps;
 #[cfg(test)]

@@ -15,8 +15,6 @@ use crate::link::tc::codec::{
     Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb,
 };
 use crate::link::tc::handle::Handle;
-use crate::link::tc::lacking;
-use crate::namespace::NetworkNamespace;
 
 /// How a step is taken back. What an earlier step takes with it when it is undone has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +122,7 @@ impl TcStep {
     }
 
     /// What the kernel has to have for it, beside what it needs for everything.
-    fn kind(&self) -> Option<&str> {
+    pub(super) fn kind(&self) -> Option<&str> {
         match &self.making {
             Making::Ifb => Some(ifb::KIND),
             Making::Qdisc(qdisc) | Making::Hold(qdisc) => Some(qdisc.discipline.kind()),
@@ -240,45 +238,6 @@ impl TcStep {
         }
     }
 }
-
-/// Does all of it in a throw-away namespace, with the loopback interface in the interface's place: what
-/// this kernel lacks is told before anything is touched.
-///
-/// # Errors
-/// The kernel refuses, or no namespace can be made.
-pub(crate) fn rehearse(steps: &[TcStep]) -> Result<(), LinkError> {
-    let failed = |source| LinkError::Namespace {
-        link: "(rehearsal of a shaping)".to_owned(),
-        source,
-    };
-    let namespace = NetworkNamespace::create().map_err(failed)?;
-    let rehearsed = namespace.run(|| {
-        let mut socket = RouteSocket::open_to_look().map_err(|source| LinkError::Socket {
-            action: "open a netlink socket".to_owned(),
-            source,
-        })?;
-        for step in steps {
-            let about = match &step.about {
-                About::Existing(_) => About::Existing(LOOPBACK),
-                made @ About::Made(_) => made.clone(),
-            };
-            let made = TcStep {
-                about,
-                ..step.clone()
-            }
-            .apply(&mut socket);
-            made.map_err(|error| match step.kind() {
-                Some(kind) => lacking::told(error, kind),
-                None => error,
-            })?;
-        }
-        Ok(())
-    });
-    rehearsed.map_err(failed)?
-}
-
-/// The number of the loopback interface in every namespace.
-const LOOPBACK: u32 = 1;
 
 impl TcUndo {
     /// What it does, in words.
