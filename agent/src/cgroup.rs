@@ -2,6 +2,7 @@
 //! inside. Which hierarchies exist is found by looking and trying, never assumed.
 
 mod counters;
+mod leave;
 
 use std::fs;
 use std::io;
@@ -16,6 +17,7 @@ use crate::process::ProcessIdentity;
 use crate::undo::Undo;
 
 pub use counters::MemoryPeak;
+pub(crate) use leave::move_to_the_roots;
 
 /// What went wrong with a control group.
 #[derive(Debug, thiserror::Error)]

@@ -48,6 +48,15 @@ pub enum ChangeError {
         #[source]
         source: LinkError,
     },
+    /// The kernel, which refused the very thing.
+    #[error("cannot {what}")]
+    Refused {
+        /// What was being done.
+        what: String,
+        /// Its answer.
+        #[source]
+        source: io::Error,
+    },
     /// It is there already, and not ours.
     #[error("cannot {what}: there is one already that is not hexloop's")]
     Foreign {
@@ -96,9 +105,16 @@ impl Step {
             note = Some(id);
         }
         failpoint::reach("step-recorded");
-        let kernel = |source| ChangeError::Kernel {
-            what: self.what.clone(),
-            source,
+        let kernel = |error| match error {
+            // It says what was being done, and that is this.
+            LinkError::Netlink { action, source } if action == self.what => ChangeError::Refused {
+                what: action,
+                source,
+            },
+            source => ChangeError::Kernel {
+                what: self.what.clone(),
+                source,
+            },
         };
         let injected = failpoint::fallible("step-apply").map_err(|source| LinkError::Netlink {
             action: self.what.clone(),

@@ -8,8 +8,10 @@
 //! owner's death. It runs in a session of its own, so that no terminal signal reaches it. It is
 //! started before there is a ledger, so that there is never one without a guardian.
 
+mod condition;
 mod listing;
 mod replay;
+mod trust;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -27,12 +29,14 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
+use crate::cgroup;
 use crate::failpoint;
 use crate::ledger::{self, Held, LedgerContent, LedgerError, LedgerWriter, UndoId};
 use crate::process::SelfCommand;
 use crate::sys::spawn;
 use crate::undo::Undo;
 
+pub use condition::{Condition, conditions, unreadable};
 pub use listing::{HeldLink, held_links};
 pub use replay::{ReplayReport, replay_leftovers};
 
@@ -59,7 +63,7 @@ const ARMED: u8 = b'A';
 #[non_exhaustive]
 pub enum GuardianError {
     /// The ledger.
-    #[error("the undo ledger failed; is the state directory writable and is there space left?")]
+    #[error("the undo ledger failed; {}", advice(.0))]
     Ledger(#[from] LedgerError),
     /// The process.
     #[error("cannot start the guardian process")]
@@ -67,12 +71,57 @@ pub enum GuardianError {
     /// It ended before its owner.
     #[error("the guardian process ended before it was ready")]
     NotReady,
+    /// Somebody else could have written what would be undone.
+    #[error(
+        "the ledgers in {} are refused: {why}, and what they note would be done with root's rights",
+        path.display()
+    )]
+    Untrusted {
+        /// The state directory, that of the ledgers, or a ledger.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// It could not undo everything.
     #[error("not everything could be undone: see {ledger}; `hexloop undo` tries again")]
     Dirty {
         /// The ledger that was kept.
         ledger: PathBuf,
     },
+}
+
+impl GuardianError {
+    /// Whether this machine is dirty: something was left, and nobody may or can undo it.
+    #[must_use]
+    pub const fn is_dirty(&self) -> bool {
+        matches!(
+            self,
+            GuardianError::Dirty { .. } | GuardianError::Untrusted { .. }
+        )
+    }
+
+    /// What the user can do about it, where the message does not say it.
+    #[must_use]
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            GuardianError::Untrusted { .. } => Some(
+                "look at it: if nothing is wrong there, `chown root:root` and `chmod go-w` it; else name another \
+                 directory in HEXLOOP_STATE_DIRECTORY",
+            ),
+            GuardianError::Dirty { .. } => Some("put right what it says, then `hexloop undo`"),
+            _ => None,
+        }
+    }
+}
+
+/// What to do about a ledger that could not be used.
+fn advice(error: &LedgerError) -> &'static str {
+    let is_denied = error.source.kind() == io::ErrorKind::PermissionDenied;
+    if is_denied && !nix::unistd::geteuid().is_root() {
+        "what root holds is root's alone to look at: use sudo"
+    } else {
+        "is the state directory writable and is there space left?"
+    }
 }
 
 /// The owner's side of a guardian.
@@ -102,6 +151,7 @@ impl Guardian {
         name: &str,
     ) -> Result<Guardian, GuardianError> {
         let path = LedgerWriter::choose(state_directory, name)?;
+        trust::check_directories(state_directory)?;
         let (mut ours, theirs) = UnixStream::pair().map_err(GuardianError::Start)?;
         let mut command = program.part("guard");
         command.arg("--ledger").arg(&path);
@@ -247,6 +297,7 @@ impl Guardian {
 /// # Errors
 /// The ledger cannot be read or removed.
 pub fn run(ledger_path: &Path) -> Result<bool, GuardianError> {
+    cgroup::move_to_the_roots();
     let lifeline = io::stdin()
         .as_fd()
         .try_clone_to_owned()

@@ -14,6 +14,7 @@ mod followed;
 mod free;
 mod renew;
 mod shaping;
+mod standing;
 mod start;
 mod unguarded;
 mod wait;
@@ -27,21 +28,22 @@ use hexloop_traces::{LinkSettings, Trace};
 use hexloop_workloads::clock;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup;
 use crate::change::Changes;
 use crate::failpoint;
 use crate::guardian::Guardian;
 use crate::ledger::Held;
 use crate::link::netlink::RouteSocket;
 use crate::link::scheduling::{self, Scheduling};
-use crate::link::tc::interface::{Kernel, TcStep, draw_ifb_address, verify};
+use crate::link::tc::interface::{Kernel, TcStep, draw_ifb_address, rehearse, verify};
 use crate::management::{self, ControlPeer, Protected};
 use crate::node::with_causes;
 use crate::process::SelfCommand;
 
 pub use crate::link::tc::interface::{SteeredDirection, Transport as PeerTransport};
 use check::{check_asked, check_rates};
-pub use clear::{Seen, clear, confirm, name_now, seen};
-pub use ended::{EndedLink, last_end};
+pub use clear::{InterfaceNow, Seen, clear, confirm, interface_now, seen};
+pub use ended::{EndedLink, last_end, last_ends};
 use ended::{ended_path, write_ended};
 pub use error::HoldError;
 pub use followed::{Followed, followed};
@@ -50,6 +52,7 @@ pub use renew::extend;
 pub(crate) use shaping::FollowedSoFar;
 pub use shaping::Peer;
 use shaping::{Follower, Outages, Shaping, curves};
+use standing::Standing;
 pub use start::Holder;
 pub(crate) use unguarded::{Unguarded, shape_and_follow};
 use wait::{Ended, Waiting};
@@ -112,6 +115,7 @@ pub enum HoldEvent {
 /// # Errors
 /// What was refused or could not be put back. It was told already.
 pub fn run(state_directory: &Path) -> Result<(), HoldError> {
+    cgroup::move_to_the_roots();
     let waiting = Waiting::start()?;
     let outcome = start::read_order()
         .and_then(|(order, trace)| hold(&order, &trace, state_directory, &waiting));
@@ -151,12 +155,14 @@ fn hold(
         outages: Outages::of(trace),
     };
     let steps = shaping.check()?;
+    rehearse(&shaping.steps_to_rehearse()?)?;
     failpoint::reach("hold-checked");
     let guardian = Guardian::start_as(&SelfCommand::hexloop(), state, "link")?;
     let began = Began {
         order,
         shape: in_words(order, &shaping),
         shaping: &shaping,
+        steps: &steps,
         protected: found.protected,
         since_unix_ns: clock::wall_clock_ns(),
         since_boot_ns: clock::since_boot_ns(),
@@ -165,7 +171,7 @@ fn hold(
     // A courtesy that is not there, or stays for `show` to repeat.
     let _ = fs::remove_file(ended_path(state, name));
     let held = began
-        .apply(&guardian, &steps)
+        .apply(&guardian)
         .and_then(|()| began.confirm(&guardian, waiting));
     // From here on others may be applied to other interfaces.
     drop(lock);
@@ -212,6 +218,8 @@ struct Began<'a> {
     /// In words.
     shape: String,
     shaping: &'a Shaping<'a>,
+    /// What shapes it at first.
+    steps: &'a [TcStep],
     /// The interfaces over which this machine was reached before.
     protected: Protected,
     since_unix_ns: u64,
@@ -219,6 +227,14 @@ struct Began<'a> {
 }
 
 impl Began<'_> {
+    const fn standing(&self) -> Standing<'_> {
+        Standing {
+            order: self.order,
+            shaping: self.shaping,
+            steps: self.steps,
+        }
+    }
+
     fn note(&self, until_boot_ns: u64, confirmed: bool) -> Held {
         Held {
             interface: self.shaping.interface.clone(),
@@ -230,14 +246,14 @@ impl Began<'_> {
     }
 
     /// Makes every change, then looks whether it is there.
-    fn apply(&self, guardian: &Guardian, steps: &[TcStep]) -> Result<(), HoldError> {
+    fn apply(&self, guardian: &Guardian) -> Result<(), HoldError> {
         let until = self.since_boot_ns + self.order.confirm_within_ns.min(self.order.lease_ns);
         guardian.hold(&self.note(until, false), GRACE_NS)?;
         let mut changes = Changes::new(guardian)?;
-        for step in steps {
+        for step in self.steps {
             changes.make(self.shaping.guarded(step))?;
         }
-        verify(&mut open()?, steps)?;
+        verify(&mut open()?, self.steps)?;
         if management::protected(&self.order.control_peers)? != self.protected {
             return Err(HoldError::PutBack {
                 interface: self.shaping.interface.name.clone(),
@@ -254,7 +270,7 @@ impl Began<'_> {
     /// Waits for the word that the machine can still be reached.
     fn confirm(&self, guardian: &Guardian, waiting: &Waiting) -> Result<Answer, HoldError> {
         let until = self.since_boot_ns + self.order.confirm_within_ns.min(self.order.lease_ns);
-        match waiting.for_confirmation(guardian, self.shaping.interface, until)? {
+        match waiting.for_confirmation(guardian, &self.standing(), until)? {
             Ended::Confirmed => {}
             ended => return Ok(Answer::Not(ended)),
         }
@@ -293,7 +309,7 @@ impl Began<'_> {
             })
         };
         let ended = waiting
-            .for_the_end(guardian, self.shaping, &mut follower, (until, looked))
+            .for_the_end(guardian, &self.standing(), &mut follower, (until, looked))
             .unwrap_or_else(|error| Ended::Failed(with_causes(&error)));
         (ended, followed(&follower))
     }

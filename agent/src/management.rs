@@ -1,12 +1,14 @@
 //! Interfaces that nobody may touch: those over which this machine is reached.
 //!
-//! Refused are the interfaces of every default route, in both families and all tables, those of
-//! the connections that this process was started over, and whatever carries them: bonds, bridges
-//! and their members, and what VLANs and the like run on. A link-local peer comes in over the
+//! Refused are the interfaces of every default route, in both families and all tables (also where a VPN
+//! has split it, and where it names a nexthop object), those of the connections that this process was
+//! started over and of the machine's SSH servers, and whatever carries them: bonds, bridges and their
+//! members, and what VLANs and the like run on. A link-local peer comes in over the
 //! interface that its address belongs to, whatever routes say.
 
 #[cfg(test)]
 mod kernel_tests;
+mod nexthops;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,6 +25,7 @@ use crate::link::LinkError;
 use crate::link::netlink::RouteSocket;
 use crate::process::fields_after_name;
 use crate::undo::network::link_name;
+use nexthops::Nexthops;
 
 /// Interfaces by number, each with the reason why it is refused.
 pub type Protected = BTreeMap<u32, String>;
@@ -59,20 +62,36 @@ pub fn protected(peers: &BTreeSet<ControlPeer>) -> Result<Protected, LinkError> 
         action: "open a netlink socket".to_owned(),
         source,
     })?;
-    let links = links(&mut socket)?;
+    protected_now(&mut socket, peers)
+}
+
+/// The same, asked over a socket of the namespace.
+///
+/// # Errors
+/// The kernel does not tell its links and routes, or the way to a peer.
+pub(crate) fn protected_now(
+    socket: &mut RouteSocket,
+    peers: &BTreeSet<ControlPeer>,
+) -> Result<Protected, LinkError> {
+    let links = links(socket)?;
     let mut seeds = Protected::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        for route in routes(&mut socket, family)? {
-            if route.header.destination_prefix_length == 0 && !is_local(&route) {
-                for index in interfaces_of(&route) {
-                    add(&mut seeds, index, "a default route leads over it");
-                }
+        let mut routes = routes(socket, family)?;
+        routes.retain(is_default);
+        let nexthops = if routes.iter().any(|route| nexthop_of(route).is_some()) {
+            Nexthops::read(socket)?
+        } else {
+            Nexthops::default()
+        };
+        for route in &routes {
+            for index in interfaces_of(route, &nexthops) {
+                add(&mut seeds, index, "a default route leads over it");
             }
         }
     }
     for ControlPeer { address, comes_in } in peers {
         let (index, how) = match comes_in {
-            ComesIn::ByRoute => (way_to(&mut socket, *address)?, "comes"),
+            ComesIn::ByRoute => (way_to(socket, *address)?, "comes"),
             ComesIn::Over(index) => (Some(*index), "comes"),
             ComesIn::Perhaps(index) => (Some(*index), "may come"),
         };
@@ -187,12 +206,27 @@ fn routes(socket: &mut RouteSocket, family: AddressFamily) -> Result<Vec<RouteMe
         .collect())
 }
 
-/// Whether it is no way out: a route that refuses, or one of the loopback interface's tables.
-fn is_local(route: &RouteMessage) -> bool {
-    interfaces_of(route).is_empty()
+/// Whether a route is for all addresses, or for so many of them as VPNs make routes for that cover a default
+/// one: `0.0.0.0/1` and `128.0.0.0/1`; of IPv6 also `2000::/4` and `3000::/4`, in which all addresses of the
+/// Internet are.
+fn is_default(route: &RouteMessage) -> bool {
+    let most_bits = match route.header.address_family {
+        AddressFamily::Inet6 => 4,
+        _ => 1,
+    };
+    route.header.destination_prefix_length <= most_bits
 }
 
-fn interfaces_of(route: &RouteMessage) -> Vec<u32> {
+/// The nexthop object that a route names.
+fn nexthop_of(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|one| match one {
+        RouteAttribute::NhId(number) => Some(*number),
+        _ => None,
+    })
+}
+
+/// The interfaces that a route leads over; none where it refuses, or is the loopback interface's.
+fn interfaces_of(route: &RouteMessage, nexthops: &Nexthops) -> Vec<u32> {
     // The loopback interface is number 1 in every namespace.
     let mut found: Vec<u32> = Vec::new();
     for attribute in &route.attributes {
@@ -201,6 +235,7 @@ fn interfaces_of(route: &RouteMessage) -> Vec<u32> {
             RouteAttribute::MultiPath(hops) => {
                 found.extend(hops.iter().map(|hop| hop.interface_index));
             }
+            RouteAttribute::NhId(number) => found.extend(nexthops.interfaces(*number)),
             _ => {}
         }
     }
@@ -246,7 +281,11 @@ fn interface_of_answer(
         answers => answers?,
     };
     Ok(answers.into_iter().find_map(|message| match message {
-        RouteNetlinkMessage::NewRoute(route) => interfaces_of(&route).into_iter().next(),
+        // The answer to a question for one address names the interface itself.
+        RouteNetlinkMessage::NewRoute(route) => {
+            let found = interfaces_of(&route, &Nexthops::default());
+            found.into_iter().next()
+        }
         _ => None,
     }))
 }
@@ -255,8 +294,10 @@ fn interface_of_answer(
 /// link-local one has any.
 type Peers = BTreeMap<IpAddr, BTreeSet<u32>>;
 
-/// Those whom this process is controlled by: the far ends of the TCP connections of the processes that
-/// started it, such as sshd, and what `SSH_CONNECTION` of any of them says.
+/// Those whom this machine is controlled by: the far ends of the TCP connections of the processes that
+/// started this one, such as sshd, what `SSH_CONNECTION` of any of them says, and the far ends of all
+/// connections of SSH servers: whoever works in a terminal multiplexer, or has started a job, is connected
+/// by a process that did not start this one.
 ///
 /// # Errors
 /// The kernel's tables of connections and addresses cannot be read, so that nobody knows whom to protect.
@@ -280,6 +321,14 @@ pub fn control_peers() -> io::Result<BTreeSet<ControlPeer>> {
         match parent_of(pid) {
             Some(parent) if parent > 1 => pid = parent,
             _ => break,
+        }
+    }
+    for pid in ssh_servers() {
+        for inode in socket_inodes(pid) {
+            if let Some(connection) = connections.get(&inode).filter(|one| one.is_established) {
+                let interfaces = connection.interfaces(&own);
+                peers.entry(connection.peer).or_default().extend(interfaces);
+            }
         }
     }
     peers.retain(|peer, _| !peer.is_loopback() && !peer.is_unspecified());
@@ -309,6 +358,20 @@ const fn is_link_local(address: IpAddr) -> bool {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => address.is_unicast_link_local(),
     }
+}
+
+/// What programs that serve SSH are called, as the kernel cuts it (`TASK_COMM_LEN`).
+const SSH_SERVERS: [&str; 4] = ["sshd", "sshd-session", "sshd-auth", "dropbear"];
+
+/// The processes of this machine's SSH servers; a process that ends while it is looked at serves nobody.
+fn ssh_servers() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| SSH_SERVERS.contains(&name.trim_end()))
+    })
+    .collect()
 }
 
 fn parent_of(pid: u32) -> Option<u32> {
@@ -352,6 +415,7 @@ fn socket_inodes(pid: u32) -> Vec<u64> {
 struct Connection {
     local: IpAddr,
     peer: IpAddr,
+    is_established: bool,
 }
 
 impl Connection {
@@ -383,12 +447,19 @@ fn tcp_connections() -> io::Result<BTreeMap<u64, Connection>> {
     Ok(found)
 }
 
+/// `TCP_ESTABLISHED` of net/tcp_states.h, as that table has it.
+const ESTABLISHED: &str = "01";
+
 /// One line of `/proc/net/tcp`: number, local, remote, state, ..., inode the tenth field.
 fn connection(line: &str) -> Option<(u64, Connection)> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let address = |at: usize| hexadecimal_address(fields.get(at)?.split_once(':')?.0);
-    let (local, peer) = (address(1)?, address(2)?);
-    Some((fields.get(9)?.parse().ok()?, Connection { local, peer }))
+    let connection = Connection {
+        local: address(1)?,
+        peer: address(2)?,
+        is_established: *fields.get(3)? == ESTABLISHED,
+    };
+    Some((fields.get(9)?.parse().ok()?, connection))
 }
 
 /// The IPv6 addresses of this namespace's interfaces, each with the number of its interface.
@@ -460,6 +531,20 @@ mod tests {
     }
 
     #[test]
+    fn routes_for_everything_and_for_halves_of_it_are_default_routes_and_no_others() {
+        let is_one = |address_family, destination_prefix_length| {
+            let mut route = RouteMessage::default();
+            route.header.address_family = address_family;
+            route.header.destination_prefix_length = destination_prefix_length;
+            is_default(&route)
+        };
+        let of_ipv4 = [0, 1, 2, 8].map(|prefix| is_one(AddressFamily::Inet, prefix));
+        assert_eq!(of_ipv4, [true, true, false, false]);
+        let of_ipv6 = [0, 1, 4, 7].map(|prefix| is_one(AddressFamily::Inet6, prefix));
+        assert_eq!(of_ipv6, [true, true, true, false]);
+    }
+
+    #[test]
     fn only_an_unreachable_peer_comes_in_over_no_interface_and_any_other_error_refuses() {
         let refused = |code: i32| {
             interface_of_answer(Err(LinkError::Netlink {
@@ -489,7 +574,16 @@ mod tests {
         if cfg!(target_endian = "little") {
             let peer = "192.168.100.2".parse().unwrap();
             let local = "127.0.0.1".parse().unwrap();
-            assert_eq!(connection(line), Some((4711, Connection { local, peer })));
+            let is_established = true;
+            let expected = Connection {
+                local,
+                peer,
+                is_established,
+            };
+            assert_eq!(connection(line), Some((4711, expected)));
+            let closing = line.replace(" 01 ", " 06 ");
+            let (_, closing) = connection(&closing).unwrap();
+            assert!(!closing.is_established);
             let mapped = "0000000000000000FFFF00000264A8C0";
             assert_eq!(hexadecimal_address(mapped), Some(peer));
         }
@@ -522,7 +616,15 @@ mod tests {
         .into();
         assert_eq!(own[0], ("fe80::d0f6:7aff:fe28:5d4c".parse().unwrap(), 12));
         let [near, far]: [IpAddr; 2] = ["fe80::1", "fe80::2"].map(|text| text.parse().unwrap());
-        let of = |local, peer| Connection { local, peer }.interfaces(&own);
+        let of = |local, peer| {
+            let is_established = true;
+            let connection = Connection {
+                local,
+                peer,
+                is_established,
+            };
+            connection.interfaces(&own)
+        };
         assert_eq!(of(near, far), BTreeSet::from([3]));
         assert_eq!(of(far, near), BTreeSet::new());
         let global = "2001:db8::2".parse().unwrap();

@@ -167,7 +167,8 @@ impl ServeError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             ServeError::Configuration(ConfigurationError::Invalid(_)) => 3,
-            ServeError::Dirty { .. } | ServeError::Guardian(GuardianError::Dirty { .. }) => 5,
+            ServeError::Dirty { .. } => 5,
+            ServeError::Guardian(error) if error.is_dirty() => 5,
             ServeError::Server(_) => 1,
             _ => 4,
         }

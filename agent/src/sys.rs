@@ -6,6 +6,7 @@ pub(crate) mod cookie;
 pub(crate) mod ethtool;
 pub(crate) mod loopback;
 pub(crate) mod memory_policy;
+pub(crate) mod message_filter;
 pub(crate) mod ownership;
 pub(crate) mod packet;
 pub(crate) mod pidfd;

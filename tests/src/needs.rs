@@ -15,6 +15,8 @@ pub enum Need {
     Netem,
     /// The fq queueing discipline.
     Fq,
+    /// Links of kind `vlan`.
+    Vlan,
     /// A clock that skips idle time, so that delays are exact however busy the machine is.
     VirtualTime,
     /// The cpuset controller of cgroup v2.
@@ -27,10 +29,11 @@ pub enum Need {
 
 impl Need {
     /// All of them, in order.
-    pub const ALL: [Need; 7] = [
+    pub const ALL: [Need; 8] = [
         Need::Root,
         Need::Netem,
         Need::Fq,
+        Need::Vlan,
         Need::VirtualTime,
         Need::Cpuset,
         Need::Prometheus,
@@ -44,6 +47,7 @@ impl Need {
             Need::Root => "root",
             Need::Netem => "netem",
             Need::Fq => "fq",
+            Need::Vlan => "vlan",
             Need::VirtualTime => "virtual-time",
             Need::Cpuset => "cpuset",
             Need::Prometheus => "prometheus",

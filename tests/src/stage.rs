@@ -154,6 +154,15 @@ pub fn output(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Whether a command of words that are separated by blanks succeeds.
+#[must_use]
+pub fn succeeds(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace();
+    let program = words.next().unwrap_or_default();
+    let output = Command::new(program).args(words).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
 /// Runs a command of words that are separated by blanks; quotes mean nothing.
 ///
 /// # Panics

@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::GuardianError;
+use super::{GuardianError, trust};
 use crate::ledger::{self, Held, LedgerContent, LedgerError};
 use crate::process::ProcessIdentity;
 
 /// The ledgers of a state directory, in the order of their names.
 pub(super) fn ledgers(state_directory: &Path) -> Result<Vec<PathBuf>, GuardianError> {
+    trust::check_directories(state_directory)?;
     let directory = ledger::ledger_directory(state_directory);
     let listed = |source| LedgerError {
         action: "list",
@@ -28,6 +29,7 @@ pub(super) fn ledgers(state_directory: &Path) -> Result<Vec<PathBuf>, GuardianEr
             .is_some_and(|extension| extension == "ledger")
     });
     paths.sort();
+    paths.iter().try_for_each(|path| trust::check(path))?;
     Ok(paths)
 }
 
@@ -56,7 +58,8 @@ pub fn held_links(state_directory: &Path) -> Result<Vec<HeldLink>, GuardianError
         let content = match LedgerContent::read(&ledger) {
             Ok(content) => content,
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
+            // It is told with what cannot be understood.
+            Err(_) => continue,
         };
         let (Some(owner), Some(held)) = (content.owner, content.held) else {
             continue;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hexloop_workloads::clock::{self, MonotonicNs};
 use nix::fcntl::FlockArg;
 
+use super::condition::unreadable;
 use super::listing::ledgers;
 use super::{GuardianError, UNDO_LIMIT_NS};
 use crate::failpoint;
@@ -50,7 +51,13 @@ pub fn replay_leftovers(state_directory: &Path) -> Result<Vec<ReplayReport>, Gua
     let mut reports = Vec::new();
     for path in ledgers(state_directory)? {
         let deadline = clock::now() + GUARDIAN_LIMIT_NS;
-        reports.extend(replay_if_abandoned(&path, deadline)?);
+        let report = replay_if_abandoned(&path, deadline);
+        reports.extend(match report {
+            Err(GuardianError::Ledger(error)) if error.action == "read" => {
+                Some(not_read(&path, &error))
+            }
+            report => report?,
+        });
     }
     Ok(reports)
 }
@@ -84,6 +91,16 @@ fn replay_if_abandoned(
             return Ok(Some(still_held(path, &content)));
         }
         clock::sleep_until(clock::now() + LOOK_AGAIN_NS);
+    }
+}
+
+/// The report of a ledger that cannot be read.
+fn not_read(path: &Path, error: &LedgerError) -> ReplayReport {
+    ReplayReport {
+        ledger: path.to_owned(),
+        owner: "unknown".to_owned(),
+        undone: Vec::new(),
+        failed: vec![format!("{} ({})", unreadable(path), error.source)],
     }
 }
 
@@ -172,10 +189,8 @@ pub(super) fn replay_one(file: &fs::File, path: &Path) -> Result<ReplayReport, G
     }
     if content.foreign_lines > 0 {
         let lines = content.foreign_lines;
-        report.failed.push(format!(
-            "{lines} lines of {} are not understood",
-            path.display()
-        ));
+        let what = unreadable(path);
+        report.failed.push(format!("{lines} lines of {what}"));
     }
     if report.is_clean() {
         failpoint::reach("ledger-remove");

@@ -6,7 +6,7 @@ use hexloop_traces::{Trace, UNLIMITED_RATE_BPS};
 use super::{HoldError, HoldOrder, open, system};
 use crate::configuration::Configuration;
 use crate::management::{self, Protected};
-use crate::sys::ethtool;
+use crate::sys::{capability, ethtool};
 use crate::undo::network::{called, link, link_name, longest_packet_of, mtu_of};
 use crate::undo::{InterfaceIdentity, NamespaceIdentity};
 
@@ -22,6 +22,14 @@ pub(super) struct Found {
 pub(super) fn check_asked(order: &HoldOrder) -> Result<Found, HoldError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(HoldError::NotRoot);
+    }
+    for (capability, name) in [
+        (capability::NET_ADMIN, "CAP_NET_ADMIN"),
+        (capability::SYS_ADMIN, "CAP_SYS_ADMIN"),
+    ] {
+        if !capability::has(capability).map_err(system("ask for this process's rights"))? {
+            return Err(HoldError::Powerless(name));
+        }
     }
     check_allowed(order, &Configuration::load()?)?;
     let mut socket = open()?;
@@ -78,7 +86,25 @@ pub(super) fn check_rates(order: &HoldOrder, trace: &Trace) -> Result<Option<u64
     check_speed(&order.interface, highest_bps)
 }
 
+/// Whether this interface may be shaped by this user for so long.
 fn check_allowed(order: &HoldOrder, configuration: &Configuration) -> Result<(), HoldError> {
+    check_named(order, configuration)?;
+    let (host, path) = (&configuration.host, configuration.path.display());
+    if order.lease_ns > host.max_lease_ns {
+        let span = |ns| TimeSpan { ns };
+        return Err(HoldError::NotAllowed {
+            what: format!("a lease of {}", span(order.lease_ns)),
+            remedy: format!("`max_lease` in {path} is {}", span(host.max_lease_ns)),
+        });
+    }
+    Ok(())
+}
+
+/// Whether this interface may be shaped by this user.
+pub(super) fn check_named(
+    order: &HoldOrder,
+    configuration: &Configuration,
+) -> Result<(), HoldError> {
     let (host, path) = (&configuration.host, configuration.path.display());
     let refuse = |what: String, remedy: String| Err(HoldError::NotAllowed { what, remedy });
     let name = &order.interface;
@@ -91,11 +117,6 @@ fn check_allowed(order: &HoldOrder, configuration: &Configuration) -> Result<(),
     if !configuration.allows_user(order.invoking_user) {
         let remedy = format!("its owner can add you to `allow_users` in {path}");
         return refuse("shaping by this user".to_owned(), remedy);
-    }
-    if order.lease_ns > host.max_lease_ns {
-        let span = |ns| TimeSpan { ns };
-        let remedy = format!("`max_lease` in {path} is {}", span(host.max_lease_ns));
-        return refuse(format!("a lease of {}", span(order.lease_ns)), remedy);
     }
     Ok(())
 }

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use hexloop_workloads::clock;
+use netlink_packet_route::link::LinkFlags;
 use nix::net::if_::if_nametoindex;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
-use super::{HoldError, open, system};
+use super::{HoldError, last_end, open, system};
 use crate::guardian::{HeldLink, held_links, replay_leftovers};
 use crate::link::tc::interface::show;
 use crate::undo::network::{link, link_name, numbered};
@@ -78,18 +79,27 @@ pub fn confirm(held: &HeldLink, state_directory: &Path) -> Result<(), HoldError>
     };
     while sent && !is_noted()? {
         if !held.owner.is_alive() || clock::now() >= deadline {
-            return Err(gone(held));
+            return Err(gone(held, state_directory));
         }
         clock::sleep_until(clock::now() + 5_000_000);
     }
-    if sent { Ok(()) } else { Err(gone(held)) }
+    if sent {
+        Ok(())
+    } else {
+        Err(gone(held, state_directory))
+    }
 }
 
-fn gone(held: &HeldLink) -> HoldError {
-    HoldError::PutBack {
-        interface: held.held.interface.name.clone(),
-        why: "the process that held it is gone".to_owned(),
-    }
+/// Why nobody holds it any more: what its holder wrote last, if it came to that.
+pub(super) fn gone(held: &HeldLink, state_directory: &Path) -> HoldError {
+    let interface = held.held.interface.name.clone();
+    let last = last_end(state_directory, &interface);
+    let last = last.filter(|ended| ended.at_unix_ns >= held.held.since_unix_ns);
+    let why = last.map_or_else(
+        || "the process that held it is gone".to_owned(),
+        |ended| ended.why,
+    );
+    HoldError::PutBack { interface, why }
 }
 
 /// A discipline or class of an interface, as the kernel tells it.
@@ -109,12 +119,21 @@ pub struct Seen {
     pub drops: Option<u64>,
 }
 
-/// What an interface is called by now; `None` where it is gone or in another network namespace than the
-/// calling thread.
+/// What became of an interface that was shaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceNow {
+    /// What it is called by now.
+    pub name: String,
+    /// Whether it is down, so that nothing passes.
+    pub is_down: bool,
+}
+
+/// What an interface is by now; `None` where it is gone or in another network namespace than the calling
+/// thread.
 ///
 /// # Errors
 /// The kernel does not tell.
-pub fn name_now(interface: &InterfaceIdentity) -> Result<Option<String>, HoldError> {
+pub fn interface_now(interface: &InterfaceIdentity) -> Result<Option<InterfaceNow>, HoldError> {
     let here =
         NamespaceIdentity::of_this_thread().map_err(system("find out the network namespace"))?;
     if !interface.namespace.is(here) {
@@ -122,7 +141,10 @@ pub fn name_now(interface: &InterfaceIdentity) -> Result<Option<String>, HoldErr
     }
     let found = link(&mut open()?, numbered(interface.index));
     let found = found.map_err(system("look at the interface"))?;
-    Ok(found.map(|found| link_name(&found)))
+    Ok(found.map(|found| InterfaceNow {
+        name: link_name(&found),
+        is_down: !found.header.flags.contains(LinkFlags::Up),
+    }))
 }
 
 /// What is on an interface of this thread's network namespace.

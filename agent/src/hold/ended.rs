@@ -52,6 +52,17 @@ pub(super) fn write_ended(
     }
 }
 
+/// How the last shaping of every interface ended, in the order of their names.
+#[must_use]
+pub fn last_ends(state: &Path) -> Vec<EndedLink> {
+    let entries = fs::read_dir(state.join("ended")).into_iter().flatten();
+    let texts = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    let ends = texts.filter_map(|text| serde_json::from_str(&text).ok());
+    let mut ends: Vec<EndedLink> = ends.collect();
+    ends.sort_by(|one, other| one.interface.cmp(&other.interface));
+    ends
+}
+
 /// How the last shaping of an interface ended; `None` when nobody wrote that.
 #[must_use]
 pub fn last_end(state: &Path, interface: &str) -> Option<EndedLink> {

@@ -17,6 +17,11 @@ pub enum HoldError {
     /// Not root.
     #[error("shaping an interface needs root")]
     NotRoot,
+    /// Root, but not with all of its rights, as in most containers.
+    #[error(
+        "shaping an interface needs {0}, which this process does not have although it is root's"
+    )]
+    Powerless(&'static str),
     /// What the owner of the machine wrote.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
@@ -110,7 +115,8 @@ impl HoldError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            HoldError::Dirty(_) | HoldError::Guardian(GuardianError::Dirty { .. }) => 5,
+            HoldError::Dirty(_) => 5,
+            HoldError::Guardian(error) if error.is_dirty() => 5,
             HoldError::Configuration(ConfigurationError::Invalid(_)) => 3,
             HoldError::Senseless(_) => 2,
             HoldError::PutBack { .. } | HoldError::NotRenewed { .. } => 1,
@@ -123,14 +129,21 @@ impl HoldError {
     pub fn remedy(&self) -> Option<String> {
         let words = match self {
             HoldError::NotRoot => "start it with sudo",
+            HoldError::Powerless(_) => {
+                "start it on the machine itself, or give its container the right (such as \
+                 `--cap-add NET_ADMIN --cap-add SYS_ADMIN`)"
+            }
+            HoldError::Link(LinkError::Lacking { .. }) => {
+                "without it a command can be put behind a link of the relay, which needs none of that: \
+                 `hexloop link --datapath relay`"
+            }
             HoldError::NotAllowed { remedy, .. } | HoldError::Taken { remedy, .. } => remedy,
             HoldError::NoInterface(_) => "`ip link` tells which there are",
             HoldError::Protected { .. } => {
                 "this machine could not be reached any more; choose another interface"
             }
-            HoldError::Dirty(_) | HoldError::Guardian(GuardianError::Dirty { .. }) => {
-                "put right what it says, then `hexloop undo`"
-            }
+            HoldError::Guardian(error) => return error.remedy().map(str::to_owned),
+            HoldError::Dirty(_) => "put right what it says, then `hexloop undo`",
             HoldError::Change(ChangeError::Foreign { .. }) => {
                 "hexloop never replaces what others made: take it away yourself, or choose another \
                  interface"

@@ -10,6 +10,7 @@ use hexloop_workloads::clock;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::clear::gone;
 use super::{HoldError, system};
 use crate::configuration::Configuration;
 use crate::guardian::{GuardianError, HeldLink};
@@ -78,6 +79,7 @@ pub fn extend(held: &HeldLink, state: &Path, lease_ns: u64) -> Result<u64, HoldE
             interface: name.clone(),
             why,
         }),
+        Renewal::Ask { .. } if !held.owner.is_alive() => Err(gone(held, state)),
         Renewal::Ask { .. } => Err(HoldError::NotRenewed {
             interface: name.clone(),
             why: "the process that holds it does not answer".to_owned(),

@@ -121,7 +121,30 @@ fn representatives(trace: &Trace) -> BTreeMap<u64, [LinkState; 2]> {
 
 impl Shaping<'_> {
     /// The steps for a row of the trace.
-    pub(super) fn steps(&self, [down, up]: [LinkState; 2]) -> Result<Vec<TcStep>, HoldError> {
+    pub(super) fn steps(&self, states: [LinkState; 2]) -> Result<Vec<TcStep>, HoldError> {
+        self.steps_for(self.peers, states)
+    }
+
+    /// The steps of the first row for one peer of each family: there is nothing else in those for the
+    /// others.
+    pub(super) fn steps_to_rehearse(&self) -> Result<Vec<TcStep>, HoldError> {
+        let first_of = |is_ipv6: bool| {
+            let mut peers = self.peers.iter();
+            peers.find(|peer| peer.address.is_ipv6() == is_ipv6)
+        };
+        let few: Vec<Peer> = [false, true]
+            .into_iter()
+            .filter_map(first_of)
+            .copied()
+            .collect();
+        self.steps_for(&few, self.row(0))
+    }
+
+    fn steps_for(
+        &self,
+        peers: &[Peer],
+        [down, up]: [LinkState; 2],
+    ) -> Result<Vec<TcStep>, HoldError> {
         let shape = |state: LinkState, in_outages_bps: Option<u64>| {
             let outage = match in_outages_bps {
                 None => Outage::Never,
@@ -144,7 +167,7 @@ impl Shaping<'_> {
             sent: shape(up, self.outages.up),
             received: shape(down, self.outages.down),
         };
-        let shaped = if self.peers.is_empty() {
+        let shaped = if peers.is_empty() {
             vec![shaped(Traffic::Everything)]
         } else {
             let traffic = |peer: &Peer| Traffic::Peer {
@@ -153,10 +176,7 @@ impl Shaping<'_> {
                 transport: peer.port.map(|(transport, _)| transport),
                 port: peer.port.map(|(_, port)| port),
             };
-            self.peers
-                .iter()
-                .map(|peer| shaped(traffic(peer)))
-                .collect()
+            peers.iter().map(|peer| shaped(traffic(peer))).collect()
         };
         let plan = InterfacePlan {
             interface: self.interface.name.clone(),

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-use hexloop_workloads::clock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -13,14 +12,13 @@ use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use super::renew::LOOK;
-use super::shaping::{Follower, Shaping};
+use super::shaping::Follower;
+use super::standing::{Looks, Standing};
 use super::start::{CONFIRM, LATER};
 use super::{HoldError, system};
 use crate::guardian::{Guardian, timespec};
 use crate::link::netlink::RouteSocket;
 use crate::link::news::InterfaceNews;
-use crate::undo::InterfaceIdentity;
-use crate::undo::network::{link, longest_packet_of, mtu_of, numbered};
 
 /// Why a wait is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +43,12 @@ pub(super) enum Ended {
     MtuChanged { from: u32, to: u32 },
     /// Queues were made for packets that were shorter, in bytes.
     PacketsLonger { from: u32, to: u32 },
+    /// What shaped it was taken away or replaced.
+    Disturbed(String),
+    /// This machine is reached over it by now, for this reason.
+    Protected(String),
+    /// The machine's owner does not allow it any more.
+    NotAllowed(String),
     /// Something went wrong.
     Failed(String),
 }
@@ -68,14 +72,15 @@ impl fmt::Display for Ended {
                 "the interface may be handed packets of {to} bytes (gso_max_size, gro_max_size), and the \
                  queues beside its delay were made for {from}"
             ),
+            Ended::Disturbed(what) => write!(f, "what shaped it was disturbed: {what}"),
+            Ended::Protected(reason) => {
+                write!(f, "this machine is reached over it by now: {reason}")
+            }
+            Ended::NotAllowed(why) => write!(f, "it is not allowed any more: {why}"),
             Ended::Failed(why) => f.write_str(why),
         }
     }
 }
-
-/// The kernel has no news of longer packets (`do_setlink` in net/core/rtnetlink.c): who fears them looks so
-/// often, in nanoseconds.
-const LENGTH_LOOK_NS: u64 = 1_000_000_000;
 
 /// What can be waited for.
 #[derive(Debug)]
@@ -95,7 +100,7 @@ enum Came {
 }
 
 impl Waiting {
-    /// Takes the signals over, before any other thread exists, and listens to news of links.
+    /// Takes the signals over, before any other thread exists, and listens to the kernel's news.
     pub(super) fn start() -> Result<Waiting, HoldError> {
         let mut mask = SigSet::empty();
         for signal in [
@@ -111,33 +116,36 @@ impl Waiting {
             mask.thread_block()?;
             let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
             let signals = SignalFd::with_flags(&mask, flags)?;
-            let news = InterfaceNews::open()?;
+            let news = InterfaceNews::open_to_everything()?;
             Ok(Waiting { signals, news })
         };
         start().map_err(system("get ready to wait"))
     }
 
     /// Waits for the word that confirms, until a moment of the clock that counts from the start
-    /// of the machine.
+    /// of the machine. What does not stand any more by then is not confirmed.
     pub(super) fn for_confirmation(
         &self,
         guardian: &Guardian,
-        interface: &InterfaceIdentity,
+        standing: &Standing<'_>,
         until_boot_ns: u64,
     ) -> Result<Ended, HoldError> {
-        let timer = timer(until_boot_ns)?;
+        let mut looks = Looks::new(standing);
+        let confirmed = || Ok(standing.look()?.unwrap_or(Ended::Confirmed));
         let mut hears_words = true;
         loop {
+            let look_ns = looks.next_boot_ns().filter(|at_ns| *at_ns < until_boot_ns);
+            let timer = timer(look_ns.unwrap_or(until_boot_ns))?;
             match self.wait(guardian, &timer, hears_words, None)? {
                 Came::Word => match read_word() {
-                    Some(CONFIRM) => return Ok(Ended::Confirmed),
+                    Some(CONFIRM) => return confirmed(),
                     Some(LATER) => hears_words = false,
                     Some(_) => {}
                     None => return Ok(Ended::Abandoned),
                 },
                 Came::Signal => match self.signals.read_signal() {
                     Ok(Some(signal)) if signal.ssi_signo == Signal::SIGUSR1 as u32 => {
-                        return Ok(Ended::Confirmed);
+                        return confirmed();
                     }
                     // What is not confirmed is not renewed.
                     Ok(Some(signal)) if signal.ssi_signo == LOOK as u32 => {}
@@ -145,11 +153,15 @@ impl Waiting {
                     Ok(None) | Err(_) => {}
                 },
                 Came::News => {
-                    if let Some(ended) = self.look(interface, None)? {
+                    self.news.read_away();
+                    looks.ask();
+                }
+                Came::GuardianGone => return Ok(Ended::Unguarded),
+                Came::TimeOver if look_ns.is_some() => {
+                    if let Some(ended) = looks.look_at_what_is_due()? {
                         return Ok(ended);
                     }
                 }
-                Came::GuardianGone => return Ok(Ended::Unguarded),
                 Came::TimeOver => return Ok(Ended::NotConfirmed),
             }
         }
@@ -161,52 +173,52 @@ impl Waiting {
     pub(super) fn for_the_end(
         &self,
         guardian: &Guardian,
-        shaping: &Shaping<'_>,
+        standing: &Standing<'_>,
         follower: &mut Follower<'_>,
         (mut until_boot_ns, looked): (u64, impl Fn(&Follower<'_>) -> Option<u64>),
     ) -> Result<Ended, HoldError> {
-        // It may have changed before anybody looked.
-        if let Some(ended) = self.look(shaping.interface, Some(shaping))? {
-            return Ok(ended);
-        }
-        let next_length_look = || {
-            let fears = shaping.fears_longer_packets();
-            fears.then(|| clock::since_boot_ns().saturating_add(LENGTH_LOOK_NS))
-        };
-        let mut length_look_ns = next_length_look();
+        let mut looks = Looks::new(standing);
         let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
         let mut last = None;
         loop {
-            let next = follower.next_boot_ns().unwrap_or(until_boot_ns);
-            let is_row = next < until_boot_ns;
-            let next = next.min(until_boot_ns);
-            let length_look = length_look_ns.filter(|at_ns| *at_ns < next);
-            let timer = timer(length_look.unwrap_or(next))?;
+            let row_ns = follower
+                .next_boot_ns()
+                .filter(|at_ns| *at_ns < until_boot_ns);
+            let next_ns = row_ns.unwrap_or(until_boot_ns);
+            // Whatever was to come first comes first: neither keeps the other waiting for ever.
+            let look_ns = looks.next_boot_ns().filter(|at_ns| *at_ns < next_ns);
+            let timer = timer(look_ns.unwrap_or(next_ns))?;
             let came = self.wait(guardian, &timer, false, last)?;
             last = Some(came);
             match came {
                 Came::Signal => match self.signals.read_signal() {
-                    Ok(Some(signal)) if signal.ssi_signo == LOOK as u32 => {
-                        until_boot_ns = looked(follower).unwrap_or(until_boot_ns);
+                    Ok(Some(signal))
+                        if [Signal::SIGUSR1, LOOK]
+                            .iter()
+                            .any(|known| signal.ssi_signo == *known as u32) =>
+                    {
+                        // What does not stand any more is not confirmed or renewed either.
+                        if let Some(ended) = looks.look()? {
+                            return Ok(ended);
+                        }
+                        if signal.ssi_signo == LOOK as u32 {
+                            until_boot_ns = looked(follower).unwrap_or(until_boot_ns);
+                        }
                     }
-                    Ok(Some(signal)) if signal.ssi_signo != Signal::SIGUSR1 as u32 => {
-                        return Ok(Ended::Cleared);
-                    }
-                    _ => {}
+                    Ok(Some(_)) => return Ok(Ended::Cleared),
+                    Ok(None) | Err(_) => {}
                 },
                 Came::News => {
-                    if let Some(ended) = self.look(shaping.interface, Some(shaping))? {
-                        return Ok(ended);
-                    }
+                    self.news.read_away();
+                    looks.ask();
                 }
                 Came::GuardianGone => return Ok(Ended::Unguarded),
-                Came::TimeOver if length_look.is_some() => {
-                    if let Some(ended) = self.look(shaping.interface, Some(shaping))? {
+                Came::TimeOver if look_ns.is_some() => {
+                    if let Some(ended) = looks.look_at_what_is_due()? {
                         return Ok(ended);
                     }
-                    length_look_ns = next_length_look();
                 }
-                Came::TimeOver if is_row => {
+                Came::TimeOver if row_ns.is_some() => {
                     if !follower.go_on(&mut socket)? {
                         return Ok(Ended::TraceOver);
                     }
@@ -261,32 +273,6 @@ impl Waiting {
                 return Ok(came);
             }
         }
-    }
-
-    /// Reads the news away and looks at the interface itself: news may have been lost. What the shaping was
-    /// made for must not have changed; a name is only a name.
-    fn look(
-        &self,
-        interface: &InterfaceIdentity,
-        shaping: Option<&Shaping<'_>>,
-    ) -> Result<Option<Ended>, HoldError> {
-        self.news.read_away();
-        let mut socket = RouteSocket::open().map_err(system("open a netlink socket"))?;
-        let found = link(&mut socket, numbered(interface.index))
-            .map_err(system("look at the interface"))?;
-        let Some(found) = found else {
-            return Ok(Some(Ended::Vanished));
-        };
-        let Some(shaping) = shaping else {
-            return Ok(None);
-        };
-        let (from, to) = (shaping.mtu, mtu_of(&found));
-        if to != from {
-            return Ok(Some(Ended::MtuChanged { from, to }));
-        }
-        let (from, to) = (shaping.longest_bytes, longest_packet_of(&found));
-        let is_longer = to > from && shaping.fears_longer_packets();
-        Ok(is_longer.then_some(Ended::PacketsLonger { from, to }))
     }
 }
 

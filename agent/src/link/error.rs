@@ -38,6 +38,24 @@ pub enum LinkError {
         #[source]
         source: io::Error,
     },
+    /// The kernel has no such discipline, link or filter.
+    #[error(
+        "this kernel lacks {kind}, which {purpose} need: load it with `modprobe {module}`, or take a kernel \
+         that has it (CONFIG_{option})"
+    )]
+    Lacking {
+        /// Its kind.
+        kind: String,
+        /// What it is for.
+        purpose: &'static str,
+        /// The module that has it.
+        module: &'static str,
+        /// The option of the kernel's configuration, without `CONFIG_`.
+        option: &'static str,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel refused a BPF map or program.
     #[error("cannot {action}")]
     Bpf {

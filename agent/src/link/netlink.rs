@@ -200,6 +200,8 @@ pub(crate) struct RouteSocket {
     descriptor: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
+    /// The failpoint of its requests.
+    point: &'static str,
 }
 
 impl RouteSocket {
@@ -208,6 +210,18 @@ impl RouteSocket {
     /// # Errors
     /// The kernel refuses.
     pub(crate) fn open() -> io::Result<RouteSocket> {
+        RouteSocket::open_at("netlink")
+    }
+
+    /// Opens one for questions that come whenever the kernel has news, in no order that a test could count.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn open_to_look() -> io::Result<RouteSocket> {
+        RouteSocket::open_at("netlink-look")
+    }
+
+    fn open_at(point: &'static str) -> io::Result<RouteSocket> {
         let descriptor = socket(
             AddressFamily::Netlink,
             SockType::Raw,
@@ -221,6 +235,7 @@ impl RouteSocket {
             descriptor,
             sequence: 0,
             buffer: vec![0; 65536],
+            point,
         })
     }
 
@@ -229,7 +244,7 @@ impl RouteSocket {
         message: &mut NetlinkMessage<RouteNetlinkMessage>,
         flags: u16,
     ) -> io::Result<u32> {
-        crate::failpoint::fallible("netlink")?;
+        crate::failpoint::fallible(self.point)?;
         self.next_number();
         message.header.flags = NLM_F_REQUEST | flags;
         message.header.sequence_number = self.sequence;
@@ -303,7 +318,7 @@ impl RouteSocket {
         message: &mut Prepared,
         mut take: impl FnMut(u16, &[u8]) -> bool,
     ) -> io::Result<Answered> {
-        crate::failpoint::fallible("netlink")?;
+        crate::failpoint::fallible(self.point)?;
         let sequence = self.next_number();
         message.number(sequence);
         let descriptor = self.descriptor.as_raw_fd();
@@ -337,7 +352,7 @@ impl RouteSocket {
         messages: &mut [Prepared],
         scratch: &mut Vec<u8>,
     ) -> io::Result<()> {
-        crate::failpoint::fallible("netlink")?;
+        crate::failpoint::fallible(self.point)?;
         scratch.clear();
         for message in &mut *messages {
             let sequence = self.next_number();

@@ -22,6 +22,7 @@ mod cost;
 mod handle;
 mod htb_class;
 pub mod interface;
+pub(crate) mod lacking;
 mod leaf;
 mod pass;
 mod path;

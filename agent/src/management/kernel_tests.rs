@@ -28,8 +28,8 @@ fn refused_for(peer: &str) -> Result<Protected, LinkError> {
     protected(&BTreeSet::from([ControlPeer { address, comes_in }]))
 }
 
-/// What can be made above a NIC, and how: some kernels have not all of these.
-const ABOVE: [(&str, &[&str]); 4] = [
+/// What can be made above a NIC beside a VLAN, and how: some kernels have not all of these.
+const ABOVE: [(&str, &[&str]); 3] = [
     (
         "bridge",
         &[
@@ -41,7 +41,6 @@ const ABOVE: [(&str, &[&str]); 4] = [
         "macvlan",
         &["ip link add link hxr0a name up0 type macvlan mode bridge"],
     ),
-    ("vlan", &["ip link add link hxr0a name up0 type vlan id 7"]),
     (
         "bond",
         &[
@@ -58,17 +57,31 @@ fn has(kind: &str) -> bool {
     let made = namespace.run(|| {
         interfaces::build_lone_ports(0, 1500).unwrap();
         let mut words = vec!["link", "add"];
-        if matches!(kind, "macvlan" | "vlan") {
+        if kind == "macvlan" {
             words.extend(["link", "hxr0a"]);
         }
         words.extend(["name", "up0", "type", kind]);
-        if kind == "vlan" {
-            words.extend(["id", "7"]);
-        }
         Command::new("ip").args(words).output().unwrap()
     });
     let made = made.unwrap();
     made.status.success()
+}
+
+/// Makes something above a NIC and looks whether both are refused to a peer that comes in over it.
+fn both_are_refused(kind: &str, commands: &[&str]) {
+    with_nic(|| {
+        for command in commands {
+            run(command);
+        }
+        run("ip address add 10.50.0.1/24 dev up0");
+        run("ip link set up0 up");
+        let found = refused_for("10.50.0.2").unwrap();
+        let reason = "the connection from 10.50.0.2 comes in over it";
+        assert_eq!(found[&index("up0")], reason, "{kind}");
+        let below = &found[&index("hxr0a")];
+        assert!(below.contains("up0") && below.ends_with(reason), "{below}");
+        assert!(!found.contains_key(&index("hxl0n0")), "{kind}: {found:?}");
+    });
 }
 
 #[test]
@@ -104,21 +117,15 @@ fn the_nic_below_what_a_peer_comes_in_over_is_refused_too() {
             continue;
         }
         tried += 1;
-        with_nic(|| {
-            for command in commands {
-                run(command);
-            }
-            run("ip address add 10.50.0.1/24 dev up0");
-            run("ip link set up0 up");
-            let found = refused_for("10.50.0.2").unwrap();
-            let reason = "the connection from 10.50.0.2 comes in over it";
-            assert_eq!(found[&index("up0")], reason, "{kind}");
-            let below = &found[&index("hxr0a")];
-            assert!(below.contains("up0") && below.ends_with(reason), "{below}");
-            assert!(!found.contains_key(&index("hxl0n0")), "{kind}: {found:?}");
-        });
+        both_are_refused(kind, commands);
     }
     assert!(tried > 0, "this kernel makes nothing above a NIC");
+}
+
+#[test]
+#[ignore = "needs root, vlan"]
+fn the_nic_below_the_vlan_that_a_peer_comes_in_over_is_refused_too() {
+    both_are_refused("vlan", &["ip link add link hxr0a name up0 type vlan id 7"]);
 }
 
 #[test]
@@ -136,6 +143,92 @@ fn a_peer_without_a_way_protects_nothing_and_a_way_that_is_not_told_is_an_error(
         assert!(action.contains("10.61.0.2"), "{action}");
         assert_eq!(source.raw_os_error(), Some(libc::EACCES));
     });
+}
+
+/// What is refused where nobody is connected.
+fn refused_for_nobody() -> Protected {
+    protected(&BTreeSet::new()).unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_halves_of_a_default_route_that_a_vpn_makes_are_default_routes() {
+    with_nic(|| {
+        run("ip address add 10.50.0.1/24 dev hxr0a");
+        let nic = index("hxr0a");
+        assert!(!refused_for_nobody().contains_key(&nic));
+        // The NIC has no IPv6.
+        for (half, over) in [
+            ("0.0.0.0/1", "hxr0a"),
+            ("128.0.0.0/1", "hxr0a"),
+            ("8000::/1", "hxl0n0"),
+            ("2000::/4", "hxl0n0"),
+        ] {
+            run(&format!("ip route add {half} dev {over}"));
+            let reason = "a default route leads over it";
+            assert_eq!(refused_for_nobody()[&index(over)], reason, "{half}");
+            run(&format!("ip route del {half} dev {over}"));
+        }
+        run("ip route add 64.0.0.0/2 dev hxr0a");
+        assert!(!refused_for_nobody().contains_key(&nic));
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_default_route_that_names_a_nexthop_object_alone_leads_over_its_interface() {
+    with_nic(|| {
+        run("ip address add 10.50.0.1/24 dev hxr0a");
+        run("ip address add 10.51.0.1/24 dev hxl0n0");
+        // Else the kernel would unfold the object in the route.
+        fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", "0").unwrap();
+        run("ip nexthop add id 1 via 10.50.0.2 dev hxr0a");
+        run("ip route replace default nhid 1");
+        let found = refused_for_nobody();
+        assert_eq!(found[&index("hxr0a")], "a default route leads over it");
+        assert!(!found.contains_key(&index("hxl0n0")), "{found:?}");
+        // A group of several.
+        run("ip nexthop add id 2 via 10.51.0.2 dev hxl0n0");
+        run("ip nexthop add id 3 group 1/2");
+        run("ip route replace default nhid 3");
+        let found = refused_for_nobody();
+        for nic in ["hxr0a", "hxl0n0"] {
+            assert_eq!(found[&index(nic)], "a default route leads over it");
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_is_connected_to_an_ssh_server_that_did_not_start_us_controls_this_machine() {
+    let [host, far] = joined();
+    let listener = far.run(|| TcpListener::bind("10.77.0.2:0").unwrap());
+    let listener = listener.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let directory = tempfile::tempdir().unwrap();
+    for (name, is_server) in [("sshd", true), ("dropbear", true), ("other", false)] {
+        // A process is called like its program's file.
+        let program = directory.path().join(name);
+        fs::copy("/bin/bash", &program).unwrap();
+        let connect = format!("exec 3<>/dev/tcp/10.77.0.2/{port}; read -u 3");
+        let done = host.run(|| {
+            let mut server = Command::new(&program)
+                .args(["-c", &connect])
+                .spawn()
+                .unwrap();
+            let accepted = listener.accept().unwrap();
+            let peers = control_peers().unwrap();
+            let address = "10.77.0.2".parse().unwrap();
+            let comes_in = ComesIn::ByRoute;
+            let is_found = peers.contains(&ControlPeer { address, comes_in });
+            assert_eq!(is_found, is_server, "{name}: {peers:?}");
+            let found = protected(&peers).unwrap();
+            assert_eq!(found.contains_key(&index("hxl0n0")), is_server, "{name}");
+            drop(accepted);
+            server.wait().unwrap();
+        });
+        done.unwrap();
+    }
 }
 
 /// Makes a NIC with a link-local address.

@@ -2,6 +2,12 @@
 
 use std::io;
 
+/// `CAP_NET_ADMIN` of linux/capability.h: changes of interfaces, routes and disciplines.
+pub(crate) const NET_ADMIN: u32 = 12;
+
+/// `CAP_SYS_ADMIN`: namespaces, among much else.
+pub(crate) const SYS_ADMIN: u32 = 21;
+
 /// `CAP_SYS_NICE` of linux/capability.h: real-time scheduling without a limit.
 const SYS_NICE: u32 = 23;
 
@@ -44,6 +50,11 @@ pub(crate) fn give_up_sys_nice() -> io::Result<()> {
     set(&data)
 }
 
+/// Whether the calling thread has a right: one of the first 32.
+pub(crate) fn has(capability: u32) -> io::Result<bool> {
+    Ok(get()?[0].effective & (1 << capability) != 0)
+}
+
 const fn header() -> Header {
     // Process 0 is the calling thread.
     Header {
@@ -79,6 +90,19 @@ fn set(data: &[Data; 2]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rights_are_looked_up_one_by_one_and_without_any_there_is_none() {
+        let all = get().unwrap()[0].effective;
+        for capability in [NET_ADMIN, SYS_ADMIN, SYS_NICE] {
+            assert_eq!(has(capability).unwrap(), all >> capability & 1 == 1);
+        }
+        let cleared = std::thread::spawn(|| {
+            clear().unwrap();
+            has(NET_ADMIN).unwrap()
+        });
+        assert!(!cleared.join().unwrap());
+    }
 
     #[test]
     fn what_a_thread_gives_up_it_cannot_use_and_others_keep() {

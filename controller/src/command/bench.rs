@@ -13,11 +13,13 @@ use hexloop_topologies::plan::VerdictBounds;
 use hexloop_traces::Direction;
 use hexloop_workloads::clock;
 
+use super::undo::clean_up_before;
 use super::{Voice, print, print_json};
 use crate::cli::bench::{BenchLinkArguments, BenchPreset, BenchSubject};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, Outcome};
 use crate::format::count_to_f64;
+use crate::paths::Paths;
 use crate::tell::tell;
 use crate::verdict::{Grain, StatedBounds, backlogged_totals};
 use document::{Document, Facts, Outcome as RowOutcome, RowResult};
@@ -34,6 +36,7 @@ fn link(arguments: &BenchLinkArguments, voice: Voice) -> Outcome {
     if arguments.list {
         return list(&rows, voice);
     }
+    clean_up_before(&Paths::of_this_user()?.state)?;
     // No thread exists yet: without root this process enters a user namespace of its own.
     let privilege = privilege::acquire().map_err(|error| {
         let remedy = error.remedy().to_owned();

@@ -5,6 +5,7 @@ mod datapath;
 use std::fs;
 use std::path::Path;
 
+use hexloop_agent::guardian::{self, Condition};
 use hexloop_agent::probe::{self, Check};
 use serde::Serialize;
 
@@ -130,8 +131,11 @@ pub(super) fn doctor(voice: Voice) -> Outcome {
             }
         }
     }
+    let is_dirty = |finding: &Finding| finding.name == LEFTOVERS && finding.state == State::Bad;
     Ok(if healthy {
         ExitCode::Done
+    } else if findings.iter().any(is_dirty) {
+        ExitCode::Dirty
     } else {
         ExitCode::Preflight
     })
@@ -152,17 +156,45 @@ fn directories() -> Vec<Finding> {
         ),
     });
     findings.push(space(&paths.state));
-    let leftovers = fs::read_dir(paths.state.join("ledgers"))
-        .map(|entries| entries.filter_map(Result::ok).count())
-        .unwrap_or(0);
-    findings.push(match leftovers {
-        0 => good("leftovers", "none"),
-        count => missing(
-            "leftovers",
-            format!("{count} ledgers: runs under way, or `hexloop undo`"),
-        ),
-    });
+    findings.push(leftovers(&paths.state));
     findings
+}
+
+/// What the finding of [`leftovers`] is called.
+const LEFTOVERS: &str = "leftovers";
+
+/// What earlier runs have left, or those that are under way will undo.
+fn leftovers(state: &Path) -> Finding {
+    let name = LEFTOVERS;
+    let conditions = match guardian::conditions(state) {
+        Ok(conditions) => conditions,
+        Err(error) => {
+            let remedy = error.remedy().unwrap_or("make it readable");
+            return bad(name, format!("{:#}", anyhow::Error::new(error)), remedy);
+        }
+    };
+    let of = |which: Condition| {
+        let of_it = conditions
+            .iter()
+            .filter(move |(_, condition)| *condition == which);
+        of_it.map(|(path, _)| path)
+    };
+    let unreadable: Vec<String> = of(Condition::Unreadable)
+        .map(|path| guardian::unreadable(path))
+        .collect();
+    if !unreadable.is_empty() {
+        let detail = format!("this machine is dirty: {}", unreadable.join("; "));
+        return bad(name, detail, "until then runs are refused");
+    }
+    match (
+        of(Condition::Abandoned).count(),
+        of(Condition::InUse).count(),
+    ) {
+        (0, 0) => good(name, "none"),
+        (0, count) => good(name, format!("none; {count} ledgers of what is under way")),
+        (count, _) => missing(name, format!("{count} ledgers whose owner is gone"))
+            .with_remedy("`hexloop undo`, or the next run, undoes what they note"),
+    }
 }
 
 /// The directory, or the nearest parent that exists.

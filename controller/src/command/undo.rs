@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use hexloop_agent::guardian::{self, ReplayReport};
+use hexloop_agent::guardian::{self, Condition, GuardianError, ReplayReport};
 use serde::Serialize;
 
 use super::{Voice, print, print_json};
 use crate::exit_code::ExitCode;
-use crate::failure::{Failure, OrFail, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::paths::Paths;
 
 #[derive(Serialize)]
@@ -46,12 +46,43 @@ pub(super) fn undo(voice: Voice) -> Outcome {
 }
 
 fn replay(state: &Path) -> Result<Vec<ReplayReport>, Failure> {
-    guardian::replay_leftovers(state).or_fail(ExitCode::Preflight, || {
-        format!(
+    guardian::replay_leftovers(state).map_err(|error| {
+        of_ledgers(error).context(format!(
             "cannot look for what earlier runs left in {}",
             state.display()
-        )
+        ))
     })
+}
+
+/// The failure of whoever cannot read the ledgers of a state directory.
+pub(super) fn of_ledgers(error: GuardianError) -> Failure {
+    let code = if error.is_dirty() {
+        ExitCode::Dirty
+    } else {
+        ExitCode::Preflight
+    };
+    let remedy = error.remedy();
+    let failure = Failure::new(code, error);
+    match remedy {
+        Some(remedy) => failure.remedy(remedy),
+        None => failure,
+    }
+}
+
+/// Refuses where a ledger cannot be read or understood: nobody knows what is left of a run then.
+pub(super) fn check_understood(state: &Path) -> Result<(), Failure> {
+    let conditions = guardian::conditions(state).map_err(of_ledgers)?;
+    let unreadable = conditions
+        .iter()
+        .filter(|(_, condition)| *condition == Condition::Unreadable);
+    let left: Vec<String> = unreadable
+        .map(|(path, _)| guardian::unreadable(path))
+        .collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let message = format!("this machine is dirty: {}", left.join("; "));
+    Err(Failure::message(ExitCode::Dirty, message).remedy("until then runs are refused"))
 }
 
 fn describe(report: &ReplayReport) -> String {

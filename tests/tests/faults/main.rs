@@ -18,6 +18,8 @@ mod run_killed;
 #[cfg(test)]
 mod shaping;
 #[cfg(test)]
+mod shaping_disturbed;
+#[cfg(test)]
 mod shaping_failed;
 #[cfg(test)]
 mod shaping_held;

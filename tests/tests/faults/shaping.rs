@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use hexloop_tests::points::{Answer, Point, Points};
+use hexloop_tests::points::{Answer, Point, Points, rounds, spread};
 use hexloop_tests::sandbox::{Finished, Sandbox, finish, within_ms};
 use hexloop_tests::stage::{self, NIC, Stage};
 use hexloop_tests::system::{System, exclusive};
@@ -19,8 +19,74 @@ pub(crate) const CLEAN_MS: u64 = 60_000;
 
 pub(crate) const ALLOWED: &str = "schema = 1\nallow_interfaces = [\"nic0\", \"mgmt0\"]\n";
 
+/// Rows with rates and queues of their own, for ever.
+const TURNS: &str = "# {\"schema\":1,\"scenario\":\"turns\",\"status\":\"control\",\
+                     \"duration_ns\":200000000,\"end\":\"loop\",\"seed\":null,\
+                     \"generator\":\"test\"}\n\
+                     t_ns,down_rate_bps,down_queue_bytes,up_rate_bps,up_queue_bytes\n\
+                     0,8000000,30000,16000000,60000\n\
+                     100000000,4000000,40000,24000000,70000\n";
+
+/// What is asked of an interface, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Two rates, confirmed by the command that applies.
+    Rates,
+    /// Delay and loss, for packets of peers alone: filters, netem, and the queue below it.
+    DelayedPeers,
+    /// A trace that is followed, applied for another command to confirm, which renews the lease too.
+    FollowedAndConfirmed,
+}
+
+impl Shape {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Shape::Rates => &["--rate", "20Mbit/s,10Mbit/s", "--lease", "100 s"],
+            Shape::DelayedPeers => &[
+                "--rate",
+                "20Mbit/s,10Mbit/s",
+                "--delay",
+                "5ms",
+                "--loss",
+                "1%",
+                "--peer",
+                "10.99.1.2",
+                "--peer",
+                "[fd99::2]:443",
+                "--lease",
+                "100 s",
+            ],
+            Shape::FollowedAndConfirmed => &[
+                "--down",
+                "turns.csv",
+                "--lease",
+                "100 s",
+                "--confirm-within",
+                "90 s",
+            ],
+        }
+    }
+
+    /// Whether a point comes in every round: what is asked for at news, and while a trace is followed, comes
+    /// as often as it happens to.
+    pub(crate) fn is_certain(self, point: &Point) -> bool {
+        let is_followed = self == Shape::FollowedAndConfirmed && point.part == "keep";
+        point.name != LOOK && !(is_followed && point.name == "netlink")
+    }
+}
+
+/// The point of what is asked of the kernel at its news.
+const LOOK: &str = "netlink-look";
+
+/// Of points that are no certain ones, so many are tried.
+const MOST_UNCERTAIN: usize = 8;
+
+/// How many steps of a shape other than the plain one are tried where there is no time for all.
+const SAMPLE: usize = 12;
+
 /// The three kinds of process.
 pub(crate) const APPLIER: &str = "link apply";
+pub(crate) const CONFIRMER: &str = "link confirm";
 pub(crate) const HOLDER: &str = "agent keep";
 pub(crate) const GUARDIAN: &str = "agent guard";
 
@@ -56,6 +122,7 @@ impl Trial<'_> {
             sandbox,
         };
         trial.allow(ALLOWED);
+        trial.sandbox.write("turns.csv", TURNS);
         trial
     }
 
@@ -78,15 +145,19 @@ impl Trial<'_> {
     }
 
     pub(crate) fn apply(&self) -> Finished {
-        self.run(&[
-            "link",
-            "apply",
-            NIC,
-            "--rate",
-            "20Mbit/s,10Mbit/s",
-            "--lease",
-            "100 s",
-        ])
+        self.apply_as(Shape::Rates)
+    }
+
+    /// Applies a shape and, where that is left to another command, confirms and renews it. Returns the first
+    /// command that failed, else the last.
+    pub(crate) fn apply_as(&self, shape: Shape) -> Finished {
+        let mut arguments = vec!["link", "apply", NIC];
+        arguments.extend(shape.arguments());
+        let applied = self.run(&arguments);
+        if shape != Shape::FollowedAndConfirmed || applied.code() != Some(0) {
+            return applied;
+        }
+        self.run(&["link", "confirm", NIC, "--extend", "90 s"])
     }
 
     pub(crate) fn undo(&self) -> Finished {
@@ -131,8 +202,28 @@ impl Trial<'_> {
 
     /// Every point of a shaping that is applied, cleared, and undone in order.
     pub(crate) fn walk(&self) -> Vec<Point> {
+        self.walk_as(Shape::Rates)
+    }
+
+    /// The same for a shape: the certain ones, and some of the others. Of another shape than the plain one it
+    /// is a sample, unless there is time for every victim at every step.
+    pub(crate) fn walk_as(&self, shape: Shape) -> Vec<Point> {
+        let walked = self.points_of(shape);
+        let (certain, uncertain): (Vec<_>, Vec<_>) =
+            walked.iter().partition(|point| shape.is_certain(point));
+        let most = match shape {
+            Shape::Rates => usize::MAX,
+            _ if rounds() > 1 => usize::MAX,
+            Shape::DelayedPeers | Shape::FollowedAndConfirmed => SAMPLE,
+        };
+        let mut tried = spread(&certain, most);
+        tried.extend(spread(&uncertain, MOST_UNCERTAIN.min(most / 3)));
+        tried.into_iter().cloned().collect()
+    }
+
+    fn points_of(&self, shape: Shape) -> Vec<Point> {
         self.points.decide(|_, _| Answer::Go);
-        self.apply().expect_code(0);
+        self.apply_as(shape).expect_code(0);
         assert_ne!(self.stage.snapshot(), self.network, "it is shaped");
         self.stage.expect_reachable();
         self.run(&["link", "clear", NIC]).expect_code(0);

@@ -8,43 +8,61 @@ use hexloop_tests::stage::{NIC, command};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::shaping::{APPLIER, CLEAN_MS, GUARDIAN, HOLDER, Trial, abandoned, with_trial};
+use crate::shaping::{APPLIER, CLEAN_MS, GUARDIAN, HOLDER, Shape, Trial, abandoned, with_trial};
 
 #[test]
 #[ignore = "needs root"]
 fn whatever_fails_once_the_machine_is_put_back_and_the_error_says_why() {
+    failed_at_every_step_of(Shape::Rates);
+}
+
+#[test]
+#[ignore = "needs root, netem"]
+fn whatever_fails_while_peers_are_delayed_the_machine_is_put_back_and_the_error_says_why() {
+    failed_at_every_step_of(Shape::DelayedPeers);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn whatever_fails_while_a_trace_is_followed_and_confirmed_the_machine_is_put_back() {
+    failed_at_every_step_of(Shape::FollowedAndConfirmed);
+}
+
+fn failed_at_every_step_of(shape: Shape) {
     with_trial(|trial| {
         let can_fail = [
             "ledger-write",
             "ledger-synchronise",
             "netlink",
+            "netlink-look",
             "step-apply",
             "guardian-spawn",
             "undo",
         ];
-        let mut walked = trial.walk();
+        let mut walked = trial.walk_as(shape);
         walked.retain(|point| can_fail.contains(&point.name.as_str()));
         println!("{} points", walked.len());
         let errors = [Errno::EPERM, Errno::ENOBUFS, Errno::ENOSPC, Errno::EBUSY];
         for (number, point) in walked.iter().enumerate() {
             let error = errors[number % errors.len()];
-            failed_at(trial, point, error);
+            failed_at(trial, shape, point, error);
         }
     });
 }
 
-fn failed_at(trial: &Trial<'_>, point: &Point, error: Errno) {
+fn failed_at(trial: &Trial<'_>, shape: Shape, point: &Point, error: Errno) {
     trial.fail_once(point, error);
-    let applied = trial.apply();
+    let applied = trial.apply_as(shape);
     trial.stage.expect_reachable();
-    let when = format!("{error} at {point:?}");
-    if applied.code() == Some(0) {
+    let when = format!("{error} at {point:?} of {shape:?}");
+    // What was applied and could not be confirmed is there until somebody clears it.
+    let may_wait = shape == Shape::FollowedAndConfirmed;
+    if applied.code() == Some(0) || may_wait {
         let cleared = trial.run(&["link", "clear", "--all"]);
         assert_eq!(cleared.code(), Some(0), "{when}: {}", cleared.told());
-    } else {
-        let said = applied.stderr.starts_with("error: ");
-        assert!(said, "{when}: {}", applied.told());
     }
+    let said = applied.code() == Some(0) || applied.stderr.starts_with("error: ");
+    assert!(said, "{when}: {}", applied.told());
     trial.expect_clean(&when);
 }
 

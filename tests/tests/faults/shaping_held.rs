@@ -71,44 +71,79 @@ fn what_nobody_confirms_is_put_back() {
     });
 }
 
-/// Applies with nobody in the way, does something to the machine, and waits for the end.
-fn applied_and(trial: &Trial<'_>, lines: &[&str], why: &str) {
-    trial.points.decide(|_, _| Answer::Go);
-    trial.apply().expect_code(0);
-    for line in lines {
-        command(line);
-    }
-    let ended = within_ms(CLEAN_MS, || {
-        trial.ledgers().is_empty() && trial.processes(&[HOLDER, GUARDIAN]).is_empty()
+#[test]
+#[ignore = "needs root"]
+fn times_in_which_nothing_could_happen_are_refused_and_the_lease_bounds_the_confirmation() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let apply = |more: &[&str]| {
+            let mut arguments = vec!["link", "apply", NIC, "--rate", "10Mbit/s"];
+            arguments.extend(more);
+            trial.run(&arguments)
+        };
+        for option in ["--lease", "--confirm-within"] {
+            apply(&[option, "0s"])
+                .expect_code(3)
+                .expect_error(&[option, "above 0"]);
+        }
+        trial.expect_clean("both were refused");
+        let applied = apply(&["--lease", "50 s", "--confirm-within", "3 h"]);
+        applied.expect_code(0);
+        assert!(applied.stdout.contains("within 50 s"), "{}", applied.told());
+        trial
+            .run(&["link", "confirm", NIC, "--extend", "0s"])
+            .expect_code(3)
+            .expect_error(&["--extend", "above 0"]);
+        let show = trial.run(&["link", "show", NIC]);
+        assert!(show.stdout.contains("unconfirmed"), "{}", show.told());
+        trial.run(&["link", "clear", NIC]).expect_code(0);
+        trial.expect_clean("cleared");
     });
-    assert!(ended, "{lines:?}: it is still held");
-    trial.stage.expect_reachable();
-    let show = fs::read_to_string(trial.sandbox.path("state/ended/nic0.json")).unwrap();
-    assert!(show.contains(why), "{show}");
+}
+
+/// The root of the unified hierarchy of control groups.
+fn unified() -> std::path::PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut unified = mounts.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        (words.get(2) == Some(&"cgroup2")).then(|| words[1].into())
+    });
+    unified.next().expect("the unified hierarchy")
 }
 
 #[test]
 #[ignore = "needs root"]
-fn an_interface_that_changes_under_us_ends_the_shaping_with_the_reason() {
+fn who_kills_the_control_group_of_whoever_applied_does_not_kill_those_who_put_things_back() {
     with_trial(|trial| {
-        applied_and(trial, &["ip link set nic0 mtu 1400"], "from 1500 to 1400");
-        command("ip link set nic0 mtu 1500");
-        trial.expect_clean("the MTU is back");
-
-        // A name is only a name: the shaping stays, and is undone under the new one.
         trial.points.decide(|_, _| Answer::Go);
-        trial.apply().expect_code(0);
-        command("ip link set nic0 down");
-        command("ip link set nic0 name other0");
-        command("ip link set other0 up");
-        trial.run(&["link", "clear", NIC]).expect_code(0);
-        let left = stage::output("tc", &["qdisc", "show", "dev", "other0"]);
-        assert!(!left.contains("htb"), "{left}");
-        command("ip link set other0 name nic0");
-        command("ip -6 address add fd99::1/64 dev nic0 nodad");
-        trial.expect_clean("the name is back");
-
-        applied_and(trial, &["ip link del nic0"], "vanished");
+        let group = unified().join(format!("hx-test-{}", std::process::id()));
+        fs::create_dir(&group).unwrap();
+        let procs = group.join("cgroup.procs");
+        let apply = trial.command(&["link", "apply", NIC, "--rate", "2Mbit/s", "--lease", "4 s"]);
+        let mut inside = std::process::Command::new("sh");
+        inside
+            .args(["-c", "echo 0 >\"$0\" && \"$@\" && sleep 100"])
+            .arg(&procs);
+        inside.arg(apply.get_program()).args(apply.get_args());
+        for (name, value) in apply.get_envs() {
+            inside.env(name, value.unwrap_or_default());
+        }
+        inside
+            .env_remove("SSH_CONNECTION")
+            .current_dir(apply.get_current_dir().unwrap());
+        let mut shell = inside.stdout(std::process::Stdio::null()).spawn().unwrap();
+        let is_held = || trial.run(&["link", "show", NIC]).stdout.contains(": held");
+        assert!(within_ms(CLEAN_MS, is_held), "it is not held");
+        // As systemd does when a service is stopped.
+        for pid in fs::read_to_string(&procs).unwrap().lines() {
+            let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+            kill(pid, Signal::SIGKILL).unwrap();
+        }
+        shell.wait().unwrap();
+        assert!(is_held(), "the holder was killed with its caller's group");
+        assert_eq!(trial.processes(&[HOLDER, GUARDIAN]).len(), 2);
+        assert!(within_ms(CLEAN_MS, || fs::remove_dir(&group).is_ok()));
+        trial.expect_clean("the lease is over");
     });
 }
 
@@ -180,20 +215,11 @@ fn a_renamed_ifb_is_taken_away_by_whoever_undoes_and_one_that_is_not_ours_by_nob
     });
 }
 
-/// Rows with rates and queues of their own, for ever.
-const TURNS: &str = "# {\"schema\":1,\"scenario\":\"turns\",\"status\":\"control\",\
-                     \"duration_ns\":200000000,\"end\":\"loop\",\"seed\":null,\
-                     \"generator\":\"test\"}\n\
-                     t_ns,down_rate_bps,down_queue_bytes,up_rate_bps,up_queue_bytes\n\
-                     0,8000000,30000,16000000,60000\n\
-                     100000000,4000000,40000,24000000,70000\n";
-
 #[test]
 #[ignore = "needs root"]
 fn a_trace_goes_on_under_a_new_name_which_show_tells_with_how_well_it_is_followed() {
     with_trial(|trial| {
         trial.points.decide(|_, _| Answer::Go);
-        trial.sandbox.write("turns.csv", TURNS);
         let applied = trial.run(&["link", "apply", NIC, "--down", "turns.csv"]);
         applied.expect_code(0);
         assert!(applied.stdout.contains("SCHED_"), "{}", applied.told());

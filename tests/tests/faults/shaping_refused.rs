@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use hexloop_tests::points::Answer;
-use hexloop_tests::sandbox::finish;
-use hexloop_tests::stage::{MANAGEMENT, NIC, command};
+use hexloop_tests::sandbox::{Finished, finish};
+use hexloop_tests::stage::{self, MANAGEMENT, NIC, command};
 
-use crate::shaping::{ALLOWED, abandoned, with_trial};
+use crate::shaping::{ALLOWED, Trial, abandoned, with_trial};
 
 #[test]
 #[ignore = "needs root"]
@@ -150,5 +152,159 @@ fn two_shapings_of_one_interface_do_not_mix() {
         trial.run(&["link", "clear", NIC]).expect_code(4);
         assert!(seen.lock().unwrap().iter().any(|name| name == "undo"));
         trial.expect_clean("cleared");
+    });
+}
+
+/// A command of the trial's that is begun by another program, with the same surroundings.
+fn begun_by(trial: &Trial<'_>, starter: &[&str], arguments: &[&str]) -> Finished {
+    let command = trial.command(arguments);
+    let mut begun = Command::new(starter[0]);
+    begun
+        .args(&starter[1..])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => begun.env(name, value),
+            None => begun.env_remove(name),
+        };
+    }
+    begun
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    finish(begun.spawn().unwrap(), 180)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_a_user_or_a_root_without_rights_lacks_is_named_with_the_remedy() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let apply = ["link", "apply", NIC, "--rate", "2Mbit/s"];
+        let powerless = ["setpriv", "--bounding-set", "-net_admin"];
+        begun_by(trial, &powerless, &apply)
+            .expect_code(4)
+            .expect_error(&["CAP_NET_ADMIN", "--cap-add NET_ADMIN"]);
+        let ordinary = ["setpriv", "--reuid", "65534", "--clear-groups"];
+        for arguments in [
+            &["link", "show"][..],
+            &["link", "clear", "--all"],
+            &["link", "confirm", NIC],
+            &apply,
+        ] {
+            begun_by(trial, &ordinary, arguments)
+                .expect_code(4)
+                .expect_error(&["sudo"]);
+        }
+        trial.expect_clean("everything was refused");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_the_kernel_lacks_is_told_before_anything_is_touched() {
+    with_trial(|trial| {
+        let has_netem = stage::succeeds("tc qdisc add dev lo root netem");
+        if has_netem {
+            command("tc qdisc del dev lo root");
+            println!("this kernel has netem: there is nothing to lack");
+            return;
+        }
+        trial.points.decide(|_, _| Answer::Go);
+        let delay = ["link", "apply", NIC, "--delay", "10ms"];
+        trial.run(&delay).expect_code(4).expect_error(&[
+            "lacks netem",
+            "modprobe sch_netem",
+            "--datapath relay",
+        ]);
+        let seen = trial.points.so_far();
+        let touched = seen.iter().any(|point| point.name == "step-recorded");
+        assert!(!touched, "{seen:?}");
+        trial.expect_clean("it was refused");
+        let behind = ["link", "--datapath", "tc", "--delay", "10ms", "--", "true"];
+        trial
+            .run(&behind)
+            .expect_code(125)
+            .expect_error(&["lacks netem", "datapath relay"]);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_ledger_that_somebody_else_could_have_written_is_carried_out_by_nobody() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let victim = trial.sandbox.path("victim");
+        fs::create_dir(&victim).unwrap();
+        let ledgers = trial.sandbox.path("state/ledgers");
+        fs::create_dir_all(&ledgers).unwrap();
+        let note = format!(
+            "{{\"do\":{{\"id\":0,\"action\":{{\"undo\":\"remove-directory\",\"path\":{victim:?}}}}}}}\n"
+        );
+        let ledger = ledgers.join("theirs-1-1-0.ledger");
+        fs::write(&ledger, note).unwrap();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let state = trial.sandbox.path("state");
+        for path in [&state, &ledgers, &ledger] {
+            let before = fs::metadata(path).unwrap().permissions().mode();
+            mode(path, before | 0o022);
+            for arguments in [
+                &["undo"][..],
+                &["link", "show"],
+                &["link", "apply", NIC, "--rate", "2Mbit/s"],
+                &["bench", "link", "--only", "tc-change"],
+            ] {
+                trial
+                    .run(arguments)
+                    .expect_code(5)
+                    .expect_error(&["others can write it", "chown root:root"]);
+            }
+            mode(path, before);
+            std::os::unix::fs::chown(path, Some(1000), None).unwrap();
+            trial
+                .undo()
+                .expect_code(5)
+                .expect_error(&["belongs to user 1000"]);
+            std::os::unix::fs::chown(path, Some(0), None).unwrap();
+        }
+        assert!(victim.exists());
+        // What is root's own is carried out.
+        trial.undo().expect_code(0);
+        assert!(!victim.exists());
+        trial.expect_clean("it was root's own");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_ledger_that_is_not_understood_stops_everything_and_says_what_to_do() {
+    with_trial(|trial| {
+        trial.points.decide(|_, _| Answer::Go);
+        let ledgers = trial.sandbox.path("state/ledgers");
+        fs::create_dir_all(&ledgers).unwrap();
+        let ledger = ledgers.join("link-1-1-0.ledger");
+        fs::write(&ledger, "what nobody understands\n").unwrap();
+        let says = ["link-1-1-0.ledger", "by hand", "remove the file"];
+        let row = ["bench", "link", "--only", "star-1000"];
+        for arguments in [
+            &row[..],
+            &["link", "show"],
+            &["link", "apply", NIC, "--rate", "2Mbit/s"],
+        ] {
+            trial.run(arguments).expect_code(5).expect_error(&says);
+        }
+        for arguments in [&["undo"][..], &["doctor"]] {
+            let told = trial.run(arguments);
+            told.expect_code(5);
+            for words in says {
+                assert!(told.stdout.contains(words), "{words}: {}", told.told());
+            }
+        }
+        fs::remove_file(&ledger).unwrap();
+        trial.undo().expect_code(0);
+        trial.expect_clean("it is gone");
     });
 }

@@ -89,6 +89,7 @@ fn with_kernel(lists: Vec<Listed>) -> (RouteSocket, JoinHandle<()>) {
         descriptor: ours.into(),
         sequence: 0,
         buffer: vec![0; 65536],
+        point: "netlink",
     };
     (socket, answering)
 }

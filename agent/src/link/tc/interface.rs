@@ -27,6 +27,7 @@ mod netns;
 mod queue;
 #[cfg(test)]
 mod queue_kernel_tests;
+mod rehearsal;
 mod session;
 mod steered;
 mod step;
@@ -50,6 +51,7 @@ pub use ifb::ifb_name;
 pub(crate) use ifb::{KIND as IFB_KIND, draw_address as draw_ifb_address};
 pub use netns::{classifier_here, speed_bps};
 pub(crate) use queue::{note, stand_in};
+pub(crate) use rehearsal::rehearse;
 pub use session::Session;
 pub(crate) use steered::SteeredClasses;
 pub use steered::SteeredDirection;
@@ -58,7 +60,7 @@ pub use steps::steps;
 #[cfg(test)]
 pub(crate) use verify::root;
 pub use verify::{ObjectSeen, Root};
-pub(crate) use verify::{show, verify};
+pub(crate) use verify::{lost, show, verify};
 
 /// The handle of the root discipline on an interface that is not ours: "he" in ASCII.
 pub const ROOT: Handle = Handle::new(0x6865, 0);

@@ -13,6 +13,7 @@ use super::codec::queues::Plug;
 use super::codec::{Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb};
 use super::handle::Handle;
 use super::htb_class::{self, PreparedClass, UNLIMITED_BYTES_PER_S};
+use super::lacking;
 use super::leaf::{Leaf, Outages};
 use super::path::{self, Path};
 use super::steering::{Seen, Steering};
@@ -275,8 +276,13 @@ impl Stage {
         self.changes += 1;
         let place = Place::new(self.exit.index, ROOT, Handle::ROOT);
         let message = Qdisc::new(place, Discipline::Netem(netem)).message();
-        socket.order(NEW_QDISC, mode, &message, || {
+        let set = socket.order(NEW_QDISC, mode, &message, || {
             format!("set delay and loss of {}", self.exit.name)
+        });
+        set.map_err(|error| match mode {
+            Mode::Create => lacking::told(error, "netem"),
+            // What is changed was there.
+            _ => error,
         })
     }
 

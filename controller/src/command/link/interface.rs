@@ -15,6 +15,7 @@ use hexloop_traces::units::{BitRate, ByteSize, TimeSpan};
 use hexloop_traces::{LinkSettings, LinkState, QueueLimit, Service, Trace, UNLIMITED_RATE_BPS};
 use serde_json::json;
 
+use super::super::undo::of_ledgers;
 use super::super::{Voice, print, print_json};
 use super::shape::{Shape, shape};
 use crate::cli::link::{InterfaceAction, InterfaceApplyArguments};
@@ -34,6 +35,10 @@ pub(super) fn interface(action: &InterfaceAction, voice: Voice) -> Outcome {
     match action {
         InterfaceAction::Apply(arguments) => apply(arguments, &state, voice),
         InterfaceAction::Confirm(arguments) => {
+            check_root()?;
+            if let Some(lease) = arguments.extend {
+                check_lasts("--extend", lease)?;
+            }
             let held = held(&state, Some(&arguments.interface.interface))?;
             for link in &held {
                 hold::confirm(link, &state).map_err(refused)?;
@@ -47,12 +52,22 @@ pub(super) fn interface(action: &InterfaceAction, voice: Voice) -> Outcome {
             show::show(&state, arguments.interface.as_deref(), voice)
         }
         InterfaceAction::Clear(arguments) => {
+            check_root()?;
             let held = held(&state, arguments.interface.as_deref())?;
             for link in &held {
                 hold::clear(link, &state).map_err(refused)?;
             }
             done(&held, "cleared", voice)
         }
+    }
+}
+
+/// Nobody but root can have an interface held, or tell its holder something.
+fn check_root() -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(refused(HoldError::NotRoot))
     }
 }
 
@@ -67,16 +82,21 @@ fn refused(error: HoldError) -> Failure {
 
 /// The held interfaces, or the one of that name.
 fn held(state: &std::path::Path, interface: Option<&str>) -> Result<Vec<HeldLink>, Failure> {
-    let mut held = guardian::held_links(state).or_fail(ExitCode::Preflight, || {
-        format!(
+    let mut held = guardian::held_links(state).map_err(|error| {
+        of_ledgers(error).context(format!(
             "cannot look which interfaces are held in {}",
             state.display()
-        )
+        ))
     })?;
     if let Some(interface) = interface {
         held = called(&held, interface).into_iter().cloned().collect();
         if held.is_empty() {
-            let message = format!("interface {interface} is not shaped by hexloop");
+            let last = hold::last_end(state, interface);
+            let last = last.map(|ended| format!("; its last shaping ended: {}", ended.why));
+            let message = format!(
+                "interface {interface} is not shaped by hexloop{}",
+                last.unwrap_or_default()
+            );
             return Err(Failure::message(ExitCode::Preflight, message)
                 .remedy("`hexloop link show` tells what is"));
         }
@@ -87,8 +107,8 @@ fn held(state: &std::path::Path, interface: Option<&str>) -> Result<Vec<HeldLink
 /// The one of them that is called so by now; else those that were when they were shaped.
 fn called<'a>(held: &'a [HeldLink], name: &str) -> Vec<&'a HeldLink> {
     let is_now = |link: &&HeldLink| {
-        let now = hold::name_now(&link.held.interface).ok().flatten();
-        now.as_deref() == Some(name)
+        let now = hold::interface_now(&link.held.interface).ok().flatten();
+        now.is_some_and(|now| now.name == name)
     };
     if let Some(link) = held.iter().find(is_now) {
         return vec![link];
@@ -124,8 +144,9 @@ fn apply(arguments: &InterfaceApplyArguments, state: &std::path::Path, voice: Vo
         holder.leave().map_err(refused)?;
         return told(&order, &shape, None, voice);
     }
-    if let Some(within) = arguments.confirm_within {
+    if arguments.confirm_within.is_some() {
         let name = &order.interface;
+        let within = confirmed_within(&order);
         tell(&format_args!(
             "{name} is shaped. Press Enter within {within} to keep it so."
         ));
@@ -183,9 +204,7 @@ fn told(
 ) -> Outcome {
     let name = &order.interface;
     let lease = TimeSpan { ns: order.lease_ns };
-    let within = TimeSpan {
-        ns: order.confirm_within_ns,
-    };
+    let within = confirmed_within(order);
     let (until_boot_ns, scheduling) = held.unzip();
     let scheduling = scheduling.flatten();
     if voice.json {
@@ -214,7 +233,28 @@ fn told(
     Ok(ExitCode::Done)
 }
 
+/// Within how long it must be confirmed: no lease is longer for that it may be confirmed later.
+fn confirmed_within(order: &HoldOrder) -> TimeSpan {
+    TimeSpan {
+        ns: order.confirm_within_ns.min(order.lease_ns),
+    }
+}
+
+/// Refuses a time in which nothing could happen.
+fn check_lasts(option: &str, span: TimeSpan) -> Result<(), Failure> {
+    if span.ns > 0 {
+        return Ok(());
+    }
+    let message = format!("{option}: a time of {span} is over before it begins");
+    Err(Failure::message(ExitCode::InvalidInput, message)
+        .remedy("give a time above 0, such as `10 min`"))
+}
+
 fn order(arguments: &InterfaceApplyArguments) -> Result<(HoldOrder, Trace), Failure> {
+    check_lasts("--lease", arguments.lease)?;
+    if let Some(within) = arguments.confirm_within {
+        check_lasts("--confirm-within", within)?;
+    }
     let Shape {
         trace,
         settings,

@@ -6,7 +6,7 @@ use rtnetlink::LinkUnspec;
 use serde::{Deserialize, Serialize};
 
 use super::ifb::MadeLink;
-use super::{ROOT, Root, verify};
+use super::{ROOT, Root, ifb, verify};
 use crate::link::LinkError;
 use crate::link::netlink::{Mode, RouteSocket};
 use crate::link::tc::codec::filter::{Filter, Target};
@@ -110,6 +110,25 @@ impl TcStep {
         match &self.about {
             About::Existing(index) => Ok(*index),
             About::Made(link) => link.number(socket),
+        }
+    }
+
+    /// The same; `None` where the link that it or an earlier step made is gone.
+    pub(super) fn found(&self, socket: &mut RouteSocket) -> Result<Option<u32>, LinkError> {
+        match &self.about {
+            About::Existing(index) => Ok(Some(*index)),
+            About::Made(link) => link.find(socket),
+        }
+    }
+
+    /// What the kernel has to have for it, beside what it needs for everything.
+    pub(super) fn kind(&self) -> Option<&str> {
+        match &self.making {
+            Making::Ifb => Some(ifb::KIND),
+            Making::Qdisc(qdisc) | Making::Hold(qdisc) => Some(qdisc.discipline.kind()),
+            // Which classifiers there are was found out before.
+            Making::Filter(_, Some(_)) => Some("mirred"),
+            Making::Up | Making::Class(_) | Making::Table(_) | Making::Filter(_, None) => None,
         }
     }
 

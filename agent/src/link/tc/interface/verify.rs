@@ -1,5 +1,7 @@
 //! Reading back: whether the kernel has what was asked for, and what is there.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::step::{Making, index_of, signed};
 use super::{ROOT, TcStep};
 use crate::link::LinkError;
@@ -174,6 +176,123 @@ pub(crate) fn verify(socket: &mut RouteSocket, steps: &[TcStep]) -> Result<(), L
         }
     }
     Ok(())
+}
+
+/// What the steps made and somebody has taken away or replaced since, in words; `None` where all of it
+/// is there. What can be changed in place is not compared: traces do that all the time.
+///
+/// # Errors
+/// The kernel refuses.
+pub(crate) fn lost(
+    socket: &mut RouteSocket,
+    steps: &[TcStep],
+) -> Result<Option<String>, LinkError> {
+    let mut trees: Vec<(&str, Vec<&TcStep>)> = Vec::new();
+    for step in steps {
+        let interface = step.interface.as_str();
+        match trees.iter_mut().find(|(of, _)| *of == interface) {
+            Some((_, steps)) => steps.push(step),
+            None => trees.push((interface, vec![step])),
+        }
+    }
+    for (interface, steps) in trees {
+        let lost = lost_from(socket, interface, &steps)?;
+        if lost.is_some() {
+            return Ok(lost);
+        }
+    }
+    Ok(None)
+}
+
+/// The same for what was made on one interface.
+fn lost_from(
+    socket: &mut RouteSocket,
+    interface: &str,
+    steps: &[&TcStep],
+) -> Result<Option<String>, LinkError> {
+    let Some(first) = steps.first() else {
+        return Ok(None);
+    };
+    let Some(index) = first.found(socket)? else {
+        return Ok(Some(format!("link {interface} is gone")));
+    };
+    let at = (index, interface);
+    let there = qdiscs(socket, at)?;
+    for step in steps {
+        let Making::Qdisc(asked) = &step.making else {
+            continue;
+        };
+        let mut there = there.iter();
+        let found = there.find(|found| found.place.parent == asked.place.parent);
+        if !found.is_some_and(|found| is_alike(asked, found)) {
+            return Ok(Some(replaced(asked, found, interface)));
+        }
+    }
+    let classes = classes(socket, at)?;
+    let handles: BTreeSet<Handle> = classes.iter().map(|class| class.place.handle).collect();
+    let is_lost = |step: &&&TcStep| match &step.making {
+        Making::Class(asked) => !handles.contains(&asked.place.handle),
+        _ => false,
+    };
+    if let Some(step) = steps.iter().find(is_lost) {
+        return Ok(Some(format!("somebody has undone this: {}", step.what)));
+    }
+    let lost = has_lost_filters(socket, at, steps)?;
+    Ok(lost.then(|| format!("filters of {interface} were deleted")))
+}
+
+/// Whether fewer filters are there than were made at some place of an interface, of each priority.
+fn has_lost_filters(
+    socket: &mut RouteSocket,
+    at: At<'_>,
+    steps: &[&TcStep],
+) -> Result<bool, LinkError> {
+    let asked = steps.iter().filter_map(|step| match &step.making {
+        Making::Filter(asked, _) => Some((asked.place.parent, asked.place.info)),
+        _ => None,
+    });
+    let mut made: BTreeMap<(Handle, u32), usize> = BTreeMap::new();
+    for place in asked {
+        *made.entry(place).or_default() += 1;
+    }
+    let parents: BTreeSet<Handle> = made.keys().map(|(parent, _)| *parent).collect();
+    for parent in parents {
+        let there = filters(socket, at, parent)?;
+        let wanted = made.iter().filter(|((of, _), _)| *of == parent);
+        let mut wanted = wanted.map(|((_, info), count)| (*info, *count));
+        let has_fewer = |(info, count)| {
+            let there = there.iter().filter(|found| found.place.info == info);
+            there.count() < count
+        };
+        if wanted.any(has_fewer) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a discipline is the one that was made, whatever its parameters are by now.
+fn is_alike(asked: &Qdisc, found: &Qdisc) -> bool {
+    asked.place.handle == found.place.handle && asked.discipline.kind() == found.discipline.kind()
+}
+
+/// Says what is in the place of a discipline that was made.
+fn replaced(asked: &Qdisc, found: Option<&Qdisc>, interface: &str) -> String {
+    let which = match asked.place.parent {
+        Handle::ROOT => "the root qdisc",
+        Handle::INGRESS => "the ingress hook",
+        _ => "a qdisc",
+    };
+    let kind = asked.discipline.kind();
+    // What the kernel puts there by itself has no handle.
+    match found.filter(|found| found.place.handle.major() != 0) {
+        Some(found) => format!(
+            "{which} `{kind}` of {interface} was replaced by `{}` {}, which is not hexloop's and stays",
+            found.discipline.kind(),
+            found.place.handle
+        ),
+        None => format!("{which} `{kind}` of {interface} was deleted"),
+    }
 }
 
 fn is_same_qdisc(asked: &Qdisc, found: &Qdisc) -> bool {

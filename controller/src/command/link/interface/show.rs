@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use hexloop_agent::guardian::HeldLink;
-use hexloop_agent::hold::{self, EndedLink, Followed, Seen, SteeredDirection};
+use hexloop_agent::hold::{self, EndedLink, Followed, HoldError, Seen, SteeredDirection};
 use hexloop_proto::LateHistogram;
 use hexloop_traces::units::TimeSpan;
 use hexloop_workloads::clock;
 use serde::Serialize;
 
+use super::super::super::undo::check_understood;
 use super::super::super::{Voice, print, print_json};
 use super::{called, held, refused};
 use crate::exit_code::ExitCode;
@@ -23,6 +24,8 @@ struct Shown {
     interface: String,
     /// What it is called by now, if something else.
     called_now: Option<String>,
+    /// Whether it is down, so that nothing passes; `null` when it cannot be looked at.
+    is_down: Option<bool>,
     /// `held`, `unconfirmed`, `abandoned` or `not held`.
     state: &'static str,
     shape: Option<String>,
@@ -41,6 +44,9 @@ struct Shown {
     ended: Option<EndedLink>,
 }
 
+/// Held by processes that are gone.
+const ABANDONED: &str = "abandoned";
+
 pub(super) fn show(state: &Path, interface: Option<&str>, voice: Voice) -> Outcome {
     let found = held(state, None)?;
     let shown: Vec<Shown> = match interface {
@@ -55,14 +61,57 @@ pub(super) fn show(state: &Path, interface: Option<&str>, voice: Voice) -> Outco
     };
     if voice.json {
         print_json(&shown)?;
-    } else if shown.is_empty() {
-        print("nothing is shaped\n")?;
     } else {
+        if shown.is_empty() {
+            print(if nix::unistd::geteuid().is_root() {
+                "nothing is shaped\n"
+            } else {
+                "nothing is shaped that this user may know of: `sudo hexloop link show` tells all\n"
+            })?;
+        }
         for one in &shown {
             print(&in_words(one))?;
         }
+        if interface.is_none() {
+            print(&ended_lately(state, &shown))?;
+        }
     }
+    // What they hold, if anything, is not among these.
+    check_understood(state)?;
     Ok(ExitCode::Done)
+}
+
+/// How long ago the end of a shaping may be for `show` to tell it unasked, in nanoseconds: a day.
+const LATELY_NS: u64 = 86_400_000_000_000;
+
+/// The ends that nobody asked for by name: whoever wonders why nothing is shaped reads them.
+fn ended_lately(state: &Path, shown: &[Shown]) -> String {
+    let since_unix_ns = clock::wall_clock_ns().saturating_sub(LATELY_NS);
+    let is_held = |ended: &EndedLink| shown.iter().any(|one| one.interface == ended.interface);
+    let ends = hold::last_ends(state).into_iter();
+    ends.filter(|ended| ended.at_unix_ns >= since_unix_ns && !is_held(ended))
+        .map(|ended| format!("{}: not held\n{}\n", ended.interface, end_in_words(&ended)))
+        .collect()
+}
+
+fn end_in_words(ended: &EndedLink) -> String {
+    let ago = whole_seconds(clock::wall_clock_ns().saturating_sub(ended.at_unix_ns));
+    format!("  ended {ago} ago: {}", ended.why)
+}
+
+/// What there is to say of the rest of a lease.
+fn rest_in_words(state: &str, left_ns: u64) -> String {
+    match (state, left_ns) {
+        (ABANDONED, 0) => "the lease is over: run `hexloop undo`".to_owned(),
+        (ABANDONED, _) => "nobody is left who would end it: run `hexloop undo`".to_owned(),
+        _ => format!("for another {}", whole_seconds(left_ns)),
+    }
+}
+
+const fn whole_seconds(ns: u64) -> TimeSpan {
+    TimeSpan {
+        ns: ns / 1_000_000_000 * 1_000_000_000,
+    }
 }
 
 /// What was followed, in the agent's words and by the rules for runs.
@@ -77,10 +126,10 @@ fn of_held(link: &HeldLink, state_directory: &Path) -> Result<Shown, Failure> {
     let held = &link.held;
     let name = &held.interface.name;
     // What cannot be asked is shown without it.
-    let name_now = hold::name_now(&held.interface).ok().flatten();
+    let now = hold::interface_now(&held.interface).ok().flatten();
     let followed = hold::followed(link, state_directory);
     let state = match (link.is_alive, held.confirmed) {
-        (false, _) => "abandoned",
+        (false, _) => ABANDONED,
         (true, false) => "unconfirmed",
         (true, true) => "held",
     };
@@ -88,13 +137,17 @@ fn of_held(link: &HeldLink, state_directory: &Path) -> Result<Shown, Failure> {
         verdict: judged(name, followed.as_ref())?,
         followed,
         interface: name.clone(),
-        called_now: name_now.clone().filter(|now| now != name),
+        called_now: now
+            .as_ref()
+            .map(|now| now.name.clone())
+            .filter(|now| now != name),
+        is_down: now.as_ref().map(|now| now.is_down),
         state,
         shape: Some(held.shape.clone()),
         since_unix_ns: Some(held.since_unix_ns),
         left_ns: Some(held.until_boot_ns.saturating_sub(clock::since_boot_ns())),
         undone_at_the_end: link.outstanding.clone(),
-        kernel: name_now.and_then(|now| hold::seen(&now).ok()),
+        kernel: now.and_then(|now| hold::seen(&now.name).ok()),
         ended: None,
     })
 }
@@ -102,17 +155,23 @@ fn of_held(link: &HeldLink, state_directory: &Path) -> Result<Shown, Failure> {
 fn not_held(state: &Path, name: &str) -> Result<Shown, Failure> {
     let mut ended = hold::last_end(state, name);
     let followed = ended.as_mut().and_then(|ended| ended.followed.take());
+    let kernel = match hold::seen(name) {
+        // It is gone, and how it was held before is told all the same.
+        Err(HoldError::NoInterface(_)) if ended.is_some() => None,
+        seen => Some(seen.map_err(refused)?),
+    };
     Ok(Shown {
         verdict: judged(name, followed.as_ref())?,
         followed,
         interface: name.to_owned(),
         called_now: None,
+        is_down: None,
         state: "not held",
         shape: None,
         since_unix_ns: None,
         left_ns: None,
         undone_at_the_end: Vec::new(),
-        kernel: Some(hold::seen(name).map_err(refused)?),
+        kernel,
         ended,
     })
 }
@@ -122,15 +181,18 @@ fn in_words(shown: &Shown) -> String {
     if let Some(name) = &shown.called_now {
         lines.push(format!("  called {name} by now"));
     }
-    let span = |ns: u64| TimeSpan {
-        ns: ns / 1_000_000_000 * 1_000_000_000,
-    };
+    if shown.is_down == Some(true) {
+        lines.push("  the interface is down: nothing passes".to_owned());
+    }
     if let Some(shape) = &shown.shape {
         lines.push(format!("  shape: {shape}"));
     }
     if let (Some(since), Some(left)) = (shown.since_unix_ns, shown.left_ns) {
-        let ago = span(clock::wall_clock_ns().saturating_sub(since));
-        lines.push(format!("  since {ago} ago, for another {}", span(left)));
+        let ago = whole_seconds(clock::wall_clock_ns().saturating_sub(since));
+        lines.push(format!(
+            "  since {ago} ago, {}",
+            rest_in_words(shown.state, left)
+        ));
     }
     for undo in &shown.undone_at_the_end {
         lines.push(format!("  at the end: {undo}"));
@@ -160,8 +222,7 @@ fn in_words(shown: &Shown) -> String {
         lines.extend(followed_in_words(followed, shown.verdict.as_ref()));
     }
     if let Some(ended) = &shown.ended {
-        let ago = span(clock::wall_clock_ns().saturating_sub(ended.at_unix_ns));
-        lines.push(format!("  ended {ago} ago: {}", ended.why));
+        lines.push(end_in_words(ended));
     }
     lines.join("\n") + "\n"
 }
@@ -266,6 +327,14 @@ mod tests {
              further than 4500 bytes from it"
         );
         assert!(lines[2].starts_with("  verdict: INVALID, eth1 up: "));
+    }
+
+    #[test]
+    fn of_an_abandoned_shaping_it_is_told_who_can_end_it() {
+        let over = rest_in_words(ABANDONED, 0);
+        assert_eq!(over, "the lease is over: run `hexloop undo`");
+        assert!(rest_in_words(ABANDONED, 7).ends_with("run `hexloop undo`"));
+        assert_eq!(rest_in_words("held", 7_000_000_001), "for another 7 s");
     }
 
     #[test]
