@@ -13,8 +13,8 @@ use hexloop_agent::link::{LinkError, LinkPhaseReport};
 use hexloop_proto::LinkWindow;
 use hexloop_topologies::plan::DatapathChoice;
 use hexloop_traces::{
-    CapacityCurve, Direction, EndPolicy, Intervention, LinkChange, LinkSettings, PlaybackChange,
-    QueueLimit, Schedule, SettingsChange, StateOverride, Trace,
+    CapacityCurve, Direction, EndPolicy, Intervention, LinkChange, LinkSettings, LinkState,
+    PlaybackChange, QueueLimit, Schedule, SettingsChange, StateOverride, Trace,
 };
 use hexloop_workloads::clock;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
@@ -266,6 +266,71 @@ fn three_datapaths_deliver_one_trace_with_one_arrival_curve_within_their_stated_
             let apart = distance(found, others, slack_ns);
             println!("{one:?} and {other:?}: {apart} packets apart");
             assert!(apart <= packets + others_packets, "{apart} packets");
+        }
+    }
+}
+
+/// Offered without a pause from T0 on: twice what 8 Mbit/s carry, for two seconds.
+fn twice_as_much_as_fits() -> Vec<(u64, usize)> {
+    const PIECE: usize = 20;
+    (0..200).map(|piece| (piece * 10 * MS, PIECE)).collect()
+}
+
+#[test]
+#[ignore = "needs root, netem, fq, virtual-time"]
+fn a_full_link_that_loses_and_duplicates_delivers_its_trace_and_counts_its_losses_on_every_datapath()
+ {
+    const ASKED_PPB: u32 = 50_000_000;
+    const OFFERED: f64 = 4000.0;
+    let unkind = LinkState {
+        loss_ppb: ASKED_PPB,
+        dup_ppb: ASKED_PPB,
+        ..state(8_000_000, 5 * MS)
+    };
+    let trace = trace(EndPolicy::Loop, &[(1000 * MS, unkind)]);
+    let schedule = Schedule::new(CapacityCurve::new(&trace, Direction::Up));
+    // A packet takes a millisecond, and all of two seconds is used.
+    let ideal = ideal_ns(&schedule, 0, 2000);
+    let share = f64::from(ASKED_PPB) / 1e9;
+    let (asked, deviation) = (OFFERED * share, (OFFERED * share * (1.0 - share)).sqrt());
+    let mut curves: Vec<(DatapathChoice, Vec<u64>)> = Vec::new();
+    for datapath in DATAPATHS {
+        let testbed = testbed(datapath, &trace, 30_000);
+        let found = send(&testbed, &twice_as_much_as_fits(), &[]).unwrap();
+        let mut curve: Vec<u64> = found
+            .trains
+            .iter()
+            .flat_map(|train| train.arrivals_ns.clone())
+            .collect();
+        curve.sort_unstable();
+        // What still waits when the last piece has come leaves behind it.
+        curve.retain(|at_ns| *at_ns <= 2000 * MS + 5 * MS);
+        let ours = |window: &&LinkWindow| window.direction == Direction::Up;
+        let sum =
+            |of: fn(&LinkWindow) -> u64| -> u64 { found.windows.iter().filter(ours).map(of).sum() };
+        let lost = sum(|window| window.lost_packets);
+        let backlogged = found.windows.iter().filter(ours);
+        let backlogged = backlogged.filter(|window| window.backlogged).count();
+        println!(
+            "{datapath:?}: {} of 2000 packets delivered, {lost} lost of {asked} asked, {} dropped, \
+             {backlogged} windows with a queue",
+            curve.len(),
+            sum(|window| window.dropped_packets),
+        );
+        assert!(curve.len().abs_diff(2000) <= 10, "{datapath:?}");
+        let from_ideal = distance(&curve, &ideal, MS / 10);
+        assert!(from_ideal <= 10, "{datapath:?}: {from_ideal} packets");
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let off = (lost as f64 - asked).abs() / deviation;
+        assert!(off < 4.0, "{datapath:?}: {lost} lost");
+        assert!(backlogged >= 50, "{datapath:?}: {backlogged}");
+        curves.push((datapath, curve));
+    }
+    for (place, (one, found)) in curves.iter().enumerate() {
+        for (other, others) in &curves[place + 1..] {
+            let apart = distance(found, others, MS / 10);
+            println!("{one:?} and {other:?}: {apart} packets apart");
+            assert!(apart <= 10, "{one:?} and {other:?}: {apart} packets apart");
         }
     }
 }

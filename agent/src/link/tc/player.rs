@@ -98,10 +98,13 @@ impl Worker {
     }
 
     fn start(&mut self, play: Box<Play>) {
+        let mut playing = Playing::new(play);
         for stage in &mut self.stages {
-            stage.start(play.seed);
+            if let Err(failure) = stage.start(&mut self.socket, playing.play.seed) {
+                playing.failure = Some(failure);
+            }
         }
-        self.playing = Some(Playing::new(play));
+        self.playing = Some(playing);
     }
 
     /// Changes what is played; `None` if nothing is.

@@ -47,6 +47,7 @@ pub(super) struct Side {
     /// Since when the queue has not been seen empty.
     busy_since_ns: Option<u64>,
     drops_at_last_edge: u64,
+    lost_at_last_edge: u64,
     longest_queue_bytes: u64,
 }
 
@@ -60,6 +61,7 @@ impl Playing {
             queue: Queue::default(),
             busy_since_ns: None,
             drops_at_last_edge: 0,
+            lost_at_last_edge: 0,
             longest_queue_bytes: 0,
         };
         let sides = play.curves.clone().map(|curve| side(Schedule::new(curve)));
@@ -147,8 +149,7 @@ impl Playing {
                 self.sides[number].lateness.record(late_ns);
             }
         }
-        self.close_windows(stages);
-        Ok(())
+        self.close_windows(socket, stages)
     }
 
     /// When to set rows and to look next.
@@ -168,18 +169,25 @@ impl Playing {
     }
 
     /// Reports the windows that have ended.
-    fn close_windows(&mut self, stages: &[Stage; 2]) {
+    fn close_windows(
+        &mut self,
+        socket: &mut RouteSocket,
+        stages: &mut [Stage; 2],
+    ) -> Result<(), LinkError> {
         let now_ns = self.since_t0_ns();
         let window_ns = self.play.window_ns;
         let edge_ns = self.next_edge_ns;
         if now_ns < edge_ns {
-            return;
+            return Ok(());
         }
         let index = (edge_ns / window_ns).checked_sub(1);
         let on_time = now_ns - edge_ns < window_ns / 4;
         for (side, stage) in self.sides.iter_mut().zip(stages) {
             let dropped = side.queue.drops.saturating_sub(side.drops_at_last_edge);
             side.drops_at_last_edge = side.queue.drops;
+            let all_lost = stage.lost(socket)?;
+            let lost = all_lost.saturating_sub(side.lost_at_last_edge);
+            side.lost_at_last_edge = all_lost;
             let queue_bytes = std::mem::take(&mut side.longest_queue_bytes);
             let Some(index) = index else { continue };
             // The receiver sees the queue of a delay ago.
@@ -192,6 +200,7 @@ impl Playing {
                 idle: !(busy && on_time),
                 queue_bytes,
                 dropped,
+                lost,
                 ..WindowBook::default()
             };
             let window = ShaperWindow {
@@ -203,6 +212,7 @@ impl Playing {
             let _ = self.play.windows.try_send(window);
         }
         self.next_edge_ns += window_ns;
+        Ok(())
     }
 }
 
