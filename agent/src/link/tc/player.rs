@@ -65,7 +65,7 @@ impl Worker {
                 thread::park_timeout(IDLE);
                 continue;
             };
-            let due = playing.play.t0.saturating_add(playing.next_due_ns());
+            let due = playing.due();
             let now = clock::now();
             if due > now {
                 clock::sleep_until(due.min(now + LONGEST_SLEEP_NS));
@@ -136,11 +136,16 @@ impl Worker {
             return Err(failure);
         }
         cleared?;
+        let late_start_ns = playing.late_start_ns;
+        let played = Played::undisturbed(
+            playing.sides.map(|side| side.lateness),
+            clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
+        );
         Ok(TcPlayed {
-            played: Played::undisturbed(
-                playing.sides.map(|side| side.lateness),
-                clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
-            ),
+            played: Played {
+                late_start_ns,
+                ..played
+            },
             largest_error_bytes,
         })
     }

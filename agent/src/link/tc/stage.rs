@@ -11,6 +11,7 @@ use super::LinkError;
 use super::codec::filter::{Classifier, ETH_P_ALL, Filter, Target, info};
 use super::codec::htb::Htb;
 use super::codec::queues::Plug;
+use super::codec::statistics::Statistics;
 use super::codec::{Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb};
 use super::gate::Gate;
 use super::handle::Handle;
@@ -296,14 +297,27 @@ impl Stage {
 
     /// Begins anew: nothing is owed, and nothing was lost.
     pub(super) fn start(&mut self, socket: &mut RouteSocket, seed: u64) -> Result<(), LinkError> {
-        self.steering = Steering::new(self.mtu);
-        self.seen = None;
+        self.open_account(socket)?;
         self.changes = 0;
         self.lost_with_queues = 0;
         let seed = seed ^ u64::from(self.direction == Direction::Up);
         self.path.seed = Some(seed);
         // What is drawn before the bottleneck says nothing about what is drawn behind it.
         self.gate.start(socket, !seed)
+    }
+
+    /// From here on, what leaves counts as sent since T0.
+    pub(super) fn open_account(&mut self, socket: &mut RouteSocket) -> Result<(), LinkError> {
+        let statistics = self.ask(socket)?;
+        self.steering = Steering::new(self.mtu);
+        self.seen = None;
+        self.steering.open(statistics.bytes);
+        Ok(())
+    }
+
+    fn ask(&mut self, socket: &mut RouteSocket) -> Result<Statistics, LinkError> {
+        let asked = self.class.ask(socket);
+        asked.map_err(failed(self.about("read the bytes of")))
     }
 
     /// Packets that were lost as the trace asks since the playback began.
@@ -439,8 +453,7 @@ impl Stage {
         schedule: &Schedule,
         at_ns: u64,
     ) -> Result<Queue, LinkError> {
-        let asked = self.class.ask(socket);
-        let statistics = asked.map_err(failed(self.about("read the bytes of")))?;
+        let statistics = self.ask(socket)?;
         let backlog_bytes = u64::from(statistics.queue.backlog_bytes);
         let seen = Seen {
             at_ns,
