@@ -11,7 +11,7 @@ const PLACE: [u8; 20] = [
 ];
 
 /// The message of a discipline is these bytes, and these bytes are read as that discipline.
-fn assert_bytes(discipline: Discipline, attributes: &[u8]) {
+fn assert_bytes(discipline: &Discipline, attributes: &[u8]) {
     let qdisc = Qdisc::new(
         place(Handle::new(2, 0), Handle::new(1, 1)),
         discipline.clone(),
@@ -94,7 +94,7 @@ fn netem_has_its_structure_in_front_and_an_attribute_for_everything_else() {
         12, 0, 14, 0, // TCA_NETEM_PRNG_SEED
         0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
     ];
-    assert_bytes(Discipline::Netem(netem), &attributes);
+    assert_bytes(&Discipline::Netem(netem), &attributes);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn netems_independent_losses_are_in_its_structure_and_those_of_four_states_are_n
         ..Netem::default()
     };
     let bytes = attributes([1, 0, 0, 0x20], [2, 0, 0, 0x30], &[]);
-    assert_bytes(Discipline::Netem(random), &bytes);
+    assert_bytes(&Discipline::Netem(random), &bytes);
 
     let states = Netem {
         loss: Loss::FourStates([13, 31, 32, 14, 23]),
@@ -136,7 +136,7 @@ fn netems_independent_losses_are_in_its_structure_and_those_of_four_states_are_n
         13, 0, 0, 0, 31, 0, 0, 0, 32, 0, 0, 0, 14, 0, 0, 0, 23, 0, 0, 0, //
     ];
     let bytes = attributes([0; 4], [0; 4], &model);
-    assert_bytes(Discipline::Netem(states), &bytes);
+    assert_bytes(&Discipline::Netem(states), &bytes);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn fifos_and_plugs_are_told_a_limit_or_an_action() {
         (Discipline::Pfifo(30_000), b"pfifo"),
         (Discipline::PfifoHeadDrop(30_000), b"pfifo_head_drop"),
     ] {
-        assert_bytes(discipline, &[&kind(name)[..], &limit].concat());
+        assert_bytes(&discipline, &[&kind(name)[..], &limit].concat());
     }
     for (plug, action, limit) in [
         (Plug::Hold, 0, [0; 4]),                      // TCQ_PLUG_BUFFER
@@ -164,7 +164,7 @@ fn fifos_and_plugs_are_told_a_limit_or_an_action() {
         // TCA_OPTIONS: struct tc_plug_qopt.
         let options = [&[12, 0, 2, 0, action, 0, 0, 0][..], &limit].concat();
         let attributes = [kind(b"plug"), options].concat();
-        assert_bytes(Discipline::Plug(plug), &attributes);
+        assert_bytes(&Discipline::Plug(plug), &attributes);
     }
 }
 
@@ -177,7 +177,7 @@ fn managed_queues_are_told_their_numbers_one_by_one() {
         ecn: true,
     };
     assert_bytes(
-        Discipline::Codel(codel),
+        &Discipline::Codel(codel),
         &[
             10, 0, 1, 0, b'c', b'o', b'd', b'e', b'l', 0, 0, 0, //
             36, 0, 2, 0, // TCA_OPTIONS
@@ -193,7 +193,7 @@ fn managed_queues_are_told_their_numbers_one_by_one() {
         quantum: 1514,
     };
     assert_bytes(
-        Discipline::FqCodel(fair),
+        &Discipline::FqCodel(fair),
         &[
             13, 0, 1, 0, b'f', b'q', b'_', b'c', b'o', b'd', b'e', b'l', 0, 0, 0, 0, //
             52, 0, 2, 0, // TCA_OPTIONS
@@ -212,7 +212,7 @@ fn managed_queues_are_told_their_numbers_one_by_one() {
         ecn: true,
     };
     assert_bytes(
-        Discipline::Pie(pie),
+        &Discipline::Pie(pie),
         &[
             8, 0, 1, 0, b'p', b'i', b'e', 0, //
             36, 0, 2, 0, // TCA_OPTIONS
@@ -236,7 +236,7 @@ fn fair_queueing_is_told_its_limits_its_rate_and_its_horizon() {
         horizon_drop: true,
     };
     assert_bytes(
-        Discipline::Fq(fq),
+        &Discipline::Fq(fq),
         &[
             7, 0, 1, 0, b'f', b'q', 0, 0, //
             60, 0, 2, 0, // TCA_OPTIONS
