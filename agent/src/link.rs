@@ -107,6 +107,18 @@ pub struct LinkDescription {
     pub scheduling: String,
 }
 
+impl LinkDescription {
+    /// What its lateness counts: each of the `packets` that left, or each of the `rows` of the trace that
+    /// were set in one direction, where the kernel sends and is only told the rows.
+    #[must_use]
+    pub fn lateness_counts(&self) -> &'static str {
+        match self.datapath {
+            "tc" => "rows",
+            _ => "packets",
+        }
+    }
+}
+
 /// What a link says at the end of a phase.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LinkPhaseReport {

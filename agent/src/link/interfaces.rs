@@ -4,7 +4,7 @@
 //! ```text
 //! relay:  node A [interface]====[hxrNa] relay namespace [hxrNb]====[interface] node B
 //! tc:     node A [interface]====[hxrNa] namespace between   [hxrNb]====[interface] node B
-//!                                     with [hxtNa]====[hxtNb]
+//!                            with [hxgNa]====[hxgNb] and [hxtNa]====[hxtNb]
 //! ```
 
 use std::fs;
@@ -133,8 +133,14 @@ pub(crate) fn inner_ports(link: u16) -> [String; 2] {
     [format!("hxt{link}a"), format!("hxt{link}b")]
 }
 
-/// Makes the pair between both ports, in this thread's namespace.
-pub(crate) fn build_inner_pair(link: u16, mtu: u32) -> Result<(), LinkError> {
+/// Names of the pair before that one, where packets of a link that tc shapes meet their fate.
+pub(crate) fn gate_ports(link: u16) -> [String; 2] {
+    [format!("hxg{link}a"), format!("hxg{link}b")]
+}
+
+/// Makes both pairs between both ports, in this thread's namespace.
+pub(crate) fn build_inner_pairs(link: u16, mtu: u32) -> Result<(), LinkError> {
+    build_pair_here(&gate_ports(link), mtu)?;
     build_pair_here(&inner_ports(link), mtu)
 }
 

@@ -98,6 +98,8 @@ pub(crate) struct Played {
     pub(crate) joined: [Joined; 2],
     /// What became of the ports, first the one that faces the first node.
     pub(crate) failures: [Option<PortFailure>; 2],
+    /// How long after T0 the trace's first row was set, where rows are set one by one.
+    pub(crate) late_start_ns: u64,
 }
 
 impl Played {
@@ -109,6 +111,7 @@ impl Played {
             trouble: Trouble::default(),
             joined: [Joined::default(); 2],
             failures: [None; 2],
+            late_start_ns: 0,
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The kernel's queueing disciplines as a datapath.
 //!
 //! ```text
-//! node A [hxNa]====[hxrNa]->[hxtNa]====[hxtNb]->[hxrNb]====[hxNb] node B
-//!                    mirred   htb        mirred   netem
+//! node A [hxNa]====[hxrNa]->[hxgNa]====[hxgNb]->[hxtNa]====[hxtNb]->[hxrNb]====[hxNb] node B
+//!                    mirred   netem      mirred   htb        mirred   netem
 //! ```
 //!
 //! Between two nodes lies a network namespace. What comes in is sent (mirred) through a veth
-//! pair whose sending end holds the bottleneck, an htb class and its queue, and then out to the
-//! receiver through netem, which adds delay, jitter, loss, duplication and corruption. The
-//! other direction goes the same way back. Bottleneck before delay, as on a real path, so that
-//! a queue's limit is the queue's alone.
+//! pair whose sending end loses, duplicates and corrupts, where that is asked for (see `gate`),
+//! through one whose sending end holds the bottleneck, an htb class and its queue, and then out to
+//! the receiver through netem, which adds delay and jitter. The other direction goes the same way
+//! back. Chance before the bottleneck, as on the other datapaths; bottleneck before delay, as on a
+//! real path, so that a queue's limit is the queue's alone. Losses are counted, duplicates and
+//! corruptions not: netem keeps no books of those.
 //!
 //! One thread sets rates, limits and delays in place at the trace's moments, over one netlink
 //! socket, and steers the bytes of each class back to the trace (see `steering`). Outages are
@@ -19,6 +21,7 @@
 
 mod codec;
 mod cost;
+mod gate;
 mod handle;
 mod htb_class;
 pub mod interface;
@@ -72,6 +75,7 @@ pub(crate) struct TcPlayer {
 struct Needs {
     leaf: Leaf,
     path: Path,
+    needs_gate: bool,
     needs_path: bool,
 }
 
@@ -95,7 +99,10 @@ impl Needs {
                 reorder: plan.settings.reorder,
                 seed: None,
             },
-            needs_path: states.any(|state| path::is_needed(&state)),
+            needs_gate: states
+                .clone()
+                .any(|state| !path::fates(&state).is_transparent()),
+            needs_path: states.any(|state| !path::delays(&state).is_transparent()),
         })
     }
 }
@@ -114,23 +121,23 @@ fn install(
     socket: &mut RouteSocket,
     needs: Needs,
 ) -> Result<[Stage; 2], LinkError> {
-    interfaces::build_inner_pair(plan.index, plan.mtu)?;
+    interfaces::build_inner_pairs(plan.index, plan.mtu)?;
     let [outer_a, outer_b] = interfaces::relay_ports(u32::from(plan.index));
+    let [gate_a, gate_b] = interfaces::gate_ports(plan.index);
     let [inner_a, inner_b] = interfaces::inner_ports(plan.index);
-    let up = [
-        port(&outer_a)?,
-        port(&inner_a)?,
-        port(&inner_b)?,
-        port(&outer_b)?,
-    ];
-    let [first, second, third, fourth] = up.clone();
-    let down = [fourth, third, second, first];
+    let [outer_a, outer_b] = [port(&outer_a)?, port(&outer_b)?];
+    let [gate_a, gate_b] = [port(&gate_a)?, port(&gate_b)?];
+    let [inner_a, inner_b] = [port(&inner_a)?, port(&inner_b)?];
+    let [a, b] = [&outer_a, &outer_b];
+    let up = [a, &gate_a, &gate_b, &inner_a, &inner_b, b].map(Port::clone);
+    let down = [b, &gate_b, &gate_a, &inner_b, &inner_a, a].map(Port::clone);
     let stage = |direction, ports| StagePlan {
         link: plan.name.clone(),
         direction,
         ports,
         leaf: needs.leaf,
         path: needs.path,
+        needs_gate: needs.needs_gate,
         needs_path: needs.needs_path,
         mtu: plan.mtu,
     };

@@ -41,7 +41,25 @@ pub(super) fn judge_interfaces(
     }
 }
 
-/// Warnings of packets that were lost on the machine; `taps` is what became of the receiving
+/// A first row that is set later than this after T0 is told of: as much as the verdict tolerates.
+const LATE_START_NS: u64 = 1_000_000;
+
+/// In words, that the beginning was not shaped.
+fn late_start(plan: &LinkPlan, played: &Played) -> Option<String> {
+    let late_us = played.late_start_ns / 1000;
+    (played.late_start_ns > LATE_START_NS).then(|| {
+        format!(
+            "link {}: the trace's first row was set {}.{:03} ms after it began, and until then the link did \
+             not follow it; keep this machine less busy, give the link's thread real-time scheduling, or choose \
+             datapath relay",
+            plan.name,
+            late_us / 1000,
+            late_us % 1000
+        )
+    })
+}
+
+/// Warnings of packets that were lost on the machine, and of a beginning that was not shaped; `taps` is what became of the receiving
 /// interfaces, in the order of [`Direction::BOTH`].
 ///
 /// # Errors
@@ -79,6 +97,7 @@ pub(super) fn judge(
     let warnings = losses.into_iter().filter(|(packets, _)| *packets > 0);
     Ok(warnings
         .map(|(packets, what)| format!("link {}: {packets} packets {what}", plan.name))
+        .chain(late_start(plan, played))
         .collect())
 }
 
@@ -130,7 +149,28 @@ mod tests {
             trouble,
             joined: [Default::default(); 2],
             failures,
+            late_start_ns: 0,
         }
+    }
+
+    #[test]
+    fn a_first_row_that_is_set_late_is_a_warning_with_a_remedy() {
+        let late = |late_start_ns| {
+            let played = Played {
+                late_start_ns,
+                ..played(Trouble::default(), [None; 2])
+            };
+            judge(&plan(), &played, [None; 2]).unwrap()
+        };
+        assert_eq!(late(LATE_START_NS), [] as [&str; 0]);
+        let [warning] = &late(50_004_000)[..] else {
+            panic!("one warning");
+        };
+        assert!(
+            warning.starts_with("link air: the trace's first row was set 50.004 ms after it began"),
+            "{warning}"
+        );
+        assert!(warning.contains("datapath relay"), "{warning}");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use hexloop_agent::link::{LinkError, LinkPhaseReport};
 use hexloop_proto::LinkWindow;
 use hexloop_topologies::plan::DatapathChoice;
 use hexloop_traces::{
-    CapacityCurve, Direction, EndPolicy, Intervention, LinkChange, LinkSettings, PlaybackChange,
-    QueueLimit, Schedule, SettingsChange, StateOverride, Trace,
+    CapacityCurve, Direction, EndPolicy, Intervention, LinkChange, LinkSettings, LinkState,
+    PlaybackChange, QueueLimit, Schedule, SettingsChange, StateOverride, Trace,
 };
 use hexloop_workloads::clock;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
@@ -266,6 +266,117 @@ fn three_datapaths_deliver_one_trace_with_one_arrival_curve_within_their_stated_
             let apart = distance(found, others, slack_ns);
             println!("{one:?} and {other:?}: {apart} packets apart");
             assert!(apart <= packets + others_packets, "{apart} packets");
+        }
+    }
+}
+
+/// So many pieces of 20 packets from T0 on, one every 5 ms: 32 Mbit/s.
+fn pieces_from_the_start(pieces: u64) -> Vec<(u64, usize)> {
+    (0..pieces).map(|piece| (piece * 5 * MS, 20)).collect()
+}
+
+/// When the packets of all trains arrived, in order.
+fn all_arrivals(found: &Found) -> Vec<u64> {
+    let trains = found.trains.iter();
+    let mut curve: Vec<u64> = trains.flat_map(|train| train.arrivals_ns.clone()).collect();
+    curve.sort_unstable();
+    curve
+}
+
+#[test]
+#[ignore = "needs root, netem, fq, virtual-time"]
+fn three_datapaths_shape_what_comes_at_the_traces_first_moment() {
+    let steps = [(4, 5), (12, 6), (8, 5), (6, 6)];
+    let steps = steps.map(|(mbit, delay)| (10 * MS, state(mbit * 1_000_000, delay * MS)));
+    let trace = trace(EndPolicy::Loop, &steps);
+    let schedule = Schedule::new(CapacityCurve::new(&trace, Direction::Up));
+    let ideal = ideal_ns(&schedule, 0, 1000);
+    for datapath in DATAPATHS {
+        let testbed = testbed(datapath, &trace, 4_000_000);
+        let counts = testbed.link().description().lateness_counts();
+        assert_eq!(counts == "rows", datapath == DatapathChoice::Tc);
+        let found = send(&testbed, &pieces_from_the_start(50), &[]).unwrap();
+        let (late_ns, packets) = stated(&found.report);
+        let curve = all_arrivals(&found);
+        let from_ideal = distance(&curve, &ideal, late_ns + MS / 10);
+        println!(
+            "{datapath:?}: {from_ideal} packets from the ideal, first at {} ns; stated {late_ns} ns and \
+             {packets} packets; {:?}",
+            curve[0], found.report.warnings
+        );
+        assert_eq!(curve.len(), 1000, "{:?}", found.report.warnings);
+        assert!(found.report.warnings.is_empty());
+        assert!(from_ideal <= packets, "{datapath:?}: {from_ideal} packets");
+        // Whoever lets through what comes before the first row is set states it, as 20 packets or more.
+        assert!(packets <= 6, "{datapath:?}: {packets} packets");
+    }
+}
+
+#[test]
+#[ignore = "needs root, netem, fq, virtual-time"]
+fn a_full_link_that_loses_and_duplicates_delivers_its_trace_and_counts_its_losses_on_every_datapath()
+ {
+    const ASKED_PPB: u32 = 50_000_000;
+    const OFFERED: f64 = 4000.0;
+    let unkind = LinkState {
+        loss_ppb: ASKED_PPB,
+        dup_ppb: ASKED_PPB,
+        ..state(8_000_000, 5 * MS)
+    };
+    let trace = trace(EndPolicy::Loop, &[(1000 * MS, unkind)]);
+    let schedule = Schedule::new(CapacityCurve::new(&trace, Direction::Up));
+    // Everything is offered in a second, waits, and takes a millisecond each.
+    let soonest = ideal_ns(&schedule, 0, 5000);
+    let share = f64::from(ASKED_PPB) / 1e9;
+    let deviation = (OFFERED * share * (1.0 - share)).sqrt();
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let deviations = |count: u64, expected: f64| (count as f64 - expected).abs() / deviation;
+    let mut rates = Vec::new();
+    for datapath in DATAPATHS {
+        let testbed = testbed(datapath, &trace, 8_000_000);
+        let found = send(&testbed, &pieces_from_the_start(200), &[]).unwrap();
+        let curve = all_arrivals(&found);
+        let up = found.windows.iter();
+        let up = up.filter(|window| window.direction == Direction::Up);
+        let lost: u64 = up.clone().map(|window| window.lost_packets).sum();
+        let full: Vec<_> = up.filter(|window| window.backlogged).collect();
+        let delivered: u64 = full.iter().map(|window| window.delivered_bytes).sum();
+        let allowed: u64 = full.iter().map(|window| window.trace_bytes).sum();
+        // No packet may come before as many as it is could have.
+        let ahead = curve.iter().enumerate().map(|(packet, at_ns)| {
+            packet + 1 - soonest[..=packet].partition_point(|soonest| soonest <= at_ns)
+        });
+        let ahead = ahead.max().unwrap();
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let rate = delivered as f64 / allowed as f64;
+        println!(
+            "{datapath:?}: {rate:.4} of the trace in {} windows, {ahead} packets ahead of it at most; of {OFFERED} \
+             {lost} lost and {} delivered; {:?}",
+            full.len(),
+            curve.len(),
+            found.report.warnings,
+        );
+        assert!(full.len() >= 100, "{datapath:?}: {} windows", full.len());
+        assert!((rate - 1.0).abs() < 0.01, "{datapath:?}: {rate}");
+        // htb sends the first packet at once.
+        assert!(ahead <= 4, "{datapath:?}: {ahead} packets ahead");
+        assert!(
+            deviations(lost, OFFERED * share) < 4.0,
+            "{datapath:?}: {lost} lost"
+        );
+        // Losses and duplicates vary as much, independently.
+        let came = u64::try_from(curve.len()).unwrap();
+        let expected = OFFERED * (1.0 - share) * (1.0 + share);
+        assert!(
+            deviations(came, expected) < 6.0,
+            "{datapath:?}: {came} came"
+        );
+        rates.push((datapath, rate));
+    }
+    for (place, (one, found)) in rates.iter().enumerate() {
+        for (other, others) in &rates[place + 1..] {
+            let apart = (found - others).abs();
+            assert!(apart < 0.01, "{one:?} and {other:?}: {apart}");
         }
     }
 }

@@ -61,8 +61,6 @@ fn packets_are_damaged_and_duplicated_until_told_otherwise(datapath: DatapathCho
         ..StateOverride::NONE
     };
     let change = LinkChange::Play(PlaybackChange::Override(instead));
-    // On tc what waits meets its fate as it leaves: 50 packets take 20 ms.
-    clock::sleep_until(clock::now() + 150 * MS);
     let at_ns = link.change(Direction::Up, clock::now(), change).unwrap();
     // What waits may have to leave first, and tc changes its rows one by one.
     clock::sleep_until(t0 + at_ns + 150 * MS);

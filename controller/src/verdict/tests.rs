@@ -224,6 +224,22 @@ fn too_few_packets_to_judge_the_shaper_by_are_no_reason() {
 }
 
 #[test]
+fn a_first_row_that_was_set_late_is_invalid_though_it_is_the_only_one() {
+    let verdict = verdict_after(|results| {
+        results.phases[2].end.as_mut().unwrap().lateness[0].2 = late(1, 50 * MS, 0, 50 * MS);
+    });
+    assert_only_reason(
+        &verdict,
+        ReasonCode::ShaperLateness,
+        "at most 50.000 ms (n = 1",
+    );
+    let verdict = verdict_after(|results| {
+        results.phases[2].end.as_mut().unwrap().lateness[0].2 = late(1, MS, 0, MS);
+    });
+    assert!(verdict.is_valid());
+}
+
+#[test]
 fn a_late_load_generator_is_invalid() {
     let verdict = verdict_after(|results| {
         let record = results.phases[0].requests.values_mut().next().unwrap();

@@ -469,6 +469,7 @@ impl Worker for ExactWorker {
             }),
             trouble,
             failures: std::mem::take(&mut served.failures),
+            late_start_ns: 0,
         };
         // What still waits goes at once.
         for side in 0..2 {

@@ -255,6 +255,7 @@ impl Worker for PassingWorker {
             trouble,
             joined: [Joined::default(); 2],
             failures: std::mem::take(&mut served.failures),
+            late_start_ns: 0,
         })
     }
 }

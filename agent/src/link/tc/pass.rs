@@ -27,7 +27,7 @@ pub(crate) fn pass_on(names: &[String; 2]) -> Result<(), LinkError> {
 fn join_both(socket: &mut RouteSocket, first: &Port, second: &Port) -> Result<(), LinkError> {
     for (from, to) in [(first, second), (second, first)] {
         put_ingress_hook(socket, from)?;
-        redirect(socket, from, to)?;
+        redirect(socket, from, to, 1)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! The way behind the bottleneck: netem for delay, jitter, loss, duplication, corruption and
-//! reordering, on the interface towards the receiver.
+//! What netem does to packets beside the bottleneck. On a link, chance meets them before it (see
+//! `gate`), and delay, jitter and reordering behind it, on the interface towards the receiver. On an
+//! interface that exists one netem does both.
 //!
 //! netem computes when a packet leaves as it comes, and sorts by that: a falling delay or
 //! jitter reorders. With a rate set it counts from the packet before (netem_enqueue in
@@ -111,26 +112,34 @@ pub(super) fn pass_on() -> Netem {
     netem(&LinkState::TRANSPARENT, free, 0)
 }
 
-/// What of a state netem sees to.
-pub(super) fn concerns(state: &LinkState) -> (u64, u32, u32, u32, u32, u32) {
-    (
-        state.delay_ns,
-        state.jitter_ns,
-        state.loss_ppb,
+/// What of a state happens to packets behind the bottleneck.
+pub(super) const fn delays(state: &LinkState) -> LinkState {
+    LinkState {
+        delay_ns: state.delay_ns,
+        jitter_ns: state.jitter_ns,
+        ..LinkState::TRANSPARENT
+    }
+}
+
+/// What of a state chance does to packets as they come.
+pub(super) const fn fates(state: &LinkState) -> LinkState {
+    LinkState {
+        loss_ppb: state.loss_ppb,
         // The length of bursts means nothing without losses.
-        if state.loss_ppb > 0 {
+        loss_burst_milli: if state.loss_ppb > 0 {
             state.loss_burst_milli
         } else {
-            0
+            LinkState::TRANSPARENT.loss_burst_milli
         },
-        state.dup_ppb,
-        state.corrupt_ppb,
-    )
+        dup_ppb: state.dup_ppb,
+        corrupt_ppb: state.corrupt_ppb,
+        ..LinkState::TRANSPARENT
+    }
 }
 
 /// Whether a state needs netem at all.
 pub(crate) fn is_needed(state: &LinkState) -> bool {
-    concerns(state) != concerns(&LinkState::TRANSPARENT)
+    !delays(state).is_transparent() || !fates(state).is_transparent()
 }
 
 #[cfg(test)]
@@ -165,6 +174,33 @@ mod tests {
             loss_burst_milli: 9000,
             ..LinkState::TRANSPARENT
         }));
+    }
+
+    #[test]
+    fn chance_meets_packets_apart_from_what_delays_them() {
+        let state = LinkState {
+            rate_bps: 7,
+            delay_ns: 5_000_000,
+            jitter_ns: 1000,
+            loss_ppb: 500,
+            loss_burst_milli: 9000,
+            dup_ppb: 3,
+            corrupt_ppb: 1,
+            queue_bytes: 8,
+        };
+        let (delays, fates) = (delays(&state), fates(&state));
+        assert_eq!((delays.delay_ns, delays.jitter_ns), (5_000_000, 1000));
+        assert_eq!((fates.loss_ppb, fates.loss_burst_milli), (500, 9000));
+        assert_eq!((fates.dup_ppb, fates.corrupt_ppb), (3, 1));
+        // Each leaves the other's part, the rate and the queue alone.
+        let rest = LinkState {
+            delay_ns: 0,
+            jitter_ns: 0,
+            ..delays
+        };
+        assert!(rest.is_transparent() && fates.delay_ns == 0 && fates.jitter_ns == 0);
+        let unlimited = LinkState::TRANSPARENT;
+        assert_eq!((fates.rate_bps, fates.queue_bytes), (unlimited.rate_bps, 0));
     }
 
     #[test]

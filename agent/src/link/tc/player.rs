@@ -65,7 +65,7 @@ impl Worker {
                 thread::park_timeout(IDLE);
                 continue;
             };
-            let due = playing.play.t0.saturating_add(playing.next_due_ns());
+            let due = playing.due();
             let now = clock::now();
             if due > now {
                 clock::sleep_until(due.min(now + LONGEST_SLEEP_NS));
@@ -98,10 +98,13 @@ impl Worker {
     }
 
     fn start(&mut self, play: Box<Play>) {
+        let mut playing = Playing::new(play);
         for stage in &mut self.stages {
-            stage.start(play.seed);
+            if let Err(failure) = stage.start(&mut self.socket, playing.play.seed) {
+                playing.failure = Some(failure);
+            }
         }
-        self.playing = Some(Playing::new(play));
+        self.playing = Some(playing);
     }
 
     /// Changes what is played; `None` if nothing is.
@@ -133,11 +136,16 @@ impl Worker {
             return Err(failure);
         }
         cleared?;
+        let late_start_ns = playing.late_start_ns;
+        let played = Played::undisturbed(
+            playing.sides.map(|side| side.lateness),
+            clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
+        );
         Ok(TcPlayed {
-            played: Played::undisturbed(
-                playing.sides.map(|side| side.lateness),
-                clock::thread_cpu_ns().saturating_sub(playing.cpu_at_start_ns),
-            ),
+            played: Played {
+                late_start_ns,
+                ..played
+            },
             largest_error_bytes,
         })
     }

@@ -1,8 +1,12 @@
 //! One playback on queueing disciplines: what each direction plays, when something is due, and what
 //! has been seen.
+//!
+//! The first rows are set a little before T0, so that the first packet finds them. The account of bytes
+//! begins then too; where the thread came only after T0, it begins with what had left when it was told to
+//! play, so that what found no limit is paid back.
 
 use hexloop_traces::{Direction, Intervention, LinkChange, Schedule, SettingsChange};
-use hexloop_workloads::clock;
+use hexloop_workloads::clock::{self, MonotonicNs};
 
 use super::LinkError;
 use super::stage::{Queue, Stage};
@@ -20,16 +24,24 @@ const SHORTEST_LOOK_NS: u64 = 500_000;
 /// While none wait.
 const IDLE_LOOK_NS: u64 = 10_000_000;
 
+/// So long before T0 the first rows are set: longer than a thread takes to wake up, and too short for
+/// what comes before T0 to matter.
+const LEAD_NS: u64 = 2_000_000;
+
 /// Rows shorter than this are set together, with their mean rate.
 const SHORTEST_STEP_NS: u64 = 500_000;
 
 pub(super) struct Playing {
     pub(super) play: Box<Play>,
+    /// The first rows are set.
+    has_begun: bool,
     /// When the next rows are set, from T0: not too soon after the last ones.
     next_step_ns: u64,
     next_look_ns: u64,
     next_edge_ns: u64,
     pub(super) sides: [Side; 2],
+    /// How long after T0 the first rows were set.
+    pub(super) late_start_ns: u64,
     pub(super) cpu_at_start_ns: u64,
     pub(super) failure: Option<LinkError>,
 }
@@ -47,6 +59,7 @@ pub(super) struct Side {
     /// Since when the queue has not been seen empty.
     busy_since_ns: Option<u64>,
     drops_at_last_edge: u64,
+    lost_at_last_edge: u64,
     longest_queue_bytes: u64,
 }
 
@@ -60,28 +73,35 @@ impl Playing {
             queue: Queue::default(),
             busy_since_ns: None,
             drops_at_last_edge: 0,
+            lost_at_last_edge: 0,
             longest_queue_bytes: 0,
         };
         let sides = play.curves.clone().map(|curve| side(Schedule::new(curve)));
         Playing {
             play,
+            has_begun: false,
             next_step_ns: 0,
             next_look_ns: 0,
             next_edge_ns: 0,
             sides,
+            late_start_ns: 0,
             cpu_at_start_ns: clock::thread_cpu_ns(),
             failure: None,
         }
     }
 
-    /// When something is due, from T0.
-    pub(super) fn next_due_ns(&self) -> u64 {
+    /// When something is due.
+    pub(super) fn due(&self) -> MonotonicNs {
+        if !self.has_begun {
+            return self.play.t0.saturating_sub(LEAD_NS);
+        }
         let step = self.next_step_ns.min(self.next_look_ns);
-        step.min(self.next_edge_ns)
+        self.play.t0.saturating_add(step.min(self.next_edge_ns))
     }
 
     /// Nothing is due any more.
     pub(super) const fn give_up(&mut self) {
+        self.has_begun = true;
         (self.next_step_ns, self.next_look_ns, self.next_edge_ns) = (u64::MAX, u64::MAX, u64::MAX);
     }
 
@@ -123,6 +143,9 @@ impl Playing {
         socket: &mut RouteSocket,
         stages: &mut [Stage; 2],
     ) -> Result<(), LinkError> {
+        if !self.has_begun {
+            return self.begin(socket, stages);
+        }
         let step_due = self.next_step_ns;
         let now_ns = self.since_t0_ns();
         let mut stepped = [false; 2];
@@ -147,7 +170,30 @@ impl Playing {
                 self.sides[number].lateness.record(late_ns);
             }
         }
-        self.close_windows(stages);
+        self.close_windows(socket, stages)
+    }
+
+    /// Sets the first rows.
+    fn begin(
+        &mut self,
+        socket: &mut RouteSocket,
+        stages: &mut [Stage; 2],
+    ) -> Result<(), LinkError> {
+        let is_early = clock::now() <= self.play.t0;
+        for (side, stage) in self.sides.iter_mut().zip(stages) {
+            stage.enter(socket, &side.schedule.state_at(0))?;
+            if is_early {
+                stage.open_account(socket)?;
+            }
+            stage.steer(socket, &side.schedule, 0, 0)?;
+            side.next_row_ns = side.schedule.change_after(0).unwrap_or(u64::MAX);
+            let late_ns = clock::now().saturating_sub(self.play.t0);
+            side.lateness.record(late_ns);
+            self.late_start_ns = self.late_start_ns.max(late_ns);
+        }
+        let next_ns = self.sides.iter().map(Side::next_ns).min();
+        self.next_step_ns = next_ns.unwrap_or(u64::MAX);
+        self.has_begun = true;
         Ok(())
     }
 
@@ -168,18 +214,25 @@ impl Playing {
     }
 
     /// Reports the windows that have ended.
-    fn close_windows(&mut self, stages: &[Stage; 2]) {
+    fn close_windows(
+        &mut self,
+        socket: &mut RouteSocket,
+        stages: &mut [Stage; 2],
+    ) -> Result<(), LinkError> {
         let now_ns = self.since_t0_ns();
         let window_ns = self.play.window_ns;
         let edge_ns = self.next_edge_ns;
         if now_ns < edge_ns {
-            return;
+            return Ok(());
         }
         let index = (edge_ns / window_ns).checked_sub(1);
         let on_time = now_ns - edge_ns < window_ns / 4;
         for (side, stage) in self.sides.iter_mut().zip(stages) {
             let dropped = side.queue.drops.saturating_sub(side.drops_at_last_edge);
             side.drops_at_last_edge = side.queue.drops;
+            let all_lost = stage.lost(socket)?;
+            let lost = all_lost.saturating_sub(side.lost_at_last_edge);
+            side.lost_at_last_edge = all_lost;
             let queue_bytes = std::mem::take(&mut side.longest_queue_bytes);
             let Some(index) = index else { continue };
             // The receiver sees the queue of a delay ago.
@@ -192,6 +245,7 @@ impl Playing {
                 idle: !(busy && on_time),
                 queue_bytes,
                 dropped,
+                lost,
                 ..WindowBook::default()
             };
             let window = ShaperWindow {
@@ -203,6 +257,7 @@ impl Playing {
             let _ = self.play.windows.try_send(window);
         }
         self.next_edge_ns += window_ns;
+        Ok(())
     }
 }
 

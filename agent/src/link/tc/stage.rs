@@ -1,4 +1,5 @@
-//! One direction of a link: its bottleneck (htb class and queue) and the way behind it (netem).
+//! One direction of a link: the gate before its bottleneck (see `gate`), the bottleneck (htb class and
+//! queue) and the way behind it (netem).
 
 use std::io;
 
@@ -10,7 +11,9 @@ use super::LinkError;
 use super::codec::filter::{Classifier, ETH_P_ALL, Filter, Target, info};
 use super::codec::htb::Htb;
 use super::codec::queues::Plug;
+use super::codec::statistics::Statistics;
 use super::codec::{Class, Discipline, NEW_CLASS, NEW_FILTER, NEW_QDISC, Place, Qdisc, Verb};
+use super::gate::Gate;
 use super::handle::Handle;
 use super::htb_class::{self, PreparedClass, UNLIMITED_BYTES_PER_S};
 use super::lacking;
@@ -48,6 +51,8 @@ pub(super) struct Queue {
 pub(super) struct Stage {
     link: String,
     pub(super) direction: Direction,
+    /// Where chance meets packets as they come.
+    gate: Gate,
     /// Where packets wait for their turn.
     bottleneck: Port,
     /// Where they leave for the receiver.
@@ -80,16 +85,19 @@ pub(super) struct Stage {
 pub(super) struct StagePlan {
     pub(super) link: String,
     pub(super) direction: Direction,
-    /// Where packets come in, wait, come out of waiting, and leave.
-    pub(super) ports: [Port; 4],
+    /// Where packets come in, meet their fate, come out of that, wait, come out of waiting, and leave.
+    pub(super) ports: [Port; 6],
     pub(super) leaf: Leaf,
     pub(super) path: Path,
-    /// The trace cannot do without netem.
+    /// The trace cannot do without netem before the bottleneck.
+    pub(super) needs_gate: bool,
+    /// The trace cannot do without netem behind the bottleneck.
     pub(super) needs_path: bool,
     pub(super) mtu: u32,
 }
 
-fn failed(action: String) -> impl FnOnce(io::Error) -> LinkError {
+/// What became of an action that the kernel did not do.
+pub(super) fn failed(action: String) -> impl FnOnce(io::Error) -> LinkError {
     move |source| LinkError::Netlink { action, source }
 }
 
@@ -127,11 +135,17 @@ pub(super) fn take_ingress_hook_off(socket: &mut RouteSocket, on: &Port) -> Resu
     )
 }
 
-/// Sends everything that comes in on one interface, which has the hook for it, out of another.
-pub(super) fn redirect(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkError> {
+/// Sends everything that comes in on one interface, which has the hook for it, out of another, unless
+/// a filter with a lower priority takes it.
+pub(super) fn redirect(
+    socket: &mut RouteSocket,
+    from: &Port,
+    to: &Port,
+    priority: u16,
+) -> Result<(), LinkError> {
     let filter = Filter {
         place: Place {
-            info: info(1, ETH_P_ALL),
+            info: info(priority, ETH_P_ALL),
             ..Place::new(from.index, Handle::NONE, Handle::INGRESS_HANDLE)
         },
         classifier: Classifier::U32,
@@ -147,13 +161,13 @@ pub(super) fn redirect(socket: &mut RouteSocket, from: &Port, to: &Port) -> Resu
 /// Sends everything that comes in on one interface out of another.
 fn join(socket: &mut RouteSocket, from: &Port, to: &Port) -> Result<(), LinkError> {
     put_ingress_hook(socket, from)?;
-    redirect(socket, from, to)
+    redirect(socket, from, to, 1)
 }
 
 impl Stage {
     /// Puts everything in place, transparent, on interfaces of the socket's namespace.
     pub(super) fn install(socket: &mut RouteSocket, plan: StagePlan) -> Result<Stage, LinkError> {
-        let [entry, bottleneck, inner, exit] = plan.ports;
+        let [entry, first, second, bottleneck, inner, exit] = plan.ports;
         let name = &bottleneck.name;
         let root = Qdisc {
             overhead: Some(ETHERNET_OVERHEAD),
@@ -177,9 +191,11 @@ impl Stage {
         socket.order(NEW_CLASS, Mode::Create, &class.message(), || {
             format!("make the class of {name}")
         })?;
+        let ports = [entry, first, second, bottleneck.clone()];
         let mut stage = Stage {
             link: plan.link,
             direction: plan.direction,
+            gate: Gate::install(socket, ports, plan.needs_gate)?,
             asked_leaf: plan.leaf,
             leaf: plan.leaf,
             leaf_place: 0,
@@ -202,7 +218,6 @@ impl Stage {
         if stage.has_path {
             stage.set_path(socket, &LinkState::TRANSPARENT, Mode::Create)?;
         }
-        join(socket, &entry, &stage.bottleneck)?;
         join(socket, &inner, &stage.exit)?;
         Ok(stage)
     }
@@ -272,12 +287,12 @@ impl Stage {
         state: &LinkState,
         mode: Mode,
     ) -> Result<(), LinkError> {
-        let netem = path::netem(state, self.path, self.changes);
+        let netem = path::netem(&path::delays(state), self.path, self.changes);
         self.changes += 1;
         let place = Place::new(self.exit.index, ROOT, Handle::ROOT);
         let message = Qdisc::new(place, Discipline::Netem(netem)).message();
         let set = socket.order(NEW_QDISC, mode, &message, || {
-            format!("set delay and loss of {}", self.exit.name)
+            format!("set the delay of {}", self.exit.name)
         });
         set.map_err(|error| match mode {
             Mode::Create => lacking::told(error, "netem"),
@@ -286,13 +301,34 @@ impl Stage {
         })
     }
 
-    /// Begins anew: nothing is owed.
-    pub(super) fn start(&mut self, seed: u64) {
-        self.steering = Steering::new(self.mtu);
-        self.seen = None;
+    /// Begins anew: nothing is owed, and nothing was lost.
+    pub(super) fn start(&mut self, socket: &mut RouteSocket, seed: u64) -> Result<(), LinkError> {
+        self.open_account(socket)?;
         self.changes = 0;
         self.lost_with_queues = 0;
-        self.path.seed = Some(seed ^ u64::from(self.direction == Direction::Up));
+        let seed = seed ^ u64::from(self.direction == Direction::Up);
+        self.path.seed = Some(seed);
+        // What is drawn before the bottleneck says nothing about what is drawn behind it.
+        self.gate.start(socket, !seed)
+    }
+
+    /// From here on, what leaves counts as sent since T0.
+    pub(super) fn open_account(&mut self, socket: &mut RouteSocket) -> Result<(), LinkError> {
+        let statistics = self.ask(socket)?;
+        self.steering = Steering::new(self.mtu);
+        self.seen = None;
+        self.steering.open(statistics.bytes);
+        Ok(())
+    }
+
+    fn ask(&mut self, socket: &mut RouteSocket) -> Result<Statistics, LinkError> {
+        let asked = self.class.ask(socket);
+        asked.map_err(failed(self.about("read the bytes of")))
+    }
+
+    /// Packets that were lost as the trace asks since the playback began.
+    pub(super) fn lost(&mut self, socket: &mut RouteSocket) -> Result<u64, LinkError> {
+        self.gate.lost(socket)
     }
 
     fn refused(&self, reason: &'static str) -> LinkError {
@@ -320,7 +356,10 @@ impl Stage {
             ));
         }
         let state = over.over(LinkState::TRANSPARENT);
-        if !path::is_needed(&state) {
+        if !path::fates(&state).is_transparent() {
+            self.gate.prepare(socket)?;
+        }
+        if path::delays(&state).is_transparent() {
             return Ok(());
         }
         self.path.limit = self.path.limit.max(path::packets_in_flight(&state));
@@ -402,7 +441,8 @@ impl Stage {
             self.plug(socket, Plug::Hold)?;
             self.holding = true;
         }
-        if self.has_path && path::concerns(state) != path::concerns(&self.state) {
+        self.gate.enter(socket, state)?;
+        if self.has_path && path::delays(state) != path::delays(&self.state) {
             self.set_path(socket, state, Mode::Change)?;
         }
         if state.queue_bytes != self.state.queue_bytes {
@@ -419,8 +459,7 @@ impl Stage {
         schedule: &Schedule,
         at_ns: u64,
     ) -> Result<Queue, LinkError> {
-        let asked = self.class.ask(socket);
-        let statistics = asked.map_err(failed(self.about("read the bytes of")))?;
+        let statistics = self.ask(socket)?;
         let backlog_bytes = u64::from(statistics.queue.backlog_bytes);
         let seen = Seen {
             at_ns,

@@ -7,7 +7,8 @@
 //! rates alone do not add up; here they are chosen from the bytes that were really sent.
 //!
 //! A share of the link that nobody used is gone, not owed. Only what was lost while packets
-//! waited is made up for.
+//! waited is made up for. What left beyond the trace is held against the class whether packets waited
+//! or not, until the trace has allowed it: a row that was set late lets nothing wait.
 //!
 //! Pure arithmetic on bits and nanoseconds; it is told the time.
 
@@ -88,7 +89,7 @@ impl Steering {
         }
     }
 
-    /// Bits that the class is behind the trace; negative: ahead. Zero while nothing waits.
+    /// Bits that the class is behind the trace; negative: ahead. While nothing waits it is never behind.
     #[cfg(test)]
     pub(super) const fn owed_bits(&self) -> i128 {
         self.owed_bits
@@ -120,26 +121,35 @@ impl Steering {
         self.owed_bits = 0;
     }
 
+    /// The account begins at T0, when the class has sent so many bytes.
+    pub(super) const fn open(&mut self, bytes: u64) {
+        self.previous = Some(Seen {
+            at_ns: 0,
+            bytes,
+            backlog_bytes: 0,
+        });
+    }
+
     /// Takes an observation in.
     pub(super) fn look(&mut self, schedule: &Schedule, seen: Seen) {
         let previous = self.previous.replace(seen);
         let Some(previous) = previous else { return };
+        let allowed_bits = schedule.bits_between(previous.at_ns, seen.at_ns);
+        let sent_bits = seen.bytes.saturating_sub(previous.bytes).saturating_mul(8);
+        let (allowed, sent) = (i128::from(allowed_bits), i128::from(sent_bits));
+        let mut missing = allowed - sent;
         if seen.backlog_bytes == 0 {
             // Nothing waits, nothing is owed.
             self.end_backlog();
-            self.owed_bits = 0;
+            self.owed_bits = (self.owed_bits + missing).min(0);
             return;
         }
         if previous.backlog_bytes == 0 {
             // Packets began to wait somewhere in between. The first one has left already,
             // though it should be under way only now.
-            self.owed_bits = -self.packet_bits / 2;
+            self.owed_bits = (self.owed_bits + missing).min(-self.packet_bits / 2);
             return;
         }
-        let allowed_bits = schedule.bits_between(previous.at_ns, seen.at_ns);
-        let sent_bits = seen.bytes.saturating_sub(previous.bytes).saturating_mul(8);
-        let (allowed, sent) = (i128::from(allowed_bits), i128::from(sent_bits));
-        let mut missing = allowed - sent;
         // What was sent had all been waiting before: then the queue was never empty. Else only
         // as much is believed as a change of rate can have cost.
         let never_empty = i128::from(previous.backlog_bytes) * 8 >= sent;

@@ -2,6 +2,7 @@
 
 mod captured;
 mod exact;
+mod exact_queues;
 mod read_back;
 
 use super::*;

@@ -175,6 +175,29 @@ fn what_nobody_used_is_not_made_up_for() {
 }
 
 #[test]
+fn what_left_before_the_first_row_was_set_is_paid_back() {
+    let rows = [(1000 * MS, state(12 * MBIT, 0))];
+    let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();
+    let mut steering = Steering::new(1500);
+    steering.look(&curve, seen(0, 0, 0));
+    // 24 Mbit/s for 10 ms found no limit: nothing waited, and twice as much left as was allowed.
+    steering.look(&curve, seen(10 * MS, 30_000, 0));
+    assert_eq!(steering.owed_bits(), -120_000);
+    // Then as much comes as the class lets through: it stays ahead.
+    steering.look(&curve, seen(12 * MS, 32_250, 750));
+    assert_eq!(steering.owed_bits(), -114_000);
+    let rate = steering.rate_bps(&curve, 12 * MBIT, 12 * MS, 14 * MS);
+    assert_eq!(rate, 6 * MBIT);
+    // While less comes than is allowed it falls back to the trace, and no further.
+    steering.look(&curve, seen(14 * MS, 35_250, 0));
+    assert_eq!(steering.owed_bits(), -114_000);
+    steering.look(&curve, seen(22 * MS, 35_250, 0));
+    assert_eq!(steering.owed_bits(), -18_000);
+    steering.look(&curve, seen(100 * MS, 35_250, 0));
+    assert_eq!(steering.owed_bits(), 0);
+}
+
+#[test]
 fn what_was_lost_while_packets_waited_is_made_up_for() {
     let rows = [(1000 * MS, state(12 * MBIT, 0))];
     let curve = CapacityCurve::new(&trace(EndPolicy::Hold, &rows), Direction::Up).into();

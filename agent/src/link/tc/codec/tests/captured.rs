@@ -6,8 +6,9 @@ use super::*;
 use crate::link::tc::codec::filter::{Filter, Match, Side, Target, Transport, info};
 use crate::link::tc::codec::htb::TbfBurst;
 use crate::link::tc::codec::netem::Loss;
+use crate::link::tc::codec::statistics::QueueStatistics;
 
-/// Dumps of two kernels, made by iproute2 (6.1) from the commands that the tests below name.
+/// Dumps of two kernels, of what iproute2 (6.1) made by the commands that the tests below name.
 const KERNELS: [(&str, &str); 2] = [
     ("6.18", include_str!("../fixtures/linux-6.18.44.txt")),
     ("7.2", include_str!("../fixtures/linux-7.2.txt")),
@@ -195,6 +196,51 @@ fn a_kernel_says_what_it_was_told_about_managed_queues() {
         ecn: true,
     });
     assert_captured("pie", Handle::ROOT, 1, &pie);
+}
+
+#[test]
+fn a_kernel_says_what_its_disciplines_have_sent_dropped_and_hold() {
+    let [(_, messages)] = &captured("traffic", NEW_QDISC)[..] else {
+        panic!("one kernel was captured with traffic");
+    };
+    let found = messages.iter().map(|message| {
+        let qdisc = Qdisc::read(message).unwrap();
+        (qdisc.discipline.kind().to_owned(), qdisc.statistics)
+    });
+    let said = |counts: (u64, u64), queue: [u32; 4]| {
+        let [packets, backlog_bytes, drops, overlimits] = queue;
+        Some(Statistics {
+            bytes: counts.0,
+            packets: counts.1,
+            queue: QueueStatistics {
+                packets,
+                backlog_bytes,
+                drops,
+                requeues: 0,
+                overlimits,
+            },
+            rate: None,
+        })
+    };
+    // 50 of 61 datagrams were sent and 11 dropped; five of 1014 bytes wait. One packet of 90 bytes, of a
+    // neighbour's search, passed before the class was there. netem lost 34, and six of 514 bytes are delayed.
+    let expected = [
+        ("htb".to_owned(), said((46_056, 50), [5, 5070, 11, 40])),
+        ("bfifo".to_owned(), said((45_966, 49), [5, 5070, 11, 0])),
+        ("netem".to_owned(), said((36_830, 75), [6, 3084, 34, 0])),
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+
+    let [(_, messages)] = &captured("traffic", NEW_CLASS)[..] else {
+        panic!("one kernel was captured with traffic");
+    };
+    let class = Class::read(&messages[0]).unwrap();
+    let mut statistics = class.statistics.unwrap();
+    let rate = statistics.rate.take().unwrap();
+    assert_eq!(Some(statistics), said((45_966, 49), [5, 5070, 11, 40]));
+    assert_eq!((rate.bytes_per_s, rate.packets_per_s), (26_523, 28));
+    // 10 ms of debt in ticks of 64 ns.
+    assert_eq!(class.tokens.unwrap().tokens_ticks, -158_436);
 }
 
 #[test]

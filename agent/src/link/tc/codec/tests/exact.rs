@@ -1,6 +1,6 @@
-//! What is sent, byte for byte.
+//! Roots, classes and filters byte for byte.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::link::tc::codec::filter::{Classifier, Filter, Match, Side, Target, Transport, info};
@@ -167,4 +167,77 @@ fn what_came_in_is_stolen_and_sent_out_elsewhere() {
     ];
     assert_eq!(options[..56], expected);
     assert_eq!(Filter::read(&message), Some(filter));
+}
+
+#[test]
+fn flower_names_an_address_with_its_mask_and_the_ports_of_its_protocol() {
+    let filter = Filter {
+        place: Place {
+            info: info(3, filter::ETH_P_IP),
+            ..place(Handle::NONE, Handle::new(1, 0))
+        },
+        classifier: Classifier::Flower,
+        packets: Some(Match {
+            side: Side::Source,
+            address: Ipv4Addr::new(10, 1, 2, 0).into(),
+            prefix_bits: 23,
+            transport: Some(Transport::Udp),
+            port: Some(5001),
+        }),
+        target: Target::Class(Handle::new(1, 7)),
+        bucket: None,
+    };
+    let expected = [
+        0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, //
+        8, 0, 3, 0, // info: protocol 0x0800 in network order, priority 3
+        11, 0, 1, 0, b'f', b'l', b'o', b'w', b'e', b'r', 0, 0, //
+        52, 0, 2, 0, // TCA_OPTIONS
+        6, 0, 8, 0, 0x08, 0x00, 0, 0, // TCA_FLOWER_KEY_ETH_TYPE, in network order
+        5, 0, 9, 0, 17, 0, 0, 0, // TCA_FLOWER_KEY_IP_PROTO
+        8, 0, 10, 0, 10, 1, 2, 0, // TCA_FLOWER_KEY_IPV4_SRC
+        8, 0, 11, 0, 255, 255, 254, 0, // TCA_FLOWER_KEY_IPV4_SRC_MASK
+        6, 0, 20, 0, 0x13, 0x89, 0, 0, // TCA_FLOWER_KEY_UDP_SRC, in network order
+        8, 0, 1, 0, 7, 0, 1, 0, // TCA_FLOWER_CLASSID 1:7
+    ];
+    assert_eq!(filter.message(), expected);
+    assert_eq!(Filter::read(&expected), Some(filter));
+
+    // The other side, family and protocol, and what it catches goes out elsewhere.
+    let filter = Filter {
+        place: Place {
+            info: info(3, filter::ETH_P_IPV6),
+            ..filter.place
+        },
+        packets: Some(Match {
+            side: Side::Destination,
+            address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x12).into(),
+            prefix_bits: 128,
+            transport: Some(Transport::Tcp),
+            port: Some(5001),
+        }),
+        target: Target::Redirect(9),
+        ..filter
+    };
+    let expected = [
+        0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, //
+        0x86, 0xdd, 3, 0, //
+        11, 0, 1, 0, b'f', b'l', b'o', b'w', b'e', b'r', 0, 0, //
+        124, 0, 2, 0, // TCA_OPTIONS
+        6, 0, 8, 0, 0x86, 0xdd, 0, 0, //
+        5, 0, 9, 0, 6, 0, 0, 0, //
+        20, 0, 16, 0, // TCA_FLOWER_KEY_IPV6_DST
+        0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12, //
+        20, 0, 17, 0, // TCA_FLOWER_KEY_IPV6_DST_MASK
+        255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, //
+        6, 0, 19, 0, 0x13, 0x89, 0, 0, // TCA_FLOWER_KEY_TCP_DST
+        56, 0, 3, 0, // TCA_FLOWER_ACT
+        52, 0, 1, 0, // the first action
+        11, 0, 1, 0, b'm', b'i', b'r', b'r', b'e', b'd', 0, 0, // TCA_ACT_KIND
+        36, 0, 2, 0, // TCA_ACT_OPTIONS
+        32, 0, 2, 0, // TCA_MIRRED_PARMS
+        0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // stolen
+        1, 0, 0, 0, 9, 0, 0, 0, // redirect to egress of interface 9
+    ];
+    assert_eq!(filter.message(), expected);
+    assert_eq!(Filter::read(&expected), Some(filter));
 }
