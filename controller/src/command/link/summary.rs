@@ -154,17 +154,20 @@ struct DirectionSummary {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Lateness {
+    /// What was counted: the `packets` that left, or the `rows` of the trace that were set.
+    of: &'static str,
     /// `null` where the link failed.
-    packets: Option<u64>,
+    count: Option<u64>,
     p50_ns: Option<u64>,
     p99_ns: Option<u64>,
     max_ns: Option<u64>,
 }
 
 impl Lateness {
-    fn of(histogram: &LateHistogram) -> Lateness {
+    fn new(of: &'static str, histogram: &LateHistogram) -> Lateness {
         Lateness {
-            packets: Some(histogram.count),
+            of,
+            count: Some(histogram.count),
             p50_ns: histogram.p50_ns,
             p99_ns: histogram.p99_ns,
             max_ns: histogram.max_ns,
@@ -193,12 +196,13 @@ pub(super) fn summarise(
     sums: &[Sums; 2],
     [command_status, peer_status]: [Option<u8>; 2],
 ) -> Summary {
+    let counted = setting.description.lateness_counts();
     let directions: Vec<DirectionSummary> = Direction::BOTH
         .into_iter()
         .zip(sums.iter().zip(setting.limited))
-        .map(|(direction, (sums, limited))| of_direction(direction, limited, sums, report))
+        .map(|(direction, (sums, limited))| of_direction(direction, limited, sums, report, counted))
         .collect();
-    let (verdict, reasons) = judge(&directions, report, setting.forwarded);
+    let (verdict, reasons) = judge(&directions, report, setting.forwarded, counted);
     let link = report.link.as_ref().ok();
     Summary {
         schema: 1,
@@ -266,6 +270,7 @@ fn of_direction(
     limited: bool,
     sums: &Sums,
     report: &BehindReport,
+    counted: &'static str,
 ) -> DirectionSummary {
     let link = report.link.as_ref().ok();
     let counters = link.and_then(|link| {
@@ -288,12 +293,13 @@ fn of_direction(
         }),
         lateness: lateness.map_or(
             Lateness {
-                packets: None,
+                of: counted,
+                count: None,
                 p50_ns: None,
                 p99_ns: None,
                 max_ns: None,
             },
-            |(_, histogram)| Lateness::of(histogram),
+            |(_, histogram)| Lateness::new(counted, histogram),
         ),
     }
 }
@@ -303,6 +309,7 @@ fn judge(
     directions: &[DirectionSummary],
     report: &BehindReport,
     forwarded: Option<Forwarded>,
+    counted: &'static str,
 ) -> (&'static str, Vec<String>) {
     let mut wrong: Vec<String> = forwarded.into_iter().flat_map(own_losses).collect();
     let mut unmeasured = Vec::new();
@@ -326,13 +333,13 @@ fn judge(
         }
         match direction.lateness.p99_ns {
             Some(p99_ns) if p99_ns > LATENESS_NS => wrong.push(format!(
-                "{name}: packets left late, p99 {} (1 ms is allowed)",
+                "{name}: {counted} were late, p99 {} (1 ms is allowed)",
                 milliseconds(p99_ns)
             )),
             Some(_) => {}
-            None => unmeasured.push(match direction.lateness.packets {
-                Some(packets) => format!(
-                    "{name}: no 99th percentile of lateness ({packets} packets; 459 are needed)"
+            None => unmeasured.push(match direction.lateness.count {
+                Some(count) => format!(
+                    "{name}: no 99th percentile of lateness ({count} {counted}; 459 are needed)"
                 ),
                 None => format!("{name}: lateness was not measured, for the link failed"),
             }),
