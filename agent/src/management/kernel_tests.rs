@@ -1,8 +1,10 @@
 //! Which interfaces a kernel says a peer comes in over.
 
+use std::fs;
 use std::net::{SocketAddrV6, TcpListener, TcpStream};
 use std::process::Command;
 
+use super::peers::{Peers, own_addresses, ssh_peer, tcp_connections, with_interfaces};
 use super::*;
 use crate::link::interfaces;
 use crate::link::testing::{joined, run};

@@ -28,6 +28,13 @@ fn expect_ended(trial: &Trial<'_>, why: &[&str]) {
     }
 }
 
+/// Has the NIC shaped, and put back unless somebody confirms it.
+fn apply_to_be_confirmed(trial: &Trial<'_>) {
+    let words = ["link", "apply", NIC, "--rate", "2Mbit/s"];
+    let all = [&words[..], &["--confirm-within", "60 s"]].concat();
+    trial.run(&all).expect_code(0);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn an_interface_that_changes_under_us_ends_the_shaping_with_the_reason() {
@@ -95,16 +102,7 @@ fn an_interface_that_this_machine_comes_to_be_reached_over_is_put_back() {
             trial.expect_clean(which);
         }
         // Nothing is confirmed that does not stand, and news that nobody reads are none the less looked for.
-        let within = [
-            "link",
-            "apply",
-            NIC,
-            "--rate",
-            "2Mbit/s",
-            "--confirm-within",
-            "60 s",
-        ];
-        trial.run(&within).expect_code(0);
+        apply_to_be_confirmed(trial);
         command("ip route replace default via 10.99.1.2 dev nic0");
         let confirmed = trial.run(&["link", "confirm", NIC]);
         assert_ne!(confirmed.code(), Some(0), "{}", confirmed.told());
@@ -130,16 +128,7 @@ fn an_interface_that_its_owner_no_longer_allows_is_neither_confirmed_nor_renewed
         trial.expect_clean("it was to be renewed");
 
         trial.allow(ALLOWED);
-        let within = [
-            "link",
-            "apply",
-            NIC,
-            "--rate",
-            "2Mbit/s",
-            "--confirm-within",
-            "60 s",
-        ];
-        trial.run(&within).expect_code(0);
+        apply_to_be_confirmed(trial);
         trial.allow(none);
         let confirmed = trial.run(&["link", "confirm", NIC]);
         assert_ne!(confirmed.code(), Some(0), "{}", confirmed.told());
@@ -155,16 +144,7 @@ fn an_interface_that_its_owner_no_longer_allows_is_neither_confirmed_nor_renewed
 fn another_mtu_before_the_confirmation_is_told_by_the_confirmation() {
     with_trial(|trial| {
         trial.points.decide(|_, _| Answer::Go);
-        let within = [
-            "link",
-            "apply",
-            NIC,
-            "--rate",
-            "2Mbit/s",
-            "--confirm-within",
-            "60 s",
-        ];
-        trial.run(&within).expect_code(0);
+        apply_to_be_confirmed(trial);
         command("ip link set nic0 mtu 1400");
         let confirmed = trial.run(&["link", "confirm", NIC]);
         assert_ne!(confirmed.code(), Some(0), "{}", confirmed.told());
